@@ -1,0 +1,155 @@
+"""The configuration file as it is written: one strict struct a section. (Contract §12.)
+
+Names here are the names in YAML. What is checked here is shape; what names refer to is checked by `compiling`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from proxy.config.units import Duration, Secret, Size, Usd
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=128)]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Policy = Literal["weighted", "priority", "fastest"]
+ProviderDialect = Literal["openai", "anthropic", "openai_images", "fal_queue"]
+Modality = Literal["text", "image", "audio", "video", "file"]
+MaxTokensField = Literal["max_tokens", "max_completion_tokens", "max_output_tokens"]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The manners of every section: immutable, unknown keys refused."""
+
+
+class Admin(Section):
+    listen: str = "127.0.0.1:9090"
+    token: Secret | None = None
+
+
+class Signup(Section):
+    enabled: bool = False
+    credits: Usd | None = None
+
+
+class Accounts(Section):
+    required: bool = False
+    database: str = "sqlite:kyma.db"
+    signup: Signup = Signup()
+
+
+class Timeouts(Section):
+    """Null switches a timer off; a member left out is taken from the level above."""
+
+    connect: Duration | None | msgspec.UnsetType = msgspec.UNSET
+    first_byte: Duration | None | msgspec.UnsetType = msgspec.UNSET
+    idle: Duration | None | msgspec.UnsetType = msgspec.UNSET
+    total: Duration | None | msgspec.UnsetType = msgspec.UNSET
+
+
+class Defaults(Section):
+    max_tokens: Positive | None = 4096
+    policy: Policy = "weighted"
+    timeouts: Timeouts = Timeouts()
+
+
+class Limits(Section):
+    max_body: Size = 32 * 2**20
+    max_head: Size = 64 * 2**10
+    max_connections: Positive = 10_000
+    head_timeout: Duration = 15.0
+    body_timeout: Duration = 30.0
+    keep_alive: Duration = 75.0
+    write_timeout: Duration = 60.0
+
+
+class Tls(Section):
+    certificate: str
+    key: str
+
+
+class Cors(Section):
+    origins: tuple[str, ...] = ()
+
+
+class Tier(Section, kw_only=True):
+    tier: Count
+    name: str | None = None
+    min_purchased: Usd
+    rpm: Positive
+    per_model_rpm: Positive
+    tpm: Positive
+    max_request_tokens: Positive
+    image_concurrent: Count = 0
+    image_queue: Count = 0
+
+
+class Provider(Section):
+    name: Name
+    base_url: str
+    dialect: ProviderDialect
+    api_key: Secret | None = None
+    headers: dict[str, str] = {}
+    timeouts: Timeouts = Timeouts()
+    max_tokens_field: MaxTokensField | None = None
+    warm_connections: Annotated[int, Meta(ge=0, le=64)] = 1
+    keep_alive: Duration = 30.0
+    ca_file: str | None = None
+
+
+class Source(Section):
+    provider: Name
+    model: Annotated[str, Meta(min_length=1, max_length=256)]
+    weight: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
+    timeouts: Timeouts = Timeouts()
+    stream_usage: bool = True
+    max_tokens_field: MaxTokensField | None = None
+
+
+class Price(Section):
+    """US dollars per million tokens; `image` is per image."""
+
+    input: Usd | None = None
+    output: Usd | None = None
+    cached_input: Usd | None = None
+    image: Usd | None = None
+
+
+class Model(Section, kw_only=True):
+    id: Name
+    name: str | None = None
+    owned_by: str = "unknown"
+    created: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    context_window: Positive | None = None
+    max_output_tokens: Positive | None = None
+    input_modalities: tuple[Modality, ...] = ("text",)
+    output_modalities: tuple[Modality, ...] = ("text",)
+    supports_tools: bool = False
+    supports_caching: bool = False
+    release_stage: Literal["stable", "preview", "deprecated"] = "stable"
+    price: Price = Price()
+    policy: Policy | None = None
+    pool: Annotated[tuple[Source, ...], Meta(min_length=1)]
+    reserve: tuple[Source, ...] = ()
+
+
+class Document(Section, kw_only=True):
+    """The whole file."""
+
+    listen: str = "127.0.0.1:8080"
+    tls: Tls | None = None
+    admin: Admin | None = Admin()
+    access_log: str | None = "-"
+    drain: Duration = 30.0
+    cors: Cors = Cors()
+    accounts: Accounts = Accounts()
+    defaults: Defaults = Defaults()
+    limits: Limits = Limits()
+    tiers: tuple[Tier, ...] | None = None
+    providers: Annotated[tuple[Provider, ...], Meta(min_length=1)]
+    models: Annotated[tuple[Model, ...], Meta(min_length=1)]
+    fallbacks: dict[str, tuple[Name, ...]] = {}
+    aliases: dict[str, Name] = {}

@@ -1,0 +1,181 @@
+"""The configuration as the program uses it: immutable, names resolved, bytes prepared.
+
+A request takes one snapshot at the door and keeps it to its end. Live facts (connections, counters) are not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from proxy.config.units import Secret
+
+NANO = 10**9
+"""Nano-dollars in a dollar; money is counted in whole nano-dollars."""
+
+
+class TcpAddress(NamedTuple):
+    """Where to listen: a host and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class UnixAddress(NamedTuple):
+    """Where to listen: a socket in the file system."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+Address = TcpAddress | UnixAddress
+
+
+class Origin(NamedTuple):
+    """Whom to connect to. Connections are pooled by this and nothing else."""
+
+    scheme: str
+    host: str
+    port: int
+    ca_file: str | None = None
+
+    @property
+    def authority(self) -> str:
+        """The `Host` header: the port only where it is not the scheme's own (RFC 9110 §7.2)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Seconds; None is off."""
+
+    connect: float | None = 2.0
+    first_byte: float | None = 60.0
+    idle: float | None = 60.0
+    total: float | None = None
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """A base URL, a dialect and a credential. `off` says why it can't be used; None when it can."""
+
+    name: str
+    dialect: str
+    origin: Origin
+    base_path: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    off: str | None
+    warm_connections: int
+    keep_alive: float
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider's deployment of a model."""
+
+    provider: Provider
+    model: str
+    model_json: bytes
+    weight: float
+    timeouts: Timeouts
+    stream_usage: bool
+    max_tokens_field: str | None
+
+
+class Price(msgspec.Struct, frozen=True):
+    """Nano-dollars per million tokens, or per image."""
+
+    input: int | None = None
+    output: int | None = None
+    cached_input: int | None = None
+    image: int | None = None
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A catalogue entry and the sources that answer for it."""
+
+    id: str
+    name: str
+    owned_by: str
+    created: int
+    context_window: int | None
+    max_output_tokens: int | None
+    input_modalities: tuple[str, ...]
+    output_modalities: tuple[str, ...]
+    supports_tools: bool
+    supports_caching: bool
+    release_stage: str
+    price: Price
+    policy: str
+    pool: tuple[Source, ...]
+    reserve: tuple[Source, ...]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether this model's answers are image jobs."""
+        return "image" in self.output_modalities and "text" not in self.output_modalities
+
+
+class Tier(msgspec.Struct, frozen=True, kw_only=True):
+    """A rung of the ladder; `min_purchased` in nano-dollars."""
+
+    tier: int
+    name: str
+    min_purchased: int
+    rpm: int
+    per_model_rpm: int
+    tpm: int
+    max_request_tokens: int
+    image_concurrent: int
+    image_queue: int
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes, connections and seconds at the public door."""
+
+    max_body: int
+    max_head: int
+    max_connections: int
+    head_timeout: float
+    body_timeout: float
+    keep_alive: float
+    write_timeout: float
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """Files of the public door's certificate chain and its key."""
+
+    certificate: str
+    key: str
+
+
+class Admin(msgspec.Struct, frozen=True):
+    """The admin listener; without a token its API is off and only health and metrics answer."""
+
+    listen: Address
+    token: Secret | None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a request may ask of the configuration."""
+
+    version: str
+    listen: Address
+    tls: Tls | None
+    admin: Admin | None
+    access_log: str | None
+    drain: float
+    cors_origins: frozenset[str]
+    max_tokens: int | None
+    limits: Limits
+    tiers: tuple[Tier, ...]
+    providers: Mapping[str, Provider]
+    models: Mapping[str, Model]
+    aliases: Mapping[str, str]
+    fallbacks: Mapping[str, tuple[str, ...]]
+    warnings: tuple[str, ...]

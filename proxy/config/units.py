@@ -1,0 +1,74 @@
+"""This file reads durations, sizes and secrets as people write them in YAML."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Final
+
+import msgspec
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+_SIZE: Final = re.compile(r"(\d+)(B|KB|MB|GB|KiB|MiB|GiB)?")
+_BYTES: Final = {
+    None: 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+}  # fmt: skip
+
+
+class Secret:
+    """A credential. It never shows itself in a repr, a log or an error; `reveal` is the only way to its text.
+
+    `missing` names the environment variable that should have held it, when that variable is not set.
+    """
+
+    __slots__ = ("_text", "missing")
+
+    def __init__(self, text: str, missing: str | None = None) -> None:
+        self._text = text
+        self.missing = missing
+
+    def reveal(self) -> str:
+        """The text itself, for the one header or comparison that needs it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Secret(missing={self.missing!r})" if self.missing else "Secret(***)"
+
+    __str__ = __repr__
+
+
+Duration = Annotated[float, msgspec.Meta(ge=0, extra={"unit": "duration"})]
+"""Seconds; written `250ms`, `2s`, `5m`, `1h`."""
+
+Size = Annotated[int, msgspec.Meta(ge=0, extra={"unit": "size"})]
+"""Bytes; written `64KiB`, `32MiB`, `1MB`, or a plain number."""
+
+Usd = Annotated[Decimal, msgspec.Meta(extra={"unit": "usd"})]
+"""US dollars, exact; written as a plain number."""
+
+
+def parse_duration(text: object) -> float:
+    """Seconds of `250ms`, `2s`, `1.5m` or `1h`; raises ValueError that says how to write it."""
+    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError("a duration is a number with a unit, such as 250ms, 2s, 5m or 1h")
+    return float(Decimal(match[1]) * _SECONDS[match[2]])
+
+
+def parse_size(text: object) -> int:
+    """Bytes of `64KiB`, `1MB` or a plain whole number; raises ValueError that says how to write it."""
+    match = _SIZE.fullmatch(str(text)) if isinstance(text, str | int) and not isinstance(text, bool) else None
+    if match is None:
+        raise ValueError("a size is a whole number of bytes with or without a unit, such as 64KiB, 32MiB or 1MB")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def parse_usd(value: object) -> Decimal:
+    """Dollars as an exact decimal, never negative; raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("a price is a number of US dollars, such as 0.68")
+    amount = Decimal(str(value))
+    if not amount.is_finite() or amount < 0 or amount > 10**6:
+        raise ValueError("a price is between 0 and 1000000 US dollars")
+    return amount
