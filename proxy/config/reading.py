@@ -35,7 +35,8 @@ Lines = dict[str, int]
 def read_document(text: str, environment: Mapping[str, str]) -> tuple[Document | None, Lines, list[Problem]]:
     """The document that `text` holds, the line of each path, and every problem of shape.
 
-    The document is None exactly when there is at least one problem.
+    What has a problem is left out of the document, so that the rest can still be checked; in a list it leaves
+    UNSET in its place, so that the others keep their index. Without a usable root the document is None.
     """
     if len(text) > _MAX_CHARACTERS:
         return None, {}, [Problem("", 0, f"the file is larger than {_MAX_CHARACTERS // 2**20} MiB")]
@@ -50,7 +51,7 @@ def read_document(text: str, environment: Mapping[str, str]) -> tuple[Document |
         return None, {}, [Problem("", 0, "the file is empty; config/sidecar.yaml is a good start")]
     reader = _Reader(environment)
     document = reader.read(root, Document, "")
-    return (None if reader.problems else document), reader.lines, reader.problems
+    return (document if isinstance(document, Document) else None), reader.lines, reader.problems
 
 
 class _Reader:
@@ -63,7 +64,7 @@ class _Reader:
         self._constructor = yaml.SafeLoader("")
 
     def read(self, node: yaml.Node, annotation: Any, path: str) -> Any:
-        """The value of `node` as `annotation`, or None after a problem, which is then on the list."""
+        """The value of `node` as `annotation`, or UNSET after a problem, which is then on the list."""
         self.lines[path] = node.start_mark.line + 1
         kind, meta = _without_meta(annotation)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -85,19 +86,23 @@ class _Reader:
             return self._problem(path, f"a mapping is expected here, with {_listed(kind.__struct_fields__)}")
         hints = _hints(kind)
         values: dict[str, Any] = {}
+        named: set[str] = set()
         for key, child in self._members(node, path):
             if key in hints:
-                values[key] = self.read(child, hints[key], _member(path, key))
+                value = self.read(child, hints[key], _member(path, key))
+                named.add(key)
+                if value is not msgspec.UNSET:
+                    values[key] = value
                 continue
             self.lines[_member(path, key)] = child.start_mark.line + 1
             close = difflib.get_close_matches(key, hints, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known here: {_listed(hints)}"
             self._problem(_member(path, key), f"unknown key; {hint}")
-        fields = msgspec.structs.fields(kind)
-        missing = [field.name for field in fields if field.required and field.name not in values]
-        for name in missing:
-            self._problem(path, f"{name} is missing")
-        return kind(**values) if not missing else None
+        required = [field.name for field in msgspec.structs.fields(kind) if field.required]
+        for name in required:
+            if name not in named:
+                self._problem(path, f"{name} is missing")
+        return kind(**values) if all(name in values for name in required) else msgspec.UNSET
 
     def _sequence(self, node: yaml.Node, item: Any, meta: msgspec.Meta | None, path: str) -> Any:
         if not isinstance(node, yaml.SequenceNode):
@@ -109,7 +114,8 @@ class _Reader:
     def _mapping(self, node: yaml.Node, value: Any, path: str) -> Any:
         if not isinstance(node, yaml.MappingNode):
             return self._problem(path, "a mapping is expected here")
-        return {key: self.read(child, value, _member(path, key)) for key, child in self._members(node, path)}
+        members = {key: self.read(child, value, _member(path, key)) for key, child in self._members(node, path)}
+        return {key: member for key, member in members.items() if member is not msgspec.UNSET}
 
     def _members(self, node: yaml.MappingNode, path: str) -> Iterable[tuple[str, yaml.Node]]:
         seen: set[str] = set()
@@ -152,8 +158,9 @@ class _Reader:
             return text
         return value if value is None or isinstance(value, bool | int | float) else text
 
-    def _problem(self, path: str, message: str, *, line: int | None = None) -> None:
+    def _problem(self, path: str, message: str, *, line: int | None = None) -> msgspec.UnsetType:
         self.problems.append(Problem(path, self.lines.get(path, 0) if line is None else line, message))
+        return msgspec.UNSET
 
 
 @functools.cache
