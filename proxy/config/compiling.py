@@ -100,6 +100,8 @@ class _Compiler:
 
     def _provider(self, entry: doc.Provider, path: str) -> snap.Provider:
         origin, base_path = self._base_url(entry, path)
+        own = self._provider_headers(entry, path)
+        fixed = {"host": origin.authority, "accept-encoding": "identity", **own}
         off = None
         if entry.api_key is not None and entry.api_key.missing:
             off = f"the environment variable {entry.api_key.missing} is not set"
@@ -108,8 +110,9 @@ class _Compiler:
             name=entry.name,
             dialect=entry.dialect,
             origin=origin,
-            base_path=base_path,
-            headers=self._provider_headers(entry, path),
+            base_path=base_path.encode(),
+            head="".join(f"{name}: {value}\r\n" for name, value in fixed.items()).encode("ascii", "replace"),
+            own_names=frozenset(name.encode() for name in own),
             off=off,
             warm_connections=entry.warm_connections,
             keep_alive=entry.keep_alive,
@@ -133,7 +136,7 @@ class _Compiler:
             self._problem(f"{path}.ca_file", "has no effect, as base_url is not https")
         return snap.Origin(url.scheme, host, port or {"http": 80, "https": 443}[url.scheme], entry.ca_file), url.path.rstrip("/")
 
-    def _provider_headers(self, entry: doc.Provider, path: str) -> tuple[tuple[bytes, bytes], ...]:
+    def _provider_headers(self, entry: doc.Provider, path: str) -> dict[str, str]:
         headers: dict[str, str] = {}
         for name, value in entry.headers.items():
             if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
@@ -148,7 +151,7 @@ class _Compiler:
                 self._problem(f"{path}.api_key", "holds characters that no header can carry; is there a line break in it?")
             name, value = _credential(entry.dialect, key)
             headers[name] = value
-        return tuple((name.encode(), value.encode("ascii", "replace")) for name, value in headers.items())
+        return headers
 
     def _model(self, entry: doc.Model, path: str, providers: Mapping[str, snap.Provider]) -> snap.Model:
         pool = self._sources(entry.pool, f"{path}.pool", providers)

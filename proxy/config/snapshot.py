@@ -63,13 +63,18 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """A base URL, a dialect and a credential. `off` says why it can't be used; None when it can."""
+    """A base URL, a dialect and a credential. `off` says why it can't be used; None when it can.
+
+    `head` holds the lines that every request to it begins with, the credential among them; `own_names` are the
+    fields that it sets itself, in lower case, which a caller's do not override.
+    """
 
     name: str
     dialect: str
     origin: Origin
-    base_path: str
-    headers: tuple[tuple[bytes, bytes], ...]
+    base_path: bytes
+    head: bytes
+    own_names: frozenset[bytes]
     off: str | None
     warm_connections: int
     keep_alive: float

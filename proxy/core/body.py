@@ -1,0 +1,107 @@
+"""This file reads what routing needs from a request body, and replaces one value in it. (Contract §3.1–3.4.)
+
+The bytes stay the caller's: nothing is decoded and encoded again. msgspec checks that the whole body is one JSON
+object and gives the text of every member; the members' places are then found by walking the top level, stepping over
+each value by the length of its text. The walk is itself a parse: each step is compared with the bytes, so by the
+grammar's being unambiguous it is the only one, and a member that is there twice can't hide.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from proxy.errors import GatewayError, Kind
+
+_SPACE: Final = rb"[ \t\r\n]*"
+_MEMBER: Final = re.compile(_SPACE + rb"[{,]" + _SPACE + rb'"((?:[^"\\]|\\.)*+)"' + _SPACE + rb":" + _SPACE)
+_END: Final = re.compile(_SPACE + rb"\}" + _SPACE)
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_text: Final = msgspec.json.Decoder(str).decode
+_MAX_MODEL_CHARACTERS: Final = 256
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What routing needs to know of a body; `start` and `end` are where the value of `model` stands."""
+
+    model: str
+    start: int
+    end: int
+    streams: bool
+    has_max_tokens: bool
+
+
+def read_head(body: bytes) -> Head:
+    """The head of a request body. Raises GatewayError for anything but one JSON object with a string `model`."""
+    try:
+        members = _members(body)
+    except msgspec.ValidationError:
+        raise GatewayError(Kind.INVALID_REQUEST, "The body must be one JSON object.") from None
+    except msgspec.DecodeError as error:
+        raise GatewayError(Kind.INVALID_JSON, f"The body is not valid JSON: {_reason(body, error)}.") from None
+    except RecursionError:
+        raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
+    model = members.get("model")
+    if model is None:
+        raise GatewayError(Kind.INVALID_REQUEST, "The body has no `model`; GET /v1/models lists them.", param="model")
+    try:
+        name = _text(model)
+    except msgspec.MsgspecError:
+        raise GatewayError(Kind.INVALID_REQUEST, "`model` must be a string.", param="model") from None
+    if not 0 < len(name) <= _MAX_MODEL_CHARACTERS:
+        raise GatewayError(
+            Kind.INVALID_REQUEST, f"`model` must have 1 to {_MAX_MODEL_CHARACTERS} characters.", param="model"
+        )
+    start, end = _find_model(body, members)
+    return Head(
+        model=name,
+        start=start,
+        end=end,
+        streams="stream" in members and bytes(members["stream"]) == b"true",
+        has_max_tokens="max_tokens" in members or "max_completion_tokens" in members,
+    )
+
+
+def patched(body: bytes, head: Head, model_json: bytes, insertion: bytes) -> list[bytes | memoryview]:
+    """The body in pieces, with `model` replaced and `insertion` (members, each with its comma) after the brace.
+
+    Large bodies are not copied: the pieces are views of the caller's bytes.
+    """
+    if len(body) <= 16_384:
+        if not insertion:
+            return [body[: head.start] + model_json + body[head.end :]]
+        brace = body.index(b"{") + 1
+        return [b"".join((body[:brace], insertion, body[brace : head.start], model_json, body[head.end :]))]
+    view = memoryview(body)
+    brace = body.index(b"{") + 1
+    return [b"".join((view[:brace], insertion)), view[brace : head.start], model_json, view[head.end :]]
+
+
+def _find_model(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int]:
+    position = 0
+    found = (0, 0)
+    seen = set()
+    while (match := _MEMBER.match(body, position)) is not None:
+        key = match[1]
+        name = key.decode() if b"\\" not in key else _text(b'"' + key + b'"')
+        value = bytes(members[name]) if name in members and name not in seen else None
+        position = match.end()
+        if value is None or not body.startswith(value, position):
+            raise GatewayError(Kind.INVALID_JSON, "The body has a member twice; send each member once.")
+        seen.add(name)
+        if name == "model":
+            found = (position, position + len(value))
+        position += len(value)
+    if _END.fullmatch(body, position) is None:
+        raise GatewayError(Kind.INVALID_JSON, "The body has a member twice; send each member once.")
+    return found
+
+
+def _reason(body: bytes, error: msgspec.DecodeError) -> str:
+    """msgspec's words for malformed JSON; they name a byte's place and never quote the body."""
+    words = str(error).removeprefix("JSON is malformed: ").lower()
+    if "truncated" in words and body.rstrip().endswith(b"}"):
+        return "it ends too early, or holds half of a surrogate pair such as \\ud83d alone"
+    return words

@@ -1,0 +1,138 @@
+"""One request from its arrival to its ending: the record that is passed along the path, and the law of its life.
+
+The law is a table: state × event → state. What is not in the table can't happen, and raises. There is one point of
+no return, COMMIT: before it another source may still be tried, after it never. (Contract §4.3–4.6, §11.)
+"""
+
+from __future__ import annotations
+
+import enum
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from proxy.config.snapshot import Model, Snapshot, Source
+from proxy.core.body import Head
+from proxy.core.endpoints import Endpoint
+from proxy.core.inbound import Inbound
+from proxy.core.usage import NO_USAGE, Usage
+
+
+class State(enum.Enum):
+    """Where a request stands. The lower seven are endings; their values are the words of the access log."""
+
+    OPEN = "open"  # no provider has the request
+    SENT = "sent"  # a provider may have it
+    COMMITTED = "committed"  # the caller has the head of a 2xx answer
+    REFUSING = "refusing"  # the caller has the head of a provider's error, relayed as it came
+
+    COMPLETED = "completed"
+    RELAYED_ERROR = "relayed_error"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    BROKEN = "broken"
+    CLIENT_GONE = "client_gone"
+    DRAINED = "drained"
+
+
+class Event(enum.Enum):
+    """What can happen to a request."""
+
+    SEND = "send"  # its bytes go to a provider
+    MOVE_ON = "move_on"  # this source will not answer it
+    COMMIT = "commit"  # the head of a 2xx answer goes to the caller
+    REFUSE = "refuse"  # the head of a provider's error goes to the caller
+    END = "end"  # the answer's last byte has gone to the caller
+    CUT = "cut"  # the provider stopped in the middle of its answer
+    REJECT = "reject"  # the gateway itself will not serve it
+    EXHAUST = "exhaust"  # every source has failed
+    LEAVE = "leave"  # the caller left
+    DRAIN = "drain"  # the gateway is going down and can't wait any longer
+
+
+_TABLE: Final = MappingProxyType({
+    (State.OPEN, Event.SEND): State.SENT,
+    (State.OPEN, Event.MOVE_ON): State.OPEN,
+    (State.OPEN, Event.REJECT): State.REJECTED,
+    (State.OPEN, Event.EXHAUST): State.FAILED,
+    (State.OPEN, Event.LEAVE): State.CLIENT_GONE,
+    (State.OPEN, Event.DRAIN): State.DRAINED,
+    (State.SENT, Event.MOVE_ON): State.OPEN,
+    (State.SENT, Event.COMMIT): State.COMMITTED,
+    (State.SENT, Event.REFUSE): State.REFUSING,
+    (State.SENT, Event.LEAVE): State.CLIENT_GONE,
+    (State.SENT, Event.DRAIN): State.DRAINED,
+    (State.COMMITTED, Event.END): State.COMPLETED,
+    (State.COMMITTED, Event.CUT): State.BROKEN,
+    (State.COMMITTED, Event.LEAVE): State.CLIENT_GONE,
+    (State.COMMITTED, Event.DRAIN): State.DRAINED,
+    (State.REFUSING, Event.END): State.RELAYED_ERROR,
+    (State.REFUSING, Event.CUT): State.BROKEN,
+    (State.REFUSING, Event.LEAVE): State.CLIENT_GONE,
+    (State.REFUSING, Event.DRAIN): State.DRAINED,
+})  # fmt: skip
+
+ENDINGS: Final = frozenset(
+    {State.COMPLETED, State.RELAYED_ERROR, State.REJECTED, State.FAILED, State.BROKEN, State.CLIENT_GONE, State.DRAINED}
+)
+
+
+class Attempt(msgspec.Struct, gc=False):
+    """One source that was tried, and how it went: `answered`, or the word for its failure."""
+
+    provider: str
+    model: str
+    layer: int
+    result: str
+
+
+class Exchange:
+    """Everything known of one request. Written by the one task that serves it; read when it has ended.
+
+    Times are seconds of the monotonic clock, 0.0 until they happen.
+    """
+
+    __slots__ = (
+        "alias", "answered_by", "attempts", "bytes_out", "closing", "dialled_s", "endpoint", "error_code", "first_byte",
+        "head", "inbound", "layer", "model", "overhead_s", "provider_request_id", "sent", "snapshot", "state", "status", "usage",
+    )  # fmt: skip
+
+    def __init__(self, inbound: Inbound, endpoint: Endpoint, snapshot: Snapshot) -> None:
+        self.inbound = inbound
+        self.endpoint = endpoint
+        self.snapshot = snapshot
+        self.state = State.OPEN
+        self.head: Head | None = None
+        self.model: Model | None = None
+        self.alias: str | None = None
+        self.attempts: list[Attempt] = []
+        self.answered_by: Source | None = None
+        self.layer = 0
+        self.status = 0
+        self.error_code: str | None = None
+        self.provider_request_id: str | None = None
+        self.closing = False
+        self.bytes_out = 0
+        self.usage: Usage = NO_USAGE
+        self.sent = 0.0
+        self.first_byte = 0.0
+        self.dialled_s = 0.0
+        self.overhead_s = 0.0
+
+    def step(self, event: Event) -> None:
+        """Move to the next state. An event that the table does not allow is a programming error and raises."""
+        following = _TABLE.get((self.state, event))
+        if following is None:
+            raise RuntimeError(f"a request that is {self.state.value} can't {event.value}")
+        self.state = following
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the request has reached one of its endings."""
+        return self.state in ENDINGS
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether the caller has the head of an answer."""
+        return self.state is State.COMMITTED or self.state is State.REFUSING

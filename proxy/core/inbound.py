@@ -1,0 +1,44 @@
+"""This file holds what a caller sent, as it was sent."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+Headers = list[tuple[bytes, bytes]]
+"""Fields in the order and the spelling in which they came."""
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+
+class Inbound(msgspec.Struct, frozen=True, gc=False):
+    """One complete request. `received` is in seconds of the monotonic clock, `query` has no question mark.
+
+    Headers are a list for speed; nobody changes it.
+    """
+
+    method: bytes
+    path: bytes
+    query: bytes
+    headers: Headers
+    body: bytes
+    request_id: str
+    received: float
+    is_http_10: bool
+    keep_alive: bool
+
+
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """The first value of a field; `name` in lower case."""
+    for key, value in headers:
+        if len(key) == len(name) and key.lower() == name:
+            return value
+    return None
+
+
+def request_id(headers: Headers, fresh: str) -> str:
+    """The caller's `x-request-id` where it is fit to be repeated, else the fresh one. (Contract §4.2.)"""
+    given = header(headers, b"x-request-id")
+    return given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else fresh
