@@ -1,0 +1,58 @@
+"""This file speaks OpenAI: its errors, its error events, its usage."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from proxy.core.usage import NO_USAGE, Usage
+from proxy.dialect.contract import Dialect
+from proxy.dialect.usage import counts_from_end
+from proxy.errors import GatewayError
+
+_encode: Final = msgspec.json.encode
+
+
+class _Opening(msgspec.Struct, gc=False):
+    error: msgspec.Raw | None = None
+    type: str | None = None
+
+
+_opening: Final = msgspec.json.Decoder(_Opening).decode
+
+
+def _error(error: GatewayError) -> dict[str, object]:
+    row = error.kind.value
+    return {"message": error.message, "type": row.openai_type, "param": error.param, "code": row.code}
+
+
+def _error_body(error: GatewayError, request_id: str) -> bytes:
+    return _encode({"error": _error(error)})
+
+
+def _error_event(error: GatewayError, request_id: str, between_events: bool) -> bytes:
+    event = b"data: " + _encode({"error": _error(error)}) + b"\n\n"
+    return event if between_events else b"\n\n" + event
+
+
+def _is_error(data: bytes) -> bool:
+    try:
+        opening = _opening(data)
+    except msgspec.MsgspecError:
+        return False
+    return opening.type == "error" or (opening.error is not None and bytes(opening.error) != b"null")
+
+
+def _read_usage(opening: bytes, tail: bytes) -> Usage:
+    for text in (tail, opening):
+        for counts in counts_from_end(text):
+            details = counts.prompt_tokens_details or counts.input_tokens_details
+            cached = details.cached_tokens if details is not None else counts.prompt_cache_hit_tokens
+            prompt = counts.input_tokens if counts.prompt_tokens is None else counts.prompt_tokens
+            completion = counts.output_tokens if counts.completion_tokens is None else counts.completion_tokens
+            return Usage(prompt, completion, cached, "reported")
+    return NO_USAGE
+
+
+OPENAI: Final = Dialect("openai", _error_body, _error_event, _is_error, _read_usage)

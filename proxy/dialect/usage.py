@@ -1,0 +1,70 @@
+"""This file finds usage in the first and last bytes of an answer, whichever dialect it is in.
+
+A truncated end can't be parsed as a document, so the member is looked for by its name. Inside a JSON string the name's
+quotes would be escaped, so what is found is a member and never a piece of somebody's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+_NAME: Final = b'"usage"'
+_MOST_LOOKS: Final = 8
+
+
+class Details(msgspec.Struct, gc=False):
+    """OpenAI's breakdown of the prompt."""
+
+    cached_tokens: int | None = None
+
+
+class Counts(msgspec.Struct, gc=False):
+    """Every name under which a provider reports tokens."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: Details | None = None
+    prompt_cache_hit_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: Details | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+
+
+_decode: Final = msgspec.json.Decoder(Counts).decode
+
+
+def counts_from_end(text: bytes) -> Iterator[Counts]:
+    """The usage objects in `text` that hold any count, the last one first."""
+    position = len(text)
+    for _ in range(_MOST_LOOKS):
+        position = text.rfind(_NAME, 0, position)
+        if position < 0:
+            return
+        found = _counts_at(text, position + len(_NAME))
+        if found is not None:
+            yield found
+
+
+def _counts_at(text: bytes, position: int) -> Counts | None:
+    begin = text.find(b"{", position, position + 8)
+    if begin < 0 or text[position:begin].strip() != b":":
+        return None
+    end = begin
+    for _ in range(8):  # usage nests two levels deep; each closing brace may be its end
+        end = text.find(b"}", end) + 1
+        if not end:
+            return None
+        try:
+            counts = _decode(text[begin:end])
+        except msgspec.ValidationError:
+            return None
+        except msgspec.DecodeError:
+            continue
+        known = (counts.prompt_tokens, counts.completion_tokens, counts.input_tokens, counts.output_tokens)
+        return counts if any(count is not None for count in known) else None
+    return None

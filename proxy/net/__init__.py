@@ -1,0 +1,1 @@
+"""Connections: callers in, providers out, and the pump between them."""

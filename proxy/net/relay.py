@@ -1,0 +1,240 @@
+"""This file is the pump: one answer on its way from a provider's connection to a caller's, without a coroutine.
+
+Each piece is written out in the very call in which it came in. Before the first piece of a 2xx answer goes out another
+source may still be tried; that moment is the commit, and it is taken here, synchronously. (Contract §4.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from proxy.core.exchange import Event, Exchange, State
+from proxy.core.headers import answer_head
+from proxy.core.inbound import Headers, header
+from proxy.core.plan import Failed, Failure, Step, moves_on
+from proxy.core.usage import Sample
+from proxy.dialect import sse
+from proxy.dialect.contract import Dialect
+from proxy.errors import GatewayError, Kind
+from proxy.net.upstream import UpstreamConnection, monotonic
+
+_SECONDS: Final = re.compile(rb"\d{1,6}")
+
+
+class Caller(Protocol):
+    """The caller's side of a relay: where bytes go, and who must be told that they can't go on."""
+
+    transport: asyncio.WriteTransport
+    is_writable: bool
+
+    def finish(self, *, close: bool) -> None:
+        """The answer has gone out whole; the connection may serve again unless `close`."""
+
+    def abort(self) -> None:
+        """Close at once, so that the caller sees an incomplete answer."""
+
+
+class Relay:
+    """One attempt's answer. `outcome` becomes None when the caller has been answered, or the source's failure."""
+
+    __slots__ = (
+        "_added_head", "_caller", "_chunked", "_dialect", "_exchange", "_has_length", "_headers", "_held", "_is_error",
+        "_is_last", "_reason", "_sample", "_status", "_step", "_streams", "_upstream", "_write", "outcome", "was_stale",
+    )  # fmt: skip
+
+    def __init__(
+        self, exchange: Exchange, step: Step, caller: Caller, upstream: UpstreamConnection, dialect: Dialect,
+        *, is_last: bool, added_head: Callable[[Exchange, Step], bytes], outcome: asyncio.Future[Failed | None],
+    ) -> None:  # fmt: skip
+        self._exchange = exchange
+        self._step = step
+        self._caller = caller
+        self._upstream = upstream
+        self._dialect = dialect
+        self._is_last = is_last
+        self._added_head = added_head
+        self.outcome = outcome
+        self.was_stale = False
+        # known with the head
+        self._status = 0
+        self._reason = b""
+        self._headers: Headers = []
+        self._has_length = False
+        self._is_error = False
+        self._streams = False
+        self._held = b""
+        # known with the commit
+        self._chunked = False
+        self._sample = Sample()
+        self._write = caller.transport.write
+
+    # ---- what the provider's connection tells it
+
+    def on_head(self, status: int, reason: bytes, headers: Headers, *, has_length: bool) -> None:
+        self._status = status
+        self._reason = reason
+        self._headers = headers
+        self._has_length = has_length
+        self._is_error = not 200 <= status < 300
+        if moves_on(status, is_last=self._is_last):
+            self._fail(Failure.STATUS, f"answered {status}", status, _retry_after(headers))
+            return
+        kind = header(headers, b"content-type")
+        self._streams = kind is not None and kind.lower().startswith(b"text/event-stream") and not self._is_error
+        # A compressed stream can't be looked into: it goes out as it is.
+        if self._streams and (header(headers, b"content-encoding") or b"identity").lower() != b"identity":
+            self._streams = False
+
+    def on_body(self, piece: bytes) -> None:
+        exchange = self._exchange
+        if not exchange.first_byte:
+            if self.outcome.done():
+                return
+            if self._streams and not self._held_is_fine(piece):
+                return
+            piece = self._held + piece
+            self._held = b""
+            self._commit(piece)
+            return
+        size = len(piece)
+        exchange.bytes_out += size
+        self._sample.add(piece)
+        self._write(b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece)
+
+    def on_end(self, *, is_certain: bool) -> None:
+        exchange = self._exchange
+        if not exchange.first_byte:
+            if self.outcome.done():
+                return
+            self._commit(self._held)
+        elif not is_certain and not self._dialect.is_finished(self._sample.tail):
+            self._break("the connection was closed before the answer's end")
+            return
+        exchange.step(Event.END)
+        self._settle()
+        if self._chunked:
+            self._write(b"0\r\n\r\n")
+        self._caller.finish(close=exchange.closing)
+        self._resolve(None)
+
+    def on_cut(self, failure: Failure, detail: str, *, nothing_came: bool) -> None:
+        if self.outcome.done():
+            return
+        if self._exchange.first_byte:
+            self._break(detail)
+            return
+        self.was_stale = nothing_came and failure is Failure.BROKEN and not self._upstream.is_fresh
+        self._resolve(Failed(failure, self._step.source.provider.name, detail))
+
+    # ---- what the gateway and the caller's connection tell it
+
+    def pause(self) -> None:
+        """The caller is slow: let the provider wait."""
+        self._upstream.pause()
+
+    def resume(self) -> None:
+        """The caller has caught up."""
+        self._upstream.resume()
+
+    def abandon(self, event: Event) -> None:
+        """The caller left, or the gateway goes down: close the provider's connection at once."""
+        if self.outcome.done():
+            return
+        self._upstream.abandon()
+        if event is Event.DRAIN and self._exchange.is_committed:
+            self._tell_the_truth(GatewayError(Kind.DRAINING, "The gateway is going down; send the request again."))
+        self._exchange.step(event)
+        self._settle()
+        self._resolve(None)
+
+    # ---- the commit and the ways out
+
+    def _held_is_fine(self, piece: bytes) -> bool:
+        """Whether the stream may go out: its first event has come and is no error."""
+        held = self._held + piece
+        event = sse.first_event(held)
+        if event is None:
+            self._held = held
+            return False
+        if event and self._dialect.is_error(event):
+            self._fail(Failure.ERROR_EVENT, "its stream began with an error", self._status, None)
+            return False
+        return True
+
+    def _commit(self, piece: bytes) -> None:
+        exchange = self._exchange
+        exchange.step(Event.REFUSE if self._is_error else Event.COMMIT)
+        exchange.status = self._status
+        exchange.answered_by = self._step.source
+        exchange.layer = self._step.layer
+        exchange.provider_request_id = _provider_request_id(self._headers)
+        is_http_10 = exchange.inbound.is_http_10
+        has_body = self._status not in (204, 304)
+        self._chunked = has_body and not self._has_length and not is_http_10
+        exchange.closing = not exchange.inbound.keep_alive or (is_http_10 and not self._has_length)
+        head = answer_head(
+            self._status, self._reason, self._headers, self._added_head(exchange, self._step),
+            chunked=self._chunked, close=exchange.closing,
+        )  # fmt: skip
+        size = len(piece)
+        exchange.bytes_out = size
+        if size:
+            self._sample.add(piece)
+            self._write(b"%b%x\r\n%b\r\n" % (head, size, piece) if self._chunked else head + piece)
+        else:
+            self._write(head)
+        now = exchange.first_byte = monotonic()
+        exchange.overhead_s += now - self._upstream.read_at
+        self._upstream.answer_began()
+        if not self._caller.is_writable:
+            self._upstream.pause()
+
+    def _fail(self, failure: Failure, detail: str, status: int, retry_after: int | None) -> None:
+        self._upstream.abandon()
+        self._resolve(Failed(failure, self._step.source.provider.name, detail, status, retry_after))
+
+    def _break(self, detail: str) -> None:
+        """The provider stopped in mid-answer. Never pass it off as finished. (Contract §4.4.)"""
+        name = self._step.source.provider.name
+        self._tell_the_truth(
+            GatewayError(Kind.PROVIDER_ERROR, f"The provider {name} stopped in the middle of its answer: {detail}.")
+        )
+        self._exchange.step(Event.CUT)
+        self._settle()
+        self._resolve(None)
+
+    def _tell_the_truth(self, error: GatewayError) -> None:
+        """End a committed answer so that the caller can see that it is not whole."""
+        exchange = self._exchange
+        exchange.error_code = error.kind.code
+        if not self._streams:
+            self._caller.abort()
+            return
+        between = sse.ends_between_events(self._sample.tail)
+        event = self._dialect.error_event(error, exchange.inbound.request_id, between)
+        self._write(b"%x\r\n%b\r\n" % (len(event), event) if self._chunked else event)
+        # No last chunk: a client that does not read the event still sees an incomplete answer.
+        self._caller.finish(close=True)
+
+    def _settle(self) -> None:
+        exchange = self._exchange
+        if exchange.state is not State.RELAYED_ERROR:
+            exchange.usage = self._dialect.read_usage(self._sample.opening, self._sample.tail)
+
+    def _resolve(self, result: Failed | None) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(result)
+
+
+def _retry_after(headers: Headers) -> int | None:
+    """The provider's hint in whole seconds; a date is not worth a clock here."""
+    value = header(headers, b"retry-after")
+    return int(value) if value is not None and _SECONDS.fullmatch(value) else None
+
+
+def _provider_request_id(headers: Headers) -> str | None:
+    value = header(headers, b"x-request-id") or header(headers, b"request-id")
+    return value.decode("latin-1")[:128] if value is not None else None

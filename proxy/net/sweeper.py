@@ -1,0 +1,93 @@
+"""This file looks after every deadline of the process with one timer.
+
+A connection is watched in one slot of a wheel, that of the earliest moment at which it could be late. Moving a
+deadline further away costs nothing: when the slot comes round, the connection is asked again. So a stream's idle
+timer costs a stored timestamp per chunk, and nothing is armed or cancelled. (Design §4.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+TICK_S: Final = 0.05
+
+
+class Watched(Protocol):
+    """Something with a deadline. `slot` belongs to the sweeper; it begins as 0."""
+
+    slot: int
+
+    def look(self, now: float) -> float | None:
+        """Act on a deadline that has passed; return when to look next, or None when there is nothing to wait for."""
+
+
+class Sweeper:
+    """A wheel of 50 ms slots, each a set of connections to look at."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._slots: dict[int, set[Watched]] = {}
+        self._next = self._slot_of(clock())
+        self._timer: asyncio.TimerHandle | None = None
+        self._every_tick: list[Callable[[], None]] = []
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to sweep, until `stop`."""
+        self._timer = loop.call_later(TICK_S, self._tick, loop)
+
+    def stop(self) -> None:
+        """Sweep no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def every_tick(self, action: Callable[[], None]) -> None:
+        """Call `action` at each tick as well; it must not raise."""
+        self._every_tick.append(action)
+
+    def watch(self, item: Watched, due: float) -> None:
+        """Look at `item` at `due` or earlier; it is never watched twice."""
+        slot = self._slot_of(due) + 1
+        if item.slot:
+            if item.slot <= slot:
+                return
+            self._slots[item.slot].discard(item)
+        item.slot = slot
+        members = self._slots.get(slot)
+        if members is None:
+            self._slots[slot] = {item}
+        else:
+            members.add(item)
+
+    def forget(self, item: Watched) -> None:
+        """Stop watching `item`, and let go of it."""
+        if item.slot:
+            members = self._slots.get(item.slot)
+            if members is not None:
+                members.discard(item)
+            item.slot = 0
+
+    def sweep(self, now: float) -> None:
+        """Look at everything whose slot has come."""
+        current = self._slot_of(now)
+        for slot in range(self._next, current + 1):
+            for item in self._slots.pop(slot, ()):
+                item.slot = 0
+                due = item.look(now)
+                if due is not None:
+                    self.watch(item, max(due, now))
+        self._next = current + 1
+
+    def watched(self) -> int:
+        """How many connections are being watched."""
+        return sum(len(members) for members in self._slots.values())
+
+    def _slot_of(self, moment: float) -> int:
+        return int(moment / TICK_S)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(TICK_S, self._tick, loop)
+        self.sweep(self._clock())
+        for action in self._every_tick:
+            action()
