@@ -40,6 +40,10 @@ def _is_error(data: bytes) -> bool:
         return False
 
 
+def _is_finished(tail: bytes, streams: bool) -> bool:
+    return b'"message_stop"' in tail[-256:] if streams else tail.rstrip().endswith(b"}")
+
+
 def _read_usage(opening: bytes, tail: bytes) -> Usage:
     """The prompt's counts stand in the first event and, with newer models, again in the last; output in the last."""
     first = next(iter([*counts_from_end(opening)][::-1]), None)
@@ -54,4 +58,4 @@ def _read_usage(opening: bytes, tail: bytes) -> Usage:
     return Usage(total, last.output_tokens, prompt.cache_read_input_tokens, "reported")
 
 
-ANTHROPIC: Final = Dialect("anthropic", _error_body, _error_event, _is_error, _read_usage)
+ANTHROPIC: Final = Dialect("anthropic", _error_body, _error_event, _is_error, _is_finished, _read_usage)

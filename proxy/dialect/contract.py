@@ -19,5 +19,7 @@ class Dialect(NamedTuple):
     """The in-band error event of a stream; the flag says whether the stream stands between two events."""
     is_error: Callable[[bytes], bool]
     """Whether the data of an event is an error."""
+    is_finished: Callable[[bytes, bool], bool]
+    """Whether an answer that ends with these bytes is whole, as far as bytes can tell; the flag says if it streams."""
     read_usage: Callable[[bytes, bytes], Usage]
     """Usage from the first and last bytes of an answer's body, streamed or whole."""

@@ -8,6 +8,7 @@ import msgspec
 
 from proxy.core.usage import NO_USAGE, Usage
 from proxy.dialect.contract import Dialect
+from proxy.dialect.sse import last_data
 from proxy.dialect.usage import counts_from_end
 from proxy.errors import GatewayError
 
@@ -44,6 +45,12 @@ def _is_error(data: bytes) -> bool:
     return opening.type == "error" or (opening.error is not None and bytes(opening.error) != b"null")
 
 
+def _is_finished(tail: bytes, streams: bool) -> bool:
+    if not streams:
+        return tail.rstrip().endswith((b"}", b"]"))
+    return last_data(tail) == b"[DONE]" or b'"response.completed"' in tail
+
+
 def _read_usage(opening: bytes, tail: bytes) -> Usage:
     for text in (tail, opening):
         for counts in counts_from_end(text):
@@ -55,4 +62,4 @@ def _read_usage(opening: bytes, tail: bytes) -> Usage:
     return NO_USAGE
 
 
-OPENAI: Final = Dialect("openai", _error_body, _error_event, _is_error, _read_usage)
+OPENAI: Final = Dialect("openai", _error_body, _error_event, _is_error, _is_finished, _read_usage)

@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from proxy.core.exchange import Event, Exchange, State
+from proxy.core.exchange import Event, Exchange
 from proxy.core.headers import answer_head
 from proxy.core.inbound import Headers, header
 from proxy.core.plan import Failed, Failure, Step, moves_on
-from proxy.core.usage import Sample
+from proxy.core.usage import Sample, Usage
 from proxy.dialect import sse
 from proxy.dialect.contract import Dialect
 from proxy.errors import GatewayError, Kind
@@ -110,11 +110,10 @@ class Relay:
             if self.outcome.done():
                 return
             self._commit(self._held)
-        elif not is_certain and not self._dialect.is_finished(self._sample.tail):
+        elif not is_certain and not self._dialect.is_finished(self._sample.tail, self._streams):
             self._break("the connection was closed before the answer's end")
             return
         exchange.step(Event.END)
-        self._settle()
         if self._chunked:
             self._write(b"0\r\n\r\n")
         self._caller.finish(close=exchange.closing)
@@ -147,8 +146,11 @@ class Relay:
         if event is Event.DRAIN and self._exchange.is_committed:
             self._tell_the_truth(GatewayError(Kind.DRAINING, "The gateway is going down; send the request again."))
         self._exchange.step(event)
-        self._settle()
         self._resolve(None)
+
+    def usage(self) -> Usage:
+        """What the provider reported, read from the answer's ends once they have gone out."""
+        return self._dialect.read_usage(self._sample.opening, self._sample.tail)
 
     # ---- the commit and the ways out
 
@@ -203,14 +205,13 @@ class Relay:
             GatewayError(Kind.PROVIDER_ERROR, f"The provider {name} stopped in the middle of its answer: {detail}.")
         )
         self._exchange.step(Event.CUT)
-        self._settle()
         self._resolve(None)
 
     def _tell_the_truth(self, error: GatewayError) -> None:
         """End a committed answer so that the caller can see that it is not whole."""
         exchange = self._exchange
         exchange.error_code = error.kind.code
-        if not self._streams:
+        if not self._streams or self._has_length:
             self._caller.abort()
             return
         between = sse.ends_between_events(self._sample.tail)
@@ -218,11 +219,6 @@ class Relay:
         self._write(b"%x\r\n%b\r\n" % (len(event), event) if self._chunked else event)
         # No last chunk: a client that does not read the event still sees an incomplete answer.
         self._caller.finish(close=True)
-
-    def _settle(self) -> None:
-        exchange = self._exchange
-        if exchange.state is not State.RELAYED_ERROR:
-            exchange.usage = self._dialect.read_usage(self._sample.opening, self._sample.tail)
 
     def _resolve(self, result: Failed | None) -> None:
         if not self.outcome.done():

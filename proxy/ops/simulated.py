@@ -94,7 +94,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         asyncio.run(_serve_until_told(options.listen, options.pace, options.until_stdin_closes, announce))
     except OSError as error:
-        print(f"can't listen on {options.listen.host}:{options.listen.port}: {error.strerror or error}", file=sys.stderr)
+        where = f"{options.listen.host}:{options.listen.port}"
+        print(f"can't listen on {where}: {error.strerror or error}", file=sys.stderr)
         return 1
     return 0
 
@@ -185,7 +186,7 @@ async def _stream(request: web.Request, events: Iterator[bytes], pace_s: float) 
 async def _object(request: web.Request) -> Json:
     try:
         body = msgspec.json.decode(await request.read())
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest("The body of the request is not valid JSON.") from None
     if not isinstance(body, dict):
         raise BadRequest("The body of the request must be a JSON object.")
@@ -204,13 +205,11 @@ async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse
 
 
 def _refusal(request: web.Request, status: int, message: str, param: str | None) -> web.Response:
-    if _is_anthropic(request):
-        kind = {404: "not_found_error", 413: "request_too_large"}.get(status, "invalid_request_error")
-        identity = _request_id(request)
-        body: Json = {"type": "error", "error": {"type": kind, "message": message}, "request_id": identity["request-id"]}
-        return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json", headers=identity)
-    error = {"message": message, "type": "invalid_request_error", "param": param, "code": None}
-    return _json(status, {"error": error}, request)
+    if not _is_anthropic(request):
+        error = {"message": message, "type": "invalid_request_error", "param": param, "code": None}
+        return _json(status, {"error": error}, request)
+    kind = {404: "not_found_error", 413: "request_too_large"}.get(status, "invalid_request_error")
+    return _json(status, {"type": "error", "error": {"type": kind, "message": message}}, request)
 
 
 def _json(status: int, body: Json, request: web.Request) -> web.Response:

@@ -2,7 +2,7 @@
 
 1. No model runs. The text says so, and how many characters the prompt had. It never repeats the prompt.
 2. A token is a word of the prompt, and an event of the answer: a word, or a piece of a tool call's arguments.
-3. `max_tokens`, under any of its names, cuts the answer there, and the dialect's word for "length" is given as the reason.
+3. `max_tokens`, under any of its names, cuts the answer there, and the reason given is the dialect's word for "length".
 4. A tool is called when `tool_choice` demands one or names it, or when the last message is the user's and mentions its
    name. The arguments are the least that the tool's own schema requires.
 5. Any `model` is accepted. Members that are not named in this file are accepted too, and change nothing.
@@ -15,7 +15,7 @@ import hashlib
 import math
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -155,15 +155,16 @@ def _flag(body: Json, name: str) -> bool:
 
 
 def _texts(node: object) -> Iterator[str]:
-    """Every piece of text under a prompt, in order; images and other media hold none."""
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, list):
-        for entry in node:
-            yield from _texts(entry)
-    elif isinstance(node, dict):
-        for name in ("text", "content", "output"):
-            yield from _texts(node.get(name))
+    """Every piece of text under a prompt, in any order; images and other media hold none."""
+    waiting = [node]
+    while waiting:
+        entry = waiting.pop()
+        if isinstance(entry, str):
+            yield entry
+        elif isinstance(entry, list):
+            waiting += entry
+        elif isinstance(entry, dict):
+            waiting += [entry.get(name) for name in ("text", "content", "output")]
 
 
 def _words(texts: Iterable[str]) -> int:
@@ -243,13 +244,15 @@ def chat_whole(answer: Answer, ident: str, now: int) -> Json:
 
 def chat_events(answer: Answer, ident: str, now: int) -> Iterator[bytes]:
     """The `chat.completion.chunk`s of a stream, to `[DONE]`."""
-    deltas: list[Json] = [{"role": "assistant", "content": ""}, *({"content": piece} for piece in answer.pieces)]
+    deltas: list[Json] = [{"role": "assistant", "content": ""}]
     if answer.tool:
-        opening = {"id": f"call_{ident}", "type": "function", "function": {"name": answer.tool, "arguments": ""}}
-        calls = [opening, *({"function": {"arguments": piece}} for piece in answer.pieces)]
-        deltas = [{"tool_calls": [{"index": 0, **call}]} for call in calls]
-        deltas[0] |= {"role": "assistant", "content": None}
-    choices = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None} for delta in deltas]
+        function = {"name": answer.tool, "arguments": ""}
+        call = {"index": 0, "id": f"call_{ident}", "type": "function", "function": function}
+        deltas = [{"role": "assistant", "content": None, "tool_calls": [call]}]
+    for piece in answer.pieces:
+        more = {"index": 0, "function": {"arguments": piece}}
+        deltas.append({"tool_calls": [more]} if answer.tool else {"content": piece})
+    choices: list[Json] = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None} for delta in deltas]
     choices.append({"index": 0, "delta": {}, "logprobs": None, "finish_reason": _finish(answer)})
     yield from _chunks(answer, _object("chat.completion.chunk", f"chatcmpl-{ident}", answer, now), choices)
 
@@ -321,7 +324,7 @@ def response_whole(answer: Answer, ident: str, now: int) -> Json:
 def response_events(answer: Answer, ident: str, now: int) -> Iterator[bytes]:
     """The events of a streamed response, from `response.created` to `response.completed` or `response.incomplete`."""
     whole = response_whole(answer, ident, now)
-    started = {"response": _response(answer, ident, now)}
+    started: Json = {"response": _response(answer, ident, now)}
     payloads: list[tuple[str, Json]] = [("created", started), ("in_progress", started)]
     payloads += _item_events(answer, ident, str(whole["status"]))
     payloads.append((str(whole["status"]), {"response": whole}))
@@ -444,10 +447,7 @@ def _stop(answer: Answer) -> str:
 
 def embeddings(body: Json) -> Json:
     """A list of unit vectors, each a function of its input alone; raises BadRequest."""
-    model, asked = _model(body), body.get("input")
-    inputs = asked if isinstance(asked, list) and not all(isinstance(entry, int) for entry in asked) else [asked]
-    if len(inputs) > _MAX_INPUTS or not all(entry and isinstance(entry, str | list) for entry in inputs):
-        raise BadRequest("'input' must be a text or a list of tokens, or a list of those, none of them empty.", "input")
+    model, inputs = _model(body), _inputs(body.get("input"))
     dimensions = _count(body, "dimensions") or _DIMENSIONS
     if dimensions > _MAX_DIMENSIONS:
         raise BadRequest(f"'dimensions' must be at most {_MAX_DIMENSIONS}.", "dimensions")
@@ -459,13 +459,28 @@ def embeddings(body: Json) -> Json:
         packed = _unit_vector(entry, dimensions)
         vector = base64.b64encode(packed).decode() if encoding == "base64" else struct.unpack(f"<{dimensions}f", packed)
         data.append({"object": "embedding", "index": at, "embedding": vector})
-    tokens = sum(len(entry.split() if isinstance(entry, str) else entry) for entry in inputs)
+    tokens = sum(len(entry.split()) if isinstance(entry, str) else len(entry) for entry in inputs)
     return {"object": "list", "model": model, "data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
 
 
-def _unit_vector(entry: object, dimensions: int) -> bytes:
+def _inputs(asked: object) -> list[str | list[int]]:
+    """A text, a list of tokens, or a list of either: always as a list."""
+    inputs: list[Any] = asked if isinstance(asked, list) and not _is_tokens(asked) else [asked]
+    for entry in inputs:
+        if not (_is_tokens(entry) or (isinstance(entry, str) and entry)):
+            raise BadRequest("'input' must be a text or a list of tokens, or a list of either, none empty.", "input")
+    if not 0 < len(inputs) <= _MAX_INPUTS:
+        raise BadRequest(f"'input' must hold 1 to {_MAX_INPUTS} entries.", "input")
+    return inputs
+
+
+def _is_tokens(entry: object) -> bool:
+    return isinstance(entry, list) and bool(entry) and all(type(token) is int for token in entry)
+
+
+def _unit_vector(entry: str | list[int], dimensions: int) -> bytes:
     """Little-endian float32s of length 1 together, drawn from the entry's own hash."""
-    drawn = hashlib.shake_256(msgspec.json.encode(entry)).digest(2 * dimensions)
+    drawn = hashlib.shake_256(repr(entry).encode()).digest(2 * dimensions)
     values = [value - 32767.5 for value in struct.unpack(f"<{dimensions}H", drawn)]
     length = math.sqrt(math.fsum(value * value for value in values))
     return struct.pack(f"<{dimensions}f", *(value / length for value in values))

@@ -1,0 +1,43 @@
+"""This file makes the heads of the answers that are the gateway's own, and the fields that it adds to every answer."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from proxy.core.inbound import Headers, header
+from proxy.errors import GatewayError
+
+_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+_EXPOSED: Final = (
+    b"access-control-expose-headers: x-request-id, x-kyma-model, x-kyma-alias, x-kyma-fallback, "
+    b"x-kyma-fallback-layer, retry-after\r\n"
+)
+
+
+def cors_lines(headers: Headers, origins: frozenset[str]) -> bytes:
+    """The lines that let a browser's page of an allowed origin read the answer; b"" for everybody else."""
+    if not origins:
+        return b""
+    origin = header(headers, b"origin")
+    if origin is None or not ("*" in origins or origin.decode("latin-1") in origins):
+        return b""
+    return b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
+
+
+def json_answer(status: int, body: bytes, added: bytes, *, close: bool) -> bytes:
+    """A whole answer with a JSON body. `added` holds lines of the head."""
+    return b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
+        status,
+        _REASONS.get(status, b"Error"),
+        len(body),
+        added,
+        b"connection: close\r\n" if close else b"",
+        body,
+    )
+
+
+def error_lines(error: GatewayError, request_id: str) -> bytes:
+    """The lines that every error carries: the request id, and when to come back where that is known."""
+    retry = b"" if error.retry_after is None else b"retry-after: %d\r\n" % error.retry_after
+    return b"x-request-id: %b\r\n%b" % (request_id.encode(), retry)

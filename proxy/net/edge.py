@@ -1,0 +1,386 @@
+"""This file owns a caller's connection: one protocol each, from its first byte to its last.
+
+It parses requests strictly (llhttp, through httptools), holds them to the limits of size and time, keeps pipelined ones
+in order, and gives each complete one away: a relayed endpoint to the gateway, anything else to the control plane.
+The relay writes to the transport by itself; the edge says when that must wait, and is told when an answer is over.
+(Contract §1, §5; RFC 9112.)
+
+Once a request is complete nothing further is parsed until it has been answered; what comes meanwhile waits, in bounded
+memory. The end of the caller's stream means that the caller has left, also where only its sending half was closed: the
+two look alike, and a departed caller must not be paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Final
+
+import httptools
+
+from proxy.core.answers import cors_lines, error_lines, json_answer
+from proxy.core.endpoints import RELAYED
+from proxy.core.inbound import Headers, Inbound, request_id
+from proxy.core.request_head import RequestHead, read_request_head
+from proxy.dialect.known import DIALECTS
+from proxy.errors import GatewayError, Kind
+from proxy.net.door import Door, Flow, Lane
+
+_MAX_TARGET_BYTES: Final = 8192
+_MAX_BACKLOG_BYTES: Final = 64 * 1024
+_LINGER_S: Final = 2.0
+_LINGER_BYTES: Final = 4 * 2**20
+_MIN_BODY_BYTES_PER_S: Final = 1000
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+monotonic = time.monotonic
+
+
+class Edge(asyncio.Protocol):
+    """One caller's connection."""
+
+    __slots__ = (
+        "_backlog", "_body", "_body_began", "_body_bytes", "_deadline", "_door", "_flow", "_head", "_head_bytes",
+        "_headers", "_is_busy", "_is_closing", "_is_declining", "_is_lingering", "_lane", "_limits", "_linger_bytes",
+        "_loop", "_parser", "_queue", "_reading", "_refusal", "_task", "_unsent", "_url", "is_writable", "slot", "transport",
+    )  # fmt: skip
+
+    transport: asyncio.Transport
+
+    def __init__(self, door: Door, loop: asyncio.AbstractEventLoop) -> None:
+        # for the life of the connection
+        self._door = door
+        self._loop = loop
+        self._limits = door.current().limits
+        self._parser = httptools.HttpRequestParser(self)
+        self._lane: Lane | None = None
+        self._queue: deque[Inbound | GatewayError] = deque()
+        self._backlog = b""
+        self._reading = 0
+        self._is_closing = self._is_lingering = False
+        self._linger_bytes = 0
+        self.slot = 0
+        # for the answer under way
+        self._is_busy = False
+        self._task: asyncio.Task[None] | None = None
+        self._flow: Flow | None = None
+        self._deadline: float | None = None
+        self._unsent = 0
+        self.is_writable = True
+        # for the request being read
+        self._refusal: GatewayError | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._url = b""
+        self._headers: Headers = []
+        self._head: RequestHead | None = None
+        self._head_bytes = 0
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._body_began = 0.0
+        self._is_declining = False
+
+    # ---- what the transport tells it
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (for the type checker; uvloop's is one too)
+        self.transport = transport
+        door = self._door
+        if len(door.edges) >= self._limits.max_connections:
+            self._answer_error(
+                GatewayError(Kind.OVERLOADED, "Every connection of the gateway is in use; try again.", retry_after=1)
+            )
+            return
+        door.edges.add(self)
+        self._set_deadline(self._limits.head_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_lingering or self._is_closing:
+            self._linger_bytes += len(data)
+            if self._linger_bytes > _LINGER_BYTES:
+                self.transport.abort()
+        elif self._is_busy or self._queue:
+            self._backlog += data
+            if len(self._backlog) > _MAX_BACKLOG_BYTES:
+                self.transport.pause_reading()
+        else:
+            self._feed(data)
+
+    def eof_received(self) -> bool:
+        if self._is_busy:
+            self.transport.abort()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        door = self._door
+        door.edges.discard(self)
+        door.sweeper.forget(self)
+        self._queue.clear()
+        self._backlog = b""
+        self._is_closing = True
+        if self._task is not None:
+            self._task.cancel()
+        if self._lane is not None:
+            self._lane.leave()
+
+    def pause_writing(self) -> None:
+        self.is_writable = False
+        self._unsent = self.transport.get_write_buffer_size()
+        self._set_deadline(self._limits.write_timeout)
+        if self._flow is not None:
+            self._flow.pause()
+
+    def resume_writing(self) -> None:
+        self.is_writable = True
+        if self._is_busy:
+            self._deadline = None
+        if self._flow is not None:
+            self._flow.resume()
+
+    # ---- what the parser tells it
+
+    def on_message_begin(self) -> None:
+        self._begin()
+        if not self._is_busy:
+            self._set_deadline(self._limits.head_timeout)
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head is None:  # afterwards they are trailers, which nobody asked for
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._refusal is not None:
+            return
+        parser = self._parser
+        try:
+            if self._head_bytes + self._reading > self._limits.max_head:
+                self._check_head_size()
+            head = self._head = read_request_head(
+                parser.get_method(), parser.get_http_version(), self._url, self._headers, self._limits.max_body
+            )
+        except GatewayError as error:
+            self._refusal = error
+            return
+        if parser.should_upgrade():
+            self._is_declining = True
+            return
+        if head.expects_continue and not self._is_busy and not self._queue:
+            self.transport.write(_CONTINUE)
+        if head.has_body:
+            self._body_began = monotonic()
+            self._set_deadline(self._limits.body_timeout)
+
+    def on_body(self, piece: bytes) -> None:
+        self._body_bytes += len(piece)
+        if self._body_bytes <= self._limits.max_body:
+            self._body.append(piece)
+        elif self._refusal is None:
+            self._refusal = _too_large(self._limits.max_body)
+            self._body.clear()
+
+    def on_message_complete(self) -> None:
+        head = self._head
+        if self._refusal is not None or self._is_declining or head is None:
+            return
+        body = self._body
+        self._queue.append(
+            Inbound(
+                method=head.method,
+                path=head.path,
+                query=head.query,
+                headers=self._headers,
+                body=body[0] if len(body) == 1 else b"".join(body),
+                request_id=request_id(self._headers, self._door.fresh_id()),
+                received=monotonic(),
+                is_http_10=head.is_http_10,
+                keep_alive=self._parser.should_keep_alive(),
+            )
+        )
+
+    # ---- taking requests in, one after the other
+
+    def _feed(self, data: bytes) -> None:
+        self._reading = len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._refusal is None:
+                self._decline_upgrade(data[upgrade.args[0] :])
+                return
+        except httptools.HttpParserError as error:
+            self._refusal = self._refusal or self._malformed(error)
+        if self._refusal is None and self._head is None:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._limits.max_head:
+                self._refusal = self._head_too_large()
+        if self._refusal is not None:
+            self._queue.append(self._refusal)
+        if self._queue and not self._is_busy:
+            self._next()
+
+    def _next(self) -> None:
+        """Serve what is complete, or read on."""
+        if self._queue:
+            self._is_busy = True
+            self._deadline = None
+            item = self._queue.popleft()
+            if isinstance(item, GatewayError):
+                self._answer_error(item)
+            else:
+                self._dispatch(item)
+        elif self._backlog:
+            data, self._backlog = self._backlog, b""
+            self.transport.resume_reading()
+            self._feed(data)
+
+    def _dispatch(self, inbound: Inbound) -> None:
+        if inbound.method == b"POST" and inbound.path in RELAYED:
+            self._task = self._loop.create_task(self._door.handlers.relay(inbound, self))
+            return
+        if self._lane is None:
+            self._lane = self._door.lane(self)
+        self._flow = self._lane
+        self._lane.serve(inbound)
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Serve a request that offers another protocol as what it is in this one (RFC 9110 §7.8).
+
+        The parser stops at such a head, so the head is given to a fresh one without its offer.
+        """
+        kept = b"".join(
+            b"%b: %b\r\n" % (name, value) for name, value in self._headers if name.lower() not in (b"connection", b"upgrade")
+        )
+        head = self._head
+        assert head is not None  # noqa: S101  (the parser has just completed it)
+        line = b"%b %b HTTP/1.%d\r\n" % (head.method, self._url, 0 if head.is_http_10 else 1)
+        self._parser = httptools.HttpRequestParser(self)
+        self._head_bytes = 0
+        self._feed(line + kept + b"\r\n" + rest)
+
+    # ---- what the gateway and the control plane tell it
+
+    def attach(self, flow: Flow) -> None:
+        """From now on `flow` is told when the caller is slow."""
+        self._flow = flow
+
+    def respond(self, answer: bytes, *, close: bool) -> None:
+        """Send a whole answer."""
+        self.transport.write(answer)
+        self.finish(close=close)
+
+    def finish(self, *, close: bool) -> None:
+        """The answer has gone out; the connection may serve again unless `close`."""
+        self._flow = None
+        self._task = None
+        self._is_busy = False
+        if self._is_closing:
+            return
+        if close or self._door.is_draining:
+            self._close()
+            return
+        self._begin()
+        self._set_deadline(self._limits.keep_alive)
+        if self._queue or self._backlog:
+            self._next()
+
+    def abort(self) -> None:
+        """Close at once: what is not on the wire is lost, and the caller sees an incomplete answer."""
+        self._task = None
+        self._is_busy = False
+        self._is_closing = True
+        self.transport.abort()
+
+    def close_when_idle(self) -> None:
+        """Close unless an answer is under way or a request has begun to arrive."""
+        if not self._is_busy and not self._headers and not self._url:
+            self._close()
+
+    # ---- deadlines
+
+    def look(self, now: float) -> float | None:
+        """The sweeper's question: is anything late?"""
+        due = self._deadline
+        if due is not None and self._body_began and not self._is_busy and not self._is_closing:
+            due = self._body_began + self._limits.body_timeout + self._body_bytes / _MIN_BODY_BYTES_PER_S
+        if due is None or now < due:
+            return due
+        if self._is_closing:
+            self.transport.abort()
+        elif not self.is_writable:
+            return self._look_at_stall(now)
+        elif self._url or self._head is not None:
+            what = "head" if self._head is None else "body"
+            self._answer_error(GatewayError(Kind.REQUEST_TIMEOUT, f"The request's {what} did not arrive in time; send it again."))
+        else:
+            self._close()
+        return self._deadline
+
+    def _look_at_stall(self, now: float) -> float | None:
+        """A caller who takes nothing at all is gone; one who takes something gets more time."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent >= self._unsent:
+            self.transport.abort()
+            return None
+        self._unsent = unsent
+        self._deadline = now + self._limits.write_timeout
+        return self._deadline
+
+    def _set_deadline(self, seconds: float) -> None:
+        self._deadline = due = monotonic() + seconds
+        self._door.sweeper.watch(self, due)
+
+    # ---- refusing
+
+    def _answer_error(self, error: GatewayError) -> None:
+        """Tell the caller what is wrong with the request, and close: what follows can't be trusted to be one."""
+        door = self._door
+        self._is_busy = True
+        identity = request_id(self._headers, door.fresh_id())
+        dialect = DIALECTS["anthropic" if self._url.startswith(b"/v1/messages") else "openai"]
+        added = error_lines(error, identity) + cors_lines(self._headers, door.current().cors_origins)
+        self.transport.write(json_answer(error.kind.status, dialect.error_body(error, identity), added, close=True))
+        door.handlers.reject(error, self._url, identity)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close so that the caller can read the answer although it may still be sending (RFC 9112 §9.6)."""
+        if self.transport.get_extra_info("ssl_object") is not None:
+            self._close()
+            return
+        self._is_lingering = self._is_closing = True
+        self.transport.write_eof()
+        self._set_deadline(_LINGER_S)
+
+    def _close(self) -> None:
+        """Close once everything is on the wire, or when the caller has taken nothing for too long."""
+        if self._backlog or self._queue:
+            self._linger()
+            return
+        self._is_closing = True
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._set_deadline(self._limits.write_timeout)
+
+    def _check_head_size(self) -> None:
+        if len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers) > self._limits.max_head:
+            raise self._head_too_large()
+
+    def _head_too_large(self) -> GatewayError:
+        if len(self._url) > _MAX_TARGET_BYTES:
+            return GatewayError(Kind.URI_TOO_LONG, f"The request's target is longer than {_MAX_TARGET_BYTES} bytes.")
+        return GatewayError(Kind.HEAD_TOO_LARGE, f"The request's headers are larger than {self._limits.max_head} bytes.")
+
+    def _malformed(self, error: httptools.HttpParserError) -> GatewayError:
+        if isinstance(error, httptools.HttpParserInvalidURLError) and len(self._url) > _MAX_TARGET_BYTES:
+            return self._head_too_large()
+        reason = str(error).strip("'\"").rstrip(".") or "it can't be parsed"
+        return GatewayError(Kind.BAD_HTTP, f"This is not a valid HTTP/1.1 request: {reason}.")
+
+
+def _too_large(limit: int) -> GatewayError:
+    return GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {limit} bytes.")
