@@ -3,9 +3,9 @@
     pip install --require-hashes -r deploy/requirements-llm.txt
     python deploy/real_model.py
 
-It starts the model's server on a free port of this machine, then the gateway with config/llm.yaml, prints a line to try,
-and ends both on Ctrl-C or SIGTERM, or when one of the two ends. The model is a base model of 270 million parameters: it
-continues text, and what it says is often wrong. It is here to show real tokens on a real wire.
+It starts the model's server on a free port of this machine, then the gateway with config/llm.yaml, prints a line to
+try, and ends both on Ctrl-C or SIGTERM, or when one of the two ends. The model is a base model of 270 million
+parameters: it continues text, and what it says is often wrong. It is here to show real tokens on a real wire.
 """
 
 from __future__ import annotations

@@ -133,6 +133,11 @@ class Exchange:
         return self.state in ENDINGS
 
     @property
+    def is_sent(self) -> bool:
+        """Whether a provider may have the request, and the caller has nothing yet."""
+        return self.state is State.SENT
+
+    @property
     def is_committed(self) -> bool:
         """Whether the caller has the head of an answer."""
         return self.state is State.COMMITTED or self.state is State.REFUSING

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from proxy.core.inbound import Headers
 from proxy.errors import GatewayError, Kind
 
-_MAX_TARGET_BYTES: Final = 8192
+MAX_TARGET_BYTES: Final = 8192
 _CONCERNS: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-encoding", b"expect"})
 _MOST_NAMES_REMEMBERED: Final = 2048
 _concerns: Final[dict[bytes, bytes]] = {}
@@ -31,8 +31,8 @@ def read_request_head(method: bytes, version: str, target: bytes, headers: Heade
     """The head as the connection needs it. Raises GatewayError where it is not fit to be served."""
     if version not in ("1.1", "1.0"):
         raise GatewayError(Kind.BAD_HTTP, "The gateway speaks HTTP/1.1 and HTTP/1.0 only.")
-    if len(target) > _MAX_TARGET_BYTES:
-        raise GatewayError(Kind.URI_TOO_LONG, f"The request's target is longer than {_MAX_TARGET_BYTES} bytes.")
+    if len(target) > MAX_TARGET_BYTES:
+        raise GatewayError(Kind.URI_TOO_LONG, f"The request's target is longer than {MAX_TARGET_BYTES} bytes.")
     if method == b"CONNECT":
         raise GatewayError(Kind.METHOD_NOT_ALLOWED, "CONNECT is not served here; send requests to /v1/… directly.")
     hosts = 0

@@ -22,12 +22,11 @@ import httptools
 from proxy.core.answers import cors_lines, error_lines, json_answer
 from proxy.core.endpoints import RELAYED
 from proxy.core.inbound import Headers, Inbound, request_id
-from proxy.core.request_head import RequestHead, read_request_head
+from proxy.core.request_head import MAX_TARGET_BYTES, RequestHead, read_request_head
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.net.door import Door, Flow, Lane
 
-_MAX_TARGET_BYTES: Final = 8192
 _MAX_BACKLOG_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 4 * 2**20
@@ -42,8 +41,8 @@ class Edge(asyncio.Protocol):
 
     __slots__ = (
         "_backlog", "_body", "_body_began", "_body_bytes", "_deadline", "_door", "_flow", "_head", "_head_bytes",
-        "_headers", "_is_busy", "_is_closing", "_is_declining", "_is_lingering", "_lane", "_limits", "_linger_bytes",
-        "_loop", "_parser", "_queue", "_reading", "_refusal", "_task", "_unsent", "_url", "is_writable", "slot", "transport",
+        "_headers", "_is_busy", "_is_closing", "_is_declining", "_is_lingering", "_is_reading", "_lane", "_limits",
+        "_linger_bytes", "_loop", "_parser", "_queue", "_reading", "_refusal", "_task", "_unsent", "_url", "is_writable", "slot", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -70,6 +69,7 @@ class Edge(asyncio.Protocol):
         self.is_writable = True
         # for the request being read
         self._refusal: GatewayError | None = None
+        self._is_reading = False
         self._begin()
 
     def _begin(self) -> None:
@@ -143,6 +143,7 @@ class Edge(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._begin()
+        self._is_reading = True
         if not self._is_busy:
             self._set_deadline(self._limits.head_timeout)
 
@@ -187,6 +188,7 @@ class Edge(asyncio.Protocol):
         head = self._head
         if self._refusal is not None or self._is_declining or head is None:
             return
+        self._is_reading = False
         body = self._body
         self._queue.append(
             Inbound(
@@ -283,8 +285,11 @@ class Edge(asyncio.Protocol):
         if close or self._door.is_draining:
             self._close()
             return
-        self._begin()
-        self._set_deadline(self._limits.keep_alive)
+        if self._is_reading:
+            self._set_deadline(self._limits.head_timeout)
+        else:
+            self._begin()
+            self._set_deadline(self._limits.keep_alive)
         if self._queue or self._backlog:
             self._next()
 
@@ -297,7 +302,7 @@ class Edge(asyncio.Protocol):
 
     def close_when_idle(self) -> None:
         """Close unless an answer is under way or a request has begun to arrive."""
-        if not self._is_busy and not self._headers and not self._url:
+        if not self._is_busy and not self._is_reading:
             self._close()
 
     # ---- deadlines
@@ -313,7 +318,7 @@ class Edge(asyncio.Protocol):
             self.transport.abort()
         elif not self.is_writable:
             return self._look_at_stall(now)
-        elif self._url or self._head is not None:
+        elif self._is_reading:
             what = "head" if self._head is None else "body"
             self._answer_error(GatewayError(Kind.REQUEST_TIMEOUT, f"The request's {what} did not arrive in time; send it again."))
         else:
@@ -371,12 +376,12 @@ class Edge(asyncio.Protocol):
             raise self._head_too_large()
 
     def _head_too_large(self) -> GatewayError:
-        if len(self._url) > _MAX_TARGET_BYTES:
-            return GatewayError(Kind.URI_TOO_LONG, f"The request's target is longer than {_MAX_TARGET_BYTES} bytes.")
+        if len(self._url) > MAX_TARGET_BYTES:
+            return GatewayError(Kind.URI_TOO_LONG, f"The request's target is longer than {MAX_TARGET_BYTES} bytes.")
         return GatewayError(Kind.HEAD_TOO_LARGE, f"The request's headers are larger than {self._limits.max_head} bytes.")
 
     def _malformed(self, error: httptools.HttpParserError) -> GatewayError:
-        if isinstance(error, httptools.HttpParserInvalidURLError) and len(self._url) > _MAX_TARGET_BYTES:
+        if isinstance(error, httptools.HttpParserInvalidURLError) and len(self._url) > MAX_TARGET_BYTES:
             return self._head_too_large()
         reason = str(error).strip("'\"").rstrip(".") or "it can't be parsed"
         return GatewayError(Kind.BAD_HTTP, f"This is not a valid HTTP/1.1 request: {reason}.")

@@ -1,0 +1,260 @@
+"""The path of a relayed request, from top to bottom: receive, route, plan, attempt, relay, settle.
+
+One coroutine a request; it waits for a connection and for the answer's end, and for nothing else. What is decided is
+decided by the pure functions of `core`; what flows, flows through `net.relay` without coming back here. Cancelling the
+coroutine is how the caller's leaving arrives. `settle` never waits, so nothing can be lost on the way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from proxy.config.snapshot import Model, Snapshot
+from proxy.core.answers import cors_lines, error_lines, json_answer
+from proxy.core.body import patched, read_head
+from proxy.core.endpoints import RELAYED
+from proxy.core.exchange import Attempt, Event, Exchange
+from proxy.core.headers import request_head
+from proxy.core.inbound import Inbound
+from proxy.core.plan import Failed, Step, exhausted, plan
+from proxy.dialect.known import DIALECTS
+from proxy.errors import GatewayError, Kind
+from proxy.net.edge import Edge
+from proxy.net.relay import Relay
+from proxy.net.upstream import DialFailed, UpstreamConnection, UpstreamPool, monotonic
+from proxy.telemetry.counters import Counters
+from proxy.telemetry.record import Record, record_of, rejected_record
+
+_log: Final = logging.getLogger("kyma-proxy")
+
+
+class Log(Protocol):
+    """Where records go."""
+
+    def write(self, record: Record) -> None:
+        """Take a record, at once."""
+
+
+class Gateway:
+    """Serves relayed requests. Everything it needs is handed to it; it keeps only who is being served."""
+
+    def __init__(
+        self,
+        current: Callable[[], Snapshot],
+        upstreams: UpstreamPool,
+        counters: Counters,
+        log: Log | None,
+        random: Callable[[], float],
+    ) -> None:
+        self._current = current
+        self._upstreams = upstreams
+        self._counters = counters
+        self._log = log
+        self._random = random
+        self._loop = asyncio.get_running_loop()
+        self._relays: dict[Exchange, Relay | None] = {}
+
+    async def relay(self, inbound: Inbound, edge: Edge) -> None:
+        """Serve one request, whatever happens to it."""
+        exchange = Exchange(inbound, RELAYED[inbound.path], self._current())
+        self._counters.in_flight += 1
+        self._relays[exchange] = None
+        try:
+            model = self._route(exchange)
+            steps = self._plan(exchange, model)
+            await self._attempt_all(exchange, model, steps, edge)
+        except GatewayError as error:
+            self._refuse(exchange, error, edge)
+        except asyncio.CancelledError:
+            self._leave(exchange)
+        except Exception:
+            _log.exception("request %s failed inside the gateway", inbound.request_id)
+            self._refuse(exchange, GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id."), edge)
+        finally:
+            self._settle(exchange)
+
+    # ---- route and plan
+
+    def _route(self, exchange: Exchange) -> Model:
+        """The model that the caller asks for."""
+        head = exchange.head = read_head(exchange.inbound.body)
+        snapshot = exchange.snapshot
+        model = snapshot.models.get(head.model)
+        if model is None:
+            target = snapshot.aliases.get(head.model)
+            if target is None:
+                raise _unknown_model(head.model, snapshot)
+            exchange.alias = head.model
+            model = snapshot.models[target]
+        exchange.model = model
+        return model
+
+    def _plan(self, exchange: Exchange, model: Model) -> tuple[Step, ...]:
+        dialect = exchange.endpoint.dialect
+        steps = plan(model, dialect, self._random)
+        if steps:
+            return steps
+        if model.is_image:
+            raise GatewayError(Kind.INVALID_REQUEST, f"{model.id} makes images and does not answer here.", param="model")
+        others = {source.provider.dialect for source in model.pool if source.provider.off is None}
+        if others:
+            where = "/v1/messages" if "anthropic" in others else "/v1/chat/completions"
+            raise GatewayError(
+                Kind.INVALID_REQUEST, f"No source of {model.id} speaks {dialect}; ask for it at {where}.", param="model"
+            )
+        raise exhausted(model.id, ())
+
+    # ---- attempt and relay
+
+    async def _attempt_all(self, exchange: Exchange, model: Model, steps: tuple[Step, ...], edge: Edge) -> None:
+        """Try one source after the other until one has answered. Raises GatewayError when none has."""
+        failures = []
+        for step in steps:
+            failed = await self._attempt(exchange, step, edge, is_last=step is steps[-1])
+            provider, sent_as = step.source.provider.name, step.source.model
+            if failed is None:
+                exchange.attempts.append(Attempt(provider, sent_as, step.layer, "answered"))
+                return
+            exchange.attempts.append(Attempt(provider, sent_as, step.layer, failed.word))
+            exchange.step(Event.MOVE_ON)
+            failures.append(failed)
+            if failed.failure is failed.failure.TOTAL_TIMEOUT:
+                break
+        raise exhausted(model.id, failures)
+
+    async def _attempt(self, exchange: Exchange, step: Step, edge: Edge, *, is_last: bool) -> Failed | None:
+        """Ask one source. Its failure, or None when the caller has been answered (or has left)."""
+        source = step.source
+        request = self._request(exchange, step)
+        timeouts = source.timeouts
+        total_due = None if timeouts.total is None else exchange.inbound.received + timeouts.total
+        connection = self._upstreams.take(source.provider.origin)
+        while True:
+            if connection is None:
+                try:
+                    connection = await self._dial(exchange, step)
+                except DialFailed as error:
+                    return Failed(error.failure, source.provider.name, error.detail)
+            outcome: asyncio.Future[Failed | None] = self._loop.create_future()
+            relay = Relay(
+                exchange, step, edge, connection, DIALECTS[exchange.endpoint.dialect],
+                is_last=is_last, added_head=self._added_head, outcome=outcome,
+            )  # fmt: skip
+            self._relays[exchange] = relay
+            edge.attach(relay)
+            if not exchange.is_sent:
+                exchange.step(Event.SEND)
+            connection.send(relay, request, timeouts, total_due)
+            if not exchange.sent:
+                exchange.sent = connection.sent_at
+                exchange.overhead_s += connection.sent_at - exchange.inbound.received - exchange.dialled_s
+            failed = await outcome
+            self._relays[exchange] = None
+            if failed is None:
+                exchange.usage = relay.usage()
+                return None
+            if not relay.was_stale:
+                return failed
+            # The provider closed an idle connection in the moment in which it was chosen. (Contract §9.)
+            self._counters.stale_retries += 1
+            connection = None
+
+    def _request(self, exchange: Exchange, step: Step) -> list[bytes | memoryview]:
+        """The bytes of the request to a source: its head, and the caller's body with one value replaced."""
+        inbound, head, endpoint, source = exchange.inbound, exchange.head, exchange.endpoint, step.source
+        assert head is not None  # noqa: S101  (routed)
+        insertion = b""
+        max_tokens = exchange.snapshot.max_tokens
+        if max_tokens is not None and endpoint.takes_max_tokens and not head.has_max_tokens:
+            member = source.max_tokens_field if endpoint.name == "chat/completions" else None
+            insertion = b'"%b":%d,' % ((member or "max_tokens").encode(), max_tokens)
+        body = patched(inbound.body, head, source.model_json, insertion)
+        if len(body) == 1:
+            return [b"%b%b" % (request_head(inbound, endpoint, source, len(body[0])), body[0])]
+        return [request_head(inbound, endpoint, source, sum(map(len, body))), *body]
+
+    async def _dial(self, exchange: Exchange, step: Step) -> UpstreamConnection:
+        began = monotonic()
+        try:
+            return await self._upstreams.dial(step.source.provider, step.source.timeouts.connect)
+        finally:
+            exchange.dialled_s += monotonic() - began
+
+    def _added_head(self, exchange: Exchange, step: Step) -> bytes:
+        """The gateway's own lines of a relayed answer's head. (Contract §4.2.)"""
+        inbound = exchange.inbound
+        model = exchange.model
+        alias = b"" if exchange.alias is None else b"x-kyma-alias: %b\r\n" % exchange.alias.encode()
+        fallback = b"" if not step.layer else b"x-kyma-fallback: true\r\nx-kyma-fallback-layer: %d\r\n" % step.layer
+        return b"x-request-id: %b\r\nx-kyma-model: %b\r\n%b%b%b" % (
+            inbound.request_id.encode(),
+            b"" if model is None else model.id.encode(),
+            alias,
+            fallback,
+            cors_lines(inbound.headers, exchange.snapshot.cors_origins),
+        )
+
+    # ---- the other ways out
+
+    def _refuse(self, exchange: Exchange, error: GatewayError, edge: Edge) -> None:
+        """Answer with an error of the gateway's own; where an answer has begun, only the connection can tell."""
+        if exchange.has_ended or exchange.is_committed:
+            edge.abort()
+            return
+        was_tried = bool(exchange.attempts) or error.kind is Kind.NO_SOURCE_AVAILABLE
+        exchange.step(Event.DRAIN if error.kind is Kind.DRAINING else Event.EXHAUST if was_tried else Event.REJECT)
+        exchange.error_code = error.kind.code
+        exchange.status = error.kind.status
+        inbound = exchange.inbound
+        body = DIALECTS[exchange.endpoint.dialect].error_body(error, inbound.request_id)
+        exchange.bytes_out = len(body)
+        added = error_lines(error, inbound.request_id) + cors_lines(inbound.headers, exchange.snapshot.cors_origins)
+        close = not inbound.keep_alive
+        edge.respond(json_answer(error.kind.status, body, added, close=close), close=close)
+
+    def _leave(self, exchange: Exchange) -> None:
+        """The caller has left: whatever a provider is doing for it ends now, and the source is not to blame."""
+        relay = self._relays[exchange]
+        if relay is not None:
+            relay.abandon(Event.LEAVE)
+            exchange.usage = relay.usage()
+        elif not exchange.has_ended:
+            exchange.step(Event.LEAVE)
+        exchange.status = exchange.status or 499
+
+    def drain(self) -> None:
+        """End every request that is still being served, in a way that its caller can see. (Contract §4.4, §13.)"""
+        for relay in list(self._relays.values()):
+            if relay is not None:
+                relay.abandon(Event.DRAIN)
+
+    # ---- settle
+
+    def _settle(self, exchange: Exchange) -> None:
+        """Count and log what has ended. Never waits."""
+        now = monotonic()
+        del self._relays[exchange]
+        self._counters.in_flight -= 1
+        self._counters.count(exchange, now)
+        if self._log is not None:
+            self._log.write(record_of(exchange, time.time(), now))
+
+    def reject(self, error: GatewayError, target: bytes, request_id: str) -> None:
+        """Count and log a request that was refused at the door."""
+        self._counters.reject(error.kind.code)
+        if self._log is not None:
+            self._log.write(rejected_record(request_id, error.kind.status, time.time()))
+
+
+def _unknown_model(name: str, snapshot: Snapshot) -> GatewayError:
+    known = [*snapshot.models, *snapshot.aliases]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f"; did you mean {close[0]}?" if close else ";"
+    return GatewayError(
+        Kind.MODEL_NOT_FOUND, f"There is no model {name}{hint} GET /v1/models lists them all.", param="model"
+    )
