@@ -21,7 +21,7 @@ from proxy.core.endpoints import RELAYED
 from proxy.core.exchange import Attempt, Event, Exchange
 from proxy.core.headers import request_head
 from proxy.core.inbound import Inbound
-from proxy.core.plan import Failed, Step, exhausted, plan
+from proxy.core.plan import Failed, Failure, Step, exhausted, plan
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.net.edge import Edge
@@ -57,13 +57,12 @@ class Gateway:
         self._log = log
         self._random = random
         self._loop = asyncio.get_running_loop()
-        self._relays: dict[Exchange, Relay | None] = {}
+        self._live: dict[Exchange, Edge] = {}
 
     async def relay(self, inbound: Inbound, edge: Edge) -> None:
         """Serve one request, whatever happens to it."""
         exchange = Exchange(inbound, RELAYED[inbound.path], self._current())
-        self._counters.in_flight += 1
-        self._relays[exchange] = None
+        self._live[exchange] = edge
         try:
             model = self._route(exchange)
             steps = self._plan(exchange, model)
@@ -71,7 +70,7 @@ class Gateway:
         except GatewayError as error:
             self._refuse(exchange, error, edge)
         except asyncio.CancelledError:
-            self._leave(exchange)
+            self._leave(exchange, edge)
         except Exception:
             _log.exception("request %s failed inside the gateway", inbound.request_id)
             self._refuse(exchange, GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id."), edge)
@@ -123,7 +122,7 @@ class Gateway:
             exchange.attempts.append(Attempt(provider, sent_as, step.layer, failed.word))
             exchange.step(Event.MOVE_ON)
             failures.append(failed)
-            if failed.failure is failed.failure.TOTAL_TIMEOUT:
+            if failed.failure is Failure.TOTAL_TIMEOUT:
                 break
         raise exhausted(model.id, failures)
 
@@ -145,7 +144,6 @@ class Gateway:
                 exchange, step, edge, connection, DIALECTS[exchange.endpoint.dialect],
                 is_last=is_last, added_head=self._added_head, outcome=outcome,
             )  # fmt: skip
-            self._relays[exchange] = relay
             edge.attach(relay)
             if not exchange.is_sent:
                 exchange.step(Event.SEND)
@@ -154,7 +152,6 @@ class Gateway:
                 exchange.sent = connection.sent_at
                 exchange.overhead_s += connection.sent_at - exchange.inbound.received - exchange.dialled_s
             failed = await outcome
-            self._relays[exchange] = None
             if failed is None:
                 exchange.usage = relay.usage()
                 return None
@@ -203,11 +200,21 @@ class Gateway:
 
     def _refuse(self, exchange: Exchange, error: GatewayError, edge: Edge) -> None:
         """Answer with an error of the gateway's own; where an answer has begun, only the connection can tell."""
+        relay = edge.flow
+        if isinstance(relay, Relay):
+            relay.drop()
         if exchange.has_ended or exchange.is_committed:
+            if not exchange.has_ended:
+                exchange.step(Event.CUT)
             edge.abort()
             return
-        was_tried = bool(exchange.attempts) or error.kind is Kind.NO_SOURCE_AVAILABLE
-        exchange.step(Event.DRAIN if error.kind is Kind.DRAINING else Event.EXHAUST if was_tried else Event.REJECT)
+        if error.kind is Kind.DRAINING:
+            exchange.step(Event.DRAIN)
+        else:
+            if exchange.is_sent:
+                exchange.step(Event.MOVE_ON)
+            was_tried = bool(exchange.attempts) or error.kind is Kind.NO_SOURCE_AVAILABLE
+            exchange.step(Event.EXHAUST if was_tried else Event.REJECT)
         exchange.error_code = error.kind.code
         exchange.status = error.kind.status
         inbound = exchange.inbound
@@ -217,11 +224,12 @@ class Gateway:
         close = not inbound.keep_alive
         edge.respond(json_answer(error.kind.status, body, added, close=close), close=close)
 
-    def _leave(self, exchange: Exchange) -> None:
-        """The caller has left: whatever a provider is doing for it ends now, and the source is not to blame."""
-        relay = self._relays[exchange]
-        if relay is not None:
-            relay.abandon(Event.LEAVE)
+    def _leave(self, exchange: Exchange, edge: Edge) -> None:
+        """The task was cancelled: the caller has left, or the gateway is going down and can't wait any longer."""
+        relay = edge.flow
+        if edge.is_open:
+            self._refuse(exchange, GatewayError(Kind.DRAINING, "The gateway is going down; send the request again."), edge)
+        elif isinstance(relay, Relay) and relay.abandon(Event.LEAVE):
             exchange.usage = relay.usage()
         elif not exchange.has_ended:
             exchange.step(Event.LEAVE)
@@ -229,17 +237,23 @@ class Gateway:
 
     def drain(self) -> None:
         """End every request that is still being served, in a way that its caller can see. (Contract §4.4, §13.)"""
-        for relay in list(self._relays.values()):
-            if relay is not None:
-                relay.abandon(Event.DRAIN)
+        for exchange, edge in list(self._live.items()):
+            if exchange.is_committed and isinstance(edge.flow, Relay):
+                edge.flow.abandon(Event.DRAIN)
+            else:
+                edge.cancel()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being served."""
+        return len(self._live)
 
     # ---- settle
 
     def _settle(self, exchange: Exchange) -> None:
         """Count and log what has ended. Never waits."""
         now = monotonic()
-        del self._relays[exchange]
-        self._counters.in_flight -= 1
+        del self._live[exchange]
         self._counters.count(exchange, now)
         if self._log is not None:
             self._log.write(record_of(exchange, time.time(), now))

@@ -40,9 +40,9 @@ class Edge(asyncio.Protocol):
     """One caller's connection."""
 
     __slots__ = (
-        "_backlog", "_body", "_body_began", "_body_bytes", "_deadline", "_door", "_flow", "_head", "_head_bytes",
+        "_backlog", "_body", "_body_began", "_body_bytes", "_deadline", "_door", "_head", "_head_bytes",
         "_headers", "_is_busy", "_is_closing", "_is_declining", "_is_lingering", "_is_reading", "_lane", "_limits",
-        "_linger_bytes", "_loop", "_parser", "_queue", "_reading", "_refusal", "_task", "_unsent", "_url", "is_writable", "slot", "transport",
+        "_linger_bytes", "_loop", "_parser", "_queue", "_reading", "_refusal", "_task", "_unsent", "_url", "flow", "is_writable", "slot", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -63,7 +63,7 @@ class Edge(asyncio.Protocol):
         # for the answer under way
         self._is_busy = False
         self._task: asyncio.Task[None] | None = None
-        self._flow: Flow | None = None
+        self.flow: Flow | None = None
         self._deadline: float | None = None
         self._unsent = 0
         self.is_writable = True
@@ -129,15 +129,15 @@ class Edge(asyncio.Protocol):
         self.is_writable = False
         self._unsent = self.transport.get_write_buffer_size()
         self._set_deadline(self._limits.write_timeout)
-        if self._flow is not None:
-            self._flow.pause()
+        if self.flow is not None:
+            self.flow.pause()
 
     def resume_writing(self) -> None:
         self.is_writable = True
         if self._is_busy:
             self._deadline = None
-        if self._flow is not None:
-            self._flow.resume()
+        if self.flow is not None:
+            self.flow.resume()
 
     # ---- what the parser tells it
 
@@ -246,7 +246,7 @@ class Edge(asyncio.Protocol):
             return
         if self._lane is None:
             self._lane = self._door.lane(self)
-        self._flow = self._lane
+        self.flow = self._lane
         self._lane.serve(inbound)
 
     def _decline_upgrade(self, rest: bytes) -> None:
@@ -268,7 +268,17 @@ class Edge(asyncio.Protocol):
 
     def attach(self, flow: Flow) -> None:
         """From now on `flow` is told when the caller is slow."""
-        self._flow = flow
+        self.flow = flow
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the caller is still there to be answered."""
+        return not self._is_closing
+
+    def cancel(self) -> None:
+        """Cancel the task that serves the request."""
+        if self._task is not None:
+            self._task.cancel()
 
     def respond(self, answer: bytes, *, close: bool) -> None:
         """Send a whole answer."""
@@ -277,7 +287,7 @@ class Edge(asyncio.Protocol):
 
     def finish(self, *, close: bool) -> None:
         """The answer has gone out; the connection may serve again unless `close`."""
-        self._flow = None
+        self.flow = None
         self._task = None
         self._is_busy = False
         if self._is_closing:

@@ -138,15 +138,22 @@ class Relay:
         """The caller has caught up."""
         self._upstream.resume()
 
-    def abandon(self, event: Event) -> None:
-        """The caller left, or the gateway goes down: close the provider's connection at once."""
+    def drop(self) -> None:
+        """The answer is not wanted any more: close the provider's connection at once."""
+        if not self.outcome.done():
+            self._upstream.abandon()
+            self._resolve(None)
+
+    def abandon(self, event: Event) -> bool:
+        """The caller left, or the gateway goes down. Whether there was still an answer to abandon."""
         if self.outcome.done():
-            return
+            return False
         self._upstream.abandon()
-        if event is Event.DRAIN and self._exchange.is_committed:
+        if event is Event.DRAIN:
             self._tell_the_truth(GatewayError(Kind.DRAINING, "The gateway is going down; send the request again."))
         self._exchange.step(event)
         self._resolve(None)
+        return True
 
     def usage(self) -> Usage:
         """What the provider reported, read from the answer's ends once they have gone out."""

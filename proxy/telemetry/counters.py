@@ -31,7 +31,6 @@ class Counters:
     """The process's own counts, since its start."""
 
     def __init__(self) -> None:
-        self.in_flight = 0
         self.requests: dict[tuple[str, str, str, int, State], int] = {}
         """By endpoint, model, provider, status and ending."""
         self.attempts: dict[tuple[str, str], int] = {}

@@ -1,0 +1,161 @@
+"""This file builds the public control plane: what answers at every path that is not relayed. (Contract §2.)"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from proxy.config.snapshot import Snapshot
+from proxy.core.answers import cors_lines
+from proxy.core.catalogue import Catalogue, Page
+from proxy.core.endpoints import RELAYED
+from proxy.dialect.known import DIALECTS
+from proxy.errors import GatewayError, Kind
+from proxy.telemetry.record import LOGGED_FIELDS
+from proxy.web.lane import REQUEST_ID_HEADER
+from proxy.web.openapi import openapi_page
+
+_log: Final = logging.getLogger("kyma-proxy")
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_PREFLIGHT_S: Final = "600"
+
+
+class Site:
+    """The pages of the snapshot in force, made anew when it changes."""
+
+    def __init__(self, current: Callable[[], Snapshot], is_draining: Callable[[], bool]) -> None:
+        self.current = current
+        self.is_draining = is_draining
+        self._made_for: Snapshot | None = None
+        self._catalogue: Catalogue | None = None
+        self.openapi = openapi_page()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue of the snapshot in force."""
+        snapshot = self.current()
+        if self._catalogue is None or self._made_for is not snapshot:
+            self._catalogue = Catalogue(snapshot, LOGGED_FIELDS)
+            self._made_for = snapshot
+        return self._catalogue
+
+
+def application(site: Site) -> web.Application:
+    """The application; `site` is asked anew for every request."""
+
+    async def models(request: web.Request) -> web.Response:
+        return _answer(request, site.catalogue.models)
+
+    async def model(request: web.Request) -> web.Response:
+        catalogue = site.catalogue
+        name = request.match_info["id"]
+        page = catalogue.model.get(catalogue.aliases.get(name, name))
+        if page is None:
+            raise GatewayError(Kind.MODEL_NOT_FOUND, f"There is no model {name}; GET /v1/models lists them all.", param="model")
+        return _answer(request, page)
+
+    async def capabilities(request: web.Request) -> web.Response:
+        return _answer(request, site.catalogue.capabilities)
+
+    async def pricing(request: web.Request) -> web.Response:
+        return _answer(request, site.catalogue.pricing)
+
+    async def tiers(request: web.Request) -> web.Response:
+        return _answer(request, site.catalogue.tiers)
+
+    async def openapi(request: web.Request) -> web.Response:
+        return _answer(request, site.openapi)
+
+    async def health(request: web.Request) -> web.Response:
+        draining = site.is_draining()
+        return web.json_response({"status": "draining" if draining else "ok"}, status=503 if draining else 200)
+
+    @web.middleware
+    async def manners(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Every answer has the request id and the cross-origin lines; every error is in the caller's dialect."""
+        try:
+            response = _preflight(request, site.current()) or await handler(request)
+        except GatewayError as error:
+            response = _error(request, error)
+        except web.HTTPException as error:
+            response = _error(request, _translated(request, error))
+        except Exception:
+            _log.exception("request %s failed inside the control plane", request.headers.get(REQUEST_ID_HEADER))
+            response = _error(request, GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id."))
+        response.headers["X-Request-Id"] = request.headers.get(REQUEST_ID_HEADER, "")
+        for line in cors_lines(list(request.raw_headers), site.current().cors_origins).decode("latin-1").splitlines():
+            name, _, value = line.partition(": ")
+            response.headers[name] = value
+        return response
+
+    app = web.Application(middlewares=[manners])
+    app.router.add_get("/v1/models", models)
+    app.router.add_get("/v1/models/{id:.+}", model)
+    app.router.add_get("/v1/capabilities", capabilities)
+    app.router.add_get("/v1/pricing", pricing)
+    app.router.add_get("/v1/credits/pricing", pricing)
+    app.router.add_get("/v1/limits/tiers", tiers)
+    app.router.add_get("/v1/openapi.json", openapi)
+    app.router.add_get("/v1/health", health)
+    return app
+
+
+def _answer(request: web.Request, page: Page) -> web.Response:
+    headers = {"ETag": page.etag, "Cache-Control": f"public, max-age={page.max_age}" if page.max_age else "no-cache"}
+    wanted = request.headers.get("If-None-Match", "")
+    if page.etag in (tag.strip().removeprefix("W/") for tag in wanted.split(",")) or wanted.strip() == "*":
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=page.body, content_type="application/json", headers=headers)
+
+
+def _preflight(request: web.Request, snapshot: Snapshot) -> web.Response | None:
+    """The answer to OPTIONS on a path that exists: what may be sent there, to pages of allowed origins."""
+    if request.method != "OPTIONS":
+        return None
+    allowed = _methods_at(request)
+    if not allowed:
+        return None
+    headers = {"Allow": ", ".join(allowed)}
+    if cors_lines(list(request.raw_headers), snapshot.cors_origins):
+        headers["Access-Control-Allow-Methods"] = ", ".join(allowed)
+        headers["Access-Control-Allow-Headers"] = request.headers.get("Access-Control-Request-Headers", "*")
+        headers["Access-Control-Max-Age"] = _PREFLIGHT_S
+    return web.Response(status=204, headers=headers)
+
+
+def _methods_at(request: web.Request) -> list[str]:
+    if request.path.encode() in RELAYED:
+        return ["POST", "OPTIONS"]
+    error = request.match_info.http_exception
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return [*sorted(error.allowed_methods), "OPTIONS"]
+    return []
+
+
+def _translated(request: web.Request, error: web.HTTPException) -> GatewayError:
+    """aiohttp's own refusals, in the gateway's words."""
+    allowed = _methods_at(request)
+    if allowed:
+        return GatewayError(Kind.METHOD_NOT_ALLOWED, f"{request.method} is not served here; use {allowed[0]}.")
+    if error.status == 404:
+        hint = ""
+        if f"/v1{request.path}".encode() in RELAYED:
+            hint = f" Did you mean /v1{request.path}? The base URL for OpenAI clients ends with /v1."
+        elif request.path.startswith("/v1/v1/"):
+            hint = " The path has /v1 twice; the base URL for Anthropic clients ends without it."
+        return GatewayError(Kind.NOT_FOUND, f"There is nothing at {request.path}.{hint}")
+    if error.status >= 500:
+        return GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id.")
+    return GatewayError(Kind.INVALID_REQUEST, f"The request can't be served: {error.reason}.")
+
+
+def _error(request: web.Request, error: GatewayError) -> web.Response:
+    dialect = DIALECTS["anthropic" if request.path.startswith("/v1/messages") else "openai"]
+    body = dialect.error_body(error, request.headers.get(REQUEST_ID_HEADER, ""))
+    response = web.Response(status=error.kind.status, body=body, content_type="application/json")
+    if error.kind is Kind.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(_methods_at(request))
+    return response

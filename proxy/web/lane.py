@@ -1,0 +1,117 @@
+"""This file puts aiohttp behind the public door, one request at a time.
+
+The edge stays the owner of the connection: it has parsed and bounded the request, and gives it to aiohttp's own protocol
+as plain HTTP over a transport that writes through to the caller's. When aiohttp has finished the answer, the edge reads
+on. So a client may mix relayed and control-plane requests on one connection as it likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from proxy.core.inbound import Inbound
+from proxy.net.edge import Edge
+
+REQUEST_ID_HEADER = "X-Kyma-Request-Id"
+"""Carries the edge's request id into the application; a caller's own is removed."""
+
+
+class EdgeTransport(asyncio.Transport):
+    """What aiohttp writes to: the caller's transport, but closing it is only a wish."""
+
+    def __init__(self, edge: Edge) -> None:
+        super().__init__()
+        self._edge = edge
+        self.wants_close = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._edge.is_open:
+            self._edge.transport.write(bytes(data))
+
+    def is_closing(self) -> bool:
+        return not self._edge.is_open
+
+    def close(self) -> None:
+        self.wants_close = True
+
+    def abort(self) -> None:
+        self._edge.abort()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._edge.transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        """One request comes at a time, so there is nothing to pause."""
+
+    def resume_reading(self) -> None:
+        """See `pause_reading`."""
+
+    def is_reading(self) -> bool:
+        return True
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """The edge's limits hold."""
+
+    def get_write_buffer_size(self) -> int:
+        return self._edge.transport.get_write_buffer_size()
+
+
+class ControlProtocol(web.RequestHandler[web.Request]):
+    """aiohttp's protocol, which also tells when an answer is over."""
+
+    lane: ControlLane
+
+    async def finish_response(self, *args: Any, **kwargs: Any) -> tuple[web.StreamResponse, bool]:
+        response, was_reset = await super().finish_response(*args, **kwargs)
+        self.lane.finished(bool(response.keep_alive))
+        return response, was_reset
+
+
+class ControlLane:
+    """One caller's connection, as the control plane sees it."""
+
+    def __init__(self, server: web.Server[web.Request], edge: Edge) -> None:
+        self._edge = edge
+        self._transport = EdgeTransport(edge)
+        self._protocol = ControlProtocol(server, loop=asyncio.get_running_loop(), access_log=None, keepalive_timeout=0)
+        self._protocol.lane = self
+        self._protocol.connection_made(self._transport)
+
+    def serve(self, inbound: Inbound) -> None:
+        """Give a request to the application."""
+        dropped = (b"connection", b"content-length", b"transfer-encoding", b"expect", REQUEST_ID_HEADER.lower().encode())
+        lines = [b"%b: %b\r\n" % (name, value) for name, value in inbound.headers if name.lower() not in dropped]
+        target = b"%b?%b" % (inbound.path, inbound.query) if inbound.query else inbound.path
+        self._protocol.data_received(
+            b"%b %b HTTP/1.%d\r\n%b%b: %b\r\nconnection: %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (
+                inbound.method,
+                target,
+                0 if inbound.is_http_10 else 1,
+                b"".join(lines),
+                REQUEST_ID_HEADER.encode(),
+                inbound.request_id.encode(),
+                b"keep-alive" if inbound.keep_alive else b"close",
+                len(inbound.body),
+                inbound.body,
+            )
+        )
+
+    def finished(self, keep_alive: bool) -> None:
+        """The application's answer has been written."""
+        self._edge.finish(close=not keep_alive or self._transport.wants_close)
+
+    def pause(self) -> None:
+        """The caller is slow."""
+        self._protocol.pause_writing()
+
+    def resume(self) -> None:
+        """The caller has caught up."""
+        self._protocol.resume_writing()
+
+    def leave(self) -> None:
+        """The connection is gone."""
+        self._protocol.connection_lost(None)
