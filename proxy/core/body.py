@@ -41,6 +41,8 @@ def read_head(body: bytes) -> Head:
         raise GatewayError(Kind.INVALID_REQUEST, "The body must be one JSON object.") from None
     except msgspec.DecodeError as error:
         raise GatewayError(Kind.INVALID_JSON, f"The body is not valid JSON: {_reason(body, error)}.") from None
+    except UnicodeDecodeError:
+        raise _not_utf_8() from None
     except RecursionError:
         raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
     model = members.get("model")
@@ -48,6 +50,8 @@ def read_head(body: bytes) -> Head:
         raise GatewayError(Kind.INVALID_REQUEST, "The body has no `model`; GET /v1/models lists them.", param="model")
     try:
         name = _text(model)
+    except UnicodeDecodeError:
+        raise _not_utf_8() from None
     except msgspec.MsgspecError:
         raise GatewayError(Kind.INVALID_REQUEST, "`model` must be a string.", param="model") from None
     if not 0 < len(name) <= _MAX_MODEL_CHARACTERS:
@@ -97,6 +101,10 @@ def _find_model(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int]
     if _END.fullmatch(body, position) is None:
         raise GatewayError(Kind.INVALID_JSON, "The body has a member twice; send each member once.")
     return found
+
+
+def _not_utf_8() -> GatewayError:
+    return GatewayError(Kind.INVALID_JSON, "The body is not valid JSON: it is not UTF-8.")
 
 
 def _reason(body: bytes, error: msgspec.DecodeError) -> str:

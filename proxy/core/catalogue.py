@@ -28,15 +28,16 @@ class Catalogue:
 
     def __init__(self, snapshot: Snapshot, logged_fields: tuple[str, ...]) -> None:
         entries = {model.id: _model(model) for model in snapshot.models.values()}
-        self.models = _page({"object": "list", "data": list(entries.values()), "aliases": dict(snapshot.aliases)})
-        self.model: Final = MappingProxyType({name: _page(entry) for name, entry in entries.items()})
+        self.models = make_page({"object": "list", "data": list(entries.values()), "aliases": dict(snapshot.aliases)})
+        self.model: Final = MappingProxyType({name: make_page(entry) for name, entry in entries.items()})
         self.aliases = snapshot.aliases
-        self.pricing = _page(_pricing(snapshot), max_age=60)
-        self.tiers = _page(_tiers(snapshot), max_age=300)
-        self.capabilities = _page(_capabilities(snapshot, logged_fields))
+        self.pricing = make_page(_pricing(snapshot), max_age=60)
+        self.tiers = make_page(_tiers(snapshot), max_age=300)
+        self.capabilities = make_page(_capabilities(snapshot, logged_fields))
 
 
-def _page(document: object, *, max_age: int | None = None) -> Page:
+def make_page(document: object, *, max_age: int | None = None) -> Page:
+    """The page of a document; the same document always has the same ETag."""
     body = msgspec.json.encode(document)
     return Page(body, f'"{hashlib.sha256(body).hexdigest()[:24]}"', max_age)
 

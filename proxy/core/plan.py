@@ -44,7 +44,7 @@ def _draw(sources: list[Source], random: Callable[[], float]) -> Source:
         point -= source.weight
         if point < 0:
             return source
-    return sources[-1]
+    return max(sources, key=lambda source: source.weight)  # every weight is 0, or rounding has left a crumb
 
 
 class Failure(enum.Enum):

@@ -83,5 +83,5 @@ def _origin_form(target: bytes) -> bytes:
     scheme, separator, rest = target.partition(b"://")
     if not separator or scheme.lower() not in (b"http", b"https"):
         return target
-    slash = rest.find(b"/")
-    return rest[slash:] if slash >= 0 else b"/"
+    end = min(at for at in (rest.find(b"/"), rest.find(b"?"), len(rest)) if at >= 0)
+    return rest[end:] if rest.startswith(b"/", end) else b"/" + rest[end:]

@@ -36,7 +36,7 @@ def _error_event(error: GatewayError, request_id: str, between_events: bool) -> 
 def _is_error(data: bytes) -> bool:
     try:
         return _opening(data).type == "error"
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
 
 

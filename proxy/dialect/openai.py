@@ -13,11 +13,12 @@ from proxy.dialect.usage import counts_from_end
 from proxy.errors import GatewayError
 
 _encode: Final = msgspec.json.encode
+_LAST_OF_RESPONSES: Final = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
 
 
 class _Opening(msgspec.Struct, gc=False):
-    error: msgspec.Raw | None = None
-    type: str | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
+    type: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _opening: Final = msgspec.json.Decoder(_Opening).decode
@@ -40,15 +41,15 @@ def _error_event(error: GatewayError, request_id: str, between_events: bool) -> 
 def _is_error(data: bytes) -> bool:
     try:
         opening = _opening(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return False
-    return opening.type == "error" or (opening.error is not None and bytes(opening.error) != b"null")
+    return bytes(opening.type) == b'"error"' or bytes(opening.error) != b"null"
 
 
 def _is_finished(tail: bytes, streams: bool) -> bool:
     if not streams:
         return tail.rstrip().endswith((b"}", b"]"))
-    return last_data(tail) == b"[DONE]" or b'"response.completed"' in tail
+    return last_data(tail) == b"[DONE]" or any(name in tail for name in _LAST_OF_RESPONSES)
 
 
 def _read_usage(opening: bytes, tail: bytes) -> Usage:

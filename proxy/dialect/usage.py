@@ -61,7 +61,7 @@ def _counts_at(text: bytes, position: int) -> Counts | None:
             return None
         try:
             counts = _decode(text[begin:end])
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, RecursionError):
             return None
         except msgspec.DecodeError:
             continue

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import Final
+from typing import Final, cast
 
 import httptools
 
@@ -85,8 +85,7 @@ class Edge(asyncio.Protocol):
     # ---- what the transport tells it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (for the type checker; uvloop's is one too)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         door = self._door
         if len(door.edges) >= self._limits.max_connections:
             self._answer_error(

@@ -11,7 +11,7 @@ import contextlib
 import ssl
 import time
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import httptools
 
@@ -145,8 +145,7 @@ class UpstreamConnection(asyncio.Protocol):
     # ---- what the transport tells it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (for the type checker; uvloop's is one too)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self.read_at = monotonic()

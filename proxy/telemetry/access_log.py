@@ -81,6 +81,8 @@ class AccessLog:
                 self._reopen_now()
             elif isinstance(item, tuple):
                 self._write_now(*item)
+        if self._path != "-":
+            os.close(self._descriptor)
 
     def _write_now(self, batch: bytes, lines: int) -> None:
         try:

@@ -85,6 +85,7 @@ def application(site: Site) -> web.Application:
         except Exception:
             _log.exception("request %s failed inside the control plane", request.headers.get(REQUEST_ID_HEADER))
             response = _error(request, GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id."))
+        response.headers["Server"] = "kyma-proxy"
         response.headers["X-Request-Id"] = request.headers.get(REQUEST_ID_HEADER, "")
         for line in cors_lines(list(request.raw_headers), site.current().cors_origins).decode("latin-1").splitlines():
             name, _, value = line.partition(": ")

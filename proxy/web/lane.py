@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from proxy.core.inbound import Inbound
+from proxy.core.request_head import MAX_TARGET_BYTES
 from proxy.net.edge import Edge
 
 REQUEST_ID_HEADER = "X-Kyma-Request-Id"
@@ -20,12 +21,11 @@ REQUEST_ID_HEADER = "X-Kyma-Request-Id"
 
 
 class EdgeTransport(asyncio.Transport):
-    """What aiohttp writes to: the caller's transport, but closing it is only a wish."""
+    """What aiohttp writes to: the caller's transport."""
 
     def __init__(self, edge: Edge) -> None:
         super().__init__()
         self._edge = edge
-        self.wants_close = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._edge.is_open:
@@ -35,7 +35,7 @@ class EdgeTransport(asyncio.Transport):
         return not self._edge.is_open
 
     def close(self) -> None:
-        self.wants_close = True
+        self._edge.transport.close()
 
     def abort(self) -> None:
         self._edge.abort()
@@ -59,7 +59,7 @@ class EdgeTransport(asyncio.Transport):
         return self._edge.transport.get_write_buffer_size()
 
 
-class ControlProtocol(web.RequestHandler[web.Request]):
+class ControlProtocol(web.RequestHandler):
     """aiohttp's protocol, which also tells when an answer is over."""
 
     lane: ControlLane
@@ -73,12 +73,15 @@ class ControlProtocol(web.RequestHandler[web.Request]):
 class ControlLane:
     """One caller's connection, as the control plane sees it."""
 
-    def __init__(self, server: web.Server[web.Request], edge: Edge) -> None:
+    def __init__(self, server: web.Server, edge: Edge, max_head: int) -> None:
         self._edge = edge
-        self._transport = EdgeTransport(edge)
-        self._protocol = ControlProtocol(server, loop=asyncio.get_running_loop(), access_log=None, keepalive_timeout=0)
+        # Size and time are the edge's to limit; aiohttp's own limits are set out of the way.
+        self._protocol = ControlProtocol(
+            server, loop=asyncio.get_running_loop(), access_log=None, tcp_keepalive=False,
+            max_line_size=MAX_TARGET_BYTES * 2, max_field_size=max_head, max_headers=max_head,
+        )  # fmt: skip
         self._protocol.lane = self
-        self._protocol.connection_made(self._transport)
+        self._protocol.connection_made(EdgeTransport(edge))
 
     def serve(self, inbound: Inbound) -> None:
         """Give a request to the application."""
@@ -102,7 +105,7 @@ class ControlLane:
 
     def finished(self, keep_alive: bool) -> None:
         """The application's answer has been written."""
-        self._edge.finish(close=not keep_alive or self._transport.wants_close)
+        self._edge.finish(close=not keep_alive)
 
     def pause(self) -> None:
         """The caller is slow."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config.units import Secret, parse_duration, parse_size, parse_usd
@@ -46,13 +46,16 @@ def test_a_size_is_bytes(written: object, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "usd"), [(0, "0"), (5, "5"), (0.68, "0.68"), (0.1, "0.1"), (1.19, "1.19"), (0.0003, "0.0003"), (10**6, "1000000")]
+    ("written", "usd"),
+    [(0, "0"), (5, "5"), (0.68, "0.68"), (0.1, "0.1"), (1.19, "1.19"), (0.0003, "0.0003"), (10**6, "1000000")],
 )
 def test_a_price_is_exactly_what_is_written(written: object, usd: str) -> None:
     assert parse_usd(written) == Decimal(usd)
 
 
-@pytest.mark.parametrize("written", ["2", "s", "", " 2s", "2 s", "2s\n", "-1s", "+1s", "1,5s", ".5s", "1.s", "1e3s", "2S", "2d", "2min"])
+@pytest.mark.parametrize(
+    "written", ["2", "s", "", " 2s", "2 s", "2s\n", "-1s", "+1s", "1,5s", ".5s", "1.s", "1e3s", "2S", "2d", "2min"]
+)
 def test_what_is_no_duration_says_how_to_write_one(written: str) -> None:
     assert refusal(parse_duration, written) == HOW_TO_WRITE[parse_duration]
 
@@ -77,11 +80,13 @@ def test_a_price_is_within_reason(written: object) -> None:
     assert refusal(parse_usd, written) == "a price is between 0 and 1000000 US dollars"
 
 
+@settings(deadline=None)
 @given(milliseconds=st.integers(min_value=0, max_value=10**9))
 def test_every_whole_number_of_milliseconds_can_be_written(milliseconds: int) -> None:
     assert parse_duration(f"{milliseconds}ms") == milliseconds / 1000
 
 
+@settings(deadline=None)
 @given(cents=st.integers(min_value=0, max_value=10**8))
 def test_no_cent_is_lost_to_binary_fractions(cents: int) -> None:
     assert parse_usd(cents / 100) == Decimal(cents) / 100

@@ -1,0 +1,99 @@
+"""This file builds every object that has a state, once, and hands each what it needs. Nothing else constructs them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.resolver import AsyncResolver
+
+from proxy.config.snapshot import Snapshot
+from proxy.gateway import Gateway
+from proxy.net.dialing import Addresses, Dialer
+from proxy.net.door import Door
+from proxy.net.edge import Edge
+from proxy.net.sweeper import Sweeper
+from proxy.net.upstream import UpstreamPool, monotonic
+from proxy.telemetry.access_log import AccessLog
+from proxy.telemetry.counters import Counters
+from proxy.telemetry.metrics import CountersCollector, registry, render
+from proxy.web.admin import admin_application
+from proxy.web.application import Site, application
+from proxy.web.lane import ControlLane
+
+
+class Current(Protocol):
+    """Tells the snapshot in force."""
+
+    def __call__(self) -> Snapshot:
+        """The snapshot that a request takes at the door."""
+
+
+class House:
+    """The running program's parts. Made inside the loop that runs it; `close` ends it."""
+
+    def __init__(self, current: Current) -> None:
+        """Build everything. Raises OSError where the access log can't be opened."""
+        loop = asyncio.get_running_loop()
+        snapshot = current()
+        self.sweeper = Sweeper(monotonic)
+        self.counters = Counters()
+        self.log = AccessLog(snapshot.access_log) if snapshot.access_log is not None else None
+        self.addresses = Addresses(AsyncResolver(), monotonic)
+        self.upstreams = UpstreamPool(Dialer(self.addresses), self.sweeper)
+        self.gateway = Gateway(current, self.upstreams, self.counters, self.log, random.random)
+        self.site = Site(current, lambda: self.door.is_draining)
+        self._control = web.AppRunner(application(self.site), access_log=None)
+        self.door = Door(current, self.sweeper, self.gateway, self._lane)
+        self.admin = admin_application(current, lambda: self.door.is_draining, self._metrics)
+        self._registry = registry(CountersCollector(self.counters, self._gauges()))
+        self._loop = loop
+        self._current = current
+
+    async def open(self) -> None:
+        """Begin to work: sweep deadlines, flush the log, open warm connections."""
+        await self._control.setup()
+        if self.log is not None:
+            self.sweeper.every_tick(self.log.flush)
+        self.sweeper.start(self._loop)
+        snapshot = self._current()
+        used = {id(source.provider): source.provider for model in snapshot.models.values() for source in model.pool}
+        self.upstreams.warm(provider for provider in used.values() if provider.off is None)
+
+    def edge(self) -> Edge:
+        """A protocol for a caller's new connection."""
+        return Edge(self.door, self._loop)
+
+    def _lane(self, edge: Edge) -> ControlLane:
+        server = self._control.server
+        assert server is not None  # noqa: S101  (opened)
+        return ControlLane(server, edge, self._current().limits.max_head)
+
+    def _metrics(self) -> bytes:
+        return render(self._registry)
+
+    def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
+        return {
+            "kyma_in_flight": ("Relayed requests that are being served.", lambda: self.gateway.in_flight),
+            "kyma_connections": ("Callers' open connections.", lambda: len(self.door.edges)),
+            "kyma_provider_connections": (
+                "Open connections to providers.", lambda: self.upstreams.statistics()["open"]),
+            "kyma_provider_connections_idle": (
+                "Idle connections to providers.", lambda: self.upstreams.statistics()["idle"]),
+            "kyma_access_log_lost_lines": (
+                "Lines of the access log that could not be written.", lambda: self.log.lost_lines if self.log else 0),
+        }  # fmt: skip
+
+    async def close(self) -> None:
+        """Let go of everything; what is still being served is cut."""
+        for edge in list(self.door.edges):
+            edge.abort()
+        await self._control.cleanup()
+        await self.upstreams.close()
+        await self.addresses.close()
+        self.sweeper.stop()
+        if self.log is not None:
+            self.log.close()

@@ -1,0 +1,46 @@
+"""This file runs the demo: a simulated provider in a process of its own, and the gateway in front of it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from proxy.config.snapshot import Snapshot
+from proxy.errors import StartError
+from proxy.ops.serve import run
+
+_PORT: Final = re.compile(r":(\d+)/")
+_BANNER: Final = """
+The gateway answers at {base}/v1; its provider is simulated, so nothing leaves this machine and nothing is paid.
+Try it in another terminal:
+
+  curl -N {base}/v1/chat/completions -H 'content-type: application/json' \\
+    -d '{{"model": "simulated", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+
+{real}Its access log, one line a request, is below. Ctrl-C ends it.
+"""
+
+
+def run_demo(config: Path, pace: str, environment: Mapping[str, str]) -> int:
+    """Run both until a signal; returns the exit code. Raises StartError or ConfigError."""
+    command = [sys.executable, "-m", "proxy.ops.simulated", "--listen", "127.0.0.1:0", "--pace", pace, "--until-stdin-closes"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as provider:  # noqa: S603
+        try:
+            assert provider.stdout is not None  # noqa: S101  (a pipe was asked for)
+            port = _PORT.search(provider.stdout.readline())
+            if port is None:
+                raise StartError("the simulated provider did not start; its words are above")
+            run(config, {**environment, "KYMA_SIMULATED_PORT": port[1]}, _tell)
+        finally:
+            provider.terminate()
+    return 0
+
+
+def _tell(snapshot: Snapshot) -> None:
+    real = [one.name for one in snapshot.providers.values() if one.off is None and one.origin.host != "127.0.0.1"]
+    line = f"Real providers whose keys are in the environment: {', '.join(real)}; GET /v1/models lists all.\n" if real else ""
+    print(_BANNER.format(base=f"http://{snapshot.listen}", real=line), flush=True)

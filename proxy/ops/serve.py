@@ -1,0 +1,218 @@
+"""This file runs the gateway: from a configuration's text to listening sockets, and from a signal to the end.
+
+A start that fails ends in one line that says what to do. SIGTERM and SIGINT drain: nothing new is taken in, what runs
+may end by itself for a while, then it is ended so that callers can see it; a second signal does not wait. SIGUSR1 opens
+the access log again. (Contract §13.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import logging
+import os
+import resource
+import signal
+import socket
+import ssl
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from aiohttp import web
+
+from proxy import __version__
+from proxy.config.compiling import load
+from proxy.config.snapshot import Address, Snapshot, TcpAddress, Tls
+from proxy.errors import StartError
+from proxy.ops.assemble import House
+
+_log: Final = logging.getLogger("kyma-proxy")
+_BACKLOG: Final = 4096
+_LAST_WORDS_S: Final = 1.0
+
+
+def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
+    """The snapshot of a configuration file. Raises StartError where it can't be read, ConfigError where it is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise StartError(f"{path}: is not UTF-8 text") from None
+    except OSError as error:
+        raise StartError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    return load(text, environment)
+
+
+def run(path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], None] | None = None) -> None:
+    """Serve the configuration at `path` until a signal says to stop; `ready` is called once it answers.
+
+    Raises StartError or ConfigError.
+    """
+    snapshot = read_snapshot(path, environment)
+    for warning in snapshot.warnings:
+        _log.warning("%s", warning)
+    _allow_many_files()
+    uvloop.run(_serve(snapshot, path, ready))
+
+
+async def _serve(snapshot: Snapshot, path: Path, ready: Callable[[Snapshot], None] | None) -> None:
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+    try:
+        house = House(lambda: snapshot)
+    except OSError as error:
+        raise StartError(f"access_log {snapshot.access_log}: {(error.strerror or '').lower()}") from None
+    _catch_signals(house, stop, hurry)
+    await house.open()
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            if snapshot.admin is not None:
+                await _open_admin(stack, house, snapshot.admin.listen)
+            server = await _open_door(house, snapshot)
+            stack.callback(_remove_socket, snapshot.listen)
+            _tell(snapshot, path)
+            if ready is not None:
+                ready(snapshot)
+            _settle_memory()
+            await stop.wait()
+            server.close()
+            await _drain(house, snapshot.drain, hurry)
+    finally:
+        await house.close()
+
+
+async def _open_door(house: House, snapshot: Snapshot) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    tls = _tls_context(snapshot.tls) if snapshot.tls is not None else None
+    address = snapshot.listen
+    try:
+        if isinstance(address, TcpAddress):
+            return await loop.create_server(house.edge, address.host, address.port, ssl=tls, backlog=_BACKLOG)
+        _remove_stale_socket(address.path)
+        return await loop.create_unix_server(house.edge, address.path, ssl=tls, backlog=_BACKLOG)
+    except OSError as error:
+        raise StartError(_cannot_listen("listen", address, error)) from None
+
+
+async def _open_admin(stack: contextlib.AsyncExitStack, house: House, address: Address) -> None:
+    runner = web.AppRunner(house.admin, access_log=None, handle_signals=False)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        if isinstance(address, TcpAddress):
+            await web.TCPSite(runner, address.host, address.port).start()
+        else:
+            _remove_stale_socket(address.path)
+            await web.UnixSite(runner, address.path).start()
+            stack.callback(_remove_socket, address)
+    except OSError as error:
+        raise StartError(_cannot_listen("admin.listen", address, error)) from None
+
+
+async def _drain(house: House, seconds: float, hurry: asyncio.Event) -> None:
+    """Wait for what is being served, then end it."""
+    house.door.drain()
+    if house.gateway.in_flight:
+        _log.info("draining: %d requests, for up to %g s", house.gateway.in_flight, seconds)
+    await _until_idle(house, seconds, hurry)
+    if house.gateway.in_flight:
+        _log.warning("drained: %d requests are cut", house.gateway.in_flight)
+        house.gateway.drain()
+    await _until_idle(house, _LAST_WORDS_S, asyncio.Event())
+
+
+async def _until_idle(house: House, seconds: float, hurry: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while (house.gateway.in_flight or house.door.edges) and not hurry.is_set():
+                await asyncio.sleep(0.02)
+
+
+def _catch_signals(house: House, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stopping() -> None:
+        if stop.is_set():
+            hurry.set()
+        stop.set()
+
+    loop.add_signal_handler(signal.SIGTERM, stopping)
+    loop.add_signal_handler(signal.SIGINT, stopping)
+    if house.log is not None:
+        loop.add_signal_handler(signal.SIGUSR1, house.log.reopen)
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["http/1.1"])
+    for path in (tls.certificate, tls.key):
+        if not os.access(path, os.R_OK):
+            raise StartError(f"tls: {path} can't be read")
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+    except (ssl.SSLError, OSError):
+        raise StartError(f"tls: {tls.certificate} and {tls.key} are not a PEM certificate chain and its key") from None
+    return context
+
+
+def _cannot_listen(path: str, address: Address, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{path} {address}: the address is in use; stop what listens there, or choose another"
+    if error.errno == errno.EACCES:
+        return f"{path} {address}: permission denied; ports below 1024 are for root"
+    return f"{path} {address}: {(error.strerror or str(error)).lower()}"
+
+
+def _remove_stale_socket(path: str) -> None:
+    """Remove the socket of a process that has died; a living one's is left, and binding will fail."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except OSError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:
+            return
+
+
+def _remove_socket(address: Address) -> None:
+    if not isinstance(address, TcpAddress):
+        with contextlib.suppress(OSError):
+            os.unlink(address.path)
+
+
+def _allow_many_files() -> None:
+    """Each stream needs two descriptors; take as many as the system lets a process have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _settle_memory() -> None:
+    """What is alive now lives as long as the process: the collector need not look at it again.
+
+    Requests leave no cycles behind, so it may also look less often; a look costs a pause.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
+
+
+def _tell(snapshot: Snapshot, path: Path) -> None:
+    scheme = "https" if snapshot.tls is not None else "http"
+    where = f"{scheme}://{snapshot.listen}" if isinstance(snapshot.listen, TcpAddress) else str(snapshot.listen)
+    admin = f", admin on {snapshot.admin.listen}" if snapshot.admin is not None else ""
+    on = sum(provider.off is None for provider in snapshot.providers.values())
+    _log.info(
+        "kyma-proxy %s serves %s on %s%s: %d models, %d of %d providers on",
+        __version__, path, where, admin, len(snapshot.models), on, len(snapshot.providers),
+    )  # fmt: skip

@@ -1,0 +1,115 @@
+"""This file builds the admin listener: health and metrics for everybody who reaches it, the API behind its token.
+
+Without a configured token the API is off. (Contract §1, §2.)
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+
+from proxy.config.snapshot import Provider, Snapshot
+from proxy.config.units import Secret
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def admin_application(
+    current: Callable[[], Snapshot], is_draining: Callable[[], bool], metrics: Callable[[], bytes]
+) -> web.Application:
+    """The admin application; what it is given is asked anew for every request."""
+
+    async def livez(request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(request: web.Request) -> web.Response:
+        if is_draining():
+            return web.json_response({"status": "draining"}, status=503)
+        return web.json_response({"status": "ok"})
+
+    async def scrape(request: web.Request) -> web.Response:
+        return web.Response(body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    async def config(request: web.Request) -> web.Response:
+        return web.Response(body=redacted(current()), content_type="application/json")
+
+    @web.middleware
+    async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if request.path.startswith("/admin/"):
+            admin = current().admin
+            refusal = _refusal(request, admin.token if admin is not None else None)
+            if refusal is not None:
+                return refusal
+        return await handler(request)
+
+    app = web.Application(middlewares=[guard])
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", scrape)
+    app.router.add_get("/admin/config", config)
+    return app
+
+
+def redacted(snapshot: Snapshot) -> bytes:
+    """The snapshot as JSON; of credentials and configured headers only whether and under which name they are there."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, Secret):
+            return "(set)"
+        raise NotImplementedError
+
+    document = msgspec.to_builtins(
+        {name: getattr(snapshot, name) for name in snapshot.__struct_fields__ if name not in ("models", "providers")}
+        | {"aliases": dict(snapshot.aliases), "fallbacks": dict(snapshot.fallbacks)}
+        | {"providers": [_provider(provider) for provider in snapshot.providers.values()]}
+        | {"models": [_model_of(snapshot, name) for name in snapshot.models]},
+        enc_hook=plain,
+    )
+    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+
+
+def _provider(provider: Provider) -> dict[str, object]:
+    return {
+        "name": provider.name,
+        "dialect": provider.dialect,
+        "base_url": f"{provider.origin.scheme}://{provider.origin.authority}{provider.base_path.decode()}",
+        "headers": sorted(name.decode() for name in provider.own_names),
+        "off": provider.off,
+        "warm_connections": provider.warm_connections,
+        "keep_alive": provider.keep_alive,
+    }
+
+
+def _model_of(snapshot: Snapshot, name: str) -> dict[str, object]:
+    model = snapshot.models[name]
+    fields = {field: getattr(model, field) for field in model.__struct_fields__ if field not in ("pool", "reserve")}
+    for part in ("pool", "reserve"):
+        fields[part] = [
+            {
+                "provider": source.provider.name,
+                "model": source.model,
+                "weight": source.weight,
+                "timeouts": source.timeouts,
+                "stream_usage": source.stream_usage,
+                "max_tokens_field": source.max_tokens_field,
+            }
+            for source in getattr(model, part)
+        ]
+    return fields
+
+
+def _refusal(request: web.Request, token: Secret | None) -> web.Response | None:
+    """Why this request may not use the API, or None when it may. The comparison takes the same time for every guess."""
+    if token is None:
+        return _error(403, "forbidden", "The admin API is off; set admin.token in the configuration to switch it on.")
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if not hmac.compare_digest(given.encode(), token.reveal().encode()):
+        return _error(401, "invalid_api_key", "Send the admin token as `Authorization: Bearer …`.")
+    return None
+
+
+def _error(status: int, code: str, message: str) -> web.Response:
+    return web.json_response({"error": {"message": message, "code": code}}, status=status)

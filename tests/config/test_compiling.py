@@ -1,0 +1,185 @@
+"""From a document to a snapshot: every mistake of meaning is found at once, with its path and its line."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.compiling import load, parse_address
+from proxy.config.snapshot import TcpAddress, UnixAddress
+from proxy.errors import ConfigError, Problem
+
+# Ten lines that have no problem; a case appends to them (its first line is 11) or puts words into one of them.
+GOOD = """\
+providers:
+  - {name: one, base_url: "https://one.example:8443/v1/", dialect: openai, api_key: "${ONE_KEY}"}
+  - {name: two, base_url: http://two.example, dialect: anthropic}
+  - {name: art, base_url: https://art.example, dialect: fal_queue, api_key: "${ART_KEY}"}
+models:
+  - {id: small, pool: [{provider: one, model: small-1}]}
+  - id: large
+    pool: [{provider: one, model: large-1, weight: 3}, {provider: two, model: LARGE}]
+    price: {input: 0.68, output: 4.05, cached_input: 0.068}
+  - {id: picture, output_modalities: [image], price: {image: 0.081}, pool: [{provider: art, model: pic/v1}]}
+"""
+KEYS = {"ONE_KEY": "hunter2", "ART_KEY": "hunter3"}
+NO_URL = (
+    "a base URL is http:// or https://, a host and a path, with no user, query or fragment, such as https://api.openai.com/v1"
+)
+LADDER = "the ladder goes 0, 1, 2, … from min_purchased 0 upwards"
+NO_ADDRESS = "an address is written host:port, [ipv6]:port or unix:/path.sock"
+NO_HEADER = "is no valid header: printable ASCII only, and no space in the name"
+
+
+def problems(text: str, environment: dict[str, str] = KEYS) -> list[Problem]:
+    with pytest.raises(ConfigError) as refused:
+        load(text, environment)
+    return refused.value.problems
+
+
+def provider(members: str) -> str:
+    """The good text with members added to its first provider."""
+    return GOOD.replace("dialect: openai,", f"dialect: openai, {members},")
+
+
+def rung(tier: int, min_purchased: float) -> str:
+    return f"  - {{tier: {tier}, min_purchased: {min_purchased}, rpm: 1, per_model_rpm: 1, tpm: 1, max_request_tokens: 1}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            GOOD.replace("name: two", "name: one").replace("provider: two", "provider: one"),
+            Problem("providers[1].name", 3, "one is there twice"),
+        ),
+        (GOOD.replace("id: large", "id: small"), Problem("models[1].id", 7, "small is there twice")),
+        (GOOD.replace("https://one.example:8443/v1/", "ftp://one.example"), Problem("providers[0].base_url", 2, NO_URL)),
+        (GOOD.replace("https://one", "https://me:word@one"), Problem("providers[0].base_url", 2, NO_URL)),
+        (GOOD.replace("v1/", "v1?a=b"), Problem("providers[0].base_url", 2, NO_URL)),
+        (GOOD.replace("v1/", "v 1"), Problem("providers[0].base_url", 2, NO_URL)),
+        (GOOD.replace("8443", "84430"), Problem("providers[0].base_url", 2, NO_URL)),
+        (GOOD.replace("one.example", "[::1"), Problem("providers[0].base_url", 2, NO_URL)),
+        (
+            GOOD.replace("two.example,", "two.example, ca_file: /ca.pem,"),
+            Problem("providers[1].ca_file", 3, "has no effect, as base_url is not https"),
+        ),
+        (provider('headers: {"a b": x}'), Problem("providers[0].headers.a b", 2, NO_HEADER)),
+        (provider('headers: {x-team: "a\\nb"}'), Problem("providers[0].headers.x-team", 2, NO_HEADER)),
+        (provider("headers: {x-team: blå}"), Problem("providers[0].headers.x-team", 2, NO_HEADER)),
+        (provider("headers: {Host: x}"), Problem("providers[0].headers.Host", 2, "is set by the gateway itself; leave it out")),
+        (
+            GOOD.replace("${ONE_KEY}", "a\\nb"),
+            Problem("providers[0].api_key", 2, "holds characters that no header can carry; is there a line break in it?"),
+        ),
+        (
+            GOOD.replace("provider: two", "provider: tow"),
+            Problem("models[1].pool[1].provider", 8, "there is no provider tow; did you mean two?"),
+        ),
+        (
+            GOOD.replace("    price: {input", "    reserve: [{provider: zzzz, model: m}]\n    price: {input"),
+            Problem("models[1].reserve[0].provider", 9, "there is no provider zzzz"),
+        ),
+        (
+            GOOD.replace("small-1", "small-1, weight: 0"),
+            Problem("models[0].pool", 6, "every weight is 0, so no source would ever be chosen"),
+        ),
+        (
+            GOOD.replace("id: large", "id: large\n    created: 2026-02-30"),
+            Problem("models[1].created", 8, "is not a date such as 2026-04-01"),
+        ),
+        (
+            GOOD.replace("provider: two", "provider: art"),
+            Problem("models[1]", 7, "provider art speaks fal_queue; this model needs openai or anthropic"),
+        ),
+        (
+            GOOD.replace("provider: art", "provider: two"),
+            Problem("models[2]", 10, "provider two speaks anthropic; this model needs openai_images or fal_queue"),
+        ),
+        (
+            GOOD + "aliases: {small: large}\n",
+            Problem("aliases.small", 11, "is also the id of a model; an alias needs a name of its own"),
+        ),
+        (GOOD + "aliases: {fast: smal}\n", Problem("aliases.fast", 11, "there is no model smal; did you mean small?")),
+        (GOOD + "aliases: {a: small, b: a}\n", Problem("aliases.b", 11, "there is no model a")),
+        (GOOD + "fallbacks: {lrge: [small]}\n", Problem("fallbacks.lrge", 11, "there is no model lrge; did you mean large?")),
+        (GOOD + "fallbacks: {small: [small]}\n", Problem("fallbacks.small[0]", 11, "a model can't stand in for itself")),
+        (GOOD + "fallbacks:\n  small:\n    - zz\n", Problem("fallbacks.small[0]", 13, "there is no model zz")),
+        (GOOD + "fallbacks: {small: [large, large]}\n", Problem("fallbacks.small[1]", 11, "large is there twice")),
+        (
+            GOOD + "fallbacks: {small: [picture]}\n",
+            Problem("fallbacks.small[0]", 11, "a text model and an image model can't stand in for each other"),
+        ),
+        (
+            GOOD + "accounts: {required: true}\n",
+            Problem("accounts.required", 11, "this version has no accounts yet; only `required: false` can be served"),
+        ),
+        (
+            GOOD + "admin:\n  token: too-short\n",
+            Problem(
+                "admin.token", 12, "is too short to be a secret; use 16 characters or more, e.g. of `openssl rand -hex 24`"
+            ),
+        ),
+        (GOOD + "admin: {listen: nowhere}\n", Problem("admin.listen", 11, NO_ADDRESS)),
+        (GOOD + "listen: 8080\n", Problem("listen", 11, NO_ADDRESS)),
+        (GOOD + "tiers: []\n", Problem("tiers", 11, "the list must not be empty; leave it out for the shipped ladder")),
+        (GOOD + "tiers:\n" + rung(0, 0) + rung(2, 5), Problem("tiers[1]", 13, LADDER)),
+        (GOOD + "tiers:\n" + rung(0, 0) + rung(1, 5) + rung(2, 5), Problem("tiers[2]", 14, LADDER)),
+        (GOOD + "tiers:\n" + rung(0, 1), Problem("tiers[0]", 12, LADDER)),
+        (
+            GOOD + "cors: {origins: [https://a.example/]}\n",
+            Problem("cors.origins[0]", 11, 'an origin is "*" or a scheme and a host, such as https://app.example.com'),
+        ),
+    ],
+    ids=lambda case: f"{case.path}: {case.message[:30]}" if isinstance(case, Problem) else "",
+)
+def test_a_mistake_of_meaning_is_named_with_its_path_and_line(text: str, problem: Problem) -> None:
+    assert problems(text) == [problem]
+
+
+def test_all_problems_of_shape_and_meaning_are_reported_in_the_files_order() -> None:
+    text = (
+        provider("headers: {Host: x}").replace("provider: two", "provider: tow")
+        + "drain: 5\nlisten: x\nfallbacks: {small: [small]}\n"
+    )
+    assert [(problem.line, problem.path) for problem in problems(text)] == [
+        (2, "providers[0].headers.Host"),
+        (8, "models[1].pool[1].provider"),
+        (11, "drain"),
+        (12, "listen"),
+        (13, "fallbacks.small[0]"),
+    ]
+
+
+def test_a_name_that_points_at_a_broken_entry_is_no_second_problem() -> None:
+    assert [problem.path for problem in problems(GOOD.replace("dialect: anthropic", "dialect: x"))] == ["providers[1].dialect"]
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8080", TcpAddress("127.0.0.1", 8080)),
+        ("[::1]:8080", TcpAddress("::1", 8080)),
+        ("localhost:0", TcpAddress("localhost", 0)),
+        (":8080", TcpAddress("0.0.0.0", 8080)),
+        ("unix:/run/kyma.sock", UnixAddress("/run/kyma.sock")),
+    ],
+)
+def test_an_address_is_read_and_written_back(text: str, address: TcpAddress | UnixAddress) -> None:
+    assert parse_address(text) == address
+    assert parse_address(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "8080", "host", "host:", "host:x", "host:65536", "host:-1", "::1:80", "unix:", "unix:kyma.sock", "unix:/" + "x" * 107],
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is written"):
+        parse_address(text)
+
+
+@pytest.mark.xfail(strict=True, reason="brackets are not matched, and the host is not looked at")
+@pytest.mark.parametrize("text", ["[::1:80", "[::1]x:80", "[host]:80", "two words:80", "unix:/a\0b"])
+def test_what_can_not_be_listened_on_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is written"):
+        parse_address(text)

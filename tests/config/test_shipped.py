@@ -1,0 +1,191 @@
+"""The files in config/ are right as they are shipped: they load, and the catalogue holds exactly the documented facts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from proxy.config.compiling import load
+from proxy.config.snapshot import NANO, Model, Snapshot
+from proxy.errors import ConfigError
+
+CONFIG = Path(__file__).parents[2] / "config"
+FILES = sorted(path.name for path in CONFIG.glob("*.yaml"))
+
+
+class Row(NamedTuple):
+    """One line of the catalogue: context, max output, dollars per million tokens in and out, whether images go in."""
+
+    owned_by: str
+    context: int
+    max_output: int
+    input: float
+    output: float
+    images: bool = False
+
+
+CATALOGUE = {
+    "qwen-3.6-plus": Row("Alibaba", 131072, 32768, 0.68, 4.05),
+    "qwen-3-coder": Row("Alibaba", 131072, 32768, 0.68, 2.16),
+    "qwen-3-32b": Row("Alibaba", 32768, 8192, 0.39, 0.81),
+    "gemma-4-31b": Row("Google", 131072, 8192, 0.19, 0.54, images=True),
+    "minimax-m2.5": Row("MiniMax", 196608, 32768, 0.41, 1.62),
+    "minimax-m2.7": Row("MiniMax", 204800, 32768, 0.41, 1.62),
+    "deepseek-v3": Row("DeepSeek", 163840, 8192, 0.81, 2.30),
+    "deepseek-r1": Row("DeepSeek", 65536, 32768, 0.68, 2.90),
+    "gemini-2.5-flash": Row("Google", 1048576, 8192, 0.41, 3.38, images=True),
+    "gemini-3-flash": Row("Google", 1048576, 8192, 0.68, 4.05, images=True),
+    "llama-3.3-70b": Row("Meta", 131072, 8192, 1.19, 1.19),
+    "gpt-oss-120b": Row("OpenAI", 131072, 8192, 0.20, 0.81),
+    "kimi-k2.5": Row("Moonshot", 262144, 32768, 0.68, 3.78, images=True),
+    "kimi-k2.6": Row("Moonshot", 262144, 32768, 1.28, 5.40, images=True),
+    "glm-5.1": Row("Zhipu", 203776, 65536, 1.89, 5.94),
+    "glm-4.5-air": Row("Zhipu", 131072, 8192, 0.18, 1.15),
+    "glm-4.7-flash": Row("Zhipu", 203776, 65536, 0.08, 0.54),
+}
+IMAGES = {
+    "flux-1.1-ultra": ("Black Forest Labs", 0.081),
+    "flux-kontext-pro": ("Black Forest Labs", 0.054),
+    "ideogram-v3": ("Ideogram", 0.108),
+    "recraft-v3": ("Recraft", 0.054),
+}
+ALIASES = {
+    "best": "qwen-3.6-plus",
+    "fast": "llama-3.3-70b",
+    "code": "kimi-k2.6",
+    "agent": "kimi-k2.6",
+    "reasoning": "deepseek-r1",
+    "vision": "gemma-4-31b",
+    "long-context": "gemini-2.5-flash",
+    "cheap": "glm-4.7-flash",
+    "balanced": "deepseek-v3",
+}
+
+
+def shipped(name: str, *, keys: bool) -> Snapshot:
+    """A shipped file, with all its variables set, or only the ports that whoever starts it fills in."""
+    text = (CONFIG / name).read_text(encoding="utf-8")
+    variables = re.findall(r"\$\{(\w+)\}", text)
+    ports = {variable: "9100" for variable in variables if variable.endswith("_PORT")}
+    return load(text, {variable: f"secret-of-{variable.lower()}" for variable in variables if keys} | ports)
+
+
+@pytest.fixture(scope="module")
+def kyma() -> Snapshot:
+    return shipped("kyma.yaml", keys=True)
+
+
+def dollars(nano: int | None) -> float:
+    """What is written in the file: the division is exact to the last bit of that number."""
+    assert nano is not None
+    return nano / NANO
+
+
+def text_models(snapshot: Snapshot) -> dict[str, Model]:
+    return {model.id: model for model in snapshot.models.values() if not model.is_image}
+
+
+def test_the_documented_files_are_there() -> None:
+    assert {"kyma.yaml", "sidecar.yaml", "demo.yaml"} <= set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_shipped_file_loads_with_every_key_and_nothing_is_off(name: str) -> None:
+    assert shipped(name, keys=True).warnings == ()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_shipped_file_loads_without_any_key(name: str) -> None:
+    snapshot = shipped(name, keys=False)
+    assert all("is off: the environment variable" in line or "has no source" in line for line in snapshot.warnings)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_provider_of_a_shipped_file_is_of_use(name: str) -> None:
+    snapshot = shipped(name, keys=True)
+    used = {source.provider.name for model in snapshot.models.values() for source in (*model.pool, *model.reserve)}
+    assert used == set(snapshot.providers)
+
+
+@pytest.mark.parametrize("name", ["kyma.yaml", "sidecar.yaml", "demo.yaml"])
+def test_a_credential_goes_over_tls_and_never_stands_in_the_file(name: str) -> None:
+    for one in shipped(name, keys=True).providers.values():
+        has_key = b"secret-of-" in one.head
+        assert has_key == (one.origin.scheme == "https"), one.name
+
+
+def test_the_catalogue_is_the_documented_one(kyma: Snapshot) -> None:
+    assert {
+        model.id: Row(
+            model.owned_by,
+            model.context_window or 0,
+            model.max_output_tokens or 0,
+            dollars(model.price.input),
+            dollars(model.price.output),
+            images=model.input_modalities == ("text", "image"),
+        )
+        for model in text_models(kyma).values()
+    } == CATALOGUE
+
+
+@pytest.mark.parametrize("model", CATALOGUE)
+def test_every_text_model_takes_tools_and_caches_at_a_tenth(kyma: Snapshot, model: str) -> None:
+    entry = kyma.models[model]
+    assert entry.supports_tools
+    assert entry.supports_caching
+    assert entry.price.input is not None
+    assert entry.price.cached_input == entry.price.input // 10
+    assert entry.output_modalities == ("text",)
+    assert entry.input_modalities in (("text",), ("text", "image"))
+
+
+def test_the_image_models_are_the_documented_ones(kyma: Snapshot) -> None:
+    images = {model.id: (model.owned_by, dollars(model.price.image)) for model in kyma.models.values() if model.is_image}
+    assert images == IMAGES
+    assert kyma.models["flux-kontext-pro"].input_modalities == ("text", "image")
+
+
+def test_the_aliases_are_the_documented_ones(kyma: Snapshot) -> None:
+    assert dict(kyma.aliases) == ALIASES
+
+
+def test_every_text_model_has_a_reserve_and_a_substitute(kyma: Snapshot) -> None:
+    assert set(kyma.fallbacks) == set(CATALOGUE)
+    assert all(model.reserve for model in text_models(kyma).values())
+
+
+@pytest.mark.parametrize("model", CATALOGUE)
+def test_a_substitute_takes_whatever_the_model_would_have_taken(kyma: Snapshot, model: str) -> None:
+    for substitute in kyma.fallbacks[model]:
+        assert CATALOGUE[substitute].context >= CATALOGUE[model].context
+        assert CATALOGUE[substitute].images >= CATALOGUE[model].images
+
+
+def test_the_file_spells_out_the_defaults_and_changes_none(kyma: Snapshot) -> None:
+    text = "providers: [{name: p, base_url: http://h, dialect: openai}]\nmodels: [{id: m, pool: [{provider: p, model: m}]}]\n"
+    bare = load(text, {})
+    for name in ("listen", "tls", "access_log", "drain", "cors_origins", "max_tokens", "limits", "tiers"):
+        assert getattr(kyma, name) == getattr(bare, name)
+    assert kyma.models["glm-5.1"].pool[0].timeouts == bare.models["m"].pool[0].timeouts
+    assert kyma.admin is not None
+    assert bare.admin is not None
+    assert kyma.admin.listen == bare.admin.listen
+
+
+def test_the_demo_answers_without_a_key_in_both_dialects() -> None:
+    demo = shipped("demo.yaml", keys=False)
+    on = {model.id: model.pool[0] for model in demo.models.values() if not model.pool[0].provider.off}
+    assert {name: (source.provider.name, source.provider.dialect) for name, source in on.items()} == {
+        "simulated": ("simulated", "openai"), "simulated-claude": ("simulated-anthropic", "anthropic"),
+    }  # fmt: skip
+    assert {source.provider.origin.port for source in on.values()} == {9100}
+    assert dict(demo.aliases) == {"default": "simulated"}
+    assert (demo.models["simulated"].price.input, demo.models["simulated"].price.output) == (0, 0)
+
+
+def test_the_demo_needs_its_port_and_says_so() -> None:
+    with pytest.raises(ConfigError, match="KYMA_SIMULATED_PORT is not set"):
+        load((CONFIG / "demo.yaml").read_text(encoding="utf-8"), {})

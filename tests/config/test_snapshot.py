@@ -1,0 +1,165 @@
+"""What a configuration compiles into: names resolved, bytes ready to send, and nothing of it ever changes."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import msgspec
+import pytest
+
+from proxy.config.compiling import load
+from proxy.config.ladder import SHIPPED_TIERS
+from proxy.config.snapshot import NANO, Snapshot, Timeouts
+
+GOOD = """\
+providers:
+  - {name: one, base_url: "https://one.example:8443/v1/", dialect: openai, api_key: "${ONE_KEY}"}
+  - {name: two, base_url: http://two.example, dialect: anthropic}
+  - {name: art, base_url: https://art.example, dialect: fal_queue, api_key: "${ART_KEY}"}
+models:
+  - {id: small, pool: [{provider: one, model: small-1}]}
+  - id: large
+    pool: [{provider: one, model: large-1, weight: 3}, {provider: two, model: LARGE}]
+    price: {input: 0.68, output: 4.05, cached_input: 0.068}
+  - {id: picture, output_modalities: [image], price: {image: 0.081}, pool: [{provider: art, model: pic/v1}]}
+"""
+KEYS = {"ONE_KEY": "hunter2", "ART_KEY": "hunter3"}
+
+
+def compiled(text: str = GOOD, environment: dict[str, str] = KEYS) -> Snapshot:
+    return load(text, environment)
+
+
+def provider(members: str) -> str:
+    """The good text with members added to its first provider."""
+    return GOOD.replace("dialect: openai,", f"dialect: openai, {members},")
+
+
+def rung(tier: int, min_purchased: float) -> str:
+    return f"  - {{tier: {tier}, min_purchased: {min_purchased}, rpm: 1, per_model_rpm: 1, tpm: 1, max_request_tokens: 1}}\n"
+
+
+def test_a_provider_without_its_key_is_off_and_the_gateway_runs() -> None:
+    snapshot = compiled(environment={"ONE_KEY": ""})
+    assert snapshot.warnings == (
+        "provider one is off: the environment variable ONE_KEY is not set",
+        "provider art is off: the environment variable ART_KEY is not set",
+        "model small has no source: all its providers are off",
+        "model picture has no source: all its providers are off",
+    )
+    assert [one.off is None for one in snapshot.providers.values()] == [False, True, False]
+    assert b"authorization" not in snapshot.providers["one"].head
+
+
+def test_an_admin_token_without_its_variable_switches_the_api_off() -> None:
+    snapshot = compiled(GOOD + "admin: {token: ${T}}\n")
+    assert snapshot.admin is not None
+    assert snapshot.admin.token is None
+    assert snapshot.warnings == ("the admin API is off: the environment variable T is not set",)
+
+
+def test_a_providers_address_and_credential_are_ready_to_send() -> None:
+    one, two, art = compiled(
+        provider("headers: {X-Team: blue}").replace("anthropic}", "anthropic, api_key: k}")
+    ).providers.values()
+    assert (one.origin.scheme, one.origin.host, one.origin.port, one.base_path) == ("https", "one.example", 8443, b"/v1")
+    assert (two.origin.port, two.base_path) == (80, b"")
+    assert one.head == (
+        b"host: one.example:8443\r\naccept-encoding: identity\r\nx-team: blue\r\nauthorization: Bearer hunter2\r\n"
+    )
+    assert two.head.endswith(b"x-api-key: k\r\n")
+    assert art.head.endswith(b"authorization: Key hunter3\r\n")
+    assert one.own_names == {b"x-team", b"authorization"}
+
+
+def test_a_model_is_what_its_entry_says() -> None:
+    model = compiled(GOOD.replace("id: large", "id: large\n    created: 2026-04-02\n    name: Large")).models["large"]
+    assert (model.id, model.name, model.created, model.is_image, model.policy) == (
+        "large",
+        "Large",
+        1775088000,
+        False,
+        "weighted",
+    )
+    assert (model.price.input, model.price.output, model.price.cached_input) == (680_000_000, 4_050_000_000, 68_000_000)
+    assert model.supports_caching
+    assert [(source.provider.name, source.model, source.model_json, source.weight) for source in model.pool] == [
+        ("one", "large-1", b'"large-1"', 3.0), ("two", "LARGE", b'"LARGE"', 1.0),
+    ]  # fmt: skip
+    assert compiled().models["picture"].is_image
+
+
+def test_the_innermost_timer_decides() -> None:
+    text = provider("timeouts: {connect: 5s, total: 9s}").replace(
+        "small-1", "small-1, timeouts: {connect: 1s, first_byte: null}"
+    )
+    snapshot = compiled(text + "defaults: {timeouts: {idle: 7s, total: 8s}}\n")
+    assert snapshot.models["small"].pool[0].timeouts == Timeouts(connect=1.0, first_byte=None, idle=7.0, total=9.0)
+    assert snapshot.models["large"].pool[1].timeouts == Timeouts(connect=2.0, first_byte=60.0, idle=7.0, total=8.0)
+
+
+def test_the_providers_name_for_max_tokens_yields_to_the_sources() -> None:
+    text = provider("max_tokens_field: max_completion_tokens").replace("small-1", "small-1, max_tokens_field: max_tokens")
+    models = compiled(text).models
+    assert models["small"].pool[0].max_tokens_field == "max_tokens"
+    assert [source.max_tokens_field for source in models["large"].pool] == ["max_completion_tokens", None]
+
+
+def test_tiers_are_the_shipped_ladder_or_the_written_one() -> None:
+    assert compiled().tiers == SHIPPED_TIERS
+    tiers = compiled(GOOD + "tiers:\n" + rung(0, 0) + rung(1, 2.5)).tiers
+    assert [(tier.name, tier.min_purchased) for tier in tiers] == [("Tier 0", 0), ("Tier 1", 2_500_000_000)]
+
+
+def test_the_shipped_ladder_is_the_documented_one() -> None:
+    assert [
+        (one.min_purchased // NANO, one.rpm, one.per_model_rpm, one.tpm, one.max_request_tokens) for one in SHIPPED_TIERS
+    ] == [
+        (0, 30, 25, 200_000, 200_000),
+        (10, 60, 40, 500_000, 500_000),
+        (50, 120, 80, 2_000_000, 1_000_000),
+        (250, 200, 150, 5_000_000, 3_000_000),
+        (1000, 300, 200, 10_000_000, 10_000_000),
+    ]
+    assert [(one.image_concurrent, one.image_queue) for one in SHIPPED_TIERS] == [
+        (2, 6),
+        (10, 30),
+        (20, 60),
+        (28, 84),
+        (38, 114),
+    ]
+
+
+@pytest.mark.parametrize("section", ["providers", "models", "aliases", "fallbacks"])
+def test_the_snapshots_tables_cannot_be_changed(section: str) -> None:
+    table = getattr(compiled(GOOD + "aliases: {fast: small}\nfallbacks: {small: [large]}\n"), section)
+    assert isinstance(table, MappingProxyType)
+    with pytest.raises(TypeError):
+        table["small"] = None  # type: ignore[index]
+
+
+def test_nothing_in_the_snapshot_can_be_changed() -> None:
+    snapshot = compiled(GOOD + "admin: {}\ntls: {certificate: c, key: k}\nfallbacks: {small: [large]}\n")
+    source = snapshot.models["large"].pool[0]
+    parts = (
+        snapshot,
+        snapshot.limits,
+        snapshot.tls,
+        snapshot.admin,
+        snapshot.tiers[0],
+        source.provider,
+        source,
+        source.timeouts,
+    )
+    for part in (*parts, snapshot.models["large"], snapshot.models["large"].price):
+        assert isinstance(part, msgspec.Struct)
+        for name in part.__struct_fields__:
+            with pytest.raises(AttributeError):
+                setattr(part, name, None)
+    assert isinstance(snapshot.fallbacks["small"], tuple)
+    assert isinstance(snapshot.tiers, tuple)
+    assert isinstance(snapshot.cors_origins, frozenset)
+
+
+def test_the_version_is_that_of_the_text() -> None:
+    assert compiled().version == compiled().version != compiled(GOOD + "drain: 1s\n").version

@@ -1,0 +1,111 @@
+"""`${NAME}` is the environment: it fills in values and nothing else, and what it fills in stays secret where it should."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.compiling import load
+from proxy.config.document import Document
+from proxy.config.reading import read_document
+from proxy.errors import ConfigError, Problem
+
+GOOD = """\
+listen: 127.0.0.1:8080
+providers:
+  - name: one
+    base_url: https://one.example/v1
+    dialect: openai
+models:
+  - id: small
+    pool:
+      - provider: one
+        model: small-1
+"""
+WITH_KEY = GOOD.replace("    dialect:", "    api_key: ${K}\n    dialect:") + "admin: {token: ${T}}\n"
+
+
+def problems(text: str, environment: dict[str, str]) -> list[Problem]:
+    return read_document(text, environment)[2]
+
+
+def document(text: str, environment: dict[str, str]) -> Document:
+    read, _, found = read_document(text, environment)
+    assert found == []
+    assert read is not None
+    return read
+
+
+def test_the_environment_is_put_into_block_and_flow_mappings() -> None:
+    text = (
+        GOOD.replace("https://one.example", "https://${HOST}:${PORT}").replace("id: small", 'id: "${ID}-x"')
+        + "admin: {listen: ${A}:1, token: ${TOKEN}}\ncors: {origins: [${A}, '${A}']}\nlimits: {max_connections: ${N}}\n"
+        + "accounts:\n  required: ${NO}\n  database: >-\n    ${A}\n"
+    )
+    read = document(text, {"HOST": "h", "PORT": "1", "ID": "i", "A": "a", "TOKEN": "s", "N": "7", "NO": "false"})
+    assert read.providers[0].base_url == "https://h:1/v1"
+    assert read.models[0].id == "i-x"
+    assert read.admin is not None
+    assert read.admin.listen == "a:1"
+    assert read.admin.token is not None
+    assert read.admin.token.reveal() == "s"
+    assert read.cors.origins == ("a", "a")
+    assert read.limits.max_connections == 7
+    assert (read.accounts.required, read.accounts.database) == (False, "a")
+
+
+def test_a_variable_cannot_become_syntax() -> None:
+    value = "x}, listen: 'y' # \n- &a *b: ${OTHER}"
+    assert document(f"{GOOD}accounts: {{database: ${{V}}}}\n", {"V": value}).accounts.database == value
+
+
+def test_what_only_looks_like_a_variable_is_left_alone() -> None:
+    assert document(f"{GOOD}access_log: $HOME/${{}}/$(X)/${{1A}}\n", {}).access_log == "$HOME/${}/$(X)/${1A}"
+
+
+def test_a_credential_without_its_variable_is_no_problem_yet() -> None:
+    text = GOOD.replace("    dialect:", "    api_key: k-${A}-${B}\n    dialect:")
+    for environment in ({"A": "1"}, {"A": "1", "B": ""}):
+        assert [one.api_key.missing for one in document(text, environment).providers if one.api_key] == ["B"]
+
+
+def test_a_variable_that_is_not_set_is_a_problem_where_its_value_matters() -> None:
+    text = GOOD.replace("8080", "${PORT}").replace("dialect: openai", "dialect: openai\n    headers: {x-team: ${TEAM}}")
+    assert problems(text, {"TEAM": ""}) == [
+        Problem("listen", 1, "the environment variable PORT is not set"),
+        Problem("providers[0].headers.x-team", 6, "the environment variable TEAM is not set"),
+    ]
+
+
+def test_a_credential_does_not_show_in_the_document() -> None:
+    read = document(WITH_KEY, {"K": "hunter2-key", "T": "hunter2-token"})
+    assert "hunter2" not in repr(read) + str(read)
+
+
+def test_a_credential_does_not_show_in_a_problem() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(WITH_KEY, {"K": "hunter2\r\nx: y", "T": "hunter2-token"})
+    assert [problem.path for problem in refused.value.problems] == ["providers[0].api_key", "admin.token"]
+    assert "hunter2" not in repr(refused.value) + str(refused.value)
+
+
+def test_a_credential_does_not_show_in_the_admin_section() -> None:
+    admin = load(WITH_KEY, {"K": "hunter2-key", "T": "hunter2-token-16"}).admin
+    assert admin is not None
+    assert "hunter2" not in repr(admin) + str(admin)
+
+
+@pytest.mark.xfail(strict=True, reason="Provider.head holds the credential and is part of the repr")
+def test_a_credential_does_not_show_in_the_snapshot() -> None:
+    snapshot = load(WITH_KEY, {"K": "hunter2-key", "T": "hunter2-token-16"})
+    assert "hunter2" not in repr(snapshot) + str(snapshot)
+
+
+@pytest.mark.xfail(strict=True, reason="the marks that stand for a variable are not taken back in keys")
+def test_a_variable_in_a_key_is_shown_as_it_was_written() -> None:
+    assert [problem.path for problem in problems(GOOD + "${KEY}: 1\n", {"KEY": "drain"})] == ["${KEY}"]
+
+
+@pytest.mark.xfail(strict=True, reason="msgspec repeats a wrong value of an enumeration in its message")
+def test_a_credential_in_the_wrong_place_is_not_repeated() -> None:
+    found = problems(GOOD.replace("dialect: openai", "dialect: ${K}"), {"K": "hunter2"})
+    assert "hunter2" not in str(ConfigError(found))

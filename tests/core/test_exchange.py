@@ -1,0 +1,79 @@
+"""The law of a request's life: what may follow what, one point of no return, and endings that are final."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.core.exchange import ENDINGS, Event, State
+from tests.inbounds import exchange
+
+# Rows are states, columns events; a dash can't happen. The endings have no rows: nothing can happen to them.
+LAW = """
+            send  move_on  commit     refuse    end            cut     reject    exhaust  leave        drain
+open        sent  open     -          -         -              -       rejected  failed   client_gone  drained
+sent        -     open     committed  refusing  -              -       -         -        client_gone  drained
+committed   -     -        -          -         completed      broken  -         -        client_gone  drained
+refusing    -     -        -          -         relayed_error  broken  -         -        client_gone  drained
+"""
+COLUMNS, *ROWS = [line.split() for line in LAW.strip().splitlines()]
+EXPECTED = {
+    (State(row[0]), Event(column)): State(cell)
+    for row in ROWS
+    for column, cell in zip(COLUMNS, row[1:], strict=True)
+    if cell != "-"
+}
+
+
+@pytest.mark.parametrize(("state", "event"), [*itertools.product(State, Event)])
+def test_every_pair_of_state_and_event_obeys_the_law(state: State, event: Event) -> None:
+    request = exchange()
+    request.state = state
+    if (state, event) in EXPECTED:
+        request.step(event)
+        assert request.state is EXPECTED[state, event]
+        return
+    with pytest.raises(RuntimeError, match=f"a request that is {state.value} can't {event.value}"):
+        request.step(event)
+    assert request.state is state
+
+
+def test_the_endings_are_the_words_of_the_access_log() -> None:
+    words = {"completed", "relayed_error", "rejected", "failed", "broken", "client_gone", "drained"}
+    assert {state.value for state in ENDINGS} == words
+    assert not any(state in ENDINGS for state, _ in EXPECTED)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(Event), max_size=30))
+def test_whatever_happens_a_request_ends_at_most_once_and_never_goes_back_behind_the_commit(events: list[Event]) -> None:
+    request = exchange()
+    was_committed = False
+    for event in events:
+        if request.has_ended:
+            with pytest.raises(RuntimeError):
+                request.step(event)
+        elif (request.state, event) in EXPECTED:
+            request.step(event)
+        was_committed = was_committed or request.is_committed
+        assert not (was_committed and request.state in (State.OPEN, State.SENT, State.FAILED, State.REJECTED))
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_request_can_tell_where_it_stands(state: State) -> None:
+    request = exchange()
+    request.state = state
+    assert request.is_sent is (state is State.SENT)
+    assert request.is_committed is (state in (State.COMMITTED, State.REFUSING))
+    assert request.has_ended is (state in ENDINGS)
+
+
+def test_a_new_request_knows_nothing_yet() -> None:
+    request = exchange()
+    assert (request.state, request.attempts, request.status, request.layer) == (State.OPEN, [], 0, 0)
+    assert (request.head, request.model, request.alias, request.answered_by, request.error_code) == (None,) * 5
+    assert (request.sent, request.first_byte, request.dialled_s, request.overhead_s) == (0.0,) * 4
+    assert request.usage.source == "none"

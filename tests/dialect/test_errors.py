@@ -1,0 +1,143 @@
+"""Errors have the shape that each dialect's clients expect, whole or in the middle of a stream, and are recognised."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.dialect.anthropic import ANTHROPIC
+from proxy.dialect.contract import Dialect
+from proxy.dialect.known import DIALECTS
+from proxy.dialect.openai import OPENAI
+from proxy.dialect.sse import ends_between_events, first_event
+from proxy.errors import GatewayError, Kind
+
+OPENAI_STREAM = b'data: {"choices":[{"delta":{"content":"h\xc3\xa9"}}]}\n\ndata: {"choices":[]}\n\n'
+ANTHROPIC_STREAM = b'event: ping\ndata: {"type":"ping"}\n\nevent: content_block_stop\ndata: {"type":"content_block_stop"}\n\n'
+DEEP = b"[" * 5000 + b"]" * 5000
+
+
+def events(stream: bytes) -> list[tuple[str, str]]:
+    """The events of a stream as a client reads them: type and data. (WHATWG HTML §9.2.6.)"""
+    found, name, data = [], "", []
+    for line in stream.decode().replace("\r\n", "\n").split("\n"):
+        field, _, value = line.partition(":")
+        if field == "event":
+            name = value.removeprefix(" ")
+        elif field == "data":
+            data.append(value.removeprefix(" "))
+        elif not line:
+            if data:
+                found.append((name, "\n".join(data)))
+            name, data = "", []
+    return found
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_an_openai_client_finds_what_it_looks_for(kind: Kind) -> None:
+    error = GatewayError(kind, 'Words with "quotes", \n and é.', param="model")
+    assert json.loads(OPENAI.error_body(error, "request-1")) == {
+        "error": {"message": error.message, "type": kind.value.openai_type, "param": "model", "code": kind.code}
+    }
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_an_anthropic_client_finds_what_it_looks_for(kind: Kind) -> None:
+    error = GatewayError(kind, 'Words with "quotes", \n and é.', param="model")
+    assert json.loads(ANTHROPIC.error_body(error, "request-1")) == {
+        "type": "error",
+        "error": {"type": kind.value.anthropic_type, "message": error.message},
+        "request_id": "request-1",
+    }
+
+
+def test_param_is_null_where_no_member_is_to_blame() -> None:
+    assert json.loads(OPENAI.error_body(GatewayError(Kind.INTERNAL, "Words."), "r"))["error"]["param"] is None
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(Kind), st.sampled_from([*DIALECTS.values()]))
+def test_whatever_a_message_holds_the_body_is_json_on_one_line(message: str, kind: Kind, dialect: Dialect) -> None:
+    body = dialect.error_body(GatewayError(kind, message), "request-1")
+    assert json.loads(body)["error"]["message"] == message
+    assert not {b"\n", b"\r"} & {body[at : at + 1] for at in range(len(body))}
+
+
+@pytest.mark.parametrize(("dialect", "stream"), [(OPENAI, OPENAI_STREAM), (ANTHROPIC, ANTHROPIC_STREAM)])
+def test_a_client_reads_the_in_band_error_wherever_the_stream_broke(dialect: Dialect, stream: bytes) -> None:
+    error = GatewayError(Kind.PROVIDER_ERROR, "The provider stopped.")
+    body = dialect.error_body(error, "request-1").decode()
+    for stop in range(len(stream) + 1):
+        if stream[:stop].decode(errors="ignore").encode() != stream[:stop]:
+            continue  # half of a character
+        event = dialect.error_event(error, "request-1", ends_between_events(stream[:stop]))
+        name, data = events(stream[:stop] + event)[-1]
+        assert data.endswith(body)
+        assert name == ("error" if dialect is ANTHROPIC else "")
+
+
+def test_an_openai_client_never_gets_the_error_glued_to_an_unfinished_event() -> None:
+    error = GatewayError(Kind.PROVIDER_ERROR, "The provider stopped.")
+    for stop in range(len(OPENAI_STREAM) + 1):
+        if stop not in range(38, 43):  # the two bytes of é
+            broken = OPENAI_STREAM[:stop]
+            last = events(broken.decode(errors="ignore").encode() + OPENAI.error_event(error, "r", ends_between_events(broken)))
+            assert json.loads(last[-1][1])["error"]["code"] == "provider_error"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values())
+def test_the_gateways_own_error_event_is_an_error_event(dialect: Dialect) -> None:
+    data = first_event(dialect.error_event(GatewayError(Kind.OVERLOADED, "Later."), "request-1", True))
+    assert data is not None
+    assert dialect.is_error(data)
+
+
+@pytest.mark.parametrize(("dialect", "data", "is_error"), [
+    (OPENAI, b'{"error":{"message":"overloaded"}}', True),
+    (OPENAI, b'{"error":"overloaded"}', True),
+    (OPENAI, b'{"choices":[],"error":{"code":502}}', True),
+    (OPENAI, b'{"type":"error","code":"server_error"}', True),
+    (OPENAI, b'{"type":500,"error":{"message":"\xff"}}', True),
+    (OPENAI, b'{"choices":[],"error":null}', False),
+    (OPENAI, b'{"choices":[{"delta":{"content":"error"}}]}', False),
+    (OPENAI, b'{"type":"response.created"}', False),
+    (ANTHROPIC, b'{"type":"error","error":{"type":"overloaded_error"}}', True),
+    (ANTHROPIC, b'{"type":"message_start"}', False),
+    (ANTHROPIC, b'{"error":{}}', False),
+    *((dialect, data, False) for dialect in (OPENAI, ANTHROPIC) for data in (
+        b"", b"[DONE]", b"hello", b"[]", b"{", b'{"type":1}', b'{"type":"\xff"}', b'{"x":%b,"type":"error"}' % DEEP,
+    )),
+])  # fmt: skip
+def test_a_first_event_is_known_for_an_error_or_for_none(dialect: Dialect, data: bytes, is_error: bool) -> None:
+    assert dialect.is_error(data) is is_error
+
+
+@pytest.mark.parametrize(("dialect", "tail", "streams", "is_finished"), [
+    (OPENAI, b'data: {"choices":[]}\n\ndata: [DONE]\n\n', True, True),
+    (OPENAI, b"data: [DONE]", True, True),
+    (OPENAI, b'data: {"choices":[]}\n\n', True, False),
+    (OPENAI, b'data: {"choices":[{"delta":{"content":"[DONE]"}}]}\n\n', True, False),
+    (OPENAI, b'event: response.completed\ndata: {"type":"response.completed"}\n\n', True, True),
+    (OPENAI, b'data: {"type":"response.incomplete","response":{}}\n\n', True, True),
+    (OPENAI, b'data: {"type":"response.failed","response":{}}\n\n', True, True),
+    (OPENAI, b'data: {"type":"response.output_text.delta","delta":"\\"response.completed\\""}\n\n', True, False),
+    (OPENAI, b'{"choices":[]} \n', False, True),
+    (OPENAI, b"[]", False, True),
+    (OPENAI, b'{"choices":[', False, False),
+    (ANTHROPIC, b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True, True),
+    (ANTHROPIC, b'event: message_delta\ndata: {"type":"message_delta"}\n\n', True, False),
+    (ANTHROPIC, b'data: {"type":"content_block_delta","delta":{"text":"\\"message_stop\\""}}\n\n', True, False),
+    (ANTHROPIC, b'{"type":"message"}\n', False, True),
+    (ANTHROPIC, b'{"type":"message"', False, False),
+    (OPENAI, b"", True, False), (OPENAI, b"", False, False), (ANTHROPIC, b"", True, False), (ANTHROPIC, b"", False, False),
+])  # fmt: skip
+def test_an_answer_that_ends_like_this_is_whole_or_is_not(
+    dialect: Dialect, tail: bytes, streams: bool, is_finished: bool
+) -> None:
+    assert dialect.is_finished(tail, streams) is is_finished
+
+
+def test_the_dialects_are_known_by_their_names() -> None:
+    assert dict(DIALECTS) == {"openai": OPENAI, "anthropic": ANTHROPIC}

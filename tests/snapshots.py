@@ -1,0 +1,47 @@
+"""Snapshots for tests, compiled from small configuration texts as the program compiles its own."""
+
+from __future__ import annotations
+
+import functools
+
+from proxy.config.compiling import load
+from proxy.config.snapshot import Snapshot, Source
+
+DEFAULT = """\
+providers:
+  - {name: alpha, base_url: https://alpha.example/v1, dialect: openai, api_key: "${ALPHA_KEY}"}
+  - {name: beta, base_url: http://beta.example:8081, dialect: openai, headers: {OpenAI-Beta: configured, X-Team: blue}}
+  - {name: claude, base_url: https://claude.example/v1, dialect: anthropic, api_key: secret-of-claude}
+  - {name: art, base_url: https://art.example, dialect: openai_images, api_key: secret-of-art}
+models:
+  - id: small
+    name: Small
+    owned_by: Alpha
+    created: 2026-04-02
+    context_window: 131072
+    max_output_tokens: 8192
+    supports_tools: true
+    price: {input: 0.68, output: 4.05, cached_input: 0.068}
+    pool:
+      - {provider: alpha, model: vendor/small-1, weight: 3}
+      - {provider: beta, model: small}
+  - {id: sonnet, pool: [{provider: claude, model: claude-sonnet}]}
+  - {id: picture, output_modalities: [image], price: {image: 0.054}, pool: [{provider: art, model: pic}]}
+aliases: {fast: small}
+"""
+
+
+def snapshot(yaml: str = DEFAULT, **environment: str) -> Snapshot:
+    """The snapshot of a configuration's text; every variable that the default text names is set."""
+    return load(yaml, {"ALPHA_KEY": "secret-of-alpha", **environment})
+
+
+def source(model: str, at: int = 0) -> Source:
+    """A source of the default snapshot: of this model, at this place of its pool."""
+    return default_snapshot().models[model].pool[at]
+
+
+@functools.cache
+def default_snapshot() -> Snapshot:
+    """The default snapshot, compiled once: nothing can change it."""
+    return snapshot()
