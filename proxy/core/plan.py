@@ -30,7 +30,7 @@ def plan(model: Model, dialect: str, random: Callable[[], float]) -> tuple[Step,
         source = pool[0]
         return (Step(source, 0),) if source.provider.off is None and source.provider.dialect == dialect else ()
     usable = [source for source in pool if source.provider.off is None and source.provider.dialect == dialect]
-    steps = []
+    steps: list[Step] = []
     while usable:
         chosen = _draw(usable, random)
         steps.append(Step(chosen, 1 if steps else 0))

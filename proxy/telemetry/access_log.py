@@ -39,6 +39,7 @@ class AccessLog:
         self._written_bytes = 0
         self.lost_lines = 0
         self._has_warned = False
+        self._is_torn = False
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
@@ -57,7 +58,7 @@ class AccessLog:
             return
         batch = b"\n".join(lines) + b"\n"
         self._queued_bytes += len(batch)
-        self._batches.put((batch, len(lines)))
+        self._batches.put(batch)
 
     def reopen(self) -> None:
         """Go on in a new file of the same name, after what was written so far."""
@@ -79,19 +80,21 @@ class AccessLog:
         while (item := self._batches.get()) is not _STOP:
             if item is _REOPEN:
                 self._reopen_now()
-            elif isinstance(item, tuple):
-                self._write_now(*item)
+            elif isinstance(item, bytes):
+                self._write_now(item)
         if self._path != "-":
             os.close(self._descriptor)
 
-    def _write_now(self, batch: bytes, lines: int) -> None:
+    def _write_now(self, batch: bytes) -> None:
+        rest = b"\n" + batch if self._is_torn else batch  # what follows half a line must not be glued to it
         try:
-            view = memoryview(batch)
-            while view:
-                view = view[os.write(self._descriptor, view) :]
+            while rest:
+                written = os.write(self._descriptor, rest)
+                self._is_torn = rest[written - 1 : written] != b"\n"
+                rest = rest[written:]
             self._has_warned = False
         except OSError as error:
-            self.lost_lines += lines
+            self.lost_lines += min(rest.count(b"\n"), batch.count(b"\n"))
             if not self._has_warned:
                 _log.warning("access log: %s; lines are being lost", error.strerror)
                 self._has_warned = True
@@ -107,3 +110,4 @@ class AccessLog:
             return
         os.close(self._descriptor)
         self._descriptor = descriptor
+        self._is_torn = False

@@ -12,8 +12,7 @@ PAGE = (b"Origin", b"https://app.example")
 
 def test_an_answer_is_a_head_and_a_body_of_the_said_length() -> None:
     assert json_answer(404, b'{"a":1}', b"x-request-id: 1\r\n", close=False) == (
-        b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 7\r\nx-request-id: 1\r\n\r\n"
-        b'{"a":1}'
+        b'HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 7\r\nx-request-id: 1\r\n\r\n{"a":1}'
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given, settings
@@ -24,7 +26,7 @@ def stream(*documents: object, done: bool = True) -> bytes:
     return ("".join(events) + "data: [DONE]\n\n" * done).encode()
 
 
-def named(*documents: dict[str, object]) -> bytes:
+def named(*documents: Mapping[str, object]) -> bytes:
     return "".join(f"event: {document['type']}\ndata: {json.dumps(document)}\n\n" for document in documents).encode()
 
 
@@ -93,13 +95,13 @@ def test_any_split_of_a_body_of_any_length_gives_the_same_usage(
     body = body[:middle] + b" " * length + body[middle:]
     sample = Sample()
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         sample.add(body[start:stop])
     assert dialect.read_usage(sample.opening, sample.tail) == expected
 
 
 @settings(deadline=None)
-@given(st.integers(0, 4), st.sampled_from(["usage", "\\usage", 'usage\\', 'x"usage']), st.booleans())
+@given(st.integers(0, 4), st.sampled_from(["usage", "\\usage", "usage\\", 'x"usage']), st.booleans())
 def test_text_that_talks_of_usage_is_never_mistaken_for_it(depth: int, name: str, ascii_only: bool) -> None:
     text = json.dumps({name: {"prompt_tokens": 666, "input_tokens": 666, "output_tokens": 666}})
     for _ in range(depth):
@@ -111,7 +113,8 @@ def test_text_that_talks_of_usage_is_never_mistaken_for_it(depth: int, name: str
 
 @pytest.mark.parametrize("text", [
     b'"usage"', b'"usage":', b'"usage" : {', b'"usage":{"prompt_tokens":1', b'"usage":{"prompt_tokens":1,"x":{}',
-    b'"usage":null', b'"usage":{}', b'"usage":[{"prompt_tokens":1}]', b'"usage":{"prompt_tokens":"1"}', b'"usage",{"prompt_tokens":1}',
+    b'"usage":null', b'"usage":{}', b'"usage":[{"prompt_tokens":1}]', b'"usage":{"prompt_tokens":"1"}',
+    b'"usage",{"prompt_tokens":1}',
     b'"usage":{"total_tokens":1}', b'"usage":{"prompt_tokens":1 "}', b'"usage":{' + b'"x":{},' * 9 + b'"prompt_tokens":1}',
     b'"usage":         {"prompt_tokens":1}', b'"usage":{"x":' + b"[" * 2000 + b"]" * 2000 + b',"prompt_tokens":1}',
 ])  # fmt: skip

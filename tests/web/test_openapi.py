@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from proxy.core.catalogue import Catalogue, Page
@@ -36,7 +37,7 @@ def validate(document: object, schema: dict[str, object]) -> None:
     Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(document)
 
 
-def response_schema(path: str, method: str, status: int) -> dict[str, object]:
+def response_schema(path: str, method: str, status: int) -> Any:
     return PATHS[path][method]["responses"][str(status)]["content"]["application/json"]["schema"]
 
 
@@ -94,8 +95,8 @@ def test_a_request_is_an_open_object_that_needs_only_a_model() -> None:
     for path in RELAYED:
         schema = PATHS[path.decode()]["post"]["requestBody"]["content"]["application/json"]["schema"]
         validate({"model": "small", "messages": [], "unheard_of": {"at": "all"}}, schema)
-        for wrong in ({}, {"model": ""}, {"model": 1}, {"model": "x" * 257}, []):
-            assert not Draft202012Validator(schema).is_valid(wrong)
+        validator = Draft202012Validator(schema)
+        assert not any(map(validator.is_valid, ({}, {"model": ""}, {"model": 1}, {"model": "x" * 257}, [])))
 
 
 def test_the_members_that_the_gateway_reads_are_described_where_it_reads_them() -> None:

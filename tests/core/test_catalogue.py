@@ -1,0 +1,158 @@
+"""What anyone may ask of the configuration has the documented shape, and is made once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from proxy.config.ladder import SHIPPED_TIERS
+from proxy.config.snapshot import Snapshot
+from proxy.core.catalogue import Catalogue, Page, make_page
+from proxy.core.endpoints import RELAYED
+from tests.snapshots import DEFAULT, default_snapshot, snapshot
+
+FIELDS = ("ts", "request_id")
+
+
+def catalogue(of: Snapshot | None = None) -> Catalogue:
+    return Catalogue(of or default_snapshot(), FIELDS)
+
+
+def read(page: Page) -> Any:
+    return msgspec.json.decode(page.body)
+
+
+def test_the_models_are_listed_with_their_aliases() -> None:
+    document = read(catalogue().models)
+    assert list(document) == ["object", "data", "aliases"]
+    assert document["object"] == "list"
+    assert [model["id"] for model in document["data"]] == ["small", "sonnet", "picture"]
+    assert document["aliases"] == {"fast": "small"}
+
+
+def test_a_model_says_what_the_configuration_knows_of_it() -> None:
+    assert read(catalogue().model["small"]) == {
+        "id": "small",
+        "object": "model",
+        "created": 1775088000,
+        "owned_by": "Alpha",
+        "name": "Small",
+        "context_window": 131072,
+        "max_output_tokens": 8192,
+        "gateway_output_limit": None,
+        "max_tokens_passthrough": True,
+        "supports_tools": True,
+        "supports_caching": True,
+        "input_modalities": ["text"],
+        "output_modalities": ["text"],
+        "release_stage": "stable",
+        "pricing": {"mode": "per_token", "input": 0.68, "output": 4.05, "cached_input": 0.068},
+    }
+
+
+def test_one_model_and_the_list_say_the_same() -> None:
+    pages = catalogue()
+    assert [read(page) for page in pages.model.values()] == read(pages.models)["data"]
+
+
+def test_an_image_model_is_priced_per_image() -> None:
+    assert read(catalogue().model["picture"])["pricing"] == {"mode": "per_image", "per_image_usd": 0.054}
+
+
+def test_what_is_not_known_is_null_and_never_zero() -> None:
+    model = read(catalogue().model["sonnet"])
+    assert (model["context_window"], model["max_output_tokens"]) == (None, None)
+    assert model["pricing"] == {"mode": "per_token", "input": None, "output": None, "cached_input": None}
+
+
+def test_the_gateway_has_no_limit_of_its_own_on_output() -> None:
+    pages = catalogue()
+    for document in (*read(pages.models)["data"], read(pages.capabilities)):
+        assert document["gateway_output_limit"] is None
+        assert document["max_tokens_passthrough"] is True
+
+
+def test_prices_are_sorted_by_id_and_counted() -> None:
+    page = catalogue().pricing
+    assert page.max_age == 60
+    assert read(page) == {
+        "object": "pricing.catalog",
+        "text_count": 2,
+        "media_count": 1,
+        "text": [
+            {"id": "small", "name": "Small", "input_per_1m": 0.68, "output_per_1m": 4.05, "cached_input_per_1m": 0.068},
+            {"id": "sonnet", "name": "sonnet", "input_per_1m": None, "output_per_1m": None, "cached_input_per_1m": None},
+        ],
+        "media": [
+            {"id": "picture", "name": "picture", "modality": "image", "pricing_mode": "per_image", "usd_per_call": 0.054}
+        ],
+    }
+    swapped = DEFAULT.replace("id: sonnet", "id: a-sonnet")
+    assert [entry["id"] for entry in read(catalogue(snapshot(swapped)).pricing)["text"]] == ["a-sonnet", "small"]
+
+
+def test_the_ladder_of_tiers_is_the_configured_one() -> None:
+    page = catalogue().tiers
+    assert page.max_age == 300
+    document = read(page)
+    assert document["object"] == "tier.matrix"
+    assert document["tiers"][1] == {
+        "tier": 1,
+        "name": SHIPPED_TIERS[1].name,
+        "min_deposit": 10.0,
+        "rpm": 60,
+        "per_model_rpm": 40,
+        "tpm": 500_000,
+        "max_single_request": 500_000,
+        "image_concurrent": 10,
+        "image_queue_depth_cap": 30,
+    }
+    assert [(rung["tier"], rung["min_deposit"], rung["rpm"]) for rung in document["tiers"]] == [
+        (0, 0, 30), (1, 10, 60), (2, 50, 120), (3, 250, 200), (4, 1000, 300),
+    ]  # fmt: skip
+
+
+def test_the_capabilities_say_what_is_done_to_a_request_and_what_is_logged() -> None:
+    document = read(catalogue().capabilities)
+    assert document["default_max_tokens"] == 4096
+    assert document["dialects"] == ["anthropic", "openai"]
+    assert [entry["path"].encode() for entry in document["endpoints"]] == list(RELAYED)
+    assert list(document["fallback"]["layers"]) == ["1", "2", "3"]
+    assert document["fallback"]["headers"] == ["x-kyma-fallback", "x-kyma-fallback-layer"]
+    assert set(document["headers"]) == {*document["fallback"]["headers"], "x-request-id", "x-kyma-model", "x-kyma-alias"}
+    assert "never stored" in document["privacy"]["statement"]
+    assert document["privacy"]["logged_fields"] == [*FIELDS]
+
+
+def test_a_switched_off_default_is_said_to_be_none() -> None:
+    off = snapshot(DEFAULT + "defaults: {max_tokens: null}\n")
+    assert read(catalogue(off).capabilities)["default_max_tokens"] is None
+
+
+@pytest.mark.parametrize("name", ["models", "pricing", "tiers", "capabilities"])
+def test_the_same_configuration_has_the_same_etag_and_another_has_another(name: str) -> None:
+    first, again = catalogue(snapshot()), catalogue(snapshot())
+    assert getattr(first, name) == getattr(again, name)
+    changed = (DEFAULT + "defaults: {max_tokens: 5}\n").replace("4.05", "4.06").replace("fast", "quick")
+    rung = "tiers: [{tier: 0, min_purchased: 0, rpm: 1, per_model_rpm: 1, tpm: 1, max_request_tokens: 1}]\n"
+    assert getattr(catalogue(snapshot(changed + rung)), name).etag != getattr(first, name).etag
+
+
+def test_an_etag_is_quoted_and_only_as_good_as_the_bytes() -> None:
+    assert make_page({"a": 1}).etag == make_page({"a": 1}, max_age=5).etag != make_page({"a": 2}).etag
+    assert make_page({}).etag.startswith('"')
+    assert make_page({}).etag.endswith('"')
+    assert make_page({}).max_age is None
+
+
+def test_aliases_are_kept_for_whoever_looks_a_model_up() -> None:
+    assert catalogue().aliases["fast"] == "small"
+
+
+def test_no_credential_is_on_any_page() -> None:
+    pages = catalogue()
+    for page in (pages.models, pages.pricing, pages.tiers, pages.capabilities, *pages.model.values()):
+        assert b"secret-of" not in page.body
+        assert b"example" not in page.body

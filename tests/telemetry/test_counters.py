@@ -1,0 +1,83 @@
+"""Every request that ends is counted once, in each of the places where it belongs."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.exchange import Attempt, Exchange, State
+from proxy.core.usage import Usage
+from proxy.telemetry.counters import OVERHEAD_SECONDS, SECONDS, Counters, Histogram
+from tests.inbounds import BODY, exchange, routed
+
+
+def served() -> Exchange:
+    request = routed()
+    request.state = State.COMPLETED
+    request.status = 200
+    request.answered_by = request.snapshot.models["small"].pool[0]
+    request.first_byte = 100.02
+    request.overhead_s = 0.0003
+    request.bytes_out = 50
+    request.usage = Usage(10, 5, 4, "reported")
+    request.attempts = [Attempt("beta", "small", 0, "503"), Attempt("alpha", "vendor/small-1", 1, "answered")]
+    return request
+
+
+@given(st.lists(st.floats(0, 1000)))
+def test_a_histogram_puts_every_value_into_exactly_one_bucket(values: list[float]) -> None:
+    histogram = Histogram((0.1, 1.0, 10.0))
+    for value in values:
+        histogram.observe(value)
+    edges = [-1.0, *histogram.bounds, float("inf")]
+    buckets = itertools.pairwise(edges)
+    assert histogram.counts == [sum(low < value <= high for value in values) for low, high in buckets]
+    assert histogram.total == pytest.approx(sum(values))
+
+
+def test_the_buckets_are_in_order() -> None:
+    for bounds in (SECONDS, OVERHEAD_SECONDS):
+        assert list(bounds) == sorted(set(bounds))
+
+
+def test_a_served_request_is_counted() -> None:
+    counters = Counters()
+    counters.count(served(), 101.0)
+    counters.count(served(), 101.0)
+    assert counters.requests == {("chat/completions", "small", "alpha", 200, State.COMPLETED): 2}
+    assert counters.attempts == {("beta", "503"): 2}
+    assert counters.tokens == {("small", "prompt"): 20, ("small", "completion"): 10, ("small", "cached"): 8}
+    assert (counters.bytes_in, counters.bytes_out) == (2 * len(BODY), 100)
+    assert (sum(counters.ttft.counts), sum(counters.duration.counts), sum(counters.overhead.counts)) == (2, 2, 2)
+    assert counters.ttft.total == pytest.approx(0.04)
+    assert counters.duration.total == pytest.approx(2.0)
+    assert counters.overhead.total == pytest.approx(0.0006)
+
+
+def test_a_request_that_never_reached_a_provider_has_a_duration_and_nothing_more() -> None:
+    counters = Counters()
+    refused = exchange()
+    refused.state = State.REJECTED
+    refused.status = 404
+    counters.count(refused, 100.5)
+    assert counters.requests == {("chat/completions", "", "", 404, State.REJECTED): 1}
+    assert (counters.attempts, counters.tokens) == ({}, {})
+    assert (sum(counters.ttft.counts), sum(counters.overhead.counts), sum(counters.duration.counts)) == (0, 0, 1)
+
+
+def test_tokens_that_were_not_reported_are_not_counted_as_zero() -> None:
+    counters = Counters()
+    request = served()
+    request.usage = Usage(None, 7, None, "reported")
+    counters.count(request, 101.0)
+    assert counters.tokens == {("small", "completion"): 7}
+
+
+def test_requests_refused_at_the_door_are_counted_by_their_code() -> None:
+    counters = Counters()
+    for code in ("bad_http", "uri_too_long", "bad_http"):
+        counters.reject(code)
+    assert counters.rejected == {"bad_http": 2, "uri_too_long": 1}

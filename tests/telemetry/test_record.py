@@ -1,0 +1,101 @@
+"""The access log's line: exactly the documented fields, metadata only."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from proxy.core.exchange import Attempt, State
+from proxy.core.usage import Usage
+from proxy.telemetry.record import LOGGED_FIELDS, Record, record_of, rejected_record
+from tests.inbounds import BODY, exchange, routed
+
+FIELDS = """
+ts, request_id, account, key, endpoint, dialect, model_requested, model, provider, stream, status, ending, fallback_layer,
+attempts, ttft_ms, duration_ms, overhead_us, provider_request_id, bytes_in, bytes_out, prompt_tokens, completion_tokens,
+cached_tokens, usage_source, cost_usd
+"""
+
+
+def test_the_record_has_exactly_the_documented_fields_in_their_order() -> None:
+    assert list(LOGGED_FIELDS) == re.findall(r"\w+", FIELDS)
+    assert list(msgspec.json.decode(msgspec.json.encode(rejected_record("r", 400, 1.0)))) == list(LOGGED_FIELDS)
+
+
+def test_a_served_request_is_told_from_beginning_to_end() -> None:
+    served = routed()
+    served.state = State.COMPLETED
+    served.status = 200
+    served.layer = 1
+    served.answered_by = served.snapshot.models["small"].pool[1]
+    served.attempts = [Attempt("alpha", "vendor/small-1", 0, "503"), Attempt("beta", "small", 1, "answered")]
+    served.first_byte = 100.25
+    served.overhead_s = 0.000123
+    served.provider_request_id = "req-9"
+    served.bytes_out = 1234
+    served.usage = Usage(1000, 100, 400, "reported")
+    assert record_of(served, 1_800_000_000.5, 101.5) == Record(
+        ts=1_800_000_000.5,
+        request_id="request-1",
+        account=None,
+        key=None,
+        endpoint="chat/completions",
+        dialect="openai",
+        model_requested="fast",
+        model="small",
+        provider="beta",
+        stream=True,
+        status=200,
+        ending="completed",
+        fallback_layer=1,
+        attempts=["alpha:503", "beta:answered"],
+        ttft_ms=250.0,
+        duration_ms=1500.0,
+        overhead_us=123,
+        provider_request_id="req-9",
+        bytes_in=len(BODY),
+        bytes_out=1234,
+        prompt_tokens=1000,
+        completion_tokens=100,
+        cached_tokens=400,
+        usage_source="reported",
+        cost_usd=(600 * 0.68 + 400 * 0.068 + 100 * 4.05) / 1e6,
+    )
+
+
+def test_a_request_that_could_not_be_read_has_no_model_and_no_cost() -> None:
+    refused = exchange(b"/v1/messages")
+    refused.state = State.REJECTED
+    refused.status = 400
+    record = record_of(refused, 1.0, 100.001)
+    assert (record.endpoint, record.dialect, record.status, record.ending) == ("messages", "anthropic", 400, "rejected")
+    assert (record.model_requested, record.model, record.provider, record.ttft_ms, record.cost_usd) == (None,) * 5
+    assert (record.stream, record.attempts, record.duration_ms, record.usage_source) == (False, [], 1.0, "none")
+
+
+def test_an_unknown_models_name_is_cut_short() -> None:
+    unknown = routed()
+    unknown.head = msgspec.structs.replace(unknown.head, model="x" * 256)  # type: ignore[type-var]
+    unknown.model = None
+    record = record_of(unknown, 1.0, 101.0)
+    assert (record.model_requested, record.model) == ("x" * 128, None)
+
+
+def test_without_usage_there_is_no_cost() -> None:
+    assert record_of(routed(), 1.0, 101.0).cost_usd is None
+
+
+def test_what_was_refused_at_the_door_is_logged_too() -> None:
+    record = rejected_record("request-1", 431, 1_800_000_000.0)
+    assert (record.ts, record.request_id, record.status, record.ending) == (1_800_000_000.0, "request-1", 431, "rejected")
+    assert (record.bytes_in, record.bytes_out, record.attempts, record.usage_source) == (0, 0, [], "none")
+
+
+def test_nothing_of_the_body_or_of_a_header_can_be_in_a_record() -> None:
+    served = routed()
+    served.inbound = msgspec.structs.replace(
+        served.inbound, body=b'{"model":"fast","x":"PROMPT"}', headers=[(b"authorization", b"KEY")], query=b"QUERY"
+    )
+    line = msgspec.json.encode(record_of(served, 1.0, 101.0))
+    assert not any(word in line for word in (b"PROMPT", b"KEY", b"QUERY"))
