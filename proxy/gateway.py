@@ -172,7 +172,7 @@ class Gateway:
             insertion = b'"%b":%d,' % ((member or "max_tokens").encode(), max_tokens)
         body = patched(inbound.body, head, source.model_json, insertion)
         if len(body) == 1:
-            return [b"%b%b" % (request_head(inbound, endpoint, source, len(body[0])), body[0])]
+            return [b"".join((request_head(inbound, endpoint, source, len(body[0])), body[0]))]
         return [request_head(inbound, endpoint, source, sum(map(len, body))), *body]
 
     async def _dial(self, exchange: Exchange, step: Step) -> UpstreamConnection:

@@ -27,6 +27,7 @@ from proxy.errors import ConfigError, Problem
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
+_TCP: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
 # The gateway owns these towards a provider (contract §3.5); a configured one would contradict it.
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
@@ -46,14 +47,13 @@ def parse_address(text: str) -> snap.Address:
     """`127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, `:8080` or `unix:/path.sock`; raises ValueError."""
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
-        if not path.startswith("/") or len(path.encode()) > 107:
+        if not path.startswith("/") or "\0" in path or len(path.encode()) > 107:
             raise ValueError("a unix socket is written unix:/absolute/path.sock, of at most 107 bytes")
         return snap.UnixAddress(path)
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535 or (":" in host and "[" not in text):
+    match = _TCP.fullmatch(text)
+    if match is None or int(match["port"]) > 65535 or not (match["v6"] is None or _is_host(match["v6"])):
         raise ValueError("an address is written host:port, [ipv6]:port or unix:/path.sock")
-    return snap.TcpAddress(host or "0.0.0.0", int(port))  # noqa: S104  (an empty host asks for every interface)
+    return snap.TcpAddress(match["v6"] or match["host"] or "0.0.0.0", int(match["port"]))  # noqa: S104  (`:8080` asks for it)
 
 
 class _Compiler:
@@ -65,7 +65,7 @@ class _Compiler:
         self.problems = problems
         self.warnings: list[str] = []
         # A name that points at an entry left out for its own problem is not a second problem.
-        self.names_are_known = not any(entry is msgspec.UNSET for entry in (*document.providers, *document.models))
+        self.names_are_known = not any(isinstance(entry, msgspec.UnsetType) for entry in (*document.providers, *document.models))
 
     def compile(self, version: str) -> snap.Snapshot:
         document = self.document
@@ -124,8 +124,8 @@ class _Compiler:
             host, port = url.hostname or "", url.port
         except ValueError:
             url, host, port = urlsplit(""), "", None
-        plain = url.username is None and not url.query and not url.fragment and entry.base_url.isascii()
-        if url.scheme not in ("http", "https") or not _is_host(host) or not plain or _has_control(entry.base_url):
+        plain = url.username is None and not re.search(r"[^\x21-\x7e]|[?#\\]", entry.base_url)
+        if url.scheme not in ("http", "https") or not _is_host(host) or not plain or port == 0:
             self._problem(
                 f"{path}.base_url",
                 "a base URL is http:// or https://, a host and a path, with no user, query or fragment, "
@@ -141,6 +141,8 @@ class _Compiler:
         for name, value in entry.headers.items():
             if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
                 self._problem(f"{path}.headers.{name}", "is no valid header: printable ASCII only, and no space in the name")
+            elif name.lower() in headers:
+                self._problem(f"{path}.headers.{name}", "is there twice; the case of a header's name makes no difference")
             elif name.lower() in _OWN_HEADERS:
                 self._problem(f"{path}.headers.{name}", "is set by the gateway itself; leave it out")
             else:
@@ -150,6 +152,8 @@ class _Compiler:
             if not _FIELD_VALUE.fullmatch(key):
                 self._problem(f"{path}.api_key", "holds characters that no header can carry; is there a line break in it?")
             name, value = _credential(entry.dialect, key)
+            if name in headers:
+                self._problem(f"{path}.headers.{name}", "is what api_key sets; leave one of the two out")
             headers[name] = value
         return headers
 
@@ -302,7 +306,7 @@ class _Compiler:
 
 def _present(entries: Iterable[_Entry]) -> list[tuple[int, _Entry]]:
     """The entries of a list that were read without a problem, with their index."""
-    return [(at, entry) for at, entry in enumerate(entries) if entry is not msgspec.UNSET]
+    return [(at, entry) for at, entry in enumerate(entries) if not isinstance(entry, msgspec.UnsetType)]
 
 
 def _credential(dialect: str, key: str) -> tuple[str, str]:
@@ -338,7 +342,3 @@ def _is_host(host: str) -> bool:
         return ipaddress.ip_address(host).version == 6
     except ValueError:
         return False
-
-
-def _has_control(text: str) -> bool:
-    return any(character <= " " or character == "\x7f" for character in text)

@@ -21,27 +21,27 @@ Modality = Literal["text", "image", "audio", "video", "file"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens", "max_output_tokens"]
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The manners of every section: immutable, unknown keys refused."""
 
 
-class Admin(Section):
+class Admin(Section, frozen=True):
     listen: str = "127.0.0.1:9090"
     token: Secret | None = None
 
 
-class Signup(Section):
+class Signup(Section, frozen=True):
     enabled: bool = False
     credits: Usd | None = None
 
 
-class Accounts(Section):
+class Accounts(Section, frozen=True):
     required: bool = False
     database: str = "sqlite:kyma.db"
     signup: Signup = Signup()
 
 
-class Timeouts(Section):
+class Timeouts(Section, frozen=True):
     """Null switches a timer off; a member left out is taken from the level above."""
 
     connect: Duration | None | msgspec.UnsetType = msgspec.UNSET
@@ -50,13 +50,13 @@ class Timeouts(Section):
     total: Duration | None | msgspec.UnsetType = msgspec.UNSET
 
 
-class Defaults(Section):
+class Defaults(Section, frozen=True):
     max_tokens: Positive | None = 4096
     policy: Policy = "weighted"
     timeouts: Timeouts = Timeouts()
 
 
-class Limits(Section):
+class Limits(Section, frozen=True):
     max_body: Size = 32 * 2**20
     max_head: Size = 64 * 2**10
     max_connections: Positive = 10_000
@@ -66,16 +66,16 @@ class Limits(Section):
     write_timeout: Duration = 60.0
 
 
-class Tls(Section):
+class Tls(Section, frozen=True):
     certificate: str
     key: str
 
 
-class Cors(Section):
+class Cors(Section, frozen=True):
     origins: tuple[str, ...] = ()
 
 
-class Tier(Section, kw_only=True):
+class Tier(Section, frozen=True, kw_only=True):
     tier: Count
     name: str | None = None
     min_purchased: Usd
@@ -87,7 +87,7 @@ class Tier(Section, kw_only=True):
     image_queue: Count = 0
 
 
-class Provider(Section):
+class Provider(Section, frozen=True):
     name: Name
     base_url: str
     dialect: ProviderDialect
@@ -100,7 +100,7 @@ class Provider(Section):
     ca_file: str | None = None
 
 
-class Source(Section):
+class Source(Section, frozen=True):
     provider: Name
     model: Annotated[str, Meta(min_length=1, max_length=256)]
     weight: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
@@ -109,7 +109,7 @@ class Source(Section):
     max_tokens_field: MaxTokensField | None = None
 
 
-class Price(Section):
+class Price(Section, frozen=True):
     """US dollars per million tokens; `image` is per image."""
 
     input: Usd | None = None
@@ -118,7 +118,7 @@ class Price(Section):
     image: Usd | None = None
 
 
-class Model(Section, kw_only=True):
+class Model(Section, frozen=True, kw_only=True):
     id: Name
     name: str | None = None
     owned_by: str = "unknown"
@@ -136,7 +136,7 @@ class Model(Section, kw_only=True):
     reserve: tuple[Source, ...] = ()
 
 
-class Document(Section, kw_only=True):
+class Document(Section, frozen=True, kw_only=True):
     """The whole file."""
 
     listen: str = "127.0.0.1:8080"

@@ -26,6 +26,7 @@ _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # `{` and `}` while it is parsed; the length stays, so lines and columns do too.
 _SHIELDED: Final = re.compile("\ue000\ue001([A-Za-z_][A-Za-z0-9_]*)\ue002")
 _MAX_CHARACTERS: Final = 8 * 2**20
+_MAX_NODES: Final = 500_000  # aliases let a short file have very many
 _PARSERS: Final = {"duration": units.parse_duration, "size": units.parse_size, "usd": units.parse_usd}
 
 Lines = dict[str, int]
@@ -50,8 +51,15 @@ def read_document(text: str, environment: Mapping[str, str]) -> tuple[Document |
     if root is None:
         return None, {}, [Problem("", 0, "the file is empty; config/sidecar.yaml is a good start")]
     reader = _Reader(environment)
-    document = reader.read(root, Document, "")
+    try:
+        document = reader.read(root, Document, "")
+    except _TooLarge:
+        return None, {}, [Problem("", 0, f"the file has more than {_MAX_NODES} values once its aliases are followed")]
     return (document if isinstance(document, Document) else None), reader.lines, reader.problems
+
+
+class _TooLarge(Exception):
+    """The document has more nodes than a configuration can need."""
 
 
 class _Reader:
@@ -61,10 +69,14 @@ class _Reader:
         self.environment = environment
         self.lines: Lines = {}
         self.problems: list[Problem] = []
+        self._nodes = 0
         self._constructor = yaml.SafeLoader("")
 
     def read(self, node: yaml.Node, annotation: Any, path: str) -> Any:
         """The value of `node` as `annotation`, or UNSET after a problem, which is then on the list."""
+        self._nodes += 1
+        if self._nodes > _MAX_NODES:
+            raise _TooLarge
         self.lines[path] = node.start_mark.line + 1
         kind, meta = _without_meta(annotation)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -96,6 +108,7 @@ class _Reader:
                 continue
             self.lines[_member(path, key)] = child.start_mark.line + 1
             close = difflib.get_close_matches(key, hints, n=1)
+            named.update(close)  # a misspelt key is one problem, not a missing one as well
             hint = f"did you mean {close[0]}?" if close else f"known here: {_listed(hints)}"
             self._problem(_member(path, key), f"unknown key; {hint}")
         required = [field.name for field in msgspec.structs.fields(kind) if field.required]
@@ -121,8 +134,8 @@ class _Reader:
         seen: set[str] = set()
         for key_node, child in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is None:
-                self._problem(path, "a key must be a plain word", line=key_node.start_mark.line + 1)
+            if key is None or _SHIELDED.search(key):
+                self._problem(path, "a key must be a plain word, without variables", line=key_node.start_mark.line + 1)
             elif key in seen:
                 self._problem(_member(path, key), "is there twice", line=key_node.start_mark.line + 1)
             else:
@@ -131,7 +144,7 @@ class _Reader:
 
     def _leaf(self, node: yaml.Node, annotation: Any, kind: Any, meta: msgspec.Meta | None, path: str) -> Any:
         if not isinstance(node, yaml.ScalarNode):
-            return self._problem(path, f"{_described(kind)} is expected here, not a {node.id}")
+            return self._problem(path, f"{_described(kind)} is expected here, not a {_shape(node)}")
         text, missing = self._substitute(node.value)
         if kind is units.Secret:
             return units.Secret(text, missing)
@@ -142,7 +155,8 @@ class _Reader:
         try:
             return msgspec.convert(_PARSERS[unit](value) if unit else value, annotation)
         except (msgspec.ValidationError, ValueError) as error:
-            return self._problem(path, str(error))
+            # What came from the environment may be a secret in the wrong place; it is not repeated.
+            return self._problem(path, str(error) if text == node.value else "what the variable holds does not fit here")
 
     def _substitute(self, text: str) -> tuple[str, str | None]:
         """The scalar with its variables replaced, and the name of the first that is not set (an empty one counts)."""
@@ -150,11 +164,13 @@ class _Reader:
         return _SHIELDED.sub(lambda match: self.environment.get(match[1], ""), text), next(iter(names), None)
 
     def _scalar(self, node: yaml.ScalarNode, text: str) -> Any:
-        """What YAML makes of a scalar: a number, a boolean, null or text. Dates and the like stay text."""
-        tag = node.tag if text == node.value else self._constructor.resolve(yaml.ScalarNode, text, (True, False))
+        """What YAML makes of a plain scalar: a number, a boolean, null or text. Dates and the like stay text."""
+        if node.style is not None:
+            return text
+        tag = self._constructor.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         try:
             value = self._constructor.construct_object(yaml.ScalarNode(tag, text))
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, IndexError):
             return text
         return value if value is None or isinstance(value, bool | int | float) else text
 
@@ -176,7 +192,11 @@ def _without_meta(annotation: Any) -> tuple[Any, msgspec.Meta | None]:
 
 
 def _is_null(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+    return isinstance(node, yaml.ScalarNode) and node.style is None and node.tag == "tag:yaml.org,2002:null"
+
+
+def _shape(node: yaml.Node) -> str:
+    return "list" if isinstance(node, yaml.SequenceNode) else "mapping"
 
 
 def _member(path: str, key: str) -> str:

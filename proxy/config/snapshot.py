@@ -79,6 +79,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     warm_connections: int
     keep_alive: float
 
+    def __repr__(self) -> str:
+        """The name alone: `head` holds the credential."""
+        return f"Provider({self.name!r})"
+
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """One provider's deployment of a model."""

@@ -27,7 +27,7 @@ _SECONDS: Final = re.compile(rb"\d{1,6}")
 class Caller(Protocol):
     """The caller's side of a relay: where bytes go, and who must be told that they can't go on."""
 
-    transport: asyncio.WriteTransport
+    transport: asyncio.Transport
     is_writable: bool
 
     def finish(self, *, close: bool) -> None:

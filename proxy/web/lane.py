@@ -8,6 +8,7 @@ on. So a client may mix relayed and control-plane requests on one connection as 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +19,10 @@ from proxy.net.edge import Edge
 
 REQUEST_ID_HEADER = "X-Kyma-Request-Id"
 """Carries the edge's request id into the application; a caller's own is removed."""
+
+
+_NO_LOG = logging.getLogger("kyma-proxy.control")
+_NO_LOG.disabled = True
 
 
 class EdgeTransport(asyncio.Transport):
@@ -77,7 +82,7 @@ class ControlLane:
         self._edge = edge
         # Size and time are the edge's to limit; aiohttp's own limits are set out of the way.
         self._protocol = ControlProtocol(
-            server, loop=asyncio.get_running_loop(), access_log=None, tcp_keepalive=False,
+            server, loop=asyncio.get_running_loop(), access_log=_NO_LOG, tcp_keepalive=False,
             max_line_size=MAX_TARGET_BYTES * 2, max_field_size=max_head, max_headers=max_head,
         )  # fmt: skip
         self._protocol.lane = self
