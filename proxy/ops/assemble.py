@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Protocol
 
 from aiohttp import web
 from aiohttp.resolver import AsyncResolver
@@ -25,23 +24,14 @@ from proxy.web.application import Site, application
 from proxy.web.lane import ControlLane
 
 
-class Current(Protocol):
-    """Tells the snapshot in force."""
-
-    def __call__(self) -> Snapshot:
-        """The snapshot that a request takes at the door."""
-
-
 class House:
     """The running program's parts. Made inside the loop that runs it; `close` ends it."""
 
-    def __init__(self, current: Current) -> None:
-        """Build everything. Raises OSError where the access log can't be opened."""
-        loop = asyncio.get_running_loop()
-        snapshot = current()
+    def __init__(self, current: Callable[[], Snapshot], log: AccessLog | None) -> None:
+        """Build everything; `log` is closed with it."""
         self.sweeper = Sweeper(monotonic)
         self.counters = Counters()
-        self.log = AccessLog(snapshot.access_log) if snapshot.access_log is not None else None
+        self.log = log
         self.addresses = Addresses(AsyncResolver(), monotonic)
         self.upstreams = UpstreamPool(Dialer(self.addresses), self.sweeper)
         self.gateway = Gateway(current, self.upstreams, self.counters, self.log, random.random)
@@ -50,7 +40,7 @@ class House:
         self.door = Door(current, self.sweeper, self.gateway, self._lane)
         self.admin = admin_application(current, lambda: self.door.is_draining, self._metrics)
         self._registry = registry(CountersCollector(self.counters, self._gauges()))
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         self._current = current
 
     async def open(self) -> None:

@@ -30,6 +30,7 @@ from proxy.config.compiling import load
 from proxy.config.snapshot import Address, Snapshot, TcpAddress, Tls
 from proxy.errors import StartError
 from proxy.ops.assemble import House
+from proxy.telemetry.access_log import AccessLog
 
 _log: Final = logging.getLogger("kyma-proxy")
 _BACKLOG: Final = 4096
@@ -62,10 +63,7 @@ def run(path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], 
 async def _serve(snapshot: Snapshot, path: Path, ready: Callable[[Snapshot], None] | None) -> None:
     stop = asyncio.Event()
     hurry = asyncio.Event()
-    try:
-        house = House(lambda: snapshot)
-    except OSError as error:
-        raise StartError(f"access_log {snapshot.access_log}: {(error.strerror or '').lower()}") from None
+    house = House(lambda: snapshot, _open_log(snapshot.access_log))
     _catch_signals(house, stop, hurry)
     await house.open()
     try:
@@ -83,6 +81,13 @@ async def _serve(snapshot: Snapshot, path: Path, ready: Callable[[Snapshot], Non
             await _drain(house, snapshot.drain, hurry)
     finally:
         await house.close()
+
+
+def _open_log(path: str | None) -> AccessLog | None:
+    try:
+        return None if path is None else AccessLog(path)
+    except OSError as error:
+        raise StartError(f"access_log {path}: {(error.strerror or str(error)).lower()}") from None
 
 
 async def _open_door(house: House, snapshot: Snapshot) -> asyncio.Server:

@@ -64,6 +64,7 @@ def test_tunnels_are_not_served() -> None:
     (b"http://gateway/v1/models?x=1", b"/v1/models", b"x=1"),
     (b"HTTPS://gateway:8080/v1/models", b"/v1/models", b""),
     (b"http://gateway", b"/", b""),
+    (b"http:///a", b"/a", b""),
     (b"http://gateway?x=a/b", b"/", b"x=a/b"),
     (b"http://gateway/a?x=/b", b"/a", b"x=/b"),
     (b"*", b"*", b""),

@@ -122,6 +122,13 @@ def test_what_is_cut_off_or_no_usage_is_left_alone(text: bytes) -> None:
     assert [*counts_from_end(b"{" + text)] == []
 
 
+def test_one_end_of_an_answer_is_enough() -> None:
+    last = end(input_tokens=3, output_tokens=42)
+    assert ANTHROPIC.read_usage(named(BEGIN), named(TEXT)) == reported(1110, 1, 1000)
+    assert ANTHROPIC.read_usage(named(TEXT), named(last)) == reported(3, 42, None)
+    assert OPENAI.read_usage(stream({"usage": CHAT}), stream(DELTA)) == reported(20, 5, 16)
+
+
 def test_every_beginning_of_an_answer_is_read_without_a_failure() -> None:
     for dialect, body, _ in ANSWERS:
         for stop in range(len(body)):

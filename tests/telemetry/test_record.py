@@ -90,6 +90,7 @@ def test_what_was_refused_at_the_door_is_logged_too() -> None:
     record = rejected_record("request-1", 431, 1_800_000_000.0)
     assert (record.ts, record.request_id, record.status, record.ending) == (1_800_000_000.0, "request-1", 431, "rejected")
     assert (record.bytes_in, record.bytes_out, record.attempts, record.usage_source) == (0, 0, [], "none")
+    assert (record.endpoint, record.dialect, record.stream) == ("-", "-", False)
 
 
 def test_nothing_of_the_body_or_of_a_header_can_be_in_a_record() -> None:
