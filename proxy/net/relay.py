@@ -42,7 +42,7 @@ class Relay:
 
     __slots__ = (
         "_added_head", "_caller", "_chunked", "_dialect", "_exchange", "_has_length", "_headers", "_held", "_is_error",
-        "_is_last", "_reason", "_sample", "_status", "_step", "_streams", "_upstream", "_write", "outcome", "was_stale",
+        "_is_last", "_is_over", "_reason", "_sample", "_status", "_step", "_streams", "_upstream", "_write", "outcome", "was_stale",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +58,7 @@ class Relay:
         self._added_head = added_head
         self.outcome = outcome
         self.was_stale = False
+        self._is_over = False
         # known with the head
         self._status = 0
         self._reason = b""
@@ -91,7 +92,7 @@ class Relay:
     def on_body(self, piece: bytes) -> None:
         exchange = self._exchange
         if not exchange.first_byte:
-            if self.outcome.done():
+            if self._is_over:
                 return
             if self._streams and not self._held_is_fine(piece):
                 return
@@ -107,7 +108,7 @@ class Relay:
     def on_end(self, *, is_certain: bool) -> None:
         exchange = self._exchange
         if not exchange.first_byte:
-            if self.outcome.done():
+            if self._is_over:
                 return
             self._commit(self._held)
         elif not is_certain and not self._dialect.is_finished(self._sample.tail, self._streams):
@@ -120,7 +121,7 @@ class Relay:
         self._resolve(None)
 
     def on_cut(self, failure: Failure, detail: str, *, nothing_came: bool) -> None:
-        if self.outcome.done():
+        if self._is_over:
             return
         if self._exchange.first_byte:
             self._break(detail)
@@ -140,13 +141,13 @@ class Relay:
 
     def drop(self) -> None:
         """The answer is not wanted any more: close the provider's connection at once."""
-        if not self.outcome.done():
+        if not self._is_over:
             self._upstream.abandon()
             self._resolve(None)
 
     def abandon(self, event: Event) -> bool:
         """The caller left, or the gateway goes down. Whether there was still an answer to abandon."""
-        if self.outcome.done():
+        if self._is_over:
             return False
         self._upstream.abandon()
         if event is Event.DRAIN:
@@ -228,7 +229,8 @@ class Relay:
         self._caller.finish(close=True)
 
     def _resolve(self, result: Failed | None) -> None:
-        if not self.outcome.done():
+        self._is_over = True
+        if not self.outcome.done():  # cancelled with the task that waited for it
             self.outcome.set_result(result)
 
 
