@@ -2,10 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUFF_OPTIONS := --line-length 128 --target-version py311
-RUFF_RULES := --select A,ARG,ASYNC,B,C4,C90,E,F,I,N,PERF,PL,PT,RET,RUF,S,SIM,T10,TC,TID,UP,W \
-	--ignore PLR0911,PLR0913,PLR2004,PLW0108,RUF001,RUF002,RUF003,S311,SIM108,TC001,TC002,TC003,UP047 \
-	--per-file-ignores 'tests/**:ARG,S,PLC0415,N802,RUF012,PLR0915,PT011' --per-file-ignores 'bench/**:S,T20,ARG'
 TESTS ?= tests
 
 .PHONY: help run run-llm test check format bench-relay lock clean
@@ -23,14 +19,14 @@ test: $(VENV)/dev.done ## run the tests
 	$(BIN)/python -m pytest $(TESTS)
 
 check: $(VENV)/dev.done ## lint, format, types, and the directions of imports
-	$(BIN)/ruff check $(RUFF_OPTIONS) $(RUFF_RULES) .
-	$(BIN)/ruff format $(RUFF_OPTIONS) --check --diff .
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --diff .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/dev.done ## mend what the linter can mend
-	$(BIN)/ruff check $(RUFF_OPTIONS) $(RUFF_RULES) --fix --quiet . || true
-	$(BIN)/ruff format $(RUFF_OPTIONS) .
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
 
 bench-relay: $(VENV)/bench.done ## what a request and a streamed event cost, beside nginx and Envoy (about 4 minutes)
 	$(BIN)/python -m bench.relay $(BENCH_OPTIONS)

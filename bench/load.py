@@ -11,6 +11,7 @@ Anything wrong (a status, a cut or short stream, a time-out) makes the result `f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import random
 import sys
@@ -29,6 +30,7 @@ from bench.script import parse
 _CONNECT_BATCH: Final = 100
 _BEGIN_BATCH: Final = 50
 _BATCH_S: Final = 0.005
+_LEAD_NS: Final = 20_000_000
 _SEED: Final = 1
 
 
@@ -123,7 +125,7 @@ class Run:
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         chance = random.Random(_SEED)
-        start_ns = at_ns = time.monotonic_ns() + 20_000_000
+        at_ns = time.monotonic_ns() + _LEAD_NS
         schedule = []
         for _ in range(self._wanted):
             at_ns += round(chance.expovariate(self.load.rate_per_s) * 1e9)
@@ -132,13 +134,12 @@ class Run:
             self._open_window()
 
         def tick() -> None:  # a thread sleeps to the microsecond; the loop's own timers have steps of a millisecond
-            for due_ns in schedule:
-                time.sleep(max(0.0, (due_ns - time.monotonic_ns()) / 1e9))
-                if loop.is_closed():
-                    return
-                loop.call_soon_threadsafe(self._arrive, due_ns)
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                for due_ns in schedule:
+                    time.sleep(max(0.0, (due_ns - time.monotonic_ns()) / 1e9))
+                    loop.call_soon_threadsafe(self._arrive, due_ns)
 
-        threading.Thread(target=tick, daemon=True, name=f"arrivals from {start_ns}").start()
+        threading.Thread(target=tick, daemon=True).start()
 
     def _arrive(self, due_ns: int) -> None:
         if self.idle:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -82,6 +83,13 @@ def answers(port: int, request: bytes, timeout_s: float = 5.0) -> bool:
         return False
 
 
+def most_files() -> int:
+    """How many descriptors a process may have at most; this one, and its children with it, now may have them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
 class Process:
     """A child in a session of its own, so that Ctrl-C reaches only the bench; it dies with the bench whatever happens."""
 
@@ -89,6 +97,7 @@ class Process:
         self, arguments: Sequence[str], log: Path, core: int | None, cwd: Path, environment: Mapping[str, str] | None = None
     ) -> None:
         self._log = log
+        self.started_ns = time.monotonic_ns()
         with log.open("wb") as output:
             self._child = subprocess.Popen(
                 arguments,
@@ -101,7 +110,6 @@ class Process:
                 preexec_fn=before_exec(core),
             )
         self.pid = self._child.pid
-        self.started_ns = time.monotonic_ns()
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float = 20.0) -> None:
         """Return once it is ready. Raises RuntimeError, with its last words, where it ends or takes too long."""
@@ -112,6 +120,10 @@ class Process:
             if time.monotonic() > deadline_s:
                 raise RuntimeError(f"it did not answer within {timeout_s:g} s: {self.last_words()}")
             time.sleep(0.002)
+
+    def age_s(self) -> float:
+        """How long ago it was started."""
+        return (time.monotonic_ns() - self.started_ns) / 1e9
 
     def alive(self) -> bool:
         """Whether it runs."""

@@ -258,7 +258,7 @@ class Gateway:
         if self._log is not None:
             self._log.write(record_of(exchange, time.time(), now))
 
-    def reject(self, error: GatewayError, target: bytes, request_id: str) -> None:
+    def reject(self, error: GatewayError, request_id: str) -> None:
         """Count and log a request that was refused at the door."""
         self._counters.reject(error.kind.code)
         if self._log is not None:
@@ -269,6 +269,4 @@ def _unknown_model(name: str, snapshot: Snapshot) -> GatewayError:
     known = [*snapshot.models, *snapshot.aliases]
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"; did you mean {close[0]}?" if close else ";"
-    return GatewayError(
-        Kind.MODEL_NOT_FOUND, f"There is no model {name}{hint} GET /v1/models lists them all.", param="model"
-    )
+    return GatewayError(Kind.MODEL_NOT_FOUND, f"There is no model {name}{hint} GET /v1/models lists them all.", param="model")

@@ -65,7 +65,9 @@ class _Compiler:
         self.problems = problems
         self.warnings: list[str] = []
         # A name that points at an entry left out for its own problem is not a second problem.
-        self.names_are_known = not any(isinstance(entry, msgspec.UnsetType) for entry in (*document.providers, *document.models))
+        self.names_are_known = not any(
+            isinstance(entry, msgspec.UnsetType) for entry in (*document.providers, *document.models)
+        )
 
     def compile(self, version: str) -> snap.Snapshot:
         document = self.document
@@ -134,7 +136,9 @@ class _Compiler:
             return snap.Origin("http", "invalid", 0), ""
         if entry.ca_file is not None and url.scheme != "https":
             self._problem(f"{path}.ca_file", "has no effect, as base_url is not https")
-        return snap.Origin(url.scheme, host, port or {"http": 80, "https": 443}[url.scheme], entry.ca_file), url.path.rstrip("/")
+        return snap.Origin(url.scheme, host, port or {"http": 80, "https": 443}[url.scheme], entry.ca_file), url.path.rstrip(
+            "/"
+        )
 
     def _provider_headers(self, entry: doc.Provider, path: str) -> dict[str, str]:
         headers: dict[str, str] = {}
@@ -183,7 +187,9 @@ class _Compiler:
         for source in (*model.pool, *model.reserve):
             if (source.provider.dialect in _IMAGE_DIALECTS) != model.is_image:
                 wanted = "openai_images or fal_queue" if model.is_image else "openai or anthropic"
-                self._problem(path, f"provider {source.provider.name} speaks {source.provider.dialect}; this model needs {wanted}")
+                self._problem(
+                    path, f"provider {source.provider.name} speaks {source.provider.dialect}; this model needs {wanted}"
+                )
         if all(source.provider.off for source in (*model.pool, *model.reserve)):
             self.warnings.append(f"model {model.id} has no source: all its providers are off")
         return model
@@ -242,7 +248,9 @@ class _Compiler:
             self.warnings.append(f"the admin API is off: the environment variable {token.missing} is not set")
             token = None
         if token is not None and len(token.reveal()) < 16:
-            self._problem("admin.token", "is too short to be a secret; use 16 characters or more, e.g. of `openssl rand -hex 24`")
+            self._problem(
+                "admin.token", "is too short to be a secret; use 16 characters or more, e.g. of `openssl rand -hex 24`"
+            )
         return snap.Admin(self._address(admin.listen, "admin.listen"), token)
 
     def _tiers(self, written: tuple[doc.Tier, ...] | None) -> tuple[snap.Tier, ...]:
@@ -267,7 +275,9 @@ class _Compiler:
     def _origins(self, origins: tuple[str, ...]) -> frozenset[str]:
         for at, origin in _present(origins):
             url = urlsplit(origin)
-            if origin != "*" and (url.scheme not in ("http", "https") or not url.netloc or origin != f"{url.scheme}://{url.netloc}"):
+            if origin != "*" and (
+                url.scheme not in ("http", "https") or not url.netloc or origin != f"{url.scheme}://{url.netloc}"
+            ):
                 self._problem(f"cors.origins[{at}]", 'an origin is "*" or a scheme and a host, such as https://app.example.com')
         return frozenset(origins)
 

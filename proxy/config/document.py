@@ -44,10 +44,10 @@ class Accounts(Section, frozen=True):
 class Timeouts(Section, frozen=True):
     """Null switches a timer off; a member left out is taken from the level above."""
 
-    connect: Duration | None | msgspec.UnsetType = msgspec.UNSET
-    first_byte: Duration | None | msgspec.UnsetType = msgspec.UNSET
-    idle: Duration | None | msgspec.UnsetType = msgspec.UNSET
-    total: Duration | None | msgspec.UnsetType = msgspec.UNSET
+    connect: Duration | msgspec.UnsetType | None = msgspec.UNSET
+    first_byte: Duration | msgspec.UnsetType | None = msgspec.UNSET
+    idle: Duration | msgspec.UnsetType | None = msgspec.UNSET
+    total: Duration | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Defaults(Section, frozen=True):

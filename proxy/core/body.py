@@ -55,9 +55,7 @@ def read_head(body: bytes) -> Head:
     except msgspec.MsgspecError:
         raise GatewayError(Kind.INVALID_REQUEST, "`model` must be a string.", param="model") from None
     if not 0 < len(name) <= _MAX_MODEL_CHARACTERS:
-        raise GatewayError(
-            Kind.INVALID_REQUEST, f"`model` must have 1 to {_MAX_MODEL_CHARACTERS} characters.", param="model"
-        )
+        raise GatewayError(Kind.INVALID_REQUEST, f"`model` must have 1 to {_MAX_MODEL_CHARACTERS} characters.", param="model")
     start, end = _find_model(body, members)
     return Head(
         model=name,

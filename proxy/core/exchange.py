@@ -94,8 +94,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "alias", "answered_by", "attempts", "bytes_out", "closing", "dialled_s", "endpoint", "error_code", "first_byte",
-        "head", "inbound", "layer", "model", "overhead_s", "provider_request_id", "sent", "snapshot", "state", "status", "usage",
+        "alias", "answered_by", "attempts", "bytes_out", "closing", "dialled_s", "endpoint", "error_code",
+        "first_byte", "head", "inbound", "layer", "model", "overhead_s", "provider_request_id", "sent", "snapshot",
+        "state", "status", "usage",
     )  # fmt: skip
 
     def __init__(self, inbound: Inbound, endpoint: Endpoint, snapshot: Snapshot) -> None:

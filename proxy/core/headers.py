@@ -79,8 +79,10 @@ def request_head(inbound: Inbound, endpoint: Endpoint, source: Source, length: i
     """The head of the request to a source, whose body has `length` bytes."""
     provider = source.provider
     lines = _to_provider.lines(inbound.headers, provider.own_names)
-    target = b"%b%b?%b" % (provider.base_path, endpoint.path, inbound.query) if inbound.query else (
-        provider.base_path + endpoint.path
+    target = (
+        b"%b%b?%b" % (provider.base_path, endpoint.path, inbound.query)
+        if inbound.query
+        else (provider.base_path + endpoint.path)
     )
     if provider.dialect == "anthropic" and not any(line[:18].lower() == b"anthropic-version:" for line in lines):
         lines.append(_ANTHROPIC_VERSION)

@@ -36,38 +36,36 @@ def read_request_head(method: bytes, version: str, target: bytes, headers: Heade
     if method == b"CONNECT":
         raise GatewayError(Kind.METHOD_NOT_ALLOWED, "CONNECT is not served here; send requests to /v1/… directly.")
     hosts = 0
-    has_body = expects_continue = False
+    framing: dict[bytes, bytes] = {}
     for name, value in headers:
         concern = _concerns.get(name)
         if concern is None:
             concern = _remembered(name)
-        if not concern:
-            continue
         if concern == b"host":
             hosts += 1
-        elif concern == b"content-length":
-            has_body = int(value) > 0
-            if int(value) > max_body:
-                raise GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {max_body} bytes.")
-        elif concern == b"transfer-encoding":
-            has_body = True
-            if value.strip().lower() != b"chunked":
-                raise GatewayError(Kind.UNSUPPORTED_ENCODING, "The only transfer encoding that is taken is `chunked`.")
-        elif concern == b"content-encoding":
-            if value.strip().lower() not in (b"", b"identity"):
-                raise GatewayError(
-                    Kind.UNSUPPORTED_ENCODING, "The gateway reads the body's `model`; send the body uncompressed."
-                )
-        elif value.strip().lower() != b"100-continue":
-            raise GatewayError(Kind.EXPECTATION_FAILED, "The only expectation that is met is `100-continue`.")
-        else:
-            expects_continue = version == "1.1"
+        elif concern:
+            framing[concern] = value.strip().lower()
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise GatewayError(Kind.BAD_HTTP, "A request needs exactly one Host header.")
+    has_body, expects_continue = _read_framing(framing, max_body)
     if not target.startswith(b"/"):
         target = _origin_form(target)
     path, _, query = target.partition(b"?")
-    return RequestHead(method, path, query, version == "1.0", expects_continue, has_body)
+    return RequestHead(method, path, query, version == "1.0", expects_continue and version == "1.1", has_body)
+
+
+def _read_framing(fields: dict[bytes, bytes], max_body: int) -> tuple[bool, bool]:
+    """Whether there is a body, and whether the caller waits for leave to send it."""
+    length = int(fields.get(b"content-length", b"0"))
+    if length > max_body:
+        raise GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {max_body} bytes.")
+    if fields.get(b"transfer-encoding", b"chunked") != b"chunked":
+        raise GatewayError(Kind.UNSUPPORTED_ENCODING, "The only transfer encoding that is taken is `chunked`.")
+    if fields.get(b"content-encoding", b"identity") not in (b"", b"identity"):
+        raise GatewayError(Kind.UNSUPPORTED_ENCODING, "The gateway reads the body's `model`; send the body uncompressed.")
+    if fields.get(b"expect", b"100-continue") != b"100-continue":
+        raise GatewayError(Kind.EXPECTATION_FAILED, "The only expectation that is met is `100-continue`.")
+    return length > 0 or b"transfer-encoding" in fields, b"expect" in fields
 
 
 def _remembered(name: bytes) -> bytes:

@@ -27,9 +27,7 @@ def cost_nano_usd(usage: Usage, price: Price) -> int | None:
         return None
     cached = min(usage.cached or 0, usage.prompt)
     at_cached = price.input if price.cached_input is None else price.cached_input
-    millionths = (
-        (usage.prompt - cached) * price.input + cached * at_cached + (usage.completion or 0) * (price.output or 0)
-    )
+    millionths = (usage.prompt - cached) * price.input + cached * at_cached + (usage.completion or 0) * (price.output or 0)
     return -(-millionths // 10**6)
 
 

@@ -42,7 +42,7 @@ class Handlers(Protocol):
     def relay(self, inbound: Inbound, edge: Edge) -> Coroutine[None, None, None]:
         """Serve a relayed endpoint; cancelled when the caller leaves."""
 
-    def reject(self, error: GatewayError, target: bytes, request_id: str) -> None:
+    def reject(self, error: GatewayError, request_id: str) -> None:
         """Take note of a request that was refused at the door."""
 
 

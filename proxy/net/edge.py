@@ -40,9 +40,10 @@ class Edge(asyncio.Protocol):
     """One caller's connection."""
 
     __slots__ = (
-        "_backlog", "_body", "_body_began", "_body_bytes", "_deadline", "_door", "_head", "_head_bytes",
-        "_headers", "_is_busy", "_is_closing", "_is_declining", "_is_lingering", "_is_reading", "_lane", "_limits",
-        "_linger_bytes", "_loop", "_parser", "_queue", "_reading", "_refusal", "_task", "_unsent", "_url", "flow", "is_writable", "slot", "transport",
+        "_backlog", "_body", "_body_began", "_body_bytes", "_deadline", "_door", "_head", "_head_bytes", "_headers",
+        "_is_busy", "_is_closing", "_is_declining", "_is_lingering", "_is_reading", "_lane", "_limits",
+        "_linger_bytes", "_loop", "_parser", "_queue", "_reading", "_refusal", "_task", "_unsent", "_url", "flow",
+        "is_writable", "slot", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -85,7 +86,7 @@ class Edge(asyncio.Protocol):
     # ---- what the transport tells it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = cast("asyncio.Transport", transport)
         door = self._door
         if len(door.edges) >= self._limits.max_connections:
             self._answer_error(
@@ -329,7 +330,9 @@ class Edge(asyncio.Protocol):
             return self._look_at_stall(now)
         elif self._is_reading:
             what = "head" if self._head is None else "body"
-            self._answer_error(GatewayError(Kind.REQUEST_TIMEOUT, f"The request's {what} did not arrive in time; send it again."))
+            self._answer_error(
+                GatewayError(Kind.REQUEST_TIMEOUT, f"The request's {what} did not arrive in time; send it again.")
+            )
         else:
             self._close()
         return self._deadline
@@ -358,7 +361,7 @@ class Edge(asyncio.Protocol):
         dialect = DIALECTS["anthropic" if self._url.startswith(b"/v1/messages") else "openai"]
         added = error_lines(error, identity) + cors_lines(self._headers, door.current().cors_origins)
         self.transport.write(json_answer(error.kind.status, dialect.error_body(error, identity), added, close=True))
-        door.handlers.reject(error, self._url, identity)
+        door.handlers.reject(error, identity)
         self._linger()
 
     def _linger(self) -> None:

@@ -41,8 +41,9 @@ class Relay:
     """One attempt's answer. `outcome` becomes None when the caller has been answered, or the source's failure."""
 
     __slots__ = (
-        "_added_head", "_caller", "_chunked", "_dialect", "_exchange", "_has_length", "_headers", "_held", "_is_error",
-        "_is_last", "_is_over", "_reason", "_sample", "_status", "_step", "_streams", "_upstream", "_write", "outcome", "was_stale",
+        "_added_head", "_caller", "_chunked", "_dialect", "_exchange", "_has_length", "_headers", "_held",
+        "_is_error", "_is_last", "_is_over", "_reason", "_sample", "_status", "_step", "_streams", "_upstream",
+        "_write", "outcome", "was_stale",
     )  # fmt: skip
 
     def __init__(

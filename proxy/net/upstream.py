@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final, Protocol, cast
 
 import httptools
@@ -145,7 +145,7 @@ class UpstreamConnection(asyncio.Protocol):
     # ---- what the transport tells it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self.read_at = monotonic()

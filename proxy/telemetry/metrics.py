@@ -31,7 +31,9 @@ class CountersCollector(Collector):
         for (endpoint, model, provider, status, ending), count in list(counters.requests.items()):
             requests.add_metric((endpoint, model, provider, str(status), ending.value), count)
         yield requests
-        yield _counter("kyma_rejected", "Requests refused at the door.", ("code",), {(k,): v for k, v in counters.rejected.items()})
+        yield _counter(
+            "kyma_rejected", "Requests refused at the door.", ("code",), {(k,): v for k, v in counters.rejected.items()}
+        )
         yield _counter("kyma_failed_attempts", "Sources that did not answer.", ("provider", "failure"), counters.attempts)
         yield _counter("kyma_tokens", "Tokens that providers reported.", ("model", "kind"), counters.tokens)
         yield _counter("kyma_request_bytes", "Bytes of request bodies.", (), {(): counters.bytes_in})

@@ -1,0 +1,163 @@
+"""The official OpenAI SDK works as it is: only its base URL is changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from tests.running import Running
+
+TALK: Any = [{"role": "user", "content": "Tell me of Atlantis"}]
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TOOL: Any = {"type": "function", "function": {"name": "get_weather", "parameters": SCHEMA}}
+CALLED: Any = {"tools": [TOOL], "tool_choice": "required"}
+
+
+@pytest.fixture
+def client(gateway: Running) -> Iterator[openai.OpenAI]:
+    """A client that has one connection and no second try."""
+    http = httpx2.Client(limits=httpx2.Limits(max_connections=1))
+    with openai.OpenAI(base_url=f"{gateway.base}/v1", api_key="ky-any", max_retries=0, timeout=10, http_client=http) as client:
+        yield client
+
+
+@pytest.fixture
+async def aclient(gateway: Running) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{gateway.base}/v1", api_key="ky-any", max_retries=0, timeout=30) as client:
+        yield client
+
+
+def said(chunks: list[Any]) -> str:
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def test_chat_whole(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(model="sim", messages=TALK)
+    assert "simulated provider" in str(answer.choices[0].message.content)
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == 4
+
+
+def test_chat_streamed(client: openai.OpenAI) -> None:
+    chunks = list(client.chat.completions.create(model="sim", messages=TALK, stream=True))
+    assert "simulated provider" in said(chunks)
+    assert len(chunks) > 20
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert all(chunk.usage is None for chunk in chunks)
+
+
+def test_a_stream_reports_its_use_where_that_is_asked_for(client: openai.OpenAI) -> None:
+    *_, last = client.chat.completions.create(
+        model="sim", messages=TALK, stream=True, stream_options={"include_usage": True}
+    )
+    assert last.choices == []
+    assert last.usage is not None
+    assert last.usage.prompt_tokens == 4
+
+
+async def test_chat_whole_and_streamed_from_an_event_loop(aclient: openai.AsyncOpenAI) -> None:
+    answer = await aclient.chat.completions.create(model="sim", messages=TALK)
+    stream = await aclient.chat.completions.create(model="sim", messages=TALK, stream=True)
+    assert said([chunk async for chunk in stream]) == answer.choices[0].message.content
+
+
+def test_tools_whole(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(model="sim", messages=TALK, **CALLED)
+    (call,) = answer.choices[0].message.tool_calls
+    assert (call.function.name, call.function.arguments) == ("get_weather", '{"city":"simulated"}')
+    assert answer.choices[0].finish_reason == "tool_calls"
+
+
+def test_tools_streamed(client: openai.OpenAI) -> None:
+    with client.chat.completions.stream(model="sim", messages=TALK, **CALLED) as stream:
+        arguments = "".join(event.arguments_delta for event in stream if event.type == "tool_calls.function.arguments.delta")
+        final = stream.get_final_completion()
+    assert arguments == '{"city":"simulated"}'
+    assert final.choices[0].message.tool_calls[0].function.name == "get_weather"
+
+
+def test_pages_and_relayed_requests_share_one_connection(client: openai.OpenAI) -> None:
+    for _ in range(3):
+        assert {model.id for model in client.models.list()} == {"sim", "vendor/sim", "claude"}
+        assert client.models.retrieve("sim").owned_by == "unknown"
+        assert client.models.retrieve("vendor/sim").id == "vendor/sim"
+        assert client.chat.completions.create(model="vendor/sim", messages=TALK).choices
+        assert list(client.chat.completions.create(model="sim", messages=TALK, stream=True))
+
+
+def test_the_headers_say_what_answered(client: openai.OpenAI) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model="fast", messages=TALK, extra_headers={"x-request-id": "my-own-id"}
+    )
+    assert raw.headers["x-request-id"] == "my-own-id"
+    assert raw.headers["x-kyma-model"] == "sim"
+    assert raw.headers["x-kyma-alias"] == "fast"
+    assert "x-kyma-fallback" not in raw.headers
+    assert raw.parse().model == "sim-1"
+
+
+def test_the_request_id_is_the_one_in_the_access_log(client: openai.OpenAI, gateway: Running) -> None:
+    answer = client.chat.completions.create(model="sim", messages=TALK)
+    records = gateway.records(len(gateway.log.read_bytes().splitlines()) + 1)
+    (record,) = [one for one in records if one["request_id"] == answer._request_id]
+    assert record["provider_request_id"].startswith("req_")
+    assert (record["ending"], record["prompt_tokens"], record["usage_source"]) == ("completed", 4, "reported")
+    assert "Atlantis" not in gateway.log.read_text()
+
+
+def test_completions(client: openai.OpenAI) -> None:
+    whole = client.completions.create(model="sim", prompt="Tell me of Atlantis")
+    chunks = list(client.completions.create(model="sim", prompt="Tell me of Atlantis", stream=True))
+    assert "simulated provider" in whole.choices[0].text
+    assert "".join(chunk.choices[0].text for chunk in chunks) == whole.choices[0].text
+
+
+def test_embeddings(client: openai.OpenAI) -> None:
+    answer = client.embeddings.create(model="sim", input=["one", "two"])
+    assert [len(entry.embedding) for entry in answer.data] == [256, 256]
+
+
+def test_responses_whole(client: openai.OpenAI) -> None:
+    answer = client.responses.create(model="sim", input="Tell me of Atlantis")
+    assert answer.status == "completed"
+    assert "simulated provider" in answer.output_text
+
+
+def test_responses_streamed(client: openai.OpenAI) -> None:
+    events = list(client.responses.create(model="sim", input="Tell me of Atlantis", stream=True))
+    assert (events[0].type, events[-1].type) == ("response.created", "response.completed")
+    assert "simulated provider" in "".join(event.delta for event in events if event.type == "response.output_text.delta")
+
+
+def test_an_unknown_model_is_not_found_and_the_closest_is_named(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="did you mean sim") as caught:
+        client.chat.completions.create(model="simm", messages=TALK)
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+    assert caught.value.request_id
+    with pytest.raises(openai.NotFoundError, match="no model simm"):
+        client.models.retrieve("simm")
+
+
+def test_a_bad_request_is_the_providers_own_or_ours(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="one choice") as caught:
+        client.chat.completions.create(model="sim", messages=TALK, n=2)
+    assert caught.value.param == "n"
+    with pytest.raises(openai.BadRequestError, match="/v1/messages"):
+        client.chat.completions.create(model="claude", messages=TALK)
+    assert client.chat.completions.create(model="sim", messages=TALK).choices
+
+
+async def test_fifty_streams_at_once(aclient: openai.AsyncOpenAI) -> None:
+    async def one(number: int) -> str:
+        talk: Any = [{"role": "user", "content": "x" * number}]
+        stream = await aclient.chat.completions.create(model="sim", messages=talk, stream=True)
+        return said([chunk async for chunk in stream])
+
+    texts = await asyncio.gather(*(one(number) for number in range(1, 51)))
+    assert all(f"had {number} characters" in text for number, text in enumerate(texts, 1))
