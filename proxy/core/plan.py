@@ -32,19 +32,20 @@ def plan(model: Model, dialect: str, random: Callable[[], float]) -> tuple[Step,
     usable = [source for source in pool if source.provider.off is None and source.provider.dialect == dialect]
     steps: list[Step] = []
     while usable:
-        chosen = _draw(usable, random)
-        steps.append(Step(chosen, 1 if steps else 0))
-        usable.remove(chosen)
+        chosen = _draw(usable, random) if len(usable) > 1 else 0
+        steps.append(Step(usable.pop(chosen), 1 if steps else 0))
     return tuple(steps)
 
 
-def _draw(sources: list[Source], random: Callable[[], float]) -> Source:
-    point = random() * sum(source.weight for source in sources)
-    for source in sources:
-        point -= source.weight
+def _draw(sources: list[Source], random: Callable[[], float]) -> int:
+    """The index of a source, drawn by weight."""
+    weights = [source.weight for source in sources]
+    point = random() * sum(weights)
+    for index, weight in enumerate(weights):
+        point -= weight
         if point < 0:
-            return source
-    return max(sources, key=lambda source: source.weight)  # every weight is 0, or rounding has left a crumb
+            return index
+    return weights.index(max(weights))  # every weight is 0, or rounding has left a crumb
 
 
 class Failure(enum.Enum):

@@ -123,9 +123,9 @@ class Dialer:
     async def dial(self, origin: Origin, make: Callable[[], _Protocol]) -> _Protocol:
         """A connection to `origin`, TLS done. Raises OSError (ssl.SSLError among them); cancelling closes what is open."""
         loop = asyncio.get_running_loop()
+        context = self._context(origin.ca_file) if origin.scheme == "https" else None
         infos = await self._addresses.of(origin.host, origin.port)
         sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=_EYEBALLS_DELAY_S, interleave=1)
-        context = self._context(origin.ca_file) if origin.scheme == "https" else None
         try:
             _, protocol = await loop.create_connection(
                 make, sock=sock, ssl=context, server_hostname=origin.host if context is not None else None

@@ -54,6 +54,7 @@ def run(path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], 
     Raises StartError or ConfigError.
     """
     snapshot = read_snapshot(path, environment)
+    _check_authorities(snapshot)
     for warning in snapshot.warnings:
         _log.warning("%s", warning)
     _allow_many_files()
@@ -81,6 +82,13 @@ async def _serve(snapshot: Snapshot, path: Path, ready: Callable[[Snapshot], Non
             await _drain(house, snapshot.drain, hurry)
     finally:
         await house.close()
+
+
+def _check_authorities(snapshot: Snapshot) -> None:
+    for provider in snapshot.providers.values():
+        path = provider.origin.ca_file
+        if path is not None and not (os.path.isfile(path) and os.access(path, os.R_OK)):
+            raise StartError(f"provider {provider.name}: ca_file {path} can't be read")
 
 
 def _open_log(path: str | None) -> AccessLog | None:
@@ -147,8 +155,12 @@ def _catch_signals(house: House, stop: asyncio.Event, hurry: asyncio.Event) -> N
 
     loop.add_signal_handler(signal.SIGTERM, stopping)
     loop.add_signal_handler(signal.SIGINT, stopping)
-    if house.log is not None:
-        loop.add_signal_handler(signal.SIGUSR1, house.log.reopen)
+    # Without a log there is nothing to open again; the signal's own default would end the process.
+    loop.add_signal_handler(signal.SIGUSR1, house.log.reopen if house.log is not None else _nothing)
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:
@@ -158,7 +170,7 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
         if not os.access(path, os.R_OK):
             raise StartError(f"tls: {path} can't be read")
     try:
-        context.load_cert_chain(tls.certificate, tls.key)
+        context.load_cert_chain(tls.certificate, tls.key, "")  # a locked key must not ask the terminal for its password
     except (ssl.SSLError, OSError):
         raise StartError(f"tls: {tls.certificate} and {tls.key} are not a PEM certificate chain and its key") from None
     return context
@@ -173,11 +185,11 @@ def _cannot_listen(path: str, address: Address, error: OSError) -> str:
 
 
 def _remove_stale_socket(path: str) -> None:
-    """Remove the socket of a process that has died; a living one's is left, and binding will fail."""
+    """Remove the socket of a process that has died. Raises OSError where one lives: uvloop would take its place unasked."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return
-    except OSError:
+    except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1.0)
@@ -185,8 +197,8 @@ def _remove_stale_socket(path: str) -> None:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
-        except OSError:
             return
+    raise OSError(errno.EADDRINUSE, "the address is in use")
 
 
 def _remove_socket(address: Address) -> None:
