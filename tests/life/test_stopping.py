@@ -1,0 +1,244 @@
+"""SIGTERM drains: nothing new is taken in, what runs may end, and what may not end is ended so that its caller sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import laboratory
+from tests.laboratory import DONE, LAST_CHUNK, STREAM, Client, Provider, chunk, event, head, providers, until
+from tests.running import Running, command, free_port, serving
+
+STOPS = [signal.SIGTERM, signal.SIGINT]
+
+
+class Life:
+    """A gateway process, the scripted provider behind it, and where to reach both of its listeners."""
+
+    def __init__(self, running: Running, provider: Provider, port: int, admin: int) -> None:
+        self.running = running
+        self.provider = provider
+        self.port = port
+        self.admin = admin
+        self._clients: list[Client] = []
+
+    async def client(self, port: int | None = None) -> Client:
+        """A new caller; of the public door unless a port is given."""
+        client = Client(*await asyncio.open_connection("127.0.0.1", port or self.port))
+        self._clients.append(client)
+        return client
+
+    async def streaming(self) -> tuple[Client, asyncio.Event]:
+        """A caller who has the first piece of a stream, which goes on once the event is set."""
+        go_on = asyncio.Event()
+        self.provider.plays(head() + chunk(event("one")), go_on, chunk(event("two")) + chunk(DONE) + LAST_CHUNK)
+        client = await self.client()
+        client.ask(stream=True)
+        assert (await client.head()).status == 200
+        assert await client.chunk() == event("one")
+        return client, go_on
+
+    async def ended(self) -> int:
+        """Its exit code, once it is over."""
+        await until(lambda: self.running.has_ended)
+        return self.running.end()
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.leave()
+
+
+@contextlib.asynccontextmanager
+async def living(directory: Path, *, drain: str = "30s", log: str | None = None) -> AsyncIterator[Life]:
+    port, admin = free_port(), free_port()
+    first = f"listen: 127.0.0.1:{port}\nadmin: {{listen: '127.0.0.1:{admin}'}}\ndrain: {drain}\n"
+    first += f"access_log: {log or directory / 'access.log'}\n"
+    async with providers() as (provider,):
+        text = first + laboratory.configuration(provider.port)
+        with serving(text, directory, f"http://127.0.0.1:{port}") as running:
+            life = Life(running, provider, port, admin)
+            try:
+                yield life
+            finally:
+                life.close()
+
+
+async def is_refused(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionError:  # reset, where it was waiting to be taken in as the door closed
+        return True
+    writer.transport.abort()
+    return False
+
+
+async def becomes_refused(port: int) -> None:
+    async with asyncio.timeout(laboratory.PATIENCE_S):
+        while not await is_refused(port):
+            await asyncio.sleep(0.005)
+
+
+async def asked(client: Client, path: str) -> int:
+    client.send(f"GET {path} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+    return (await client.answer()).status
+
+
+@pytest.mark.parametrize("number", STOPS)
+async def test_a_signal_while_idle_ends_it_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    async with living(tmp_path) as life:
+        public, admin = await life.client(), await life.client(life.admin)
+        assert await asked(public, "/v1/health") == 200
+        assert await asked(admin, "/readyz") == 200
+        life.running.signal(number)
+        async with asyncio.timeout(2):
+            assert await life.ended() == 0
+        assert await public.rest() == b""
+        assert "Traceback" not in life.running.stderr
+
+
+@pytest.mark.parametrize("number", STOPS)
+async def test_a_stream_may_end_while_nothing_new_is_taken_in(tmp_path: Path, number: signal.Signals) -> None:
+    async with living(tmp_path) as life:
+        idle, admin = await life.client(), await life.client(life.admin)
+        assert await asked(idle, "/v1/health") == 200
+        client, go_on = await life.streaming()
+        life.running.signal(number)
+        await becomes_refused(life.port)
+        assert await idle.rest() == b""
+        assert await asked(admin, "/readyz") == 503
+        assert await asked(admin, "/livez") == 200
+        assert not life.running.has_ended
+        go_on.set()
+        assert [await client.chunk(), await client.chunk(), await client.chunk()] == [event("two"), DONE, b""]
+        assert await life.ended() == 0
+        (record,) = life.running.records()
+    assert record["ending"] == "completed"
+
+
+async def test_what_does_not_end_in_time_is_told_so(tmp_path: Path) -> None:
+    async with living(tmp_path, drain="300ms") as life:
+        client, _ = await life.streaming()
+        life.running.signal(signal.SIGTERM)
+        last = await client.chunk()
+        assert await client.rest() == b""  # not even the last chunk: no client can take it for whole
+        assert await life.ended() == 0
+        (record,) = life.running.records()
+    error = json.loads(last.removeprefix(b"data: "))["error"]
+    assert error["code"] == "draining"
+    assert (record["ending"], record["status"]) == ("drained", 200)
+
+
+async def test_what_has_not_begun_to_be_answered_in_time_is_told_so(tmp_path: Path) -> None:
+    async with living(tmp_path, drain="300ms") as life:
+        life.provider.plays(asyncio.Event())
+        client = await life.client()
+        client.ask()
+        await until(lambda: life.provider.received)
+        life.running.signal(signal.SIGTERM)
+        answer = await client.answer()
+        assert (answer.status, answer.json["error"]["code"]) == (503, "draining")
+        assert await life.ended() == 0
+        (record,) = life.running.records()
+    assert (record["ending"], record["status"]) == ("drained", 503)
+
+
+@pytest.mark.parametrize("number", STOPS)
+async def test_a_second_signal_does_not_wait(tmp_path: Path, number: signal.Signals) -> None:
+    async with living(tmp_path) as life:
+        client, _ = await life.streaming()
+        life.running.signal(number)
+        await becomes_refused(life.port)
+        life.running.signal(number)
+        async with asyncio.timeout(3):
+            assert b"draining" in await client.chunk()
+            assert await life.ended() == 0
+        (record,) = life.running.records()
+    assert record["ending"] == "drained"
+
+
+async def test_a_renamed_access_log_is_opened_again_and_no_line_is_lost(tmp_path: Path) -> None:
+    async with living(tmp_path) as life:
+        log, renamed = tmp_path / "access.log", tmp_path / "access.log.1"
+        client = await life.client()
+        asks = 0
+
+        async def ask() -> None:
+            nonlocal asks
+            life.provider.plays(STREAM)
+            client.ask(stream=True)
+            assert (await client.answer()).status == 200
+            asks += 1
+
+        await ask()
+        life.running.records()
+        log.rename(renamed)
+        await ask()
+        life.running.signal(signal.SIGUSR1)
+        while not log.exists():
+            await ask()
+        await ask()
+        life.running.signal(signal.SIGTERM)
+        assert await life.ended() == 0
+        lines = renamed.read_bytes().splitlines() + log.read_bytes().splitlines()
+    assert len({json.loads(line)["request_id"] for line in lines}) == asks
+
+
+async def test_without_an_access_log_the_signal_changes_nothing(tmp_path: Path) -> None:
+    async with living(tmp_path, log="null") as life:
+        life.running.signal(signal.SIGUSR1)
+        client = await life.client()
+        assert await asked(client, "/v1/health") == 200
+        life.running.signal(signal.SIGTERM)
+        assert await life.ended() == 0
+
+
+def on_socket(path: Path, log: object) -> str:
+    return f"listen: unix:{path}\nadmin: null\naccess_log: '{log}'\n" + laboratory.configuration(9)
+
+
+async def answers_at(path: Path) -> bool:
+    client = Client(*await asyncio.open_unix_connection(path))
+    status = await asked(client, "/v1/health")
+    client.leave()
+    return status == 200
+
+
+async def test_a_dead_socket_is_replaced_and_its_own_is_removed_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    assert path.is_socket()
+    with serving(on_socket(path, tmp_path / "access.log"), tmp_path, "") as running:
+        assert await answers_at(path)
+        running.signal(signal.SIGTERM)
+        await until(lambda: running.has_ended)
+        assert running.end() == 0
+    assert not path.exists()
+
+
+async def test_a_living_socket_is_refused_and_lives_on(tmp_path: Path) -> None:
+    path, second = tmp_path / "a.sock", tmp_path / "second.yaml"
+    with serving(on_socket(path, tmp_path / "access.log"), tmp_path, ""):
+        second.write_text(on_socket(path, "-"))
+        result = await asyncio.to_thread(command, "serve", "--config", second)
+        assert result.returncode == 1
+        (line,) = result.stderr.splitlines()
+        assert line == f"kyma-proxy: listen unix:{path}: the address is in use; stop what listens there, or choose another"
+        assert await answers_at(path)
+
+
+async def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path, config = tmp_path / "notes.txt", tmp_path / "gateway.yaml"
+    path.write_text("precious")
+    config.write_text(on_socket(path, "-"))
+    result: Any = await asyncio.to_thread(command, "serve", "--config", config)
+    assert result.returncode == 1
+    assert path.read_text() == "precious"
