@@ -28,7 +28,7 @@ from proxy.net.edge import Edge
 from proxy.net.relay import Relay
 from proxy.net.upstream import DialFailed, UpstreamConnection, UpstreamPool, monotonic
 from proxy.telemetry.counters import Counters
-from proxy.telemetry.record import Record, record_of, rejected_record
+from proxy.telemetry.record import Record, other_record, record_of
 
 _log: Final = logging.getLogger("kyma-proxy")
 
@@ -262,7 +262,7 @@ class Gateway:
         """Count and log a request that was refused at the door."""
         self._counters.reject(error.kind.code)
         if self._log is not None:
-            self._log.write(rejected_record(request_id, error.kind.status, time.time()))
+            self._log.write(other_record(request_id, "-", error.kind.status, time.time()))
 
 
 def _unknown_model(name: str, snapshot: Snapshot) -> GatewayError:

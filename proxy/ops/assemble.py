@@ -19,6 +19,7 @@ from proxy.net.upstream import UpstreamPool, monotonic
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.counters import Counters
 from proxy.telemetry.metrics import CountersCollector, registry, render
+from proxy.telemetry.record import Record
 from proxy.web.admin import admin_application
 from proxy.web.application import Site, application
 from proxy.web.lane import ControlLane
@@ -60,7 +61,11 @@ class House:
     def _lane(self, edge: Edge) -> ControlLane:
         server = self._control.server
         assert server is not None  # noqa: S101  (opened)
-        return ControlLane(server, edge, self._current().limits.max_head)
+        return ControlLane(server, edge, self._current().limits.max_head, self._note)
+
+    def _note(self, record: Record) -> None:
+        if self.log is not None:
+            self.log.write(record)
 
     def _metrics(self) -> bytes:
         return render(self._registry)

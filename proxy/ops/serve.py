@@ -102,11 +102,16 @@ async def _open_door(house: House, snapshot: Snapshot) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     tls = _tls_context(snapshot.tls) if snapshot.tls is not None else None
     address = snapshot.listen
+    handshake_s = snapshot.limits.head_timeout if tls is not None else None
     try:
         if isinstance(address, TcpAddress):
-            return await loop.create_server(house.edge, address.host, address.port, ssl=tls, backlog=_BACKLOG)
+            return await loop.create_server(
+                house.edge, address.host, address.port, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=_BACKLOG
+            )
         _remove_stale_socket(address.path)
-        return await loop.create_unix_server(house.edge, address.path, ssl=tls, backlog=_BACKLOG)
+        return await loop.create_unix_server(
+            house.edge, address.path, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=_BACKLOG
+        )
     except OSError as error:
         raise StartError(_cannot_listen("listen", address, error)) from None
 

@@ -82,9 +82,12 @@ def record_of(exchange: Exchange, wall: float, now: float) -> Record:
     )
 
 
-def rejected_record(request_id: str, status: int, wall: float) -> Record:
-    """The log line of a request that was refused at the door, before anything in it could be relied on."""
+def other_record(
+    request_id: str, endpoint: str, status: int, wall: float, *, duration_s: float = 0.0, bytes_in: int = 0, bytes_out: int = 0
+) -> Record:
+    """The log line of a request that was not relayed: the control plane's, or one refused at the door (endpoint "-")."""
+    ending = "completed" if status < 400 else "rejected"
     return Record(
-        wall, request_id, None, None, "-", "-", None, None, None, False, status, "rejected", 0, [], None, 0.0, 0, None,
-        0, 0, None, None, None, "none", None,
+        wall, request_id, None, None, endpoint, "-", None, None, None, False, status, ending, 0, [], None,
+        round(duration_s * 1e3, 3), 0, None, bytes_in, bytes_out, None, None, None, "none", None,
     )  # fmt: skip

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
 from proxy.core.inbound import Inbound
 from proxy.core.request_head import MAX_TARGET_BYTES
-from proxy.net.edge import Edge
+from proxy.net.edge import Edge, monotonic
+from proxy.telemetry.record import Record, other_record
 
 REQUEST_ID_HEADER = "X-Kyma-Request-Id"
 """Carries the edge's request id into the application; a caller's own is removed."""
@@ -69,17 +72,21 @@ class ControlProtocol(web.RequestHandler):
 
     lane: ControlLane
 
-    async def finish_response(self, *args: Any, **kwargs: Any) -> tuple[web.StreamResponse, bool]:
-        response, was_reset = await super().finish_response(*args, **kwargs)
-        self.lane.finished(bool(response.keep_alive))
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        response, was_reset = await super().finish_response(request, resp, start_time)
+        self.lane.finished(request, response)
         return response, was_reset
 
 
 class ControlLane:
     """One caller's connection, as the control plane sees it."""
 
-    def __init__(self, server: web.Server, edge: Edge, max_head: int) -> None:
+    def __init__(self, server: web.Server, edge: Edge, max_head: int, log: Callable[[Record], None]) -> None:
         self._edge = edge
+        self._log = log
+        self._inbound: Inbound | None = None
         # Size and time are the edge's to limit; aiohttp's own limits are set out of the way.
         self._protocol = ControlProtocol(
             server, loop=asyncio.get_running_loop(), access_log=_NO_LOG, tcp_keepalive=False,
@@ -90,6 +97,7 @@ class ControlLane:
 
     def serve(self, inbound: Inbound) -> None:
         """Give a request to the application."""
+        self._inbound = inbound
         dropped = (b"connection", b"content-length", b"transfer-encoding", b"expect", REQUEST_ID_HEADER.lower().encode())
         lines = [b"%b: %b\r\n" % (name, value) for name, value in inbound.headers if name.lower() not in dropped]
         target = b"%b?%b" % (inbound.path, inbound.query) if inbound.query else inbound.path
@@ -108,9 +116,22 @@ class ControlLane:
             )
         )
 
-    def finished(self, keep_alive: bool) -> None:
+    def finished(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """The application's answer has been written."""
-        self._edge.finish(close=not keep_alive)
+        inbound, self._inbound = self._inbound, None
+        if inbound is not None:
+            self._log(
+                other_record(
+                    inbound.request_id,
+                    _endpoint(request),
+                    response.status,
+                    time.time(),
+                    duration_s=monotonic() - inbound.received,
+                    bytes_in=len(inbound.body),
+                    bytes_out=response.body_length,
+                )
+            )
+        self._edge.finish(close=not response.keep_alive)
 
     def pause(self) -> None:
         """The caller is slow."""
@@ -123,3 +144,9 @@ class ControlLane:
     def leave(self) -> None:
         """The connection is gone."""
         self._protocol.connection_lost(None)
+
+
+def _endpoint(request: web.BaseRequest) -> str:
+    """The route's own spelling, so that a path can't put words into the log; "-" where there is none."""
+    resource = request.match_info.route.resource if isinstance(request, web.Request) else None
+    return "-" if resource is None else resource.canonical.removeprefix("/v1/")

@@ -12,11 +12,11 @@ import pytest
 
 from proxy.telemetry import access_log
 from proxy.telemetry.access_log import AccessLog
-from proxy.telemetry.record import Record, rejected_record
+from proxy.telemetry.record import Record, other_record
 
 
 def record(number: int) -> Record:
-    return rejected_record(f"request-{number}", 400, float(number))
+    return other_record(f"request-{number}", "-", 400, float(number))
 
 
 def numbers(path: Path) -> list[int]:

@@ -8,7 +8,7 @@ import msgspec
 
 from proxy.core.exchange import Attempt, State
 from proxy.core.usage import Usage
-from proxy.telemetry.record import LOGGED_FIELDS, Record, record_of, rejected_record
+from proxy.telemetry.record import LOGGED_FIELDS, Record, other_record, record_of
 from tests.inbounds import BODY, exchange, routed
 
 FIELDS = """
@@ -20,7 +20,7 @@ cached_tokens, usage_source, cost_usd
 
 def test_the_record_has_exactly_the_documented_fields_in_their_order() -> None:
     assert list(LOGGED_FIELDS) == re.findall(r"\w+", FIELDS)
-    assert list(msgspec.json.decode(msgspec.json.encode(rejected_record("r", 400, 1.0)))) == list(LOGGED_FIELDS)
+    assert list(msgspec.json.decode(msgspec.json.encode(other_record("r", "-", 400, 1.0)))) == list(LOGGED_FIELDS)
 
 
 def test_a_served_request_is_told_from_beginning_to_end() -> None:
@@ -87,7 +87,7 @@ def test_without_usage_there_is_no_cost() -> None:
 
 
 def test_what_was_refused_at_the_door_is_logged_too() -> None:
-    record = rejected_record("request-1", 431, 1_800_000_000.0)
+    record = other_record("request-1", "-", 431, 1_800_000_000.0)
     assert (record.ts, record.request_id, record.status, record.ending) == (1_800_000_000.0, "request-1", 431, "rejected")
     assert (record.bytes_in, record.bytes_out, record.attempts, record.usage_source) == (0, 0, [], "none")
     assert (record.endpoint, record.dialect, record.stream) == ("-", "-", False)
