@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
 
-.PHONY: help run run-llm test check format bench-relay lock clean
+.PHONY: help setup run run-llm test check format bench-relay lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/run.done ## the virtual environment with .venv/bin/kyma-proxy in it, and no more
 
 run: $(VENV)/run.done ## try the gateway: it serves a simulated provider and explains itself
 	$(BIN)/kyma-proxy demo --config config/demo.yaml

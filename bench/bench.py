@@ -14,10 +14,11 @@ from typing import Final
 import msgspec
 
 from bench.client import request_bytes
+from bench.configurations import Place
 from bench.load import Load, Result
 from bench.processes import Process, answers, before_exec, free_port, most_files
 from bench.rows import Plan
-from bench.systems import ROOT, Place, Target, start
+from bench.systems import ROOT, Target, start
 
 _PATIENCE_S: Final = 15.0
 

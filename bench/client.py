@@ -35,14 +35,15 @@ def request_bytes(port: int, model: str, *, stream: bool, prompt_bytes: int = 64
 
 
 class Call:
-    """One request: when it was due, when its answer began, and its events' delays."""
+    """One request: when it was due, when its answer began, and its events' delays, the first of which don't count."""
 
-    __slots__ = ("delays_ns", "due_ns", "error", "first_ns")
+    __slots__ = ("before_window", "delays_ns", "due_ns", "error", "first_ns")
 
     def __init__(self, due_ns: int) -> None:
         self.due_ns = due_ns
         self.first_ns = 0
         self.delays_ns: list[int] = []
+        self.before_window = 0
         self.error: str | None = None
 
 
@@ -72,6 +73,11 @@ class Connection(asyncio.Protocol):
             self._finish("the connection was closed while it was idle")
         else:
             self.transport.write(request)
+
+    def begin_window(self) -> None:
+        """What has come until now doesn't count."""
+        if self._call is not None:
+            self._call.before_window = len(self._call.delays_ns)
 
     def data_received(self, data: bytes) -> None:
         """Note the time, and feed the parser, which calls what follows."""

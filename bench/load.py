@@ -2,7 +2,8 @@
 
 A load has one of three shapes. `closed`: so many connections, each sends its next request when it has its answer.
 `open`: requests come on a schedule, and their time counts from when they were due, whoever is late. `streams`: so many
-streamed answers at once; what is measured lies between the last one's beginning and the first one's end.
+streamed answers at once; what is measured lies between the last one's beginning, and a moment to settle, and the
+first one's end.
 Anything wrong (a status, a cut or short stream, a time-out) makes the result `failed`, with the reason and no figures.
 
     python -m bench.load '{"shape": "closed", "port": 8080, "model": "short", "connections": 32, "requests": 1000}'
@@ -31,6 +32,7 @@ _CONNECT_BATCH: Final = 100
 _BEGIN_BATCH: Final = 50
 _BATCH_S: Final = 0.005
 _LEAD_NS: Final = 20_000_000
+_SETTLE_S: Final = 0.1
 _SEED: Final = 1
 
 
@@ -161,7 +163,7 @@ class Run:
     def _began(self, connection: Connection) -> None:
         self.begun += 1
         if self.load.shape == "streams" and self.begun == self.load.connections:
-            self._open_window()
+            asyncio.get_running_loop().call_later(_SETTLE_S, self._open_window)
 
     def _ended(self, connection: Connection, call: Call) -> None:
         self.completed += 1
@@ -186,14 +188,16 @@ class Run:
 
     def _stream_ended(self, call: Call) -> None:
         if not self.measured:
-            if self.begun < self.load.connections:
-                self.errors.append("the first stream ended before the last one began: the script is too short")
+            if self._window is None and not self.errors:
+                self.errors.append("the first stream ended before the last one had begun: the script is too short")
             self._close_window()
         self.measured.append(call)
         if self.completed == self.load.connections:
             self.over.set()
 
     def _open_window(self) -> None:
+        for connection in self._all:
+            connection.begin_window()
         self._window = (time.monotonic_ns(), self._cpu_ns(), self._events())
 
     def _close_window(self) -> None:
@@ -218,7 +222,7 @@ class Run:
             return Result(failed=self.errors[0], errors=len(self.errors), requests=self.completed)
         self.result.requests = len(self.measured)
         self.result.first_byte_us = spread([(call.first_ns - call.due_ns) / 1000 for call in self.measured])
-        delays_us = [delay / 1000 for call in self.measured for delay in call.delays_ns[1:]]
+        delays_us = [delay / 1000 for call in self.measured for delay in call.delays_ns[call.before_window :]]
         self.result.event_delay_us = spread(delays_us) if delays_us else None
         return self.result
 

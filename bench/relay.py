@@ -1,6 +1,6 @@
 """The command: measures what relaying costs, beside nginx and Envoy, and judges it by the budget.
 
-    python -m bench.relay [--quick | --full] [--no-pin] [--systems gateway,nginx] [--out FILE]
+    python -m bench.relay [--quick | --full] [--no-pin] [--systems gateway nginx] [--out FILE]
 
 The table goes to standard output, progress to standard error, and everything to a JSON file. It ends with 0 where all
 rows could be measured, 1 where one has failed, 130 where it was interrupted; what was measured until then is kept.
@@ -9,51 +9,18 @@ rows could be measured, 1 where one has failed, 130 where it was interrupted; wh
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
-import os
-import platform
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from types import FrameType
-from typing import Final
-
-import msgspec
 
 from bench import report
-from bench.bench import Bench, Roles, roles
+from bench.bench import Bench, roles
 from bench.measures import Measure, measures, scripts
 from bench.report import Measured
-from bench.rows import FULL, NORMAL, QUICK, Plan
-from bench.systems import HOW_TO_GET, ROOT, installed, version
-
-_PROXIES: Final = ("gateway", "nginx", "envoy")
-_PACKAGES: Final = ("uvloop", "httptools", "aiohttp", "msgspec")
-
-
-class Run(msgspec.Struct, kw_only=True):
-    """What is written to the file: enough to make the table again, and to know what it is of."""
-
-    at: str
-    commit: str
-    machine: dict[str, str | int | float]
-    versions: dict[str, str]
-    plan: Plan
-    cores: Roles
-    absent: dict[str, str]
-    interrupted: bool = False
-    seconds: float = 0.0
-    rows: list[Measured] = []
-
-    def keep(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".tmp")
-        draft.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1))
-        draft.replace(path)
+from bench.rows import FULL, NORMAL, QUICK
+from bench.run import PROXIES, Run, Watch, begin
+from bench.systems import ROOT
 
 
 def main() -> int:
@@ -61,15 +28,14 @@ def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, _interrupt)
     plan = QUICK if options.quick else FULL if options.full else NORMAL
-    wanted = ("direct", *options.systems.split(","))
-    run = _about(plan, roles(pin=options.pin), [name for name in wanted if name in _PROXIES])
-    started_s = time.monotonic()
+    run = begin(plan, roles(pin=options.pin), options.systems)
+    watch = Watch()
     try:
-        _measure(run, [name for name in wanted if name not in run.absent], options.out)
+        _measure(run, ["direct", *(name for name in options.systems if name not in run.absent)], options.out)
     except KeyboardInterrupt:
         run.interrupted = True
         _say("interrupted: what was measured until now is kept")
-    run.seconds = round(time.monotonic() - started_s, 1)
+    run.seconds, run.others_cores = round(watch.seconds(), 1), round(watch.others_cores(), 2)
     run.keep(options.out)
     sys.stdout.write(_text(run) + "\n")
     _say(f"{run.seconds:.0f} s; written to {options.out}")
@@ -82,7 +48,7 @@ def _options() -> argparse.Namespace:
     size.add_argument("--quick", action="store_true", help="a first impression within a minute")
     size.add_argument("--full", action="store_true", help="more rounds, and 5,000 streams")
     parser.add_argument("--no-pin", dest="pin", action="store_false", help="let the kernel choose the cores")
-    parser.add_argument("--systems", default=",".join(_PROXIES), help="which ones, with commas (default: %(default)s)")
+    parser.add_argument("--systems", nargs="+", choices=PROXIES, default=PROXIES, help="which ones (default: all)")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "relay.json", help="where the JSON goes")
     return parser.parse_args()
 
@@ -95,77 +61,42 @@ def _measure(run: Run, systems: list[str], out: Path) -> None:
     """Take all measures; the run holds what was taken, whenever it is interrupted."""
     with Bench(run.plan, run.cores, scripts(run.plan)) as bench:
         for measure in measures(run.plan):
-            _take(bench, run, measure, [name for name in systems if name in measure.systems])
+            taken = [Measured(row=row) for row in measure.rows]
+            run.rows += taken
+            for number in range(measure.rounds):
+                for name in systems:
+                    if name in measure.systems and name not in taken[0].failures:
+                        _take(bench, measure, name, taken)
+                        _say(f"{number + 1} of {measure.rounds}: {_told(taken, name)}")
             run.keep(out)
 
 
-def _take(bench: Bench, run: Run, measure: Measure, systems: list[str]) -> None:
-    """Take one measure of all systems, round by round. A system that fails once has failed."""
-    taken = [Measured(row=row) for row in measure.rows]
-    run.rows += taken
-    failed: set[str] = set()
-    for number in range(measure.rounds):
-        for name in systems:
-            if name in failed:
-                continue
-            try:
-                found = measure.take(bench, name)
-            except RuntimeError as error:
-                failed.add(name)
-                for measured in taken:
-                    measured.failures[name] = str(error)
-                _say(f"{measure.rows[0].title}: {name} failed: {error}")
-                continue
-            for measured, value in zip(taken, found, strict=True):
-                measured.rounds.setdefault(name, []).append(value)
-            told = ", ".join(f"{value:.2f}{row.unit and ' ' + row.unit}" for row, value in zip(measure.rows, found, strict=True))
-            _say(f"{measure.rows[-1].title}, round {number + 1} of {measure.rounds}: {name} {told}")
+def _take(bench: Bench, measure: Measure, name: str, taken: list[Measured]) -> None:
+    """Take one measure of one system. One that fails once has failed."""
+    try:
+        found = measure.take(bench, name)
+    except RuntimeError as error:
+        for measured in taken:
+            measured.failures[name] = str(error)
+        return
+    for measured, value in zip(taken, found, strict=True):
+        measured.rounds.setdefault(name, []).append(value)
 
 
-def _about(plan: Plan, cores: Roles, names: list[str]) -> Run:
-    present = [name for name in names if installed(name)]
-    return Run(
-        at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        commit=_commit(),
-        machine=_machine(),
-        versions={name: version(name) for name in present}
-        | {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in _PACKAGES},
-        plan=plan,
-        cores=cores,
-        absent={name: HOW_TO_GET.get(name, "") for name in names if name not in present},
-    )
-
-
-def _commit() -> str:
-    """The commit, marked where files differ from it."""
-    said = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
-    return said.stdout.strip() or "unknown"
-
-
-def _machine() -> dict[str, str | int | float]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {
-        "processor": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "load_before": os.getloadavg()[0],
-    }
+def _told(taken: list[Measured], name: str) -> str:
+    if name in taken[0].failures:
+        return f"{name} failed: {taken[0].failures[name]}"
+    told = (f"{measured.row.title} {measured.rounds[name][-1]:.2f} {measured.row.unit}".strip() for measured in taken)
+    return f"{name}: {', '.join(told)}"
 
 
 def _text(run: Run) -> str:
     """The report: of what, the table, and what is missing."""
-    pinned = f"system on core {run.cores.system}, provider on {run.cores.provider}, load on {run.cores.load}"
+    cores, machine = run.cores, run.machine
+    pinned = f"system on core {cores.system}, provider on {cores.provider}, load on {cores.load}"
     head = (
-        f"kyma-proxy {run.commit}, {run.at}, plan {run.plan.name}; {run.machine['cores']} cores, {run.machine['processor']}; "
-        f"{pinned if run.cores.system is not None else 'no core is pinned'}.\n"
+        f"kyma-proxy {run.commit}, {run.at}, plan {run.plan.name}. {machine['cores']} cores, {machine['processor']}; "
+        f"{pinned if cores.system is not None else 'no core is pinned'}; others kept {run.others_cores:g} cores busy.\n"
         "Median over the rounds (lowest–highest); ratios are medians of each round's ratio.\n"
         "Rows that say `added` are over the direct connection, whose own value stands in its column."
     )

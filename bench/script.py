@@ -1,11 +1,11 @@
 """A script says how the bench's provider answers; a request chooses it by its model id, which every gateway forwards.
 
-    short                          a whole answer of about 1 KB, at once
-    short-after-20ms               the same, 20 ms later
-    stream-200-10ms                200 events: the first at once, then one each 10 ms, all streams in the same tick
-    stream-200-10ms-by-1ms         the same, the streams spread evenly over ten ticks of 1 ms
-    stream-200-10ms-after-50ms     the first event after 50 ms
-    stream-5-10ms-then-stall       five events, then silence; `-then-cut` closes the connection
+short                          a whole answer of about 1 KB, at once
+short-after-20ms               the same, 20 ms later
+stream-200-10ms                200 events: the first at once, then one each 10 ms, all streams in the same tick
+stream-200-10ms-by-1ms         the same, the streams spread evenly over ten ticks of 1 ms
+stream-200-10ms-after-50ms     the first event after 50 ms
+stream-5-10ms-then-stall       five events, then silence; `-then-cut` closes the connection
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import re
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -67,7 +68,8 @@ STREAM = head() + chunk(event("one")) + chunk(event("two")) + chunk(DONE) + LAST
 class Received:
     """A request that a provider got."""
 
-    def __init__(self, head: bytes, body: bytes) -> None:
+    def __init__(self, head: bytes, body: bytes, connection: int) -> None:
+        self.connection = connection
         self.line, *lines = head.decode("latin-1").split("\r\n")
         self.headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines if line)}
         self.body = body
@@ -82,6 +84,7 @@ class Provider:
         self.connections = 0
         self.open = 0
         self.port = 0
+        self.tls: list[ssl.SSLObject] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     def plays(self, *steps: Step) -> None:
@@ -95,19 +98,22 @@ class Provider:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.connections += 1
+        number = self.connections
         self.open += 1
+        if (tls := writer.get_extra_info("ssl_object")) is not None:
+            self.tls.append(tls)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                while await self._answer(reader, writer):
+                while await self._answer(reader, writer, number):
                     pass
         finally:
             self.open -= 1
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(head)
-        self.received.append(Received(head, await reader.readexactly(int(length[1]) if length else 0)))
+        self.received.append(Received(head, await reader.readexactly(int(length[1]) if length else 0), number))
         script = self.scripts.popleft() if self.scripts else (OK,)
         gone = asyncio.ensure_future(reader.read(1))
         try:
@@ -275,13 +281,15 @@ def configuration(*ports: int, more: str = "", timeouts: str = TIMEOUTS, source:
 
 
 @contextlib.asynccontextmanager
-async def providers(count: int = 1) -> AsyncIterator[list[Provider]]:
+async def providers(
+    count: int = 1, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[list[Provider]]:
     """Providers on ports of the kernel's choice."""
     made: list[Provider] = []
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(count):
             provider = Provider()
-            server = await asyncio.start_server(provider.serve, "127.0.0.1", 0, limit=2**20)
+            server = await asyncio.start_server(provider.serve, host, 0, limit=2**20, ssl=tls)
             provider.port = server.sockets[0].getsockname()[1]
             stack.callback(server.close)
             stack.push_async_callback(provider.close)

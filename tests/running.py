@@ -62,10 +62,16 @@ def command(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
 def configuration(provider: str, listen: object, log: object, *, more: str = "", admin: str = "null") -> str:
     """The text of a configuration whose providers, one a dialect, are both at `provider`; `more` holds further sections."""
     return (
-        f"listen: {listen}\nadmin: {admin}\naccess_log: '{log}'\n{more}"
+        f"listen: '{listen}'\nadmin: {admin}\naccess_log: '{log}'\n{more}"
         f"providers:\n  - {{name: simulated, base_url: '{provider}', dialect: openai, api_key: provider-key}}\n"
         f"  - {{name: claude, base_url: '{provider}', dialect: anthropic, api_key: provider-key}}\n{MODELS}"
     )
+
+
+def relayed(log: Path) -> list[dict[str, Any]]:
+    """The whole lines of an access log that are about relayed requests."""
+    lines = log.read_bytes().split(b"\n")[:-1] if log.exists() else []
+    return [record for record in map(json.loads, lines) if record["dialect"] != "-"]
 
 
 class Running:
@@ -92,9 +98,9 @@ class Running:
         self.process.send_signal(number)
 
     def records(self, count: int = 1) -> list[dict[str, Any]]:
-        """The lines of its access log, once there are `count` of them."""
-        wait_until(lambda: self.log.exists() and len(self.log.read_bytes().splitlines()) >= count)
-        return [json.loads(line) for line in self.log.read_bytes().splitlines()]
+        """The lines of its access log about relayed requests, once there are `count` of them."""
+        wait_until(lambda: len(relayed(self.log)) >= count)
+        return relayed(self.log)
 
     def end(self) -> int:
         """Let it end, if it has not; its exit code."""
@@ -109,7 +115,7 @@ class Running:
 @contextlib.contextmanager
 def simulated(pace: str = "0ms") -> Iterator[str]:
     """The base URL of a simulated provider that runs until the end of the block."""
-    line = [sys.executable, "-m", "proxy.ops.simulated", "--listen", "127.0.0.1:0", "--pace", pace, "--until-stdin-closes"]
+    line = [sys.executable, "-m", "proxy.simulated.server", "--listen", "127.0.0.1:0", "--pace", pace, "--until-stdin-closes"]
     process = subprocess.Popen(line, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None

@@ -26,16 +26,22 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Admin(Section, frozen=True):
+    """The admin listener; without a token its API is off."""
+
     listen: str = "127.0.0.1:9090"
     token: Secret | None = None
 
 
 class Signup(Section, frozen=True):
+    """Whether anybody may sign up, and with how many US dollars of credit."""
+
     enabled: bool = False
     credits: Usd | None = None
 
 
 class Accounts(Section, frozen=True):
+    """Who may call: everybody, or accounts with keys."""
+
     required: bool = False
     database: str = "sqlite:kyma.db"
     signup: Signup = Signup()
@@ -51,12 +57,16 @@ class Timeouts(Section, frozen=True):
 
 
 class Defaults(Section, frozen=True):
+    """What holds where a request, a model or a provider says nothing else."""
+
     max_tokens: Positive | None = 4096
     policy: Policy = "weighted"
     timeouts: Timeouts = Timeouts()
 
 
 class Limits(Section, frozen=True):
+    """What a caller's connection may ask of the gateway, in size and in time."""
+
     max_body: Size = 32 * 2**20
     max_head: Size = 64 * 2**10
     max_connections: Positive = 10_000
@@ -67,15 +77,21 @@ class Limits(Section, frozen=True):
 
 
 class Tls(Section, frozen=True):
+    """The public door's certificate chain and key, in PEM files."""
+
     certificate: str
     key: str
 
 
 class Cors(Section, frozen=True):
+    """The web origins whose pages may read answers."""
+
     origins: tuple[str, ...] = ()
 
 
 class Tier(Section, frozen=True, kw_only=True):
+    """One rung of the ladder: what an account that has bought this much may do."""
+
     tier: Count
     name: str | None = None
     min_purchased: Usd
@@ -88,6 +104,8 @@ class Tier(Section, frozen=True, kw_only=True):
 
 
 class Provider(Section, frozen=True):
+    """A base URL, how it speaks, and the credential for it."""
+
     name: Name
     base_url: str
     dialect: ProviderDialect
@@ -101,6 +119,8 @@ class Provider(Section, frozen=True):
 
 
 class Source(Section, frozen=True):
+    """A model as one provider has it."""
+
     provider: Name
     model: Annotated[str, Meta(min_length=1, max_length=256)]
     weight: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
@@ -119,6 +139,8 @@ class Price(Section, frozen=True):
 
 
 class Model(Section, frozen=True, kw_only=True):
+    """A model that callers may ask for, and the sources that it is had from."""
+
     id: Name
     name: str | None = None
     owned_by: str = "unknown"

@@ -271,7 +271,7 @@ class UpstreamPool:
         self._open: set[UpstreamConnection] = set()
         self._wanted: dict[Origin, Provider] = {}
         self._used_at: dict[Origin, float] = {}
-        self._warming: set[asyncio.Task[None]] = set()
+        self._warming: dict[asyncio.Task[None], Origin] = {}
 
     def take(self, origin: Origin) -> UpstreamConnection | None:
         """The idle connection that was used last, or None."""
@@ -352,10 +352,11 @@ class UpstreamPool:
         provider = self._wanted.get(origin)
         if provider is None or monotonic() - self._used_at[origin] > _WARM_WHILE_USED_S:
             return
-        for _ in range(provider.warm_connections - len(self._idle.get(origin, ()))):
+        under_way = list(self._warming.values()).count(origin)
+        for _ in range(provider.warm_connections - len(self._idle.get(origin, ())) - under_way):
             task = asyncio.get_running_loop().create_task(self._dial_ahead(provider))
-            self._warming.add(task)
-            task.add_done_callback(self._warming.discard)
+            self._warming[task] = origin
+            task.add_done_callback(self._warming.pop)
 
     async def _dial_ahead(self, provider: Provider) -> None:
         # A request that needs the provider will meet the same failure and report it.

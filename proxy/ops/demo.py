@@ -27,7 +27,7 @@ Try it in another terminal:
 
 def run_demo(config: Path, pace: str, environment: Mapping[str, str]) -> int:
     """Run both until a signal; returns the exit code. Raises StartError or ConfigError."""
-    command = [sys.executable, "-m", "proxy.ops.simulated", "--listen", "127.0.0.1:0", "--pace", pace, "--until-stdin-closes"]
+    command = [sys.executable, "-m", "proxy.simulated.server", "--listen", "127.0.0.1:0", "--pace", pace, "--until-stdin-closes"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as provider:  # noqa: S603
         try:
             assert provider.stdout is not None  # noqa: S101  (a pipe was asked for)

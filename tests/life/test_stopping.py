@@ -15,7 +15,7 @@ import pytest
 
 from tests import laboratory
 from tests.laboratory import DONE, LAST_CHUNK, STREAM, Client, Provider, chunk, event, head, providers, until
-from tests.running import Running, command, free_port, serving
+from tests.running import Running, command, free_port, relayed, serving
 
 STOPS = [signal.SIGTERM, signal.SIGINT]
 
@@ -189,8 +189,8 @@ async def test_a_renamed_access_log_is_opened_again_and_no_line_is_lost(tmp_path
         await ask()
         life.running.signal(signal.SIGTERM)
         assert await life.ended() == 0
-        lines = renamed.read_bytes().splitlines() + log.read_bytes().splitlines()
-    assert len({json.loads(line)["request_id"] for line in lines}) == asks
+        records = relayed(renamed) + relayed(log)
+    assert len({record["request_id"] for record in records}) == len(records) == asks
 
 
 async def test_without_an_access_log_the_signal_changes_nothing(tmp_path: Path) -> None:

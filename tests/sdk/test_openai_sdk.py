@@ -10,7 +10,7 @@ import httpx2
 import openai
 import pytest
 
-from tests.running import Running
+from tests.running import Running, relayed, wait_until
 
 TALK: Any = [{"role": "user", "content": "Tell me of Atlantis"}]
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -104,8 +104,8 @@ def test_the_headers_say_what_answered(client: openai.OpenAI) -> None:
 
 def test_the_request_id_is_the_one_in_the_access_log(client: openai.OpenAI, gateway: Running) -> None:
     answer = client.chat.completions.create(model="sim", messages=TALK)
-    records = gateway.records(len(gateway.log.read_bytes().splitlines()) + 1)
-    (record,) = [one for one in records if one["request_id"] == answer._request_id]
+    wait_until(lambda: any(one["request_id"] == answer._request_id for one in relayed(gateway.log)))
+    (record,) = [one for one in relayed(gateway.log) if one["request_id"] == answer._request_id]
     assert record["provider_request_id"].startswith("req_")
     assert (record["ending"], record["prompt_tokens"], record["usage_source"]) == ("completed", 4, "reported")
     assert "Atlantis" not in gateway.log.read_text()

@@ -1,9 +1,9 @@
 """A provider that costs nothing: it speaks OpenAI and Anthropic, and says plainly that no model ran.
 
 It is for the demo and for trying a gateway before there is a key. Any credential and any model id will do; what it
-answers is decided in `simulated_answers`, and here it is only listened for, paced and sent. Nothing is logged or kept.
+answers is decided in the files beside this one, and here it is only listened for, paced and sent. Nothing is logged or kept.
 
-    python -m proxy.ops.simulated --listen 127.0.0.1:9100 --pace 50ms
+    python -m proxy.simulated.server --listen 127.0.0.1:9100 --pace 50ms
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from aiohttp import web
 from proxy.config.compiling import parse_address
 from proxy.config.snapshot import TcpAddress
 from proxy.config.units import parse_duration
-from proxy.ops import simulated_answers as answers
-from proxy.ops.simulated_answers import Answer, BadRequest, Json
+from proxy.simulated import anthropic, embeddings, openai, reading
+from proxy.simulated.reading import Answer, BadRequest, Json
 
 MAX_BODY_BYTES: Final = 64 * 2**20
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -42,18 +42,18 @@ class _Endpoint(NamedTuple):
 
 
 _ENDPOINTS: Final = {
-    "/v1/chat/completions": _Endpoint(answers.read_chat, answers.chat_whole, answers.chat_events),
-    "/v1/completions": _Endpoint(answers.read_completion, answers.completion_whole, answers.completion_events),
-    "/v1/responses": _Endpoint(answers.read_response, answers.response_whole, answers.response_events),
+    "/v1/chat/completions": _Endpoint(reading.read_chat, openai.chat_whole, openai.chat_events),
+    "/v1/completions": _Endpoint(reading.read_completion, openai.completion_whole, openai.completion_events),
+    "/v1/responses": _Endpoint(reading.read_response, openai.response_whole, openai.response_events),
     "/v1/messages": _Endpoint(
-        answers.read_message,
-        lambda answer, ident, now: answers.message_whole(answer, ident),
-        lambda answer, ident, now: answers.message_events(answer, ident),
+        reading.read_message,
+        lambda answer, ident, now: anthropic.message_whole(answer, ident),
+        lambda answer, ident, now: anthropic.message_events(answer, ident),
     ),
 }
 _LOOKUPS: Final[dict[str, Callable[[Json], Json]]] = {
-    "/v1/embeddings": answers.embeddings,
-    "/v1/messages/count_tokens": answers.count_tokens,
+    "/v1/embeddings": embeddings.embeddings,
+    "/v1/messages/count_tokens": anthropic.count_tokens,
 }
 
 
@@ -82,7 +82,7 @@ async def serve(listen_host: str, port: int, pace_s: float) -> web.AppRunner:
 
 def main(argv: list[str] | None = None) -> int:
     """The command. Prints where it listens and serves until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m proxy.ops.simulated", description="A simulated LLM provider.")
+    parser = argparse.ArgumentParser(prog="python -m proxy.simulated.server", description="A simulated LLM provider.")
     parser.add_argument("--listen", type=_address, default="127.0.0.1:9100", help="host:port; port 0 is any free one")
     parser.add_argument("--pace", type=_pace, default="50ms", help="time between the events of a stream, such as 50ms")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end when standard input does")
@@ -166,7 +166,7 @@ def _looked_up(lookup: Callable[[Json], Json]) -> _Handler:
 
 
 async def _models(request: web.Request) -> web.StreamResponse:
-    return _json(200, answers.models(anthropic="anthropic-version" in request.headers), request)
+    return _json(200, embeddings.models(anthropic="anthropic-version" in request.headers), request)
 
 
 async def _stream(request: web.Request, events: Iterator[bytes], pace_s: float) -> web.StreamResponse:
