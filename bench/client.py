@@ -21,7 +21,8 @@ _HEAD: Final = (
     "x-stainless-retry-count: 0\r\nx-stainless-read-timeout: 600\r\nContent-Length: {length}\r\n\r\n"
 )
 _BODY: Final = (
-    '{{"messages":[{{"role":"system","content":"You are a helpful assistant."}},{{"role":"user","content":"{prompt}"}}],'
+    '{{"messages":[{{"role":"system","content":"You are a helpful assistant."}},'
+    '{{"role":"user","content":"{prompt}"}}],'
     '"model":"{model}","max_tokens":500,"temperature":0.2{stream}}}'
 )
 
@@ -62,7 +63,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = cast("asyncio.Transport", transport)
 
     def send(self, request: bytes, events: int, due_ns: int) -> None:
         """Send a request whose answer has so many events (0: a whole answer); its time counts from `due_ns`."""

@@ -27,7 +27,9 @@ DONE: Final = b"data: [DONE]\n\n"
 _KEPT_BYTES: Final = 4096
 _BACKLOG: Final = 4096
 _MODEL: Final = re.compile(rb'"model"\s*:\s*"([^"]+)"')
-_INCLUDES_USAGE: Final = re.compile(rb'"include_usage"\s*:\s*true')
+_INCLUDES_UNKNOWN: Final = b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+_USAGE: Final = re.compile(rb'"include_usage"\s*:\s*true')
+_UNKNOWN: Final = b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 _USAGE: Final = b'"usage":{"prompt_tokens":27,"completion_tokens":200,"total_tokens":227}'
 _COMMON: Final = b'"created":1790000000,"model":"bench","service_tier":"default","system_fingerprint":"fp_44709d6fcb"'
 
@@ -141,7 +143,7 @@ class Provider(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the stream off the wheel."""
@@ -170,7 +172,7 @@ class Provider(asyncio.Protocol):
         match = _MODEL.search(self._last) or _MODEL.search(self._first)
         answer = self._answer(match[1] if match else b"")
         if answer is None:
-            self._transport.write(b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
+            self._transport.write(_UNKNOWN)
         elif answer.script.first_ms:
             asyncio.get_running_loop().call_later(answer.script.first_ms / 1000, self._begin, answer)
         else:

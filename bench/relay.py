@@ -13,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from bench import report
 from bench.bench import Bench, roles
@@ -21,6 +22,8 @@ from bench.report import Measured
 from bench.rows import FULL, NORMAL, QUICK
 from bench.run import PROXIES, Run, Watch, begin
 from bench.systems import ROOT
+
+_RESULTS: Final = ROOT / "bench" / "results" / "relay.json"
 
 
 def main() -> int:
@@ -49,7 +52,7 @@ def _options() -> argparse.Namespace:
     size.add_argument("--full", action="store_true", help="more rounds, and 5,000 streams")
     parser.add_argument("--no-pin", dest="pin", action="store_false", help="let the kernel choose the cores")
     parser.add_argument("--systems", nargs="+", choices=PROXIES, default=PROXIES, help="which ones (default: all)")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "relay.json", help="where the JSON goes")
+    parser.add_argument("--out", type=Path, default=_RESULTS, help="where the JSON goes")
     return parser.parse_args()
 
 

@@ -89,7 +89,7 @@ def ratio(measured: Measured, other: str, system: str = "gateway") -> float | No
 
 
 def verdict(measured: Measured, limit: Limit | None) -> str:
-    """`pass`, `fail`, `failed` where the gateway could not be measured, a dash where there is nothing to compare with."""
+    """`pass` or `fail`; `failed` where the gateway was not measured, a dash where there is nothing to compare with."""
     if limit is None:
         return _NONE
     if "gateway" in measured.failures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Final
 
 import msgspec
@@ -30,7 +31,7 @@ QUICK: Final = Plan(
     name="quick", rounds=2, requests=4_000, events=60, arrivals=150, prompts=50, memory_rounds=1, growth_rounds=1
 )
 NORMAL: Final = Plan(
-    name="default", rounds=5, requests=12_000, events=100, arrivals=300, prompts=100, memory_rounds=2, growth_rounds=2
+    name="default", rounds=7, requests=12_000, events=100, arrivals=300, prompts=100, memory_rounds=2, growth_rounds=2
 )
 FULL: Final = msgspec.structs.replace(
     NORMAL, name="full", rounds=10, memory_rounds=3, growth_rounds=4, streams=(1, 100, 1000, 5000)
@@ -63,5 +64,5 @@ def streams_growth(plan: Plan) -> tuple[Row, ...]:
     """One row for each step between the plan's sizes."""
     return tuple(
         _row(f"streams_growth_{more}", f"CPU per streamed event, {more:,} streams ÷ {less:,}", "", "1.2", "1.05")
-        for less, more in zip(plan.streams, plan.streams[1:], strict=False)
+        for less, more in itertools.pairwise(plan.streams)
     )

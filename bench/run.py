@@ -69,7 +69,8 @@ def _others_s() -> float:
     """Processor time of the whole machine (user to steal, without idle and waiting), less the bench's own."""
     ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     own = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK") - sum(use.ru_utime + use.ru_stime for use in own)
+    busy_s = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+    return busy_s - sum(use.ru_utime + use.ru_stime for use in own)
 
 
 def begin(plan: Plan, cores: Roles, names: list[str]) -> Run:

@@ -46,7 +46,9 @@ def test_every_module_imports_alone_and_without_a_warning() -> None:
     def complaint(path: Path) -> str:
         line = [sys.executable, "-W", "error", "-c", f"import {module(path)}"]
         result = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=60, check=False)
-        return f"{module(path)}: {result.stderr or result.stdout}" if result.returncode or result.stderr or result.stdout else ""
+        return (
+            f"{module(path)}: {result.stderr or result.stdout}" if result.returncode or result.stderr or result.stdout else ""
+        )
 
     with ThreadPoolExecutor(8) as pool:
         assert [found for found in pool.map(complaint, MODULES) if found] == []

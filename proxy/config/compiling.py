@@ -28,6 +28,7 @@ from proxy.errors import ConfigError, Problem
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
 _TCP: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
 # The gateway owns these towards a provider (contract §3.5); a configured one would contradict it.
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
@@ -220,6 +221,8 @@ class _Compiler:
 
     def _aliases(self, models: Mapping[str, snap.Model]) -> None:
         for alias, target in self.document.aliases.items():
+            if not _NAME.fullmatch(alias):
+                self._problem(f"aliases.{alias}", "is no name: letters, digits and ._:/- only, and 128 of them at most")
             if alias in models:
                 self._problem(f"aliases.{alias}", "is also the id of a model; an alias needs a name of its own")
             if target not in models:

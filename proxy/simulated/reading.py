@@ -109,6 +109,7 @@ def _answer(body: Json, prompt: list[object], call: tuple[str, str] | None, limi
 
 
 def model_of(body: Json) -> str:
+    """The model that is asked for; raises BadRequest."""
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise BadRequest("You must provide a model parameter: a string that is not empty.", "model")
@@ -116,6 +117,7 @@ def model_of(body: Json) -> str:
 
 
 def messages_of(body: Json) -> list[Json]:
+    """The conversation, each message an object with a role; raises BadRequest."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadRequest("'messages' must be a list that is not empty.", "messages")
@@ -131,6 +133,7 @@ def _one_choice(body: Json) -> None:
 
 
 def count_of(body: Json, name: str) -> int | None:
+    """A whole number of at least 1, or None where it is not given; raises BadRequest."""
     value = body.get(name)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise BadRequest(f"'{name}' must be a whole number of at least 1.", name)
@@ -158,6 +161,7 @@ def texts_of(node: object) -> Iterator[str]:
 
 
 def words_in(texts: Iterable[str]) -> int:
+    """How many words, which is how many tokens; at least one."""
     return max(1, sum(len(text.split()) for text in texts))
 
 
@@ -219,4 +223,5 @@ def _mention(message: Json) -> str:
 
 
 def event(payload: Json, name: str | None = None) -> bytes:
+    """A server-sent event."""
     return (f"event: {name}\n" if name else "").encode() + b"data: " + msgspec.json.encode(payload) + b"\n\n"

@@ -105,8 +105,10 @@ def _refusal(request: web.Request, token: Secret | None) -> web.Response | None:
     """Why this request may not use the API, or None when it may. The comparison takes the same time for every guess."""
     if token is None:
         return _error(403, "forbidden", "The admin API is off; set admin.token in the configuration to switch it on.")
-    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if not hmac.compare_digest(given.encode(), token.reveal().encode()):
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    # Bytes that are not UTF-8 come as surrogates; they are compared like any others.
+    same = hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.reveal().encode("utf-8", "surrogateescape"))
+    if scheme.lower() != "bearer" or not same:
         return _error(401, "invalid_api_key", "Send the admin token as `Authorization: Bearer …`.")
     return None
 

@@ -13,7 +13,9 @@ from tests.laboratory import CLOSE, OK, Client, Gateway, Provider, configuration
 @contextlib.asynccontextmanager
 async def warmed(directory: Path, count: int, keep_alive: str = "30s") -> AsyncIterator[tuple[Gateway, Provider]]:
     async with providers() as (provider,):
-        text = configuration(provider.port).replace("warm_connections: 0", f"warm_connections: {count}, keep_alive: {keep_alive}")
+        text = configuration(provider.port).replace(
+            "warm_connections: 0", f"warm_connections: {count}, keep_alive: {keep_alive}"
+        )
         async with gateway(text, directory) as running:
             yield running, provider
 

@@ -155,7 +155,9 @@ async def test_a_name_that_does_not_exist_is_told_in_good_time(tmp_path: Path) -
 async def door(directory: Path, listen: str, base: str, more: str = "") -> AsyncIterator[tuple[Running, Provider]]:
     """A gateway process that listens there, in front of a scripted provider."""
     async with providers() as (provider,):
-        text = f"listen: '{listen}'\nadmin: null\naccess_log: '{directory / 'access.log'}'\n{more}{configuration(provider.port)}"
+        text = (
+            f"listen: '{listen}'\nadmin: null\naccess_log: '{directory / 'access.log'}'\n{more}{configuration(provider.port)}"
+        )
         with serving(text, directory, base) as running:
             yield running, provider
             running.signal(signal.SIGTERM)

@@ -182,3 +182,10 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 def test_what_can_not_be_listened_on_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is written"):
         parse_address(text)
+
+
+@pytest.mark.parametrize("alias", ["two words", "caf\u00e9", '"a\\r\\nb"', "x" * 129])
+def test_an_alias_that_no_header_could_carry_is_a_problem(alias: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(GOOD + f"aliases: {{{alias}: small}}\n", {})
+    assert "is no name" in caught.value.problems[0].message

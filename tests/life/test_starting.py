@@ -43,7 +43,9 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
 def test_an_address_that_is_not_this_machines_is_named(tmp_path: Path) -> None:
     assert refusal(written(tmp_path, listen="192.0.2.1:8080")).startswith("kyma-proxy: listen 192.0.2.1:8080: ")
-    assert refusal(written(tmp_path, listen="does-not-exist.invalid:80")).startswith("kyma-proxy: listen does-not-exist.invalid:80: ")
+    assert refusal(written(tmp_path, listen="does-not-exist.invalid:80")).startswith(
+        "kyma-proxy: listen does-not-exist.invalid:80: "
+    )
 
 
 def test_a_socket_in_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:

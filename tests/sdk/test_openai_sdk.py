@@ -53,9 +53,7 @@ def test_chat_streamed(client: openai.OpenAI) -> None:
 
 
 def test_a_stream_reports_its_use_where_that_is_asked_for(client: openai.OpenAI) -> None:
-    *_, last = client.chat.completions.create(
-        model="sim", messages=TALK, stream=True, stream_options={"include_usage": True}
-    )
+    *_, last = client.chat.completions.create(model="sim", messages=TALK, stream=True, stream_options={"include_usage": True})
     assert last.choices == []
     assert last.usage is not None
     assert last.usage.prompt_tokens == 4
