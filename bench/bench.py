@@ -16,9 +16,9 @@ import msgspec
 from bench.client import request_bytes
 from bench.configurations import Place
 from bench.load import Load, Result
-from bench.processes import Process, answers, before_exec, free_port, most_files
+from bench.processes import ROOT, Process, answers, before_exec, free_port, most_files
 from bench.rows import Plan
-from bench.systems import ROOT, Target, start
+from bench.systems import Target, start
 
 _PATIENCE_S: Final = 15.0
 
@@ -51,7 +51,7 @@ class Bench:
         port = free_port()
         self.place = Place(provider_port=port, core=cores.system, models=models, bytecode=self._home / "bytecode")
         command = [sys.executable, "-m", "bench.provider", str(port)]
-        self._provider = Process(command, self._home / "provider", cores.provider, ROOT)
+        self._provider = Process(command, self._home / "provider", cores.provider)
 
     def __enter__(self) -> Bench:
         request = request_bytes(self.place.provider_port, "short", stream=False)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+ROOT: Final = Path(__file__).resolve().parent.parent
 _PROC: Final = Path("/proc")
 _SET_PDEATHSIG: Final = 1
 _GRACE_S: Final = 3.0
@@ -91,10 +92,10 @@ def most_files() -> int:
 
 
 class Process:
-    """A child in a session of its own, so that Ctrl-C reaches only the bench; it dies with the bench whatever happens."""
+    """A child in a session of its own, so that Ctrl-C reaches only the bench; it ends when the bench ends."""
 
     def __init__(
-        self, arguments: Sequence[str], log: Path, core: int | None, cwd: Path, environment: Mapping[str, str] | None = None
+        self, arguments: Sequence[str], log: Path, core: int | None, environment: Mapping[str, str] | None = None
     ) -> None:
         self._log = log
         self.started_ns = time.monotonic_ns()
@@ -104,10 +105,10 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=cwd,
+                cwd=ROOT,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=before_exec(core),
+                preexec_fn=before_exec(core),  # noqa: PLW1509  the bench has no threads
             )
         self.pid = self._child.pid
 

@@ -18,10 +18,10 @@ from typing import Final
 from bench import report
 from bench.bench import Bench, roles
 from bench.measures import Measure, measures, scripts
+from bench.processes import ROOT
 from bench.report import Measured
 from bench.rows import FULL, NORMAL, QUICK
 from bench.run import PROXIES, Run, Watch, begin
-from bench.systems import ROOT
 
 _RESULTS: Final = ROOT / "bench" / "results" / "relay.json"
 

@@ -15,9 +15,10 @@ from typing import Final
 import msgspec
 
 from bench.bench import Roles
+from bench.processes import ROOT
 from bench.report import Measured
 from bench.rows import Plan
-from bench.systems import HOW_TO_GET, ROOT, installed, version
+from bench.systems import HOW_TO_GET, installed, version
 
 PROXIES: Final = ("gateway", "nginx", "envoy")
 _PACKAGES: Final = ("uvloop", "httptools", "aiohttp", "msgspec")

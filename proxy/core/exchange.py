@@ -78,8 +78,15 @@ ENDINGS: Final = frozenset(
 )
 
 
+ANSWERED: Final = "answered"
+ABANDONED: Final = "abandoned"
+
+
 class Attempt(msgspec.Struct, gc=False):
-    """One source that was tried, and how it went: `answered`, or the word for its failure."""
+    """One source that was tried, and how it went: ANSWERED, the word for its failure, or ABANDONED.
+
+    ABANDONED is the caller's doing, or the operator's: nothing is known against the source.
+    """
 
     provider: str
     model: str

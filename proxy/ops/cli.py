@@ -67,9 +67,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(words: argparse.Namespace) -> int:
-    from proxy.ops.serve import run  # noqa: PLC0415  (the other commands need no event loop)
+    from proxy.ops.serve import run, tell  # noqa: PLC0415  (the other commands need no event loop)
 
-    run(_config_path(words.config), os.environ)
+    path = _config_path(words.config)
+    run(path, os.environ, lambda snapshot: tell(snapshot, path))
     return EXIT_OK
 
 

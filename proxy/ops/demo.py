@@ -27,7 +27,16 @@ Try it in another terminal:
 
 def run_demo(config: Path, pace: str, environment: Mapping[str, str]) -> int:
     """Run both until a signal; returns the exit code. Raises StartError or ConfigError."""
-    command = [sys.executable, "-m", "proxy.simulated.server", "--listen", "127.0.0.1:0", "--pace", pace, "--until-stdin-closes"]
+    command = [
+        sys.executable,
+        "-m",
+        "proxy.simulated.server",
+        "--listen",
+        "127.0.0.1:0",
+        "--pace",
+        pace,
+        "--until-stdin-closes",
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as provider:  # noqa: S603
         try:
             assert provider.stdout is not None  # noqa: S101  (a pipe was asked for)
@@ -41,6 +50,9 @@ def run_demo(config: Path, pace: str, environment: Mapping[str, str]) -> int:
 
 
 def _tell(snapshot: Snapshot) -> None:
-    real = [one.name for one in snapshot.providers.values() if one.off is None and one.origin.host != "127.0.0.1"]
-    line = f"Real providers whose keys are in the environment: {', '.join(real)}; GET /v1/models lists all.\n" if real else ""
-    print(_BANNER.format(base=f"http://{snapshot.listen}", real=line), flush=True)
+    real = [one for one in snapshot.providers.values() if one.origin.host != "127.0.0.1"]
+    on = ", ".join(one.name for one in real if one.off is None)
+    off = ", ".join(one.name for one in real if one.off is not None)
+    lines = f"Real providers served too, as their keys are in the environment: {on}.\n" if on else ""
+    lines += f"Others join in when their keys are (see the demo's configuration): {off}.\n" if off else ""
+    print(_BANNER.format(base=f"http://{snapshot.listen}", real=lines), flush=True)

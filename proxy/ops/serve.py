@@ -48,7 +48,7 @@ def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
     return load(text, environment)
 
 
-def run(path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], None] | None = None) -> None:
+def run(path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], None]) -> None:
     """Serve the configuration at `path` until a signal says to stop; `ready` is called once it answers.
 
     Raises StartError or ConfigError.
@@ -58,10 +58,24 @@ def run(path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], 
     for warning in snapshot.warnings:
         _log.warning("%s", warning)
     _allow_many_files()
-    uvloop.run(_serve(snapshot, path, ready))
+    uvloop.run(_serve(snapshot, ready))
 
 
-async def _serve(snapshot: Snapshot, path: Path, ready: Callable[[Snapshot], None] | None) -> None:
+def tell(snapshot: Snapshot, path: Path) -> None:
+    """Say what is being served, and what is not, to the operator."""
+    for warning in snapshot.warnings:
+        _log.warning("%s", warning)
+    scheme = "https" if snapshot.tls is not None else "http"
+    where = f"{scheme}://{snapshot.listen}" if isinstance(snapshot.listen, TcpAddress) else str(snapshot.listen)
+    admin = f", admin on {snapshot.admin.listen}" if snapshot.admin is not None else ""
+    on = sum(provider.off is None for provider in snapshot.providers.values())
+    _log.info(
+        "kyma-proxy %s serves %s on %s%s: %d models, %d of %d providers on",
+        __version__, path, where, admin, len(snapshot.models), on, len(snapshot.providers),
+    )  # fmt: skip
+
+
+async def _serve(snapshot: Snapshot, ready: Callable[[Snapshot], None]) -> None:
     stop = asyncio.Event()
     hurry = asyncio.Event()
     house = House(lambda: snapshot, _open_log(snapshot.access_log))
@@ -73,9 +87,7 @@ async def _serve(snapshot: Snapshot, path: Path, ready: Callable[[Snapshot], Non
                 await _open_admin(stack, house, snapshot.admin.listen)
             server = await _open_door(house, snapshot)
             stack.callback(_remove_socket, snapshot.listen)
-            _tell(snapshot, path)
-            if ready is not None:
-                ready(snapshot)
+            ready(snapshot)
             _settle_memory()
             await stop.wait()
             server.close()
@@ -227,14 +239,3 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
-
-
-def _tell(snapshot: Snapshot, path: Path) -> None:
-    scheme = "https" if snapshot.tls is not None else "http"
-    where = f"{scheme}://{snapshot.listen}" if isinstance(snapshot.listen, TcpAddress) else str(snapshot.listen)
-    admin = f", admin on {snapshot.admin.listen}" if snapshot.admin is not None else ""
-    on = sum(provider.off is None for provider in snapshot.providers.values())
-    _log.info(
-        "kyma-proxy %s serves %s on %s%s: %d models, %d of %d providers on",
-        __version__, path, where, admin, len(snapshot.models), on, len(snapshot.providers),
-    )  # fmt: skip

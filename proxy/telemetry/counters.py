@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Final
 
-from proxy.core.exchange import Exchange, State
+from proxy.core.exchange import ABANDONED, ANSWERED, Exchange, State
 
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 OVERHEAD_SECONDS: Final = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
@@ -67,7 +67,7 @@ class Counters:
         if usage.cached:
             self._add_tokens(model, "cached", usage.cached)
         for attempt in exchange.attempts:
-            if attempt.result != "answered":
+            if attempt.result not in (ANSWERED, ABANDONED):
                 failed = (attempt.provider, attempt.result)
                 self.attempts[failed] = self.attempts.get(failed, 0) + 1
 
