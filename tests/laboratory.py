@@ -309,6 +309,9 @@ async def gateway(text: str, directory: Path) -> AsyncIterator[Gateway]:
     try:
         yield running
         await running.close()
+    except BaseException:
+        await house.close()  # else a test that fails would hang at the end of its loop
+        raise
     finally:
         server.close()
 

@@ -128,7 +128,7 @@ class ControlLane:
                     time.time(),
                     duration_s=monotonic() - inbound.received,
                     bytes_in=len(inbound.body),
-                    bytes_out=response.body_length,
+                    bytes_out=response.content_length or 0,
                 )
             )
         self._edge.finish(close=not response.keep_alive)

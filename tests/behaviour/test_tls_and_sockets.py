@@ -65,6 +65,14 @@ async def secured(
             yield running, provider
 
 
+@contextlib.asynccontextmanager
+async def addressed(directory: Path, host: str, *, listen: str = "127.0.0.1") -> AsyncIterator[tuple[Gateway, Provider]]:
+    """A gateway that knows its provider by another name."""
+    async with providers(host=listen) as (provider,):
+        async with gateway(configuration(provider.port).replace("127.0.0.1", host), directory) as running:
+            yield running, provider
+
+
 async def asked(running: Gateway) -> Any:
     client = await running.client()
     client.post(BODY)
@@ -126,17 +134,15 @@ async def test_a_provider_that_does_not_speak_tls_is_told_apart(tmp_path: Path) 
 
 @needs_ipv6
 async def test_a_provider_is_reached_over_ipv6(tmp_path: Path) -> None:
-    async with providers(host="::1") as (provider,):
-        async with gateway(configuration(provider.port).replace("127.0.0.1", "[::1]"), tmp_path) as running:
-            assert (await asked(running)).status == 200
-            assert provider.received[0].headers["host"] == f"[::1]:{provider.port}"
+    async with addressed(tmp_path, "[::1]", listen="::1") as (running, provider):
+        assert (await asked(running)).status == 200
+        assert provider.received[0].headers["host"] == f"[::1]:{provider.port}"
 
 
 async def test_a_provider_is_reached_by_its_name(tmp_path: Path) -> None:
-    async with providers() as (provider,):
-        async with gateway(configuration(provider.port).replace("127.0.0.1", "localhost"), tmp_path) as running:
-            assert (await asked(running)).status == 200
-            assert provider.received[0].headers["host"] == f"localhost:{provider.port}"
+    async with addressed(tmp_path, "localhost") as (running, provider):
+        assert (await asked(running)).status == 200
+        assert provider.received[0].headers["host"] == f"localhost:{provider.port}"
 
 
 async def test_a_name_that_does_not_exist_is_told_in_good_time(tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ def test_a_credential_does_not_show_in_the_snapshot() -> None:
 
 
 def test_a_variable_in_a_key_is_refused_and_nothing_of_it_is_shown() -> None:
-    assert problems(GOOD + "${KEY}: 1\n", {"KEY": "hunter2"}) == [Problem("", 11, "a key must be a plain word, without variables")]
+    found = problems(GOOD + "${KEY}: 1\n", {"KEY": "hunter2"})
+    assert found == [Problem("", 11, "a key must be a plain word, without variables")]
 
 
 def test_a_credential_in_the_wrong_place_is_not_repeated() -> None:

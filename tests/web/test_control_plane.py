@@ -17,7 +17,8 @@ MORE = """\
 aliases: {fast: vendor/m}
 """
 PAGES = [
-    "/v1/models", "/v1/models/m", "/v1/capabilities", "/v1/pricing", "/v1/credits/pricing", "/v1/limits/tiers", "/v1/openapi.json",
+    "/v1/models", "/v1/models/m",
+    "/v1/capabilities", "/v1/pricing", "/v1/credits/pricing", "/v1/limits/tiers", "/v1/openapi.json",
 ]  # fmt: skip
 
 
