@@ -50,7 +50,8 @@ def installed(name: str) -> Sequence[str] | None:
         return (sys.executable, "-m", "proxy", "serve", "--config")
     if name == "envoy" and (package := importlib.util.find_spec("envoy")) is not None:
         binaries = [Path(folder) / "_bin" / "envoy" for folder in package.submodule_search_locations or ()]
-        return next(((str(binary),) for binary in binaries if os.access(binary, os.X_OK)), None)
+        if own := next((str(binary) for binary in binaries if os.access(binary, os.X_OK)), None):
+            return (own,)
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     return (found,) if found else None
 
@@ -61,7 +62,7 @@ def version(name: str) -> str:
     command = options.get(name) or [*(installed(name) or ()), "--version"]
     said = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=ROOT, check=False)
     lines = (said.stdout + said.stderr).strip().splitlines()
-    return lines[0].strip() if lines and not said.returncode else "unknown"
+    return lines[0].rpartition("version: ")[2].strip() if lines and not said.returncode else "unknown"
 
 
 def start(name: str, place: Place) -> Target:

@@ -19,7 +19,7 @@ from proxy.core.answers import cors_lines, error_lines, json_answer
 from proxy.core.body import patched, read_head
 from proxy.core.endpoints import RELAYED
 from proxy.core.exchange import ABANDONED, ANSWERED, Attempt, Event, Exchange
-from proxy.core.headers import request_head
+from proxy.core.headers import KEEP_ALIVE, request_head
 from proxy.core.inbound import Inbound
 from proxy.core.plan import Failed, Failure, Step, exhausted, plan
 from proxy.dialect.known import DIALECTS
@@ -223,6 +223,8 @@ class Gateway:
         exchange.bytes_out = len(body)
         added = error_lines(error, inbound.request_id) + cors_lines(inbound.headers, exchange.snapshot.cors_origins)
         close = not inbound.keep_alive
+        if inbound.is_http_10 and not close:
+            added += KEEP_ALIVE
         edge.respond(json_answer(error.kind.status, body, added, close=close), close=close)
 
     def _leave(self, exchange: Exchange, edge: Edge) -> None:

@@ -37,6 +37,9 @@ _DROPPED_TO_CALLER_PREFIXES: Final = (
 _ANTHROPIC_VERSION: Final = b"anthropic-version: 2023-06-01\r\n"
 _MOST_NAMES_REMEMBERED: Final = 2048
 
+KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
+"""What a caller of HTTP/1.0 must be told when its connection stays open (RFC 9112 §9.3)."""
+
 
 class _Rule:
     """Which names pass. Verdicts are remembered by the name as it is spelled, up to a bound."""

@@ -44,9 +44,12 @@ def read_request_head(method: bytes, version: str, target: bytes, headers: Heade
         if concern == b"host":
             hosts += 1
         elif concern:
-            framing[concern] = value.strip().lower()
+            said = value.strip().lower()
+            framing[concern] = framing[concern] + b", " + said if concern in framing else said
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise GatewayError(Kind.BAD_HTTP, "A request needs exactly one Host header.")
+    if version == "1.0" and b"transfer-encoding" in framing:
+        raise GatewayError(Kind.BAD_HTTP, "HTTP/1.0 has no transfer encodings; send the body with a Content-Length.")
     has_body, expects_continue = _read_framing(framing, max_body)
     if not target.startswith(b"/"):
         target = _origin_form(target)

@@ -13,6 +13,8 @@ two look alike, and a departed caller must not be paid for.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from collections import deque
 from typing import Final, cast
@@ -31,6 +33,8 @@ _MAX_BACKLOG_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 4 * 2**20
 _MIN_BODY_BYTES_PER_S: Final = 1000
+_MOST_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 monotonic = time.monotonic
@@ -159,8 +163,8 @@ class Edge(asyncio.Protocol):
             return
         parser = self._parser
         try:
-            if self._head_bytes + self._reading > self._limits.max_head:
-                self._check_head_size()
+            if self._head_bytes + self._reading > self._limits.max_head and self._head_size() > self._limits.max_head:
+                raise self._head_too_large()
             head = self._head = read_request_head(
                 parser.get_method(), parser.get_http_version(), self._url, self._headers, self._limits.max_body
             )
@@ -208,6 +212,7 @@ class Edge(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         self._reading = len(data)
+        queued = len(self._queue)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -216,10 +221,10 @@ class Edge(asyncio.Protocol):
                 return
         except httptools.HttpParserError as error:
             self._refusal = self._refusal or self._malformed(error)
-        if self._refusal is None and self._head is None:
-            self._head_bytes += len(data)
-            if self._head_bytes > self._limits.max_head:
-                self._refusal = self._head_too_large()
+        if self._refusal is None and (self._is_reading or self._head is None):
+            # Where the piece began with the end of another request, only what the parser has told is this one's.
+            self._head_bytes += len(data) if len(self._queue) == queued else self._head_size() + self._body_bytes
+            self._check_overhead()
         if self._refusal is not None:
             self._queue.append(self._refusal)
         if self._queue and not self._is_busy:
@@ -296,15 +301,28 @@ class Edge(asyncio.Protocol):
             self._close()
             return
         if self._is_reading:
-            self._set_deadline(self._limits.head_timeout)
+            self._read_on()
         else:
             self._begin()
             self._set_deadline(self._limits.keep_alive)
         if self._queue or self._backlog:
             self._next()
 
-    def abort(self) -> None:
+    def _read_on(self) -> None:
+        """A request began to arrive while another was being served: its time counts from now."""
+        head = self._head
+        if head is None:
+            self._set_deadline(self._limits.head_timeout)
+            return
+        self._body_began = monotonic()
+        self._set_deadline(self._limits.body_timeout)
+        if head.expects_continue and not self._body_bytes and not self._queue:
+            self.transport.write(_CONTINUE)
+
+    def abort(self, *, reset: bool = False) -> None:
         """Close at once: what is not on the wire is lost, and the caller sees an incomplete answer."""
+        if reset:
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._task = None
         self._is_busy = False
         self._is_closing = True
@@ -375,7 +393,7 @@ class Edge(asyncio.Protocol):
 
     def _close(self) -> None:
         """Close once everything is on the wire, or when the caller has taken nothing for too long."""
-        if self._backlog or self._queue:
+        if (self._backlog or self._queue) and self.transport.get_extra_info("ssl_object") is None:
             self._linger()
             return
         self._is_closing = True
@@ -383,9 +401,17 @@ class Edge(asyncio.Protocol):
         if self.transport.get_write_buffer_size():
             self._set_deadline(self._limits.write_timeout)
 
-    def _check_head_size(self) -> None:
-        if len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers) > self._limits.max_head:
-            raise self._head_too_large()
+    def _head_size(self) -> int:
+        return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+
+    def _check_overhead(self) -> None:
+        """Bound what is sent beside the body: the head, then trailers and chunk extensions, which the parser gathers."""
+        limit = self._limits.max_head
+        if self._head is None:
+            if self._head_bytes > limit:
+                self._refusal = self._head_too_large()
+        elif self._head_bytes > 2 * limit + _MOST_BYTES_PER_BODY_BYTE * self._body_bytes:
+            self._refusal = GatewayError(Kind.HEAD_TOO_LARGE, f"The request's trailers are larger than {limit} bytes.")
 
     def _head_too_large(self) -> GatewayError:
         if len(self._url) > MAX_TARGET_BYTES:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from proxy.core.exchange import Event, Exchange
-from proxy.core.headers import answer_head
+from proxy.core.headers import KEEP_ALIVE, answer_head
 from proxy.core.inbound import Headers, header
 from proxy.core.plan import Failed, Failure, Step, moves_on
 from proxy.core.usage import Sample, Usage
@@ -33,8 +33,8 @@ class Caller(Protocol):
     def finish(self, *, close: bool) -> None:
         """The answer has gone out whole; the connection may serve again unless `close`."""
 
-    def abort(self) -> None:
-        """Close at once, so that the caller sees an incomplete answer."""
+    def abort(self, *, reset: bool = False) -> None:
+        """Close at once, so that the caller sees an incomplete answer; `reset` tells it apart from a close."""
 
 
 class Relay:
@@ -109,7 +109,7 @@ class Relay:
     def on_end(self, *, is_certain: bool) -> None:
         exchange = self._exchange
         if not exchange.first_byte:
-            if self._is_over:
+            if self._is_over or not self._may_end(is_certain=is_certain):
                 return
             self._commit(self._held)
         elif not is_certain and not self._dialect.is_finished(self._sample.tail, self._streams):
@@ -175,6 +175,18 @@ class Relay:
             return False
         return True
 
+    def _may_end(self, *, is_certain: bool) -> bool:
+        """Whether what came, of which nothing has gone out, is an answer; else the next source may be tried."""
+        held = self._held
+        provider = self._step.source.provider.name
+        if not is_certain and not self._is_error and not self._dialect.is_finished(held, self._streams):
+            self._resolve(Failed(Failure.BROKEN, provider, "the connection was closed before the answer's end"))
+            return False
+        if held and self._dialect.is_error(sse.first_event(held + b"\n\n") or b""):
+            self._resolve(Failed(Failure.ERROR_EVENT, provider, "its stream began with an error", self._status))
+            return False
+        return True
+
     def _commit(self, piece: bytes) -> None:
         exchange = self._exchange
         exchange.step(Event.REFUSE if self._is_error else Event.COMMIT)
@@ -186,8 +198,11 @@ class Relay:
         has_body = self._status not in (204, 304)
         self._chunked = has_body and not self._has_length and not is_http_10
         exchange.closing = not exchange.inbound.keep_alive or (is_http_10 and not self._has_length)
+        added = self._added_head(exchange, self._step)
+        if is_http_10 and not exchange.closing:
+            added += KEEP_ALIVE
         head = answer_head(
-            self._status, self._reason, self._headers, self._added_head(exchange, self._step),
+            self._status, self._reason, self._headers, added,
             chunked=self._chunked, close=exchange.closing,
         )  # fmt: skip
         size = len(piece)
@@ -221,7 +236,8 @@ class Relay:
         exchange = self._exchange
         exchange.error_code = error.kind.code
         if not self._streams or self._has_length:
-            self._caller.abort()
+            # Where there is neither a length nor chunks, an ordinary close would look like the answer's end.
+            self._caller.abort(reset=not self._has_length and not self._chunked)
             return
         between = sse.ends_between_events(self._sample.tail)
         event = self._dialect.error_event(error, exchange.inbound.request_id, between)

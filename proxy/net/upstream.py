@@ -146,6 +146,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self._pool.opened(self)
 
     def data_received(self, data: bytes) -> None:
         self.read_at = monotonic()
@@ -203,10 +204,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._headers = []
             self._reason = b""
         elif not self._announced:
-            self._announced = True
             names = {name.lower() for name, _ in self._headers}
             has_length = b"content-length" in names
             self._ends_with_connection = not has_length and b"transfer-encoding" not in names
+            if not self._ends_with_connection and not has_length and _codings(self._headers) != b"chunked":
+                raise httptools.HttpParserError("a body in a coding that nobody asked for can't be passed on")
+            self._announced = True
             if self._answer is not None:
                 self._answer.on_head(status, self._reason, self._headers, has_length=has_length)
 
@@ -233,7 +236,9 @@ class UpstreamConnection(asyncio.Protocol):
     def _finish(self) -> None:
         """The answer is whole: make room for the next, then tell."""
         answer, self._answer = self._answer, None
-        if self._is_reusable and not self._is_spoiled and not self.transport.is_closing():
+        transport = self.transport
+        is_sent = not transport.get_write_buffer_size()  # else it answered without hearing the request out
+        if self._is_reusable and is_sent and not self._is_spoiled and not transport.is_closing():
             self._headers = []
             self._reason = b""
             self._announced = self._complete = self.is_fresh = False
@@ -241,7 +246,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.resume()
             self._pool.put_back(self)
         else:
-            self.transport.abort()
+            transport.abort()
         if answer is not None:
             answer.on_end(is_certain=True)
 
@@ -296,8 +301,13 @@ class UpstreamPool:
             raise DialFailed(Failure.CONNECT, f"TLS failed: {_tls_reason(error)}") from None
         except OSError as error:
             raise DialFailed(Failure.CONNECT, f"no connection: {_reason(error)}") from None
-        self._open.add(connection)
+        if connection.transport.is_closing():
+            raise DialFailed(Failure.BROKEN, "the connection was closed")
         return connection
+
+    def opened(self, connection: UpstreamConnection) -> None:
+        """A connection is open; it is counted until it is lost."""
+        self._open.add(connection)
 
     def warm(self, providers: Iterable[Provider]) -> None:
         """Open connections ahead to these providers, and keep them while they are used; forget all others."""
@@ -362,6 +372,10 @@ class UpstreamPool:
         # A request that needs the provider will meet the same failure and report it.
         with contextlib.suppress(DialFailed):
             self.put_back(await self.dial(provider, 10.0))
+
+
+def _codings(headers: Headers) -> bytes:
+    return b",".join(value for name, value in headers if name.lower() == b"transfer-encoding").strip().lower()
 
 
 def _remember_session(connection: UpstreamConnection) -> None:

@@ -128,7 +128,7 @@ def _preflight(request: web.Request, snapshot: Snapshot) -> web.Response | None:
 
 
 def _methods_at(request: web.Request) -> list[str]:
-    if request.path.encode() in RELAYED:
+    if request.rel_url.raw_path.encode() in RELAYED:
         return ["POST", "OPTIONS"]
     error = request.match_info.http_exception
     if isinstance(error, web.HTTPMethodNotAllowed):

@@ -11,12 +11,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from proxy.core.inbound import Inbound
 from proxy.core.request_head import MAX_TARGET_BYTES
+from proxy.dialect.known import DIALECTS
+from proxy.errors import GatewayError, Kind
 from proxy.net.edge import Edge, monotonic
 from proxy.telemetry.record import Record, other_record
 
@@ -24,16 +26,19 @@ REQUEST_ID_HEADER = "X-Kyma-Request-Id"
 """Carries the edge's request id into the application; a caller's own is removed."""
 
 
-_NO_LOG = logging.getLogger("kyma-proxy.control")
+_log: Final = logging.getLogger("kyma-proxy")
+_NO_LOG: Final = logging.getLogger("kyma-proxy.control")
 _NO_LOG.disabled = True
+_NEVER_S: Final = 10 * 365 * 86_400.0
 
 
 class EdgeTransport(asyncio.Transport):
     """What aiohttp writes to: the caller's transport."""
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, edge: Edge, lane: ControlLane) -> None:
         super().__init__()
         self._edge = edge
+        self._lane = lane
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._edge.is_open:
@@ -43,10 +48,12 @@ class EdgeTransport(asyncio.Transport):
         return not self._edge.is_open
 
     def close(self) -> None:
-        self._edge.transport.close()
+        if self._lane.is_serving and self._edge.is_open:  # else the connection is not aiohttp's to close
+            self._edge.transport.close()
 
     def abort(self) -> None:
-        self._edge.abort()
+        if self._lane.is_serving:
+            self._edge.abort()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return self._edge.transport.get_extra_info(name, default)
@@ -79,6 +86,13 @@ class ControlProtocol(web.RequestHandler):
         self.lane.finished(request, response)
         return response, was_reset
 
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun; only the connection can tell")
+        return self.lane.failure(status, exc, message)
+
 
 class ControlLane:
     """One caller's connection, as the control plane sees it."""
@@ -91,13 +105,18 @@ class ControlLane:
         self._protocol = ControlProtocol(
             server, loop=asyncio.get_running_loop(), access_log=_NO_LOG, tcp_keepalive=False,
             max_line_size=MAX_TARGET_BYTES * 2, max_field_size=max_head, max_headers=max_head,
+            keepalive_timeout=_NEVER_S,
         )  # fmt: skip
         self._protocol.lane = self
-        self._protocol.connection_made(EdgeTransport(edge))
+        self._protocol.connection_made(EdgeTransport(edge, self))
 
     def serve(self, inbound: Inbound) -> None:
         """Give a request to the application."""
         self._inbound = inbound
+        if self._edge.is_writable:
+            self.resume()
+        else:
+            self.pause()
         dropped = (b"connection", b"content-length", b"transfer-encoding", b"expect", REQUEST_ID_HEADER.lower().encode())
         lines = [b"%b: %b\r\n" % (name, value) for name, value in inbound.headers if name.lower() not in dropped]
         target = b"%b?%b" % (inbound.path, inbound.query) if inbound.query else inbound.path
@@ -133,13 +152,38 @@ class ControlLane:
             )
         self._edge.finish(close=not response.keep_alive)
 
+    def failure(self, status: int, error: BaseException | None, words: str | None) -> web.Response:
+        """The answer to what aiohttp itself can't serve: a field that it takes only once, say."""
+        inbound = self._inbound
+        identity = "" if inbound is None else inbound.request_id
+        if status < 500:
+            reason = (words or "it can't be read").strip().rstrip(".")
+            told = GatewayError(Kind.BAD_HTTP, f"The request can't be served: {reason}.")
+        else:
+            _log.error("request %s failed inside the control plane", identity, exc_info=error)
+            told = GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id.")
+        is_anthropic = inbound is not None and inbound.path.startswith(b"/v1/messages")
+        body = DIALECTS["anthropic" if is_anthropic else "openai"].error_body(told, identity)
+        response = web.Response(status=told.kind.status, body=body, content_type="application/json")
+        response.headers["X-Request-Id"] = identity
+        response.headers["Connection"] = "close"
+        response.force_close()
+        return response
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether aiohttp owes the caller an answer."""
+        return self._inbound is not None
+
     def pause(self) -> None:
         """The caller is slow."""
-        self._protocol.pause_writing()
+        if not self._protocol.writing_paused:
+            self._protocol.pause_writing()
 
     def resume(self) -> None:
         """The caller has caught up."""
-        self._protocol.resume_writing()
+        if self._protocol.writing_paused:
+            self._protocol.resume_writing()
 
     def leave(self) -> None:
         """The connection is gone."""

@@ -28,7 +28,7 @@ async def refused(gateway: Gateway, provider: Provider, pieces: Sequence[bytes],
         await client.writer.drain()
     words = await sees_refusal(client, status, anthropic=anthropic)
     (record,) = await gateway.records()
-    assert (record["status"], record["ending"], record["attempts"]) == (status, "rejected", [])
+    assert (record["status"], record["ending"], record["endpoint"], record["attempts"]) == (status, "rejected", "-", [])
     assert not provider.received
     await serves_the_next(gateway)
     return words

@@ -68,9 +68,11 @@ async def secured(
 @contextlib.asynccontextmanager
 async def addressed(directory: Path, host: str, *, listen: str = "127.0.0.1") -> AsyncIterator[tuple[Gateway, Provider]]:
     """A gateway that knows its provider by another name."""
-    async with providers(host=listen) as (provider,):
-        async with gateway(configuration(provider.port).replace("127.0.0.1", host), directory) as running:
-            yield running, provider
+    async with (
+        providers(host=listen) as (provider,),
+        gateway(configuration(provider.port).replace("127.0.0.1", host), directory) as running,
+    ):
+        yield running, provider
 
 
 async def asked(running: Gateway) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 
 import pytest
 
@@ -12,6 +13,7 @@ from bench import provider
 from bench.client import request_bytes
 from bench.load import Load, Result, play
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 DELAY_S = 0.05
 DELAY_US = DELAY_S * 1e6
 
@@ -27,27 +29,43 @@ async def port() -> AsyncIterator[int]:
 @pytest.fixture
 async def slow_port(port: int) -> AsyncIterator[int]:
     """A relay to the provider that holds each block of an answer back for a known time."""
-    tasks = set()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.current_task())
         loop = asyncio.get_running_loop()
         answer, ask = await asyncio.open_connection("127.0.0.1", port)
         ask.write(await reader.readuntil(b"}]"))
         ask.write(await reader.read(65536))
         while block := await answer.read(65536):
             loop.call_later(DELAY_S, writer.write, block)
+            if block.endswith(b"0\r\n\r\n"):
+                break
+        await reader.read()  # until the generator leaves
         ask.close()
+        writer.close()
 
-    server = await asyncio.start_server(relay, "127.0.0.1", 0)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async with one_server(relay) as port_of_relay:
+        yield port_of_relay
 
 
-def closed(port: int, model: str, **more: float) -> Load:
+@contextlib.asynccontextmanager
+async def one_server(serve: Serve) -> AsyncIterator[int]:
+    """Serve while the block lasts, and wait for what is being served."""
+    served: list[asyncio.Task[None] | None] = []
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.current_task())
+        with contextlib.suppress(ConnectionError):
+            await serve(reader, writer)
+
+    server = await asyncio.start_server(one, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.wait_for(asyncio.gather(*filter(None, served), return_exceptions=True), 5.0)
+
+
+def closed(port: int, model: str) -> Load:
     """Four connections, each sends its next request when it has its answer."""
     return Load(shape="closed", port=port, model=model, connections=4, requests=20, warm=4, timeout_s=5.0)
 
@@ -82,8 +100,8 @@ async def test_a_late_event_is_measured(port: int, slow_port: int) -> None:
 
 async def test_who_comes_while_all_are_busy_counts_from_when_it_was_due(port: int) -> None:
     """One connection, an answer takes 20 ms, a request comes each 5 ms: the queue grows, and shows in the times."""
-    load = Load(shape="open", port=port, model="short-after-20ms", connections=1, requests=15, rate_per_s=200.0, timeout_s=5.0)
-    seen = await play(load)
+    model = "short-after-20ms"
+    seen = await play(Load(shape="open", port=port, model=model, connections=1, requests=15, rate_per_s=200.0))
     assert seen.failed is None
     assert seen.first_byte_us is not None
     assert seen.first_byte_us.highest > 3 * 20_000
@@ -129,16 +147,12 @@ async def test_a_stream_that_ends_politely_but_early_is_short(port: int) -> None
         answer, ask = await asyncio.open_connection("127.0.0.1", port)
         await reader.readuntil(b"}]")
         ask.write(request_bytes(port, "stream-5-10ms", stream=True))
-        while block := await answer.read(65536):
-            writer.write(block)
-            if block.endswith(b"0\r\n\r\n"):
-                break
+        writer.write(await answer.readuntil(b"0\r\n\r\n"))
         ask.close()
         writer.close()
 
-    server = await asyncio.start_server(shorten, "127.0.0.1", 0)
-    seen = await play(streams(server.sockets[0].getsockname()[1], "stream-6-10ms", count=1))
-    server.close()
+    async with one_server(shorten) as port_of_shorten:
+        seen = await play(streams(port_of_shorten, "stream-6-10ms", count=1))
     assert seen.failed == "a short stream: 5 of 6 events"
 
 
