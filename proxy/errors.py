@@ -20,13 +20,13 @@ class Row(NamedTuple):
     anthropic_type: str
 
 
+@enum.unique
 class Kind(enum.Enum):
     """A kind of failure; its value is the row of words that callers see."""
 
     INVALID_JSON = Row(400, "invalid_json", "invalid_request_error", "invalid_request_error")
     INVALID_REQUEST = Row(400, "invalid_request", "invalid_request_error", "invalid_request_error")
     BAD_HTTP = Row(400, "bad_http", "invalid_request_error", "invalid_request_error")
-    FORBIDDEN = Row(403, "forbidden", "permission_error", "permission_error")
     MODEL_NOT_FOUND = Row(404, "model_not_found", "invalid_request_error", "not_found_error")
     NOT_FOUND = Row(404, "not_found", "invalid_request_error", "not_found_error")
     METHOD_NOT_ALLOWED = Row(405, "method_not_allowed", "invalid_request_error", "invalid_request_error")

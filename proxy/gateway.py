@@ -21,7 +21,8 @@ from proxy.core.endpoints import RELAYED
 from proxy.core.exchange import ABANDONED, ANSWERED, Attempt, Event, Exchange
 from proxy.core.headers import KEEP_ALIVE, request_head
 from proxy.core.inbound import Inbound
-from proxy.core.plan import Failed, Failure, Step, exhausted, plan
+from proxy.core.outcome import Failed, Failure, exhausted
+from proxy.core.plan import Step, plan
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.net.edge import Edge
@@ -31,6 +32,7 @@ from proxy.telemetry.counters import Counters
 from proxy.telemetry.record import Record, other_record, record_of
 
 _log: Final = logging.getLogger("kyma-proxy")
+_MOST_COMPARED: Final = 20
 
 
 class Log(Protocol):
@@ -114,7 +116,7 @@ class Gateway:
         """Try one source after the other until one has answered. Raises GatewayError when none has."""
         failures = []
         for step in steps:
-            attempt = Attempt(step.source.provider.name, step.source.model, step.layer, ABANDONED)
+            attempt = Attempt(step.source.provider.name, ABANDONED)
             exchange.attempts.append(attempt)
             failed = await self._attempt(exchange, step, edge, is_last=step is steps[-1])
             if failed is None:
@@ -133,11 +135,13 @@ class Gateway:
         request = self._request(exchange, step)
         timeouts = source.timeouts
         total_due = None if timeouts.total is None else exchange.inbound.received + timeouts.total
+        if total_due is not None and monotonic() >= total_due:
+            return Failed(Failure.TOTAL_TIMEOUT, source.provider.name, "no time was left for it")
         connection = self._upstreams.take(source.provider.origin)
         while True:
             if connection is None:
                 try:
-                    connection = await self._dial(exchange, step)
+                    connection = await self._dial(exchange, step, total_due)
                 except DialFailed as error:
                     return Failed(error.failure, source.provider.name, error.detail)
             outcome: asyncio.Future[Failed | None] = self._loop.create_future()
@@ -145,6 +149,7 @@ class Gateway:
                 exchange, step, edge, connection, DIALECTS[exchange.endpoint.dialect],
                 is_last=is_last, added_head=self._added_head, outcome=outcome,
             )  # fmt: skip
+            exchange.answering = relay
             edge.attach(relay)
             if not exchange.is_sent:
                 exchange.step(Event.SEND)
@@ -176,10 +181,13 @@ class Gateway:
             return [b"".join((request_head(inbound, endpoint, source, len(body[0])), body[0]))]
         return [request_head(inbound, endpoint, source, sum(map(len, body))), *body]
 
-    async def _dial(self, exchange: Exchange, step: Step) -> UpstreamConnection:
+    async def _dial(self, exchange: Exchange, step: Step, total_due: float | None) -> UpstreamConnection:
         began = monotonic()
+        limit = step.source.timeouts.connect
+        if total_due is not None:
+            limit = total_due - began if limit is None else min(limit, total_due - began)
         try:
-            return await self._upstreams.dial(step.source.provider, step.source.timeouts.connect)
+            return await self._upstreams.dial(step.source.provider, limit)
         finally:
             exchange.dialled_s += monotonic() - began
 
@@ -201,12 +209,12 @@ class Gateway:
 
     def _refuse(self, exchange: Exchange, error: GatewayError, edge: Edge) -> None:
         """Answer with an error of the gateway's own; where an answer has begun, only the connection can tell."""
-        relay = edge.flow
-        if isinstance(relay, Relay):
-            relay.drop()
-        if exchange.has_ended or exchange.is_committed:
-            if not exchange.has_ended:
-                exchange.step(Event.CUT)
+        if exchange.has_ended:
+            return  # it has been answered, and the connection may serve another request already
+        if exchange.answering is not None:
+            exchange.answering.drop()
+        if exchange.is_committed:
+            exchange.step(Event.CUT)
             edge.abort()
             return
         if error.kind is Kind.DRAINING:
@@ -222,30 +230,32 @@ class Gateway:
         body = DIALECTS[exchange.endpoint.dialect].error_body(error, inbound.request_id)
         exchange.bytes_out = len(body)
         added = error_lines(error, inbound.request_id) + cors_lines(inbound.headers, exchange.snapshot.cors_origins)
-        close = not inbound.keep_alive
+        close = not inbound.keep_alive or edge.will_close
         if inbound.is_http_10 and not close:
             added += KEEP_ALIVE
         edge.respond(json_answer(error.kind.status, body, added, close=close), close=close)
 
     def _leave(self, exchange: Exchange, edge: Edge) -> None:
         """The task was cancelled: the caller has left, or the gateway is going down and can't wait any longer."""
-        relay = edge.flow
-        if edge.is_open:
+        answering = exchange.answering
+        if edge.is_open and not exchange.has_ended:
             self._refuse(exchange, GatewayError(Kind.DRAINING, "The gateway is going down; send the request again."), edge)
-        elif isinstance(relay, Relay) and relay.abandon(Event.LEAVE):
-            exchange.usage = relay.usage()
+            return
+        if answering is not None:
+            answering.abandon(Event.LEAVE)
+            exchange.usage = answering.usage()
             if exchange.answered_by is not None:
                 exchange.attempts[-1].result = ANSWERED
-        elif not exchange.has_ended:
+        if not exchange.has_ended:
             exchange.step(Event.LEAVE)
         exchange.status = exchange.status or 499
 
     def drain(self) -> None:
         """End every request that is still being served, in a way that its caller can see. (Contract §4.4, §13.)"""
         for exchange, edge in list(self._live.items()):
-            if exchange.is_committed and isinstance(edge.flow, Relay):
-                edge.flow.abandon(Event.DRAIN)
-            else:
+            if exchange.is_committed and exchange.answering is not None:
+                exchange.answering.abandon(Event.DRAIN)
+            elif not exchange.has_ended:
                 edge.cancel()
 
     @property
@@ -256,12 +266,16 @@ class Gateway:
     # ---- settle
 
     def _settle(self, exchange: Exchange) -> None:
-        """Count and log what has ended. Never waits."""
+        """Count and log what has ended. Never waits, and never fails the task."""
         now = monotonic()
+        exchange.answering = None
         del self._live[exchange]
-        self._counters.count(exchange, now)
-        if self._log is not None:
-            self._log.write(record_of(exchange, time.time(), now))
+        try:
+            self._counters.count(exchange, now)
+            if self._log is not None:
+                self._log.write(record_of(exchange, time.time(), now))
+        except Exception:
+            _log.exception("request %s could not be logged", exchange.inbound.request_id)
 
     def reject(self, error: GatewayError, request_id: str) -> None:
         """Count and log a request that was refused at the door."""
@@ -271,7 +285,8 @@ class Gateway:
 
 
 def _unknown_model(name: str, snapshot: Snapshot) -> GatewayError:
-    known = [*snapshot.models, *snapshot.aliases]
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    # Comparing is slow, and the loop has streams to serve: only names that begin alike are looked at.
+    alike = [known for known in (*snapshot.models, *snapshot.aliases) if known[:2].lower() == name[:2].lower()]
+    close = difflib.get_close_matches(name[:64], alike[:_MOST_COMPARED], n=1, cutoff=0.4)
     hint = f"; did you mean {close[0]}?" if close else ";"
     return GatewayError(Kind.MODEL_NOT_FOUND, f"There is no model {name}{hint} GET /v1/models lists them all.", param="model")

@@ -84,6 +84,7 @@ class Provider:
         self.connections = 0
         self.open = 0
         self.port = 0
+        self.written = 0
         self.tls: list[ssl.SSLObject] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -120,6 +121,7 @@ class Provider:
             for step in script:
                 if isinstance(step, bytes):
                     writer.write(step)
+                    self.written += len(step)
                     await writer.drain()
                 elif isinstance(step, asyncio.Event):
                     waiting = asyncio.ensure_future(step.wait())
@@ -155,6 +157,12 @@ class Client:
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
         self.writer.write(data)
+
+    async def is_read(self) -> None:
+        """Give the gateway, which runs on the same loop, the turns that it needs to read what was sent so far."""
+        await self.writer.drain()
+        for _ in range(4):
+            await asyncio.sleep(0)
 
     def post(self, body: bytes, *, path: str = "/v1/chat/completions", more: str = "") -> None:
         """Send a request with a body; `more` holds further lines of its head."""
@@ -238,7 +246,10 @@ class Gateway:
 
     async def client(self) -> Client:
         """A new caller."""
-        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        return self.adopt(Client(*await asyncio.open_connection("127.0.0.1", self.port)))
+
+    def adopt(self, client: Client) -> Client:
+        """A caller that was made elsewhere, so that it leaves with the others."""
         self._clients.append(client)
         return client
 
@@ -279,7 +290,9 @@ def configuration(*ports: int, more: str = "", timeouts: str = TIMEOUTS, source:
         f"api_key: provider-key-{at}, warm_connections: 0}}\n"
         for at, port in enumerate(ports)
     )
-    pool = ", ".join(f"{{provider: p{at}, model: real-{at}, weight: {10 ** (-4 * at)}{source}}}" for at in range(len(ports)))
+    pool = ", ".join(
+        f"{{provider: p{at}, model: real-{at}, weight: {10 ** (-4 * at):.16f}{source}}}" for at in range(len(ports))
+    )
     return (
         f"defaults: {{max_tokens: null, timeouts: {timeouts}}}\nproviders:\n{providers}"
         f"models:\n  - {{id: m, price: {{input: 1, output: 2}}, pool: [{pool}]}}\n{more}"

@@ -78,6 +78,7 @@ class _Compiler:
         models = {entry.id: self._model(entry, f"models[{at}]", providers) for at, entry in _present(document.models)}
         self._aliases(models)
         self._fallbacks(models)
+        self._warn_of_what_waits()
         if document.accounts.required:
             self._problem("accounts.required", "this version has no accounts yet; only `required: false` can be served")
         result = snap.Snapshot(
@@ -242,6 +243,15 @@ class _Compiler:
                     self._problem(path, f"{substitute} is there twice")
                 elif model in models and models[substitute].is_image != models[model].is_image:
                     self._problem(path, "a text model and an image model can't stand in for each other")
+
+    def _warn_of_what_waits(self) -> None:
+        """Name what is checked but does nothing in this version, so that nobody relies on it."""
+        models = [model for _, model in _present(self.document.models)]
+        policies = {self.document.defaults.policy, *(model.policy for model in models if model.policy)}
+        if self.document.fallbacks or any(model.reserve for model in models):
+            self.warnings.append("this version tries the sources of a pool only; reserve and fallbacks are checked, not used")
+        if policies - {"weighted"}:
+            self.warnings.append("this version draws sources by weight; other policies are checked, not used")
 
     def _admin(self, admin: doc.Admin | None) -> snap.Admin | None:
         if admin is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -21,6 +21,8 @@ from proxy.core.usage import NO_USAGE, Usage
 
 class State(enum.Enum):
     """Where a request stands. The lower seven are endings; their values are the words of the access log."""
+
+    __hash__ = object.__hash__  # Enum's own is written in Python, and the table is asked on every step
 
     OPEN = "open"  # no provider has the request
     SENT = "sent"  # a provider may have it
@@ -38,6 +40,8 @@ class State(enum.Enum):
 
 class Event(enum.Enum):
     """What can happen to a request."""
+
+    __hash__ = object.__hash__
 
     SEND = "send"  # its bytes go to a provider
     MOVE_ON = "move_on"  # this source will not answer it
@@ -89,21 +93,32 @@ class Attempt(msgspec.Struct, gc=False):
     """
 
     provider: str
-    model: str
-    layer: int
     result: str
 
 
+class Answering(Protocol):
+    """Who is getting an answer for a request right now."""
+
+    def drop(self) -> None:
+        """The answer is not wanted any more: close the provider's connection at once."""
+
+    def abandon(self, event: Event) -> bool:
+        """The caller left, or the gateway goes down. Whether there was still an answer to abandon."""
+
+    def usage(self) -> Usage:
+        """What the provider reported."""
+
+
 class Exchange:
-    """Everything known of one request. Written by the one task that serves it; read when it has ended.
+    """Everything known of one request. Written by the task that serves it and by the relay of its answer, on one loop.
 
     Times are seconds of the monotonic clock, 0.0 until they happen.
     """
 
     __slots__ = (
-        "alias", "answered_by", "attempts", "bytes_out", "closing", "dialled_s", "endpoint", "error_code",
-        "first_byte", "head", "inbound", "layer", "model", "overhead_s", "provider_request_id", "sent", "snapshot",
-        "state", "status", "usage",
+        "alias", "answered_by", "answering", "attempts", "bytes_out", "closing", "dialled_s", "endpoint",
+        "error_code", "first_byte", "head", "inbound", "layer", "model", "overhead_s", "provider_request_id", "sent",
+        "snapshot", "state", "status", "usage",
     )  # fmt: skip
 
     def __init__(self, inbound: Inbound, endpoint: Endpoint, snapshot: Snapshot) -> None:
@@ -121,6 +136,7 @@ class Exchange:
         self.error_code: str | None = None
         self.provider_request_id: str | None = None
         self.closing = False
+        self.answering: Answering | None = None
         self.bytes_out = 0
         self.usage: Usage = NO_USAGE
         self.sent = 0.0

@@ -10,7 +10,7 @@ from typing import Final
 
 from proxy.config.snapshot import Source
 from proxy.core.endpoints import Endpoint
-from proxy.core.inbound import Headers, Inbound
+from proxy.core.inbound import Headers, Inbound, header
 
 _HOP_BY_HOP: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
@@ -25,6 +25,8 @@ _DROPPED_TO_PROVIDER: Final = _HOP_BY_HOP | {
 }  # fmt: skip
 _DROPPED_TO_PROVIDER_PREFIXES: Final = (b"x-forwarded-", b"x-kyma-", b"access-control-request-")
 _DROPPED_TO_CALLER: Final = _HOP_BY_HOP | {
+    # framing is the gateway's, so that nothing that a provider names can remove it
+    b"content-length",
     b"set-cookie", b"proxy-authenticate", b"www-authenticate", b"x-request-id",
     # the operator's account
     b"openai-organization", b"openai-project", b"anthropic-organization-id",
@@ -47,69 +49,78 @@ class _Rule:
     def __init__(self, dropped: frozenset[bytes], prefixes: tuple[bytes, ...]) -> None:
         self._dropped = dropped
         self._prefixes = prefixes
-        self._passes: dict[bytes, bool] = {}
+        self._starts: dict[bytes, bytes] = {}
 
-    def lines(self, headers: Headers, also_dropped: frozenset[bytes] = frozenset()) -> list[bytes]:
+    def lines(self, headers: Headers) -> bytes:
         """The fields that pass, as lines of a head."""
-        known = self._passes
-        lines = []
-        named = also_dropped
+        known = self._starts
+        parts: list[bytes] = []
         for name, value in headers:
-            verdict = known.get(name)
-            if verdict is None:
-                verdict = self._judge(name)
-            if verdict:
-                lines.append(b"%b: %b\r\n" % (name, value))
-            elif len(name) == 10 and name.lower() == b"connection":
-                named = named | _named_by(value)
-        if named:
-            return [line for line in lines if line[: line.index(b":")].lower() not in named]
-        return lines
+            start = known.get(name)
+            if start is None:
+                start = self._judge(name)
+            if start:
+                parts += (start, value, b"\r\n")
+            elif len(name) == 10 and name.lower() == b"connection" and value not in _USUAL_CONNECTIONS:
+                return self._lines_without(headers)
+        return b"".join(parts)
 
-    def _judge(self, name: bytes) -> bool:
+    def _lines_without(self, headers: Headers) -> bytes:
+        """The same, less the fields that `Connection` declares hop-by-hop (RFC 9110 §7.6.1)."""
+        named = {
+            token.strip().lower() for name, value in headers if name.lower() == b"connection" for token in value.split(b",")
+        }
+        return self.lines([(name, value) for name, value in headers if name.lower() not in named | {b"connection"}])
+
+    def _judge(self, name: bytes) -> bytes:
+        """The start of the field's line, or b"" where the field does not pass."""
         lower = name.lower()
-        verdict = lower not in self._dropped and not lower.startswith(self._prefixes)
-        if len(self._passes) < _MOST_NAMES_REMEMBERED:
-            self._passes[name] = verdict
-        return verdict
+        start = b"" if lower in self._dropped or lower.startswith(self._prefixes) else name + b": "
+        if len(self._starts) < _MOST_NAMES_REMEMBERED:
+            self._starts[name] = start
+        return start
 
 
-_to_provider: Final = _Rule(_DROPPED_TO_PROVIDER, _DROPPED_TO_PROVIDER_PREFIXES)
+_USUAL_CONNECTIONS: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close"})
+_to_provider: Final[dict[frozenset[bytes], _Rule]] = {}
 _to_caller: Final = _Rule(_DROPPED_TO_CALLER, _DROPPED_TO_CALLER_PREFIXES)
+
+
+def _rule_for(own_names: frozenset[bytes]) -> _Rule:
+    """The rule towards a provider that sets these fields itself; as many are kept as configurations have had."""
+    rule = _to_provider.get(own_names)
+    if rule is None:
+        rule = _to_provider[own_names] = _Rule(_DROPPED_TO_PROVIDER | own_names, _DROPPED_TO_PROVIDER_PREFIXES)
+    return rule
 
 
 def request_head(inbound: Inbound, endpoint: Endpoint, source: Source, length: int) -> bytes:
     """The head of the request to a source, whose body has `length` bytes."""
     provider = source.provider
-    lines = _to_provider.lines(inbound.headers, provider.own_names)
-    target = (
-        b"%b%b?%b" % (provider.base_path, endpoint.path, inbound.query)
-        if inbound.query
-        else (provider.base_path + endpoint.path)
-    )
-    if provider.dialect == "anthropic" and not any(line[:18].lower() == b"anthropic-version:" for line in lines):
-        lines.append(_ANTHROPIC_VERSION)
-    return b"POST %b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n" % (target, provider.head, b"".join(lines), length)
+    lines = _rule_for(provider.own_names).lines(inbound.headers)
+    target = provider.base_path + endpoint.path
+    if inbound.query:
+        target = b"%b?%b" % (target, inbound.query)
+    if provider.dialect == "anthropic" and header(inbound.headers, b"anthropic-version") is None:
+        lines += b"" if b"anthropic-version" in provider.own_names else _ANTHROPIC_VERSION
+    return b"POST %b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n" % (target, provider.head, lines, length)
 
 
-def answer_head(status: int, reason: bytes, headers: Headers, added: bytes, *, chunked: bool, close: bool) -> bytes:
-    """The head of a relayed answer. `added` holds the gateway's own lines; framing is the gateway's too."""
-    lines = _to_caller.lines(headers, _CONTENT_LENGTH if chunked else frozenset())
+def answer_head(
+    status: int, reason: bytes, headers: Headers, added: bytes, *, length: bytes | None, chunked: bool, close: bool
+) -> bytes:
+    """The head of a relayed answer. `added` holds the gateway's own lines; framing is the gateway's too.
+
+    `length` is that of the body where it is known, and then it is not sent in chunks.
+    """
+    framing = b"transfer-encoding: chunked\r\n" if chunked else b""
+    if length is not None:
+        framing = b"content-length: %b\r\n" % length
     return b"HTTP/1.1 %d %b\r\n%b%b%b%b\r\n" % (
         status,
         reason,
-        b"".join(lines),
+        _to_caller.lines(headers),
         added,
-        b"transfer-encoding: chunked\r\n" if chunked else b"",
+        framing,
         b"connection: close\r\n" if close else b"",
     )
-
-
-_CONTENT_LENGTH: Final = frozenset({b"content-length"})
-
-
-def _named_by(connection: bytes) -> frozenset[bytes]:
-    """The fields that a `Connection` value declares hop-by-hop (RFC 9110 §7.6.1)."""
-    if connection in (b"keep-alive", b"close", b"Keep-Alive"):
-        return frozenset()
-    return frozenset(name.strip().lower() for name in connection.split(b","))

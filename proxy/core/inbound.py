@@ -38,7 +38,6 @@ def header(headers: Headers, name: bytes) -> bytes | None:
     return None
 
 
-def request_id(headers: Headers, fresh: str) -> str:
+def request_id(given: bytes | None, fresh: str) -> str:
     """The caller's `x-request-id` where it is fit to be repeated, else the fresh one. (Contract §4.2.)"""
-    given = header(headers, b"x-request-id")
     return given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else fresh

@@ -1,16 +1,11 @@
-"""This file decides which sources are tried for a request, in which order, and what an attempt's outcome means.
-
-(Contract §9.) Chance is an argument.
-"""
+"""This file decides which sources are tried for a request, and in which order. (Contract §9.) Chance is an argument."""
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from proxy.config.snapshot import Model, Source
-from proxy.errors import GatewayError, Kind
 
 
 class Step(NamedTuple):
@@ -46,71 +41,3 @@ def _draw(sources: list[Source], random: Callable[[], float]) -> int:
         if point < 0:
             return index
     return weights.index(max(weights))  # every weight is 0, or rounding has left a crumb
-
-
-class Failure(enum.Enum):
-    """Why a source did not answer, before anything of an answer went to the caller."""
-
-    CONNECT = "connect"  # refused, unreachable, TLS, DNS
-    CONNECT_TIMEOUT = "connect_timeout"
-    FIRST_BYTE_TIMEOUT = "first_byte_timeout"
-    TOTAL_TIMEOUT = "total_timeout"
-    STATUS = "status"
-    BROKEN = "broken"  # the connection ended, or the answer was no HTTP, before its first byte
-    ERROR_EVENT = "error_event"  # a 200 whose first event is an error
-
-
-class Failed(NamedTuple):
-    """A source's failure; `status` where it answered with one, `retry_after` in seconds where it gave a hint."""
-
-    failure: Failure
-    provider: str
-    detail: str
-    status: int = 0
-    retry_after: int | None = None
-
-    @property
-    def word(self) -> str:
-        """The one word (or status) that the log has for it."""
-        return str(self.status) if self.failure is Failure.STATUS else self.failure.value
-
-
-_MOVE_ON: Final = frozenset({401, 403, 404, 408, 409, 429})
-_TIMEOUTS: Final = frozenset({Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT, Failure.TOTAL_TIMEOUT})
-
-
-def moves_on(status: int, *, is_last: bool) -> bool:
-    """Whether an answer with this status is the source's failure rather than the caller's to see.
-
-    A 404 of the last source is relayed: nothing else can tell the caller more.
-    """
-    if status == 404:
-        return not is_last
-    return status in _MOVE_ON or status >= 500 or status < 200 or 300 <= status < 400
-
-
-def exhausted(model: str, failures: Iterable[Failed]) -> GatewayError:
-    """What the caller is told when every source has failed: the most useful of the failures. (Contract §5.)"""
-    failed = list(failures)
-    if not failed:
-        return GatewayError(
-            Kind.NO_SOURCE_AVAILABLE, f"No source of {model} is available; GET /v1/models lists what can be asked."
-        )
-    last = failed[-1]
-    if all(one.status == 429 for one in failed):
-        hints = [one.retry_after for one in failed if one.retry_after is not None]
-        return GatewayError(
-            Kind.PROVIDER_RATE_LIMITED,
-            f"Every source of {model} is rate limited ({_told(failed)}); try again later.",
-            retry_after=min(hints) if hints else None,
-        )
-    if all(one.failure in _TIMEOUTS for one in failed):
-        return GatewayError(Kind.PROVIDER_TIMEOUT, f"No source of {model} answered in time ({_told(failed)}).")
-    retry_after = last.retry_after if last.status in (429, 503) else None
-    return GatewayError(
-        Kind.PROVIDER_ERROR, f"No source of {model} could answer ({_told(failed)}); try again.", retry_after=retry_after
-    )
-
-
-def _told(failed: list[Failed]) -> str:
-    return "; ".join(f"{one.provider}: {one.detail}" for one in failed)

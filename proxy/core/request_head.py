@@ -11,7 +11,9 @@ from proxy.core.inbound import Headers
 from proxy.errors import GatewayError, Kind
 
 MAX_TARGET_BYTES: Final = 8192
-_CONCERNS: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-encoding", b"expect"})
+_CONCERNS: Final = frozenset(
+    {b"host", b"content-length", b"transfer-encoding", b"content-encoding", b"expect", b"x-request-id"}
+)
 _MOST_NAMES_REMEMBERED: Final = 2048
 _concerns: Final[dict[bytes, bytes]] = {}
 
@@ -25,6 +27,7 @@ class RequestHead(NamedTuple):
     is_http_10: bool
     expects_continue: bool
     has_body: bool
+    request_id: bytes | None
 
 
 def read_request_head(method: bytes, version: str, target: bytes, headers: Headers, max_body: int) -> RequestHead:
@@ -36,7 +39,7 @@ def read_request_head(method: bytes, version: str, target: bytes, headers: Heade
     if method == b"CONNECT":
         raise GatewayError(Kind.METHOD_NOT_ALLOWED, "CONNECT is not served here; send requests to /v1/… directly.")
     hosts = 0
-    framing: dict[bytes, bytes] = {}
+    fields: dict[bytes, bytes] = {}
     for name, value in headers:
         concern = _concerns.get(name)
         if concern is None:
@@ -44,17 +47,17 @@ def read_request_head(method: bytes, version: str, target: bytes, headers: Heade
         if concern == b"host":
             hosts += 1
         elif concern:
-            said = value.strip().lower()
-            framing[concern] = framing[concern] + b", " + said if concern in framing else said
+            fields[concern] = fields[concern] + b", " + value if concern in fields else value
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise GatewayError(Kind.BAD_HTTP, "A request needs exactly one Host header.")
-    if version == "1.0" and b"transfer-encoding" in framing:
+    if version == "1.0" and b"transfer-encoding" in fields:
         raise GatewayError(Kind.BAD_HTTP, "HTTP/1.0 has no transfer encodings; send the body with a Content-Length.")
-    has_body, expects_continue = _read_framing(framing, max_body)
+    has_body, expects_continue = _read_framing(fields, max_body)
     if not target.startswith(b"/"):
         target = _origin_form(target)
     path, _, query = target.partition(b"?")
-    return RequestHead(method, path, query, version == "1.0", expects_continue and version == "1.1", has_body)
+    expects_continue = expects_continue and version == "1.1"
+    return RequestHead(method, path, query, version == "1.0", expects_continue, has_body, fields.get(b"x-request-id"))
 
 
 def _read_framing(fields: dict[bytes, bytes], max_body: int) -> tuple[bool, bool]:
@@ -62,13 +65,18 @@ def _read_framing(fields: dict[bytes, bytes], max_body: int) -> tuple[bool, bool
     length = int(fields.get(b"content-length", b"0"))
     if length > max_body:
         raise GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {max_body} bytes.")
-    if fields.get(b"transfer-encoding", b"chunked") != b"chunked":
+    if _said(fields, b"transfer-encoding", b"chunked") != b"chunked":
         raise GatewayError(Kind.UNSUPPORTED_ENCODING, "The only transfer encoding that is taken is `chunked`.")
-    if fields.get(b"content-encoding", b"identity") not in (b"", b"identity"):
+    if _said(fields, b"content-encoding", b"identity") not in (b"", b"identity"):
         raise GatewayError(Kind.UNSUPPORTED_ENCODING, "The gateway reads the body's `model`; send the body uncompressed.")
-    if fields.get(b"expect", b"100-continue") != b"100-continue":
+    if _said(fields, b"expect", b"100-continue") != b"100-continue":
         raise GatewayError(Kind.EXPECTATION_FAILED, "The only expectation that is met is `100-continue`.")
     return length > 0 or b"transfer-encoding" in fields, b"expect" in fields
+
+
+def _said(fields: dict[bytes, bytes], name: bytes, otherwise: bytes) -> bytes:
+    value = fields.get(name)
+    return otherwise if value is None else value.strip().lower()
 
 
 def _remembered(name: bytes) -> bytes:

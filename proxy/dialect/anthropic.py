@@ -8,6 +8,7 @@ import msgspec
 
 from proxy.core.usage import NO_USAGE, Usage
 from proxy.dialect.contract import Dialect
+from proxy.dialect.sse import ends_between_events
 from proxy.dialect.usage import Counts, counts_from_end
 from proxy.errors import GatewayError
 
@@ -41,7 +42,7 @@ def _is_error(data: bytes) -> bool:
 
 
 def _is_finished(tail: bytes, streams: bool) -> bool:
-    return b'"message_stop"' in tail[-256:] if streams else tail.rstrip().endswith(b"}")
+    return b'"message_stop"' in tail[-256:] and ends_between_events(tail) if streams else tail.rstrip().endswith(b"}")
 
 
 def _read_usage(opening: bytes, tail: bytes) -> Usage:

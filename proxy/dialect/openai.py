@@ -8,7 +8,7 @@ import msgspec
 
 from proxy.core.usage import NO_USAGE, Usage
 from proxy.dialect.contract import Dialect
-from proxy.dialect.sse import last_data
+from proxy.dialect.sse import ends_between_events, last_data
 from proxy.dialect.usage import counts_from_end
 from proxy.errors import GatewayError
 
@@ -49,7 +49,10 @@ def _is_error(data: bytes) -> bool:
 def _is_finished(tail: bytes, streams: bool) -> bool:
     if not streams:
         return tail.rstrip().endswith((b"}", b"]"))
-    return last_data(tail) == b"[DONE]" or any(name in tail for name in _LAST_OF_RESPONSES)
+    if last_data(tail) == b"[DONE]":
+        return True
+    # The name stands at the beginning of the last and largest event, so its end must be there too.
+    return any(name in tail for name in _LAST_OF_RESPONSES) and ends_between_events(tail)
 
 
 def _read_usage(opening: bytes, tail: bytes) -> Usage:

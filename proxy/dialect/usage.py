@@ -7,7 +7,7 @@ quotes would be escaped, so what is found is a member and never a piece of someb
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -15,24 +15,28 @@ _NAME: Final = b'"usage"'
 _MOST_LOOKS: Final = 8
 
 
+_Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+"""A provider's number is not to be trusted: what is counted and charged stays within reason."""
+
+
 class Details(msgspec.Struct, gc=False):
     """OpenAI's breakdown of the prompt."""
 
-    cached_tokens: int | None = None
+    cached_tokens: _Tokens | None = None
 
 
 class Counts(msgspec.Struct, gc=False):
     """Every name under which a provider reports tokens."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: _Tokens | None = None
+    completion_tokens: _Tokens | None = None
     prompt_tokens_details: Details | None = None
-    prompt_cache_hit_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    prompt_cache_hit_tokens: _Tokens | None = None
+    input_tokens: _Tokens | None = None
+    output_tokens: _Tokens | None = None
     input_tokens_details: Details | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: _Tokens | None = None
+    cache_creation_input_tokens: _Tokens | None = None
 
 
 _decode: Final = msgspec.json.Decoder(Counts).decode

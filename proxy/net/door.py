@@ -25,15 +25,15 @@ class Flow(Protocol):
     def resume(self) -> None:
         """Write on."""
 
+    def leave(self) -> None:
+        """The caller has left."""
+
 
 class Lane(Flow, Protocol):
     """The control plane's end of one caller's connection; it calls `Edge.finish` after each answer."""
 
     def serve(self, inbound: Inbound) -> None:
         """Answer one request."""
-
-    def leave(self) -> None:
-        """The connection is gone."""
 
 
 class Handlers(Protocol):

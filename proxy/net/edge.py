@@ -23,7 +23,7 @@ import httptools
 
 from proxy.core.answers import cors_lines, error_lines, json_answer
 from proxy.core.endpoints import RELAYED
-from proxy.core.inbound import Headers, Inbound, request_id
+from proxy.core.inbound import Headers, Inbound, header, request_id
 from proxy.core.request_head import MAX_TARGET_BYTES, RequestHead, read_request_head
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
@@ -35,6 +35,7 @@ _LINGER_BYTES: Final = 4 * 2**20
 _MIN_BODY_BYTES_PER_S: Final = 1000
 _MOST_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
+_MOST_PIECES: Final = 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 monotonic = time.monotonic
@@ -44,10 +45,10 @@ class Edge(asyncio.Protocol):
     """One caller's connection."""
 
     __slots__ = (
-        "_backlog", "_body", "_body_began", "_body_bytes", "_deadline", "_door", "_head", "_head_bytes", "_headers",
-        "_is_busy", "_is_closing", "_is_declining", "_is_lingering", "_is_reading", "_lane", "_limits",
-        "_linger_bytes", "_loop", "_parser", "_queue", "_reading", "_refusal", "_task", "_unsent", "_url", "flow",
-        "is_writable", "slot", "transport",
+        "_backlog", "_body", "_body_began", "_body_bytes", "_deadline", "_door", "_head", "_head_began",
+        "_head_bytes", "_headers", "_is_busy", "_is_closing", "_is_declining", "_is_lingering", "_is_reading",
+        "_joined", "_lane", "_limits", "_linger_bytes", "_loop", "_parser", "_queue", "_reading", "_refusal", "_task",
+        "_unsent", "_url", "flow", "is_writable", "slot", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -83,7 +84,9 @@ class Edge(asyncio.Protocol):
         self._head: RequestHead | None = None
         self._head_bytes = 0
         self._body: list[bytes] = []
+        self._joined: list[bytes] = []
         self._body_bytes = 0
+        self._head_began = False
         self._body_began = 0.0
         self._is_declining = False
 
@@ -105,7 +108,7 @@ class Edge(asyncio.Protocol):
             self._linger_bytes += len(data)
             if self._linger_bytes > _LINGER_BYTES:
                 self.transport.abort()
-        elif self._is_busy or self._queue:
+        elif self._is_busy or self._queue or not self.is_writable:
             self._backlog += data
             if len(self._backlog) > _MAX_BACKLOG_BYTES:
                 self.transport.pause_reading()
@@ -124,6 +127,10 @@ class Edge(asyncio.Protocol):
         self._queue.clear()
         self._backlog = b""
         self._is_closing = True
+        # The relay hears of it in this very call: no piece may come between the loss and the task's waking up.
+        flow, self.flow = self.flow, None
+        if flow is not None and flow is not self._lane:
+            flow.leave()
         if self._task is not None:
             self._task.cancel()
         if self._lane is not None:
@@ -140,6 +147,8 @@ class Edge(asyncio.Protocol):
         self.is_writable = True
         if self._is_busy:
             self._deadline = None
+        elif not self._is_closing:
+            self._rest()
         if self.flow is not None:
             self.flow.resume()
 
@@ -148,8 +157,6 @@ class Edge(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._begin()
         self._is_reading = True
-        if not self._is_busy:
-            self._set_deadline(self._limits.head_timeout)
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -176,14 +183,14 @@ class Edge(asyncio.Protocol):
             return
         if head.expects_continue and not self._is_busy and not self._queue:
             self.transport.write(_CONTINUE)
-        if head.has_body:
-            self._body_began = monotonic()
-            self._set_deadline(self._limits.body_timeout)
 
     def on_body(self, piece: bytes) -> None:
         self._body_bytes += len(piece)
         if self._body_bytes <= self._limits.max_body:
             self._body.append(piece)
+            if len(self._body) >= _MOST_PIECES:  # a piece weighs more than its bytes
+                self._joined.append(b"".join(self._body))
+                self._body.clear()
         elif self._refusal is None:
             self._refusal = _too_large(self._limits.max_body)
             self._body.clear()
@@ -200,8 +207,8 @@ class Edge(asyncio.Protocol):
                 path=head.path,
                 query=head.query,
                 headers=self._headers,
-                body=body[0] if len(body) == 1 else b"".join(body),
-                request_id=request_id(self._headers, self._door.fresh_id()),
+                body=body[0] if len(body) == 1 and not self._joined else b"".join((*self._joined, *body)),
+                request_id=request_id(head.request_id, self._door.fresh_id()),
                 received=monotonic(),
                 is_http_10=head.is_http_10,
                 keep_alive=self._parser.should_keep_alive(),
@@ -216,7 +223,9 @@ class Edge(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if self._refusal is None:
+            if self._queue:
+                self._refusal = GatewayError(Kind.BAD_HTTP, "A request that offers an upgrade can't be pipelined.")
+            elif self._refusal is None:
                 self._decline_upgrade(data[upgrade.args[0] :])
                 return
         except httptools.HttpParserError as error:
@@ -227,11 +236,26 @@ class Edge(asyncio.Protocol):
             self._check_overhead()
         if self._refusal is not None:
             self._queue.append(self._refusal)
-        if self._queue and not self._is_busy:
-            self._next()
+        if self._queue:
+            if not self._is_busy:
+                self._next()
+        elif self._is_reading:
+            self._time_reading()
+
+    def _time_reading(self) -> None:
+        """The head's time counts from its first byte, the body's from the head's end; what comes at once has no timer."""
+        if self._head is None:
+            if not self._head_began:
+                self._head_began = True
+                self._set_deadline(self._limits.head_timeout)
+        elif not self._body_began:
+            self._body_began = monotonic()
+            self._set_deadline(self._limits.body_timeout)
 
     def _next(self) -> None:
         """Serve what is complete, or read on."""
+        if self.transport.is_closing():
+            return
         if self._queue:
             self._is_busy = True
             self._deadline = None
@@ -276,6 +300,11 @@ class Edge(asyncio.Protocol):
         self.flow = flow
 
     @property
+    def will_close(self) -> bool:
+        """Whether the connection will be closed after the answer under way, whatever the caller wishes."""
+        return self._door.is_draining
+
+    @property
     def is_open(self) -> bool:
         """Whether the caller is still there to be answered."""
         return not self._is_closing
@@ -300,23 +329,27 @@ class Edge(asyncio.Protocol):
         if close or self._door.is_draining:
             self._close()
             return
+        if not self._is_reading:
+            self._begin()
+        if self.is_writable:
+            self._rest()
+        else:
+            self._set_deadline(self._limits.write_timeout)  # nothing further is served until this answer has been taken
+
+    def _rest(self) -> None:
+        """Between two answers: serve what waits, or wait for more."""
         if self._is_reading:
             self._read_on()
         else:
-            self._begin()
             self._set_deadline(self._limits.keep_alive)
         if self._queue or self._backlog:
             self._next()
 
     def _read_on(self) -> None:
         """A request began to arrive while another was being served: its time counts from now."""
+        self._time_reading()
         head = self._head
-        if head is None:
-            self._set_deadline(self._limits.head_timeout)
-            return
-        self._body_began = monotonic()
-        self._set_deadline(self._limits.body_timeout)
-        if head.expects_continue and not self._body_bytes and not self._queue:
+        if head is not None and head.expects_continue and not self._body_bytes and not self._queue:
             self.transport.write(_CONTINUE)
 
     def abort(self, *, reset: bool = False) -> None:
@@ -375,7 +408,7 @@ class Edge(asyncio.Protocol):
         """Tell the caller what is wrong with the request, and close: what follows can't be trusted to be one."""
         door = self._door
         self._is_busy = True
-        identity = request_id(self._headers, door.fresh_id())
+        identity = request_id(header(self._headers, b"x-request-id"), door.fresh_id())
         dialect = DIALECTS["anthropic" if self._url.startswith(b"/v1/messages") else "openai"]
         added = error_lines(error, identity) + cors_lines(self._headers, door.current().cors_origins)
         self.transport.write(json_answer(error.kind.status, dialect.error_body(error, identity), added, close=True))

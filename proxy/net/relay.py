@@ -13,9 +13,11 @@ from typing import Final, Protocol
 
 from proxy.core.exchange import Event, Exchange
 from proxy.core.headers import KEEP_ALIVE, answer_head
-from proxy.core.inbound import Headers, header
-from proxy.core.plan import Failed, Failure, Step, moves_on
-from proxy.core.usage import Sample, Usage
+from proxy.core.inbound import Headers
+from proxy.core.outcome import Failed, Failure, moves_on
+from proxy.core.plan import Step
+from proxy.core.sample import Sample
+from proxy.core.usage import Usage
 from proxy.dialect import sse
 from proxy.dialect.contract import Dialect
 from proxy.errors import GatewayError, Kind
@@ -30,6 +32,10 @@ class Caller(Protocol):
     transport: asyncio.Transport
     is_writable: bool
 
+    @property
+    def will_close(self) -> bool:
+        """Whether the connection will be closed after this answer, whatever the caller wishes."""
+
     def finish(self, *, close: bool) -> None:
         """The answer has gone out whole; the connection may serve again unless `close`."""
 
@@ -41,9 +47,9 @@ class Relay:
     """One attempt's answer. `outcome` becomes None when the caller has been answered, or the source's failure."""
 
     __slots__ = (
-        "_added_head", "_caller", "_chunked", "_dialect", "_exchange", "_has_length", "_headers", "_held",
-        "_is_error", "_is_last", "_is_over", "_reason", "_sample", "_status", "_step", "_streams", "_upstream",
-        "_write", "outcome", "was_stale",
+        "_added_head", "_caller", "_chunked", "_dialect", "_exchange", "_fields", "_has_begun", "_has_length",
+        "_headers", "_held", "_is_error", "_is_last", "_is_over", "_reason", "_sample", "_status", "_step",
+        "_streams", "_upstream", "_write", "outcome", "was_stale",
     )  # fmt: skip
 
     def __init__(
@@ -60,10 +66,12 @@ class Relay:
         self.outcome = outcome
         self.was_stale = False
         self._is_over = False
+        self._has_begun = False
         # known with the head
         self._status = 0
         self._reason = b""
         self._headers: Headers = []
+        self._fields: dict[bytes, bytes] = {}
         self._has_length = False
         self._is_error = False
         self._streams = False
@@ -75,24 +83,25 @@ class Relay:
 
     # ---- what the provider's connection tells it
 
-    def on_head(self, status: int, reason: bytes, headers: Headers, *, has_length: bool) -> None:
+    def on_head(self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes]) -> None:
         self._status = status
         self._reason = reason
         self._headers = headers
-        self._has_length = has_length
+        self._fields = fields
+        self._has_length = b"content-length" in fields
         self._is_error = not 200 <= status < 300
         if moves_on(status, is_last=self._is_last):
-            self._fail(Failure.STATUS, f"answered {status}", status, _retry_after(headers))
+            self._fail(Failure.STATUS, f"answered {status}", status, _retry_after(fields))
             return
-        kind = header(headers, b"content-type")
-        self._streams = kind is not None and kind.lower().startswith(b"text/event-stream") and not self._is_error
+        kind = fields.get(b"content-type", b"")
+        self._streams = kind.lower().startswith(b"text/event-stream") and not self._is_error
         # A compressed stream can't be looked into: it goes out as it is.
-        if self._streams and (header(headers, b"content-encoding") or b"identity").lower() != b"identity":
+        if self._streams and fields.get(b"content-encoding", b"identity").lower() != b"identity":
             self._streams = False
 
     def on_body(self, piece: bytes) -> None:
         exchange = self._exchange
-        if not exchange.first_byte:
+        if not self._has_begun:
             if self._is_over:
                 return
             if self._streams and not self._held_is_fine(piece):
@@ -108,7 +117,7 @@ class Relay:
 
     def on_end(self, *, is_certain: bool) -> None:
         exchange = self._exchange
-        if not exchange.first_byte:
+        if not self._has_begun:
             if self._is_over or not self._may_end(is_certain=is_certain):
                 return
             self._commit(self._held)
@@ -124,7 +133,7 @@ class Relay:
     def on_cut(self, failure: Failure, detail: str, *, nothing_came: bool) -> None:
         if self._is_over:
             return
-        if self._exchange.first_byte:
+        if self._has_begun:
             self._break(detail)
             return
         self.was_stale = nothing_came and failure is Failure.BROKEN and not self._upstream.is_fresh
@@ -139,6 +148,10 @@ class Relay:
     def resume(self) -> None:
         """The caller has caught up."""
         self._upstream.resume()
+
+    def leave(self) -> None:
+        """The caller has left."""
+        self.abandon(Event.LEAVE)
 
     def drop(self) -> None:
         """The answer is not wanted any more: close the provider's connection at once."""
@@ -190,20 +203,21 @@ class Relay:
     def _commit(self, piece: bytes) -> None:
         exchange = self._exchange
         exchange.step(Event.REFUSE if self._is_error else Event.COMMIT)
+        self._has_begun = True
         exchange.status = self._status
         exchange.answered_by = self._step.source
         exchange.layer = self._step.layer
-        exchange.provider_request_id = _provider_request_id(self._headers)
+        exchange.provider_request_id = _provider_request_id(self._fields)
         is_http_10 = exchange.inbound.is_http_10
         has_body = self._status not in (204, 304)
         self._chunked = has_body and not self._has_length and not is_http_10
-        exchange.closing = not exchange.inbound.keep_alive or (is_http_10 and not self._has_length)
+        exchange.closing = not exchange.inbound.keep_alive or (is_http_10 and not self._has_length) or self._caller.will_close
         added = self._added_head(exchange, self._step)
         if is_http_10 and not exchange.closing:
             added += KEEP_ALIVE
         head = answer_head(
             self._status, self._reason, self._headers, added,
-            chunked=self._chunked, close=exchange.closing,
+            length=self._fields.get(b"content-length"), chunked=self._chunked, close=exchange.closing,
         )  # fmt: skip
         size = len(piece)
         exchange.bytes_out = size
@@ -251,12 +265,12 @@ class Relay:
             self.outcome.set_result(result)
 
 
-def _retry_after(headers: Headers) -> int | None:
+def _retry_after(fields: dict[bytes, bytes]) -> int | None:
     """The provider's hint in whole seconds; a date is not worth a clock here."""
-    value = header(headers, b"retry-after")
+    value = fields.get(b"retry-after")
     return int(value) if value is not None and _SECONDS.fullmatch(value) else None
 
 
-def _provider_request_id(headers: Headers) -> str | None:
-    value = header(headers, b"x-request-id") or header(headers, b"request-id")
+def _provider_request_id(fields: dict[bytes, bytes]) -> str | None:
+    value = fields.get(b"x-request-id") or fields.get(b"request-id")
     return value.decode("latin-1")[:128] if value is not None else None

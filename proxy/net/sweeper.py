@@ -8,10 +8,13 @@ timer costs a stored timestamp per chunk, and nothing is armed or cancelled. (De
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
+_log: Final = logging.getLogger("kyma-proxy")
 TICK_S: Final = 0.05
+_TICKS_PER_S: Final = 20
 
 
 class Watched(Protocol):
@@ -48,11 +51,12 @@ class Sweeper:
 
     def watch(self, item: Watched, due: float) -> None:
         """Look at `item` at `due` or earlier; it is never watched twice."""
-        slot = self._slot_of(due) + 1
-        if item.slot:
-            if item.slot <= slot:
+        slot = max(int(due * _TICKS_PER_S) + 1, self._next)
+        watched = item.slot
+        if watched:
+            if watched <= slot:
                 return
-            self._slots[item.slot].discard(item)
+            self._slots[watched].discard(item)
         item.slot = slot
         members = self._slots.get(slot)
         if members is None:
@@ -74,7 +78,11 @@ class Sweeper:
         for slot in range(self._next, current + 1):
             for item in self._slots.pop(slot, ()):
                 item.slot = 0
-                due = item.look(now)
+                try:
+                    due = item.look(now)
+                except Exception:
+                    _log.exception("a connection could not be looked at")
+                    continue  # the others' deadlines must not depend on it
                 if due is not None:
                     self.watch(item, max(due, now))
         self._next = current + 1
@@ -84,7 +92,7 @@ class Sweeper:
         return sum(len(members) for members in self._slots.values())
 
     def _slot_of(self, moment: float) -> int:
-        return int(moment / TICK_S)
+        return int(moment * _TICKS_PER_S)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = loop.call_later(TICK_S, self._tick, loop)

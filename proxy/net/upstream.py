@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 import time
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ import httptools
 
 from proxy.config.snapshot import Origin, Provider, Timeouts
 from proxy.core.inbound import Headers
-from proxy.core.plan import Failure
+from proxy.core.outcome import Failure
 from proxy.net.dialing import Dialer, SessionContext
 from proxy.net.sweeper import Sweeper
 
@@ -33,8 +34,8 @@ monotonic = time.monotonic
 class Answer(Protocol):
     """Who waits for an answer. Exactly one of `on_end` and `on_cut` is called, last."""
 
-    def on_head(self, status: int, reason: bytes, headers: Headers, *, has_length: bool) -> None:
-        """The answer's head has come."""
+    def on_head(self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes]) -> None:
+        """The answer's head has come; `fields` has the same by lower-case name."""
 
     def on_body(self, piece: bytes) -> None:
         """A piece of the answer's body has come."""
@@ -98,13 +99,14 @@ class UpstreamConnection(asyncio.Protocol):
     def answer_began(self) -> None:
         """The caller has bytes of the answer: from now on the idle timer counts."""
         self._first_byte_s = _NEVER
-        if self._idle_s < _NEVER:
+        if self._idle_s < _NEVER and self._answer is not None:
             self._pool.sweeper.watch(self, self.read_at + self._idle_s)
 
     def pause(self) -> None:
         """Read no more until `resume`: the caller is slower than the provider. No timer counts meanwhile."""
-        self._paused = True
-        self.transport.pause_reading()
+        if self._answer is not None:  # a connection that has answered belongs to the pool, and to the next caller
+            self._paused = True
+            self.transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
@@ -204,14 +206,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._headers = []
             self._reason = b""
         elif not self._announced:
-            names = {name.lower() for name, _ in self._headers}
-            has_length = b"content-length" in names
-            self._ends_with_connection = not has_length and b"transfer-encoding" not in names
+            fields = {name.lower(): value for name, value in self._headers}
+            has_length = b"content-length" in fields
+            self._ends_with_connection = not has_length and b"transfer-encoding" not in fields
             if not self._ends_with_connection and not has_length and _codings(self._headers) != b"chunked":
                 raise httptools.HttpParserError("a body in a coding that nobody asked for can't be passed on")
             self._announced = True
             if self._answer is not None:
-                self._answer.on_head(status, self._reason, self._headers, has_length=has_length)
+                self._answer.on_head(status, self._reason, self._headers, fields)
 
     def on_message_complete(self) -> None:
         if self._is_informational:
@@ -239,6 +241,8 @@ class UpstreamConnection(asyncio.Protocol):
         transport = self.transport
         is_sent = not transport.get_write_buffer_size()  # else it answered without hearing the request out
         if self._is_reusable and is_sent and not self._is_spoiled and not transport.is_closing():
+            if self.is_fresh and self.origin.scheme == "https":
+                _remember_session(self)
             self._headers = []
             self._reason = b""
             self._announced = self._complete = self.is_fresh = False
@@ -254,7 +258,7 @@ class UpstreamConnection(asyncio.Protocol):
         answer, self._answer = self._answer, None
         self.transport.abort()
         if answer is not None:
-            answer.on_cut(failure, detail, nothing_came=self._head_bytes == 0)
+            answer.on_cut(failure, detail, nothing_came=not self._announced and self._head_bytes == 0)
 
 
 class DialFailed(Exception):
@@ -296,7 +300,8 @@ class UpstreamPool:
                     provider.origin, lambda: UpstreamConnection(self, provider.origin, provider.keep_alive)
                 )
         except TimeoutError:
-            raise DialFailed(Failure.CONNECT_TIMEOUT, f"no connection within {timeout_s:g} s") from None
+            within = "in time" if timeout_s is None else f"within {timeout_s:g} s"
+            raise DialFailed(Failure.CONNECT_TIMEOUT, f"no connection {within}") from None
         except ssl.SSLError as error:
             raise DialFailed(Failure.CONNECT, f"TLS failed: {_tls_reason(error)}") from None
         except OSError as error:
@@ -318,8 +323,6 @@ class UpstreamPool:
 
     def put_back(self, connection: UpstreamConnection) -> None:
         """A connection's answer is over and it can serve again."""
-        if connection.origin.scheme == "https":
-            _remember_session(connection)
         self._idle.setdefault(connection.origin, []).append(connection)
         self.sweeper.watch(connection, connection.read_at + connection.keep_alive_s)
 
@@ -391,7 +394,7 @@ def _tls_reason(error: ssl.SSLError) -> str:
 
 
 def _reason(error: OSError) -> str:
-    """Short words for a failed connect; the operating system's own, without the address."""
+    """Short words for a failed connect. The library's own may hold addresses, so only the system's are used."""
     if isinstance(error, ConnectionRefusedError):
         return "refused"
-    return (error.strerror or str(error) or "unreachable").lower()
+    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "its name or address can't be reached"

@@ -55,8 +55,6 @@ def run(path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], 
     """
     snapshot = read_snapshot(path, environment)
     _check_authorities(snapshot)
-    for warning in snapshot.warnings:
-        _log.warning("%s", warning)
     _allow_many_files()
     uvloop.run(_serve(snapshot, ready))
 
@@ -173,11 +171,16 @@ def _catch_signals(house: House, stop: asyncio.Event, hurry: asyncio.Event) -> N
     loop.add_signal_handler(signal.SIGTERM, stopping)
     loop.add_signal_handler(signal.SIGINT, stopping)
     # Without a log there is nothing to open again; the signal's own default would end the process.
-    loop.add_signal_handler(signal.SIGUSR1, house.log.reopen if house.log is not None else _nothing)
+    loop.add_signal_handler(signal.SIGUSR1, house.log.reopen if house.log is not None else _nothing_to_open)
+    loop.add_signal_handler(signal.SIGHUP, _cannot_reload)
 
 
-def _nothing() -> None:
-    """Do nothing."""
+def _nothing_to_open() -> None:
+    """SIGUSR1 without a log."""
+
+
+def _cannot_reload() -> None:
+    _log.warning("SIGHUP: this version can't reload its configuration; restart it (SIGTERM lets running answers end)")
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:

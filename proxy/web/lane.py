@@ -101,6 +101,7 @@ class ControlLane:
         self._edge = edge
         self._log = log
         self._inbound: Inbound | None = None
+        self._was_unreadable = False
         # Size and time are the edge's to limit; aiohttp's own limits are set out of the way.
         self._protocol = ControlProtocol(
             server, loop=asyncio.get_running_loop(), access_log=_NO_LOG, tcp_keepalive=False,
@@ -142,7 +143,7 @@ class ControlLane:
             self._log(
                 other_record(
                     inbound.request_id,
-                    _endpoint(request),
+                    "-" if self._was_unreadable else _endpoint(request),
                     response.status,
                     time.time(),
                     duration_s=monotonic() - inbound.received,
@@ -155,6 +156,7 @@ class ControlLane:
     def failure(self, status: int, error: BaseException | None, words: str | None) -> web.Response:
         """The answer to what aiohttp itself can't serve: a field that it takes only once, say."""
         inbound = self._inbound
+        self._was_unreadable = True  # such a request has no route, and its connection ends with it
         identity = "" if inbound is None else inbound.request_id
         if status < 500:
             reason = (words or "it can't be read").strip().rstrip(".")

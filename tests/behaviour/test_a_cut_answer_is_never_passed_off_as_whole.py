@@ -78,7 +78,9 @@ async def test_a_cut_chunked_answer_has_no_last_chunk(tmp_path: Path) -> None:
 
 async def test_a_stream_with_a_length_that_is_cut_is_an_incomplete_read(tmp_path: Path) -> None:
     async with both(tmp_path) as (gateway, provider):
-        provider.plays(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 900\r\n\r\n" + event("one"), CLOSE)
+        provider.plays(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 900\r\n\r\n" + event("one"), CLOSE
+        )
         client = await gateway.client()
         client.ask(stream=True)
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):

@@ -33,7 +33,9 @@ async def test_a_whole_answer_passes_as_it_is(tmp_path: Path) -> None:
     cuts=st.lists(st.integers(0, 4000), max_size=12),
     framed=st.booleans(),
 )
-def test_a_stream_passes_as_it_is_under_any_splitting(tmp_path: Path, events: list[bytes], cuts: list[int], framed: bool) -> None:
+def test_a_stream_passes_as_it_is_under_any_splitting(
+    tmp_path: Path, events: list[bytes], cuts: list[int], framed: bool
+) -> None:
     body = FIRST + b"".join(events) + DONE
     if framed:
         wire = head() + b"".join(map(chunk, (FIRST, *events, DONE))) + LAST_CHUNK

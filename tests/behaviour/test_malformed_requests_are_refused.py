@@ -14,18 +14,21 @@ LINE = b"POST /v1/messages HTTP/1.1\r\n"
 HEAD = LINE + b"host: gateway\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
 END = b"\r\n\r\n"
+TWICE = HEAD + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked"
 CODES = {
     400: "bad_http", 405: "method_not_allowed", 408: "request_timeout", 413: "request_too_large", 414: "uri_too_long",
     415: "unsupported_encoding", 417: "expectation_failed", 431: "request_head_too_large",
 }  # fmt: skip
 
 
-async def refused(gateway: Gateway, provider: Provider, pieces: Sequence[bytes], status: int, *, anthropic: bool = False) -> Any:
+async def refused(
+    gateway: Gateway, provider: Provider, pieces: Sequence[bytes], status: int, *, anthropic: bool = False
+) -> Any:
     """Send these pieces, and see them refused as the contract has it. The words of the error."""
     client = await gateway.client()
     for piece in pieces:
         client.send(piece)
-        await client.writer.drain()
+        await client.is_read()
     words = await sees_refusal(client, status, anthropic=anthropic)
     (record,) = await gateway.records()
     assert (record["status"], record["ending"], record["endpoint"], record["attempts"]) == (status, "rejected", "-", [])
@@ -94,10 +97,10 @@ async def serves_the_next(gateway: Gateway) -> None:
         pytest.param(HEAD + b"transfer-encoding: gzip" + END, 415, id="coding-that-is-not-chunked"),
         pytest.param(HEAD + b"transfer-encoding: gzip, chunked" + END + b"0" + END, 415, id="coding-before-chunked"),
         pytest.param(HEAD + b"transfer-encoding: gzip\r\ntransfer-encoding: chunked" + END + b"0" + END, 415, id="two-codings"),
-        pytest.param(HEAD + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked" + END + b"0" + END, 400, id="chunked-twice"),
+        pytest.param(TWICE + END + b"0" + END, 400, id="chunked-twice"),
         pytest.param(HEAD + b"transfer-encoding: \x0bchunked" + END + b"0" + END, 400, id="control-before-chunked"),
         pytest.param(HEAD + b"transfer-encoding:" + END + b"0" + END, 400, id="empty-coding"),
-        pytest.param(b"POST /v1/messages HTTP/1.0\r\ntransfer-encoding: chunked" + END + b"0" + END, 400, id="chunks-in-http-1.0"),
+        pytest.param(CHUNKED.replace(b"1.1", b"1.0") + b"0" + END, 400, id="chunks-in-http-1.0"),
         pytest.param(HEAD + b"expect: the-unexpected" + END, 417, id="expectation"),
         pytest.param(HEAD + b"expect: a\r\nexpect: 100-continue" + END, 417, id="two-expectations"),
         pytest.param(HEAD + b"content-encoding: gzip\r\ncontent-length: 2" + END + b"{}", 415, id="compressed-body"),

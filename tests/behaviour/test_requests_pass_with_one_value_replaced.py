@@ -67,7 +67,13 @@ async def test_headers_pass_and_credentials_do_not(tmp_path: Path) -> None:
     assert headers["authorization"] == "Bearer provider-key-0"
     assert headers["accept-encoding"] == "identity"
     assert headers["host"] == f"127.0.0.1:{provider.port}"
-    passed = {"anthropic-beta": "x", "openai-beta": "y", "x-stainless-lang": "python", "idempotency-key": "k", "traceparent": "00-1"}
+    passed = {
+        "anthropic-beta": "x",
+        "openai-beta": "y",
+        "x-stainless-lang": "python",
+        "idempotency-key": "k",
+        "traceparent": "00-1",
+    }
     assert {name: headers.get(name) for name in passed} == passed
     assert not {"x-api-key", "cookie", "x-forwarded-for", "x-private", "connection"} & set(headers)
     assert "ky-caller" not in str(headers)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config.snapshot import Model
-from proxy.core.plan import Failed, Failure, exhausted, moves_on, plan
+from proxy.core.outcome import Failed, Failure, exhausted, moves_on
+from proxy.core.plan import plan
 from proxy.errors import Kind
 from tests.snapshots import snapshot
 

@@ -27,7 +27,7 @@ def refusal(*headers: tuple[bytes, bytes], method: bytes = b"POST", version: str
 
 def test_a_head_is_what_was_sent() -> None:
     assert read((b"X-Any", b"1"), target=b"/v1/messages?beta=true&x=a?b") == RequestHead(
-        b"POST", b"/v1/messages", b"beta=true&x=a?b", False, False, False
+        b"POST", b"/v1/messages", b"beta=true&x=a?b", False, False, False, None
     )
 
 

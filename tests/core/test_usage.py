@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config.snapshot import NANO, Price
-from proxy.core.usage import NO_USAGE, Sample, Usage, cost_nano_usd
+from proxy.core.sample import Sample
+from proxy.core.usage import NO_USAGE, Usage, cost_nano_usd
 
 PRICE = Price(input=int(0.68 * NANO), output=int(4.05 * NANO), cached_input=int(0.068 * NANO))
 TOKENS = st.integers(0, 10**9)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.usage import NO_USAGE, Sample, Usage
+from proxy.core.sample import Sample
+from proxy.core.usage import NO_USAGE, Usage
 from proxy.dialect.anthropic import ANTHROPIC
 from proxy.dialect.contract import Dialect
 from proxy.dialect.openai import OPENAI

@@ -69,9 +69,7 @@ async def test_chat_whole(gpt: openai.AsyncOpenAI) -> None:
 
 
 async def test_chat_streams_a_word_an_event_and_then_the_usage(gpt: openai.AsyncOpenAI) -> None:
-    stream = await gpt.chat.completions.create(
-        model="m", messages=TALK, stream=True, stream_options={"include_usage": True}
-    )
+    stream = await gpt.chat.completions.create(model="m", messages=TALK, stream=True, stream_options={"include_usage": True})
     chunks = [chunk async for chunk in stream]
     *said, last = chunks
     words = [chunk.choices[0].delta.content for chunk in said if chunk.choices[0].delta.content]
@@ -167,9 +165,7 @@ async def test_response_is_cut_at_the_limit(gpt: openai.AsyncOpenAI) -> None:
     answer = await gpt.responses.create(model="m", input=PROMPT, max_output_tokens=2)
     assert (answer.output_text, answer.status) == ("This is", "incomplete")
     assert answer.incomplete_details.reason == "max_output_tokens"
-    events = [
-        event async for event in await gpt.responses.create(model="m", input=PROMPT, max_output_tokens=2, stream=True)
-    ]
+    events = [event async for event in await gpt.responses.create(model="m", input=PROMPT, max_output_tokens=2, stream=True)]
     assert events[-1].type == "response.incomplete"
 
 
@@ -248,9 +244,7 @@ async def test_models_in_both_dialects(gpt: openai.AsyncOpenAI, claude: anthropi
         ("tool_choice", {"tools": [CHAT_TOOL], "tool_choice": {"type": "function", "function": {"name": "other"}}}),
     ],
 )
-async def test_a_bad_chat_request_is_refused_and_named(
-    gpt: openai.AsyncOpenAI, param: str, body: dict[str, object]
-) -> None:
+async def test_a_bad_chat_request_is_refused_and_named(gpt: openai.AsyncOpenAI, param: str, body: dict[str, object]) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         await gpt.chat.completions.create(**({"model": "m", "messages": TALK} | body))
     assert (refused.value.type, refused.value.param) == ("invalid_request_error", param)

@@ -23,7 +23,7 @@ def served() -> Exchange:
     request.overhead_s = 0.0003
     request.bytes_out = 50
     request.usage = Usage(10, 5, 4, "reported")
-    request.attempts = [Attempt("beta", "small", 0, "503"), Attempt("alpha", "vendor/small-1", 1, "answered")]
+    request.attempts = [Attempt("beta", "503"), Attempt("alpha", "answered")]
     return request
 
 

@@ -29,7 +29,7 @@ def test_a_served_request_is_told_from_beginning_to_end() -> None:
     served.status = 200
     served.layer = 1
     served.answered_by = served.snapshot.models["small"].pool[1]
-    served.attempts = [Attempt("alpha", "vendor/small-1", 0, "503"), Attempt("beta", "small", 1, "answered")]
+    served.attempts = [Attempt("alpha", "503"), Attempt("beta", "answered")]
     served.first_byte = 100.25
     served.overhead_s = 0.000123
     served.provider_request_id = "req-9"

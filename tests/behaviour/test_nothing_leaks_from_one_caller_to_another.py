@@ -1,0 +1,94 @@
+"""What one caller does, or one answer was, never reaches the next."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from tests.laboratory import OK, both, chunk, event, head, until, whole
+
+LARGE = whole(b'{"a":"' + b"x" * 200_000 + b'"}')
+
+
+async def test_a_caller_who_does_not_read_leaves_no_paused_connection_in_the_pool(tmp_path: Path) -> None:
+    async with both(tmp_path) as (gateway, provider):
+        for _ in range(60):
+            provider.plays(LARGE)
+        provider.plays(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        slow = await gateway.client()
+        for _ in range(61):
+            slow.ask()
+        await until(lambda: any(not edge.is_writable for edge in gateway.house.door.edges))
+        other = await gateway.client()
+        for _ in range(3):
+            other.ask()
+            assert (await other.answer()).status == 200
+        for _ in range(60):
+            assert (await slow.answer()).status == 200
+
+
+async def test_pipelined_requests_wait_until_the_answer_before_them_has_been_taken(tmp_path: Path) -> None:
+    async with both(tmp_path, more="limits: {write_timeout: 300ms}\n") as (gateway, provider):
+        for _ in range(40):
+            provider.plays(LARGE)
+        client = await gateway.client()
+        for _ in range(40):
+            client.ask()
+        await until(lambda: not gateway.house.door.edges)  # it read nothing, so it is gone
+        assert len(provider.received) < 40
+
+
+async def test_a_number_no_answer_can_have_is_not_counted(tmp_path: Path) -> None:
+    body = b'{"choices":[],"usage":{"prompt_tokens":' + b"9" * 400 + b',"completion_tokens":-5}}'
+    async with both(tmp_path) as (gateway, provider):
+        provider.plays(whole(body))
+        client = await gateway.client()
+        client.ask()
+        assert (await client.answer()).body == body
+        record = (await gateway.records())[0]
+        assert (record["prompt_tokens"], record["usage_source"], record["cost_usd"]) == (None, "none", None)
+
+
+async def test_an_answer_whose_head_has_come_is_not_asked_for_again(tmp_path: Path) -> None:
+    async with both(tmp_path) as (gateway, provider):
+        client = await gateway.client()
+        client.ask()
+        await client.answer()
+        provider.plays(head(), "close")
+        client.ask(stream=True)
+        assert (await client.answer()).status == 502
+        assert len(provider.received) == 2
+
+
+async def test_a_total_time_holds_between_the_attempts_too(tmp_path: Path) -> None:
+    timeouts = "{connect: 2s, first_byte: 10s, idle: 10s, total: 200ms}"
+    async with both(tmp_path, 2, timeouts=timeouts) as (gateway, first, second):
+        gate = asyncio.Event()
+        first.plays(gate, whole(b"{}", status="500 Late"))
+        client = await gateway.client()
+        client.ask()
+        assert (await client.answer()).status == 504
+        assert second.received == []
+
+
+async def test_pipelined_upgrades_are_refused_and_do_not_recurse(tmp_path: Path) -> None:
+    async with both(tmp_path) as (gateway, _provider):
+        client = await gateway.client()
+        client.send(b"GET /v1/health HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n" * 2000)
+        assert (await client.answer()).status == 200
+        assert (await client.answer()).status == 400
+
+
+async def test_an_unknown_model_among_many_streams_is_a_short_answer(tmp_path: Path) -> None:
+    async with both(tmp_path) as (gateway, provider):
+        provider.plays(head() + chunk(event("one")), asyncio.Event())
+        streaming = await gateway.client()
+        streaming.ask(stream=True)
+        await streaming.head()
+        client = await gateway.client()
+        client.ask("x" * 200)
+        assert json.loads((await client.answer()).body)["error"]["code"] == "model_not_found"
+        provider.plays(OK)
+        client.ask()
+        assert (await client.answer()).status == 200
