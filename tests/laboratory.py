@@ -317,13 +317,13 @@ async def providers(
 
 
 @contextlib.asynccontextmanager
-async def gateway(text: str, directory: Path) -> AsyncIterator[Gateway]:
+async def gateway(text: str, directory: Path, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Gateway]:
     """A gateway with this configuration, on a port of the kernel's choice."""
     log = directory / "access.log"
     snapshot: Snapshot = load(text, {})
     house = House(lambda: snapshot, AccessLog(str(log)))
     await house.open()
-    server = await asyncio.get_running_loop().create_server(house.edge, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(house.edge, "127.0.0.1", 0, ssl=tls)
     running = Gateway(house, server.sockets[0].getsockname()[1], log)
     try:
         yield running

@@ -97,7 +97,9 @@ def _rule_for(own_names: frozenset[bytes]) -> _Rule:
 def request_head(inbound: Inbound, endpoint: Endpoint, source: Source, length: int) -> bytes:
     """The head of the request to a source, whose body has `length` bytes."""
     provider = source.provider
-    lines = _rule_for(provider.own_names).lines(inbound.headers)
+    lines = inbound.passed.get(provider.own_names)
+    if lines is None:
+        lines = inbound.passed[provider.own_names] = _rule_for(provider.own_names).lines(inbound.headers)
     target = provider.base_path + endpoint.path
     if inbound.query:
         target = b"%b?%b" % (target, inbound.query)

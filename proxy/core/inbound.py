@@ -16,7 +16,8 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 class Inbound(msgspec.Struct, frozen=True, gc=False):
     """One complete request. `received` is in seconds of the monotonic clock, `query` has no question mark.
 
-    Headers are a list for speed; nobody changes it.
+    Headers are a list for speed; nobody changes it. Requests with the same head share it and `passed`, in which the rules
+    keep what they made of it; so a `content-length` among them may be an earlier request's, and `body` has the truth.
     """
 
     method: bytes
@@ -28,6 +29,7 @@ class Inbound(msgspec.Struct, frozen=True, gc=False):
     received: float
     is_http_10: bool
     keep_alive: bool
+    passed: dict[frozenset[bytes], bytes] = {}
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:

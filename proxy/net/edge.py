@@ -24,6 +24,7 @@ import httptools
 from proxy.core.answers import cors_lines, error_lines, json_answer
 from proxy.core.endpoints import RELAYED
 from proxy.core.inbound import Headers, Inbound, header, request_id
+from proxy.core.repeat import Repeat, repeat_of
 from proxy.core.request_head import MAX_TARGET_BYTES, RequestHead, read_request_head
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
@@ -47,8 +48,8 @@ class Edge(asyncio.Protocol):
     __slots__ = (
         "_backlog", "_body", "_body_began", "_body_bytes", "_deadline", "_door", "_head", "_head_began",
         "_head_bytes", "_headers", "_is_busy", "_is_closing", "_is_declining", "_is_lingering", "_is_reading",
-        "_joined", "_lane", "_limits", "_linger_bytes", "_loop", "_parser", "_queue", "_reading", "_refusal", "_task",
-        "_unsent", "_url", "flow", "is_writable", "slot", "transport",
+        "_joined", "_keeps_alive", "_lane", "_limits", "_linger_bytes", "_loop", "_parser", "_passed", "_queue",
+        "_reading", "_refusal", "_repeat", "_task", "_unsent", "_url", "flow", "is_writable", "slot", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -63,6 +64,9 @@ class Edge(asyncio.Protocol):
         self._queue: deque[Inbound | GatewayError] = deque()
         self._backlog = b""
         self._reading = 0
+        self._repeat: Repeat | None = None
+        self._passed: dict[frozenset[bytes], bytes] = {}
+        self._keeps_alive = False
         self._is_closing = self._is_lingering = False
         self._linger_bytes = 0
         self.slot = 0
@@ -113,7 +117,13 @@ class Edge(asyncio.Protocol):
             if len(self._backlog) > _MAX_BACKLOG_BYTES:
                 self.transport.pause_reading()
         else:
-            self._feed(data)
+            repeat = self._repeat
+            body = None if repeat is None or self._is_reading else repeat.body_of(data)
+            if repeat is not None and body is not None and len(body) <= self._limits.max_body:
+                self._queue.append(self._inbound(repeat.head, repeat.headers, body, repeat.passed))
+                self._next()
+            else:
+                self._feed(data)
 
     def eof_received(self) -> bool:
         if self._is_busy:
@@ -201,18 +211,23 @@ class Edge(asyncio.Protocol):
             return
         self._is_reading = False
         body = self._body
-        self._queue.append(
-            Inbound(
-                method=head.method,
-                path=head.path,
-                query=head.query,
-                headers=self._headers,
-                body=body[0] if len(body) == 1 and not self._joined else b"".join((*self._joined, *body)),
-                request_id=request_id(head.request_id, self._door.fresh_id()),
-                received=monotonic(),
-                is_http_10=head.is_http_10,
-                keep_alive=self._parser.should_keep_alive(),
-            )
+        whole = body[0] if len(body) == 1 and not self._joined else b"".join((*self._joined, *body))
+        self._passed = {}
+        self._keeps_alive = self._parser.should_keep_alive()
+        self._queue.append(self._inbound(head, self._headers, whole, self._passed))
+
+    def _inbound(self, head: RequestHead, headers: Headers, body: bytes, passed: dict[frozenset[bytes], bytes]) -> Inbound:
+        return Inbound(
+            method=head.method,
+            path=head.path,
+            query=head.query,
+            headers=headers,
+            body=body,
+            request_id=request_id(head.request_id, self._door.fresh_id()),
+            received=monotonic(),
+            is_http_10=head.is_http_10,
+            keep_alive=self._keeps_alive,
+            passed=passed,
         )
 
     # ---- taking requests in, one after the other
@@ -220,6 +235,7 @@ class Edge(asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         self._reading = len(data)
         queued = len(self._queue)
+        is_new = not self._is_reading and not queued
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -236,6 +252,8 @@ class Edge(asyncio.Protocol):
             self._check_overhead()
         if self._refusal is not None:
             self._queue.append(self._refusal)
+        if is_new and len(self._queue) == 1 and self._keeps_alive and not self._is_reading and self._refusal is None:
+            self._repeat = None if self._head is None else repeat_of(data, self._head, self._headers, self._passed)
         if self._queue:
             if not self._is_busy:
                 self._next()
@@ -329,7 +347,7 @@ class Edge(asyncio.Protocol):
         if close or self._door.is_draining:
             self._close()
             return
-        if not self._is_reading:
+        if not self._is_reading and self._head is not None:
             self._begin()
         if self.is_writable:
             self._rest()

@@ -131,7 +131,8 @@ _CAPABILITIES: Final = _exactly(
     default_max_tokens={"type": ["integer", "null"], "minimum": 1},
     endpoints=_list(_exactly(path=_STRING, method=_STRING, dialect=_ref("Dialect"))), dialects=_list(_ref("Dialect")),
     streaming=_exactly(passthrough={"const": "unchanged"}, note=_STRING),
-    fallback=_exactly(layers=_map_of(_STRING), layers_in_use=_list({"type": "integer"}), headers=_list(_STRING)), headers=_map_of(_STRING),
+    fallback=_exactly(layers=_map_of(_STRING), layers_in_use=_list(_COUNT), headers=_list(_STRING)),
+    headers=_map_of(_STRING),
     privacy=_exactly(statement=_STRING, logged_fields=_list(_STRING)),
 )  # fmt: skip
 _SCHEMAS: Final = MappingProxyType[str, _Json]({

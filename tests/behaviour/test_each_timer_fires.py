@@ -58,7 +58,7 @@ async def test_first_byte_leads_to_the_next_source(tmp_path: Path, begins: bytes
         assert (answer.status, answer.headers["x-kyma-fallback-layer"]) == (200, "1")
         record = (await running.records())[0]
         assert record["attempts"] == ["p0:first_byte_timeout", "p1:answered"]
-        assert 200 <= record["ttft_ms"]
+        assert record["ttft_ms"] >= 200
 
 
 async def test_first_byte_of_the_only_source_is_a_504(tmp_path: Path) -> None:
