@@ -284,15 +284,13 @@ TIMEOUTS = "{connect: 2s, first_byte: 10s, idle: 10s}"
 
 
 def configuration(*ports: int, more: str = "", timeouts: str = TIMEOUTS, source: str = "", dialect: str = "openai") -> str:
-    """A model `m` whose pool has one source a port, in order of weight; `more` holds further sections."""
+    """A model `m` whose pool has one source a port, tried in this order; `more` holds further sections."""
     providers = "".join(
         f"  - {{name: p{at}, base_url: 'http://127.0.0.1:{port}/v1', dialect: {dialect}, "
         f"api_key: provider-key-{at}, warm_connections: 0}}\n"
         for at, port in enumerate(ports)
     )
-    pool = ", ".join(
-        f"{{provider: p{at}, model: real-{at}, weight: {10 ** (-4 * at):.16f}{source}}}" for at in range(len(ports))
-    )
+    pool = ", ".join(f"{{provider: p{at}, model: real-{at}, weight: {0 if at else 1}{source}}}" for at in range(len(ports)))
     return (
         f"defaults: {{max_tokens: null, timeouts: {timeouts}}}\nproviders:\n{providers}"
         f"models:\n  - {{id: m, price: {{input: 1, output: 2}}, pool: [{pool}]}}\n{more}"
