@@ -132,7 +132,6 @@ class Gateway:
     async def _attempt(self, exchange: Exchange, step: Step, edge: Edge, *, is_last: bool) -> Failed | None:
         """Ask one source. Its failure, or None when the caller has been answered (or has left)."""
         source = step.source
-        request = self._request(exchange, step)
         timeouts = source.timeouts
         total_due = None if timeouts.total is None else exchange.inbound.received + timeouts.total
         if total_due is not None and monotonic() >= total_due:
@@ -153,7 +152,7 @@ class Gateway:
             edge.attach(relay)
             if not exchange.is_sent:
                 exchange.step(Event.SEND)
-            connection.send(relay, request, timeouts, total_due)
+            connection.send(relay, self._request(exchange, step), timeouts, total_due)
             if not exchange.sent:
                 exchange.sent = connection.sent_at
                 exchange.overhead_s += connection.sent_at - exchange.inbound.received - exchange.dialled_s

@@ -185,6 +185,7 @@ class _Compiler:
             policy=entry.policy or self.document.defaults.policy,
             pool=pool,
             reserve=reserve,
+            usable=_usable(pool),
         )
         for source in (*model.pool, *model.reserve):
             if (source.provider.dialect in _IMAGE_DIALECTS) != model.is_image:
@@ -325,6 +326,12 @@ class _Compiler:
         while known and known not in self.lines:
             known = re.sub(r"(\.[^.\[]+|\[\d+\])$", "", known) if re.search(r"[.\[]", known) else ""
         self.problems.append(Problem(path, self.lines.get(known, 0), message))
+
+
+def _usable(pool: tuple[snap.Source, ...]) -> Mapping[str, tuple[snap.Source, ...]]:
+    dialects = {source.provider.dialect for source in pool}
+    on = [source for source in pool if source.provider.off is None]
+    return MappingProxyType({name: tuple(one for one in on if one.provider.dialect == name) for name in dialects})
 
 
 def _present(entries: Iterable[_Entry]) -> list[tuple[int, _Entry]]:

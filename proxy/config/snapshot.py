@@ -123,6 +123,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     policy: str
     pool: tuple[Source, ...]
     reserve: tuple[Source, ...]
+    usable: Mapping[str, tuple[Source, ...]]
+    """The sources of the pool that are on, by dialect."""
 
     @property
     def is_image(self) -> bool:

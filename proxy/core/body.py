@@ -20,6 +20,7 @@ _MEMBER: Final = re.compile(_SPACE + rb"[{,]" + _SPACE + rb'"((?:[^"\\]|\\.)*+)"
 _END: Final = re.compile(_SPACE + rb"\}" + _SPACE)
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _text: Final = msgspec.json.Decoder(str).decode
+_anything: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _MAX_MODEL_CHARACTERS: Final = 256
 
 
@@ -64,6 +65,15 @@ def read_head(body: bytes) -> Head:
         streams="stream" in members and bytes(members["stream"]) == b"true",
         has_max_tokens="max_tokens" in members or "max_completion_tokens" in members,
     )
+
+
+def is_json(body: bytes) -> bool:
+    """Whether these bytes are one JSON value, whole."""
+    try:
+        _anything(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def patched(body: bytes, head: Head, model_json: bytes, insertion: bytes) -> list[bytes | memoryview]:

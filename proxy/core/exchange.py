@@ -116,7 +116,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "alias", "answered_by", "answering", "attempts", "bytes_out", "closing", "dialled_s", "endpoint",
+        "alias", "answered_by", "answering", "attempts", "bytes_in", "bytes_out", "closing", "dialled_s", "endpoint",
         "error_code", "first_byte", "head", "inbound", "layer", "model", "overhead_s", "provider_request_id", "sent",
         "snapshot", "state", "status", "usage",
     )  # fmt: skip
@@ -137,6 +137,7 @@ class Exchange:
         self.provider_request_id: str | None = None
         self.closing = False
         self.answering: Answering | None = None
+        self.bytes_in = len(inbound.body)
         self.bytes_out = 0
         self.usage: Usage = NO_USAGE
         self.sent = 0.0

@@ -13,8 +13,10 @@ Headers = list[tuple[bytes, bytes]]
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
-class Inbound(msgspec.Struct, frozen=True, gc=False):
-    """One complete request. `received` is in seconds of the monotonic clock, `query` has no question mark.
+class Inbound(msgspec.Struct, gc=False):
+    """One complete request; nothing in it changes but `body`, which is let go of when no other source can need it.
+
+    `received` is in seconds of the monotonic clock, `query` has no question mark.
 
     Headers are a list for speed; nobody changes it. Requests with the same head share it and `passed`, in which the rules
     keep what they made of it; so a `content-length` among them may be an earlier request's, and `body` has the truth.

@@ -20,15 +20,14 @@ def plan(model: Model, dialect: str, random: Callable[[], float]) -> tuple[Step,
 
     The order is drawn by weight; a source of weight 0 comes last. `random` gives numbers in [0, 1).
     """
-    pool = model.pool
-    if len(pool) == 1:
-        source = pool[0]
-        return (Step(source, 0),) if source.provider.off is None and source.provider.dialect == dialect else ()
-    usable = [source for source in pool if source.provider.off is None and source.provider.dialect == dialect]
+    usable = model.usable.get(dialect, ())
+    if len(usable) == 1:
+        return (Step(usable[0], 0),)
+    left = list(usable)
     steps: list[Step] = []
-    while usable:
-        chosen = _draw(usable, random) if len(usable) > 1 else 0
-        steps.append(Step(usable.pop(chosen), 1 if steps else 0))
+    while left:
+        chosen = _draw(left, random) if len(left) > 1 else 0
+        steps.append(Step(left.pop(chosen), 1 if steps else 0))
     return tuple(steps)
 
 

@@ -37,6 +37,11 @@ class Sample:
         self._held = len(joined)
 
     @property
+    def is_all(self) -> bool:
+        """Whether nothing has been let go of yet: both ends are the whole body."""
+        return not self._opening
+
+    @property
     def opening(self) -> bytes:
         """The first bytes of the body."""
         return self._opening or b"".join(self._pieces)

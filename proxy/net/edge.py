@@ -215,6 +215,8 @@ class Edge(asyncio.Protocol):
         self._passed = {}
         self._keeps_alive = self._parser.should_keep_alive()
         self._queue.append(self._inbound(head, self._headers, whole, self._passed))
+        self._body = []
+        self._joined = []
 
     def _inbound(self, head: RequestHead, headers: Headers, body: bytes, passed: dict[frozenset[bytes], bytes]) -> Inbound:
         return Inbound(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from proxy.core.body import is_json
 from proxy.core.exchange import Event, Exchange
 from proxy.core.headers import KEEP_ALIVE, answer_head
 from proxy.core.inbound import Headers
@@ -121,7 +122,7 @@ class Relay:
             if self._is_over or not self._may_end(is_certain=is_certain):
                 return
             self._commit(self._held)
-        elif not is_certain and not self._dialect.is_finished(self._sample.tail, self._streams):
+        elif not is_certain and not self._is_finished():
             self._break("the connection was closed before the answer's end")
             return
         exchange.step(Event.END)
@@ -188,6 +189,13 @@ class Relay:
             return False
         return True
 
+    def _is_finished(self) -> bool:
+        """Whether an answer whose end only its connection's end tells is whole, as far as its bytes can say."""
+        sample = self._sample
+        if sample.is_all and not self._streams:
+            return is_json(sample.tail)
+        return self._dialect.is_finished(sample.tail, self._streams)
+
     def _may_end(self, *, is_certain: bool) -> bool:
         """Whether what came, of which nothing has gone out, is an answer; else the next source may be tried."""
         held = self._held
@@ -226,6 +234,10 @@ class Relay:
             self._write(b"%b%x\r\n%b\r\n" % (head, size, piece) if self._chunked else head + piece)
         else:
             self._write(head)
+        # From here no other source is asked: the prompt need not be kept, and of the answer's head nothing but its length.
+        exchange.inbound.body = b""
+        self._headers = []
+        self._fields = {}
         now = exchange.first_byte = monotonic()
         exchange.overhead_s += now - self._upstream.read_at
         self._upstream.answer_began()

@@ -53,7 +53,7 @@ class Counters:
         key = (exchange.endpoint.name, model, provider, exchange.status, exchange.state)
         self.requests[key] = self.requests.get(key, 0) + 1
         received = exchange.inbound.received
-        self.bytes_in += len(exchange.inbound.body)
+        self.bytes_in += exchange.bytes_in
         self.bytes_out += exchange.bytes_out
         self.duration.observe(now - received)
         if exchange.first_byte:

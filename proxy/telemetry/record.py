@@ -72,7 +72,7 @@ def record_of(exchange: Exchange, wall: float, now: float) -> Record:
         round((now - inbound.received) * 1e3, 3),
         round(exchange.overhead_s * 1e6),
         exchange.provider_request_id,
-        len(inbound.body),
+        exchange.bytes_in,
         exchange.bytes_out,
         usage.prompt,
         usage.completion,

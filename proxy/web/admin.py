@@ -85,7 +85,7 @@ def _provider(provider: Provider) -> dict[str, object]:
 
 def _model_of(snapshot: Snapshot, name: str) -> dict[str, object]:
     model = snapshot.models[name]
-    fields = {field: getattr(model, field) for field in model.__struct_fields__ if field not in ("pool", "reserve")}
+    fields = {field: getattr(model, field) for field in model.__struct_fields__ if field not in ("pool", "reserve", "usable")}
     for part in ("pool", "reserve"):
         fields[part] = [
             {

@@ -8,7 +8,10 @@ import pytest
 
 from tests.laboratory import OK, both, chunk
 
-BODY = b'{ "messages" : [{"role":"user","content":"caf\\u00e9 \xf0\x9f\x98\x80"}],\n "model":"m" , "top_p":1.0e0, "x":{"model":"m"} }'
+BODY = (
+    b'{ "messages" : [{"role":"user","content":"caf\\u00e9 \xf0\x9f\x98\x80"}],\n'
+    b' "model":"m" , "top_p":1.0e0, "x":{"model":"m"} }'
+)
 SENT = BODY.replace(b'"model":"m" ,', b'"model":"real-0" ,')
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.body import Head, patched, read_head
+from proxy.core.body import Head, is_json, patched, read_head
 from proxy.errors import GatewayError, Kind
 
 SENT_AS = b'"vendor/small-1"'
@@ -185,3 +185,11 @@ def test_whatever_comes_is_read_or_refused(body: bytes) -> None:
 def test_an_error_never_quotes_the_body() -> None:
     for body in (b'{"model":"SECRET"', b'{"model":"small","SECRET":1,"SECRET":2}', b'{"SECRET"}', b'{"model":["SECRET"]}'):
         assert "SECRET" not in refusal(body).message
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"a":{"b":[1]}}', b"[]", b" 1 ", b'"x"'])
+def test_a_whole_json_value_is_told_from_a_cut_one(body: bytes) -> None:
+    assert is_json(body)
+    assert not is_json(body.strip()[:-1] or b"")
+    assert not is_json(body + b"}")
+    assert not is_json(b"[" * 100_000)

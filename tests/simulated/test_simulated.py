@@ -278,9 +278,9 @@ async def test_what_is_no_json_object_is_refused(origin: str, path: str, raw: by
 async def test_a_paced_stream_ends_with_its_caller() -> None:
     runner = await simulated.serve("127.0.0.1", 0, 3600.0)
     url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/chat/completions"
-    async with aiohttp.ClientSession() as session:
-        async with session.post(url, json={"model": "m", "messages": TALK, "stream": True}) as response:
-            assert (await response.content.readline()).startswith(b"data: {")
+    asked = {"model": "m", "messages": TALK, "stream": True}
+    async with aiohttp.ClientSession() as session, session.post(url, json=asked) as response:
+        assert (await response.content.readline()).startswith(b"data: {")
     async with asyncio.timeout(5):
         await runner.cleanup()
 
