@@ -26,8 +26,9 @@ from proxy.core.plan import Step, plan
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.net.edge import Edge
+from proxy.net.pool import DialFailed, UpstreamPool
 from proxy.net.relay import Relay
-from proxy.net.upstream import DialFailed, UpstreamConnection, UpstreamPool, monotonic
+from proxy.net.upstream import UpstreamConnection, monotonic
 from proxy.telemetry.counters import Counters
 from proxy.telemetry.record import Record, other_record, record_of
 

@@ -14,8 +14,9 @@ from proxy.gateway import Gateway
 from proxy.net.dialing import Addresses, Dialer
 from proxy.net.door import Door
 from proxy.net.edge import Edge
+from proxy.net.pool import UpstreamPool
 from proxy.net.sweeper import Sweeper
-from proxy.net.upstream import UpstreamPool, monotonic
+from proxy.net.upstream import monotonic
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.counters import Counters
 from proxy.telemetry.metrics import CountersCollector, registry, render
