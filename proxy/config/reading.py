@@ -155,6 +155,8 @@ class _Reader:
         try:
             return msgspec.convert(_PARSERS[unit](value) if unit else value, annotation)
         except (msgspec.ValidationError, ValueError) as error:
+            if typing.get_origin(kind) is typing.Literal and text == node.value:
+                return self._problem(path, f"{text!r} is not known here; use one of {_listed(map(str, typing.get_args(kind)))}")
             # What came from the environment may be a secret in the wrong place; it is not repeated.
             return self._problem(path, str(error) if text == node.value else "what the variable holds does not fit here")
 

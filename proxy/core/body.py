@@ -21,6 +21,7 @@ _END: Final = re.compile(_SPACE + rb"\}" + _SPACE)
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _text: Final = msgspec.json.Decoder(str).decode
 _anything: Final = msgspec.json.Decoder(msgspec.Raw).decode
+_MOST_MEMBERS: Final = 1000  # each is looked at, and the loop has streams to serve
 _MAX_MODEL_CHARACTERS: Final = 256
 
 
@@ -46,6 +47,8 @@ def read_head(body: bytes) -> Head:
         raise _not_utf_8() from None
     except RecursionError:
         raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
+    if len(members) > _MOST_MEMBERS:
+        raise GatewayError(Kind.INVALID_REQUEST, f"The body has more than {_MOST_MEMBERS} members.")
     model = members.get("model")
     if model is None:
         raise GatewayError(Kind.INVALID_REQUEST, "The body has no `model`; GET /v1/models lists them.", param="model")

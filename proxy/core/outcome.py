@@ -58,7 +58,8 @@ def exhausted(model: str, failures: Iterable[Failed]) -> GatewayError:
     failed = list(failures)
     if not failed:
         return GatewayError(
-            Kind.NO_SOURCE_AVAILABLE, f"No source of {model} is available; GET /v1/models lists what can be asked."
+            Kind.NO_SOURCE_AVAILABLE,
+            f"No source of {model} is on: its providers have no key, as the gateway's start and `check` say.",
         )
     last = failed[-1]
     if all(one.status == 429 for one in failed):

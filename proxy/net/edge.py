@@ -145,6 +145,10 @@ class Edge(asyncio.Protocol):
             self._task.cancel()
         if self._lane is not None:
             self._lane.leave()
+        # The parser, the lane and this refer to each other; the collector, which seldom looks, shall not have to find out.
+        self._begin()
+        self._repeat = self._task = self._lane = None
+        del self._parser
 
     def pause_writing(self) -> None:
         self.is_writable = False

@@ -174,6 +174,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool.sweeper.forget(self)
         self._pool.lost(self)
         answer = self._answer
+        del self.parser  # the two refer to each other, and the collector seldom looks
         if answer is None:
             return
         if exc is None and self._announced and self._ends_with_connection:

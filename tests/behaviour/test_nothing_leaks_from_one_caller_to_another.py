@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from pathlib import Path
 
+from proxy.net.edge import Edge
 from tests.laboratory import OK, both, chunk, event, head, until, whole
 
 LARGE = whole(b'{"a":"' + b"x" * 200_000 + b'"}')
@@ -92,3 +94,20 @@ async def test_an_unknown_model_among_many_streams_is_a_short_answer(tmp_path: P
         provider.plays(OK)
         client.ask()
         assert (await client.answer()).status == 200
+
+
+async def test_a_closed_connection_is_let_go_of_without_the_collector(tmp_path: Path) -> None:
+    async with both(tmp_path) as (gateway, _provider):
+        gc.collect()
+        gc.disable()
+        try:
+            for path in ("/v1/chat/completions", "/v1/embeddings"):
+                client = await gateway.client()
+                client.post(b'{"model":"m"}', path=path, more="connection: close\r\n")
+                assert (await client.answer()).status == 200
+                await client.rest()
+            await until(lambda: not gateway.house.door.edges)
+            await gateway.is_at_rest()
+            await until(lambda: not any(isinstance(one, Edge) for one in gc.get_objects()))
+        finally:
+            gc.enable()

@@ -193,3 +193,9 @@ def test_a_whole_json_value_is_told_from_a_cut_one(body: bytes) -> None:
     assert not is_json(body.strip()[:-1] or b"")
     assert not is_json(body + b"}")
     assert not is_json(b"[" * 100_000)
+
+
+def test_more_members_than_any_request_has_are_refused() -> None:
+    body = b'{"model":"m",' + b",".join(b'"k%d":1' % number for number in range(1000)) + b"}"
+    with pytest.raises(GatewayError, match="more than 1000 members"):
+        read_head(body)
