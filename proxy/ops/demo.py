@@ -50,7 +50,8 @@ def run_demo(config: Path, pace: str, environment: Mapping[str, str]) -> int:
 
 
 def _tell(snapshot: Snapshot) -> None:
-    real = [one for one in snapshot.providers.values() if one.origin.host != "127.0.0.1"]
+    used = {source.provider.name: source.provider for model in snapshot.models.values() for source in model.pool}
+    real = [one for one in used.values() if one.origin.host != "127.0.0.1"]
     on = ", ".join(one.name for one in real if one.off is None)
     off = ", ".join(one.name for one in real if one.off is not None)
     lines = f"Real providers served too, as their keys are in the environment: {on}.\n" if on else ""

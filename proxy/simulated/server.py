@@ -170,16 +170,17 @@ async def _models(request: web.Request) -> web.StreamResponse:
 
 
 async def _stream(request: web.Request, events: Iterator[bytes], pace_s: float) -> web.StreamResponse:
-    """Sends each event by itself. A client that leaves cancels this, wherever it waits."""
+    """Sends each event by itself. A client that leaves cancels this where it waits, or refuses the next event."""
     response = web.StreamResponse(headers={"cache-control": "no-cache", **_request_id(request)})
     response.content_type = "text/event-stream"
-    await response.prepare(request)
-    await response.write(next(events))
-    for event in events:
-        if pace_s:
-            await asyncio.sleep(pace_s)
-        await response.write(event)
-    await response.write_eof()
+    with suppress(ConnectionResetError):
+        await response.prepare(request)
+        await response.write(next(events))
+        for event in events:
+            if pace_s:
+                await asyncio.sleep(pace_s)
+            await response.write(event)
+        await response.write_eof()
     return response
 
 
