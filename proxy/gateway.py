@@ -224,7 +224,6 @@ class Gateway:
                 exchange.step(Event.MOVE_ON)
             was_tried = bool(exchange.attempts) or error.kind is Kind.NO_SOURCE_AVAILABLE
             exchange.step(Event.EXHAUST if was_tried else Event.REJECT)
-        exchange.error_code = error.kind.code
         exchange.status = error.kind.status
         inbound = exchange.inbound
         body = DIALECTS[exchange.endpoint.dialect].error_body(error, inbound.request_id)

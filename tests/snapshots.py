@@ -45,3 +45,34 @@ def source(model: str, at: int = 0) -> Source:
 def default_snapshot() -> Snapshot:
     """The default snapshot, compiled once: nothing can change it."""
     return snapshot()
+
+
+SMALLEST = """\
+listen: 127.0.0.1:8080
+providers:
+  - name: one
+    base_url: https://one.example/v1
+    dialect: openai
+models:
+  - id: small
+    pool:
+      - provider: one
+        model: small-1
+"""
+"""Ten lines that have no problem."""
+
+SEVERAL = """\
+providers:
+  - {name: one, base_url: "https://one.example:8443/v1/", dialect: openai, api_key: "${ONE_KEY}"}
+  - {name: two, base_url: http://two.example, dialect: anthropic}
+  - {name: art, base_url: https://art.example, dialect: fal_queue, api_key: "${ART_KEY}"}
+models:
+  - {id: small, pool: [{provider: one, model: small-1}]}
+  - id: large
+    pool: [{provider: one, model: large-1, weight: 3}, {provider: two, model: LARGE}]
+    price: {input: 0.68, output: 4.05, cached_input: 0.068}
+  - {id: picture, output_modalities: [image], price: {image: 0.081}, pool: [{provider: art, model: pic/v1}]}
+"""
+"""Ten lines with several providers and models; they want SEVERAL_KEYS in the environment."""
+
+SEVERAL_KEYS = {"ONE_KEY": "hunter2", "ART_KEY": "hunter3"}

@@ -102,8 +102,8 @@ class Answering(Protocol):
     def drop(self) -> None:
         """The answer is not wanted any more: close the provider's connection at once."""
 
-    def abandon(self, event: Event) -> bool:
-        """The caller left, or the gateway goes down. Whether there was still an answer to abandon."""
+    def abandon(self, event: Event) -> None:
+        """The caller left, or the gateway goes down; nothing, where the answer is over already."""
 
     def usage(self) -> Usage:
         """What the provider reported."""
@@ -117,7 +117,7 @@ class Exchange:
 
     __slots__ = (
         "alias", "answered_by", "answering", "attempts", "bytes_in", "bytes_out", "closing", "dialled_s", "endpoint",
-        "error_code", "first_byte", "head", "inbound", "layer", "model", "overhead_s", "provider_request_id", "sent",
+        "first_byte", "head", "inbound", "layer", "model", "overhead_s", "provider_request_id", "sent",
         "snapshot", "state", "status", "usage",
     )  # fmt: skip
 
@@ -133,7 +133,6 @@ class Exchange:
         self.answered_by: Source | None = None
         self.layer = 0
         self.status = 0
-        self.error_code: str | None = None
         self.provider_request_id: str | None = None
         self.closing = False
         self.answering: Answering | None = None

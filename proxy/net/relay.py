@@ -160,16 +160,15 @@ class Relay:
             self._upstream.abandon()
             self._resolve(None)
 
-    def abandon(self, event: Event) -> bool:
-        """The caller left, or the gateway goes down. Whether there was still an answer to abandon."""
+    def abandon(self, event: Event) -> None:
+        """The caller left, or the gateway goes down; nothing, where the answer is over already."""
         if self._is_over:
-            return False
+            return
         self._upstream.abandon()
         if event is Event.DRAIN:
             self._tell_the_truth(GatewayError(Kind.DRAINING, "The gateway is going down; send the request again."))
         self._exchange.step(event)
         self._resolve(None)
-        return True
 
     def usage(self) -> Usage:
         """What the provider reported, read from the answer's ends once they have gone out."""
@@ -260,7 +259,6 @@ class Relay:
     def _tell_the_truth(self, error: GatewayError) -> None:
         """End a committed answer so that the caller can see that it is not whole."""
         exchange = self._exchange
-        exchange.error_code = error.kind.code
         if not self._streams or self._has_length:
             # Where there is neither a length nor chunks, an ordinary close would look like the answer's end.
             self._caller.abort(reset=not self._has_length and not self._chunked)

@@ -7,21 +7,10 @@ import pytest
 from proxy.config.compiling import load, parse_address
 from proxy.config.snapshot import TcpAddress, UnixAddress
 from proxy.errors import ConfigError, Problem
+from tests.snapshots import SEVERAL as GOOD
+from tests.snapshots import SEVERAL_KEYS as KEYS
 
-# Ten lines that have no problem; a case appends to them (its first line is 11) or puts words into one of them.
-GOOD = """\
-providers:
-  - {name: one, base_url: "https://one.example:8443/v1/", dialect: openai, api_key: "${ONE_KEY}"}
-  - {name: two, base_url: http://two.example, dialect: anthropic}
-  - {name: art, base_url: https://art.example, dialect: fal_queue, api_key: "${ART_KEY}"}
-models:
-  - {id: small, pool: [{provider: one, model: small-1}]}
-  - id: large
-    pool: [{provider: one, model: large-1, weight: 3}, {provider: two, model: LARGE}]
-    price: {input: 0.68, output: 4.05, cached_input: 0.068}
-  - {id: picture, output_modalities: [image], price: {image: 0.081}, pool: [{provider: art, model: pic/v1}]}
-"""
-KEYS = {"ONE_KEY": "hunter2", "ART_KEY": "hunter3"}
+# GOOD is ten lines that have no problem; a case appends to them (its first line is 11) or puts words into one of them.
 NO_URL = (
     "a base URL is http:// or https://, a host and a path, with no user, query or fragment, such as https://api.openai.com/v1"
 )

@@ -11,20 +11,9 @@ from hypothesis import strategies as st
 from proxy.config.document import Document, Model, Provider, Source
 from proxy.config.reading import read_document
 from proxy.errors import ConfigError, Problem
+from tests.snapshots import SMALLEST as GOOD
 
-# Ten lines that have no problem; a case appends to them (its first line is 11) or changes a word of them.
-GOOD = """\
-listen: 127.0.0.1:8080
-providers:
-  - name: one
-    base_url: https://one.example/v1
-    dialect: openai
-models:
-  - id: small
-    pool:
-      - provider: one
-        model: small-1
-"""
+# GOOD is ten lines that have no problem; a case appends to them (its first line is 11) or changes a word of them.
 NAMES = ", ".join
 SECTIONS = NAMES(Document.__struct_fields__)
 

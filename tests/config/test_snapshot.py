@@ -10,20 +10,8 @@ import pytest
 from proxy.config.compiling import load
 from proxy.config.ladder import SHIPPED_TIERS
 from proxy.config.snapshot import NANO, Snapshot, Timeouts
-
-GOOD = """\
-providers:
-  - {name: one, base_url: "https://one.example:8443/v1/", dialect: openai, api_key: "${ONE_KEY}"}
-  - {name: two, base_url: http://two.example, dialect: anthropic}
-  - {name: art, base_url: https://art.example, dialect: fal_queue, api_key: "${ART_KEY}"}
-models:
-  - {id: small, pool: [{provider: one, model: small-1}]}
-  - id: large
-    pool: [{provider: one, model: large-1, weight: 3}, {provider: two, model: LARGE}]
-    price: {input: 0.68, output: 4.05, cached_input: 0.068}
-  - {id: picture, output_modalities: [image], price: {image: 0.081}, pool: [{provider: art, model: pic/v1}]}
-"""
-KEYS = {"ONE_KEY": "hunter2", "ART_KEY": "hunter3"}
+from tests.snapshots import SEVERAL as GOOD
+from tests.snapshots import SEVERAL_KEYS as KEYS
 
 
 def compiled(text: str = GOOD, environment: dict[str, str] = KEYS) -> Snapshot:

@@ -8,19 +8,8 @@ from proxy.config.compiling import load
 from proxy.config.document import Document
 from proxy.config.reading import read_document
 from proxy.errors import ConfigError, Problem
+from tests.snapshots import SMALLEST as GOOD
 
-GOOD = """\
-listen: 127.0.0.1:8080
-providers:
-  - name: one
-    base_url: https://one.example/v1
-    dialect: openai
-models:
-  - id: small
-    pool:
-      - provider: one
-        model: small-1
-"""
 WITH_KEY = GOOD.replace("    dialect:", "    api_key: ${K}\n    dialect:") + "admin: {token: ${T}}\n"
 
 
