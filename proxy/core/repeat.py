@@ -33,11 +33,11 @@ class Repeat(msgspec.Struct, frozen=True, gc=False):
             return None
         begin = len(self.before)
         end = data.find(b"\r", begin, begin + 16)
-        digits = data[begin:end]
-        if end < 0 or not digits.isdigit() or not data.startswith(self.after, end):
+        if end < 0 or not data[begin:end].isdigit() or not data.startswith(self.after, end):
             return None
+        length = int(data[begin:end])
         begin = end + len(self.after)
-        return data[begin:] if len(data) - begin == int(digits) else None
+        return data[begin:] if len(data) - begin == length else None
 
 
 def repeat_of(data: bytes, head: RequestHead, headers: Headers, passed: dict[frozenset[bytes], bytes]) -> Repeat | None:

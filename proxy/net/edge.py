@@ -51,6 +51,7 @@ class Edge(asyncio.Protocol):
         "_joined", "_keeps_alive", "_lane", "_limits", "_linger_bytes", "_loop", "_parser", "_passed", "_queue",
         "_reading", "_refusal", "_repeat", "_task", "_unsent", "_url", "flow", "is_writable", "slot", "transport",
     )  # fmt: skip
+    __deletable__ = ("_parser",)  # mypyc wants to know
 
     transport: asyncio.Transport
 

@@ -51,6 +51,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_idle_s", "_is_informational", "_is_reusable", "_is_spoiled", "_paused", "_pieces", "_pool", "_reason",
         "_total_due", "is_fresh", "keep_alive_s", "on_body", "origin", "parser", "read_at", "sent_at", "slot", "transport",
     )  # fmt: skip
+    __deletable__ = ("parser",)  # mypyc wants to know
 
     transport: asyncio.Transport
 

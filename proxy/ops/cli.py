@@ -6,11 +6,12 @@ import argparse
 import json
 import logging
 import os
+import platform
 import sys
 from pathlib import Path
 from typing import Final
 
-from proxy import __version__
+from proxy import __version__, gateway
 from proxy.errors import ConfigError, StartError
 
 EXIT_OK: Final = 0
@@ -40,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         description="A thin, low-latency gateway for large language models: one address for many providers.",
         epilog="KYMA_CONFIG stands for --config. Exit codes: 0 fine, 1 it could not run, 2 the configuration is wrong.",
     )
-    parser.add_argument("--version", action="version", version=f"kyma-proxy {__version__}")
+    parser.add_argument("--version", action="version", version=f"kyma-proxy {__version__} ({_build()})")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="run the gateway", description="Run the gateway until SIGTERM or Ctrl-C.")
@@ -64,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--pace", default="50ms", metavar="TIME", help="between two words of an answer (default: 50ms)")
     demo.set_defaults(action=_demo)
     return parser
+
+
+def _build() -> str:
+    """Whether the path of a request is compiled, and which Python runs it."""
+    compiled = "compiled" if gateway.__file__.endswith(".so") else "not compiled"
+    return f"{compiled}, Python {platform.python_version()}"
 
 
 def _serve(words: argparse.Namespace) -> int:

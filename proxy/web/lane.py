@@ -20,7 +20,8 @@ from proxy.core.request_head import MAX_TARGET_BYTES
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.net.edge import Edge, monotonic
-from proxy.telemetry.record import Record, other_record
+from proxy.telemetry.record import Record
+from proxy.telemetry.recording import other_record
 
 REQUEST_ID_HEADER = "X-Kyma-Request-Id"
 """Carries the edge's request id into the application; a caller's own is removed."""

@@ -12,7 +12,8 @@ import pytest
 
 from proxy.telemetry import access_log
 from proxy.telemetry.access_log import AccessLog
-from proxy.telemetry.record import Record, other_record
+from proxy.telemetry.record import Record
+from proxy.telemetry.recording import other_record
 
 
 def record(number: int) -> Record:

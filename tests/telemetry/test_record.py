@@ -8,7 +8,8 @@ import msgspec
 
 from proxy.core.exchange import Attempt, State
 from proxy.core.usage import Usage
-from proxy.telemetry.record import LOGGED_FIELDS, Record, other_record, record_of
+from proxy.telemetry.record import LOGGED_FIELDS, Record
+from proxy.telemetry.recording import other_record, record_of
 from tests.inbounds import BODY, exchange, routed
 
 FIELDS = """

@@ -1,0 +1,52 @@
+"""Compiles the path of a request to C with mypyc; where that can't be done, the same files run as they are.
+
+Only a wheel is compiled (`pip install .`); an editable installation and the tests use the plain files.
+KYMA_PROXY_PURE=1 leaves the compiling out.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+# What runs on every request or piece. Files that declare structs for msgspec to decode stay plain: mypyc keeps no
+# annotations, and msgspec reads them.
+COMPILED = (
+    *(f"proxy/core/{name}.py" for name in ("answers", "body", "exchange", "headers", "inbound", "outcome", "plan")),
+    *(f"proxy/core/{name}.py" for name in ("repeat", "request_head", "sample", "usage")),
+    *(f"proxy/net/{name}.py" for name in ("edge", "pool", "relay", "sweeper", "upstream")),
+    *(f"proxy/telemetry/{name}.py" for name in ("counters", "recording")),
+    "proxy/dialect/sse.py",
+    "proxy/gateway.py",
+)
+
+
+class BuildOrGoWithout(build_ext):
+    """Builds the extension modules, all or none."""
+
+    def run(self) -> None:
+        """Build; without a compiler or Python's headers, say so and leave nothing half-built behind."""
+        try:
+            super().run()
+        except Exception as error:
+            for extension in self.extensions:
+                Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
+            self.extensions = []
+            sys.stderr.write(
+                f"kyma-proxy is built without compiled modules, and a request costs half as much again: {error}\n"
+                "With gcc and Python's headers (apt-get install gcc python3-dev) they are compiled.\n"
+            )
+
+
+def extensions() -> list[Extension]:
+    """The extension modules, where they are wanted."""
+    if os.environ.get("KYMA_PROXY_PURE") or not {"bdist_wheel", "build", "build_ext"}.intersection(sys.argv):
+        return []
+    from mypyc.build import mypycify  # noqa: PLC0415  a plain installation has no need of it
+
+    return mypycify([*COMPILED], group_name="kyma_proxy", target_dir="build/mypyc", opt_level="3")
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildOrGoWithout})
