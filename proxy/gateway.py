@@ -28,6 +28,7 @@ from proxy.errors import GatewayError, Kind
 from proxy.net.edge import Edge
 from proxy.net.pool import DialFailed, UpstreamPool
 from proxy.net.relay import Relay
+from proxy.net.turn import Outcome
 from proxy.net.upstream import UpstreamConnection, monotonic
 from proxy.telemetry.counters import Counters
 from proxy.telemetry.record import Record
@@ -60,7 +61,6 @@ class Gateway:
         self._counters = counters
         self._log = log
         self._random = random
-        self._loop = asyncio.get_running_loop()
         self._live: dict[Exchange, Edge] = {}
 
     async def relay(self, inbound: Inbound, edge: Edge) -> None:
@@ -145,7 +145,7 @@ class Gateway:
                     connection = await self._dial(exchange, step, total_due)
                 except DialFailed as error:
                     return Failed(error.failure, source.provider.name, error.detail)
-            outcome: asyncio.Future[Failed | None] = self._loop.create_future()
+            outcome: Outcome[Failed | None] = Outcome()
             relay = Relay(
                 exchange, step, edge, connection, DIALECTS[exchange.endpoint.dialect],
                 is_last=is_last, added_head=self._added_head, outcome=outcome,

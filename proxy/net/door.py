@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.config.snapshot import Snapshot
 from proxy.core.inbound import Inbound
@@ -39,7 +39,7 @@ class Lane(Flow, Protocol):
 class Handlers(Protocol):
     """Who serves what the public listener takes in."""
 
-    def relay(self, inbound: Inbound, edge: Edge) -> Coroutine[None, None, None]:
+    def relay(self, inbound: Inbound, edge: Edge) -> Coroutine[Any, Any, None]:
         """Serve a relayed endpoint; cancelled when the caller leaves."""
 
     def reject(self, error: GatewayError, request_id: str) -> None:

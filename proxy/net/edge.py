@@ -29,6 +29,7 @@ from proxy.core.request_head import MAX_TARGET_BYTES, RequestHead, read_request_
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.net.door import Door, Flow, Lane
+from proxy.net.turn import Turn
 
 _MAX_BACKLOG_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 2.0
@@ -47,9 +48,9 @@ class Edge(asyncio.Protocol):
 
     __slots__ = (
         "_backlog", "_body", "_body_began", "_body_bytes", "_deadline", "_door", "_head", "_head_began",
-        "_head_bytes", "_headers", "_is_busy", "_is_closing", "_is_declining", "_is_lingering", "_is_reading",
+        "_head_bytes", "_headers", "_is_busy", "_is_closing", "_is_declining", "_is_lingering", "_is_reading", "_is_taking",
         "_joined", "_keeps_alive", "_lane", "_limits", "_linger_bytes", "_loop", "_parser", "_passed", "_queue",
-        "_reading", "_refusal", "_repeat", "_task", "_unsent", "_url", "flow", "is_writable", "slot", "transport",
+        "_reading", "_refusal", "_repeat", "_turn", "_unsent", "_url", "flow", "is_writable", "slot", "transport",
     )  # fmt: skip
     __deletable__ = ("_parser",)  # mypyc wants to know
 
@@ -72,8 +73,8 @@ class Edge(asyncio.Protocol):
         self._linger_bytes = 0
         self.slot = 0
         # for the answer under way
-        self._is_busy = False
-        self._task: asyncio.Task[None] | None = None
+        self._is_busy = self._is_taking = False
+        self._turn: Turn | None = None
         self.flow: Flow | None = None
         self._deadline: float | None = None
         self._unsent = 0
@@ -142,13 +143,13 @@ class Edge(asyncio.Protocol):
         flow, self.flow = self.flow, None
         if flow is not None and flow is not self._lane:
             flow.leave()
-        if self._task is not None:
-            self._task.cancel()
+        if self._turn is not None:
+            self._turn.cancel()
         if self._lane is not None:
             self._lane.leave()
         # The parser, the lane and this refer to each other; the collector, which seldom looks, shall not have to find out.
         self._begin()
-        self._repeat = self._task = self._lane = None
+        self._repeat = self._turn = self._lane = None
         del self._parser
 
     def pause_writing(self) -> None:
@@ -278,25 +279,31 @@ class Edge(asyncio.Protocol):
             self._set_deadline(self._limits.body_timeout)
 
     def _next(self) -> None:
-        """Serve what is complete, or read on."""
-        if self.transport.is_closing():
+        """Serve what is complete, or read on. What is answered at once makes room for the next here, not within itself."""
+        if self._is_taking:
             return
-        if self._queue:
-            self._is_busy = True
-            self._deadline = None
-            item = self._queue.popleft()
-            if isinstance(item, GatewayError):
-                self._answer_error(item)
-            else:
-                self._dispatch(item)
-        elif self._backlog:
-            data, self._backlog = self._backlog, b""
-            self.transport.resume_reading()
-            self._feed(data)
+        self._is_taking = True
+        try:
+            while (self._queue or self._backlog) and not self._is_busy and self.is_writable and not self.transport.is_closing():
+                if not self._queue:
+                    data, self._backlog = self._backlog, b""
+                    self.transport.resume_reading()
+                    self._feed(data)
+                    continue
+                self._is_busy = True
+                self._deadline = None
+                item = self._queue.popleft()
+                if isinstance(item, GatewayError):
+                    self._answer_error(item)
+                else:
+                    self._dispatch(item)
+        finally:
+            self._is_taking = False
 
     def _dispatch(self, inbound: Inbound) -> None:
         if inbound.method == b"POST" and inbound.path in RELAYED:
-            self._task = self._loop.create_task(self._door.handlers.relay(inbound, self))
+            turn = Turn(self._door.handlers.relay(inbound, self), self._loop)
+            self._turn = turn if self._is_busy else None  # it may have been answered already
             return
         if self._lane is None:
             self._lane = self._door.lane(self)
@@ -335,9 +342,9 @@ class Edge(asyncio.Protocol):
         return not self._is_closing
 
     def cancel(self) -> None:
-        """Cancel the task that serves the request."""
-        if self._task is not None:
-            self._task.cancel()
+        """Cancel what serves the request."""
+        if self._turn is not None:
+            self._turn.cancel()
 
     def respond(self, answer: bytes, *, close: bool) -> None:
         """Send a whole answer."""
@@ -347,7 +354,7 @@ class Edge(asyncio.Protocol):
     def finish(self, *, close: bool) -> None:
         """The answer has gone out; the connection may serve again unless `close`."""
         self.flow = None
-        self._task = None
+        self._turn = None
         self._is_busy = False
         if self._is_closing:
             return
@@ -381,7 +388,7 @@ class Edge(asyncio.Protocol):
         """Close at once: what is not on the wire is lost, and the caller sees an incomplete answer."""
         if reset:
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self._task = None
+        self._turn = None
         self._is_busy = False
         self._is_closing = True
         self.transport.abort()

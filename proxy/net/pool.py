@@ -16,6 +16,7 @@ from proxy.config.snapshot import Origin, Provider
 from proxy.core.outcome import Failure
 from proxy.net.dialing import Dialer, SessionContext
 from proxy.net.sweeper import Sweeper
+from proxy.net.turn import in_task
 from proxy.net.upstream import UpstreamConnection, monotonic
 
 _WARM_WHILE_USED_S: Final = 300.0
@@ -53,10 +54,16 @@ class UpstreamPool:
         return None
 
     async def dial(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
-        """A fresh connection. Raises DialFailed."""
+        """A fresh connection, for a `Turn` that waits for it. Raises DialFailed."""
+        connection = await in_task(self._dial(provider, timeout_s), self.put_back)
+        if connection.transport.is_closing():
+            raise DialFailed(Failure.BROKEN, "the connection was closed")
+        return connection
+
+    async def _dial(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
         try:
             async with asyncio.timeout(timeout_s):
-                connection = await self._dialer.dial(
+                return await self._dialer.dial(
                     provider.origin, lambda: UpstreamConnection(self, provider.origin, provider.keep_alive)
                 )
         except TimeoutError:
@@ -66,9 +73,6 @@ class UpstreamPool:
             raise DialFailed(Failure.CONNECT, f"TLS failed: {_tls_reason(error)}") from None
         except OSError as error:
             raise DialFailed(Failure.CONNECT, f"no connection: {_reason(error)}") from None
-        if connection.transport.is_closing():
-            raise DialFailed(Failure.BROKEN, "the connection was closed")
-        return connection
 
     def opened(self, connection: UpstreamConnection) -> None:
         """A connection is open; it is counted until it is lost."""
@@ -83,6 +87,8 @@ class UpstreamPool:
 
     def put_back(self, connection: UpstreamConnection) -> None:
         """A connection's answer is over and it can serve again."""
+        if connection.transport.is_closing():
+            return
         self._idle.setdefault(connection.origin, []).append(connection)
         self.sweeper.watch(connection, connection.read_at + connection.keep_alive_s)
 
@@ -140,7 +146,7 @@ class UpstreamPool:
     async def _dial_ahead(self, provider: Provider) -> None:
         # A request that needs the provider will meet the same failure and report it.
         with contextlib.suppress(DialFailed):
-            self.put_back(await self.dial(provider, 10.0))
+            self.put_back(await self._dial(provider, 10.0))
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

@@ -22,6 +22,7 @@ from proxy.core.usage import Usage
 from proxy.dialect import sse
 from proxy.dialect.contract import Dialect
 from proxy.errors import GatewayError, Kind
+from proxy.net.turn import Outcome
 from proxy.net.upstream import UpstreamConnection, monotonic
 
 _SECONDS: Final = re.compile(rb"\d{1,6}")
@@ -55,7 +56,7 @@ class Relay:
 
     def __init__(
         self, exchange: Exchange, step: Step, caller: Caller, upstream: UpstreamConnection, dialect: Dialect,
-        *, is_last: bool, added_head: Callable[[Exchange, Step], bytes], outcome: asyncio.Future[Failed | None],
+        *, is_last: bool, added_head: Callable[[Exchange, Step], bytes], outcome: Outcome[Failed | None],
     ) -> None:  # fmt: skip
         self._exchange = exchange
         self._step = step
@@ -271,8 +272,7 @@ class Relay:
 
     def _resolve(self, result: Failed | None) -> None:
         self._is_over = True
-        if not self.outcome.done():  # cancelled with the task that waited for it
-            self.outcome.set_result(result)
+        self.outcome.tell(result)
 
 
 def _retry_after(fields: dict[bytes, bytes]) -> int | None:

@@ -1,0 +1,166 @@
+"""A coroutine without a task: it goes on when it is told, ends when it is cancelled, and loses nothing on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from proxy.net.turn import Outcome, Turn, in_task
+
+
+def begin(coroutine: Coroutine[Any, Any, None]) -> Turn:
+    return Turn(coroutine, asyncio.get_running_loop())
+
+
+async def turns(count: int = 5) -> None:
+    """Let the loop take some turns."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_the_first_step_is_taken_at_once() -> None:
+    seen = []
+
+    async def first() -> None:
+        seen.append("began")
+
+    begin(first())
+    assert seen == ["began"]
+
+
+async def test_it_goes_on_after_the_call_that_told_and_not_within_it() -> None:
+    outcome: Outcome[str] = Outcome()
+    seen: list[str] = []
+
+    async def waiting() -> None:
+        seen.append(await outcome)
+
+    begin(waiting())
+    outcome.tell("first")
+    outcome.tell("second")
+    assert seen == []
+    await turns()
+    assert seen == ["first"]
+
+
+async def test_what_was_told_before_is_not_waited_for() -> None:
+    outcome: Outcome[None] = Outcome()
+    outcome.tell(None)
+    seen = []
+
+    async def waiting() -> None:
+        await outcome
+        seen.append("went on")
+
+    begin(waiting())
+    assert seen == ["went on"]
+
+
+async def test_cancelling_raises_where_it_waits_once_and_never_after_its_end() -> None:
+    outcome: Outcome[None] = Outcome()
+    seen = []
+
+    async def waiting() -> None:
+        try:
+            await outcome
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+
+    turn = begin(waiting())
+    turn.cancel()
+    turn.cancel()
+    outcome.tell(None)
+    await turns()
+    turn.cancel()
+    await turns()
+    assert seen == ["cancelled"]
+
+
+async def test_an_error_goes_to_the_loop_and_ends_it() -> None:
+    outcome: Outcome[None] = Outcome()
+    heard: list[BaseException | None] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context.get("exception")))
+
+    async def failing() -> None:
+        await outcome
+        raise ValueError
+
+    turn = begin(failing())
+    outcome.tell(None)
+    await turns()
+    turn.cancel()
+    await turns()
+    assert [type(error) for error in heard] == [ValueError]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_needs_a_task_has_one_and_its_end_is_the_turns(fails: bool) -> None:
+    seen = []
+
+    async def dial() -> str:
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0)
+        if fails:
+            raise OSError("refused")
+        return "connection"
+
+    async def waiting() -> None:
+        try:
+            seen.append(await in_task(dial(), seen.append))
+        except OSError as error:
+            seen.append(str(error))
+
+    begin(waiting())
+    await turns(10)
+    assert seen == ["refused" if fails else "connection"]
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_cancelled_at_any_moment_the_result_is_used_or_handed_back(steps: int) -> None:
+    """A connection that was opened is never forgotten, whenever the caller leaves."""
+    made: list[str] = []
+    used: list[str] = []
+    unwanted: list[str] = []
+
+    async def dial() -> str:
+        await asyncio.sleep(0)
+        made.append("connection")
+        return "connection"
+
+    async def waiting() -> None:
+        try:
+            used.append(await in_task(dial(), unwanted.append))
+        except asyncio.CancelledError:
+            used.append("cancelled")
+
+    turn = begin(waiting())
+    await turns(steps)
+    turn.cancel()
+    await turns(10)
+    assert len(used) == 1
+    assert made == [one for one in used + unwanted if one == "connection"]
+
+
+async def test_a_failure_in_the_moment_of_cancelling_is_nobodys_surprise() -> None:
+    heard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
+
+    async def dial() -> None:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            raise OSError
+
+    async def waiting() -> None:
+        try:
+            await in_task(dial(), heard.append)
+        except asyncio.CancelledError:
+            heard.append("cancelled")
+
+    turn = begin(waiting())
+    turn.cancel()
+    await turns(10)
+    assert heard == ["cancelled"]
