@@ -7,7 +7,8 @@ SOURCES := $(shell find proxy -name '*.py')
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes -r
 
-.PHONY: help setup run run-llm test test-compiled check format bench-relay lock clean
+.PHONY: help setup run run-llm test test-compiled check format bench bench-all bench-compare bench-micro \
+	bench-peers lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,19 +42,33 @@ format: $(VENV)/dev.done ## mend what the linter can mend
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-bench-relay: $(VENV)/built.done $(VENV)/bench.done ## what a request and a streamed event cost, beside nginx and Envoy (about 4 minutes)
-	$(BIN)/python -m bench.relay $(BENCH_OPTIONS)
+bench: $(VENV)/built.done $(VENV)/bench.done ## what a request and a streamed event cost, beside nginx (about 3 minutes)
+	$(BIN)/python -m bench.suite --plan bench $(BENCH_OPTIONS)
+
+bench-all: $(VENV)/built.done $(VENV)/bench.done ## everything, beside all peers that are there; writes docs/benchmarks (about an hour)
+	$(BIN)/python -m bench.suite --plan all --out docs/benchmarks/run.json $(BENCH_OPTIONS) > /dev/null
+	$(BIN)/python -m bench.report docs/benchmarks/run.json --out docs/benchmarks
+
+bench-compare: $(VENV)/built.done $(VENV)/bench.done ## this tree against another commit, pair by pair: make bench-compare BASE=HEAD~1
+	$(BIN)/python -m bench.compare $(or $(BASE),$(error Say against what: make bench-compare BASE=HEAD~1)) $(BENCH_OPTIONS)
+
+bench-micro: $(VENV)/built.done $(VENV)/bench.done ## what each pure part of the path costs, in instructions where valgrind is there
+	$(BIN)/python -m bench.micro $(BENCH_OPTIONS)
+
+bench-peers: $(VENV)/built.done $(VENV)/bench.done ## install what to compare with: nginx, HAProxy, Envoy, smg, Portkey, LiteLLM
+	$(BIN)/python -m bench.peers
 
 lock: $(VENV)/dev.done ## choose the newest versions of all packages and lock them with their hashes
 	$(BIN)/pip install --quiet pip-tools
-	for name in run build dev bench llm; do \
+	for name in run build dev bench llm litellm smg; do \
 		CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes \
 			--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 			--output-file requirements/$$name.txt requirements/$$name.in || exit 1; \
 	done
+	cd bench/portkey && npm install --package-lock-only --ignore-scripts --no-audit --no-fund
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-litellm .venv-smg .venv-portkey build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kyma-proxy needs Python 3.11 or newer")'

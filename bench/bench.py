@@ -7,28 +7,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 import msgspec
+import trustme
 
 from bench.client import request_bytes
-from bench.configurations import Place
-from bench.load import Load, Result
+from bench.load import Order, Result
 from bench.processes import ROOT, Process, answers, before_exec, free_port, most_files
-from bench.rows import Plan
-from bench.systems import Target, start
+from bench.results import Roles
+from bench.scenario import Point
+from bench.systems.contract import Place, System
+from bench.systems.target import Target, start
 
 _PATIENCE_S: Final = 15.0
-
-
-class Roles(msgspec.Struct, frozen=True, kw_only=True):
-    """Which core does what; None: whichever the kernel likes."""
-
-    system: int | None = None
-    provider: int | None = None
-    load: int | None = None
 
 
 def roles(*, pin: bool) -> Roles:
@@ -42,21 +37,22 @@ def roles(*, pin: bool) -> Roles:
 class Bench:
     """`with Bench(…) as bench` starts the provider; on the way out everything is ended and removed."""
 
-    def __init__(self, plan: Plan, cores: Roles, models: tuple[str, ...]) -> None:
+    def __init__(self, systems: Mapping[str, System], cores: Roles, points: Sequence[Point]) -> None:
         most_files()
-        self.plan = plan
-        self._load_core = cores.load
+        self._systems = systems
+        self._cores = cores
+        self._models = tuple(dict.fromkeys(("short", *(point.provider.model for point in points))))
         self._home = Path(tempfile.mkdtemp(prefix="bench-"))
-        self._targets: dict[str, Target] = {}
-        port = free_port()
-        self.place = Place(provider_port=port, core=cores.system, models=models, bytecode=self._home / "bytecode")
-        command = [sys.executable, "-m", "bench.provider", str(port)]
+        self._targets: dict[tuple[str, bool], Target] = {}
+        self._port, self._tls_port = free_port(), free_port()
+        certificate = self._certify()
+        command = [sys.executable, "-m", "bench.provider", str(self._port), str(self._tls_port), str(certificate)]
         self._provider = Process(command, self._home / "provider", cores.provider)
 
     def __enter__(self) -> Bench:
-        request = request_bytes(self.place.provider_port, "short", stream=False)
+        request = request_bytes(self._port, "short", stream=False)
         try:
-            self._provider.wait_until(lambda: answers(self.place.provider_port, request))
+            self._provider.wait_until(lambda: answers(self._port, request))
         except BaseException:
             self.close()
             raise
@@ -72,28 +68,40 @@ class Bench:
         self._provider.stop()
         shutil.rmtree(self._home, ignore_errors=True)
 
-    def target(self, name: str) -> Target:
+    def target(self, name: str, point: Point) -> Target:
         """The system that stays up; started where it is not there or has ended. Raises RuntimeError."""
-        target = self._targets.get(name)
-        if target is not None and (target.process is None or target.process.alive()):
-            return target
-        if target is not None:
-            target.stop()
-        self._targets[name] = start(name, self.place)
-        return self._targets[name]
+        target = self._targets.get((name, point.tls))
+        if target is None or not target.is_alive():
+            if target is not None:
+                target.stop()
+            target = self._targets[name, point.tls] = self.fresh(name, point)
+        return target
 
-    def play(self, target: Target, load: Load) -> Result:
+    def fresh(self, name: str, point: Point) -> Target:
+        """The system as the point wants it, just started; whoever asked ends it. Raises RuntimeError."""
+        place = Place(
+            provider_port=self._tls_port if point.tls else self._port,
+            core=self._cores.system,
+            models=self._models,
+            bytecode=self._home / "bytecode",
+            tls=self._home / "authority.pem" if point.tls else None,
+            more_models=point.more_models,
+            gateway=point.gateway,
+        )
+        return Target.direct(place) if name == "direct" else start(self._systems[name], place)
+
+    def play(self, target: Target, order: Order) -> Result:
         """Play a load against a system, from a process of its own. Raises RuntimeError where anything is wrong."""
-        load = msgspec.structs.replace(load, port=target.port, pid=target.process.pid if target.process else None)
+        order = msgspec.structs.replace(order, pid=target.pid, headers=target.headers)
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "bench.load", msgspec.json.encode(load).decode()],
+                [sys.executable, "-m", "bench.load", msgspec.json.encode(order).decode()],
                 capture_output=True,
                 text=True,
-                timeout=load.timeout_s + _PATIENCE_S,
+                timeout=order.load.timeout_s + _PATIENCE_S,
                 cwd=ROOT,
                 start_new_session=True,
-                preexec_fn=before_exec(self._load_core),
+                preexec_fn=before_exec(self._cores.load),
                 check=False,
             )
         except subprocess.TimeoutExpired:
@@ -101,6 +109,16 @@ class Bench:
         if done.returncode:
             raise RuntimeError(f"the load generator failed: {done.stderr.strip()[-300:]}")
         result = msgspec.json.decode(done.stdout, type=Result)
-        if result.failed is not None:
-            raise RuntimeError(f"{result.failed} ({result.errors} in all)")
-        return result
+        if result.failed is None:
+            return result
+        if not target.is_alive():
+            raise RuntimeError(f"it died: {target.last_words()}")
+        raise RuntimeError(f"{result.failed} ({result.errors} in all)")
+
+    def _certify(self) -> Path:
+        """A certificate for the provider, and its authority beside it."""
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(self._home / "authority.pem"))
+        certificate = self._home / "provider.pem"
+        authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+        return certificate

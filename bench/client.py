@@ -11,14 +11,16 @@ import httptools
 
 from bench.provider import DONE, STAMP, STAMP_DIGITS
 
+Headers = tuple[tuple[str, str], ...]
+
 _STAMPED_BYTES: Final = len(STAMP) + STAMP_DIGITS
 _HEAD: Final = (
     "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept-Encoding: gzip, deflate\r\n"
     "Connection: keep-alive\r\nAccept: application/json\r\nContent-Type: application/json\r\n"
     "User-Agent: OpenAI/Python 2.8.0\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 2.8.0\r\n"
     "X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\n"
-    "X-Stainless-Runtime-Version: 3.11.7\r\nAuthorization: Bearer {key}\r\nX-Stainless-Async: false\r\n"
-    "x-stainless-retry-count: 0\r\nx-stainless-read-timeout: 600\r\nContent-Length: {length}\r\n\r\n"
+    "X-Stainless-Runtime-Version: 3.11.7\r\nAuthorization: Bearer none\r\nX-Stainless-Async: false\r\n"
+    "x-stainless-retry-count: 0\r\nx-stainless-read-timeout: 600\r\n{more}Content-Length: {length}\r\n\r\n"
 )
 _BODY: Final = (
     '{{"messages":[{{"role":"system","content":"You are a helpful assistant."}},'
@@ -27,12 +29,13 @@ _BODY: Final = (
 )
 
 
-def request_bytes(port: int, model: str, *, stream: bool, prompt_bytes: int = 64, key: str = "none") -> bytes:
+def request_bytes(port: int, model: str, *, stream: bool, prompt_bytes: int = 64, headers: Headers = ()) -> bytes:
     """A request as the OpenAI SDK sends it, with a prompt of this size."""
     words = "Tell me of the sea, "
     prompt = (words * (prompt_bytes // len(words) + 1))[:prompt_bytes]
     body = _BODY.format(prompt=prompt, model=model, stream=',"stream":true' if stream else "")
-    return (_HEAD.format(port=port, key=key, length=len(body)) + body).encode()
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return (_HEAD.format(port=port, more=more, length=len(body)) + body).encode()
 
 
 class Call:
@@ -55,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._began = began
         self._ended = ended
         self._parser = httptools.HttpResponseParser(self)
-        self._call: Call | None = None
+        self.call: Call | None = None
         self._events = 0
         self._rest = b""
         self._now_ns = 0
@@ -67,7 +70,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, request: bytes, events: int, due_ns: int) -> None:
         """Send a request whose answer has so many events (0: a whole answer); its time counts from `due_ns`."""
-        self._call = Call(due_ns)
+        self.call = Call(due_ns)
         self._events = events
         self._rest = b""
         if self.transport.is_closing():
@@ -77,14 +80,14 @@ class Connection(asyncio.Protocol):
 
     def begin_window(self) -> None:
         """What has come until now doesn't count."""
-        if self._call is not None:
-            self._call.before_window = len(self._call.delays_ns)
+        if self.call is not None:
+            self.call.before_window = len(self.call.delays_ns)
 
     def data_received(self, data: bytes) -> None:
         """Note the time, and feed the parser, which calls what follows."""
         self._now_ns = time.monotonic_ns()
-        if self._call is not None and not self._call.first_ns:
-            self._call.first_ns = self._now_ns
+        if self.call is not None and not self.call.first_ns:
+            self.call.first_ns = self._now_ns
             self._began(self)
         try:
             self._parser.feed_data(data)
@@ -93,7 +96,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Note the delay of each event in the block; a stamp may be split between two blocks."""
-        call = self._call
+        call = self.call
         if call is None or not self._events:
             return
         data = self._rest + body
@@ -107,23 +110,23 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Judge the answer: the status, the number of events, and the mark of the end."""
-        if self._call is None:
+        if self.call is None:
             return
         status = self._parser.get_status_code()
         if status != 200:
             self._finish(f"status {status}")
-        elif self._events and (len(self._call.delays_ns) != self._events or not self._rest.endswith(DONE)):
-            self._finish(f"a short stream: {len(self._call.delays_ns)} of {self._events} events")
+        elif self._events and (len(self.call.delays_ns) != self._events or not self._rest.endswith(DONE)):
+            self._finish(f"a short stream: {len(self.call.delays_ns)} of {self._events} events")
         else:
             self._finish(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A request under way has failed."""
-        if self._call is not None:
-            self._finish(f"the connection was closed after {len(self._call.delays_ns)} events")
+        if self.call is not None:
+            self._finish(f"the connection was closed after {len(self.call.delays_ns)} events")
 
     def _finish(self, error: str | None) -> None:
-        call, self._call = self._call, None
+        call, self.call = self.call, None
         if call is not None:
             call.error = error
             self._ended(self, call)

@@ -1,12 +1,11 @@
 """The load generator: it sends one load, measures from outside, and prints what it saw as JSON.
 
-A load has one of three shapes. `closed`: so many connections, each sends its next request when it has its answer.
-`open`: requests come on a schedule, and their time counts from when they were due, whoever is late. `streams`: so many
-streamed answers at once; what is measured lies between the last one's beginning, and a moment to settle, and the
-first one's end.
+`closed`: so many connections, each sends its next request when it has its answer. `open`: requests come on a schedule,
+and their time counts from when they were due, whoever is late. `streams`: so many streamed answers at once; what is
+measured lies between the last one's beginning, and a moment to settle, and the first one's end or the window's.
 Anything wrong (a status, a cut or short stream, a time-out) makes the result `failed`, with the reason and no figures.
 
-    python -m bench.load '{"shape": "closed", "port": 8080, "model": "short", "connections": 32, "requests": 1000}'
+    python -m bench.load '{"port": 8080, "model": "short", "load": {"connections": 32, "requests": 1000}}'
 """
 
 from __future__ import annotations
@@ -18,14 +17,16 @@ import random
 import sys
 import threading
 import time
-from typing import Final, Literal
+from collections import deque
+from typing import Final
 
 import msgspec
 import uvloop
 
 from bench.client import Call, Connection, request_bytes
+from bench.histogram import Spread, spread
 from bench.processes import cpu_ns, memory_bytes
-from bench.report import Spread, spread
+from bench.scenario import Load
 from bench.script import parse
 
 _CONNECT_BATCH: Final = 100
@@ -33,21 +34,18 @@ _BEGIN_BATCH: Final = 50
 _BATCH_S: Final = 0.005
 _LEAD_NS: Final = 20_000_000
 _SETTLE_S: Final = 0.1
+_TICK_S: Final = 0.001
+_MANY_PER_S: Final = 1000
 _SEED: Final = 1
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send. `pid` is the process whose processor time and memory are read at the window's two ends."""
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """A load, and where it goes. `pid` is the process whose processor time and memory are read at the window's two ends."""
 
-    shape: Literal["closed", "open", "streams"]
+    load: Load
     port: int
     model: str
-    connections: int
-    requests: int = 0
-    warm: int = 0
-    rate_per_s: float = 0.0
-    prompt_bytes: int = 64
-    timeout_s: float = 30.0
+    headers: tuple[tuple[str, str], ...] = ()
     pid: int | None = None
 
 
@@ -63,27 +61,31 @@ class Result(msgspec.Struct, kw_only=True):
     cpu_us_per_unit: float | None = None
     memory_before_bytes: int | None = None
     memory_open_bytes: int | None = None
-    first_byte_us: Spread | None = None
-    event_delay_us: Spread | None = None
+    first_byte: Spread | None = None
+    event_delay: Spread | None = None
 
 
 class Run:
     """One load under way. `measured` holds the calls of the window; the rest is warm-up."""
 
-    def __init__(self, load: Load) -> None:
-        script = parse(load.model)
-        self.load = load
+    def __init__(self, order: Order) -> None:
+        script = parse(order.model)
+        self.order = order
+        self.load = order.load
         self.events = script.events if script is not None else 0
-        self.request = request_bytes(load.port, load.model, stream=self.events > 0, prompt_bytes=load.prompt_bytes)
+        self.request = request_bytes(
+            order.port, order.model, stream=self.events > 0, prompt_bytes=order.load.prompt_bytes, headers=order.headers
+        )
         self.measured: list[Call] = []
         self.errors: list[str] = []
         self.idle: list[Connection] = []
-        self.due: list[int] = []
+        self.due: deque[int] = deque()
         self.begun = self.sent = self.completed = 0
         self.over = asyncio.Event()
         self.result = Result()
         self._all: list[Connection] = []
         self._window: tuple[int, int, int] | None = None
+        self._has_closed = False
 
     async def play(self) -> Result:
         """Play the load and say what was seen."""
@@ -108,11 +110,11 @@ class Run:
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
-        if self.load.pid is not None:
-            self.result.memory_before_bytes = memory_bytes(self.load.pid)
+        if self.order.pid is not None:
+            self.result.memory_before_bytes = memory_bytes(self.order.pid)
         while (missing := self.load.connections - len(self._all)) > 0:
             batch = [
-                loop.create_connection(lambda: Connection(self._began, self._ended), "127.0.0.1", self.load.port)
+                loop.create_connection(lambda: Connection(self._began, self._ended), "127.0.0.1", self.order.port)
                 for _ in range(min(missing, _CONNECT_BATCH))
             ]
             self._all += [connection for _, connection in await asyncio.gather(*batch)]
@@ -135,6 +137,10 @@ class Run:
         if not self.load.warm:
             self._open_window()
 
+        if self.load.rate_per_s > _MANY_PER_S:
+            self._arrive_by_ticks(deque(schedule))
+            return
+
         def tick() -> None:  # a thread sleeps to the microsecond; the loop's own timers have steps of a millisecond
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
                 for due_ns in schedule:
@@ -142,6 +148,14 @@ class Run:
                     loop.call_soon_threadsafe(self._arrive, due_ns)
 
         threading.Thread(target=tick, daemon=True).start()
+
+    def _arrive_by_ticks(self, schedule: deque[int]) -> None:
+        """All that are due, each millisecond: a thread for each of so many would cost more than the requests do."""
+        now_ns = time.monotonic_ns()
+        while schedule and schedule[0] <= now_ns:
+            self._arrive(schedule.popleft())
+        if schedule and not self.over.is_set():
+            asyncio.get_running_loop().call_later(_TICK_S, self._arrive_by_ticks, schedule)
 
     def _arrive(self, due_ns: int) -> None:
         if self.idle:
@@ -182,15 +196,14 @@ class Run:
         elif self.load.shape == "open" and not self.due:
             self.idle.append(connection)
         elif self.load.shape == "open":
-            self._send(connection, self.due.pop(0))
+            self._send(connection, self.due.popleft())
         elif self.sent < self._wanted:
             self._send(connection, time.monotonic_ns())
 
     def _stream_ended(self, call: Call) -> None:
-        if not self.measured:
-            if self._window is None and not self.errors:
-                self.errors.append("the first stream ended before the last one had begun: the script is too short")
-            self._close_window()
+        if self._window is None and not self.errors:
+            self.errors.append("the first stream ended before the last one had begun: the script is too short")
+        self._close_window()
         self.measured.append(call)
         if self.completed == self.load.connections:
             self.over.set()
@@ -199,20 +212,30 @@ class Run:
         for connection in self._all:
             connection.begin_window()
         self._window = (time.monotonic_ns(), self._cpu_ns(), self._events())
+        if self.load.shape == "streams" and self.load.window_s is not None:
+            asyncio.get_running_loop().call_later(self.load.window_s, self._leave)
+
+    def _leave(self) -> None:
+        """The window's time is up: what the streams have brought until now is what was measured."""
+        if not self._has_closed:
+            self._close_window()
+            self.measured += [call for connection in self._all if (call := connection.call) is not None]
+            self.over.set()
 
     def _close_window(self) -> None:
-        if self._window is None:
+        if self._window is None or self._has_closed:
             return
+        self._has_closed = True
         now_ns, cpu, result = time.monotonic_ns(), self._cpu_ns(), self.result
         result.units = self._events() - self._window[2] if self.load.shape == "streams" else self.load.requests
         result.window_s = (now_ns - self._window[0]) / 1e9
         result.rate_per_s = result.units / max(result.window_s, 1e-9)
-        if self.load.pid is not None:
+        if self.order.pid is not None:
             result.cpu_us_per_unit = (cpu - self._window[1]) / max(result.units, 1) / 1000
-            result.memory_open_bytes = memory_bytes(self.load.pid)
+            result.memory_open_bytes = memory_bytes(self.order.pid)
 
     def _cpu_ns(self) -> int:
-        return cpu_ns(self.load.pid) if self.load.pid is not None else 0
+        return cpu_ns(self.order.pid) if self.order.pid is not None else 0
 
     def _events(self) -> int:
         return sum(connection.events_seen for connection in self._all) if self.events else 0
@@ -221,18 +244,18 @@ class Run:
         if self.errors:
             return Result(failed=self.errors[0], errors=len(self.errors), requests=self.completed)
         self.result.requests = len(self.measured)
-        self.result.first_byte_us = spread([(call.first_ns - call.due_ns) / 1000 for call in self.measured])
-        delays_us = [delay / 1000 for call in self.measured for delay in call.delays_ns[call.before_window :]]
-        self.result.event_delay_us = spread(delays_us) if delays_us else None
+        self.result.first_byte = spread(call.first_ns - call.due_ns for call in self.measured)
+        delays_ns = [delay for call in self.measured for delay in call.delays_ns[call.before_window :]]
+        self.result.event_delay = spread(delays_ns) if delays_ns else None
         return self.result
 
 
-async def play(load: Load) -> Result:
+async def play(order: Order) -> Result:
     """Play one load on the running loop."""
-    return await Run(load).play()
+    return await Run(order).play()
 
 
 if __name__ == "__main__":
     gc.disable()
-    seen = uvloop.run(play(msgspec.json.decode(sys.argv[1], type=Load)))
+    seen = uvloop.run(play(msgspec.json.decode(sys.argv[1], type=Order)))
     sys.stdout.write(msgspec.json.encode(seen).decode() + "\n")

@@ -4,7 +4,7 @@ Answers are prepared once a script. Streams share one timer a gap: a wheel, whos
 stream on the spoke at hand. Each event carries the time at which it was sent, on the clock that all processes of a
 machine share (`time.monotonic_ns`), so that whoever receives it knows its delay.
 
-    python -m bench.provider PORT
+    python -m bench.provider PORT [TLS_PORT CERTIFICATE]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+import ssl
 import sys
 import time
 from typing import Final, cast
@@ -38,12 +39,12 @@ class Answer:
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        self.whole = _whole()
+        self.whole = _whole() if script.status == 200 else _error(script.status)
         self.head = (
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\nx-request-id: req_bench\r\n"
             b"transfer-encoding: chunked\r\n\r\n"
         )
-        event = _event(b'[{"index":0,"delta":{"content":" token"},"finish_reason":null}]', b'"usage":null,')
+        event = _event(script.event_bytes)
         size = len(event) + STAMP_DIGITS
         before, after = event[: event.index(STAMP) + len(STAMP)], event[event.index(STAMP) + len(STAMP) :]
         self.before, self.after = b"%x\r\n%s" % (size, before), after + b"\r\n"
@@ -57,9 +58,19 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def _event(choices: bytes, extra: bytes) -> bytes:
-    head = b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk",'
-    return head + _COMMON + b',"choices":' + choices + b"," + extra + STAMP + b'"}\n\n'
+def _event(least_bytes: int) -> bytes:
+    """An event that lacks only its stamp's digits; its content is one word, or as long as it takes."""
+    event = b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk",%s,"choices":[{"index":0,"delta":%s,' % (
+        _COMMON, b'{"content":" token%s"}'
+    )  # fmt: skip
+    event += b'"finish_reason":null}],"usage":null,' + STAMP + b'"}\n\n'
+    return event % (b"." * (least_bytes - len(event) - STAMP_DIGITS + len("%s")))
+
+
+def _error(status: int) -> bytes:
+    body = b'{"error":{"message":"as the script says","type":"server_error","param":null,"code":null}}'
+    head = b"HTTP/1.1 %d As the script says\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    return head % (status, len(body)) + body
 
 
 def _whole() -> bytes:
@@ -199,18 +210,22 @@ class Provider(asyncio.Protocol):
             self._spoke = wheel.add(self._stream)
 
 
-async def listen(port: int) -> asyncio.Server:
+async def listen(port: int, tls: ssl.SSLContext | None = None) -> asyncio.Server:
     """Listen on 127.0.0.1; port 0 is any free one."""
     wheels: dict[tuple[int, int], Wheel] = {}
     loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: Provider(wheels), "127.0.0.1", port, backlog=_BACKLOG)
+    return await loop.create_server(lambda: Provider(wheels), "127.0.0.1", port, backlog=_BACKLOG, ssl=tls)
 
 
-async def _serve(port: int) -> None:
-    server = await listen(port)
-    await server.serve_forever()
+async def _serve(port: int, tls_port: str = "", certificate: str = "") -> None:
+    servers = [await listen(port)]
+    if tls_port:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        servers.append(await listen(int(tls_port), context))
+    await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
 if __name__ == "__main__":
     gc.disable()
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(int(sys.argv[1]), *sys.argv[2:]))

@@ -1,4 +1,4 @@
-"""What a run leaves behind: what was measured, of which versions, on which machine, and who disturbed it."""
+"""The beginning of a run: what is there to be measured, of which versions, on which machine, and who disturbs."""
 
 from __future__ import annotations
 
@@ -9,45 +9,16 @@ import platform
 import resource
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from bench.bench import Roles
 from bench.processes import ROOT
-from bench.report import Measured
-from bench.rows import Plan
-from bench.systems import HOW_TO_GET, installed, version
+from bench.results import Roles, Run
+from bench.scenario import Row
+from bench.systems.contract import System
 
-PROXIES: Final = ("gateway", "nginx", "envoy")
 _PACKAGES: Final = ("uvloop", "httptools", "aiohttp", "msgspec")
-
-
-class Run(msgspec.Struct, kw_only=True):
-    """What is written to the file: enough to make the table again, and to know what it is of.
-
-    `others_cores` is how many cores everything else on the machine kept busy meanwhile: more than 0.1 disturbs.
-    """
-
-    at: str
-    commit: str
-    machine: dict[str, str | int | float]
-    versions: dict[str, str]
-    plan: Plan
-    cores: Roles
-    absent: dict[str, str]
-    interrupted: bool = False
-    seconds: float = 0.0
-    others_cores: float = 0.0
-    rows: list[Measured] = []
-
-    def keep(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".tmp")
-        draft.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1))
-        draft.replace(path)
 
 
 class Watch:
@@ -74,23 +45,25 @@ def _others_s() -> float:
     return busy_s - sum(use.ru_utime + use.ru_stime for use in own)
 
 
-def begin(plan: Plan, cores: Roles, names: list[str]) -> Run:
+def begin(plan: str, cores: Roles, systems: Mapping[str, System], budget: tuple[Row, ...]) -> Run:
     """A run of these systems, of which nothing is measured yet."""
-    present = [name for name in names if installed(name)]
+    present = {name: system for name, system in systems.items() if system.command() is not None}
     return Run(
         at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        commit=_commit(),
-        machine=_machine(),
-        versions={name: version(name) for name in present}
-        | {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in _PACKAGES},
+        commit=commit(),
         plan=plan,
+        machine=_machine(),
+        versions={system.title: system.version() for system in present.values()}
+        | {"Python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _PACKAGES},
+        titles={"direct": "direct"} | {name: system.title for name, system in systems.items()},
         cores=cores,
-        absent={name: HOW_TO_GET.get(name, "") for name in names if name not in present},
+        absent={name: system.how_to_get for name, system in systems.items() if name not in present},
+        budget=budget,
     )
 
 
-def _commit() -> str:
+def commit() -> str:
     """The commit, marked where files differ from it."""
     said = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],

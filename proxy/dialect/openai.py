@@ -39,6 +39,8 @@ def _error_event(error: GatewayError, request_id: str, between_events: bool) -> 
 
 
 def _is_error(data: bytes) -> bool:
+    if b'"error"' not in data:
+        return False
     try:
         opening = _opening(data)
     except (msgspec.MsgspecError, RecursionError):

@@ -21,6 +21,9 @@ def first_event(held: bytes) -> bytes | None:
 
     A comment is life and goes out at once, so a stream that begins with one has nothing to wait for.
     """
+    close = held.find(b"\n\n")
+    if close > 0 and held.startswith(b"data: ") and held.find(b"\n", 0, close) < 0 and held.find(b"\r", 0, close) < 0:
+        return held[6:close]  # one line of data, as every provider begins
     if held.startswith(_BOM):
         held = held[len(_BOM) :]
     data: list[bytes] = []

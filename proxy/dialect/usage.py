@@ -6,6 +6,7 @@ quotes would be escaped, so what is found is a member and never a piece of someb
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Final
 
@@ -13,6 +14,8 @@ import msgspec
 
 _NAME: Final = b'"usage"'
 _MOST_LOOKS: Final = 8
+_VALUE: Final = re.compile(rb"[ \t\r\n]{0,6}:[ \t\r\n]{0,6}(\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}?)")
+"""An object, to where it ends if it nests no deeper than usage does and no string in it holds a brace."""
 
 
 _Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
@@ -55,19 +58,21 @@ def counts_from_end(text: bytes) -> Iterator[Counts]:
 
 
 def _counts_at(text: bytes, position: int) -> Counts | None:
-    begin = text.find(b"{", position, position + 8)
-    if begin < 0 or text[position:begin].strip() != b":":
+    value = _VALUE.match(text, position)
+    if value is None:
         return None
-    end = begin
-    for _ in range(8):  # usage nests two levels deep; each closing brace may be its end
-        end = text.find(b"}", end) + 1
-        if not end:
-            return None
+    begin = end = value.start(1)
+    likely = value.end(1)
+    for _ in range(8):  # where a string holds a brace, or the nesting is deeper, each closing brace may be the end
         try:
-            counts = _decode(text[begin:end])
+            counts = _decode(text[begin : likely or end])
         except (msgspec.ValidationError, RecursionError):
             return None
         except msgspec.DecodeError:
+            likely = 0
+            end = text.find(b"}", end) + 1
+            if not end:
+                return None
             continue
         known = (counts.prompt_tokens, counts.completion_tokens, counts.input_tokens, counts.output_tokens)
         return counts if any(count is not None for count in known) else None

