@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import gc
 import logging
 import os
 import resource
@@ -29,6 +28,7 @@ from proxy import __version__
 from proxy.config.compiling import load
 from proxy.config.snapshot import Address, Snapshot, TcpAddress, Tls
 from proxy.errors import StartError
+from proxy.ops import memory
 from proxy.ops.assemble import House
 from proxy.telemetry.access_log import AccessLog
 
@@ -56,6 +56,7 @@ def run(path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], 
     snapshot = read_snapshot(path, environment)
     _check_authorities(snapshot)
     _allow_many_files()
+    memory.keep_freed_memory()
     uvloop.run(_serve(snapshot, ready))
 
 
@@ -86,7 +87,7 @@ async def _serve(snapshot: Snapshot, ready: Callable[[Snapshot], None]) -> None:
             server = await _open_door(house, snapshot)
             stack.callback(_remove_socket, snapshot.listen)
             ready(snapshot)
-            _settle_memory()
+            memory.settle()
             await stop.wait()
             server.close()
             await _drain(house, snapshot.drain, hurry)
@@ -232,13 +233,3 @@ def _allow_many_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _settle_memory() -> None:
-    """What is alive now lives as long as the process: the collector need not look at it again.
-
-    Requests leave no cycles behind, so it may also look less often; a look costs a pause.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 50)

@@ -160,7 +160,7 @@ def test_a_member_that_is_there_twice_is_refused_however_it_is_spelled(body: byt
 def test_no_member_that_is_there_twice_hides_behind_another_however_bodies_are_spaced(members: list[tuple[str, str]]) -> None:
     names = [name for name, _ in members]
     for comma, colon in ((",", ":"), (", ", ": "), (" ,", " :")):
-        body = "{%s}" % comma.join(f'"{name}"{colon}{value}' for name, value in members)
+        body = "{" + comma.join(f'"{name}"{colon}{value}' for name, value in members) + "}"
         twice = len(set(names)) < len(names)
         try:
             head = read_head(body.encode())

@@ -125,7 +125,7 @@ def test_what_else_a_usage_object_holds_does_not_matter(text: bytes) -> None:
     b'"usage"', b'"usage":', b'"usage" : {', b'"usage":{"prompt_tokens":1', b'"usage":{"prompt_tokens":1,"x":{}',
     b'"usage":null', b'"usage":{}', b'"usage":[{"prompt_tokens":1}]', b'"usage":{"prompt_tokens":"1"}',
     b'"usage",{"prompt_tokens":1}',
-    b'"usage":{"total_tokens":1}', b'"usage":{"prompt_tokens":1 "}', 
+    b'"usage":{"total_tokens":1}', b'"usage":{"prompt_tokens":1 "}',
     b'"usage":{"x":{' + b'"x":{},' * 9 + b'},"prompt_tokens":1}',
     b'"usage":         {"prompt_tokens":1}', b'"usage":{"x":' + b"[" * 2000 + b"]" * 2000 + b',"prompt_tokens":1}',
 ])  # fmt: skip
