@@ -38,13 +38,14 @@ def main() -> int:
         say(f"{options.base} is not a commit of this repository; see git log")
         return 2
     scenarios = read("compare")
-    points = tuple(
-        msgspec.structs.replace(point, rounds=options.rounds or point.rounds)
-        for point in scenarios.points
-        if not options.only or {point.scenario, point.key} & set(options.only)
-    )
+    try:
+        scenarios = scenarios.only(options.only) if options.only else scenarios
+    except KeyError as error:
+        say(f"there is no scenario {error.args[0]} to compare; there are: {scenarios.names()}")
+        return 2
+    points = tuple(msgspec.structs.replace(point, rounds=options.rounds or point.rounds) for point in scenarios.points)
     systems = {"gateway": Gateway(), "base": Gateway(name="base", title=commit, path=_built(commit))}
-    run = measure("compare", Scenarios(points, scenarios.budget, {}), systems, options.out, pin=True)
+    run = measure("compare", Scenarios(points, scenarios.budget, scenarios.slow), systems, options.out, pin=True)
     sys.stdout.write(f"# {run.commit} against {commit}\n\n{table(run)}\n")
     return 130 if run.interrupted else int(any("dearer" in line for line in table(run).splitlines()))
 

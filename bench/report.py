@@ -154,8 +154,11 @@ def _cross_check(run: Run) -> str:
     checks = [check for one in run.measured if (check := verdicts.cross_check(one)) is not None]
     if not checks:
         return ""
-    lines = [[check.title, *map(_number, (check.own, check.added, check.direct)), check.verdict] for check in checks]
-    head = ["", "the gateway's own count", "added, from outside", "direct", "verdict"]
+    lines = [
+        [check.title, *map(_number, (check.own, check.added, check.added - check.own, check.hops)), check.verdict]
+        for check in checks
+    ]
+    head = ["", "own count (µs)", "added, from outside", "left", "added by nginx", "verdict"]
     return f"## The gateway's own count of its overhead\n\n{verdicts.WHAT_IS_CHECKED}\n\n" + _table(head, lines)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -90,6 +92,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class _Taking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rounds: int
     points: tuple[str, ...] = ()
+    more: dict[str, int] = {}
+
+
+class Slow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is asked of a system that needs much longer than the others."""
+
+    share: float
+    rounds: int
 
 
 class _Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,30 +128,47 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     defaults: _Changes
     scenarios: tuple[_Scenario, ...]
     budget: tuple[Row, ...]
-    shares: dict[str, float] = {}
+    slow: dict[str, Slow] = {}
 
 
 class Scenarios(msgspec.Struct, frozen=True):
-    """What a plan measures, the budget it is judged by, and the systems that get a share of the requests only."""
+    """What a plan measures, the budget it is judged by, and who gets a share of the requests only."""
 
     points: tuple[Point, ...]
     budget: tuple[Row, ...]
-    shares: dict[str, float]
+    slow: dict[str, Slow]
+
+    def only(self, names: Sequence[str]) -> Scenarios:
+        """Those of these names alone, each a scenario's or a point's. Raises KeyError with a name that is none."""
+        for name in names:
+            if not any(name in (point.scenario, point.key) for point in self.points):
+                raise KeyError(name)
+        points = tuple(point for point in self.points if {point.scenario, point.key} & set(names))
+        return Scenarios(points, self.budget, self.slow)
+
+    def names(self) -> str:
+        """The scenarios' names, for a reader."""
+        return ", ".join(dict.fromkeys(point.scenario for point in self.points))
 
     def load_for(self, point: Point, system: str) -> Load:
-        """The point's load, less for a system that needs much longer than the others."""
-        share = self.shares.get(system, 1.0)
-        if share == 1.0:
+        """The point's load, less of it for a slow system."""
+        slow = self.slow.get(system)
+        if slow is None:
             return point.load
-        requests, warm = (round(count * share) + bool(count) for count in (point.load.requests, point.load.warm))
-        return msgspec.structs.replace(point.load, requests=max(requests, 10) if requests else 0, warm=warm)
+        requests, warm = (math.ceil(count * slow.share) for count in (point.load.requests, point.load.warm))
+        return msgspec.structs.replace(point.load, requests=requests, warm=warm)
+
+    def rounds_for(self, point: Point, system: str) -> int:
+        """How often the point is measured of a system."""
+        slow = self.slow.get(system)
+        return point.rounds if slow is None else min(slow.rounds, point.rounds)
 
 
 def read(plan: PlanName, path: Path = FILE) -> Scenarios:
     """What the plan measures. Raises msgspec.ValidationError or ValueError, with the place."""
     file = msgspec.yaml.decode(path.read_bytes(), type=_File)
     points = [
-        _point(file.defaults, scenario, name, changes, taking.rounds)
+        _point(file.defaults, scenario, name, changes, taking.more.get(name, taking.rounds))
         for scenario in file.scenarios
         if (taking := scenario.plans.get(plan)) is not None
         for name, changes in (scenario.points or _ONE_POINT).items()
@@ -149,7 +176,7 @@ def read(plan: PlanName, path: Path = FILE) -> Scenarios:
     ]
     for row in file.budget:
         row.limit("must"), row.limit("aim")
-    return Scenarios(tuple(points), file.budget, file.shares)
+    return Scenarios(tuple(points), file.budget, file.slow)
 
 
 def _point(defaults: _Changes, scenario: _Scenario, name: str, changes: _Changes, rounds: int) -> Point:

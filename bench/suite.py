@@ -35,11 +35,14 @@ _FAILURES_TOLD: Final = 200
 
 def main() -> int:
     """Run the benchmark; returns the exit code."""
-    options = _options()
+    parser = _parser()
+    options = parser.parse_args()
     scenarios = read(options.plan)
     if options.only:
-        points = tuple(point for point in scenarios.points if {point.scenario, point.key} & set(options.only))
-        scenarios = Scenarios(points, scenarios.budget, scenarios.shares)
+        try:
+            scenarios = scenarios.only(options.only)
+        except KeyError as error:
+            parser.error(f"there is no scenario {error.args[0]} in the plan {options.plan}; there are: {scenarios.names()}")
     names = options.systems or _SYSTEMS[options.plan]
     run = measure(options.plan, scenarios, {name: FIELD[name] for name in names}, options.out, pin=options.pin)
     sys.stdout.write(report.markdown(run) + "\n")
@@ -48,21 +51,26 @@ def main() -> int:
     return int(any("gateway" in one.taken and one.taken["gateway"].failed for one in run.measured))
 
 
-def _options() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.suite", description=__doc__.partition("\n")[0])
     parser.add_argument("--plan", choices=tuple(_SYSTEMS), default="bench", help="how much is measured (default: bench)")
     parser.add_argument("--only", nargs="+", metavar="SCENARIO", help="scenarios, or points of one: short stream@100")
     parser.add_argument("--systems", nargs="+", choices=tuple(FIELD), help="which ones (default: the plan's)")
     parser.add_argument("--no-pin", dest="pin", action="store_false", help="let the kernel choose the cores")
     parser.add_argument("--out", type=Path, default=RESULTS / "run.json", help="where the JSON goes")
-    return parser.parse_args()
+    return parser
 
 
 def measure(plan: str, scenarios: Scenarios, systems: Mapping[str, System], out: Path, *, pin: bool) -> Run:
     """Measure everything; what was measured is in the file and in the answer, also where Ctrl-C cut it short."""
-    signal.signal(signal.SIGTERM, _interrupt)
     cores = roles(pin=pin)
     run = begin(plan, cores, systems, scenarios.budget)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        run.interrupted = True  # what is raised within a destructor is lost
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     for name, how in run.absent.items():
         say(f"{systems[name].title} is absent. {how}")
     watch = Watch()
@@ -70,16 +78,13 @@ def measure(plan: str, scenarios: Scenarios, systems: Mapping[str, System], out:
         with Bench(systems, cores, scenarios.points) as bench:
             _measure_all(bench, run, scenarios, [name for name in systems if name not in run.absent], out)
     except KeyboardInterrupt:
-        run.interrupted = True
         say("interrupted: what was measured until now is kept")
+    for number, handler in before.items():
+        signal.signal(number, handler)
     run.seconds, run.others_cores = round(watch.seconds(), 1), round(watch.others_cores(), 2)
     run.keep(out)
     say(f"{run.seconds:.0f} s; written to {out}")
     return run
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _measure_all(bench: Bench, run: Run, scenarios: Scenarios, systems: Sequence[str], out: Path) -> None:
@@ -88,9 +93,11 @@ def _measure_all(bench: Bench, run: Run, scenarios: Scenarios, systems: Sequence
         say(f"{watch.seconds():.0f} s: {number} of {len(scenarios.points)}, {point.title} ({point.rounds} rounds)")
         measured = Measured(point=point)
         run.measured.append(measured)
-        for _ in range(point.rounds):
+        for number_of_round in range(point.rounds):
             for name in ("direct", *systems):
-                if point.takes(name):
+                if run.interrupted:
+                    raise KeyboardInterrupt
+                if point.takes(name) and number_of_round < scenarios.rounds_for(point, name):
                     _take(bench, scenarios, measured, name)
         run.keep(out)
 
