@@ -243,6 +243,8 @@ class Run:
     def _concluded(self) -> Result:
         if self.errors:
             return Result(failed=self.errors[0], errors=len(self.errors), requests=self.completed)
+        if self.load.shape == "streams" and self.result.units < self.load.connections:
+            return Result(failed=f"it stalls: {self.result.units} events in {self.result.window_s:.1f} s", errors=1)
         self.result.requests = len(self.measured)
         self.result.first_byte = spread(call.first_ns - call.due_ns for call in self.measured)
         delays_ns = [delay for call in self.measured for delay in call.delays_ns[call.before_window :]]

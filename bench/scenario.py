@@ -54,10 +54,13 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.scenario}@{self.name}" if self.name else self.scenario
 
     def takes(self, system: str) -> bool:
-        """Whether it is measured of that system. The direct connection is the control of all that is `added`."""
+        """Whether it is measured of that system: of those that are named, or of all but the interpreted gateway.
+
+        The direct connection is the control of all that is `added`.
+        """
         if system == "direct":
             return self.load.shape == "search" or any(metric.startswith("added_") for metric in self.report)
-        return not self.systems or system in self.systems
+        return system in self.systems if self.systems else system != "gateway-interpreted"
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
