@@ -26,7 +26,7 @@ test: $(VENV)/dev.done ## run the tests
 
 test-compiled: $(VENV)/dev.done $(VENV)/built.done ## run the same tests on the compiled modules, in a copy of the tree
 	rm -rf build/compiled && mkdir -p build/compiled
-	git ls-files -z | tar --null --files-from=- --create --ignore-failed-read | tar --extract --directory=build/compiled
+	git ls-files --cached --others --exclude-standard -z | tar --null --files-from=- --create --ignore-failed-read | tar --extract --directory=build/compiled
 	cd $(VENV)/lib/python3*/site-packages && find proxy kyma_proxy__mypyc* -name '*.so' | tar --files-from=- --create | \
 		tar --extract --directory=$(CURDIR)/build/compiled
 	cd build/compiled && $(CURDIR)/$(BIN)/python -c 'import proxy.gateway as it; assert it.__file__.endswith(".so"), it.__file__'
@@ -45,7 +45,7 @@ format: $(VENV)/dev.done ## mend what the linter can mend
 bench: $(VENV)/built.done $(VENV)/bench.done ## what a request and a streamed event cost, beside nginx (about 3 minutes)
 	$(BIN)/python -m bench.suite --plan bench $(BENCH_OPTIONS)
 
-bench-all: $(VENV)/built.done $(VENV)/bench.done ## everything, beside all peers that are there; writes docs/benchmarks (about an hour)
+bench-all: $(VENV)/built.done $(VENV)/bench.done ## everything, beside all peers that are there; writes docs/benchmarks (40 minutes)
 	$(BIN)/python -m bench.suite --plan all --out docs/benchmarks/run.json $(BENCH_OPTIONS) > /dev/null
 	$(BIN)/python -m bench.report docs/benchmarks/run.json --out docs/benchmarks
 
@@ -83,6 +83,7 @@ $(VENV)/built.done: $(SOURCES) setup.py setup.cfg pyproject.toml $(VENV)/run.don
 	@echo 'Compiling the path of a request (half a minute)…'
 	rm -rf build/lib* build/bdist* build/temp*
 	$(PIP) --no-build-isolation --no-deps --force-reinstall .
+	@$(BIN)/kyma-proxy --version
 	@touch $@
 
 $(VENV)/dev.done: requirements/dev.txt $(VENV)/run.done

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -76,6 +76,11 @@ class Bench:
                 target.stop()
             target = self._targets[name, point.tls] = self.fresh(name, point)
         return target
+
+    def retire(self, names: Container[str]) -> None:
+        """End those of these names, and all that speak TLS: their timers would wake on the core that is measured."""
+        for key in [key for key in self._targets if key[0] in names or key[1]]:
+            self._targets.pop(key).stop()
 
     def fresh(self, name: str, point: Point) -> Target:
         """The system as the point wants it, just started; whoever asked ends it. Raises RuntimeError."""

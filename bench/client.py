@@ -25,15 +25,22 @@ _HEAD: Final = (
 _BODY: Final = (
     '{{"messages":[{{"role":"system","content":"You are a helpful assistant."}},'
     '{{"role":"user","content":"{prompt}"}}],'
-    '"model":"{model}","max_tokens":500,"temperature":0.2{stream}}}'
+    '"model":"{model}",{max_tokens}"temperature":0.2{stream}}}'
 )
 
 
-def request_bytes(port: int, model: str, *, stream: bool, prompt_bytes: int = 64, headers: Headers = ()) -> bytes:
+def request_bytes(
+    port: int, model: str, *, stream: bool, prompt_bytes: int = 64, max_tokens: bool = True, headers: Headers = ()
+) -> bytes:
     """A request as the OpenAI SDK sends it, with a prompt of this size."""
     words = "Tell me of the sea, "
     prompt = (words * (prompt_bytes // len(words) + 1))[:prompt_bytes]
-    body = _BODY.format(prompt=prompt, model=model, stream=',"stream":true' if stream else "")
+    body = _BODY.format(
+        prompt=prompt,
+        model=model,
+        stream=',"stream":true' if stream else "",
+        max_tokens='"max_tokens":500,' if max_tokens else "",
+    )
     more = "".join(f"{name}: {value}\r\n" for name, value in headers)
     return (_HEAD.format(port=port, more=more, length=len(body)) + body).encode()
 

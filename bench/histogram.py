@@ -10,6 +10,7 @@ from hdrh.histogram import HdrHistogram
 
 _HIGHEST_NS: Final = 3_600_000_000_000
 _DIGITS: Final = 3
+_LEAST_ABOVE: Final = 10
 CURVE: Final = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99)
 
 
@@ -20,7 +21,6 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     p50: float
     p90: float
     p99: float
-    p999: float
     highest: float
     histogram: str
 
@@ -30,13 +30,12 @@ def spread(values_ns: Iterable[int]) -> Spread:
     histogram = HdrHistogram(1, _HIGHEST_NS, _DIGITS)
     for value in values_ns:
         histogram.record_value(max(1, value))
-    p50, p90, p99, p999 = (histogram.get_value_at_percentile(share) / 1000 for share in (50, 90, 99, 99.9))
+    p50, p90, p99 = (histogram.get_value_at_percentile(share) / 1000 for share in (50, 90, 99))
     return Spread(
         count=histogram.get_total_count(),
         p50=p50,
         p90=p90,
         p99=p99,
-        p999=p999,
         highest=histogram.get_max_value() / 1000,
         histogram=histogram.encode().decode(),
     )
@@ -51,7 +50,17 @@ def merged(coded: Iterable[str]) -> str:
     return text
 
 
-def curve(coded: str) -> list[float]:
-    """The values in microseconds at each of the shares of CURVE."""
+def tail(coded: str, share: float) -> float | None:
+    """The value in microseconds below which this share lies, in percent; None where fewer than ten values lie above it."""
     histogram = HdrHistogram.decode(coded.encode())
-    return [histogram.get_value_at_percentile(share) / 1000 for share in CURVE]
+    if histogram.get_total_count() * (100 - share) / 100 < _LEAST_ABOVE:
+        return None
+    value: float = histogram.get_value_at_percentile(share) / 1000
+    return value
+
+
+def curve(coded: str) -> list[float]:
+    """The values in microseconds at each of the shares of CURVE, as far as at least ten values lie above them."""
+    histogram = HdrHistogram.decode(coded.encode())
+    sure = [share for share in CURVE if histogram.get_total_count() * (100 - share) / 100 >= _LEAST_ABOVE]
+    return [histogram.get_value_at_percentile(share) / 1000 for share in sure]

@@ -37,6 +37,7 @@ _SETTLE_S: Final = 0.1
 _TICK_S: Final = 0.001
 _MANY_PER_S: Final = 1000
 _SEED: Final = 1
+_KEEPS_UP: Final = 0.9
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,8 +74,14 @@ class Run:
         self.order = order
         self.load = order.load
         self.events = script.events if script is not None else 0
+        self.gap_ms = script.gap_ms if script is not None else 0
         self.request = request_bytes(
-            order.port, order.model, stream=self.events > 0, prompt_bytes=order.load.prompt_bytes, headers=order.headers
+            order.port,
+            order.model,
+            stream=self.events > 0,
+            prompt_bytes=order.load.prompt_bytes,
+            max_tokens=order.load.max_tokens,
+            headers=order.headers,
         )
         self.measured: list[Call] = []
         self.errors: list[str] = []
@@ -123,7 +130,7 @@ class Run:
     async def _closed(self) -> None:
         if not self.load.warm:
             self._open_window()
-        while self.idle and self.sent < self._wanted:
+        while self.idle:
             self._send(self.idle.pop(), time.monotonic_ns())
 
     async def _open(self) -> None:
@@ -183,8 +190,12 @@ class Run:
         self.completed += 1
         if call.error is not None:
             self.errors.append(call.error)
+            self.over.set()
+            return
         if self.load.shape == "streams":
             self._stream_ended(call)
+            return
+        if self.over.is_set():
             return
         if self.completed > self.load.warm:
             self.measured.append(call)
@@ -197,7 +208,8 @@ class Run:
             self.idle.append(connection)
         elif self.load.shape == "open":
             self._send(connection, self.due.popleft())
-        elif self.sent < self._wanted:
+        else:
+            # On and on: as many are under way when the window ends as there were when it began.
             self._send(connection, time.monotonic_ns())
 
     def _stream_ended(self, call: Call) -> None:
@@ -240,11 +252,18 @@ class Run:
     def _events(self) -> int:
         return sum(connection.events_seen for connection in self._all) if self.events else 0
 
+    def _expected(self) -> float:
+        """How many events a stream's script sends in the window."""
+        return self.load.connections * self.result.window_s / (self.gap_ms / 1000) if self.gap_ms else 0.0
+
     def _concluded(self) -> Result:
         if self.errors:
             return Result(failed=self.errors[0], errors=len(self.errors), requests=self.completed)
-        if self.load.shape == "streams" and self.result.units < self.load.connections:
-            return Result(failed=f"it stalls: {self.result.units} events in {self.result.window_s:.1f} s", errors=1)
+        if self.load.shape == "streams" and self.result.units < _KEEPS_UP * self._expected():
+            reason = f"it falls behind: {self.result.units} of {self._expected():.0f} events came in the window"
+            return Result(failed=reason, errors=1)
+        if (self.result.cpu_us_per_unit or 0.0) < 0.0:
+            return Result(failed="processes ended while they were measured", errors=1)
         self.result.requests = len(self.measured)
         self.result.first_byte = spread(call.first_ns - call.due_ns for call in self.measured)
         delays_ns = [delay for call in self.measured for delay in call.delays_ns[call.before_window :]]

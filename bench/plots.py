@@ -94,7 +94,10 @@ def _curves(run: Run, key: str, kind: str, what: str) -> Figure | None:
     places = [1 / (1 - share / 100) for share in CURVE]
     for name in run.titles:
         if name in coded:
-            axes.plot(places, curve(coded[name]), label=run.titles[name], color=_LINES.get(name), linewidth=_width(name))
+            values_us = curve(coded[name])
+            axes.plot(
+                places[: len(values_us)], values_us, label=run.titles[name], color=_LINES.get(name), linewidth=_width(name)
+            )
     axes.set_xscale("log")
     axes.set_yscale("log")
     shown = [share for share in CURVE if share in (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)]

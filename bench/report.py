@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Final
 
 from bench import results, verdicts
+from bench.histogram import tail
 from bench.results import Measured, Run
 from bench.scenario import Row
 from bench.statistics import Interval
 from bench.verdicts import values
 
 NONE: Final = "–"
+_TAIL: Final = 99.9
+_TAILS: Final = {"delay": "delay p99.9, all rounds (µs)", "first_byte": "first byte p99.9, all rounds (µs)"}
 _UNITS: Final = {"_us": "µs", "_kib": "KiB", "_mib": "MiB", "_per_s": "1/s", "_s": "s"}
 _HEADLINE: Final = (
     ("short@20", "cpu_us", "CPU per short request (µs)"),
@@ -35,7 +38,8 @@ Each figure is the median over the rounds; in brackets is where that median lies
 interval), or the lowest and the highest value where there are fewer than six rounds. All systems of a round were measured
 one after the other. What is *added* is over the direct connection in the same round. CPU is the processor time of the
 system and its children, the kernel's on their behalf included, by the scheduler's own count. Times count from when a request
-was due, whoever was late. Absolute figures say little about another machine; ratios say more."""
+was due in open loads, and from when it was sent in closed ones. Absolute figures say little about another machine; ratios say
+more."""
 
 
 def markdown(run: Run, plots: Mapping[str, str] | None = None) -> str:
@@ -113,8 +117,24 @@ def _section(run: Run, scenario: str) -> str:
             cells = [_cell(measured, name, metric) for name in systems]
             if any(cell != NONE for cell in cells):
                 lines.append([" ".join(filter(None, (measured.point.name, _named(metric)))), *cells])
+        for kind, words in _TAILS.items():
+            cells = [_tail_cell(measured, name, kind) for name in systems]
+            if any(cell != NONE for cell in cells):
+                lines.append([" ".join(filter(None, (measured.point.name, words))), *cells])
     title = all_measured[0].point.title.partition(": ")[0] if all_measured[0].point.name else all_measured[0].point.title
     return f"## {title}\n\n" + _table(["", *(run.titles[name] for name in systems)], lines)
+
+
+def _tail_cell(measured: Measured, system: str, kind: str) -> str:
+    """p99.9 of all rounds together, and what that adds to the direct connection's."""
+    tails = [
+        tail(taken.histograms[kind], _TAIL) if (taken := measured.taken.get(name)) and kind in taken.histograms else None
+        for name in (system, "direct")
+    ]
+    own, control = tails
+    if own is None:
+        return NONE
+    return _number(own) if control is None or system == "direct" else f"{_number(own)} (+{_number(own - control)})"
 
 
 def _cell(measured: Measured, system: str, metric: str) -> str:
@@ -134,9 +154,9 @@ def _span(seen: Interval) -> str:
 
 
 def _named(metric: str) -> str:
-    """A metric's name and unit for a reader: `added_delay_p999_us` is added delay p99.9 (µs)."""
+    """A metric's name and unit for a reader: `added_delay_p99_us` is added delay p99 (µs)."""
     name, unit = next(((metric.removesuffix(end), unit) for end, unit in _UNITS.items() if metric.endswith(end)), (metric, ""))
-    words = name.replace("cpu", "CPU").replace("p999", "p99.9").replace("_", " ")
+    words = name.replace("cpu", "CPU").replace("_", " ")
     return f"{words} ({unit})" if unit else words
 
 

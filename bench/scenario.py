@@ -15,6 +15,8 @@ from bench.script import Script
 FILE: Final = Path(__file__).with_name("scenarios.yaml")
 _LIMIT: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?: (?P<system>[a-z-]+))?")
 
+_CONTROLLED: Final = frozenset({"rate_per_s", "sustained_per_s"})
+
 PlanName = Literal["quick", "bench", "compare", "all"]
 
 
@@ -28,6 +30,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     rate_per_s: float = 0.0
     window_s: float | None = None
     prompt_bytes: int = 64
+    max_tokens: bool = True
     most_ms: float = 0.0
     timeout_s: float = 40.0
 
@@ -59,7 +62,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
         The direct connection is the control of all that is `added`.
         """
         if system == "direct":
-            return self.load.shape == "search" or any(metric.startswith("added_") for metric in self.report)
+            return any(metric.startswith("added_") or metric in _CONTROLLED for metric in self.report)
         return system in self.systems if self.systems else system != "gateway-interpreted"
 
 
@@ -96,13 +99,16 @@ class _Taking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rounds: int
     points: tuple[str, ...] = ()
     more: dict[str, int] = {}
+    requests: int | None = None
 
 
 class Slow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is asked of a system that needs much longer than the others."""
+    """What is asked of a system that needs much longer than the others: a share of the requests, fewer rounds, and
+    nothing with more connections."""
 
     share: float
     rounds: int
+    most_connections: int
 
 
 class _Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,24 +160,27 @@ class Scenarios(msgspec.Struct, frozen=True):
         return ", ".join(dict.fromkeys(point.scenario for point in self.points))
 
     def load_for(self, point: Point, system: str) -> Load:
-        """The point's load, less of it for a slow system."""
-        slow = self.slow.get(system)
-        if slow is None:
-            return point.load
-        requests, warm = (math.ceil(count * slow.share) for count in (point.load.requests, point.load.warm))
-        return msgspec.structs.replace(point.load, requests=requests, warm=warm)
+        """The point's load; of a closed one less for a slow system, but so much that every connection is used."""
+        load, slow = point.load, self.slow.get(system)
+        if slow is None or load.shape != "closed":
+            return load
+        requests = min(load.requests, max(math.ceil(load.requests * slow.share), 10 * load.connections))
+        warm = min(load.warm, max(math.ceil(load.warm * slow.share), 2 * load.connections))
+        return msgspec.structs.replace(load, requests=requests, warm=warm)
 
     def rounds_for(self, point: Point, system: str) -> int:
-        """How often the point is measured of a system."""
+        """How often the point is measured of a system; not at all where it would take a slow one too long."""
         slow = self.slow.get(system)
-        return point.rounds if slow is None else min(slow.rounds, point.rounds)
+        if slow is None:
+            return point.rounds
+        return min(slow.rounds, point.rounds) if point.fresh or point.load.connections <= slow.most_connections else 0
 
 
 def read(plan: PlanName, path: Path = FILE) -> Scenarios:
     """What the plan measures. Raises msgspec.ValidationError or ValueError, with the place."""
     file = msgspec.yaml.decode(path.read_bytes(), type=_File)
     points = [
-        _point(file.defaults, scenario, name, changes, taking.more.get(name, taking.rounds))
+        _point(file.defaults, scenario, name, changes, taking)
         for scenario in file.scenarios
         if (taking := scenario.plans.get(plan)) is not None
         for name, changes in (scenario.points or _ONE_POINT).items()
@@ -182,7 +191,12 @@ def read(plan: PlanName, path: Path = FILE) -> Scenarios:
     return Scenarios(tuple(points), file.budget, file.slow)
 
 
-def _point(defaults: _Changes, scenario: _Scenario, name: str, changes: _Changes, rounds: int) -> Point:
+def _point(defaults: _Changes, scenario: _Scenario, name: str, changes: _Changes, taking: _Taking) -> Point:
+    load = {**defaults.load, **scenario.load, **changes.load}
+    if taking.requests is not None:
+        load["requests"] = taking.requests
+    if not scenario.fresh and (changes.gateway or changes.more_models):
+        raise ValueError(f"{scenario.name}: what changes the gateway's configuration needs `fresh: true`")
     provider = {**scenario.provider, **changes.provider}
     tls = bool(provider.pop("tls", False))
     return Point(
@@ -191,11 +205,11 @@ def _point(defaults: _Changes, scenario: _Scenario, name: str, changes: _Changes
         name=name,
         provider=msgspec.convert(provider, Script),
         tls=tls,
-        load=msgspec.convert({**defaults.load, **scenario.load, **changes.load}, Load),
+        load=msgspec.convert(load, Load),
         gateway=changes.gateway,
         more_models=changes.more_models,
         fresh=scenario.fresh,
         report=scenario.report,
         systems=scenario.systems,
-        rounds=rounds,
+        rounds=taking.more.get(name, taking.rounds),
     )

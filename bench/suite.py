@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+import msgspec
+
 from bench import report
 from bench.bench import Bench, roles
 from bench.histogram import merged
@@ -79,26 +81,31 @@ def measure(plan: str, scenarios: Scenarios, systems: Mapping[str, System], out:
             _measure_all(bench, run, scenarios, [name for name in systems if name not in run.absent], out)
     except KeyboardInterrupt:
         say("interrupted: what was measured until now is kept")
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    run.seconds, run.others_cores = round(watch.seconds(), 1), round(watch.others_cores(), 2)
-    run.keep(out)
-    say(f"{run.seconds:.0f} s; written to {out}")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        run.seconds, run.others_cores = round(watch.seconds(), 1), round(watch.others_cores(), 2)
+        run.keep(out)
+        say(f"{run.seconds:.0f} s; written to {out}")
     return run
 
 
 def _measure_all(bench: Bench, run: Run, scenarios: Scenarios, systems: Sequence[str], out: Path) -> None:
     watch = Watch()
-    for number, point in enumerate(scenarios.points, 1):
-        say(f"{watch.seconds():.0f} s: {number} of {len(scenarios.points)}, {point.title} ({point.rounds} rounds)")
-        measured = Measured(point=point)
-        run.measured.append(measured)
-        for number_of_round in range(point.rounds):
-            for name in ("direct", *systems):
+    names = list(dict.fromkeys(point.scenario for point in scenarios.points))
+    for at, name in enumerate(names, 1):
+        measured = [Measured(point=point) for point in scenarios.points if point.scenario == name]
+        run.measured += measured
+        rounds = max(one.point.rounds for one in measured)
+        for number in range(rounds):
+            say(f"{watch.seconds():.0f} s: {at} of {len(names)}, {name}, round {number + 1} of {rounds}")
+            turn = [(one, system) for one in measured for system in ("direct", *systems)]
+            for one, system in turn if number % 2 == 0 else reversed(turn):  # what comes first must not be so always
                 if run.interrupted:
                     raise KeyboardInterrupt
-                if point.takes(name) and number_of_round < scenarios.rounds_for(point, name):
-                    _take(bench, scenarios, measured, name)
+                if one.point.takes(system) and number < scenarios.rounds_for(one.point, system):
+                    _take(bench, scenarios, one, system)
+        bench.retire(scenarios.slow)
         run.keep(out)
 
 
@@ -110,15 +117,15 @@ def _take(bench: Bench, scenarios: Scenarios, measured: Measured, name: str) -> 
     point = measured.point
     try:
         sample = take(bench, point, name, scenarios.load_for(point, name))
-    except RuntimeError as error:
+    except (RuntimeError, OSError, msgspec.MsgspecError) as error:
         measured.taken[name] = Taken(failed=str(error)[:_FAILURES_TOLD])
-        say(f"  {name} failed: {error}")
+        say(f"  {point.name} {name} failed: {error}")
         return
     for metric, value in sample.values.items():
         taken.values.setdefault(metric, []).append(value)
     for kind, coded in sample.histograms.items():
         taken.histograms[kind] = merged((taken.histograms[kind], coded)) if kind in taken.histograms else coded
-    say(f"  {name}: {_told(point, sample)}")
+    say(f"  {point.name} {name}: {_told(point, sample)}".replace("   ", "  "))
 
 
 def _told(point: Point, sample: Sample) -> str:

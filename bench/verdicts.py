@@ -66,13 +66,17 @@ def ratio(run: Run, row: Row, other: str) -> Interval | None:
 
 
 def verdict(run: Run, row: Row, limit: Limit) -> str:
-    """`kept` or `missed`; `failed` where the gateway has no value, a dash where there is nothing to compare with."""
+    """`kept` or `missed`, by the median, and whether the interval is sure of it.
+
+    `failed` where the gateway has no value, a dash where there is nothing to compare with.
+    """
     if not row_values(run, row, "gateway"):
         return "failed"
     own = ratio(run, row, limit.of) if limit.of is not None else row_interval(run, row, "gateway")
     if own is None:
         return "–"
-    return "kept" if own.middle <= limit.at_most else "missed"
+    word = "kept" if own.middle <= limit.at_most else "missed"
+    return word if own.excludes(limit.at_most) else f"{word}, not surely"
 
 
 class CrossCheck(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,15 +14,17 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from proxy.config.snapshot import Model, Snapshot
+from proxy.config.snapshot import Route, Snapshot
+from proxy.config.units import AUTO
 from proxy.core.answers import cors_lines, error_lines, json_answer
 from proxy.core.body import patched, read_head
 from proxy.core.endpoints import RELAYED
-from proxy.core.exchange import ABANDONED, ANSWERED, Attempt, Event, Exchange
+from proxy.core.exchange import ABANDONED, ANSWERED, Attempt, Event, Exchange, State
 from proxy.core.headers import KEEP_ALIVE, request_head
+from proxy.core.health import HealthTable
 from proxy.core.inbound import Inbound
 from proxy.core.outcome import Failed, Failure, exhausted
-from proxy.core.plan import Step, plan
+from proxy.core.plan import Step, last_resort, plan, resting
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.net.edge import Edge
@@ -36,6 +38,8 @@ from proxy.telemetry.recording import other_record, record_of
 
 _log: Final = logging.getLogger("kyma-proxy")
 _MOST_COMPARED: Final = 20
+_TELLS_OF_THE_MODEL: Final = frozenset({State.COMPLETED, State.RELAYED_ERROR, State.FAILED, State.BROKEN})
+_HEDGED_SHARE: Final = 0.95
 
 
 class Log(Protocol):
@@ -54,10 +58,13 @@ class Gateway:
         upstreams: UpstreamPool,
         counters: Counters,
         log: Log | None,
+        *,
+        health: HealthTable,
         random: Callable[[], float],
     ) -> None:
         self._current = current
         self._upstreams = upstreams
+        self._health = health
         self._counters = counters
         self._log = log
         self._random = random
@@ -68,9 +75,9 @@ class Gateway:
         exchange = Exchange(inbound, RELAYED[inbound.path], self._current())
         self._live[exchange] = edge
         try:
-            model = self._route(exchange)
-            steps = self._plan(exchange, model)
-            await self._attempt_all(exchange, model, steps, edge)
+            route = self._route(exchange)
+            steps = self._plan(exchange, route)
+            await self._attempt_all(exchange, route, steps, edge)
         except GatewayError as error:
             self._refuse(exchange, error, edge)
         except asyncio.CancelledError:
@@ -83,30 +90,32 @@ class Gateway:
 
     # ---- route and plan
 
-    def _route(self, exchange: Exchange) -> Model:
-        """The model that the caller asks for."""
+    def _route(self, exchange: Exchange) -> Route:
+        """What can answer for the model that the caller asks for, in the caller's dialect."""
         head = exchange.head = read_head(exchange.inbound.body)
         snapshot = exchange.snapshot
-        model = snapshot.models.get(head.model)
-        if model is None:
+        routes = snapshot.routes[exchange.endpoint.dialect]
+        route = routes.get(head.model)
+        if route is None:
             target = snapshot.aliases.get(head.model)
             if target is None:
                 raise _unknown_model(head.model, snapshot)
             exchange.alias = head.model
-            model = snapshot.models[target]
-        exchange.model = model
-        return model
+            route = routes[target]
+        exchange.route = route
+        exchange.model = route.model
+        return route
 
-    def _plan(self, exchange: Exchange, model: Model) -> tuple[Step, ...]:
-        dialect = exchange.endpoint.dialect
-        steps = plan(model, dialect, self._random)
-        if steps:
+    def _plan(self, exchange: Exchange, route: Route) -> tuple[Step, ...]:
+        steps = plan(route, self._health, monotonic(), self._random)
+        if steps or not route.is_empty:
             return steps
+        model = route.model
         if model.is_image:
             raise GatewayError(Kind.INVALID_REQUEST, f"{model.id} makes images and does not answer here.", param="model")
-        others = {source.provider.dialect for source in model.pool if source.provider.off is None}
+        others = {source.provider.dialect for source in (*model.pool, *model.reserve) if source.provider.off is None}
         if others:
-            where = "/v1/messages" if "anthropic" in others else "/v1/chat/completions"
+            dialect, where = exchange.endpoint.dialect, "/v1/messages" if "anthropic" in others else "/v1/chat/completions"
             raise GatewayError(
                 Kind.INVALID_REQUEST, f"No source of {model.id} speaks {dialect}; ask for it at {where}.", param="model"
             )
@@ -114,59 +123,124 @@ class Gateway:
 
     # ---- attempt and relay
 
-    async def _attempt_all(self, exchange: Exchange, model: Model, steps: tuple[Step, ...], edge: Edge) -> None:
-        """Try one source after the other until one has answered. Raises GatewayError when none has."""
-        failures = []
-        for step in steps:
-            attempt = Attempt(step.source.provider.name, ABANDONED)
-            exchange.attempts.append(attempt)
-            failed = await self._attempt(exchange, step, edge, is_last=step is steps[-1])
-            if failed is None:
-                attempt.result = ANSWERED
-                return
-            attempt.result = failed.word
-            exchange.step(Event.MOVE_ON)
-            failures.append(failed)
-            if failed.failure is Failure.TOTAL_TIMEOUT:
-                break
-        raise exhausted(model.id, failures)
+    async def _attempt_all(self, exchange: Exchange, route: Route, steps: tuple[Step, ...], edge: Edge) -> None:
+        """Ask one source after the other, or a slow one's successor beside it, until one has answered.
 
-    async def _attempt(self, exchange: Exchange, step: Step, edge: Edge, *, is_last: bool) -> Failed | None:
-        """Ask one source. Its failure, or None when the caller has been answered (or has left)."""
-        source = step.source
-        timeouts = source.timeouts
-        total_due = None if timeouts.total is None else exchange.inbound.received + timeouts.total
-        if total_due is not None and monotonic() >= total_due:
-            return Failed(Failure.TOTAL_TIMEOUT, source.provider.name, "no time was left for it")
-        connection = self._upstreams.take(source.provider.origin)
-        while True:
-            if connection is None:
-                try:
-                    connection = await self._dial(exchange, step, total_due)
-                except DialFailed as error:
-                    return Failed(error.failure, source.provider.name, error.detail)
-            outcome: Outcome[Failed | None] = Outcome()
-            relay = Relay(
-                exchange, step, edge, connection, DIALECTS[exchange.endpoint.dialect],
-                is_last=is_last, added_head=self._added_head, outcome=outcome,
-            )  # fmt: skip
-            exchange.answering = relay
-            edge.attach(relay)
-            if not exchange.is_sent:
-                exchange.step(Event.SEND)
-            connection.send(relay, self._request(exchange, step), timeouts, total_due)
-            if not exchange.sent:
-                exchange.sent = connection.sent_at
-                exchange.overhead_s += connection.sent_at - exchange.inbound.received - exchange.dialled_s
-            failed = await outcome
-            if failed is None:
-                exchange.usage = relay.usage()
-                return None
-            if not relay.was_stale:
-                return failed
-            # The provider closed an idle connection in the moment in which it was chosen. (Contract §9.)
-            self._counters.stale_retries += 1
-            connection = None
+        Raises GatewayError when none has. Two run at once only where a model is hedged; the first to commit wins.
+        """
+        failures: list[Failed] = []
+        running: list[Relay] = []
+        left = list(reversed(steps))
+        tried = {step.source.key for step in steps}
+        try:
+            while True:
+                if not running:
+                    if not left:
+                        left = self._last_resort(route, tried, failures)
+                    await self._start(exchange, left, running, failures, edge)
+                    continue
+                relay = await _first_over(exchange, running, may_hedge=bool(left))
+                if relay is None:
+                    await self._start(exchange, left, running, failures, edge)
+                    continue
+                running.remove(relay)
+                if relay.failed is None:
+                    self._conclude(exchange, relay)
+                    return
+                if relay.was_stale:
+                    # The provider closed an idle connection in the moment in which it was chosen. (Contract §9.)
+                    self._counters.stale_retries += 1
+                    await self._ask(exchange, relay.again(), running, failures, edge)
+                    continue
+                self._blame(exchange, relay, relay.failed, running, failures)
+                if relay.failed.failure is Failure.TOTAL_TIMEOUT:
+                    left.clear()
+        finally:
+            for relay in running:
+                relay.step.health.abandoned(is_probe=relay.is_probe)
+                relay.ended = None
+            running.clear()  # it and its members refer to each other
+
+    def _last_resort(self, route: Route, tried: set[str], failures: list[Failed]) -> list[Step]:
+        """Who is asked when all others have failed. Raises GatewayError when there is nobody left."""
+        now = monotonic()
+        is_late = any(failed.failure is Failure.TOTAL_TIMEOUT for failed in failures)
+        steps = [] if is_late else last_resort(route, self._health, now, tried)
+        if not steps:
+            raise exhausted(route.model.id, [*failures, *resting(route, self._health, now, tried)])
+        tried.update(step.source.key for step in steps)
+        return steps[::-1]
+
+    async def _start(
+        self, exchange: Exchange, left: list[Step], running: list[Relay], failures: list[Failed], edge: Edge
+    ) -> None:
+        """Ask the next of the sources that are `left`; it runs then, or has failed."""
+        step = left.pop()
+        name = step.source.provider.name
+        now = monotonic()
+        if not step.anyway and not step.health.admits(now):  # since the plan was made
+            failures.append(step.health.resting(now, name))
+            return
+        total = step.source.timeouts.total
+        total_due = None if total is None else exchange.inbound.received + total
+        attempt = Attempt(name, ABANDONED)
+        exchange.attempts.append(attempt)
+        if total_due is not None and now >= total_due:
+            left.clear()
+            failures.append(Failed(Failure.TOTAL_TIMEOUT, name, "no time was left for it"))
+            attempt.result = Failure.TOTAL_TIMEOUT.value
+            return
+        relay = Relay(
+            exchange, step, edge, attempt, DIALECTS[exchange.endpoint.dialect], running=running, total_due=total_due,
+            is_probe=step.health.begin(), is_last=not left, added_head=self._added_head,
+        )  # fmt: skip
+        await self._ask(exchange, relay, running, failures, edge)
+
+    async def _ask(self, exchange: Exchange, relay: Relay, running: list[Relay], failures: list[Failed], edge: Edge) -> None:
+        """Send the request to the relay's source, over an idle connection unless it has just found one stale."""
+        step = relay.step
+        connection = None if relay.needs_fresh else self._upstreams.take(step.source.provider.origin)
+        if connection is None:
+            try:
+                connection = await self._dial(exchange, step, relay.total_due)
+            except DialFailed as error:
+                failed = Failed(error.failure, step.source.provider.name, error.detail)
+                self._blame(exchange, relay, failed, running, failures)
+                return
+            except asyncio.CancelledError:
+                step.health.abandoned(is_probe=relay.is_probe)
+                raise
+            if exchange.is_committed or exchange.has_ended:  # another source was faster than this one's dial
+                self._upstreams.put_back(connection)
+                step.health.abandoned(is_probe=relay.is_probe)
+                return
+        running.append(relay)
+        exchange.answering = relay
+        edge.attach(relay)
+        if not exchange.is_sent:
+            exchange.step(Event.SEND)
+        relay.upstream = connection
+        connection.send(relay, self._request(exchange, step), step.source.timeouts, relay.total_due)
+        if not exchange.sent:
+            exchange.sent = connection.sent_at
+            exchange.overhead_s += connection.sent_at - exchange.inbound.received - exchange.dialled_s
+
+    def _blame(self, exchange: Exchange, relay: Relay, failed: Failed, running: list[Relay], failures: list[Failed]) -> None:
+        """A source has failed; where no other is being asked, the request is open again."""
+        relay.attempt.result = failed.word
+        relay.step.health.failed(monotonic(), failed, self._random, is_probe=relay.is_probe)
+        failures.append(failed)
+        if not running:
+            exchange.step(Event.MOVE_ON)
+
+    def _conclude(self, exchange: Exchange, relay: Relay) -> None:
+        """An answer is over."""
+        relay.attempt.result = ANSWERED
+        exchange.usage = relay.usage()
+        if exchange.state is State.BROKEN:
+            source = relay.step.source
+            broken = Failed(Failure.BROKEN, source.provider.name, "stopped in the middle of an answer")
+            relay.step.health.failed(monotonic(), broken, self._random, is_probe=False)
 
     def _request(self, exchange: Exchange, step: Step) -> list[bytes | memoryview]:
         """The bytes of the request to a source: its head, and the caller's body with one value replaced."""
@@ -195,12 +269,11 @@ class Gateway:
     def _added_head(self, exchange: Exchange, step: Step) -> bytes:
         """The gateway's own lines of a relayed answer's head. (Contract §4.2.)"""
         inbound = exchange.inbound
-        model = exchange.model
         alias = b"" if exchange.alias is None else b"x-kyma-alias: %b\r\n" % exchange.alias.encode()
         fallback = b"" if not step.layer else b"x-kyma-fallback: true\r\nx-kyma-fallback-layer: %d\r\n" % step.layer
         return b"x-request-id: %b\r\nx-kyma-model: %b\r\n%b%b%b" % (
             inbound.request_id.encode(),
-            b"" if model is None else model.id.encode(),
+            step.model.id.encode(),
             alias,
             fallback,
             cors_lines(inbound.headers, exchange.snapshot.cors_origins),
@@ -272,6 +345,9 @@ class Gateway:
         del self._live[exchange]
         try:
             self._counters.count(exchange, now)
+            if exchange.route is not None and exchange.state in _TELLS_OF_THE_MODEL:
+                went_well = exchange.state not in (State.FAILED, State.BROKEN)
+                self._health.of_model(exchange.route.model.id).add(now, went_well=went_well)
             if self._log is not None:
                 self._log.write(record_of(exchange, time.time(), now))
         except Exception:
@@ -282,6 +358,36 @@ class Gateway:
         self._counters.reject(error.kind.code)
         if self._log is not None:
             self._log.write(other_record(request_id, "-", error.kind.status, time.time()))
+
+
+async def _first_over(exchange: Exchange, running: list[Relay], *, may_hedge: bool) -> Relay | None:
+    """Whichever source's answer is over first; None when one is so slow that the next is to be asked too."""
+    for relay in running:
+        if relay.is_over and not relay.was_dropped:
+            return relay
+    ended: Outcome[Relay | None] = Outcome()
+    for relay in running:
+        relay.ended = ended
+    delay = _hedge_delay(running[0]) if may_hedge and len(running) == 1 and exchange.is_sent else None
+    if delay is None:
+        return await ended
+    timer = asyncio.get_running_loop().call_later(delay, ended.tell, None)
+    try:
+        relay_or_none = await ended
+    finally:
+        timer.cancel()
+    if relay_or_none is None and not exchange.is_sent:  # it has begun in time
+        return await _first_over(exchange, running, may_hedge=False)
+    return relay_or_none
+
+
+def _hedge_delay(relay: Relay) -> float | None:
+    """In how many seconds the next source is to be asked too; None: not at all, or not known yet."""
+    after = relay.step.model.hedge_after
+    if after is None:
+        return None
+    seconds = relay.step.health.first_bytes.quantile_s(_HEDGED_SHARE) if after == AUTO else after
+    return None if seconds is None else max(0.0, relay.upstream.sent_at + seconds - monotonic())
 
 
 def _unknown_model(name: str, snapshot: Snapshot) -> GatewayError:

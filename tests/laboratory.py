@@ -15,9 +15,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from proxy.config.compiling import load
-from proxy.config.snapshot import Snapshot
 from proxy.ops.assemble import House
+from proxy.ops.reload import Configuration
 from proxy.telemetry.access_log import AccessLog
 
 CLOSE = "close"
@@ -238,9 +237,10 @@ class Answer:
 class Gateway:
     """A gateway that runs in this process, in front of scripted providers."""
 
-    def __init__(self, house: House, port: int, log: Path) -> None:
+    def __init__(self, house: House, port: int, log: Path, configuration: Configuration) -> None:
         self.house = house
         self.port = port
+        self.configuration = configuration
         self._log = log
         self._clients: list[Client] = []
 
@@ -283,7 +283,9 @@ class Gateway:
 TIMEOUTS = "{connect: 2s, first_byte: 10s, idle: 10s}"
 
 
-def configuration(*ports: int, more: str = "", timeouts: str = TIMEOUTS, source: str = "", dialect: str = "openai") -> str:
+def configuration(
+    *ports: int, more: str = "", timeouts: str = TIMEOUTS, source: str = "", dialect: str = "openai", hedge_after: str = "null"
+) -> str:
     """A model `m` whose pool has one source a port, tried in this order; `more` holds further sections."""
     providers = "".join(
         f"  - {{name: p{at}, base_url: 'http://127.0.0.1:{port}/v1', dialect: {dialect}, "
@@ -292,7 +294,7 @@ def configuration(*ports: int, more: str = "", timeouts: str = TIMEOUTS, source:
     )
     pool = ", ".join(f"{{provider: p{at}, model: real-{at}, weight: {0 if at else 1}{source}}}" for at in range(len(ports)))
     return (
-        f"defaults: {{max_tokens: null, timeouts: {timeouts}}}\nproviders:\n{providers}"
+        f"defaults: {{max_tokens: null, hedge_after: {hedge_after}, timeouts: {timeouts}}}\nproviders:\n{providers}"
         f"models:\n  - {{id: m, price: {{input: 1, output: 2}}, pool: [{pool}]}}\n{more}"
     )
 
@@ -318,11 +320,13 @@ async def providers(
 async def gateway(text: str, directory: Path, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Gateway]:
     """A gateway with this configuration, on a port of the kernel's choice."""
     log = directory / "access.log"
-    snapshot: Snapshot = load(text, {})
-    house = House(lambda: snapshot, AccessLog(str(log)))
+    path = directory / "gateway.yaml"
+    path.write_text(text)
+    in_force = Configuration(path, {})
+    house = House(in_force, AccessLog(str(log)))
     await house.open()
     server = await asyncio.get_running_loop().create_server(house.edge, "127.0.0.1", 0, ssl=tls)
-    running = Gateway(house, server.sockets[0].getsockname()[1], log)
+    running = Gateway(house, server.sockets[0].getsockname()[1], log, in_force)
     try:
         yield running
         await running.close()

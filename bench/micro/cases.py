@@ -16,6 +16,7 @@ from bench.micro.answers import (
     sampling,
 )
 from bench.micro.inbounds import (
+    faring,
     heading_to_provider,
     judging,
     living,
@@ -57,6 +58,8 @@ CASES: Final = (
     Case("headers.to_caller", "the head of an answer", heading_to_caller),
     Case("plan.four", "the plan for a pool of four", partial(planning, "pooled")),
     Case("plan.one", "the plan for a pool of one", partial(planning, "alone")),
+    Case("plan.layers", "the plan with a reserve and two substitutes", partial(planning, "layered")),
+    Case("health.ask", "a source that is asked, and answers", faring),
     Case("exchange.life", "a request's record and its three steps", living),
     Case("first_event.openai", "a stream's first event, found and judged", judging_first_event),
     Case("sample.100_events", "the sample of a stream of 100 events", sampling),

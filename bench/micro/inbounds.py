@@ -11,6 +11,7 @@ from proxy.core.body import patched, read_head
 from proxy.core.endpoints import RELAYED
 from proxy.core.exchange import Event, Exchange
 from proxy.core.headers import request_head
+from proxy.core.health import Health, HealthTable
 from proxy.core.plan import plan
 from proxy.core.repeat import repeat_of
 from proxy.core.request_head import RequestHead, read_request_head
@@ -68,9 +69,22 @@ def heading_to_provider(*, is_repeated: bool) -> Callable[[], object]:
 
 def planning(name: str) -> Callable[[], object]:
     """The order of a model's sources is drawn. Chance is a fixed round of numbers, so that every run draws the same."""
-    model = material.snapshot().models[name]
+    route = material.snapshot().routes["openai"][name]
+    table = HealthTable()
     chance = itertools.cycle((0.05, 0.95, 0.45, 0.7, 0.2, 0.55, 0.85, 0.3)).__next__
-    return lambda: plan(model, "openai", chance)
+    return lambda: plan(route, table, 100.0, chance)
+
+
+def faring() -> Callable[[], object]:
+    """A source is asked, and answers in time."""
+    health = Health()
+
+    def ask() -> object:
+        if health.admits(100.0):
+            health.answered(100.0, is_probe=health.begin(), first_byte_s=0.1)
+        return health.word
+
+    return ask
 
 
 def living() -> Callable[[], object]:

@@ -29,6 +29,10 @@ models:
       - {provider: gamma, model: large-3.1, weight: 2}
       - {provider: delta, model: large, weight: 0}
   - {id: alone, pool: [{provider: alpha, model: vendor/small}]}
+  - id: layered
+    pool: [{provider: alpha, model: vendor/medium}, {provider: beta, model: medium}]
+    reserve: [{provider: gamma, model: medium}]
+fallbacks: {layered: [pooled, alone]}
 aliases: {large: pooled}
 """
 

@@ -57,7 +57,7 @@ def _document(home: Path, port: int, place: Place) -> dict[str, Any]:
     provider = {"name": "bench", "base_url": f"{place.provider}/v1", "dialect": "openai", "api_key": "bench"}
     if place.tls is not None:
         provider["ca_file"] = str(place.tls)
-    other = next((model for model in place.models if model != "short"), None)
+    other = next((model for model in place.all_models if model != "short"), None)
     document: dict[str, Any] = {
         "listen": f"127.0.0.1:{port}",
         "admin": None,

@@ -33,6 +33,7 @@ _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
 # The gateway owns these towards a provider (contract §3.5); a configured one would contradict it.
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
 _Entry = TypeVar("_Entry")
+_RELAYED_DIALECTS: Final = ("openai", "anthropic")
 _IMAGE_DIALECTS: Final = frozenset({"openai_images", "fal_queue"})
 
 
@@ -78,7 +79,6 @@ class _Compiler:
         models = {entry.id: self._model(entry, f"models[{at}]", providers) for at, entry in _present(document.models)}
         self._aliases(models)
         self._fallbacks(models)
-        self._warn_of_what_waits()
         if document.accounts.required:
             self._problem("accounts.required", "this version has no accounts yet; only `required: false` can be served")
         result = snap.Snapshot(
@@ -96,6 +96,7 @@ class _Compiler:
             models=MappingProxyType(models),
             aliases=MappingProxyType(dict(document.aliases)),
             fallbacks=MappingProxyType(dict(document.fallbacks)),
+            routes=MappingProxyType({name: _routes(name, models, document.fallbacks) for name in _RELAYED_DIALECTS}),
             warnings=tuple(self.warnings),
         )
         if self.problems:
@@ -183,9 +184,11 @@ class _Compiler:
             release_stage=entry.release_stage,
             price=price,
             policy=entry.policy or self.document.defaults.policy,
+            hedge_after=self.document.defaults.hedge_after
+            if isinstance(entry.hedge_after, msgspec.UnsetType)
+            else entry.hedge_after,
             pool=pool,
             reserve=reserve,
-            usable=_usable(pool),
         )
         for source in (*model.pool, *model.reserve):
             if (source.provider.dialect in _IMAGE_DIALECTS) != model.is_image:
@@ -212,6 +215,7 @@ class _Compiler:
         written = next(one for _, one in _present(self.document.providers) if one.name == provider.name)
         levels = (self.document.defaults.timeouts, written.timeouts, entry.timeouts)
         return snap.Source(
+            key=f"{provider.name} {entry.model}",
             provider=provider,
             model=entry.model,
             model_json=msgspec.json.encode(entry.model),
@@ -244,15 +248,6 @@ class _Compiler:
                     self._problem(path, f"{substitute} is there twice")
                 elif model in models and models[substitute].is_image != models[model].is_image:
                     self._problem(path, "a text model and an image model can't stand in for each other")
-
-    def _warn_of_what_waits(self) -> None:
-        """Name what is checked but does nothing in this version, so that nobody relies on it."""
-        models = [model for _, model in _present(self.document.models)]
-        policies = {self.document.defaults.policy, *(model.policy for model in models if model.policy)}
-        if self.document.fallbacks or any(model.reserve for model in models):
-            self.warnings.append("this version tries the sources of a pool only; reserve and fallbacks are checked, not used")
-        if policies - {"weighted"}:
-            self.warnings.append("this version draws sources by weight; other policies are checked, not used")
 
     def _admin(self, admin: doc.Admin | None) -> snap.Admin | None:
         if admin is None:
@@ -328,10 +323,21 @@ class _Compiler:
         self.problems.append(Problem(path, self.lines.get(known, 0), message))
 
 
-def _usable(pool: tuple[snap.Source, ...]) -> Mapping[str, tuple[snap.Source, ...]]:
-    dialects = {source.provider.dialect for source in pool}
-    on = [source for source in pool if source.provider.off is None]
-    return MappingProxyType({name: tuple(one for one in on if one.provider.dialect == name) for name in dialects})
+def _routes(
+    dialect: str, models: Mapping[str, snap.Model], fallbacks: Mapping[str, tuple[str, ...]]
+) -> Mapping[str, snap.Route]:
+    def on(sources: tuple[snap.Source, ...]) -> tuple[snap.Source, ...]:
+        return tuple(one for one in sources if one.provider.off is None and one.provider.dialect == dialect)
+
+    alone = {name: snap.Route(model=model, pool=on(model.pool), reserve=on(model.reserve)) for name, model in models.items()}
+    return MappingProxyType(
+        {
+            name: msgspec.structs.replace(
+                route, substitutes=tuple(alone[other] for other in fallbacks.get(name, ()) if other in alone)
+            )
+            for name, route in alone.items()
+        }
+    )
 
 
 def _present(entries: Iterable[_Entry]) -> list[tuple[int, _Entry]]:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from proxy.config.units import Duration, Secret, Size, Usd
+from proxy.config.units import Delay, Duration, Secret, Size, Usd
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=128)]
 Count = Annotated[int, Meta(ge=0)]
@@ -61,6 +61,7 @@ class Defaults(Section, frozen=True):
 
     max_tokens: Positive | None = 4096
     policy: Policy = "weighted"
+    hedge_after: Delay | None = None
     timeouts: Timeouts = Timeouts()
 
 
@@ -154,6 +155,7 @@ class Model(Section, frozen=True, kw_only=True):
     release_stage: Literal["stable", "preview", "deprecated"] = "stable"
     price: Price = Price()
     policy: Policy | None = None
+    hedge_after: Delay | msgspec.UnsetType | None = msgspec.UNSET
     pool: Annotated[tuple[Source, ...], Meta(min_length=1)]
     reserve: tuple[Source, ...] = ()
 

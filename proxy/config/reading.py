@@ -27,7 +27,9 @@ _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SHIELDED: Final = re.compile("\ue000\ue001([A-Za-z_][A-Za-z0-9_]*)\ue002")
 _MAX_CHARACTERS: Final = 8 * 2**20
 _MAX_NODES: Final = 500_000  # aliases let a short file have very many
-_PARSERS: Final = {"duration": units.parse_duration, "size": units.parse_size, "usd": units.parse_usd}
+_PARSERS: Final = {
+    "delay": units.parse_delay, "duration": units.parse_duration, "size": units.parse_size, "usd": units.parse_usd,
+}  # fmt: skip
 
 Lines = dict[str, int]
 """The line of every path of the document, such as `models[2].pool[0].provider`."""

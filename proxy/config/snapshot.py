@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from proxy.config.units import Secret
+from proxy.errors import Problem
 
 NANO = 10**9
 """Nano-dollars in a dollar; money is counted in whole nano-dollars."""
@@ -85,8 +86,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider's deployment of a model."""
+    """One provider's deployment of a model; `key` is the name under which its health is known."""
 
+    key: str
     provider: Provider
     model: str
     model_json: bytes
@@ -121,15 +123,29 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     release_stage: str
     price: Price
     policy: str
+    hedge_after: float | None
+    """Seconds without a first byte until the next source is asked too; AUTO is the source's own 95th percentile."""
     pool: tuple[Source, ...]
     reserve: tuple[Source, ...]
-    usable: Mapping[str, tuple[Source, ...]]
-    """The sources of the pool that are on, by dialect."""
 
     @property
     def is_image(self) -> bool:
         """Whether this model's answers are image jobs."""
         return "image" in self.output_modalities and "text" not in self.output_modalities
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """What can answer for a model in one dialect: the sources that are on, and the routes of the models that may stand in."""
+
+    model: Model
+    pool: tuple[Source, ...]
+    reserve: tuple[Source, ...]
+    substitutes: tuple[Route, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing here could answer, even if all were well."""
+        return not (self.pool or self.reserve or any(one.pool or one.reserve for one in self.substitutes))
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,4 +205,17 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     models: Mapping[str, Model]
     aliases: Mapping[str, str]
     fallbacks: Mapping[str, tuple[str, ...]]
+    routes: Mapping[str, Mapping[str, Route]]
+    """By dialect and model id."""
     warnings: tuple[str, ...]
+
+
+class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a reload. `result` is `reloaded`, `unchanged` or `failed`; `version` is the one in force."""
+
+    result: str
+    version: str
+    message: str | None = None
+    problems: tuple[Problem, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

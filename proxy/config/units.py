@@ -41,6 +41,12 @@ class Secret:
 Duration = Annotated[float, msgspec.Meta(ge=0, extra={"unit": "duration"})]
 """Seconds; written `250ms`, `2s`, `5m`, `1h`."""
 
+Delay = Annotated[float, msgspec.Meta(ge=0, extra={"unit": "delay"})]
+"""Seconds, or AUTO; written `800ms`, `2s`, `auto`."""
+
+AUTO: Final = 0.0
+"""A delay that the gateway finds out by itself."""
+
 Size = Annotated[int, msgspec.Meta(ge=0, extra={"unit": "size"})]
 """Bytes; written `64KiB`, `32MiB`, `1MB`, or a plain number."""
 
@@ -54,6 +60,19 @@ def parse_duration(text: object) -> float:
     if match is None:
         raise ValueError("a duration is a number with a unit, such as 250ms, 2s, 5m or 1h")
     return float(Decimal(match[1]) * _SECONDS[match[2]])
+
+
+def parse_delay(text: object) -> float:
+    """Seconds of a duration above nothing, or AUTO for `auto`; raises ValueError."""
+    if text == "auto":
+        return AUTO
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds:
+        raise ValueError("a delay is `auto`, or a time above nothing with a unit, such as 800ms or 2s")
+    return seconds
 
 
 def parse_size(text: object) -> int:

@@ -142,7 +142,6 @@ def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...]) -> dict[st
                 "2": "same model, from its reserve",
                 "3": "another model of equal quality",
             },
-            "layers_in_use": [1],
             "headers": ["x-kyma-fallback", "x-kyma-fallback-layer"],
         },
         "headers": {

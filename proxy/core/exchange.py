@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from proxy.config.snapshot import Model, Snapshot, Source
+from proxy.config.snapshot import Model, Route, Snapshot, Source
 from proxy.core.body import Head
 from proxy.core.endpoints import Endpoint
 from proxy.core.inbound import Inbound
@@ -112,12 +112,13 @@ class Answering(Protocol):
 class Exchange:
     """Everything known of one request. Written by the task that serves it and by the relay of its answer, on one loop.
 
-    Times are seconds of the monotonic clock, 0.0 until they happen.
+    `route` is that of the model that was asked for, `model` the one that answers. Times are seconds of the monotonic clock,
+    0.0 until they happen.
     """
 
     __slots__ = (
         "alias", "answered_by", "answering", "attempts", "bytes_in", "bytes_out", "closing", "dialled_s", "endpoint",
-        "first_byte", "head", "inbound", "layer", "model", "overhead_s", "provider_request_id", "sent",
+        "first_byte", "head", "inbound", "layer", "model", "overhead_s", "provider_request_id", "route", "sent",
         "snapshot", "state", "status", "usage",
     )  # fmt: skip
 
@@ -128,6 +129,7 @@ class Exchange:
         self.state = State.OPEN
         self.head: Head | None = None
         self.model: Model | None = None
+        self.route: Route | None = None
         self.alias: str | None = None
         self.attempts: list[Attempt] = []
         self.answered_by: Source | None = None

@@ -25,13 +25,17 @@ class Failure(enum.Enum):
 
 
 class Failed(NamedTuple):
-    """A source's failure; `status` where it answered with one, `retry_after` in seconds where it gave a hint."""
+    """A source's failure; `status` where it answered with one, `retry_after` in seconds where there is a hint.
+
+    Of a source that rests `was_tried` is False, and the failure is the one for which it rests.
+    """
 
     failure: Failure
     provider: str
     detail: str
     status: int = 0
     retry_after: int | None = None
+    was_tried: bool = True
 
     @property
     def word(self) -> str:
@@ -59,23 +63,19 @@ def exhausted(model: str, failures: Iterable[Failed]) -> GatewayError:
     if not failed:
         return GatewayError(
             Kind.NO_SOURCE_AVAILABLE,
-            f"No source of {model} is on: its providers have no key, as the gateway's start and `check` say.",
+            f"No source of {model} is on: its providers have no key, as the gateway's start, `check` and /v1/status say.",
         )
-    last = failed[-1]
+    hints = [one.retry_after for one in failed if one.retry_after is not None]
+    retry_after = min(hints) if hints else None
+    told = "; ".join(f"{one.provider}: {one.detail}" for one in failed)
     if all(one.status == 429 for one in failed):
-        hints = [one.retry_after for one in failed if one.retry_after is not None]
-        return GatewayError(
-            Kind.PROVIDER_RATE_LIMITED,
-            f"Every source of {model} is rate limited ({_told(failed)}); try again later.",
-            retry_after=min(hints) if hints else None,
-        )
-    if all(one.failure in _TIMEOUTS for one in failed):
-        return GatewayError(Kind.PROVIDER_TIMEOUT, f"No source of {model} answered in time ({_told(failed)}).")
-    retry_after = last.retry_after if last.status in (429, 503) else None
-    return GatewayError(
-        Kind.PROVIDER_ERROR, f"No source of {model} could answer ({_told(failed)}); try again.", retry_after=retry_after
-    )
-
-
-def _told(failed: list[Failed]) -> str:
-    return "; ".join(f"{one.provider}: {one.detail}" for one in failed)
+        message = f"Every source of {model} is rate limited ({told}); try again later."
+        return GatewayError(Kind.PROVIDER_RATE_LIMITED, message, retry_after=retry_after)
+    tried = [one for one in failed if one.was_tried]
+    if not tried:
+        message = f"No source of {model} is asked just now ({told}); try again later."
+        return GatewayError(Kind.NO_SOURCE_AVAILABLE, message, retry_after=retry_after)
+    if all(one.failure in _TIMEOUTS for one in tried):
+        message = f"No source of {model} answered in time ({told})."
+        return GatewayError(Kind.PROVIDER_TIMEOUT, message, retry_after=retry_after)
+    return GatewayError(Kind.PROVIDER_ERROR, f"No source of {model} could answer ({told}); try again.", retry_after=retry_after)

@@ -1,42 +1,111 @@
-"""This file decides which sources are tried for a request, and in which order. (Contract §9.) Chance is an argument."""
+"""This file decides which sources are tried for a request, and in which order. (Contract §9.) Chance is an argument.
+
+The order is drawn first, then what rests is left out: so layer 0 is always the source that the pool would have chosen,
+and whoever answers in its place says so with its layer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from proxy.config.snapshot import Model, Source
+from proxy.config.snapshot import Model, Route, Source
+from proxy.core.health import Health, HealthTable
+from proxy.core.outcome import Failed
+
+_NEVER_FIRST = 1e300
 
 
 class Step(NamedTuple):
-    """A source to try and its layer: 0 is the pool's first choice, 1 another source of the pool."""
+    """A source to try, for which model, and its layer: the pool's choice 0, its others 1, the reserve 2, a substitute 3.
 
+    A source that rests is asked only `anyway`.
+    """
+
+    model: Model
     source: Source
     layer: int
+    health: Health
+    anyway: bool = False
 
 
-def plan(model: Model, dialect: str, random: Callable[[], float]) -> tuple[Step, ...]:
-    """The sources of a model that are on and speak `dialect`, in the order in which they are to be tried.
+def plan(route: Route, table: HealthTable, now: float, random: Callable[[], float]) -> tuple[Step, ...]:
+    """The sources that are on, speak the route's dialect and don't rest, in the order in which they are to be tried.
 
-    The order is drawn by weight; a source of weight 0 comes last. `random` gives numbers in [0, 1).
+    `now` is in seconds of the monotonic clock; `random` gives numbers in [0, 1).
     """
-    usable = model.usable.get(dialect, ())
-    if len(usable) == 1:
-        return (Step(usable[0], 0),)
-    left = list(usable)
+    model = route.model
+    pool = route.pool
     steps: list[Step] = []
-    while left:
-        chosen = _draw(left, random) if len(left) > 1 else 0
-        steps.append(Step(left.pop(chosen), 1 if steps else 0))
+    if len(pool) == 1:
+        _add(steps, model, pool, 0, table=table, now=now)
+    else:
+        drawn = order(pool, model.policy, table, random)
+        _add(steps, model, drawn[:1], 0, table=table, now=now)
+        _add(steps, model, drawn[1:], 1, table=table, now=now)
+    if route.reserve:
+        _add(steps, model, order(route.reserve, model.policy, table, random), 2, table=table, now=now)
+    for other in route.substitutes:
+        for sources in (other.pool, other.reserve):
+            _add(steps, other.model, order(sources, other.model.policy, table, random), 3, table=table, now=now)
     return tuple(steps)
 
 
-def _draw(sources: list[Source], random: Callable[[], float]) -> int:
-    """The index of a source, drawn by weight."""
-    weights = [source.weight for source in sources]
-    point = random() * sum(weights)
-    for index, weight in enumerate(weights):
-        point -= weight
-        if point < 0:
-            return index
-    return weights.index(max(weights))  # every weight is 0, or rounding has left a crumb
+def order(
+    sources: tuple[Source, ...], policy: str, table: HealthTable, random: Callable[[], float]
+) -> tuple[Source, ...] | list[Source]:
+    """The sources in the order of a policy.
+
+    `priority`: as they are written. `weighted`: drawn by weight without putting back; weight 0 comes last. `fastest`: drawn
+    so as well, and then the faster of the first two goes first; one whose time is not known yet counts as fast.
+    """
+    if policy == "priority" or len(sources) < 2:
+        return sources
+    # The k-th smallest of exponential variates is the k-th draw without putting back (Efraimidis, Spirakis 2006).
+    keyed: list[tuple[float, int, Source]] = []
+    for at, source in enumerate(sources):
+        keyed.append((-math.log(1.0 - random()) / source.weight if source.weight else _NEVER_FIRST, at, source))
+    keyed.sort()
+    drawn = [source for _, _, source in keyed]
+    if policy == "fastest":
+        first, second = drawn[0], drawn[1]
+        if table.of(second.key).first_bytes.average_s < table.of(first.key).first_bytes.average_s:
+            drawn[0], drawn[1] = second, first
+    return drawn
+
+
+def last_resort(route: Route, table: HealthTable, now: float, tried: Collection[str]) -> list[Step]:
+    """The sources to ask although they rest, when all others have failed: those at which nobody was.
+
+    To ask them costs neither the caller time nor the provider work, and they may have come back since.
+    """
+    steps: list[Step] = []
+    for one in (route, *route.substitutes):
+        first, second = (3, 3) if one is not route else (0 if len(one.pool) == 1 else 1, 2)
+        for sources, layer in ((one.pool, first), (one.reserve, second)):
+            for source in sources:
+                health = table.of(source.key)
+                if source.key not in tried and health.was_deserted and not health.admits(now):
+                    steps.append(Step(one.model, source, layer, health, anyway=True))
+    return steps
+
+
+def resting(route: Route, table: HealthTable, now: float, tried: Collection[str]) -> list[Failed]:
+    """Why each source of the route that is not asked is not; `tried` are the keys of those that were."""
+    failures: list[Failed] = []
+    for one in (route, *route.substitutes):
+        for source in (*one.pool, *one.reserve):
+            health = table.of(source.key)
+            if source.key not in tried and not health.admits(now):
+                failures.append(health.resting(now, source.provider.name))
+    return failures
+
+
+def _add(
+    steps: list[Step], model: Model, sources: tuple[Source, ...] | list[Source], layer: int, *, table: HealthTable, now: float
+) -> None:
+    for source in sources:
+        health = table.of(source.key)
+        if health.admits(now):
+            steps.append(Step(model, source, layer, health))

@@ -284,7 +284,7 @@ class Edge(asyncio.Protocol):
             return
         self._is_taking = True
         try:
-            while (self._queue or self._backlog) and not self._is_busy and self.is_writable and not self.transport.is_closing():
+            while (self._queue or self._backlog) and not self._is_busy and self.is_writable and not self._is_over:
                 if not self._queue:
                     data, self._backlog = self._backlog, b""
                     self.transport.resume_reading()
@@ -302,7 +302,7 @@ class Edge(asyncio.Protocol):
 
     def _dispatch(self, inbound: Inbound) -> None:
         if inbound.method == b"POST" and inbound.path in RELAYED:
-            turn = Turn(self._door.handlers.relay(inbound, self), self._loop)
+            turn = Turn(self._door.handlers.relay(inbound, self), self._loop, self.abort)
             self._turn = turn if self._is_busy else None  # it may have been answered already
             return
         if self._lane is None:
@@ -335,6 +335,10 @@ class Edge(asyncio.Protocol):
     def will_close(self) -> bool:
         """Whether the connection will be closed after the answer under way, whatever the caller wishes."""
         return self._door.is_draining
+
+    @property
+    def _is_over(self) -> bool:
+        return self._is_closing or self.transport.is_closing()
 
     @property
     def is_open(self) -> bool:

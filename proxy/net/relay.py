@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from proxy.core.body import is_json
-from proxy.core.exchange import Event, Exchange
+from proxy.core.exchange import Attempt, Event, Exchange
 from proxy.core.headers import KEEP_ALIVE, answer_head
 from proxy.core.inbound import Headers
 from proxy.core.outcome import Failed, Failure, moves_on
@@ -38,6 +38,9 @@ class Caller(Protocol):
     def will_close(self) -> bool:
         """Whether the connection will be closed after this answer, whatever the caller wishes."""
 
+    def attach(self, flow: Relay) -> None:
+        """Whom to tell when the caller is slow, or leaves."""
+
     def finish(self, *, close: bool) -> None:
         """The answer has gone out whole; the connection may serve again unless `close`."""
 
@@ -46,28 +49,40 @@ class Caller(Protocol):
 
 
 class Relay:
-    """One attempt's answer. `outcome` becomes None when the caller has been answered, or the source's failure."""
+    """One attempt's answer. Once it `is_over`, `failed` says why its source did not answer; None where it did.
+
+    `running` are all attempts that are under way for the request, this one among them: the first to commit drops the
+    others, which `was_dropped` tells of. `ended` hears of the end; it has a listener only while somebody waits.
+    """
 
     __slots__ = (
         "_added_head", "_caller", "_chunked", "_dialect", "_exchange", "_fields", "_has_begun", "_has_length",
-        "_headers", "_held", "_is_error", "_is_last", "_is_over", "_reason", "_sample", "_status", "_step",
-        "_streams", "_upstream", "_write", "outcome", "was_stale",
+        "_headers", "_held", "_is_error", "_is_last", "_reason", "_running", "_sample", "_status", "_streams", "_write",
+        "attempt", "ended", "failed", "is_over", "is_probe", "needs_fresh", "step", "total_due", "upstream", "was_dropped",
+        "was_stale",
     )  # fmt: skip
 
+    upstream: UpstreamConnection
+
     def __init__(
-        self, exchange: Exchange, step: Step, caller: Caller, upstream: UpstreamConnection, dialect: Dialect,
-        *, is_last: bool, added_head: Callable[[Exchange, Step], bytes], outcome: Outcome[Failed | None],
+        self, exchange: Exchange, step: Step, caller: Caller, attempt: Attempt, dialect: Dialect,
+        *, running: list[Relay], total_due: float | None, is_probe: bool, is_last: bool,
+        added_head: Callable[[Exchange, Step], bytes],
     ) -> None:  # fmt: skip
+        self.step = step
+        self.attempt = attempt
+        self.total_due = total_due
+        self.is_probe = is_probe
+        self.ended: Outcome[Relay | None] | None = None
+        self.failed: Failed | None = None
+        self.is_over = self.was_dropped = False
+        self.was_stale = self.needs_fresh = False
         self._exchange = exchange
-        self._step = step
         self._caller = caller
-        self._upstream = upstream
         self._dialect = dialect
+        self._running = running
         self._is_last = is_last
         self._added_head = added_head
-        self.outcome = outcome
-        self.was_stale = False
-        self._is_over = False
         self._has_begun = False
         # known with the head
         self._status = 0
@@ -104,7 +119,7 @@ class Relay:
     def on_body(self, piece: bytes) -> None:
         exchange = self._exchange
         if not self._has_begun:
-            if self._is_over:
+            if self.is_over:
                 return
             if self._streams and not self._held_is_fine(piece):
                 return
@@ -120,7 +135,7 @@ class Relay:
     def on_end(self, *, is_certain: bool) -> None:
         exchange = self._exchange
         if not self._has_begun:
-            if self._is_over or not self._may_end(is_certain=is_certain):
+            if self.is_over or not self._may_end(is_certain=is_certain):
                 return
             self._commit(self._held)
         elif not is_certain and not self._is_finished():
@@ -129,43 +144,63 @@ class Relay:
         exchange.step(Event.END)
         if self._chunked:
             self._write(b"0\r\n\r\n")
+        self._resolve(None)  # which only schedules; what follows may begin the next request
         self._caller.finish(close=exchange.closing)
-        self._resolve(None)
 
     def on_cut(self, failure: Failure, detail: str, *, nothing_came: bool) -> None:
-        if self._is_over:
+        if self.is_over:
             return
         if self._has_begun:
             self._break(detail)
             return
-        self.was_stale = nothing_came and failure is Failure.BROKEN and not self._upstream.is_fresh
-        self._resolve(Failed(failure, self._step.source.provider.name, detail))
+        self.was_stale = nothing_came and failure is Failure.BROKEN and not self.upstream.is_fresh
+        self._resolve(Failed(failure, self.step.source.provider.name, detail))
 
     # ---- what the gateway and the caller's connection tell it
 
     def pause(self) -> None:
         """The caller is slow: let the provider wait."""
-        self._upstream.pause()
+        self.upstream.pause()
 
     def resume(self) -> None:
         """The caller has caught up."""
-        self._upstream.resume()
+        self.upstream.resume()
 
     def leave(self) -> None:
         """The caller has left."""
         self.abandon(Event.LEAVE)
 
     def drop(self) -> None:
-        """The answer is not wanted any more: close the provider's connection at once."""
-        if not self._is_over:
-            self._upstream.abandon()
-            self._resolve(None)
+        """The answer is not wanted any more, nor any other: close the providers' connections at once, and tell nobody."""
+        self._drop()
+        self._drop_others()
+
+    def again(self) -> Relay:
+        """Begin anew, over a fresh connection."""
+        self.is_over = self.was_stale = False
+        self.failed = None
+        self.needs_fresh = True
+        return self
+
+    def _drop(self) -> bool:
+        if self.is_over:
+            return False
+        self.upstream.abandon()
+        self.is_over = self.was_dropped = True
+        return True
+
+    def _drop_others(self) -> bool:
+        """Close the connections of all other attempts; says whether there was any."""
+        return any(other._drop() for other in self._running if other is not self)
 
     def abandon(self, event: Event) -> None:
         """The caller left, or the gateway goes down; nothing, where the answer is over already."""
-        if self._is_over:
+        were_others = self._drop_others()
+        if self.is_over:
+            if were_others:
+                self._exchange.step(event)
             return
-        self._upstream.abandon()
+        self.upstream.abandon()
         if event is Event.DRAIN:
             self._tell_the_truth(GatewayError(Kind.DRAINING, "The gateway is going down; send the request again."))
         self._exchange.step(event)
@@ -199,7 +234,7 @@ class Relay:
     def _may_end(self, *, is_certain: bool) -> bool:
         """Whether what came, of which nothing has gone out, is an answer; else the next source may be tried."""
         held = self._held
-        provider = self._step.source.provider.name
+        provider = self.step.source.provider.name
         if not is_certain and not self._is_error and not self._dialect.is_finished(held, self._streams):
             self._resolve(Failed(Failure.BROKEN, provider, "the connection was closed before the answer's end"))
             return False
@@ -212,15 +247,20 @@ class Relay:
         exchange = self._exchange
         exchange.step(Event.REFUSE if self._is_error else Event.COMMIT)
         self._has_begun = True
+        if len(self._running) > 1:
+            self._drop_others()
+            exchange.answering = self
+            self._caller.attach(self)
         exchange.status = self._status
-        exchange.answered_by = self._step.source
-        exchange.layer = self._step.layer
+        exchange.answered_by = self.step.source
+        exchange.model = self.step.model
+        exchange.layer = self.step.layer
         exchange.provider_request_id = _provider_request_id(self._fields)
         is_http_10 = exchange.inbound.is_http_10
         has_body = self._status not in (204, 304)
         self._chunked = has_body and not self._has_length and not is_http_10
         exchange.closing = not exchange.inbound.keep_alive or (is_http_10 and not self._has_length) or self._caller.will_close
-        added = self._added_head(exchange, self._step)
+        added = self._added_head(exchange, self.step)
         if is_http_10 and not exchange.closing:
             added += KEEP_ALIVE
         head = answer_head(
@@ -239,18 +279,20 @@ class Relay:
         self._headers = []
         self._fields = {}
         now = exchange.first_byte = monotonic()
-        exchange.overhead_s += now - self._upstream.read_at
-        self._upstream.answer_began()
+        exchange.overhead_s += now - self.upstream.read_at
+        self.step.health.answered(now, is_probe=self.is_probe, first_byte_s=now - self.upstream.sent_at)
+        self.is_probe = False
+        self.upstream.answer_began()
         if not self._caller.is_writable:
-            self._upstream.pause()
+            self.upstream.pause()
 
     def _fail(self, failure: Failure, detail: str, status: int, retry_after: int | None) -> None:
-        self._upstream.abandon()
-        self._resolve(Failed(failure, self._step.source.provider.name, detail, status, retry_after))
+        self.upstream.abandon()
+        self._resolve(Failed(failure, self.step.source.provider.name, detail, status, retry_after))
 
     def _break(self, detail: str) -> None:
         """The provider stopped in mid-answer. Never pass it off as finished. (Contract §4.4.)"""
-        name = self._step.source.provider.name
+        name = self.step.source.provider.name
         self._tell_the_truth(
             GatewayError(Kind.PROVIDER_ERROR, f"The provider {name} stopped in the middle of its answer: {detail}.")
         )
@@ -270,9 +312,12 @@ class Relay:
         # No last chunk: a client that does not read the event still sees an incomplete answer.
         self._caller.finish(close=True)
 
-    def _resolve(self, result: Failed | None) -> None:
-        self._is_over = True
-        self.outcome.tell(result)
+    def _resolve(self, failed: Failed | None) -> None:
+        self.is_over = True
+        self.failed = failed
+        ended, self.ended = self.ended, None  # the two would refer to each other
+        if ended is not None:
+            ended.tell(self)
 
 
 def _retry_after(fields: dict[bytes, bytes]) -> int | None:

@@ -35,7 +35,7 @@ class Outcome(Generic[T]):
             waiting.wake()
 
     def __await__(self) -> Generator[Outcome[T], None, T]:
-        if not self._is_told:
+        while not self._is_told:
             yield self
         return cast("T", self._value)
 
@@ -45,13 +45,19 @@ class Outcome(Generic[T]):
 
 
 class Turn:
-    """A coroutine under way, which may await `Outcome`s and nothing else."""
+    """A coroutine under way, which may await `Outcome`s and nothing else.
 
-    __slots__ = ("_coroutine", "_is_cancelled", "_loop")
+    Where it fails, the loop's exception handler is told, and then `failed` is called.
+    """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_coroutine", "_failed", "_is_cancelled", "_loop")
+
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, failed: Callable[[], None]
+    ) -> None:
         self._coroutine: Coroutine[Any, Any, None] | None = coroutine
         self._loop = loop
+        self._failed = failed
         self._is_cancelled = False
         self._go_on()
 
@@ -75,11 +81,15 @@ class Turn:
                 waited = coroutine.throw(asyncio.CancelledError())
             else:
                 waited = coroutine.send(None)
+            if not isinstance(waited, Outcome):
+                coroutine.close()
+                raise TypeError(f"a Turn awaits Outcomes only, not {waited!r}")
         except StopIteration:
             self._coroutine = None
-        except BaseException:
+        except Exception as error:
             self._coroutine = None
-            raise
+            self._loop.call_exception_handler({"message": "a request's coroutine failed", "exception": error})
+            self._failed()
         else:
             waited.wakes(self)
 

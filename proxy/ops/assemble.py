@@ -9,7 +9,7 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.resolver import AsyncResolver
 
-from proxy.config.snapshot import Snapshot
+from proxy.core.health import HealthTable
 from proxy.gateway import Gateway
 from proxy.net.dialing import Addresses, Dialer
 from proxy.net.door import Door
@@ -17,6 +17,7 @@ from proxy.net.edge import Edge
 from proxy.net.pool import UpstreamPool
 from proxy.net.sweeper import Sweeper
 from proxy.net.upstream import monotonic
+from proxy.ops.reload import Configuration
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.counters import Counters
 from proxy.telemetry.metrics import CountersCollector, registry, render
@@ -29,21 +30,26 @@ from proxy.web.lane import ControlLane
 class House:
     """The running program's parts. Made inside the loop that runs it; `close` ends it."""
 
-    def __init__(self, current: Callable[[], Snapshot], log: AccessLog | None) -> None:
+    def __init__(self, configuration: Configuration, log: AccessLog | None) -> None:
         """Build everything; `log` is closed with it."""
+        current = configuration.current
         self.sweeper = Sweeper(monotonic)
         self.counters = Counters()
         self.log = log
         self.addresses = Addresses(AsyncResolver(), monotonic)
         self.upstreams = UpstreamPool(Dialer(self.addresses), self.sweeper)
-        self.gateway = Gateway(current, self.upstreams, self.counters, self.log, random.random)
-        self.site = Site(current, lambda: self.door.is_draining)
+        self.health = HealthTable()
+        self.gateway = Gateway(current, self.upstreams, self.counters, self.log, health=self.health, random=random.random)
+        self.site = Site(current, lambda: self.door.is_draining, self.health, monotonic)
         self._control = web.AppRunner(application(self.site), access_log=None)
         self.door = Door(current, self.sweeper, self.gateway, self._lane)
-        self.admin = admin_application(current, lambda: self.door.is_draining, self._metrics)
-        self._registry = registry(CountersCollector(self.counters, self._gauges()))
+        self.admin = admin_application(
+            current, lambda: self.door.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload")
+        )
+        self._registry = registry(CountersCollector(self.counters, self._gauges(), configuration.reloads, self._sources))
         self._loop = asyncio.get_running_loop()
         self._current = current
+        configuration.when_changed(self._reconfigured)
 
     async def open(self) -> None:
         """Begin to work: sweep deadlines, flush the log, open warm connections."""
@@ -51,9 +57,15 @@ class House:
         if self.log is not None:
             self.sweeper.every_tick(self.log.flush)
         self.sweeper.start(self._loop)
+        self._reconfigured()
+
+    def _reconfigured(self) -> None:
+        """Another snapshot is in force: keep warm what it uses, and forget the health of what it does not know."""
         snapshot = self._current()
-        used = {id(source.provider): source.provider for model in snapshot.models.values() for source in model.pool}
+        sources = [source for model in snapshot.models.values() for source in (*model.pool, *model.reserve)]
+        used = {source.provider.name: source.provider for model in snapshot.models.values() for source in model.pool}
         self.upstreams.warm(provider for provider in used.values() if provider.off is None)
+        self.health.retain((source.key for source in sources), snapshot.models)
 
     def edge(self) -> Edge:
         """A protocol for a caller's new connection."""
@@ -70,6 +82,17 @@ class House:
 
     def _metrics(self) -> bytes:
         return render(self._registry)
+
+    def _sources(self) -> dict[tuple[str, str], bool]:
+        """Whether each source that is on is asked, by provider and that provider's model id."""
+        models = self._current().models.values()
+        now = monotonic()
+        return {
+            (source.provider.name, source.model): self.health.of(source.key).admits(now)
+            for model in models
+            for source in (*model.pool, *model.reserve)
+            if source.provider.off is None
+        }
 
     def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
         return {

@@ -82,7 +82,7 @@ def _serve(words: argparse.Namespace) -> int:
 
 
 def _check(words: argparse.Namespace) -> int:
-    from proxy.ops.serve import read_snapshot  # noqa: PLC0415
+    from proxy.ops.reload import read_snapshot  # noqa: PLC0415
 
     path = _config_path(words.file)
     snapshot = read_snapshot(path, os.environ)

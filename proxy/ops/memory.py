@@ -8,21 +8,23 @@ from typing import Final
 
 _M_TRIM_THRESHOLD: Final = -1  # the numbers of <malloc.h>
 _M_MMAP_THRESHOLD: Final = -3
-_KEPT_BYTES: Final = 32 * 2**20
+_LARGEST_KEPT_BYTES: Final = 4 * 2**20
+_MOST_KEPT_BYTES: Final = 32 * 2**20
 
 
 def keep_freed_memory() -> None:
-    """Keep up to 32 MiB of freed memory instead of giving it back to the system after each prompt.
+    """Take blocks of up to 4 MiB from the heap, and give back its free end only when that is larger than 32 MiB.
 
-    The GNU library maps a large block afresh, and then each of its pages is a fault; of a prompt of 1 MB that is the larger
-    half of the price. Where the C library has no such settings, nothing happens.
+    The GNU library would map a block of a prompt's size afresh each time, and then each of its pages is a fault; of a prompt of
+    1 MB that is the larger half of the price. Larger ones are still mapped, and given back at once: in the heap a small block
+    above them could pin them for good. Where the C library has no such settings, nothing happens.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return
-    mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
 
 
 def settle() -> None:

@@ -2,7 +2,7 @@
 
 A start that fails ends in one line that says what to do. SIGTERM and SIGINT drain: nothing new is taken in, what runs
 may end by itself for a while, then it is ended so that callers can see it; a second signal does not wait. SIGUSR1 opens
-the access log again. (Contract §13.)
+the access log again, SIGHUP reads the configuration again. (Contract §12, §13.)
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import uvloop
 from aiohttp import web
 
 from proxy import __version__
-from proxy.config.compiling import load
 from proxy.config.snapshot import Address, Snapshot, TcpAddress, Tls
 from proxy.errors import StartError
 from proxy.ops import memory
 from proxy.ops.assemble import House
+from proxy.ops.reload import Configuration, Reloading
 from proxy.telemetry.access_log import AccessLog
 
 _log: Final = logging.getLogger("kyma-proxy")
@@ -37,27 +37,15 @@ _BACKLOG: Final = 4096
 _LAST_WORDS_S: Final = 1.0
 
 
-def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
-    """The snapshot of a configuration file. Raises StartError where it can't be read, ConfigError where it is wrong."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise StartError(f"{path}: is not UTF-8 text") from None
-    except OSError as error:
-        raise StartError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-    return load(text, environment)
-
-
 def run(path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], None]) -> None:
     """Serve the configuration at `path` until a signal says to stop; `ready` is called once it answers.
 
     Raises StartError or ConfigError.
     """
-    snapshot = read_snapshot(path, environment)
-    _check_authorities(snapshot)
+    configuration = Configuration(path, environment)
     _allow_many_files()
     memory.keep_freed_memory()
-    uvloop.run(_serve(snapshot, ready))
+    uvloop.run(_serve(configuration, ready))
 
 
 def tell(snapshot: Snapshot, path: Path) -> None:
@@ -74,11 +62,13 @@ def tell(snapshot: Snapshot, path: Path) -> None:
     )  # fmt: skip
 
 
-async def _serve(snapshot: Snapshot, ready: Callable[[Snapshot], None]) -> None:
+async def _serve(configuration: Configuration, ready: Callable[[Snapshot], None]) -> None:
     stop = asyncio.Event()
     hurry = asyncio.Event()
-    house = House(lambda: snapshot, _open_log(snapshot.access_log))
-    _catch_signals(house, stop, hurry)
+    snapshot = configuration.snapshot
+    house = House(configuration, _open_log(snapshot.access_log))
+    reloading = Reloading(configuration)
+    _catch_signals(house, reloading, stop, hurry)
     await house.open()
     try:
         async with contextlib.AsyncExitStack() as stack:
@@ -90,16 +80,10 @@ async def _serve(snapshot: Snapshot, ready: Callable[[Snapshot], None]) -> None:
             memory.settle()
             await stop.wait()
             server.close()
-            await _drain(house, snapshot.drain, hurry)
+            await _drain(house, configuration.snapshot.drain, hurry)
     finally:
+        await reloading.stop()
         await house.close()
-
-
-def _check_authorities(snapshot: Snapshot) -> None:
-    for provider in snapshot.providers.values():
-        path = provider.origin.ca_file
-        if path is not None and not (os.path.isfile(path) and os.access(path, os.R_OK)):
-            raise StartError(f"provider {provider.name}: ca_file {path} can't be read")
 
 
 def _open_log(path: str | None) -> AccessLog | None:
@@ -161,7 +145,7 @@ async def _until_idle(house: House, seconds: float, hurry: asyncio.Event) -> Non
                 await asyncio.sleep(0.02)
 
 
-def _catch_signals(house: House, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+def _catch_signals(house: House, reloading: Reloading, stop: asyncio.Event, hurry: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def stopping() -> None:
@@ -173,15 +157,11 @@ def _catch_signals(house: House, stop: asyncio.Event, hurry: asyncio.Event) -> N
     loop.add_signal_handler(signal.SIGINT, stopping)
     # Without a log there is nothing to open again; the signal's own default would end the process.
     loop.add_signal_handler(signal.SIGUSR1, house.log.reopen if house.log is not None else _nothing_to_open)
-    loop.add_signal_handler(signal.SIGHUP, _cannot_reload)
+    loop.add_signal_handler(signal.SIGHUP, reloading.ask)
 
 
 def _nothing_to_open() -> None:
     """SIGUSR1 without a log."""
-
-
-def _cannot_reload() -> None:
-    _log.warning("SIGHUP: this version can't reload its configuration; restart it (SIGTERM lets running answers end)")
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:

@@ -15,11 +15,19 @@ from proxy.telemetry.counters import Counters, Histogram
 
 
 class CountersCollector(Collector):
-    """Reads the gateway's own counters; `gauges` are asked for what is true right now."""
+    """Reads the gateway's own counters; `gauges` and `sources` are asked for what is true right now."""
 
-    def __init__(self, counters: Counters, gauges: Mapping[str, tuple[str, Callable[[], float]]]) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        gauges: Mapping[str, tuple[str, Callable[[], float]]],
+        reloads: Mapping[str, int],
+        sources: Callable[[], Mapping[tuple[str, str], bool]],
+    ) -> None:
         self._counters = counters
         self._gauges = gauges
+        self._reloads = reloads
+        self._sources = sources
 
     def collect(self) -> Iterable[Metric]:
         """Every metric family, as of now."""
@@ -42,6 +50,13 @@ class CountersCollector(Collector):
         yield _histogram("kyma_first_byte_seconds", "From the request's last byte to the answer's first.", counters.ttft)
         yield _histogram("kyma_duration_seconds", "From the request's last byte to the answer's end.", counters.duration)
         yield _histogram("kyma_overhead_seconds", "What the gateway itself added before the first byte.", counters.overhead)
+        yield _counter(
+            "kyma_reloads", "Reloads of the configuration.", ("result",), {(k,): v for k, v in self._reloads.items()}
+        )
+        on = GaugeMetricFamily("kyma_source_on", "1 where the source is asked, 0 while it rests.", labels=("provider", "model"))
+        for key, is_on in self._sources().items():
+            on.add_metric(key, int(is_on))
+        yield on
         for name, (text, read) in self._gauges.items():
             yield GaugeMetricFamily(name, text, value=read())
 

@@ -11,14 +11,17 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from proxy.config.snapshot import Provider, Snapshot
+from proxy.config.snapshot import Provider, Reloaded, Snapshot
 from proxy.config.units import Secret
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def admin_application(
-    current: Callable[[], Snapshot], is_draining: Callable[[], bool], metrics: Callable[[], bytes]
+    current: Callable[[], Snapshot],
+    is_draining: Callable[[], bool],
+    metrics: Callable[[], bytes],
+    reload: Callable[[], Awaitable[Reloaded]],
 ) -> web.Application:
     """The admin application; what it is given is asked anew for every request."""
 
@@ -36,6 +39,11 @@ def admin_application(
     async def config(request: web.Request) -> web.Response:
         return web.Response(body=redacted(current()), content_type="application/json")
 
+    async def reload_now(request: web.Request) -> web.Response:
+        outcome = await reload()
+        status = 422 if outcome.result == "failed" else 200
+        return web.Response(body=msgspec.json.encode(_told(outcome)), status=status, content_type="application/json")
+
     @web.middleware
     async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
         if request.path.startswith("/admin/"):
@@ -50,7 +58,13 @@ def admin_application(
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", scrape)
     app.router.add_get("/admin/config", config)
+    app.router.add_post("/admin/reload", reload_now)
     return app
+
+
+def _told(outcome: Reloaded) -> dict[str, object]:
+    problems = [{"path": one.path, "line": one.line, "message": one.message} for one in outcome.problems]
+    return msgspec.structs.asdict(outcome) | {"problems": problems}
 
 
 def redacted(snapshot: Snapshot) -> bytes:
@@ -62,7 +76,7 @@ def redacted(snapshot: Snapshot) -> bytes:
         raise NotImplementedError
 
     document = msgspec.to_builtins(
-        {name: getattr(snapshot, name) for name in snapshot.__struct_fields__ if name not in ("models", "providers")}
+        {name: getattr(snapshot, name) for name in snapshot.__struct_fields__ if name not in ("models", "providers", "routes")}
         | {"aliases": dict(snapshot.aliases), "fallbacks": dict(snapshot.fallbacks)}
         | {"providers": [_provider(provider) for provider in snapshot.providers.values()]}
         | {"models": [_model_of(snapshot, name) for name in snapshot.models]},
@@ -85,7 +99,7 @@ def _provider(provider: Provider) -> dict[str, object]:
 
 def _model_of(snapshot: Snapshot, name: str) -> dict[str, object]:
     model = snapshot.models[name]
-    fields = {field: getattr(model, field) for field in model.__struct_fields__ if field not in ("pool", "reserve", "usable")}
+    fields = {field: getattr(model, field) for field in model.__struct_fields__ if field not in ("pool", "reserve")}
     for part in ("pool", "reserve"):
         fields[part] = [
             {

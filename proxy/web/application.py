@@ -6,12 +6,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from proxy.config.snapshot import Snapshot
 from proxy.core.answers import cors_lines
 from proxy.core.catalogue import Catalogue, Page
 from proxy.core.endpoints import RELAYED
+from proxy.core.health import HealthTable
+from proxy.core.status import status
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.telemetry.record import LOGGED_FIELDS
@@ -21,17 +24,23 @@ from proxy.web.openapi import openapi_page
 _log: Final = logging.getLogger("kyma-proxy")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _PREFLIGHT_S: Final = "600"
+_STATUS_MAX_AGE_S: Final = 1.0
 
 
 class Site:
     """The pages of the snapshot in force, made anew when it changes."""
 
-    def __init__(self, current: Callable[[], Snapshot], is_draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, current: Callable[[], Snapshot], is_draining: Callable[[], bool], health: HealthTable, clock: Callable[[], float]
+    ) -> None:
         self.current = current
         self.is_draining = is_draining
         self._made_for: Snapshot | None = None
         self._catalogue: Catalogue | None = None
         self.openapi = openapi_page()
+        self._health = health
+        self._clock = clock
+        self._status: tuple[float, bytes] | None = None
 
     @property
     def catalogue(self) -> Catalogue:
@@ -42,12 +51,23 @@ class Site:
             self._made_for = snapshot
         return self._catalogue
 
+    @property
+    def status(self) -> bytes:
+        """How models and sources fare, at most a second ago: whoever asks often shall not cost the streams."""
+        now = self._clock()
+        if self._status is None or now - self._status[0] > _STATUS_MAX_AGE_S:
+            self._status = (now, msgspec.json.encode(status(self.current(), self._health, now)))
+        return self._status[1]
+
 
 def application(site: Site) -> web.Application:
     """The application; `site` is asked anew for every request."""
 
-    async def models(request: web.Request) -> web.Response:
-        return _answer(request, site.catalogue.models)
+    def page(read: Callable[[], Page]) -> _Handler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return _answer(request, read())
+
+        return answer
 
     async def model(request: web.Request) -> web.Response:
         catalogue = site.catalogue
@@ -57,17 +77,8 @@ def application(site: Site) -> web.Application:
             raise GatewayError(Kind.MODEL_NOT_FOUND, f"There is no model {name}; GET /v1/models lists them all.", param="model")
         return _answer(request, page)
 
-    async def capabilities(request: web.Request) -> web.Response:
-        return _answer(request, site.catalogue.capabilities)
-
-    async def pricing(request: web.Request) -> web.Response:
-        return _answer(request, site.catalogue.pricing)
-
-    async def tiers(request: web.Request) -> web.Response:
-        return _answer(request, site.catalogue.tiers)
-
-    async def openapi(request: web.Request) -> web.Response:
-        return _answer(request, site.openapi)
+    async def how_it_fares(request: web.Request) -> web.Response:
+        return web.Response(body=site.status, content_type="application/json", headers={"Cache-Control": "no-store"})
 
     async def health(request: web.Request) -> web.Response:
         draining = site.is_draining()
@@ -93,13 +104,14 @@ def application(site: Site) -> web.Application:
         return response
 
     app = web.Application(middlewares=[manners])
-    app.router.add_get("/v1/models", models)
+    app.router.add_get("/v1/models", page(lambda: site.catalogue.models))
     app.router.add_get("/v1/models/{id:.+}", model)
-    app.router.add_get("/v1/capabilities", capabilities)
-    app.router.add_get("/v1/pricing", pricing)
-    app.router.add_get("/v1/credits/pricing", pricing)
-    app.router.add_get("/v1/limits/tiers", tiers)
-    app.router.add_get("/v1/openapi.json", openapi)
+    app.router.add_get("/v1/capabilities", page(lambda: site.catalogue.capabilities))
+    app.router.add_get("/v1/pricing", page(lambda: site.catalogue.pricing))
+    app.router.add_get("/v1/credits/pricing", page(lambda: site.catalogue.pricing))
+    app.router.add_get("/v1/limits/tiers", page(lambda: site.catalogue.tiers))
+    app.router.add_get("/v1/openapi.json", page(lambda: site.openapi))
+    app.router.add_get("/v1/status", how_it_fares)
     app.router.add_get("/v1/health", health)
     return app
 

@@ -131,12 +131,26 @@ _CAPABILITIES: Final = _exactly(
     default_max_tokens={"type": ["integer", "null"], "minimum": 1},
     endpoints=_list(_exactly(path=_STRING, method=_STRING, dialect=_ref("Dialect"))), dialects=_list(_ref("Dialect")),
     streaming=_exactly(passthrough={"const": "unchanged"}, note=_STRING),
-    fallback=_exactly(layers=_map_of(_STRING), layers_in_use=_list(_COUNT), headers=_list(_STRING)),
+    fallback=_exactly(layers=_map_of(_STRING), headers=_list(_STRING)),
     headers=_map_of(_STRING),
     privacy=_exactly(statement=_STRING, logged_fields=_list(_STRING)),
 )  # fmt: skip
+_WELL: Final = _one_of("available", "degraded", "unavailable")
+_SHARE_OR_NULL: Final[_Json] = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+_STATUS: Final = _exactly(
+    object={"const": "status"}, status=_WELL,
+    models=_list(_exactly(
+        id=_STRING, status=_WELL, requests_24h=_COUNT, availability_24h=_SHARE_OR_NULL,
+        sources=_list(_exactly(
+            provider=_STRING, model=_STRING, part=_one_of("pool", "reserve"), status=_one_of("on", "resting", "probing", "off"),
+            reason=_STRING_OR_NULL, retry_in_s={"type": ["integer", "null"], "minimum": 0},
+            first_byte_ms={"type": ["number", "null"], "minimum": 0}, attempts_24h=_COUNT, availability_24h=_SHARE_OR_NULL,
+        )),
+    )),
+)  # fmt: skip
 _SCHEMAS: Final = MappingProxyType[str, _Json]({
     "Model": _MODEL, "Models": _MODELS, "Pricing": _PRICING, "Tiers": _TIERS, "Capabilities": _CAPABILITIES,
+    "Status": _STATUS,
     "Dialect": _one_of(*sorted({endpoint.dialect for endpoint in RELAYED.values()})),
     "Health": _exactly(status=_one_of("ok", "draining")),
     "OpenAIError": _open(
@@ -156,6 +170,7 @@ _PAGES: Final = MappingProxyType({
     "/v1/credits/pricing": _Get("credits_pricing", "What each model costs; the same as /v1/pricing.", _ref("Pricing")),
     "/v1/limits/tiers": _Get("tiers", "The ladder of tiers.", _ref("Tiers")),
     "/v1/openapi.json": _Get("openapi", "This document.", {"type": "object", "required": ["openapi", "info", "paths"]}),
+    "/v1/status": _Get("status", "How models and their sources fare.", _ref("Status"), has_etag=False),
     "/v1/health": _Get("health", "Whether requests are taken.", _ref("Health"), has_etag=False),
 })  # fmt: skip
 

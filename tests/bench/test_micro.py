@@ -32,7 +32,7 @@ def test_every_case_does_something_every_time(case: Case) -> None:
 def test_a_case_has_a_name_of_its_own_and_is_chosen_by_it_or_by_its_part() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
     assert chosen([]) == CASES
-    assert [case.name for case in chosen(["plan", "patch.1kb"])] == ["patch.1kb", "plan.four", "plan.one"]
+    assert [case.name for case in chosen(["plan", "patch.1kb"])] == ["patch.1kb", "plan.four", "plan.one", "plan.layers"]
     with pytest.raises(ValueError, match=r"there is no pla; the parts are counters, "):
         chosen(["pla"])
 

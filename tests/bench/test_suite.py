@@ -91,6 +91,7 @@ def measure(out: Path, points: Sequence[Point], *systems: Relay) -> Run:
 
 @pytest.mark.timeout(120)
 def test_every_system_is_measured_in_every_round_and_the_file_holds_it_all(tmp_path: Path) -> None:
+    before = tree(os.getpid())
     run = measure(tmp_path / "run.json", [SHORT, STREAM], relay("one"), relay("other"))
     assert results.read(tmp_path / "run.json") == run
     for measured in run.measured:
@@ -99,7 +100,7 @@ def test_every_system_is_measured_in_every_round_and_the_file_holds_it_all(tmp_p
             assert len(measured.taken[name].values["cpu_us"]) == 2
     assert len(run.measured[1].taken["direct"].values["delay_p50_us"]) == 2
     assert set(run.measured[1].taken["one"].histograms) == {"delay", "first_byte"}
-    assert tree(os.getpid()) == [os.getpid()]
+    assert set(tree(os.getpid())) <= set(before)
 
 
 @pytest.mark.timeout(120)

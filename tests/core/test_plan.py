@@ -9,17 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config.snapshot import Model
+from proxy.config.snapshot import Route
+from proxy.core.health import HealthTable
 from proxy.core.outcome import Failed, Failure, exhausted, moves_on
-from proxy.core.plan import plan
+from proxy.core.plan import Step, plan, resting
 from proxy.errors import Kind
 from tests.snapshots import snapshot
 
 TIMEOUTS = (Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT, Failure.TOTAL_TIMEOUT)
 
 
-def model(*weights: float, off: tuple[int, ...] = (), dialects: tuple[str, ...] = ()) -> Model:
-    """A model whose sources, m0, m1, …, have these weights."""
+def model(
+    *weights: float,
+    off: tuple[int, ...] = (),
+    dialects: tuple[str, ...] = (),
+    dialect: str = "openai",
+    policy: str = "weighted",
+) -> Route:
+    """The route of a model whose sources, m0, m1, …, have these weights."""
     providers = "".join(
         f"  - {{name: p{at}, base_url: http://p{at}.example, dialect: {dialects[at] if dialects else 'openai'}"
         + (', api_key: "${NOT_SET}"' if at in off else "")
@@ -27,11 +34,87 @@ def model(*weights: float, off: tuple[int, ...] = (), dialects: tuple[str, ...] 
         for at in range(len(weights))
     )
     pool = "".join(f"      - {{provider: p{at}, model: m{at}, weight: {weight}}}\n" for at, weight in enumerate(weights))
-    return snapshot(f"providers:\n{providers}models:\n  - id: m\n    pool:\n{pool}").models["m"]
+    text = f"providers:\n{providers}models:\n  - id: m\n    policy: {policy}\n    pool:\n{pool}"
+    return snapshot(text).routes[dialect]["m"]
 
 
-def order(of: Model, random: Random, dialect: str = "openai") -> list[str]:
-    return [step.source.model for step in plan(of, dialect, random.random)]
+def planned(of: Route, random: Random, table: HealthTable | None = None, now: float = 0.0) -> tuple[Step, ...]:
+    return plan(of, table or HealthTable(), now, random.random)
+
+
+def order(of: Route, random: Random) -> list[str]:
+    return [step.source.model for step in planned(of, random)]
+
+
+LAYERED = """\
+providers:
+  - {name: a, base_url: http://a.example, dialect: openai}
+  - {name: b, base_url: http://b.example, dialect: openai}
+  - {name: c, base_url: http://c.example, dialect: openai}
+models:
+  - {id: m, policy: priority, pool: [{provider: a, model: m1}, {provider: b, model: m2}], reserve: [{provider: c, model: m3}]}
+  - {id: n, policy: priority, pool: [{provider: a, model: n1}], reserve: [{provider: c, model: n2}]}
+  - {id: o, policy: priority, pool: [{provider: b, model: o1}]}
+fallbacks: {m: [n, o], n: [m]}
+"""
+REFUSED = Failed(Failure.CONNECT, "a", "no connection: refused")
+
+
+def rest(table: HealthTable, *keys: str) -> None:
+    """Let these sources rest for ten seconds from 0.0 on."""
+    for key in keys:
+        for _ in range(2):
+            table.of(key).failed(0.0, REFUSED, lambda: 0.0, is_probe=False)
+
+
+def test_the_layers_come_in_their_order_and_a_substitute_goes_through_its_own_pool_and_reserve() -> None:
+    routes = snapshot(LAYERED).routes["openai"]
+    steps = planned(routes["m"], Random(7))
+    assert [(step.model.id, step.source.model, step.layer) for step in steps] == [
+        ("m", "m1", 0), ("m", "m2", 1), ("m", "m3", 2), ("n", "n1", 3), ("n", "n2", 3), ("o", "o1", 3),
+    ]  # fmt: skip
+    assert [step.source.model for step in planned(routes["n"], Random(7))] == ["n1", "n2", "m1", "m2", "m3"]
+    assert [step.layer for step in planned(routes["o"], Random(7))] == [0]
+
+
+def test_what_rests_is_left_out_and_who_answers_in_its_place_keeps_its_layer() -> None:
+    route, table = snapshot(LAYERED).routes["openai"]["m"], HealthTable()
+    rest(table, "a m1", "c m3")
+    assert [(step.source.model, step.layer) for step in planned(route, Random(7), table, 5.0)] == [
+        ("m2", 1), ("n1", 3), ("n2", 3), ("o1", 3),
+    ]  # fmt: skip
+    assert [one.detail.split(" after")[0] for one in resting(route, table, 5.0, ())] == ["rests for 5 s", "rests for 5 s"]
+    assert [one.provider for one in resting(route, table, 5.0, ["a m1"])] == ["c"]
+    assert next(step.source.model for step in planned(route, Random(7), table, 10.0)) == "m1"
+
+
+def test_where_everything_rests_the_plan_is_empty_and_says_why() -> None:
+    route, table = snapshot(LAYERED).routes["openai"]["o"], HealthTable()
+    rest(table, "b o1")
+    assert planned(route, Random(7), table, 1.0) == ()
+    error = exhausted("o", resting(route, table, 1.0, ()))
+    assert (error.kind, error.retry_after) == (Kind.NO_SOURCE_AVAILABLE, 9)
+    assert "rests for 9 s after: no connection: refused" in error.message
+
+
+def test_priority_is_the_order_of_the_file() -> None:
+    assert order(model(1, 9, 0, 3, policy="priority"), Random(7)) == ["m0", "m1", "m2", "m3"]
+
+
+def test_the_faster_of_two_random_choices_goes_first() -> None:
+    route, table, random = model(1, 1, 1, policy="fastest"), HealthTable(), Random(7)
+    for key, seconds in (("p0 m0", 0.3), ("p1 m1", 0.1), ("p2 m2", 0.2)):
+        table.of(key).answered(0.0, is_probe=False, first_byte_s=seconds)
+    firsts = Counter(planned(route, random, table)[0].source.model for _ in range(3000))
+    assert firsts["m0"] == 0
+    assert round(firsts["m1"] / 3000, 1) == 0.7  # of three pairs, two hold the fastest
+    assert round(firsts["m2"] / 3000, 1) == 0.3
+
+
+def test_a_source_whose_time_is_not_known_is_given_the_chance_to_show_it() -> None:
+    route, table = model(1, 1, policy="fastest"), HealthTable()
+    table.of("p0 m0").answered(0.0, is_probe=False, first_byte_s=0.001)
+    assert {planned(route, Random(seed), table)[0].source.model for seed in range(20)} == {"m1"}
 
 
 def status(code: int, retry_after: int | None = None, provider: str = "alpha") -> Failed:
@@ -59,20 +142,20 @@ def test_a_source_of_weight_0_comes_last_and_does_come() -> None:
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([0, 0.1, 1, 2.5, 1e6]), min_size=1, max_size=5).filter(any), st.randoms())
 def test_every_usable_source_is_tried_exactly_once_and_only_the_first_is_layer_0(weights: list[float], random: Random) -> None:
-    steps = plan(model(*weights), "openai", random.random)
+    steps = planned(model(*weights), random)
     assert sorted(step.source.model for step in steps) == [f"m{at}" for at in range(len(weights))]
     assert [step.layer for step in steps] == [0] + [1] * (len(weights) - 1)
 
 
 @pytest.mark.parametrize("point", [0.0, 0.5, 1 - 2**-53])
 def test_the_ends_of_chance_are_drawn_like_the_rest(point: float) -> None:
-    assert len(plan(model(0.1, 0.2, 0.7), "openai", lambda: point)) == 3
-    assert plan(model(0, 1), "openai", lambda: point)[0].source.model == "m1"
+    assert len(plan(model(0.1, 0.2, 0.7), HealthTable(), 0.0, lambda: point)) == 3
+    assert plan(model(0, 1), HealthTable(), 0.0, lambda: point)[0].source.model == "m1"
 
 
 def test_rounding_never_puts_a_source_of_weight_0_first() -> None:
     crumbs = model(0.1, 0.2, 0.7, 0)
-    assert plan(crumbs, "openai", lambda: 1 - 2**-53)[0].source.weight
+    assert plan(crumbs, HealthTable(), 0.0, lambda: 1 - 2**-53)[0].source.weight
 
 
 def test_sources_of_weight_0_come_in_the_order_of_the_file() -> None:
@@ -86,14 +169,14 @@ def test_providers_that_are_off_are_never_tried() -> None:
 
 
 def test_sources_of_another_dialect_are_never_tried() -> None:
-    mixed = model(1, 1, 1, dialects=("openai", "anthropic", "openai"))
-    assert sorted(order(mixed, Random(7))) == ["m0", "m2"]
-    assert order(mixed, Random(7), "anthropic") == ["m1"]
-    assert order(model(1), Random(7), "anthropic") == []
+    mixed = ("openai", "anthropic", "openai")
+    assert sorted(order(model(1, 1, 1, dialects=mixed), Random(7))) == ["m0", "m2"]
+    assert order(model(1, 1, 1, dialects=mixed, dialect="anthropic"), Random(7)) == ["m1"]
+    assert order(model(1, dialect="anthropic"), Random(7)) == []
 
 
 def test_the_first_source_is_layer_0_even_when_a_heavier_one_is_off() -> None:
-    assert [step.layer for step in plan(model(9, 1, 1, off=(0,)), "openai", Random(7).random)] == [0, 1]
+    assert [step.layer for step in planned(model(9, 1, 1, off=(0,)), Random(7))] == [0, 1]
 
 
 @pytest.mark.parametrize(("code", "goes_on"), [
@@ -142,11 +225,19 @@ def test_failures_of_several_kinds_are_a_providers_error(other: Failed) -> None:
         assert exhausted("small", failures).kind is Kind.PROVIDER_ERROR
 
 
-@pytest.mark.parametrize(("last", "hint"), [
-    (status(503, 4), 4), (status(429, 9), 9), (status(500, 4), None), (status(503), None),
+@pytest.mark.parametrize(("others", "hint"), [
+    ([status(503, 4)], 4), ([status(429, 9), status(503, 3)], 3), ([status(503)], None),
+    ([Failed(Failure.CONNECT, "beta", "refused", retry_after=8, was_tried=False)], 8),
 ])  # fmt: skip
-def test_a_mixed_failure_passes_on_the_last_hint_where_it_means_something(last: Failed, hint: int | None) -> None:
-    assert exhausted("small", [status(500, 1), last]).retry_after == hint
+def test_a_mixed_failure_passes_on_the_smallest_hint(others: list[Failed], hint: int | None) -> None:
+    error = exhausted("small", [status(500), *others])
+    assert (error.kind, error.retry_after) == (Kind.PROVIDER_ERROR, hint)
+
+
+def test_what_was_tried_says_more_than_what_rests() -> None:
+    rests = Failed(Failure.CONNECT, "beta", "rests for 8 s after: refused", retry_after=8, was_tried=False)
+    assert exhausted("small", [Failed(Failure.FIRST_BYTE_TIMEOUT, "alpha", "late"), rests]).kind is Kind.PROVIDER_TIMEOUT
+    assert exhausted("small", [status(429, 5), rests._replace(status=429)]).kind is Kind.PROVIDER_RATE_LIMITED
 
 
 def test_a_failure_is_logged_as_a_status_or_a_word() -> None:

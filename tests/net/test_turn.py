@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -11,8 +11,8 @@ import pytest
 from proxy.net.turn import Outcome, Turn, in_task
 
 
-def begin(coroutine: Coroutine[Any, Any, None]) -> Turn:
-    return Turn(coroutine, asyncio.get_running_loop())
+def begin(coroutine: Coroutine[Any, Any, None], failed: Callable[[], None] = lambda: None) -> Turn:
+    return Turn(coroutine, asyncio.get_running_loop(), failed)
 
 
 async def turns(count: int = 5) -> None:
@@ -79,21 +79,34 @@ async def test_cancelling_raises_where_it_waits_once_and_never_after_its_end() -
     assert seen == ["cancelled"]
 
 
-async def test_an_error_goes_to_the_loop_and_ends_it() -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_an_error_goes_to_the_loop_and_ends_it_and_who_began_it_hears_of_it(at_once: bool) -> None:
     outcome: Outcome[None] = Outcome()
-    heard: list[BaseException | None] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context.get("exception")))
+    heard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(type(context.get("exception"))))
 
     async def failing() -> None:
-        await outcome
+        if not at_once:
+            await outcome
         raise ValueError
 
-    turn = begin(failing())
+    turn = begin(failing(), lambda: heard.append("failed"))
     outcome.tell(None)
     await turns()
     turn.cancel()
     await turns()
-    assert [type(error) for error in heard] == [ValueError]
+    assert heard == [ValueError, "failed"]
+
+
+async def test_to_await_anything_else_is_an_error_and_no_silence() -> None:
+    heard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(str(context.get("exception"))))
+
+    async def waiting() -> None:
+        await asyncio.sleep(0)
+
+    begin(waiting(), lambda: heard.append("failed"))
+    assert heard == ["a Turn awaits Outcomes only, not None", "failed"]
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from proxy.core.catalogue import Catalogue, Page
 from proxy.core.endpoints import RELAYED
+from proxy.core.health import HealthTable
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.telemetry.record import LOGGED_FIELDS
@@ -57,7 +58,7 @@ def test_the_document_is_valid_openapi_3_1() -> None:
 
 
 def test_every_relayed_path_and_every_route_is_described_and_nothing_else_is() -> None:
-    app = application(Site(snapshot, lambda: False))
+    app = application(Site(snapshot, lambda: False, HealthTable(), lambda: 0.0))
     routes = {(resource.canonical, route.method.lower()) for resource in app.router.resources() for route in resource}
     served = {(path, method) for path, method in routes if method != "head"}
     served |= {(path.decode(), "post") for path in RELAYED}
@@ -118,5 +119,5 @@ def test_both_credentials_are_known_and_neither_is_asked_for() -> None:
 
 def test_every_operation_has_a_name_of_its_own_fit_for_generated_code() -> None:
     names = [operation["operationId"] for methods in PATHS.values() for operation in methods.values()]
-    assert len(set(names)) == len(names) == 14
+    assert len(set(names)) == len(names) == 15
     assert all(re.fullmatch(r"[a-z_]+", name) for name in names)
