@@ -14,7 +14,7 @@ from setuptools.command.build_ext import build_ext
 # What runs on every request or piece. Files that declare structs for msgspec to decode stay plain: mypyc keeps no
 # annotations, and msgspec reads them.
 COMPILED = (
-    *(f"proxy/core/{name}.py" for name in ("answers", "body", "exchange", "headers", "inbound", "outcome", "plan")),
+    *(f"proxy/core/{name}.py" for name in ("answers", "body", "exchange", "headers", "health", "inbound", "outcome", "plan")),
     *(f"proxy/core/{name}.py" for name in ("repeat", "request_head", "sample", "usage")),
     *(f"proxy/net/{name}.py" for name in ("edge", "pool", "relay", "sweeper", "turn", "upstream")),
     *(f"proxy/telemetry/{name}.py" for name in ("counters", "recording")),
