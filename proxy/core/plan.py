@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from typing import NamedTuple
 
 from proxy.config.snapshot import Model, Route, Source
 from proxy.core.health import Health, HealthTable
@@ -17,17 +16,20 @@ from proxy.core.outcome import Failed
 _NEVER_FIRST = 1e300
 
 
-class Step(NamedTuple):
+class Step:
     """A source to try, for which model, and its layer: the pool's choice 0, its others 1, the reserve 2, a substitute 3.
 
     A source that rests is asked only `anyway`.
     """
 
-    model: Model
-    source: Source
-    layer: int
-    health: Health
-    anyway: bool = False
+    __slots__ = ("anyway", "health", "layer", "model", "source")
+
+    def __init__(self, model: Model, source: Source, layer: int, health: Health, *, anyway: bool = False) -> None:
+        self.model = model
+        self.source = source
+        self.layer = layer
+        self.health = health
+        self.anyway = anyway
 
 
 def plan(route: Route, table: HealthTable, now: float, random: Callable[[], float]) -> tuple[Step, ...]:
