@@ -7,7 +7,7 @@ SOURCES := $(shell find proxy -name '*.py')
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes -r
 
-.PHONY: help setup run run-llm test test-compiled check format bench bench-all bench-compare bench-micro \
+.PHONY: help setup run run-llm test test-compiled soak check format bench bench-all bench-compare bench-micro \
 	bench-peers lock clean
 
 help: ## show this help
@@ -31,6 +31,9 @@ test-compiled: $(VENV)/dev.done $(VENV)/built.done ## run the same tests on the 
 		tar --extract --directory=$(CURDIR)/build/compiled
 	cd build/compiled && $(CURDIR)/$(BIN)/python -c 'import proxy.gateway as it; assert it.__file__.endswith(".so"), it.__file__'
 	cd build/compiled && $(CURDIR)/$(BIN)/python -m pytest $(TESTS)
+
+soak: $(VENV)/dev.done ## ten minutes of trouble: providers die and come back under 200 streams (SOAK_OPTIONS='--minutes 1')
+	$(BIN)/python -m tests.faults.soak $(SOAK_OPTIONS)
 
 check: $(VENV)/dev.done ## lint, format, types, and the directions of imports
 	$(BIN)/ruff check .

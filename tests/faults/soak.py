@@ -1,0 +1,136 @@
+"""Minutes of trouble: two providers are killed and revived at random under many streams, and every answer is judged.
+
+A request whose answer has not begun must not fail, as one of the two always lives; one whose answer has begun must not be
+passed off as whole. Each request ends in one of: whole; cut, and told so.
+
+    python -m tests.faults.soak [--minutes 10] [--streams 200] [--seed 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.laboratory import Client
+from tests.running import ROOT, environment, free_port, serving
+
+_PACE = "20ms"
+_DOWN_S, _UP_S = (0.5, 4.0), (1.0, 5.0)
+
+
+class Provider:
+    """A simulated provider that can be killed and started again at the same port."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it, and wait until it answers."""
+        words = ["-m", "proxy.simulated.server", "--listen", f"127.0.0.1:{self._port}", "--pace", _PACE]
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, *words, cwd=ROOT, env=environment(), stdout=asyncio.subprocess.DEVNULL
+        )
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                writer.close()
+                return
+            await asyncio.sleep(0.02)
+
+    async def kill(self) -> None:
+        """End it in the middle of everything."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+
+async def judge(port: int) -> str:
+    """Ask for a stream, and say what came of it."""
+    client = Client(*await asyncio.open_connection("127.0.0.1", port))
+    client.ask("m", stream=True, messages=[{"role": "user", "content": "Tell me of the sea."}])
+    got = b""
+    try:
+        head = await client.head()
+        if head.status != 200:
+            return f"failed with {head.status}"
+        while piece := await client.chunk():
+            got += piece
+    except (asyncio.IncompleteReadError, ConnectionError):
+        if not got:
+            return "failed without a byte"
+        return "passed off as whole" if b"[DONE]" in got else "cut, and told so" if b'"error"' in got else "cut, and not told"
+    finally:
+        client.leave()
+    layer = head.headers.get("x-kyma-fallback-layer", "0")
+    return f"whole (layer {layer})" if got.rstrip().endswith(b"[DONE]") else "ended without its end"
+
+
+async def soak(gateway: int, providers: list[Provider], chance: random.Random, minutes: float, streams: int) -> Counter[str]:
+    """Run it; returns how often each thing happened."""
+    over = time.monotonic() + minutes * 60
+    seen: Counter[str] = Counter()
+
+    async def call() -> None:
+        while time.monotonic() < over:
+            seen[await judge(gateway)] += 1
+
+    async def trouble() -> None:
+        while time.monotonic() < over:
+            victim = chance.choice(providers)
+            await victim.kill()
+            seen["(kills)"] += 1
+            await asyncio.sleep(chance.uniform(*_DOWN_S))
+            await victim.start()
+            await asyncio.sleep(chance.uniform(*_UP_S))
+
+    async def tell() -> None:
+        while time.monotonic() < over:
+            await asyncio.sleep(min(15.0, max(0.0, over - time.monotonic())))
+            print(f"{max(0.0, over - time.monotonic()):.0f} s left: {dict(sorted(seen.items()))}", file=sys.stderr, flush=True)
+
+    await asyncio.gather(trouble(), tell(), *(call() for _ in range(streams)))
+    return seen
+
+
+async def main() -> int:
+    """Soak; returns 0 where every answer was whole, or cut and told so."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--streams", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1, help="of the order of the kills")
+    options = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    gateway, ports = free_port(), [free_port(), free_port()]
+    providers = [Provider(port) for port in ports]
+    with tempfile.TemporaryDirectory() as directory:
+        made = "".join(f"  - {{name: p{port}, base_url: 'http://127.0.0.1:{port}/v1', dialect: openai}}\n" for port in ports)
+        pool = ", ".join(f"{{provider: p{port}, model: simulated}}" for port in ports)
+        log = Path(directory) / "access.log"
+        text = f"listen: 127.0.0.1:{gateway}\nadmin: null\naccess_log: {log}\nproviders:\n{made}"
+        text += f"models:\n  - {{id: m, pool: [{pool}]}}\n"
+        try:
+            await asyncio.gather(*(provider.start() for provider in providers))
+            with serving(text, Path(directory), f"http://127.0.0.1:{gateway}"):
+                seen = await soak(gateway, providers, random.Random(options.seed), options.minutes, options.streams)
+        finally:
+            await asyncio.gather(*(provider.kill() for provider in providers))
+        logged = Counter(json.loads(line)["ending"] for line in log.read_text().splitlines() if '"dialect":"openai"' in line)
+    print(f"seen: {dict(sorted(seen.items()))}\nlogged: {dict(sorted(logged.items()))}")
+    fine = all(what.startswith(("whole", "cut, and told so", "(")) for what in seen)
+    print("every answer was whole, or cut and told so" if fine else "SOME ANSWERS WERE NEITHER WHOLE NOR HONEST")
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
