@@ -19,7 +19,7 @@ from proxy.config.units import AUTO
 from proxy.core.answers import cors_lines, error_lines, json_answer
 from proxy.core.body import patched, read_head
 from proxy.core.endpoints import RELAYED
-from proxy.core.exchange import ABANDONED, ANSWERED, Attempt, Event, Exchange, State
+from proxy.core.exchange import ABANDONED, Attempt, Event, Exchange, State
 from proxy.core.headers import KEEP_ALIVE, request_head
 from proxy.core.health import HealthTable
 from proxy.core.inbound import Inbound
@@ -128,119 +128,113 @@ class Gateway:
 
         Raises GatewayError when none has. Two run at once only where a model is hedged; the first to commit wins.
         """
-        failures: list[Failed] = []
-        running: list[Relay] = []
-        left = list(reversed(steps))
-        tried = {step.source.key for step in steps}
+        course = _Course(steps)
+        running = course.running
         try:
             while True:
                 if not running:
-                    if not left:
-                        left = self._last_resort(route, tried, failures)
-                    await self._start(exchange, left, running, failures, edge)
+                    if not course.left:
+                        self._last_resort(route, course)
+                    await self._start(exchange, course, edge)
                     continue
-                relay = await _first_over(exchange, running, may_hedge=bool(left))
+                relay = await _first_over(exchange, course)
                 if relay is None:
-                    await self._start(exchange, left, running, failures, edge)
+                    await self._start(exchange, course, edge)
                     continue
                 running.remove(relay)
                 if relay.failed is None:
-                    self._conclude(exchange, relay)
+                    self._conclude(exchange, relay, running)
                     return
-                if relay.was_stale:
+                if relay.was_stale and not exchange.is_committed:
                     # The provider closed an idle connection in the moment in which it was chosen. (Contract §9.)
                     self._counters.stale_retries += 1
-                    await self._ask(exchange, relay.again(), running, failures, edge)
+                    await self._ask(exchange, relay.again(), course, edge)
                     continue
-                self._blame(exchange, relay, relay.failed, running, failures)
-                if relay.failed.failure is Failure.TOTAL_TIMEOUT:
-                    left.clear()
+                self._blame(exchange, relay, relay.failed, course)
         finally:
             for relay in running:
-                relay.step.health.abandoned(is_probe=relay.is_probe)
-                relay.ended = None
+                relay.let_go()
             running.clear()  # it and its members refer to each other
 
-    def _last_resort(self, route: Route, tried: set[str], failures: list[Failed]) -> list[Step]:
+    def _last_resort(self, route: Route, course: _Course) -> None:
         """Who is asked when all others have failed. Raises GatewayError when there is nobody left."""
         now = monotonic()
-        is_late = any(failed.failure is Failure.TOTAL_TIMEOUT for failed in failures)
-        steps = [] if is_late else last_resort(route, self._health, now, tried)
-        if not steps:
-            raise exhausted(route.model.id, [*failures, *resting(route, self._health, now, tried)])
-        tried.update(step.source.key for step in steps)
-        return steps[::-1]
+        if not course.is_late:
+            course.left += reversed(last_resort(route, self._health, now, course.tried))
+        if not course.left:
+            raise exhausted(route.model.id, [*course.failures, *resting(route, self._health, now, course.tried)])
 
-    async def _start(
-        self, exchange: Exchange, left: list[Step], running: list[Relay], failures: list[Failed], edge: Edge
-    ) -> None:
-        """Ask the next of the sources that are `left`; it runs then, or has failed."""
-        step = left.pop()
+    async def _start(self, exchange: Exchange, course: _Course, edge: Edge) -> None:
+        """Ask the next of the sources that are left; it runs then, or has failed."""
+        step = course.left.pop()
         name = step.source.provider.name
         now = monotonic()
-        if not step.anyway and not step.health.admits(now):  # since the plan was made
-            failures.append(step.health.resting(now, name))
-            return
+        if step.source.key in course.tried or not (step.anyway or step.health.admits(now)):
+            return  # it stands in the plan twice, or has begun to rest since the plan was made
+        course.tried.add(step.source.key)
         total = step.source.timeouts.total
         total_due = None if total is None else exchange.inbound.received + total
         attempt = Attempt(name, ABANDONED)
         exchange.attempts.append(attempt)
         if total_due is not None and now >= total_due:
-            left.clear()
-            failures.append(Failed(Failure.TOTAL_TIMEOUT, name, "no time was left for it"))
+            course.fail(Failed(Failure.TOTAL_TIMEOUT, name, "no time was left for it"))
             attempt.result = Failure.TOTAL_TIMEOUT.value
             return
         relay = Relay(
-            exchange, step, edge, attempt, DIALECTS[exchange.endpoint.dialect], running=running, total_due=total_due,
-            is_probe=step.health.begin(), is_last=not left, added_head=self._added_head,
+            exchange, step, edge, attempt, DIALECTS[exchange.endpoint.dialect], running=course.running, total_due=total_due,
+            is_probe=step.health.begin(), is_last=course.is_last, added_head=self._added_head,
         )  # fmt: skip
-        await self._ask(exchange, relay, running, failures, edge)
+        await self._ask(exchange, relay, course, edge)
 
-    async def _ask(self, exchange: Exchange, relay: Relay, running: list[Relay], failures: list[Failed], edge: Edge) -> None:
+    async def _ask(self, exchange: Exchange, relay: Relay, course: _Course, edge: Edge) -> None:
         """Send the request to the relay's source, over an idle connection unless it has just found one stale."""
         step = relay.step
         connection = None if relay.needs_fresh else self._upstreams.take(step.source.provider.origin)
+        relay.is_reused = connection is not None
         if connection is None:
             try:
                 connection = await self._dial(exchange, step, relay.total_due)
             except DialFailed as error:
-                failed = Failed(error.failure, step.source.provider.name, error.detail)
-                self._blame(exchange, relay, failed, running, failures)
+                self._blame(exchange, relay, Failed(error.failure, step.source.provider.name, error.detail), course)
                 return
-            except asyncio.CancelledError:
-                step.health.abandoned(is_probe=relay.is_probe)
+            except BaseException:
+                relay.let_go()
                 raise
             if exchange.is_committed or exchange.has_ended:  # another source was faster than this one's dial
                 self._upstreams.put_back(connection)
-                step.health.abandoned(is_probe=relay.is_probe)
+                relay.let_go()
                 return
-        running.append(relay)
+        course.running.append(relay)
         exchange.answering = relay
         edge.attach(relay)
         if not exchange.is_sent:
             exchange.step(Event.SEND)
-        relay.upstream = connection
+        relay.begin(connection)
         connection.send(relay, self._request(exchange, step), step.source.timeouts, relay.total_due)
         if not exchange.sent:
             exchange.sent = connection.sent_at
             exchange.overhead_s += connection.sent_at - exchange.inbound.received - exchange.dialled_s
 
-    def _blame(self, exchange: Exchange, relay: Relay, failed: Failed, running: list[Relay], failures: list[Failed]) -> None:
+    def _blame(self, exchange: Exchange, relay: Relay, failed: Failed, course: _Course) -> None:
         """A source has failed; where no other is being asked, the request is open again."""
         relay.attempt.result = failed.word
         relay.step.health.failed(monotonic(), failed, self._random, is_probe=relay.is_probe)
-        failures.append(failed)
-        if not running:
+        course.fail(failed)
+        if not course.running:
             exchange.step(Event.MOVE_ON)
 
-    def _conclude(self, exchange: Exchange, relay: Relay) -> None:
-        """An answer is over."""
-        relay.attempt.result = ANSWERED
+    def _conclude(self, exchange: Exchange, relay: Relay, others: list[Relay]) -> None:
+        """An answer is over. Who was asked before and was overtaken was slow; who broke an answer off has failed."""
+        now = monotonic()
         exchange.usage = relay.usage()
-        if exchange.state is State.BROKEN:
-            source = relay.step.source
-            broken = Failed(Failure.BROKEN, source.provider.name, "stopped in the middle of an answer")
-            relay.step.health.failed(monotonic(), broken, self._random, is_probe=False)
+        if relay.broke_by is not None and relay.broke_by is not Failure.TOTAL_TIMEOUT:
+            failed = Failed(relay.broke_by, relay.step.source.provider.name, "stopped in the middle of an answer")
+            relay.step.health.failed(now, failed, self._random, is_probe=False, after_answer=True)
+        for other in others:
+            if other.was_dropped and other.waited_s > relay.waited_s and exchange.answered_by is not None:
+                other.attempt.result = Failure.OVERTAKEN.value
+                slow = Failed(Failure.OVERTAKEN, other.step.source.provider.name, "another was faster")
+                other.step.health.failed(now, slow, self._random, is_probe=False)
 
     def _request(self, exchange: Exchange, step: Step) -> list[bytes | memoryview]:
         """The bytes of the request to a source: its head, and the caller's body with one value replaced."""
@@ -296,7 +290,7 @@ class Gateway:
         else:
             if exchange.is_sent:
                 exchange.step(Event.MOVE_ON)
-            was_tried = bool(exchange.attempts) or error.kind is Kind.NO_SOURCE_AVAILABLE
+            was_tried = bool(exchange.attempts) or error.kind in (Kind.NO_SOURCE_AVAILABLE, Kind.PROVIDER_RATE_LIMITED)
             exchange.step(Event.EXHAUST if was_tried else Event.REJECT)
         exchange.status = error.kind.status
         inbound = exchange.inbound
@@ -309,18 +303,17 @@ class Gateway:
         edge.respond(json_answer(error.kind.status, body, added, close=close), close=close)
 
     def _leave(self, exchange: Exchange, edge: Edge) -> None:
-        """The task was cancelled: the caller has left, or the gateway is going down and can't wait any longer."""
+        """It was cancelled: the caller has left, or the gateway is going down and can't wait any longer."""
         answering = exchange.answering
-        if edge.is_open and not exchange.has_ended:
+        if edge.is_open and not exchange.has_ended and not exchange.is_committed:
             self._refuse(exchange, GatewayError(Kind.DRAINING, "The gateway is going down; send the request again."), edge)
             return
+        event = Event.DRAIN if edge.is_open else Event.LEAVE
         if answering is not None:
-            answering.abandon(Event.LEAVE)
+            answering.abandon(event)
             exchange.usage = answering.usage()
-            if exchange.answered_by is not None:
-                exchange.attempts[-1].result = ANSWERED
         if not exchange.has_ended:
-            exchange.step(Event.LEAVE)
+            exchange.step(event)
         exchange.status = exchange.status or 499
 
     def drain(self) -> None:
@@ -360,15 +353,41 @@ class Gateway:
             self._log.write(other_record(request_id, "-", error.kind.status, time.time()))
 
 
-async def _first_over(exchange: Exchange, running: list[Relay], *, may_hedge: bool) -> Relay | None:
+class _Course:
+    """How far a request has come: the sources that are left (the next one last), asked, at work, and why others failed."""
+
+    __slots__ = ("failures", "is_late", "left", "running", "tried")
+
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        self.left = list(reversed(steps))
+        self.tried: set[str] = set()
+        self.running: list[Relay] = []
+        self.failures: list[Failed] = []
+        self.is_late = False
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the source that is asked now may tell the caller that there is no such model: nobody knew better."""
+        return not self.left and all(failed.status == 404 for failed in self.failures)
+
+    def fail(self, failed: Failed) -> None:
+        """A source has failed; where the request's whole time is over, none is left."""
+        self.failures.append(failed)
+        if failed.failure is Failure.TOTAL_TIMEOUT:
+            self.is_late = True
+            self.left.clear()
+
+
+async def _first_over(exchange: Exchange, course: _Course) -> Relay | None:
     """Whichever source's answer is over first; None when one is so slow that the next is to be asked too."""
+    running = course.running
     for relay in running:
         if relay.is_over and not relay.was_dropped:
             return relay
     ended: Outcome[Relay | None] = Outcome()
     for relay in running:
         relay.ended = ended
-    delay = _hedge_delay(running[0]) if may_hedge and len(running) == 1 and exchange.is_sent else None
+    delay = _hedge_delay(exchange, running[0]) if course.left and len(running) == 1 and exchange.is_sent else None
     if delay is None:
         return await ended
     timer = asyncio.get_running_loop().call_later(delay, ended.tell, None)
@@ -377,16 +396,20 @@ async def _first_over(exchange: Exchange, running: list[Relay], *, may_hedge: bo
     finally:
         timer.cancel()
     if relay_or_none is None and not exchange.is_sent:  # it has begun in time
-        return await _first_over(exchange, running, may_hedge=False)
+        return await _first_over(exchange, course)
     return relay_or_none
 
 
-def _hedge_delay(relay: Relay) -> float | None:
+def _hedge_delay(exchange: Exchange, relay: Relay) -> float | None:
     """In how many seconds the next source is to be asked too; None: not at all, or not known yet."""
     after = relay.step.model.hedge_after
     if after is None:
         return None
-    seconds = relay.step.health.first_bytes.quantile_s(_HEDGED_SHARE) if after == AUTO else after
+    if after != AUTO:
+        seconds: float | None = after
+    else:
+        streams = exchange.head is not None and exchange.head.streams
+        seconds = relay.step.health.first_bytes_of(streams=streams).quantile_s(_HEDGED_SHARE)
     return None if seconds is None else max(0.0, relay.upstream.sent_at + seconds - monotonic())
 
 

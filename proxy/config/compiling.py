@@ -283,7 +283,10 @@ class _Compiler:
 
     def _origins(self, origins: tuple[str, ...]) -> frozenset[str]:
         for at, origin in _present(origins):
-            url = urlsplit(origin)
+            try:
+                url = urlsplit(origin)
+            except ValueError:
+                url = urlsplit("")
             if origin != "*" and (
                 url.scheme not in ("http", "https") or not url.netloc or origin != f"{url.scheme}://{url.netloc}"
             ):

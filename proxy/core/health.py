@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from proxy.config.snapshot import Source
 from proxy.core.outcome import Failed, Failure
 
 OPENS_AT_POINTS: Final = 4
@@ -29,14 +30,14 @@ _BUCKET_RATIO: Final = 1.25
 _BUCKETS: Final = 64
 _MOST_REMEMBERED: Final = 512
 _LEAST_FOR_A_QUANTILE: Final = 20
-_DOUBLE: Final = frozenset({401, 403, 404})
+_DOUBLE: Final = 401
 _NOBODYS_FAULT: Final = 409
 
 
 def points_of(failed: Failed) -> int:
     """How much a failure says against its source: nothing, something, or as much as two."""
     if failed.failure is Failure.STATUS:
-        return 0 if failed.status == _NOBODYS_FAULT else 2 if failed.status in _DOUBLE else 1
+        return 0 if failed.status == _NOBODYS_FAULT else 2 if failed.status == _DOUBLE else 1
     sudden = (Failure.CONNECT, Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT)
     return 2 if failed.failure in sudden else 1
 
@@ -55,6 +56,12 @@ class Hours:
         """Count one."""
         self._turn(now)
         (self._went_well if went_well else self._failed)[self._at % _HOURS] += 1
+
+    def take_back(self, now: float) -> None:
+        """What went well a while ago did not, after all."""
+        self._turn(now)
+        at = self._at % _HOURS
+        self._went_well[at] = max(0, self._went_well[at] - 1)
 
     def sums(self, now: float) -> tuple[int, int]:
         """How many went well and how many failed; the hour at hand and the 23 before it."""
@@ -101,16 +108,27 @@ class FirstBytes:
 
 
 class Health:
-    """What is known of one source. It is closed (asked), resting until a moment, or being probed."""
+    """What is known of one source: it is asked, rests until a moment, or is being probed."""
 
     __slots__ = (
-        "_bad", "_counted_at", "_good", "_is_hinted", "_is_probing", "_points", "_rests", "_until", "first_bytes", "hours",
+        "_bad",
+        "_counted_at",
+        "_good",
+        "_is_hinted",
+        "_is_probing",
+        "_points",
+        "_rests",
+        "_streamed",
+        "_until",
+        "_whole",
+        "hours",
         "last",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.last: Failed | None = None
-        self.first_bytes = FirstBytes()
+        self._streamed = FirstBytes()
+        self._whole = FirstBytes()
         self.hours = Hours()
         self._points = 0
         self._rests = 0
@@ -119,6 +137,15 @@ class Health:
         self._is_hinted = False
         self._good = self._bad = 0.0
         self._counted_at = 0.0
+
+    def first_bytes_of(self, *, streams: bool) -> FirstBytes:
+        """The times to the first byte of streams, or of whole answers, which have theirs when they are done."""
+        return self._streamed if streams else self._whole
+
+    @property
+    def first_byte_s(self) -> float:
+        """The moving average of streams, or of whole answers where nobody streams; 0.0 where nothing is known."""
+        return self._streamed.average_s or self._whole.average_s
 
     def admits(self, now: float) -> bool:
         """Whether the source may be asked."""
@@ -136,11 +163,11 @@ class Health:
         if is_probe:
             self._is_probing = False
 
-    def answered(self, now: float, *, is_probe: bool, first_byte_s: float | None = None) -> None:
+    def answered(self, now: float, *, is_probe: bool, streams: bool = True, first_byte_s: float | None = None) -> None:
         """The source answered; after a rest only the probe's answer counts, as older ones are about older times."""
         self.hours.add(now, went_well=True)
         if first_byte_s is not None:
-            self.first_bytes.add(first_byte_s)
+            self.first_bytes_of(streams=streams).add(first_byte_s)
         if is_probe:
             self._is_probing = False
             self._until = 0.0
@@ -152,8 +179,10 @@ class Health:
         self._decay(now)
         self._good += 1.0
 
-    def failed(self, now: float, failed: Failed, random: Callable[[], float], *, is_probe: bool) -> None:
-        """The source failed; it may have to rest now."""
+    def failed(
+        self, now: float, failed: Failed, random: Callable[[], float], *, is_probe: bool, after_answer: bool = False
+    ) -> None:
+        """The source failed, perhaps after its answer had begun; it may have to rest now."""
         points = points_of(failed)
         if is_probe:
             self._is_probing = False
@@ -162,6 +191,8 @@ class Health:
                 self._until = 0.0
             return
         self.last = failed
+        if after_answer:
+            self.hours.take_back(now)
         self.hours.add(now, went_well=False)
         self._points += points
         self._decay(now)
@@ -216,6 +247,7 @@ class HealthTable:
 
     def __init__(self) -> None:
         self._sources: dict[str, Health] = {}
+        self._reached: dict[str, object] = {}
         self._models: dict[str, Hours] = {}
 
     def of(self, key: str) -> Health:
@@ -232,8 +264,11 @@ class HealthTable:
             hours = self._models[model] = Hours()
         return hours
 
-    def retain(self, keys: Iterable[str], models: Iterable[str]) -> None:
-        """Forget all others: what a reload has removed."""
-        known, known_models = set(keys), set(models)
-        self._sources = {key: health for key, health in self._sources.items() if key in known}
+    def retain(self, sources: Iterable[Source], models: Iterable[str]) -> None:
+        """Forget all others: what a reload has removed, or now reaches at another address or with another credential."""
+        reached = {one.key: (one.provider.origin, one.provider.base_path, one.provider.head) for one in sources}
+        known_models = set(models)
+        kept = {key: health for key, health in self._sources.items() if self._reached.get(key) == reached.get(key, ())}
+        self._sources = kept
+        self._reached = dict(reached)
         self._models = {model: hours for model, hours in self._models.items() if model in known_models}

@@ -22,6 +22,7 @@ class Failure(enum.Enum):
     STATUS = "status"
     BROKEN = "broken"  # the connection ended, or the answer was no HTTP, before its first byte
     ERROR_EVENT = "error_event"  # a 200 whose first event is an error
+    OVERTAKEN = "overtaken"  # another source, asked later, began to answer before it
 
 
 class Failed(NamedTuple):

@@ -72,15 +72,15 @@ def order(
     drawn = [source for _, _, source in keyed]
     if policy == "fastest":
         first, second = drawn[0], drawn[1]
-        if table.of(second.key).first_bytes.average_s < table.of(first.key).first_bytes.average_s:
+        if table.of(second.key).first_byte_s < table.of(first.key).first_byte_s:
             drawn[0], drawn[1] = second, first
     return drawn
 
 
 def last_resort(route: Route, table: HealthTable, now: float, tried: Collection[str]) -> list[Step]:
-    """The sources to ask although they rest, when all others have failed: those at which nobody was.
+    """The sources to ask when all others have failed: those whose rest has just ended, and those at which nobody was.
 
-    To ask them costs neither the caller time nor the provider work, and they may have come back since.
+    The latter are asked although they rest: that costs the caller hardly any time, and they may have come back since.
     """
     steps: list[Step] = []
     for one in (route, *route.substitutes):
@@ -88,8 +88,9 @@ def last_resort(route: Route, table: HealthTable, now: float, tried: Collection[
         for sources, layer in ((one.pool, first), (one.reserve, second)):
             for source in sources:
                 health = table.of(source.key)
-                if source.key not in tried and health.was_deserted and not health.admits(now):
-                    steps.append(Step(one.model, source, layer, health, anyway=True))
+                is_due = health.admits(now)  # its rest has ended since the plan was made
+                if source.key not in tried and (is_due or health.was_deserted):
+                    steps.append(Step(one.model, source, layer, health, anyway=not is_due))
     return steps
 
 

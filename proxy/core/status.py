@@ -54,7 +54,7 @@ def _source(source: Source, part: str, table: HealthTable, now: float) -> dict[s
         "status": health.word if off is None else "off",
         "reason": off or (last.detail if last is not None else None),
         "retry_in_s": math.ceil(rests_for) if rests_for else None,
-        "first_byte_ms": round(health.first_bytes.average_s * 1000, 1) or None,
+        "first_byte_ms": round(health.first_byte_s * 1000, 1) or None,
         **_counted("attempts", health.hours, now),
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -118,7 +119,7 @@ class Dialer:
 
     def __init__(self, addresses: Addresses) -> None:
         self._addresses = addresses
-        self._contexts: dict[str | None, SessionContext] = {}
+        self._contexts: dict[str | None, tuple[int, SessionContext]] = {}
 
     async def dial(self, origin: Origin, make: Callable[[], _Protocol]) -> _Protocol:
         """A connection to `origin`, TLS done. Raises OSError (ssl.SSLError among them); cancelling closes what is open."""
@@ -136,10 +137,11 @@ class Dialer:
         return protocol
 
     def _context(self, ca_file: str | None) -> SessionContext:
-        context = self._contexts.get(ca_file)
-        if context is None:
-            context = self._contexts[ca_file] = SessionContext.create(ca_file)
-        return context
+        written = os.stat(ca_file).st_mtime_ns if ca_file is not None else 0
+        known = self._contexts.get(ca_file)
+        if known is None or known[0] != written:  # authorities are renewed in place
+            known = self._contexts[ca_file] = (written, SessionContext.create(ca_file))
+        return known[1]
 
 
 def _literal(host: str, port: int) -> aiohappyeyeballs.AddrInfoType | None:

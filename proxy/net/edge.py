@@ -60,7 +60,6 @@ class Edge(asyncio.Protocol):
         # for the life of the connection
         self._door = door
         self._loop = loop
-        self._limits = door.current().limits
         self._parser = httptools.HttpRequestParser(self)
         self._lane: Lane | None = None
         self._queue: deque[Inbound | GatewayError] = deque()
@@ -85,6 +84,7 @@ class Edge(asyncio.Protocol):
         self._begin()
 
     def _begin(self) -> None:
+        self._limits = self._door.current().limits
         self._url = b""
         self._headers: Headers = []
         self._head: RequestHead | None = None

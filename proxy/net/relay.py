@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from proxy.core.body import is_json
-from proxy.core.exchange import Attempt, Event, Exchange
+from proxy.core.exchange import ANSWERED, Attempt, Event, Exchange
 from proxy.core.headers import KEEP_ALIVE, answer_head
 from proxy.core.inbound import Headers
 from proxy.core.outcome import Failed, Failure, moves_on
@@ -57,9 +57,10 @@ class Relay:
 
     __slots__ = (
         "_added_head", "_caller", "_chunked", "_dialect", "_exchange", "_fields", "_has_begun", "_has_length",
-        "_headers", "_held", "_is_error", "_is_last", "_reason", "_running", "_sample", "_status", "_streams", "_write",
-        "attempt", "ended", "failed", "is_over", "is_probe", "needs_fresh", "step", "total_due", "upstream", "was_dropped",
-        "was_stale",
+        "_headers", "_held", "_is_asked", "_is_error", "_is_last", "_reason", "_running", "_sample", "_status", "_streams",
+        "_write",
+        "attempt", "broke_by", "ended", "failed", "is_over", "is_probe", "is_reused", "needs_fresh", "step", "total_due",
+        "upstream", "waited_s", "was_dropped", "was_stale",
     )  # fmt: skip
 
     upstream: UpstreamConnection
@@ -76,12 +77,15 @@ class Relay:
         self.ended: Outcome[Relay | None] | None = None
         self.failed: Failed | None = None
         self.is_over = self.was_dropped = False
-        self.was_stale = self.needs_fresh = False
+        self.was_stale = self.needs_fresh = self.is_reused = False
+        self.broke_by: Failure | None = None
+        self.waited_s = 0.0
         self._exchange = exchange
         self._caller = caller
         self._dialect = dialect
         self._running = running
         self._is_last = is_last
+        self._is_asked = False
         self._added_head = added_head
         self._has_begun = False
         # known with the head
@@ -107,7 +111,7 @@ class Relay:
         self._fields = fields
         self._has_length = b"content-length" in fields
         self._is_error = not 200 <= status < 300
-        if moves_on(status, is_last=self._is_last):
+        if moves_on(status, is_last=self._is_last and len(self._running) == 1):
             self._fail(Failure.STATUS, f"answered {status}", status, _retry_after(fields))
             return
         kind = fields.get(b"content-type", b"")
@@ -151,9 +155,10 @@ class Relay:
         if self.is_over:
             return
         if self._has_begun:
+            self.broke_by = failure
             self._break(detail)
             return
-        self.was_stale = nothing_came and failure is Failure.BROKEN and not self.upstream.is_fresh
+        self.was_stale = nothing_came and failure is Failure.BROKEN and self.is_reused
         self._resolve(Failed(failure, self.step.source.provider.name, detail))
 
     # ---- what the gateway and the caller's connection tell it
@@ -175,6 +180,18 @@ class Relay:
         self._drop()
         self._drop_others()
 
+    def begin(self, connection: UpstreamConnection) -> None:
+        """From now on this connection brings the answer."""
+        self.upstream = connection
+        self._is_asked = True
+
+    def let_go(self) -> None:
+        """Nobody waits any more; what has not begun to go out is not wanted, and says nothing of its source."""
+        self.ended = None
+        if not self._has_begun:
+            self._drop()
+        self.step.health.abandoned(is_probe=self.is_probe)
+
     def again(self) -> Relay:
         """Begin anew, over a fresh connection."""
         self.is_over = self.was_stale = False
@@ -185,13 +202,21 @@ class Relay:
     def _drop(self) -> bool:
         if self.is_over:
             return False
-        self.upstream.abandon()
         self.is_over = self.was_dropped = True
+        self.step.health.abandoned(is_probe=self.is_probe)
+        self.is_probe = False
+        if self._is_asked:
+            self.waited_s = monotonic() - self.upstream.sent_at
+            self.upstream.abandon()
         return True
 
     def _drop_others(self) -> bool:
         """Close the connections of all other attempts; says whether there was any."""
-        return any(other._drop() for other in self._running if other is not self)
+        dropped = False
+        for other in self._running:
+            if other is not self and other._drop():
+                dropped = True
+        return dropped
 
     def abandon(self, event: Event) -> None:
         """The caller left, or the gateway goes down; nothing, where the answer is over already."""
@@ -247,10 +272,11 @@ class Relay:
         exchange = self._exchange
         exchange.step(Event.REFUSE if self._is_error else Event.COMMIT)
         self._has_begun = True
-        if len(self._running) > 1:
-            self._drop_others()
+        self.attempt.result = ANSWERED
+        if exchange.answering is not self:  # another was asked after this one
             exchange.answering = self
             self._caller.attach(self)
+        self._drop_others()
         exchange.status = self._status
         exchange.answered_by = self.step.source
         exchange.model = self.step.model
@@ -280,7 +306,9 @@ class Relay:
         self._fields = {}
         now = exchange.first_byte = monotonic()
         exchange.overhead_s += now - self.upstream.read_at
-        self.step.health.answered(now, is_probe=self.is_probe, first_byte_s=now - self.upstream.sent_at)
+        self.waited_s = now - self.upstream.sent_at
+        first_byte_s = None if self._is_error else self.waited_s  # to refuse is no feat
+        self.step.health.answered(now, is_probe=self.is_probe, streams=self._streams, first_byte_s=first_byte_s)
         self.is_probe = False
         self.upstream.answer_began()
         if not self._caller.is_writable:

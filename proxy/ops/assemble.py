@@ -65,7 +65,7 @@ class House:
         sources = [source for model in snapshot.models.values() for source in (*model.pool, *model.reserve)]
         used = {source.provider.name: source.provider for model in snapshot.models.values() for source in model.pool}
         self.upstreams.warm(provider for provider in used.values() if provider.off is None)
-        self.health.retain((source.key for source in sources), snapshot.models)
+        self.health.retain(sources, snapshot.models)
 
     def edge(self) -> Edge:
         """A protocol for a caller's new connection."""

@@ -43,7 +43,7 @@ def run_demo(config: Path, pace: str, environment: Mapping[str, str]) -> int:
             port = _PORT.search(provider.stdout.readline())
             if port is None:
                 raise StartError("the simulated provider did not start; its words are above")
-            run(config, {**environment, "KYMA_SIMULATED_PORT": port[1]}, _tell)
+            run(config, {**environment, "KYMA_SIMULATED_PORT": port[1]}, _tell, hangup_reloads=False)
         finally:
             provider.terminate()
     return 0

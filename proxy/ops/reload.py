@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -33,8 +34,8 @@ def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
     snapshot = load(text, environment)
     for provider in snapshot.providers.values():
         ca_file = provider.origin.ca_file
-        if ca_file is not None and not _is_readable(Path(ca_file)):
-            raise StartError(f"provider {provider.name}: ca_file {ca_file} can't be read")
+        if ca_file is not None:
+            _check_authorities(provider.name, ca_file)
     return snapshot
 
 
@@ -73,6 +74,10 @@ class Configuration:
                 )
             except StartError as error:
                 return self._failed(why, Reloaded(result="failed", version=self.snapshot.version, message=str(error)))
+            except Exception:
+                _log.exception("reload (%s): the gateway failed to read %s", why, self.path)
+                message = "the gateway failed; its log says how"
+                return self._failed(why, Reloaded(result="failed", version=self.snapshot.version, message=message))
             return self._put_in_force(read, why)
 
     async def watch(self) -> None:
@@ -157,9 +162,10 @@ def _with_what_stays(before: Snapshot, read: Snapshot) -> tuple[Snapshot, tuple[
     return after, tuple(changed)
 
 
-def _is_readable(path: Path) -> bool:
+def _check_authorities(provider: str, ca_file: str) -> None:
     try:
-        with path.open("rb"):
-            return path.is_file()
-    except OSError:
-        return False
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
+    except ssl.SSLError:
+        raise StartError(f"provider {provider}: ca_file {ca_file} holds no certificate in PEM") from None
+    except (OSError, ValueError):
+        raise StartError(f"provider {provider}: ca_file {ca_file} can't be read") from None

@@ -37,15 +37,16 @@ _BACKLOG: Final = 4096
 _LAST_WORDS_S: Final = 1.0
 
 
-def run(path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], None]) -> None:
+def run(path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], None], *, hangup_reloads: bool = True) -> None:
     """Serve the configuration at `path` until a signal says to stop; `ready` is called once it answers.
 
+    SIGHUP, which a closed terminal sends too, reads the configuration again, or stops where nobody would come back.
     Raises StartError or ConfigError.
     """
     configuration = Configuration(path, environment)
     _allow_many_files()
     memory.keep_freed_memory()
-    uvloop.run(_serve(configuration, ready))
+    uvloop.run(_serve(configuration, ready, hangup_reloads=hangup_reloads))
 
 
 def tell(snapshot: Snapshot, path: Path) -> None:
@@ -62,13 +63,13 @@ def tell(snapshot: Snapshot, path: Path) -> None:
     )  # fmt: skip
 
 
-async def _serve(configuration: Configuration, ready: Callable[[Snapshot], None]) -> None:
+async def _serve(configuration: Configuration, ready: Callable[[Snapshot], None], *, hangup_reloads: bool) -> None:
     stop = asyncio.Event()
     hurry = asyncio.Event()
     snapshot = configuration.snapshot
     house = House(configuration, _open_log(snapshot.access_log))
     reloading = Reloading(configuration)
-    _catch_signals(house, reloading, stop, hurry)
+    _catch_signals(house, reloading if hangup_reloads else None, stop, hurry)
     await house.open()
     try:
         async with contextlib.AsyncExitStack() as stack:
@@ -145,7 +146,7 @@ async def _until_idle(house: House, seconds: float, hurry: asyncio.Event) -> Non
                 await asyncio.sleep(0.02)
 
 
-def _catch_signals(house: House, reloading: Reloading, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+def _catch_signals(house: House, reloading: Reloading | None, stop: asyncio.Event, hurry: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def stopping() -> None:
@@ -157,7 +158,7 @@ def _catch_signals(house: House, reloading: Reloading, stop: asyncio.Event, hurr
     loop.add_signal_handler(signal.SIGINT, stopping)
     # Without a log there is nothing to open again; the signal's own default would end the process.
     loop.add_signal_handler(signal.SIGUSR1, house.log.reopen if house.log is not None else _nothing_to_open)
-    loop.add_signal_handler(signal.SIGHUP, reloading.ask)
+    loop.add_signal_handler(signal.SIGHUP, reloading.ask if reloading is not None else stopping)
 
 
 def _nothing_to_open() -> None:

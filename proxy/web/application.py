@@ -40,7 +40,7 @@ class Site:
         self.openapi = openapi_page()
         self._health = health
         self._clock = clock
-        self._status: tuple[float, bytes] | None = None
+        self._status: tuple[float, Snapshot, bytes] | None = None
 
     @property
     def catalogue(self) -> Catalogue:
@@ -54,10 +54,10 @@ class Site:
     @property
     def status(self) -> bytes:
         """How models and sources fare, at most a second ago: whoever asks often shall not cost the streams."""
-        now = self._clock()
-        if self._status is None or now - self._status[0] > _STATUS_MAX_AGE_S:
-            self._status = (now, msgspec.json.encode(status(self.current(), self._health, now)))
-        return self._status[1]
+        now, snapshot, known = self._clock(), self.current(), self._status
+        if known is None or known[1] is not snapshot or now - known[0] > _STATUS_MAX_AGE_S:
+            known = self._status = (now, snapshot, msgspec.json.encode(status(snapshot, self._health, now)))
+        return known[2]
 
 
 def application(site: Site) -> web.Application:

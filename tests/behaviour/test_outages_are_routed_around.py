@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import CLOSE, STREAM, both, chunk, configuration, event, gateway, head, providers, until, whole
+from tests.laboratory import CLOSE, RESET, STREAM, both, chunk, configuration, event, gateway, head, providers, until, whole
 
 BUSY = whole(b"{}", status="503 Busy")
 
@@ -192,8 +192,20 @@ async def test_a_slow_source_is_not_waited_for_and_is_let_go_at_once(tmp_path: P
         assert answer.headers["x-kyma-fallback-layer"] == "1"
         await until(lambda: slow.open == 0)
         record = (await running.records())[0]
-        assert record["attempts"] == ["p0:abandoned", "p1:answered"]
+        assert record["attempts"] == ["p0:overtaken", "p1:answered"]
         assert record["ending"] == "completed"
+
+
+async def test_who_is_overtaken_again_and_again_rests(tmp_path: Path) -> None:
+    async with both(tmp_path, 2, hedge_after="20ms") as (running, hung, _fast):
+        client = await running.client()
+        for _ in range(4):
+            hung.plays(asyncio.Event())
+            client.ask()
+            assert (await client.answer()).status == 200
+        client.ask()
+        await client.answer()
+        assert (await running.records(5))[4]["attempts"] == ["p1:answered"]
 
 
 async def test_who_begins_in_time_is_not_raced(tmp_path: Path) -> None:
@@ -245,6 +257,74 @@ async def test_when_one_of_two_fails_the_other_is_waited_for(tmp_path: Path, los
         assert (await running.records())[0]["attempts"] == [f"p{at}:{word}" for at, word in enumerate(words)]
 
 
+@pytest.mark.parametrize("ends", ["leave", "drain"])
+async def test_the_winner_of_a_race_whose_last_starter_failed_hears_of_the_caller(tmp_path: Path, ends: str) -> None:
+    go, fail = asyncio.Event(), asyncio.Event()
+    async with both(tmp_path, 2, hedge_after="20ms") as (running, first, second):
+        first.plays(go, head() + chunk(event("one")), asyncio.Event())
+        second.plays(fail, BUSY)
+        client = await running.client()
+        client.ask(stream=True)
+        await until(lambda: second.received)
+        fail.set()
+        await until(lambda: running.house.health.of("p1 real-1").last is not None)
+        go.set()
+        await client.head()
+        assert await client.chunk() == event("one")
+        if ends == "leave":
+            client.leave()
+        else:
+            running.house.gateway.drain()
+            assert b'"error"' in await client.rest()
+        await until(lambda: first.open == 0)
+        record = (await running.records())[0]
+        assert record["ending"] == {"leave": "client_gone", "drain": "drained"}[ends]
+        assert record["attempts"] == ["p0:answered", "p1:503"]
+
+
+async def test_a_drain_ends_both_sides_of_a_race_and_tells_the_caller(tmp_path: Path) -> None:
+    async with both(tmp_path, 2, hedge_after="20ms") as (running, first, second):
+        first.plays(asyncio.Event())
+        second.plays(asyncio.Event())
+        client = await running.client()
+        client.ask()
+        await until(lambda: second.received)
+        running.house.gateway.drain()
+        answer = await client.answer()
+        assert (answer.status, answer.json["error"]["code"]) == (503, "draining")
+        await until(lambda: first.open == second.open == 0)
+        assert (await running.records())[0]["ending"] == "drained"
+
+
+async def test_a_404_wins_no_race_and_hides_no_other_failure(tmp_path: Path) -> None:
+    go = asyncio.Event()
+    async with both(tmp_path, 2, hedge_after="20ms") as (running, slow, wrong):
+        slow.plays(go, STREAM)
+        wrong.plays(whole(b"{}", status="404 No"))
+        client = await running.client()
+        client.ask(stream=True)
+        await until(lambda: running.house.health.of("p1 real-1").last is not None)
+        go.set()
+        assert (await client.answer()).body.endswith(b"data: [DONE]\n\n")
+        slow.plays(BUSY)
+        wrong.plays(whole(b"{}", status="404 No"))
+        client.ask()
+        assert (await client.answer()).status == 502
+
+
+async def test_a_connection_that_was_opened_ahead_and_has_gone_stale_is_no_failure(tmp_path: Path) -> None:
+    async with providers(1) as (provider,):
+        text = configuration(provider.port).replace("warm_connections: 0", "warm_connections: 1")
+        async with gateway(text, tmp_path) as running:
+            await until(lambda: running.house.upstreams.statistics()["idle"] == 1)
+            provider.plays(RESET)
+            client = await running.client()
+            client.ask()
+            answer = await client.answer()
+            assert (answer.status, answer.headers.get("x-kyma-fallback")) == (200, None)
+            assert running.house.health.of("p0 real-0").last is None
+
+
 async def test_when_both_fail_the_next_one_is_asked_and_then_the_caller_is_told(tmp_path: Path) -> None:
     async with both(tmp_path, 3, hedge_after="50ms") as (running, *made):
         gate = asyncio.Event()
@@ -281,7 +361,7 @@ async def test_a_caller_who_leaves_after_one_of_two_has_failed_ends_the_other(tm
         client.ask()
         await until(lambda: second.received)
         fail.set()
-        await until(lambda: second.written)
+        await until(lambda: running.house.health.of("p1 real-1").last is not None)
         client.leave()
         await until(lambda: first.open == 0)
         assert (await running.records())[0]["ending"] == "client_gone"

@@ -19,6 +19,7 @@ from proxy.core.health import (
     points_of,
 )
 from proxy.core.outcome import Failed, Failure
+from tests.snapshots import default_snapshot, snapshot
 
 REFUSED = Failed(Failure.CONNECT, "alpha", "no connection: refused")
 LATE = Failed(Failure.FIRST_BYTE_TIMEOUT, "alpha", "no first byte within 60 s")
@@ -42,7 +43,7 @@ def attempt(health: Health, now: float, failed: Failed | None, chance: float = 0
 
 @pytest.mark.parametrize(("failed", "points"), [
     (REFUSED, 2), (LATE, 2), (Failed(Failure.CONNECT_TIMEOUT, "alpha", ""), 2),
-    (status(401), 2), (status(403), 2), (status(404), 2),
+    (status(401), 2), (status(403), 1), (status(404), 1), (Failed(Failure.OVERTAKEN, "alpha", ""), 1),
     (status(408), 1), (status(429), 1), (status(500), 1), (status(529), 1),
     (Failed(Failure.BROKEN, "alpha", ""), 1), (Failed(Failure.ERROR_EVENT, "alpha", ""), 1),
     (Failed(Failure.TOTAL_TIMEOUT, "alpha", ""), 1), (status(409), 0),
@@ -229,12 +230,35 @@ def test_a_quantile_of_first_bytes_is_right_to_the_step_and_follows_the_times() 
     assert times.average_s == pytest.approx(0.01)
 
 
-def test_what_a_reload_has_removed_is_forgotten_and_the_rest_is_kept() -> None:
+def test_what_a_reload_has_removed_or_now_reaches_otherwise_is_forgotten_and_the_rest_is_kept() -> None:
     table = HealthTable()
-    kept = table.of("alpha m")
-    table.of("beta m")
-    model = table.of_model("m")
-    table.retain(["alpha m", "gamma m"], ["m"])
-    assert table.of("alpha m") is kept
+    small, other = default_snapshot().models["small"].pool
+    table.retain([small, other], ["m", "n"])
+    kept, removed = table.of(small.key), table.of(other.key)
+    model, gone = table.of_model("m"), table.of_model("n")
+    table.retain([small], ["m"])
+    assert table.of(small.key) is kept
     assert table.of_model("m") is model
-    assert table.of("beta m").word == "on"
+    assert table.of(other.key) is not removed
+    assert table.of_model("n") is not gone
+    with_another_key = snapshot(ALPHA_KEY="another").models["small"].pool[0]
+    assert with_another_key.key == small.key
+    table.retain([with_another_key], ["m"])
+    assert table.of(small.key) is not kept
+
+
+def test_an_answer_that_was_broken_off_counts_once() -> None:
+    health = Health()
+    health.answered(0.0, is_probe=False)
+    health.failed(1.0, Failed(Failure.BROKEN, "alpha", "stopped"), lambda: 0.0, is_probe=False, after_answer=True)
+    assert health.hours.sums(1.0) == (0, 1)
+
+
+def test_streams_and_whole_answers_have_times_of_their_own() -> None:
+    health = Health()
+    health.answered(0.0, is_probe=False, streams=False, first_byte_s=9.0)
+    assert health.first_byte_s == 9.0
+    health.answered(0.0, is_probe=False, streams=True, first_byte_s=0.1)
+    health.answered(0.0, is_probe=False, first_byte_s=None)
+    assert health.first_byte_s == 0.1
+    assert health.first_bytes_of(streams=False).average_s == 9.0
