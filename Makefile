@@ -26,7 +26,8 @@ test: $(VENV)/dev.done ## run the tests
 
 test-compiled: $(VENV)/dev.done $(VENV)/built.done ## run the same tests on the compiled modules, in a copy of the tree
 	rm -rf build/compiled && mkdir -p build/compiled
-	git ls-files --cached --others --exclude-standard -z | tar --null --files-from=- --create --ignore-failed-read | tar --extract --directory=build/compiled
+	git ls-files --cached --others --exclude-standard -z | tar --null --files-from=- --create --ignore-failed-read | \
+		tar --extract --directory=build/compiled
 	cd $(VENV)/lib/python3*/site-packages && find proxy kyma_proxy__mypyc* -name '*.so' | tar --files-from=- --create | \
 		tar --extract --directory=$(CURDIR)/build/compiled
 	cd build/compiled && $(CURDIR)/$(BIN)/python -c 'import proxy.gateway as it; assert it.__file__.endswith(".so"), it.__file__'
@@ -49,8 +50,8 @@ bench: $(VENV)/built.done $(VENV)/bench.done ## what a request and a streamed ev
 	$(BIN)/python -m bench.suite --plan bench $(BENCH_OPTIONS)
 
 bench-all: $(VENV)/built.done $(VENV)/bench.done ## everything, beside all peers that are there; writes docs/benchmarks (40 minutes)
-	$(BIN)/python -m bench.suite --plan all --out docs/benchmarks/run.json $(BENCH_OPTIONS) > /dev/null
-	$(BIN)/python -m bench.report docs/benchmarks/run.json --out docs/benchmarks
+	$(BIN)/python -m bench.suite --plan all --out docs/benchmarks/run.json $(BENCH_OPTIONS) > /dev/null; code=$$?; \
+		$(BIN)/python -m bench.report docs/benchmarks/run.json --out docs/benchmarks && exit $$code
 
 bench-compare: $(VENV)/built.done $(VENV)/bench.done ## this tree against another commit, pair by pair: make bench-compare BASE=HEAD~1
 	$(BIN)/python -m bench.compare $(or $(BASE),$(error Say against what: make bench-compare BASE=HEAD~1)) $(BENCH_OPTIONS)

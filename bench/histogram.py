@@ -53,7 +53,7 @@ def merged(coded: Iterable[str]) -> str:
 def tail(coded: str, share: float) -> float | None:
     """The value in microseconds below which this share lies, in percent; None where fewer than ten values lie above it."""
     histogram = HdrHistogram.decode(coded.encode())
-    if histogram.get_total_count() * (100 - share) / 100 < _LEAST_ABOVE:
+    if not _is_known(histogram, share):
         return None
     value: float = histogram.get_value_at_percentile(share) / 1000
     return value
@@ -62,5 +62,9 @@ def tail(coded: str, share: float) -> float | None:
 def curve(coded: str) -> list[float]:
     """The values in microseconds at each of the shares of CURVE, as far as at least ten values lie above them."""
     histogram = HdrHistogram.decode(coded.encode())
-    sure = [share for share in CURVE if histogram.get_total_count() * (100 - share) / 100 >= _LEAST_ABOVE]
-    return [histogram.get_value_at_percentile(share) / 1000 for share in sure]
+    return [histogram.get_value_at_percentile(share) / 1000 for share in CURVE if _is_known(histogram, share)]
+
+
+def _is_known(histogram: HdrHistogram, share: float) -> bool:
+    above: int = round(histogram.get_total_count() * (100 - share))
+    return above >= 100 * _LEAST_ABOVE

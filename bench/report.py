@@ -118,6 +118,8 @@ def _section(run: Run, scenario: str) -> str:
             if any(cell != NONE for cell in cells):
                 lines.append([" ".join(filter(None, (measured.point.name, _named(metric)))), *cells])
         for kind, words in _TAILS.items():
+            if f"added_{kind}_p99_us" not in measured.point.report:
+                continue
             cells = [_tail_cell(measured, name, kind) for name in systems]
             if any(cell != NONE for cell in cells):
                 lines.append([" ".join(filter(None, (measured.point.name, words))), *cells])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
 import pytest
 
-from tests.running import Running, relayed, wait_until
+from tests.running import Running, free_port, relayed, serving, simulated, wait_until
 
 TALK: Any = [{"role": "user", "content": "Tell me of Atlantis"}]
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -98,6 +99,26 @@ def test_the_headers_say_what_answered(client: openai.OpenAI) -> None:
     assert raw.headers["x-kyma-alias"] == "fast"
     assert "x-kyma-fallback" not in raw.headers
     assert raw.parse().model == "sim-1"
+
+
+def test_the_headers_say_that_a_fallback_answered_and_from_which_layer(tmp_path: Path) -> None:
+    address, nobody = f"127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}/v1"
+    with simulated() as provider:
+        text = (
+            f"listen: {address}\nadmin: null\naccess_log: null\ndefaults: {{policy: priority}}\nproviders:\n"
+            f"  - {{name: down, base_url: '{nobody}', dialect: openai}}\n"
+            f"  - {{name: up, base_url: '{provider}', dialect: openai}}\n"
+            "models:\n  - {id: pooled, pool: [{provider: down, model: a}, {provider: up, model: b}]}\n"
+            "  - {id: reserved, pool: [{provider: down, model: a}], reserve: [{provider: up, model: b}]}\n"
+            "  - {id: lonely, pool: [{provider: down, model: a}]}\nfallbacks: {lonely: [pooled]}\n"
+        )
+        with serving(text, tmp_path, f"http://{address}"), openai.OpenAI(base_url=f"http://{address}/v1", api_key="-") as sdk:
+            for model, layer, answered in (("pooled", "1", "pooled"), ("reserved", "2", "reserved"), ("lonely", "3", "pooled")):
+                raw = sdk.chat.completions.with_raw_response.create(model=model, messages=TALK)
+                assert raw.headers["x-kyma-fallback"] == "true"
+                assert raw.headers["x-kyma-fallback-layer"] == layer
+                assert raw.headers["x-kyma-model"] == answered
+                assert raw.parse().model == "b"
 
 
 def test_the_request_id_is_the_one_in_the_access_log(client: openai.OpenAI, gateway: Running) -> None:
