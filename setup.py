@@ -16,7 +16,7 @@ from setuptools.command.build_ext import build_ext
 COMPILED = (
     *(f"proxy/core/{name}.py" for name in ("answers", "body", "exchange", "headers", "health", "inbound", "outcome", "plan")),
     *(f"proxy/core/{name}.py" for name in ("repeat", "request_head", "sample", "usage")),
-    *(f"proxy/net/{name}.py" for name in ("edge", "pool", "relay", "sweeper", "turn", "upstream")),
+    *(f"proxy/net/{name}.py" for name in ("edge", "pool", "race", "relay", "sweeper", "turn", "upstream")),
     *(f"proxy/telemetry/{name}.py" for name in ("counters", "recording")),
     "proxy/dialect/sse.py",
     "proxy/gateway.py",

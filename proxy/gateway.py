@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from proxy.config.snapshot import Route, Snapshot
-from proxy.config.units import AUTO
 from proxy.core.answers import cors_lines, error_lines, json_answer
 from proxy.core.body import patched, read_head
 from proxy.core.endpoints import RELAYED
@@ -29,8 +28,8 @@ from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.net.edge import Edge
 from proxy.net.pool import DialFailed, UpstreamPool
+from proxy.net.race import Course, first_over
 from proxy.net.relay import Relay
-from proxy.net.turn import Outcome
 from proxy.net.upstream import UpstreamConnection, monotonic
 from proxy.telemetry.counters import Counters
 from proxy.telemetry.record import Record
@@ -39,7 +38,6 @@ from proxy.telemetry.recording import other_record, record_of
 _log: Final = logging.getLogger("kyma-proxy")
 _MOST_COMPARED: Final = 20
 _TELLS_OF_THE_MODEL: Final = frozenset({State.COMPLETED, State.RELAYED_ERROR, State.FAILED, State.BROKEN})
-_HEDGED_SHARE: Final = 0.95
 
 
 class Log(Protocol):
@@ -128,7 +126,7 @@ class Gateway:
 
         Raises GatewayError when none has. Two run at once only where a model is hedged; the first to commit wins.
         """
-        course = _Course(steps)
+        course = Course(steps)
         running = course.running
         try:
             while True:
@@ -137,7 +135,7 @@ class Gateway:
                         self._last_resort(route, course)
                     await self._start(exchange, course, edge)
                     continue
-                relay = await _first_over(exchange, course)
+                relay = await first_over(exchange, course)
                 if relay is None:
                     await self._start(exchange, course, edge)
                     continue
@@ -156,7 +154,7 @@ class Gateway:
                 relay.let_go()
             running.clear()  # it and its members refer to each other
 
-    def _last_resort(self, route: Route, course: _Course) -> None:
+    def _last_resort(self, route: Route, course: Course) -> None:
         """Who is asked when all others have failed. Raises GatewayError when there is nobody left."""
         now = monotonic()
         if not course.is_late:
@@ -164,7 +162,7 @@ class Gateway:
         if not course.left:
             raise exhausted(route.model.id, [*course.failures, *resting(route, self._health, now, course.tried)])
 
-    async def _start(self, exchange: Exchange, course: _Course, edge: Edge) -> None:
+    async def _start(self, exchange: Exchange, course: Course, edge: Edge) -> None:
         """Ask the next of the sources that are left; it runs then, or has failed."""
         step = course.left.pop()
         name = step.source.provider.name
@@ -186,7 +184,7 @@ class Gateway:
         )  # fmt: skip
         await self._ask(exchange, relay, course, edge)
 
-    async def _ask(self, exchange: Exchange, relay: Relay, course: _Course, edge: Edge) -> None:
+    async def _ask(self, exchange: Exchange, relay: Relay, course: Course, edge: Edge) -> None:
         """Send the request to the relay's source, over an idle connection unless it has just found one stale."""
         step = relay.step
         connection = None if relay.needs_fresh else self._upstreams.take(step.source.provider.origin)
@@ -215,7 +213,7 @@ class Gateway:
             exchange.sent = connection.sent_at
             exchange.overhead_s += connection.sent_at - exchange.inbound.received - exchange.dialled_s
 
-    def _blame(self, exchange: Exchange, relay: Relay, failed: Failed, course: _Course) -> None:
+    def _blame(self, exchange: Exchange, relay: Relay, failed: Failed, course: Course) -> None:
         """A source has failed; where no other is being asked, the request is open again."""
         relay.attempt.result = failed.word
         relay.step.health.failed(monotonic(), failed, self._random, is_probe=relay.is_probe)
@@ -351,66 +349,6 @@ class Gateway:
         self._counters.reject(error.kind.code)
         if self._log is not None:
             self._log.write(other_record(request_id, "-", error.kind.status, time.time()))
-
-
-class _Course:
-    """How far a request has come: the sources that are left (the next one last), asked, at work, and why others failed."""
-
-    __slots__ = ("failures", "is_late", "left", "running", "tried")
-
-    def __init__(self, steps: tuple[Step, ...]) -> None:
-        self.left = list(reversed(steps))
-        self.tried: set[str] = set()
-        self.running: list[Relay] = []
-        self.failures: list[Failed] = []
-        self.is_late = False
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the source that is asked now may tell the caller that there is no such model: nobody knew better."""
-        return not self.left and all(failed.status == 404 for failed in self.failures)
-
-    def fail(self, failed: Failed) -> None:
-        """A source has failed; where the request's whole time is over, none is left."""
-        self.failures.append(failed)
-        if failed.failure is Failure.TOTAL_TIMEOUT:
-            self.is_late = True
-            self.left.clear()
-
-
-async def _first_over(exchange: Exchange, course: _Course) -> Relay | None:
-    """Whichever source's answer is over first; None when one is so slow that the next is to be asked too."""
-    running = course.running
-    for relay in running:
-        if relay.is_over and not relay.was_dropped:
-            return relay
-    ended: Outcome[Relay | None] = Outcome()
-    for relay in running:
-        relay.ended = ended
-    delay = _hedge_delay(exchange, running[0]) if course.left and len(running) == 1 and exchange.is_sent else None
-    if delay is None:
-        return await ended
-    timer = asyncio.get_running_loop().call_later(delay, ended.tell, None)
-    try:
-        relay_or_none = await ended
-    finally:
-        timer.cancel()
-    if relay_or_none is None and not exchange.is_sent:  # it has begun in time
-        return await _first_over(exchange, course)
-    return relay_or_none
-
-
-def _hedge_delay(exchange: Exchange, relay: Relay) -> float | None:
-    """In how many seconds the next source is to be asked too; None: not at all, or not known yet."""
-    after = relay.step.model.hedge_after
-    if after is None:
-        return None
-    if after != AUTO:
-        seconds: float | None = after
-    else:
-        streams = exchange.head is not None and exchange.head.streams
-        seconds = relay.step.health.first_bytes_of(streams=streams).quantile_s(_HEDGED_SHARE)
-    return None if seconds is None else max(0.0, relay.upstream.sent_at + seconds - monotonic())
 
 
 def _unknown_model(name: str, snapshot: Snapshot) -> GatewayError:

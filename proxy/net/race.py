@@ -1,0 +1,76 @@
+"""This file says how far a request's attempts have come, and waits for the first of those that run to end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from proxy.config.units import AUTO
+from proxy.core.exchange import Exchange
+from proxy.core.outcome import Failed, Failure
+from proxy.core.plan import Step
+from proxy.net.relay import Relay
+from proxy.net.turn import Outcome
+from proxy.net.upstream import monotonic
+
+_HEDGED_SHARE: Final = 0.95
+
+
+class Course:
+    """How far a request has come: the sources that are left (the next one last), asked, at work, and why others failed."""
+
+    __slots__ = ("failures", "is_late", "left", "running", "tried")
+
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        self.left = list(reversed(steps))
+        self.tried: set[str] = set()
+        self.running: list[Relay] = []
+        self.failures: list[Failed] = []
+        self.is_late = False
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the source that is asked now may tell the caller that there is no such model: nobody knew better."""
+        return not self.left and all(failed.status == 404 for failed in self.failures)
+
+    def fail(self, failed: Failed) -> None:
+        """A source has failed; where the request's whole time is over, none is left."""
+        self.failures.append(failed)
+        if failed.failure is Failure.TOTAL_TIMEOUT:
+            self.is_late = True
+            self.left.clear()
+
+
+async def first_over(exchange: Exchange, course: Course) -> Relay | None:
+    """Whichever source's answer is over first; None when one is so slow that the next is to be asked too."""
+    running = course.running
+    for relay in running:
+        if relay.is_over and not relay.was_dropped:
+            return relay
+    ended: Outcome[Relay | None] = Outcome()
+    for relay in running:
+        relay.ended = ended
+    delay = _hedge_delay(exchange, running[0]) if course.left and len(running) == 1 and exchange.is_sent else None
+    if delay is None:
+        return await ended
+    timer = asyncio.get_running_loop().call_later(delay, ended.tell, None)
+    try:
+        relay_or_none = await ended
+    finally:
+        timer.cancel()
+    if relay_or_none is None and not exchange.is_sent:  # it has begun in time
+        return await first_over(exchange, course)
+    return relay_or_none
+
+
+def _hedge_delay(exchange: Exchange, relay: Relay) -> float | None:
+    """In how many seconds the next source is to be asked too; None: not at all, or not known yet."""
+    after = relay.step.model.hedge_after
+    if after is None:
+        return None
+    if after != AUTO:
+        seconds: float | None = after
+    else:
+        streams = exchange.head is not None and exchange.head.streams
+        seconds = relay.step.health.first_bytes_of(streams=streams).quantile_s(_HEDGED_SHARE)
+    return None if seconds is None else max(0.0, relay.upstream.sent_at + seconds - monotonic())
