@@ -82,5 +82,4 @@ def _machine() -> dict[str, str | int | float]:
         "processor": model,
         "cores": len(os.sched_getaffinity(0)),
         "kernel": f"{platform.system()} {platform.release()}",
-        "load_before": os.getloadavg()[0],
     }

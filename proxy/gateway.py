@@ -330,7 +330,7 @@ class Gateway:
     # ---- settle
 
     def _settle(self, exchange: Exchange) -> None:
-        """Count and log what has ended. Never waits, and never fails the task."""
+        """Count and log what has ended. Never waits, and never fails."""
         now = monotonic()
         exchange.answering = None
         del self._live[exchange]

@@ -111,18 +111,8 @@ class Health:
     """What is known of one source: it is asked, rests until a moment, or is being probed."""
 
     __slots__ = (
-        "_bad",
-        "_counted_at",
-        "_good",
-        "_is_hinted",
-        "_is_probing",
-        "_points",
-        "_rests",
-        "_streamed",
-        "_until",
-        "_whole",
-        "hours",
-        "last",
+        "_bad", "_counted_at", "_good", "_is_hinted", "_is_probing", "_points", "_rests", "_streamed", "_until", "_whole",
+        "hours", "last",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -266,9 +256,10 @@ class HealthTable:
 
     def retain(self, sources: Iterable[Source], models: Iterable[str]) -> None:
         """Forget all others: what a reload has removed, or now reaches at another address or with another credential."""
-        reached = {one.key: (one.provider.origin, one.provider.base_path, one.provider.head) for one in sources}
+        reached: dict[str, object] = {
+            one.key: (one.provider.origin, one.provider.base_path, one.provider.head) for one in sources
+        }
         known_models = set(models)
-        kept = {key: health for key, health in self._sources.items() if self._reached.get(key) == reached.get(key, ())}
-        self._sources = kept
-        self._reached = dict(reached)
+        self._sources = {key: health for key, health in self._sources.items() if self._reached.get(key) == reached.get(key, ())}
+        self._reached = reached
         self._models = {model: hours for model, hours in self._models.items() if model in known_models}

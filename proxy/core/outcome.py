@@ -13,7 +13,7 @@ from proxy.errors import GatewayError, Kind
 
 
 class Failure(enum.Enum):
-    """Why a source did not answer, before anything of an answer went to the caller."""
+    """Why a source did not answer, or broke an answer off."""
 
     CONNECT = "connect"  # refused, unreachable, TLS, DNS
     CONNECT_TIMEOUT = "connect_timeout"
