@@ -144,7 +144,7 @@ async def test_a_stall_shows_in_the_times_of_all_that_were_due_meanwhile(port: i
     assert seen.first_byte is not None
     assert seen.first_byte.count == requests
     assert seen.first_byte.p90 > 0.2 * stall_s * 1e6
-    assert seen.first_byte.highest >= stall_s * 1e6
+    assert seen.first_byte.highest > 0.9 * stall_s * 1e6  # the loop may wake a little early, and the histogram rounds
 
 
 async def test_what_is_measured_ends_with_the_window_and_the_streams_are_left(port: int) -> None:
