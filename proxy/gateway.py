@@ -133,11 +133,11 @@ class Gateway:
                 if not running:
                     if not course.left:
                         self._last_resort(route, course)
-                    await self._start(exchange, course, edge)
+                    self._start(exchange, course, edge)
                     continue
                 relay = await first_over(exchange, course)
                 if relay is None:
-                    await self._start(exchange, course, edge)
+                    self._start(exchange, course, edge)
                     continue
                 running.remove(relay)
                 if relay.failed is None:
@@ -146,7 +146,7 @@ class Gateway:
                 if relay.was_stale and not exchange.is_committed:
                     # The provider closed an idle connection in the moment in which it was chosen. (Contract §9.)
                     self._counters.stale_retries += 1
-                    await self._ask(exchange, relay.again(), course, edge)
+                    self._ask(exchange, relay.again(), course, edge, monotonic())
                     continue
                 self._blame(exchange, relay, relay.failed, course)
         finally:
@@ -162,8 +162,8 @@ class Gateway:
         if not course.left:
             raise exhausted(route.model.id, [*course.failures, *resting(route, self._health, now, course.tried)])
 
-    async def _start(self, exchange: Exchange, course: Course, edge: Edge) -> None:
-        """Ask the next of the sources that are left; it runs then, or has failed."""
+    def _start(self, exchange: Exchange, course: Course, edge: Edge) -> None:
+        """Ask the next of the sources that are left, if it can still be asked."""
         step = course.left.pop()
         name = step.source.provider.name
         now = monotonic()
@@ -182,27 +182,42 @@ class Gateway:
             exchange, step, edge, attempt, DIALECTS[exchange.endpoint.dialect], running=course.running, total_due=total_due,
             is_probe=step.health.begin(), is_last=course.is_last, added_head=self._added_head,
         )  # fmt: skip
-        await self._ask(exchange, relay, course, edge)
+        self._ask(exchange, relay, course, edge, now)
 
-    async def _ask(self, exchange: Exchange, relay: Relay, course: Course, edge: Edge) -> None:
-        """Send the request to the relay's source, over an idle connection unless it has just found one stale."""
-        step = relay.step
-        connection = None if relay.needs_fresh else self._upstreams.take(step.source.provider.origin)
+    def _ask(self, exchange: Exchange, relay: Relay, course: Course, edge: Edge, now: float) -> None:
+        """Send the request to the relay's source: at once over an idle connection, or as soon as a fresh one is open."""
+        connection = None if relay.needs_fresh else self._upstreams.take(relay.step.source.provider.origin)
         relay.is_reused = connection is not None
-        if connection is None:
-            try:
-                connection = await self._dial(exchange, step, relay.total_due)
-            except DialFailed as error:
-                self._blame(exchange, relay, Failed(error.failure, step.source.provider.name, error.detail), course)
-                return
-            except BaseException:
-                relay.let_go()
-                raise
-            if exchange.is_committed or exchange.has_ended:  # another source was faster than this one's dial
-                self._upstreams.put_back(connection)
-                relay.let_go()
-                return
+        relay.asked_at = now
+        if not course.running:
+            course.waits_since = now
         course.running.append(relay)
+        if connection is not None:
+            self._send(exchange, relay, connection, edge)
+        else:
+            self._dial(exchange, relay, course, edge, now)
+
+    def _dial(self, exchange: Exchange, relay: Relay, course: Course, edge: Edge, now: float) -> None:
+        limit = relay.step.source.timeouts.connect
+        if relay.total_due is not None:
+            limit = relay.total_due - now if limit is None else min(limit, relay.total_due - now)
+
+        def dialled(result: UpstreamConnection | DialFailed) -> None:
+            ended = monotonic()
+            if not exchange.sent:
+                exchange.dialled_s += ended - course.waits_since
+                course.waits_since = ended
+            if isinstance(result, DialFailed):
+                relay.unreachable(result.failure, result.detail)
+            elif relay.is_over:  # nobody waits for it any more
+                self._upstreams.put_back(result)
+            else:
+                self._send(exchange, relay, result, edge)
+
+        relay.dialling = self._upstreams.dial(relay.step.source.provider, limit, dialled)
+
+    def _send(self, exchange: Exchange, relay: Relay, connection: UpstreamConnection, edge: Edge) -> None:
+        step = relay.step
         exchange.answering = relay
         edge.attach(relay)
         if not exchange.is_sent:
@@ -247,16 +262,6 @@ class Gateway:
         if len(body) == 1:
             return [b"".join((request_head(inbound, endpoint, source, len(body[0])), body[0]))]
         return [request_head(inbound, endpoint, source, sum(map(len, body))), *body]
-
-    async def _dial(self, exchange: Exchange, step: Step, total_due: float | None) -> UpstreamConnection:
-        began = monotonic()
-        limit = step.source.timeouts.connect
-        if total_due is not None:
-            limit = total_due - began if limit is None else min(limit, total_due - began)
-        try:
-            return await self._upstreams.dial(step.source.provider, limit)
-        finally:
-            exchange.dialled_s += monotonic() - began
 
     def _added_head(self, exchange: Exchange, step: Step) -> bytes:
         """The gateway's own lines of a relayed answer's head. (Contract §4.2.)"""

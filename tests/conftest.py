@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
 
+import pytest
 import uvloop
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], uvloop.Loop]]:
     """What pytest-asyncio makes its loops with."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port at which a connection is neither accepted nor refused: its queue is full."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        fillers = []
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+            fillers.append(filler)
+        yield listening.getsockname()[1]
+        for filler in fillers:
+            filler.close()

@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from proxy.config.snapshot import Origin, Provider
 from proxy.core.outcome import Failure
 from proxy.net.dialing import Dialer, SessionContext
 from proxy.net.sweeper import Sweeper
-from proxy.net.turn import in_task
 from proxy.net.upstream import UpstreamConnection, monotonic
 
 _WARM_WHILE_USED_S: Final = 300.0
@@ -53,12 +52,13 @@ class UpstreamPool:
                 return connection
         return None
 
-    async def dial(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
-        """A fresh connection, for a `Turn` that waits for it. Raises DialFailed."""
-        connection = await in_task(self._dial(provider, timeout_s), self.put_back)
-        if connection.transport.is_closing():
-            raise DialFailed(Failure.BROKEN, "the connection was closed")
-        return connection
+    def dial(
+        self, provider: Provider, timeout_s: float | None, told: Callable[[UpstreamConnection | DialFailed], None]
+    ) -> asyncio.Task[UpstreamConnection]:
+        """Open a fresh connection; `told` hears of it, or why there is none. Once the task is cancelled it hears nothing."""
+        task = asyncio.get_running_loop().create_task(self._dial(provider, timeout_s))
+        task.add_done_callback(lambda ended: None if ended.cancelled() else told(_dialled(ended)))
+        return task
 
     async def _dial(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
         try:
@@ -147,6 +147,19 @@ class UpstreamPool:
         # A request that needs the provider will meet the same failure and report it.
         with contextlib.suppress(DialFailed):
             self.put_back(await self._dial(provider, 10.0))
+
+
+def _dialled(task: asyncio.Task[UpstreamConnection]) -> UpstreamConnection | DialFailed:
+    try:
+        connection = task.result()
+    except DialFailed as failed:
+        return failed
+    except Exception as error:
+        task.get_loop().call_exception_handler({"message": "a dial failed inside the gateway", "exception": error})
+        return DialFailed(Failure.CONNECT, "the gateway failed")
+    if connection.transport.is_closing():
+        return DialFailed(Failure.BROKEN, "the connection was closed")
+    return connection
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

@@ -19,7 +19,7 @@ _HEDGED_SHARE: Final = 0.95
 class Course:
     """How far a request has come: the sources that are left (the next one last), asked, at work, and why others failed."""
 
-    __slots__ = ("failures", "is_late", "left", "running", "tried")
+    __slots__ = ("failures", "is_late", "left", "running", "tried", "waits_since")
 
     def __init__(self, steps: tuple[Step, ...]) -> None:
         self.left = list(reversed(steps))
@@ -27,6 +27,7 @@ class Course:
         self.running: list[Relay] = []
         self.failures: list[Failed] = []
         self.is_late = False
+        self.waits_since = 0.0  # for a connection, while none has been found
 
     @property
     def is_last(self) -> bool:
@@ -50,7 +51,7 @@ async def first_over(exchange: Exchange, course: Course) -> Relay | None:
     ended: Outcome[Relay | None] = Outcome()
     for relay in running:
         relay.ended = ended
-    delay = _hedge_delay(exchange, running[0]) if course.left and len(running) == 1 and exchange.is_sent else None
+    delay = _hedge_delay(exchange, running[0]) if course.left and len(running) == 1 and not exchange.is_committed else None
     if delay is None:
         return await ended
     timer = asyncio.get_running_loop().call_later(delay, ended.tell, None)
@@ -58,7 +59,7 @@ async def first_over(exchange: Exchange, course: Course) -> Relay | None:
         relay_or_none = await ended
     finally:
         timer.cancel()
-    if relay_or_none is None and not exchange.is_sent:  # it has begun in time
+    if relay_or_none is None and (exchange.is_committed or exchange.has_ended):  # it has begun in time
         return await first_over(exchange, course)
     return relay_or_none
 
@@ -73,4 +74,4 @@ def _hedge_delay(exchange: Exchange, relay: Relay) -> float | None:
     else:
         streams = exchange.head is not None and exchange.head.streams
         seconds = relay.step.health.first_bytes_of(streams=streams).quantile_s(_HEDGED_SHARE)
-    return None if seconds is None else max(0.0, relay.upstream.sent_at + seconds - monotonic())
+    return None if seconds is None else max(0.0, relay.asked_at + seconds - monotonic())

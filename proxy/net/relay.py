@@ -59,8 +59,8 @@ class Relay:
         "_added_head", "_caller", "_chunked", "_dialect", "_exchange", "_fields", "_has_begun", "_has_length",
         "_headers", "_held", "_is_asked", "_is_error", "_is_last", "_reason", "_running", "_sample", "_status", "_streams",
         "_write",
-        "attempt", "broke_by", "ended", "failed", "is_over", "is_probe", "is_reused", "needs_fresh", "step", "total_due",
-        "upstream", "waited_s", "was_dropped", "was_stale",
+        "asked_at", "attempt", "broke_by", "dialling", "ended", "failed", "is_over", "is_probe", "is_reused", "needs_fresh",
+        "step", "total_due", "upstream", "waited_s", "was_dropped", "was_stale",
     )  # fmt: skip
 
     upstream: UpstreamConnection
@@ -79,7 +79,8 @@ class Relay:
         self.is_over = self.was_dropped = False
         self.was_stale = self.needs_fresh = self.is_reused = False
         self.broke_by: Failure | None = None
-        self.waited_s = 0.0
+        self.asked_at = self.waited_s = 0.0
+        self.dialling: asyncio.Task[UpstreamConnection] | None = None
         self._exchange = exchange
         self._caller = caller
         self._dialect = dialect
@@ -183,7 +184,14 @@ class Relay:
     def begin(self, connection: UpstreamConnection) -> None:
         """From now on this connection brings the answer."""
         self.upstream = connection
+        self.dialling = None
         self._is_asked = True
+
+    def unreachable(self, failure: Failure, detail: str) -> None:
+        """There is no connection over which the source could be asked."""
+        self.dialling = None
+        if not self.is_over:
+            self._resolve(Failed(failure, self.step.source.provider.name, detail))
 
     def let_go(self) -> None:
         """Nobody waits any more; what has not begun to go out is not wanted, and says nothing of its source."""
@@ -197,6 +205,7 @@ class Relay:
         self.is_over = self.was_stale = False
         self.failed = None
         self.needs_fresh = True
+        self._is_asked = False
         return self
 
     def _drop(self) -> bool:
@@ -205,9 +214,12 @@ class Relay:
         self.is_over = self.was_dropped = True
         self.step.health.abandoned(is_probe=self.is_probe)
         self.is_probe = False
+        self.waited_s = monotonic() - self.asked_at
         if self._is_asked:
-            self.waited_s = monotonic() - self.upstream.sent_at
             self.upstream.abandon()
+        elif self.dialling is not None:
+            self.dialling.cancel()
+            self.dialling = None
         return True
 
     def _drop_others(self) -> bool:
@@ -306,8 +318,8 @@ class Relay:
         self._fields = {}
         now = exchange.first_byte = monotonic()
         exchange.overhead_s += now - self.upstream.read_at
-        self.waited_s = now - self.upstream.sent_at
-        first_byte_s = None if self._is_error else self.waited_s  # to refuse is no feat
+        self.waited_s = now - self.asked_at
+        first_byte_s = None if self._is_error else now - self.upstream.sent_at  # to refuse is no feat
         self.step.health.answered(now, is_probe=self.is_probe, streams=self._streams, first_byte_s=first_byte_s)
         self.is_probe = False
         self.upstream.answer_began()

@@ -2,7 +2,7 @@
 
 A task's first step waits for the loop's next turn, and its wake-up takes a future and another turn: some 3 µs a request,
 and time before the first byte. A `Turn` takes its first step at once, and the next one in the loop's turn after an
-`Outcome` was told. Whatever needs a task (a time-out, a socket) gets one of its own, through `in_task`.
+`Outcome` was told. Whatever needs a task (a dial, with its time-out and sockets) has one of its own, and tells.
 """
 
 from __future__ import annotations
@@ -92,17 +92,3 @@ class Turn:
             self._failed()
         else:
             waited.wakes(self)
-
-
-async def in_task(coroutine: Coroutine[Any, Any, T], unwanted: Callable[[T], None]) -> T:
-    """Await it in a task of its own; what it brings in the moment of a cancelling goes to `unwanted`."""
-    task = asyncio.get_running_loop().create_task(coroutine)
-    ended: Outcome[asyncio.Task[T]] = Outcome()
-    task.add_done_callback(ended.tell)
-    try:
-        await ended
-    except asyncio.CancelledError:
-        task.cancel()
-        task.add_done_callback(lambda ended: None if ended.cancelled() or ended.exception() else unwanted(ended.result()))
-        raise
-    return task.result()

@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 
 import pytest
 
 from tests.laboratory import CLOSE, LAST_CHUNK, both, chunk, configuration, event, gateway, head, providers
-
-
-@pytest.fixture
-def silent_port() -> object:
-    """A port at which a connection is neither accepted nor refused: its queue is full."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(0)
-        fillers = []
-        for _ in range(4):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(listening.getsockname())
-            fillers.append(filler)
-        yield listening.getsockname()[1]
-        for filler in fillers:
-            filler.close()
 
 
 async def test_connect(tmp_path: Path, silent_port: int) -> None:

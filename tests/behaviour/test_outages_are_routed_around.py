@@ -196,6 +196,32 @@ async def test_a_slow_source_is_not_waited_for_and_is_let_go_at_once(tmp_path: P
         assert record["ending"] == "completed"
 
 
+async def test_a_slow_connect_is_raced_like_a_slow_answer(tmp_path: Path, silent_port: int) -> None:
+    async with providers(1) as (fast,):
+        text = configuration(silent_port, fast.port, timeouts="{connect: 30s}", hedge_after="50ms")
+        async with gateway(text, tmp_path) as running:
+            client = await running.client()
+            client.ask()
+            assert (await client.answer()).headers["x-kyma-fallback-layer"] == "1"
+            assert (await running.records())[0]["attempts"] == ["p0:overtaken", "p1:answered"]
+            await running.is_at_rest()
+
+
+async def test_an_answer_does_not_wait_for_its_rivals_connection(tmp_path: Path, silent_port: int) -> None:
+    go = asyncio.Event()
+    async with providers(1) as (first,):
+        text = configuration(first.port, silent_port, timeouts="{connect: 30s}", hedge_after="20ms")
+        async with gateway(text, tmp_path) as running:
+            first.plays(go, STREAM)
+            client = await running.client()
+            client.ask(stream=True)
+            await until(lambda: any(len(one.attempts) == 2 for one in running.house.gateway._live))
+            go.set()
+            assert (await client.answer()).body.endswith(b"data: [DONE]\n\n")
+            assert (await running.records())[0]["attempts"] == ["p0:answered", "p1:abandoned"]
+            await running.is_at_rest()
+
+
 async def test_who_is_overtaken_again_and_again_rests(tmp_path: Path) -> None:
     async with both(tmp_path, 2, hedge_after="20ms") as (running, hung, _fast):
         client = await running.client()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.net.turn import Outcome, Turn, in_task
+from proxy.net.turn import Outcome, Turn
 
 
 def begin(coroutine: Coroutine[Any, Any, None], failed: Callable[[], None] = lambda: None) -> Turn:
@@ -107,73 +107,3 @@ async def test_to_await_anything_else_is_an_error_and_no_silence() -> None:
 
     begin(waiting(), lambda: heard.append("failed"))
     assert heard == ["a Turn awaits Outcomes only, not None", "failed"]
-
-
-@pytest.mark.parametrize("fails", [False, True])
-async def test_what_needs_a_task_has_one_and_its_end_is_the_turns(fails: bool) -> None:
-    seen = []
-
-    async def dial() -> str:
-        async with asyncio.timeout(5):
-            await asyncio.sleep(0)
-        if fails:
-            raise OSError("refused")
-        return "connection"
-
-    async def waiting() -> None:
-        try:
-            seen.append(await in_task(dial(), seen.append))
-        except OSError as error:
-            seen.append(str(error))
-
-    begin(waiting())
-    await turns(10)
-    assert seen == ["refused" if fails else "connection"]
-
-
-@pytest.mark.parametrize("steps", range(6))
-async def test_cancelled_at_any_moment_the_result_is_used_or_handed_back(steps: int) -> None:
-    """A connection that was opened is never forgotten, whenever the caller leaves."""
-    made: list[str] = []
-    used: list[str] = []
-    unwanted: list[str] = []
-
-    async def dial() -> str:
-        await asyncio.sleep(0)
-        made.append("connection")
-        return "connection"
-
-    async def waiting() -> None:
-        try:
-            used.append(await in_task(dial(), unwanted.append))
-        except asyncio.CancelledError:
-            used.append("cancelled")
-
-    turn = begin(waiting())
-    await turns(steps)
-    turn.cancel()
-    await turns(10)
-    assert len(used) == 1
-    assert made == [one for one in used + unwanted if one == "connection"]
-
-
-async def test_a_failure_in_the_moment_of_cancelling_is_nobodys_surprise() -> None:
-    heard: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
-
-    async def dial() -> None:
-        try:
-            await asyncio.sleep(0)
-        finally:
-            raise OSError
-
-    async def waiting() -> None:
-        try:
-            await in_task(dial(), heard.append)
-        except asyncio.CancelledError:
-            heard.append("cancelled")
-
-    turn = begin(waiting())
-    turn.cancel()
-    await turns(10)
-    assert heard == ["cancelled"]
