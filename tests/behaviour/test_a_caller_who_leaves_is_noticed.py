@@ -59,7 +59,7 @@ async def test_in_the_middle_of_its_request(tmp_path: Path) -> None:
     async with both(tmp_path) as (running, provider):
         client = await running.client()
         client.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{")
-        await until(lambda: gateway.house.door.edges)
+        await until(lambda: running.house.door.edges)
         client.leave()
         await until(lambda: not running.house.door.edges)
         assert provider.received == []
