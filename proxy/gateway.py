@@ -180,7 +180,7 @@ class Gateway:
             return
         relay = Relay(
             exchange, step, edge, attempt, DIALECTS[exchange.endpoint.dialect], running=course.running, total_due=total_due,
-            is_probe=step.health.begin(), is_last=course.is_last, added_head=self._added_head,
+            is_probe=step.health.begin(now), is_last=course.is_last, added_head=self._added_head,
         )  # fmt: skip
         self._ask(exchange, relay, course, edge, now)
 

@@ -81,7 +81,7 @@ def faring() -> Callable[[], object]:
 
     def ask() -> object:
         if health.admits(100.0):
-            health.answered(100.0, is_probe=health.begin(), first_byte_s=0.1)
+            health.answered(100.0, is_probe=health.begin(100.0), first_byte_s=0.1)
         return health.word
 
     return ask

@@ -90,6 +90,7 @@ class _Compiler:
             drain=document.drain,
             cors_origins=self._origins(document.cors.origins),
             max_tokens=document.defaults.max_tokens,
+            probe_after=document.defaults.probe_after,
             limits=snap.Limits(**msgspec.structs.asdict(document.limits)),
             tiers=self._tiers(document.tiers),
             providers=MappingProxyType(providers),

@@ -62,6 +62,7 @@ class Defaults(Section, frozen=True):
     max_tokens: Positive | None = 4096
     policy: Policy = "weighted"
     hedge_after: Delay | None = None
+    probe_after: Duration | None = None
     timeouts: Timeouts = Timeouts()
 
 

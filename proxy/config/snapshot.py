@@ -199,6 +199,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     drain: float
     cors_origins: frozenset[str]
     max_tokens: int | None
+    probe_after: float | None
+    """Seconds after which a source that nobody has asked is sent a request for one token; None: never."""
     limits: Limits
     tiers: tuple[Tier, ...]
     providers: Mapping[str, Provider]

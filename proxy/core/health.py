@@ -112,11 +112,12 @@ class Health:
 
     __slots__ = (
         "_bad", "_counted_at", "_good", "_is_hinted", "_is_probing", "_points", "_rests", "_streamed", "_until", "_whole",
-        "hours", "last",
+        "asked_at", "hours", "last",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.last: Failed | None = None
+        self.asked_at = 0.0
         self._streamed = FirstBytes()
         self._whole = FirstBytes()
         self.hours = Hours()
@@ -141,8 +142,9 @@ class Health:
         """Whether the source may be asked."""
         return not self._until or (now >= self._until and not self._is_probing)
 
-    def begin(self) -> bool:
+    def begin(self, now: float) -> bool:
         """An attempt begins, at a source that admits it or is asked anyway; says whether it is a probe."""
+        self.asked_at = now
         if not self._until:
             return False
         self._is_probing = True
@@ -153,9 +155,12 @@ class Health:
         if is_probe:
             self._is_probing = False
 
-    def answered(self, now: float, *, is_probe: bool, streams: bool = True, first_byte_s: float | None = None) -> None:
+    def answered(
+        self, now: float, *, is_probe: bool, streams: bool = True, first_byte_s: float | None = None, is_traffic: bool = True
+    ) -> None:
         """The source answered; after a rest only the probe's answer counts, as older ones are about older times."""
-        self.hours.add(now, went_well=True)
+        if is_traffic:
+            self.hours.add(now, went_well=True)
         if first_byte_s is not None:
             self.first_bytes_of(streams=streams).add(first_byte_s)
         if is_probe:
@@ -170,8 +175,9 @@ class Health:
         self._good += 1.0
 
     def failed(
-        self, now: float, failed: Failed, random: Callable[[], float], *, is_probe: bool, after_answer: bool = False
-    ) -> None:
+        self, now: float, failed: Failed, random: Callable[[], float], *, is_probe: bool, after_answer: bool = False,
+        is_traffic: bool = True,
+    ) -> None:  # fmt: skip
         """The source failed, perhaps after its answer had begun; it may have to rest now."""
         points = points_of(failed)
         if is_probe:
@@ -183,7 +189,8 @@ class Health:
         self.last = failed
         if after_answer:
             self.hours.take_back(now)
-        self.hours.add(now, went_well=False)
+        if is_traffic:
+            self.hours.add(now, went_well=False)
         self._points += points
         self._decay(now)
         self._bad += 1.0

@@ -17,6 +17,7 @@ from proxy.net.edge import Edge
 from proxy.net.pool import UpstreamPool
 from proxy.net.sweeper import Sweeper
 from proxy.net.upstream import monotonic
+from proxy.ops.probing import Probing
 from proxy.ops.reload import Configuration
 from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.counters import Counters
@@ -46,7 +47,11 @@ class House:
         self.admin = admin_application(
             current, lambda: self.door.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload")
         )
-        self._registry = registry(CountersCollector(self.counters, self._gauges(), configuration.reloads, self._sources))
+        self._probing = Probing(current, self.upstreams, self.health, random.random)
+        self._probes: asyncio.Task[None] | None = None
+        self._registry = registry(
+            CountersCollector(self.counters, self._gauges(), configuration.reloads, self._probing.probes, self._sources)
+        )
         self._loop = asyncio.get_running_loop()
         self._current = current
         configuration.when_changed(self._reconfigured)
@@ -57,6 +62,7 @@ class House:
         if self.log is not None:
             self.sweeper.every_tick(self.log.flush)
         self.sweeper.start(self._loop)
+        self._probes = self._loop.create_task(self._probing.run())
         self._reconfigured()
 
     def _reconfigured(self) -> None:
@@ -110,6 +116,9 @@ class House:
         """Let go of everything; what is still being served is cut."""
         for edge in list(self.door.edges):
             edge.abort()
+        if self._probes is not None:
+            self._probes.cancel()
+            await asyncio.gather(self._probes, return_exceptions=True)
         await self._control.cleanup()
         await self.upstreams.close()
         await self.addresses.close()

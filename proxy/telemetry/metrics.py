@@ -22,11 +22,13 @@ class CountersCollector(Collector):
         counters: Counters,
         gauges: Mapping[str, tuple[str, Callable[[], float]]],
         reloads: Mapping[str, int],
+        probes: Mapping[str, int],
         sources: Callable[[], Mapping[tuple[str, str], bool]],
     ) -> None:
         self._counters = counters
         self._gauges = gauges
         self._reloads = reloads
+        self._probes = probes
         self._sources = sources
 
     def collect(self) -> Iterable[Metric]:
@@ -53,6 +55,10 @@ class CountersCollector(Collector):
         yield _counter(
             "kyma_reloads", "Reloads of the configuration.", ("result",), {(k,): v for k, v in self._reloads.items()}
         )
+        yield _counter(
+            "kyma_probes", "Requests for one token to sources that nobody asks.", ("result",),
+            {(k,): v for k, v in self._probes.items()},
+        )  # fmt: skip
         on = GaugeMetricFamily("kyma_source_on", "1 where the source is asked, 0 while it rests.", labels=("provider", "model"))
         for key, is_on in self._sources().items():
             on.add_metric(key, int(is_on))

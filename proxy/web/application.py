@@ -20,6 +20,7 @@ from proxy.errors import GatewayError, Kind
 from proxy.telemetry.record import LOGGED_FIELDS
 from proxy.web.lane import REQUEST_ID_HEADER
 from proxy.web.openapi import openapi_page
+from proxy.web.status_page import status_page
 
 _log: Final = logging.getLogger("kyma-proxy")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -80,6 +81,10 @@ def application(site: Site) -> web.Application:
     async def how_it_fares(request: web.Request) -> web.Response:
         return web.Response(body=site.status, content_type="application/json", headers={"Cache-Control": "no-store"})
 
+    async def how_it_fares_for_people(request: web.Request) -> web.Response:
+        headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return web.Response(body=status_page(site.status), content_type="text/html", charset="utf-8", headers=headers)
+
     async def health(request: web.Request) -> web.Response:
         draining = site.is_draining()
         return web.json_response({"status": "draining" if draining else "ok"}, status=503 if draining else 200)
@@ -112,6 +117,7 @@ def application(site: Site) -> web.Application:
     app.router.add_get("/v1/limits/tiers", page(lambda: site.catalogue.tiers))
     app.router.add_get("/v1/openapi.json", page(lambda: site.openapi))
     app.router.add_get("/v1/status", how_it_fares)
+    app.router.add_get("/status", how_it_fares_for_people)
     app.router.add_get("/v1/health", health)
     return app
 

@@ -33,6 +33,7 @@ class _Get(NamedTuple):
     summary: str
     schema: _Json
     has_etag: bool = True
+    media: str = "application/json"
     errors: tuple[int, ...] = ()
 
 
@@ -171,6 +172,7 @@ _PAGES: Final = MappingProxyType({
     "/v1/limits/tiers": _Get("tiers", "The ladder of tiers.", _ref("Tiers")),
     "/v1/openapi.json": _Get("openapi", "This document.", {"type": "object", "required": ["openapi", "info", "paths"]}),
     "/v1/status": _Get("status", "How models and their sources fare.", _ref("Status"), has_etag=False),
+    "/status": _Get("status_page", "The same, as a page for people.", _STRING, has_etag=False, media="text/html"),
     "/v1/health": _Get("health", "Whether requests are taken.", _ref("Health"), has_etag=False),
 })  # fmt: skip
 
@@ -236,7 +238,7 @@ def _relayed(endpoint: Endpoint) -> _Json:
 
 def _page(path: str, page: _Get) -> _Json:
     headers = _headers("X-Request-Id", "ETag") if page.has_etag else _headers("X-Request-Id")
-    content = {"application/json": {"schema": page.schema}}
+    content = {page.media: {"schema": page.schema}}
     responses: _Json = {"200": {"description": page.summary, "headers": headers, "content": content}}
     if page.has_etag:
         responses["304"] = {"description": "The document is still the one that the ETag names.", "headers": headers}

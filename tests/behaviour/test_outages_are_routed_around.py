@@ -403,3 +403,32 @@ async def test_the_delay_finds_itself_once_enough_is_known(tmp_path: Path) -> No
         first.plays(asyncio.Event())
         client.ask()
         assert (await client.answer()).headers["x-kyma-fallback-layer"] == "1"
+
+
+# ---- probes
+
+
+async def test_a_source_that_nobody_asks_is_probed_and_that_is_no_traffic(tmp_path: Path) -> None:
+    async with providers(2) as (well, busy):
+        busy.plays(BUSY)
+        text = configuration(well.port, busy.port).replace("max_tokens: null", "max_tokens: null, probe_after: 1ms")
+        async with gateway(text, tmp_path) as running:
+            await until(lambda: well.received and busy.received)
+            assert b'"max_tokens":1' in well.received[0].body
+            health = running.house.health
+            await until(lambda: health.of("p1 real-1").last is not None)
+            assert health.of("p0 real-0").last is None
+            client = await running.client()
+            client.send(b"GET /v1/status HTTP/1.1\r\nhost: a\r\n\r\n")
+            sources = (await client.answer()).json["models"][0]["sources"]
+            assert [one["attempts_24h"] for one in sources] == [0, 0]
+
+
+async def test_a_probe_that_hears_nothing_is_let_go_when_the_gateway_ends(tmp_path: Path) -> None:
+    async with providers(1) as (mute,):
+        mute.plays(asyncio.Event())
+        text = configuration(mute.port).replace("max_tokens: null", "max_tokens: null, probe_after: 1ms")
+        async with gateway(text, tmp_path) as running:
+            await until(lambda: mute.received)
+            await running.house.close()
+        await until(lambda: mute.open == 0)

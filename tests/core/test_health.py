@@ -33,7 +33,7 @@ def attempt(health: Health, now: float, failed: Failed | None, chance: float = 0
     """Ask the source where it admits that, and say whether it did."""
     if not health.admits(now):
         return False
-    is_probe = health.begin()
+    is_probe = health.begin(0.0)
     if failed is None:
         health.answered(now, is_probe=is_probe, first_byte_s=0.1)
     else:
@@ -100,7 +100,7 @@ def test_after_a_rest_one_request_probes_and_the_others_go_elsewhere() -> None:
         attempt(health, now, REFUSED)
     assert not health.admits(10.9)
     assert health.admits(11.0)
-    assert health.begin()
+    assert health.begin(0.0)
     assert health.word == "probing"
     assert not health.admits(11.0)
     health.answered(11.5, is_probe=True)
@@ -112,10 +112,10 @@ def test_a_probe_that_told_nothing_leaves_the_next_one_to_probe() -> None:
     health = Health()
     for now in (0.0, 1.0):
         attempt(health, now, REFUSED)
-    assert health.begin()
+    assert health.begin(0.0)
     health.abandoned(is_probe=True)
     assert health.admits(11.0)
-    assert health.begin()
+    assert health.begin(0.0)
 
 
 def test_each_failed_probe_doubles_the_rest_up_to_a_limit_and_success_ends_that() -> None:
@@ -167,7 +167,7 @@ def test_in_an_outage_of_a_minute_with_a_request_each_4_s_at_most_4_attempts_rea
         now = begin + 4.0 * number
         if now <= begin + 60.0 and health.admits(now):
             reached += 1
-            health.failed(now, failed, random.random, is_probe=health.begin())
+            health.failed(now, failed, random.random, is_probe=health.begin(now))
     assert reached <= 4
 
 

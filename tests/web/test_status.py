@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from proxy.core.health import HealthTable
 from proxy.core.outcome import Failed, Failure
 from proxy.core.status import status
+from proxy.web.status_page import status_page
 from tests.laboratory import Gateway, both, whole
 from tests.snapshots import snapshot
 
@@ -81,3 +84,31 @@ async def test_it_is_made_of_real_traffic(tmp_path: Path) -> None:
         seen = [(one["provider"], one["attempts_24h"], one["availability_24h"]) for one in model["sources"]]
         assert seen == [("p0", 3, 0.666667), ("p1", 1, 1.0)]
         assert model["sources"][0]["first_byte_ms"] > 0
+
+
+async def test_the_page_says_the_same_to_people(tmp_path: Path) -> None:
+    async with both(tmp_path) as (running, provider):
+        provider.plays(whole(b"{}", status="503 <Busy>"))
+        client = await running.client()
+        client.ask()
+        await client.answer()
+        client.send(b"GET /status HTTP/1.1\r\nhost: a\r\n\r\n")
+        answer = await client.answer()
+        assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        page = answer.body.decode()
+        assert "<td>p0</td><td>real-0</td><td>pool</td>" in page
+        assert "<td>1, 0 %</td>" in page
+        assert "<script" not in page
+
+
+def test_the_page_shows_names_as_they_are_written_and_rounds_down() -> None:
+    source = {
+        "provider": "<b>", "model": "a&b", "part": "pool", "status": "resting", "reason": '"<i>"', "retry_in_s": 7,
+        "first_byte_ms": 1.5, "attempts_24h": 3, "availability_24h": 0.99999,
+    }  # fmt: skip
+    model = {"id": "<m>", "status": "degraded", "requests_24h": 1, "availability_24h": None, "sources": [source]}
+    page = status_page(msgspec.json.encode({"status": "degraded", "models": [model]})).decode()
+    assert "<td>&lt;b&gt;</td><td>a&amp;b</td>" in page
+    assert "&quot;&lt;i&gt;&quot; (asked again in 7 s)" in page
+    assert "<td>3, 99.99 %</td><td>1.5 ms</td>" in page
+    assert "<h2>&lt;m&gt; " in page

@@ -1,0 +1,112 @@
+"""This file writes the page at `/status`: what `/v1/status` says, for people. (Contract §2.)"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Final
+
+import msgspec
+
+_HEAD: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="refresh" content="10">
+<title>Status: {status}</title>
+<style>
+  :root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
+  body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+  section {{ border-top: 1px solid #8884; padding: .75rem 0; }}
+  h2 {{ font-size: 1.05rem; margin: 0; display: flex; gap: .75rem; align-items: baseline; }}
+  h2 small {{ font-weight: normal; opacity: .75; margin-left: auto; }}
+  table {{ width: 100%; border-collapse: collapse; font-size: .9rem; }}
+  th {{ text-align: left; font-weight: normal; opacity: .75; }}
+  td, th {{ padding: .15rem .75rem .15rem 0; }}
+  .word {{ border-radius: .25rem; padding: 0 .5rem; color: #fff; background: #767676; }}
+  .available, .on {{ background: #1a7f37; }}
+  .degraded, .probing, .resting {{ background: #9a6700; }}
+  .unavailable {{ background: #cf222e; }}
+</style>
+</head>
+<body>
+<h1>Models <span class="word {status}">{status}</span></h1>
+"""
+_MODEL: Final = """<section>
+<h2>{id} <span class="word {status}">{status}</span> <small>{requests} requests in 24 h{availability}</small></h2>
+<table>
+<tr><th>provider</th><th>its model</th><th>part</th><th>now</th><th>attempts in 24 h</th><th>first byte</th><th></th></tr>
+{sources}</table>
+</section>
+"""
+_SOURCE: Final = (
+    '<tr><td>{provider}</td><td>{model}</td><td>{part}</td><td><span class="word {status}">{status}</span></td>'
+    "<td>{attempts}{availability}</td><td>{first_byte}</td><td>{reason}</td></tr>\n"
+)
+_FOOT: Final = (
+    '<p><small>Counted from real traffic; as JSON at <a href="/v1/status">/v1/status</a>.</small></p>\n</body>\n</html>\n'
+)
+
+
+class _Source(msgspec.Struct):
+    provider: str
+    model: str
+    part: str
+    status: str
+    reason: str | None
+    retry_in_s: int | None
+    first_byte_ms: float | None
+    attempts_24h: int
+    availability_24h: float | None
+
+
+class _Model(msgspec.Struct):
+    id: str
+    status: str
+    requests_24h: int
+    availability_24h: float | None
+    sources: list[_Source]
+
+
+class _Status(msgspec.Struct):
+    status: str
+    models: list[_Model]
+
+
+_decode: Final = msgspec.json.Decoder(_Status).decode
+
+
+def status_page(document: bytes) -> bytes:
+    """The page for a document of `/v1/status`; it loads nothing and asks again by itself."""
+    status = _decode(document)
+    models = "".join(_model(model) for model in status.models)
+    return (_HEAD.format(status=escape(status.status)) + models + _FOOT).encode()
+
+
+def _model(model: _Model) -> str:
+    return _MODEL.format(
+        id=escape(model.id),
+        status=escape(model.status),
+        requests=model.requests_24h,
+        availability=_percent(model.availability_24h),
+        sources="".join(_source(source) for source in model.sources),
+    )
+
+
+def _source(source: _Source) -> str:
+    again = f" (asked again in {source.retry_in_s} s)" if source.retry_in_s else ""
+    return _SOURCE.format(
+        provider=escape(source.provider),
+        model=escape(source.model),
+        part=escape(source.part),
+        status=escape(source.status),
+        attempts=source.attempts_24h,
+        availability=_percent(source.availability_24h),
+        first_byte=f"{source.first_byte_ms:g} ms" if source.first_byte_ms is not None else "",
+        reason=escape(source.reason or "") + again,
+    )
+
+
+def _percent(share: float | None) -> str:
+    """Rounded down: 100 % is said of nothing that has failed."""
+    return "" if share is None else f", {int(share * 1e4) / 100:g} %"
