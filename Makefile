@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes -r
 
 .PHONY: help setup run run-llm test test-compiled soak check format bench bench-all bench-compare bench-micro \
-	bench-peers lock clean
+	bench-outage bench-peers lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,9 @@ bench-compare: $(VENV)/built.done $(VENV)/bench.done ## this tree against anothe
 
 bench-micro: $(VENV)/built.done $(VENV)/bench.done ## what each pure part of the path costs, in instructions where valgrind is there
 	$(BIN)/python -m bench.micro $(BENCH_OPTIONS)
+
+bench-outage: $(VENV)/built.done $(VENV)/bench.done ## what an outage costs callers: a fallback's price, and a minute with a dead source
+	$(BIN)/python -m bench.outage
 
 bench-peers: $(VENV)/built.done $(VENV)/bench.done ## install what to compare with: nginx, HAProxy, Envoy, smg, Portkey, LiteLLM
 	$(BIN)/python -m bench.peers
