@@ -33,6 +33,7 @@ _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
 # The gateway owns these towards a provider (contract §3.5); a configured one would contradict it.
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
 _Entry = TypeVar("_Entry")
+_SIGNUP_CREDITS: Final = Decimal("0.50")
 _RELAYED_DIALECTS: Final = ("openai", "anthropic")
 _IMAGE_DIALECTS: Final = frozenset({"openai_images", "fal_queue"})
 
@@ -79,8 +80,6 @@ class _Compiler:
         models = {entry.id: self._model(entry, f"models[{at}]", providers) for at, entry in _present(document.models)}
         self._aliases(models)
         self._fallbacks(models)
-        if document.accounts.required:
-            self._problem("accounts.required", "this version has no accounts yet; only `required: false` can be served")
         result = snap.Snapshot(
             version=version,
             listen=self._address(document.listen, "listen"),
@@ -89,6 +88,7 @@ class _Compiler:
             access_log=document.access_log,
             drain=document.drain,
             cors_origins=self._origins(document.cors.origins),
+            accounts=self._accounts(document.accounts),
             max_tokens=document.defaults.max_tokens,
             probe_after=document.defaults.probe_after,
             limits=snap.Limits(**msgspec.structs.asdict(document.limits)),
@@ -262,6 +262,22 @@ class _Compiler:
                 "admin.token", "is too short to be a secret; use 16 characters or more, e.g. of `openssl rand -hex 24`"
             )
         return snap.Admin(self._address(admin.listen, "admin.listen"), token)
+
+    def _accounts(self, accounts: doc.Accounts) -> snap.Accounts:
+        scheme, _, path = accounts.database.partition(":")
+        if scheme != "sqlite" or not path or "\0" in path:
+            self._problem("accounts.database", "is written sqlite:FILE, such as sqlite:/var/lib/kyma/kyma.db")
+        if accounts.signup.enabled and not accounts.required:
+            self.warnings.append("accounts.signup has no effect while accounts.required is false")
+        credits = _SIGNUP_CREDITS if accounts.signup.credits is None else accounts.signup.credits
+        return snap.Accounts(
+            required=accounts.required,
+            database=path,
+            signup=accounts.signup.enabled,
+            signup_credits=int(credits * snap.NANO),
+            signups_per_hour=accounts.signup.per_hour,
+            top_up=accounts.top_up,
+        )
 
     def _tiers(self, written: tuple[doc.Tier, ...] | None) -> tuple[snap.Tier, ...]:
         if written is None:

@@ -33,18 +33,20 @@ class Admin(Section, frozen=True):
 
 
 class Signup(Section, frozen=True):
-    """Whether anybody may sign up, and with how many US dollars of credit."""
+    """Whether anybody may sign up, with how many US dollars of credit, and how often an hour from one address."""
 
     enabled: bool = False
     credits: Usd | None = None
+    per_hour: Annotated[int, Meta(ge=1, le=1000)] = 5
 
 
 class Accounts(Section, frozen=True):
-    """Who may call: everybody, or accounts with keys."""
+    """Who may call: everybody, or accounts with keys; `top_up` is where credits can be bought, for error texts."""
 
     required: bool = False
     database: str = "sqlite:kyma.db"
     signup: Signup = Signup()
+    top_up: str | None = None
 
 
 class Timeouts(Section, frozen=True):

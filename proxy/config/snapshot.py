@@ -162,6 +162,21 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
     image_queue: int
 
 
+class Accounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may call: everybody, or accounts with keys, which are kept in the SQLite file `database`.
+
+    Whoever signs up, where that is allowed, gets `signup_credits` nano-dollars; `signups_per_hour` is per address. `top_up` is
+    where credits can be bought, None where only the operator gives them.
+    """
+
+    required: bool
+    database: str
+    signup: bool
+    signup_credits: int
+    signups_per_hour: int
+    top_up: str | None
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes, connections and seconds at the public door."""
 
@@ -198,6 +213,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     access_log: str | None
     drain: float
     cors_origins: frozenset[str]
+    accounts: Accounts
     max_tokens: int | None
     probe_after: float | None
     """Seconds after which a source that nobody has asked is sent a request for one token; None: never."""

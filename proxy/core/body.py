@@ -24,16 +24,22 @@ _text: Final = msgspec.json.Decoder(str).decode
 _anything: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _MOST_MEMBERS: Final = 1000  # each is looked at, and the loop has streams to serve
 _MAX_MODEL_CHARACTERS: Final = 256
+_MOST_TOKENS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
-    """What routing needs to know of a body; `start` and `end` are where the value of `model` stands."""
+    """What routing needs to know of a body; `start` and `end` are where the value of `model` stands.
+
+    `max_tokens` is what the caller wrote for the most tokens of an answer, under whichever name, b"" where it wrote nothing.
+    """
 
     model: str
     start: int
     end: int
     streams: bool
     has_max_tokens: bool
+    has_stream_options: bool
+    max_tokens: bytes
 
 
 def read_head(body: bytes) -> Head:
@@ -68,7 +74,16 @@ def read_head(body: bytes) -> Head:
         end=end,
         streams="stream" in members and bytes(members["stream"]) == b"true",
         has_max_tokens="max_tokens" in members or "max_completion_tokens" in members,
+        has_stream_options="stream_options" in members,
+        max_tokens=_most_tokens(members),
     )
+
+
+def _most_tokens(members: dict[str, msgspec.Raw]) -> bytes:
+    for name in _MOST_TOKENS:
+        if name in members:
+            return bytes(members[name])
+    return b""
 
 
 def is_json(body: bytes) -> bool:

@@ -7,21 +7,28 @@ from typing import Final, NamedTuple
 
 
 class Endpoint(NamedTuple):
-    """A relayed endpoint. `path` follows a provider's base path; `takes_max_tokens` says that rule §3.4 applies."""
+    """A relayed endpoint. `path` follows a provider's base path.
+
+    `takes_max_tokens` says that rule §3.4 applies, `takes_stream_options` that §3.6 does; `generates` says that answers cost
+    output tokens, and `is_charged` that they cost anything.
+    """
 
     name: str
     dialect: str
     path: bytes
     takes_max_tokens: bool
+    takes_stream_options: bool = False
+    generates: bool = True
+    is_charged: bool = True
 
 
 _ALL: Final = (
-    Endpoint("chat/completions", "openai", b"/chat/completions", True),
-    Endpoint("completions", "openai", b"/completions", True),
+    Endpoint("chat/completions", "openai", b"/chat/completions", True, True),
+    Endpoint("completions", "openai", b"/completions", True, True),
     Endpoint("responses", "openai", b"/responses", False),
-    Endpoint("embeddings", "openai", b"/embeddings", False),
+    Endpoint("embeddings", "openai", b"/embeddings", False, generates=False),
     Endpoint("messages", "anthropic", b"/messages", True),
-    Endpoint("messages/count_tokens", "anthropic", b"/messages/count_tokens", False),
+    Endpoint("messages/count_tokens", "anthropic", b"/messages/count_tokens", False, generates=False, is_charged=False),
 )
 
 RELAYED: Final = MappingProxyType({b"/v1" + endpoint.path: endpoint for endpoint in _ALL})

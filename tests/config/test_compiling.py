@@ -99,8 +99,8 @@ def rung(tier: int, min_purchased: float) -> str:
             Problem("fallbacks.small[0]", 11, "a text model and an image model can't stand in for each other"),
         ),
         (
-            GOOD + "accounts: {required: true}\n",
-            Problem("accounts.required", 11, "this version has no accounts yet; only `required: false` can be served"),
+            GOOD + "accounts: {database: 'postgres://a'}\n",
+            Problem("accounts.database", 11, "is written sqlite:FILE, such as sqlite:/var/lib/kyma/kyma.db"),
         ),
         (
             GOOD + "admin:\n  token: too-short\n",
