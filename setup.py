@@ -14,10 +14,12 @@ from setuptools.command.build_ext import build_ext
 # What runs on every request or piece. Files that declare structs for msgspec to decode stay plain: mypyc keeps no
 # annotations, and msgspec reads them.
 COMPILED = (
+    *(f"proxy/core/{name}.py" for name in ("accounts", "charging", "estimate", "limits", "routing", "ticket")),
     *(f"proxy/core/{name}.py" for name in ("answers", "body", "exchange", "headers", "health", "inbound", "outcome", "plan")),
     *(f"proxy/core/{name}.py" for name in ("repeat", "request_head", "sample", "usage")),
     *(f"proxy/net/{name}.py" for name in ("edge", "pool", "race", "relay", "sweeper", "turn", "upstream")),
     *(f"proxy/telemetry/{name}.py" for name in ("counters", "recording")),
+    "proxy/accounting/meter.py",
     "proxy/dialect/sse.py",
     "proxy/gateway.py",
 )

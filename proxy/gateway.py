@@ -1,4 +1,4 @@
-"""The path of a relayed request, from top to bottom: receive, route, plan, attempt, relay, settle.
+"""The path of a relayed request, from top to bottom: receive, identify, route, plan, admit, attempt, relay, settle.
 
 One coroutine a request; it waits for a connection and for the answer's end, and for nothing else. What is decided is
 decided by the pure functions of `core`; what flows, flows through `net.relay` without coming back here. Cancelling the
@@ -8,15 +8,16 @@ coroutine is how the caller's leaving arrives. `settle` never waits, so nothing 
 from __future__ import annotations
 
 import asyncio
-import difflib
 import logging
 import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from proxy.accounting.meter import Asked, Meter
 from proxy.config.snapshot import Route, Snapshot
 from proxy.core.answers import cors_lines, error_lines, json_answer
 from proxy.core.body import patched, read_head
+from proxy.core.charging import NOTHING, bill
 from proxy.core.endpoints import RELAYED
 from proxy.core.exchange import ABANDONED, Attempt, Event, Exchange, State
 from proxy.core.headers import KEEP_ALIVE, request_head
@@ -24,6 +25,8 @@ from proxy.core.health import HealthTable
 from proxy.core.inbound import Inbound
 from proxy.core.outcome import Failed, Failure, exhausted
 from proxy.core.plan import Step, last_resort, plan, resting
+from proxy.core.routing import route_of, unanswerable
+from proxy.core.ticket import Ticket
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.net.edge import Edge
@@ -36,7 +39,7 @@ from proxy.telemetry.record import Record
 from proxy.telemetry.recording import other_record, record_of
 
 _log: Final = logging.getLogger("kyma-proxy")
-_MOST_COMPARED: Final = 20
+_ASKS_FOR_USAGE: Final = b'"stream_options":{"include_usage":true},'
 _TELLS_OF_THE_MODEL: Final = frozenset({State.COMPLETED, State.RELAYED_ERROR, State.FAILED, State.BROKEN})
 
 
@@ -59,22 +62,30 @@ class Gateway:
         *,
         health: HealthTable,
         random: Callable[[], float],
+        meter: Meter | None = None,
     ) -> None:
+        """Requests are metered where there is a meter; where there is none, everybody may call."""
         self._current = current
         self._upstreams = upstreams
         self._health = health
         self._counters = counters
         self._log = log
         self._random = random
+        self._meter = meter
         self._live: dict[Exchange, Edge] = {}
 
     async def relay(self, inbound: Inbound, edge: Edge) -> None:
         """Serve one request, whatever happens to it."""
         exchange = Exchange(inbound, RELAYED[inbound.path], self._current())
         self._live[exchange] = edge
+        meter = self._meter
         try:
+            if meter is not None:
+                exchange.key = meter.identify(inbound.headers)
             route = self._route(exchange)
             steps = self._plan(exchange, route)
+            if meter is not None:
+                self._admit(exchange, meter, route)
             await self._attempt_all(exchange, route, steps, edge)
         except GatewayError as error:
             self._refuse(exchange, error, edge)
@@ -91,15 +102,9 @@ class Gateway:
     def _route(self, exchange: Exchange) -> Route:
         """What can answer for the model that the caller asks for, in the caller's dialect."""
         head = exchange.head = read_head(exchange.inbound.body)
-        snapshot = exchange.snapshot
-        routes = snapshot.routes[exchange.endpoint.dialect]
-        route = routes.get(head.model)
-        if route is None:
-            target = snapshot.aliases.get(head.model)
-            if target is None:
-                raise _unknown_model(head.model, snapshot)
+        route, is_alias = route_of(exchange.snapshot, exchange.endpoint.dialect, head.model)
+        if is_alias:
             exchange.alias = head.model
-            route = routes[target]
         exchange.route = route
         exchange.model = route.model
         return route
@@ -108,16 +113,14 @@ class Gateway:
         steps = plan(route, self._health, monotonic(), self._random)
         if steps or not route.is_empty:
             return steps
-        model = route.model
-        if model.is_image:
-            raise GatewayError(Kind.INVALID_REQUEST, f"{model.id} makes images and does not answer here.", param="model")
-        others = {source.provider.dialect for source in (*model.pool, *model.reserve) if source.provider.off is None}
-        if others:
-            dialect, where = exchange.endpoint.dialect, "/v1/messages" if "anthropic" in others else "/v1/chat/completions"
-            raise GatewayError(
-                Kind.INVALID_REQUEST, f"No source of {model.id} speaks {dialect}; ask for it at {where}.", param="model"
-            )
-        raise exhausted(model.id, ())
+        raise unanswerable(route.model, exchange.endpoint.dialect)
+
+    def _admit(self, exchange: Exchange, meter: Meter, route: Route) -> None:
+        """Take a place in the caller's limits, and hold what the request may cost."""
+        head, key, inbound = exchange.head, exchange.key, exchange.inbound
+        assert head is not None and key is not None  # noqa: S101, PT018  (routed, identified)
+        asked = Asked(exchange.endpoint, route.model, head.max_tokens)
+        exchange.ticket = meter.admit(key, asked, inbound.body, exchange.snapshot, monotonic())
 
     # ---- attempt and relay
 
@@ -253,11 +256,11 @@ class Gateway:
         """The bytes of the request to a source: its head, and the caller's body with one value replaced."""
         inbound, head, endpoint, source = exchange.inbound, exchange.head, exchange.endpoint, step.source
         assert head is not None  # noqa: S101  (routed)
-        insertion = b""
+        insertion = _ASKS_FOR_USAGE if exchange.asks_for_usage(source) else b""
         max_tokens = exchange.snapshot.max_tokens
         if max_tokens is not None and endpoint.takes_max_tokens and not head.has_max_tokens:
             member = source.max_tokens_field if endpoint.name == "chat/completions" else None
-            insertion = b'"%b":%d,' % ((member or "max_tokens").encode(), max_tokens)
+            insertion += b'"%b":%d,' % ((member or "max_tokens").encode(), max_tokens)
         body = patched(inbound.body, head, source.model_json, insertion)
         if len(body) == 1:
             return [b"".join((request_head(inbound, endpoint, source, len(body[0])), body[0]))]
@@ -268,13 +271,19 @@ class Gateway:
         inbound = exchange.inbound
         alias = b"" if exchange.alias is None else b"x-kyma-alias: %b\r\n" % exchange.alias.encode()
         fallback = b"" if not step.layer else b"x-kyma-fallback: true\r\nx-kyma-fallback-layer: %d\r\n" % step.layer
-        return b"x-request-id: %b\r\nx-kyma-model: %b\r\n%b%b%b" % (
+        return b"x-request-id: %b\r\nx-kyma-model: %b\r\n%b%b%b%b" % (
             inbound.request_id.encode(),
             step.model.id.encode(),
             alias,
             fallback,
             cors_lines(inbound.headers, exchange.snapshot.cors_origins),
+            self._limit_lines(exchange),
         )
+
+    def _limit_lines(self, exchange: Exchange) -> bytes:
+        """How much of its limits a metered caller has left."""
+        key, meter = exchange.key, self._meter
+        return b"" if key is None or meter is None else meter.lines(key.account, exchange.snapshot.tiers, monotonic())
 
     # ---- the other ways out
 
@@ -300,6 +309,7 @@ class Gateway:
         body = DIALECTS[exchange.endpoint.dialect].error_body(error, inbound.request_id)
         exchange.bytes_out = len(body)
         added = error_lines(error, inbound.request_id) + cors_lines(inbound.headers, exchange.snapshot.cors_origins)
+        added += self._limit_lines(exchange)
         close = not inbound.keep_alive or edge.will_close
         if inbound.is_http_10 and not close:
             added += KEEP_ALIVE
@@ -337,9 +347,11 @@ class Gateway:
     def _settle(self, exchange: Exchange) -> None:
         """Count and log what has ended. Never waits, and never fails."""
         now = monotonic()
-        exchange.answering = None
         del self._live[exchange]
         try:
+            if exchange.ticket is not None:
+                self._charge(exchange, exchange.ticket)
+            exchange.answering = None
             self._counters.count(exchange, now)
             if exchange.route is not None and exchange.state in _TELLS_OF_THE_MODEL:
                 went_well = exchange.state not in (State.FAILED, State.BROKEN)
@@ -349,16 +361,22 @@ class Gateway:
         except Exception:
             _log.exception("request %s could not be logged", exchange.inbound.request_id)
 
+    def _charge(self, exchange: Exchange, ticket: Ticket) -> None:
+        """Give back what the request holds, and charge what it came to. (Contract §8.)"""
+        answering, asked, answered, meter = exchange.answering, exchange.route, exchange.model, self._meter
+        assert meter is not None and asked is not None and answered is not None  # noqa: S101, PT018  (admitted)
+        due = NOTHING
+        if exchange.endpoint.is_charged and answering is not None:
+            due = bill(
+                exchange.state, is_answered=exchange.is_answered, usage=exchange.usage, prompt=ticket.prompt,
+                delivered=answering.delivered, asked=asked.model.price, answered=answered.price,
+            )  # fmt: skip
+        exchange.usage = due.usage
+        exchange.cost = due.amount
+        meter.settle(ticket, due, answered.id, exchange.inbound.request_id, time.time())
+
     def reject(self, error: GatewayError, request_id: str) -> None:
         """Count and log a request that was refused at the door."""
         self._counters.reject(error.kind.code)
         if self._log is not None:
             self._log.write(other_record(request_id, "-", error.kind.status, time.time()))
-
-
-def _unknown_model(name: str, snapshot: Snapshot) -> GatewayError:
-    # Comparing is slow, and the loop has streams to serve: only names that begin alike are looked at.
-    alike = [known for known in (*snapshot.models, *snapshot.aliases) if known[:2].lower() == name[:2].lower()]
-    close = difflib.get_close_matches(name[:64], alike[:_MOST_COMPARED], n=1, cutoff=0.4)
-    hint = f"; did you mean {close[0]}?" if close else ";"
-    return GatewayError(Kind.MODEL_NOT_FOUND, f"There is no model {name}{hint} GET /v1/models lists them all.", param="model")

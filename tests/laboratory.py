@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from proxy.ops.accounts import open_books
 from proxy.ops.assemble import House
 from proxy.ops.reload import Configuration
 from proxy.telemetry.access_log import AccessLog
@@ -323,7 +324,7 @@ async def gateway(text: str, directory: Path, *, tls: ssl.SSLContext | None = No
     path = directory / "gateway.yaml"
     path.write_text(text)
     in_force = Configuration(path, {})
-    house = House(in_force, AccessLog(str(log)))
+    house = House(in_force, AccessLog(str(log)), open_books(in_force.snapshot))
     await house.open()
     server = await asyncio.get_running_loop().create_server(house.edge, "127.0.0.1", 0, ssl=tls)
     running = Gateway(house, server.sockets[0].getsockname()[1], log, in_force)

@@ -269,12 +269,12 @@ class _Compiler:
             self._problem("accounts.database", "is written sqlite:FILE, such as sqlite:/var/lib/kyma/kyma.db")
         if accounts.signup.enabled and not accounts.required:
             self.warnings.append("accounts.signup has no effect while accounts.required is false")
-        credits = _SIGNUP_CREDITS if accounts.signup.credits is None else accounts.signup.credits
+        bonus = _SIGNUP_CREDITS if accounts.signup.credits is None else accounts.signup.credits
         return snap.Accounts(
             required=accounts.required,
             database=path,
             signup=accounts.signup.enabled,
-            signup_credits=int(credits * snap.NANO),
+            signup_credits=int(bonus * snap.NANO),
             signups_per_hour=accounts.signup.per_hour,
             top_up=accounts.top_up,
         )

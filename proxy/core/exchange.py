@@ -13,9 +13,11 @@ from typing import Final, Protocol
 import msgspec
 
 from proxy.config.snapshot import Model, Route, Snapshot, Source
+from proxy.core.accounts import Key
 from proxy.core.body import Head
 from proxy.core.endpoints import Endpoint
 from proxy.core.inbound import Inbound
+from proxy.core.ticket import Ticket
 from proxy.core.usage import NO_USAGE, Usage
 
 
@@ -108,18 +110,22 @@ class Answering(Protocol):
     def usage(self) -> Usage:
         """What the provider reported."""
 
+    def delivered(self) -> int:
+        """About how many tokens of the answer went out."""
+
 
 class Exchange:
     """Everything known of one request. Written by the task that serves it and by the relay of its answer, on one loop.
 
-    `route` is that of the model that was asked for, `model` the one that answers. Times are seconds of the monotonic clock,
-    0.0 until they happen.
+    `route` is that of the model that was asked for, `model` the one that answers. `key` and `ticket` are there where requests
+    are metered: who calls, and what the request has taken; `cost` is then what it came to, in nano-dollars. Times are seconds
+    of the monotonic clock, 0.0 until they happen.
     """
 
     __slots__ = (
-        "alias", "answered_by", "answering", "attempts", "bytes_in", "bytes_out", "closing", "dialled_s", "endpoint",
-        "first_byte", "head", "inbound", "layer", "model", "overhead_s", "provider_request_id", "route", "sent",
-        "snapshot", "state", "status", "usage",
+        "alias", "answered_by", "answering", "attempts", "bytes_in", "bytes_out", "closing", "cost", "dialled_s", "endpoint",
+        "first_byte", "head", "inbound", "key", "layer", "model", "overhead_s", "provider_request_id", "route", "sent",
+        "snapshot", "state", "status", "ticket", "usage",
     )  # fmt: skip
 
     def __init__(self, inbound: Inbound, endpoint: Endpoint, snapshot: Snapshot) -> None:
@@ -141,6 +147,9 @@ class Exchange:
         self.bytes_in = len(inbound.body)
         self.bytes_out = 0
         self.usage: Usage = NO_USAGE
+        self.cost: int | None = None
+        self.key: Key | None = None
+        self.ticket: Ticket | None = None
         self.sent = 0.0
         self.first_byte = 0.0
         self.dialled_s = 0.0
@@ -153,6 +162,18 @@ class Exchange:
             raise RuntimeError(f"a request that is {self.state.value} can't {event.value}")
         self.state = following
 
+    def asks_for_usage(self, source: Source) -> bool:
+        """Whether the gateway asks this source for a stream's usage, of which the caller will see nothing. (Contract §3.6.)"""
+        head = self.head
+        return (
+            self.ticket is not None
+            and source.stream_usage
+            and self.endpoint.takes_stream_options
+            and head is not None
+            and head.streams
+            and not head.has_stream_options
+        )
+
     @property
     def has_ended(self) -> bool:
         """Whether the request has reached one of its endings."""
@@ -162,6 +183,11 @@ class Exchange:
     def is_sent(self) -> bool:
         """Whether a provider may have the request, and the caller has nothing yet."""
         return self.state is State.SENT
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the caller got (the beginning of) an answer that is no error."""
+        return self.first_byte > 0.0 and 200 <= self.status < 300
 
     @property
     def is_committed(self) -> bool:

@@ -21,6 +21,8 @@ from proxy.core.sample import Sample
 from proxy.core.usage import Usage
 from proxy.dialect import sse
 from proxy.dialect.contract import Dialect
+from proxy.dialect.delivered import estimated_completion_tokens
+from proxy.dialect.withholding import Withholding
 from proxy.errors import GatewayError, Kind
 from proxy.net.turn import Outcome
 from proxy.net.upstream import UpstreamConnection, monotonic
@@ -58,7 +60,7 @@ class Relay:
     __slots__ = (
         "_added_head", "_caller", "_chunked", "_dialect", "_exchange", "_fields", "_has_begun", "_has_length",
         "_headers", "_held", "_is_asked", "_is_error", "_is_last", "_reason", "_running", "_sample", "_status", "_streams",
-        "_write",
+        "_withholding", "_write",
         "asked_at", "attempt", "broke_by", "dialling", "ended", "failed", "is_over", "is_probe", "is_reused", "needs_fresh",
         "step", "total_due", "upstream", "waited_s", "was_dropped", "was_stale",
     )  # fmt: skip
@@ -100,6 +102,7 @@ class Relay:
         self._held = b""
         # known with the commit
         self._chunked = False
+        self._withholding: Withholding | None = None
         self._sample = Sample()
         self._write = caller.transport.write
 
@@ -132,9 +135,13 @@ class Relay:
             self._held = b""
             self._commit(piece)
             return
+        self._sample.add(piece)
+        if self._withholding is not None:
+            piece = self._withholding.pass_on(piece)
+            if not piece:
+                return
         size = len(piece)
         exchange.bytes_out += size
-        self._sample.add(piece)
         self._write(b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece)
 
     def on_end(self, *, is_certain: bool) -> None:
@@ -147,6 +154,8 @@ class Relay:
             self._break("the connection was closed before the answer's end")
             return
         exchange.step(Event.END)
+        if self._withholding is not None:
+            self._write_held(self._withholding.rest())
         if self._chunked:
             self._write(b"0\r\n\r\n")
         self._resolve(None)  # which only schedules; what follows may begin the next request
@@ -247,6 +256,11 @@ class Relay:
         """What the provider reported, read from the answer's ends once they have gone out."""
         return self._dialect.read_usage(self._sample.opening, self._sample.tail)
 
+    def delivered(self) -> int:
+        """About how many tokens of the answer went out."""
+        sample = self._sample
+        return estimated_completion_tokens(sample.opening, sample.tail, self._exchange.bytes_out, self._streams)
+
     # ---- the commit and the ways out
 
     def _held_is_fine(self, piece: bytes) -> bool:
@@ -305,10 +319,13 @@ class Relay:
             self._status, self._reason, self._headers, added,
             length=self._fields.get(b"content-length"), chunked=self._chunked, close=exchange.closing,
         )  # fmt: skip
+        self._sample.add(piece)
+        if self._streams and exchange.asks_for_usage(self.step.source):
+            self._withholding = Withholding()
+            piece = self._withholding.pass_on(piece)
         size = len(piece)
         exchange.bytes_out = size
         if size:
-            self._sample.add(piece)
             self._write(b"%b%x\r\n%b\r\n" % (head, size, piece) if self._chunked else head + piece)
         else:
             self._write(head)
@@ -325,6 +342,13 @@ class Relay:
         self.upstream.answer_began()
         if not self._caller.is_writable:
             self.upstream.pause()
+
+    def _write_held(self, piece: bytes) -> None:
+        """Write the last bytes of a stream that were held back to be looked at."""
+        size = len(piece)
+        if size:
+            self._exchange.bytes_out += size
+            self._write(b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece)
 
     def _fail(self, failure: Failure, detail: str, status: int, retry_after: int | None) -> None:
         self.upstream.abandon()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import random
+import time
 from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.resolver import AsyncResolver
 
+from proxy.accounting.books import Books
+from proxy.accounting.meter import Meter
 from proxy.core.health import HealthTable
 from proxy.gateway import Gateway
 from proxy.net.dialing import Addresses, Dialer
@@ -23,16 +28,25 @@ from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.counters import Counters
 from proxy.telemetry.metrics import CountersCollector, registry, render
 from proxy.telemetry.record import Record
+from proxy.web.account_pages import AccountPages
 from proxy.web.admin import admin_application
+from proxy.web.admin_accounts import AdminAccounts
 from proxy.web.application import Site, application
 from proxy.web.lane import ControlLane
+
+
+def _references() -> Callable[[], str]:
+    """Names for charges that no other has, of this process or another; later ones come later in the alphabet."""
+    prefix = f"{time.time_ns():x}-{os.urandom(4).hex()}"
+    numbers = itertools.count(1)
+    return lambda: f"{prefix}-{next(numbers):09x}"
 
 
 class House:
     """The running program's parts. Made inside the loop that runs it; `close` ends it."""
 
-    def __init__(self, configuration: Configuration, log: AccessLog | None) -> None:
-        """Build everything; `log` is closed with it."""
+    def __init__(self, configuration: Configuration, log: AccessLog | None, books: Books | None = None) -> None:
+        """Build everything; `log` and the store of `books` are closed with it. Without books, everybody may call."""
         current = configuration.current
         self.sweeper = Sweeper(monotonic)
         self.counters = Counters()
@@ -40,13 +54,22 @@ class House:
         self.addresses = Addresses(AsyncResolver(), monotonic)
         self.upstreams = UpstreamPool(Dialer(self.addresses), self.sweeper)
         self.health = HealthTable()
-        self.gateway = Gateway(current, self.upstreams, self.counters, self.log, health=self.health, random=random.random)
+        self.books = books
+        self.meter = None if books is None else Meter(books.accounts, books.store, _references())
+        self.gateway = Gateway(
+            current, self.upstreams, self.counters, self.log, health=self.health, random=random.random, meter=self.meter
+        )
         self.site = Site(current, lambda: self.door.is_draining, self.health, monotonic)
-        self._control = web.AppRunner(application(self.site), access_log=None)
+        pages = admin_pages = None
+        if books is not None and self.meter is not None:
+            pages = AccountPages(current, books, self.meter, clock=monotonic, wall=time.time)
+            admin_pages = AdminAccounts(current, books)
+        self._control = web.AppRunner(application(self.site, pages), access_log=None)
         self.door = Door(current, self.sweeper, self.gateway, self._lane)
         self.admin = admin_application(
-            current, lambda: self.door.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload")
-        )
+            current, lambda: self.door.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
+            admin_pages,
+        )  # fmt: skip
         self._probing = Probing(current, self.upstreams, self.health, random.random)
         self._probes: asyncio.Task[None] | None = None
         self._registry = registry(
@@ -61,6 +84,9 @@ class House:
         await self._control.setup()
         if self.log is not None:
             self.sweeper.every_tick(self.log.flush)
+        if self.meter is not None:
+            meter = self.meter
+            self.sweeper.every_tick(lambda: meter.sweep(monotonic()))
         self.sweeper.start(self._loop)
         self._probes = self._loop.create_task(self._probing.run())
         self._reconfigured()
@@ -123,5 +149,8 @@ class House:
         await self.upstreams.close()
         await self.addresses.close()
         self.sweeper.stop()
+        if self.books is not None:
+            await self.books.settled()
+            await asyncio.to_thread(self.books.store.close)
         if self.log is not None:
             self.log.close()

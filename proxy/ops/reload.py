@@ -21,6 +21,7 @@ from proxy.errors import ConfigError, StartError
 
 _log: Final = logging.getLogger("kyma-proxy")
 _LOOKS_EVERY_S: Final = 1.0
+_STAYS: Final = ("required", "database")
 
 
 def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
@@ -152,7 +153,9 @@ class Reloading:
 def _with_what_stays(before: Snapshot, read: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:
     """What was read, with everything that takes a restart as it is; and the names of what was changed of that."""
     changed = [name for name in ("listen", "tls", "access_log") if getattr(read, name) != getattr(before, name)]
-    after = msgspec.structs.replace(read, listen=before.listen, tls=before.tls, access_log=before.access_log)
+    changed += [f"accounts.{name}" for name in _STAYS if getattr(read.accounts, name) != getattr(before.accounts, name)]
+    kept = msgspec.structs.replace(read.accounts, required=before.accounts.required, database=before.accounts.database)
+    after = msgspec.structs.replace(read, listen=before.listen, tls=before.tls, access_log=before.access_log, accounts=kept)
     if (before.admin is None) != (read.admin is None):
         changed.append("admin")
         after = msgspec.structs.replace(after, admin=before.admin)

@@ -25,9 +25,11 @@ import uvloop
 from aiohttp import web
 
 from proxy import __version__
+from proxy.accounting.books import Books
 from proxy.config.snapshot import Address, Snapshot, TcpAddress, Tls
 from proxy.errors import StartError
 from proxy.ops import memory
+from proxy.ops.accounts import open_books
 from proxy.ops.assemble import House
 from proxy.ops.reload import Configuration, Reloading
 from proxy.telemetry.access_log import AccessLog
@@ -37,8 +39,13 @@ _BACKLOG: Final = 4096
 _LAST_WORDS_S: Final = 1.0
 
 
-def run(path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], None], *, hangup_reloads: bool = True) -> None:
+def run(
+    path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], None],
+    *, hangup_reloads: bool = True, check_integrity: bool = False,
+) -> None:  # fmt: skip
     """Serve the configuration at `path` until a signal says to stop; `ready` is called once it answers.
+
+    `check_integrity`: read the whole database of accounts first, and refuse to start where anything in it is wrong.
 
     SIGHUP, which a closed terminal sends too, reads the configuration again, or stops where nobody would come back.
     Raises StartError or ConfigError.
@@ -46,7 +53,8 @@ def run(path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], 
     configuration = Configuration(path, environment)
     _allow_many_files()
     memory.keep_freed_memory()
-    uvloop.run(_serve(configuration, ready, hangup_reloads=hangup_reloads))
+    books = open_books(configuration.snapshot, check_integrity=check_integrity)
+    uvloop.run(_serve(configuration, books, ready, hangup_reloads=hangup_reloads))
 
 
 def tell(snapshot: Snapshot, path: Path) -> None:
@@ -63,11 +71,13 @@ def tell(snapshot: Snapshot, path: Path) -> None:
     )  # fmt: skip
 
 
-async def _serve(configuration: Configuration, ready: Callable[[Snapshot], None], *, hangup_reloads: bool) -> None:
+async def _serve(
+    configuration: Configuration, books: Books | None, ready: Callable[[Snapshot], None], *, hangup_reloads: bool
+) -> None:
     stop = asyncio.Event()
     hurry = asyncio.Event()
     snapshot = configuration.snapshot
-    house = House(configuration, _open_log(snapshot.access_log))
+    house = House(configuration, _open_log(snapshot.access_log), books)
     reloading = Reloading(configuration)
     _catch_signals(house, reloading if hangup_reloads else None, stop, hurry)
     await house.open()

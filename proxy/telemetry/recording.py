@@ -17,12 +17,15 @@ def record_of(exchange: Exchange, wall: float, now: float) -> Record:
     usage = exchange.usage
     model = exchange.model
     source = exchange.answered_by
-    cost = None if model is None else cost_nano_usd(usage, model.price)
+    cost = exchange.cost
+    if exchange.ticket is None and model is not None:
+        cost = cost_nano_usd(usage, model.price)
+    key = exchange.key
     return Record(
         wall,
         inbound.request_id,
-        None,
-        None,
+        None if key is None else key.account.id,
+        None if key is None else key.prefix,
         exchange.endpoint.name,
         exchange.endpoint.dialect,
         None if exchange.head is None else exchange.head.model[:_MAX_MODEL_CHARACTERS],

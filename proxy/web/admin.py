@@ -13,6 +13,9 @@ from aiohttp import web
 
 from proxy.config.snapshot import Provider, Reloaded, Snapshot
 from proxy.config.units import Secret
+from proxy.errors import GatewayError, Kind
+from proxy.store.contract import StoreUnavailable
+from proxy.web.admin_accounts import AdminAccounts
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -22,6 +25,7 @@ def admin_application(
     is_draining: Callable[[], bool],
     metrics: Callable[[], bytes],
     reload: Callable[[], Awaitable[Reloaded]],
+    accounts: AdminAccounts | None,
 ) -> web.Application:
     """The admin application; what it is given is asked anew for every request."""
 
@@ -51,7 +55,12 @@ def admin_application(
             refusal = _refusal(request, admin.token if admin is not None else None)
             if refusal is not None:
                 return refusal
-        return await handler(request)
+        try:
+            return await handler(request)
+        except GatewayError as error:
+            return _error(error.kind.status, error.kind.code, error.message)
+        except StoreUnavailable:
+            return _error(503, Kind.ACCOUNTS_UNAVAILABLE.code, "The accounts can't be read just now; try again.")
 
     app = web.Application(middlewares=[guard])
     app.router.add_get("/livez", livez)
@@ -59,6 +68,8 @@ def admin_application(
     app.router.add_get("/metrics", scrape)
     app.router.add_get("/admin/config", config)
     app.router.add_post("/admin/reload", reload_now)
+    if accounts is not None:
+        accounts.add_to(app)
     return app
 
 

@@ -18,6 +18,7 @@ from proxy.core.status import status
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.telemetry.record import LOGGED_FIELDS
+from proxy.web.account_pages import AccountPages, add_refusals
 from proxy.web.lane import REQUEST_ID_HEADER
 from proxy.web.openapi import openapi_page
 from proxy.web.status_page import status_page
@@ -61,8 +62,8 @@ class Site:
         return known[2]
 
 
-def application(site: Site) -> web.Application:
-    """The application; `site` is asked anew for every request."""
+def application(site: Site, accounts: AccountPages | None) -> web.Application:
+    """The application; `site` is asked anew for every request, and there are `accounts` where requests are metered."""
 
     def page(read: Callable[[], Page]) -> _Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -82,8 +83,7 @@ def application(site: Site) -> web.Application:
         return web.Response(body=site.status, content_type="application/json", headers={"Cache-Control": "no-store"})
 
     async def how_it_fares_for_people(request: web.Request) -> web.Response:
-        headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-        return web.Response(body=status_page(site.status), content_type="text/html", charset="utf-8", headers=headers)
+        return _status_page(site)
 
     async def health(request: web.Request) -> web.Response:
         draining = site.is_draining()
@@ -101,11 +101,7 @@ def application(site: Site) -> web.Application:
         except Exception:
             _log.exception("request %s failed inside the control plane", request.headers.get(REQUEST_ID_HEADER))
             response = _error(request, GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id."))
-        response.headers["Server"] = "kyma-proxy"
-        response.headers["X-Request-Id"] = request.headers.get(REQUEST_ID_HEADER, "")
-        for line in cors_lines(list(request.raw_headers), site.current().cors_origins).decode("latin-1").splitlines():
-            name, _, value = line.partition(": ")
-            response.headers[name] = value
+        _add_common_fields(request, response, site.current())
         return response
 
     app = web.Application(middlewares=[manners])
@@ -119,7 +115,24 @@ def application(site: Site) -> web.Application:
     app.router.add_get("/v1/status", how_it_fares)
     app.router.add_get("/status", how_it_fares_for_people)
     app.router.add_get("/v1/health", health)
+    if accounts is not None:
+        accounts.add_to(app)
+    else:
+        add_refusals(app)
     return app
+
+
+def _add_common_fields(request: web.Request, response: web.StreamResponse, snapshot: Snapshot) -> None:
+    response.headers["Server"] = "kyma-proxy"
+    response.headers["X-Request-Id"] = request.headers.get(REQUEST_ID_HEADER, "")
+    for line in cors_lines(list(request.raw_headers), snapshot.cors_origins).decode("latin-1").splitlines():
+        name, _, value = line.partition(": ")
+        response.headers[name] = value
+
+
+def _status_page(site: Site) -> web.Response:
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+    return web.Response(body=status_page(site.status), content_type="text/html", charset="utf-8", headers=headers)
 
 
 def _answer(request: web.Request, page: Page) -> web.Response:
@@ -175,6 +188,8 @@ def _error(request: web.Request, error: GatewayError) -> web.Response:
     dialect = DIALECTS["anthropic" if request.path.startswith("/v1/messages") else "openai"]
     body = dialect.error_body(error, request.headers.get(REQUEST_ID_HEADER, ""))
     response = web.Response(status=error.kind.status, body=body, content_type="application/json")
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
     if error.kind is Kind.METHOD_NOT_ALLOWED:
         response.headers["Allow"] = ", ".join(_methods_at(request))
     return response

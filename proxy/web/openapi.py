@@ -14,8 +14,23 @@ from proxy import __version__
 from proxy.core.catalogue import Page, make_page
 from proxy.core.endpoints import RELAYED, Endpoint
 from proxy.errors import Kind
-
-_Json = dict[str, object]
+from proxy.web.openapi_accounts import ACCOUNT_OPERATIONS, ACCOUNT_SCHEMAS, Operation
+from proxy.web.schemas import (
+    BOOLEAN,
+    COUNT,
+    COUNT_OR_NULL,
+    STRING,
+    STRING_OR_NULL,
+    USD,
+    USD_OR_NULL,
+    Json,
+    exactly,
+    list_of,
+    map_of,
+    one_of,
+    open_object,
+    ref,
+)
 
 
 class _Reference(NamedTuple):
@@ -31,7 +46,7 @@ class _Get(NamedTuple):
 
     operation: str
     summary: str
-    schema: _Json
+    schema: Json
     has_etag: bool = True
     media: str = "application/json"
     errors: tuple[int, ...] = ()
@@ -48,132 +63,97 @@ _REFERENCES: Final = MappingProxyType({
     "messages/count_tokens": _Reference("Count the tokens of a message.", False, f"{_ANTHROPIC}/messages-count-tokens"),
 })  # fmt: skip
 
-_STRING: Final[_Json] = {"type": "string"}
-_STRING_OR_NULL: Final[_Json] = {"type": ["string", "null"]}
-_BOOLEAN: Final[_Json] = {"type": "boolean"}
-_COUNT: Final[_Json] = {"type": "integer", "minimum": 0}
-_COUNT_OR_NULL: Final[_Json] = {"type": ["integer", "null"], "minimum": 0}
-_USD: Final[_Json] = {"type": "number", "minimum": 0}
-_USD_OR_NULL: Final[_Json] = {"type": ["number", "null"], "minimum": 0}
-
-
-def _one_of(*values: str) -> _Json:
-    return {"type": "string", "enum": list(values)}
-
-
-def _list(items: _Json) -> _Json:
-    return {"type": "array", "items": items}
-
-
-def _exactly(**members: _Json) -> _Json:
-    """An object that has these members, all of them, and no others."""
-    return {"type": "object", "properties": members, "required": list(members), "additionalProperties": False}
-
-
-def _open(*, optional: _Json | None = None, **members: _Json) -> _Json:
-    """An object that has these members, may have the optional ones, and others besides."""
-    return {"type": "object", "properties": members | (optional or {}), "required": list(members)}
-
-
-def _map_of(values: _Json) -> _Json:
-    return {"type": "object", "additionalProperties": values}
-
-
-def _ref(name: str) -> _Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-_MAX_TOKENS: Final[_Json] = {
+_MAX_TOKENS: Final[Json] = {
     "description": "Passed on exactly as given, whatever its size; /v1/capabilities says what is inserted without it."
 }
-_REQUEST_MEMBERS: Final = MappingProxyType[str, _Json]({
-    "model": {**_STRING, "minLength": 1, "maxLength": 256, "description": "A model's id or alias: GET /v1/models."},
+_REQUEST_MEMBERS: Final = MappingProxyType[str, Json]({
+    "model": {**STRING, "minLength": 1, "maxLength": 256, "description": "A model's id or alias: GET /v1/models."},
     "stream": {"type": ["boolean", "null"], "description": "Whether the answer comes as server-sent events."},
     "max_tokens": _MAX_TOKENS,
     "max_completion_tokens": _MAX_TOKENS,
 })  # fmt: skip
 
-_MODEL: Final = _exactly(
-    id=_STRING, object={"const": "model"}, created=_COUNT, owned_by=_STRING, name=_STRING,
-    context_window=_COUNT_OR_NULL, max_output_tokens=_COUNT_OR_NULL,
+_MODEL: Final = exactly(
+    id=STRING, object={"const": "model"}, created=COUNT, owned_by=STRING, name=STRING,
+    context_window=COUNT_OR_NULL, max_output_tokens=COUNT_OR_NULL,
     gateway_output_limit={"type": "null"}, max_tokens_passthrough={"const": True},
-    supports_tools=_BOOLEAN, supports_caching=_BOOLEAN,
-    input_modalities=_list(_STRING), output_modalities=_list(_STRING),
-    release_stage=_one_of("stable", "preview", "deprecated"),
+    supports_tools=BOOLEAN, supports_caching=BOOLEAN,
+    input_modalities=list_of(STRING), output_modalities=list_of(STRING),
+    release_stage=one_of("stable", "preview", "deprecated"),
     pricing={
         "description": "US dollars, per million tokens or per image; null where the price is not known.",
         "oneOf": [
-            _exactly(mode={"const": "per_token"}, input=_USD_OR_NULL, output=_USD_OR_NULL, cached_input=_USD_OR_NULL),
-            _exactly(mode={"const": "per_image"}, per_image_usd=_USD_OR_NULL),
+            exactly(mode={"const": "per_token"}, input=USD_OR_NULL, output=USD_OR_NULL, cached_input=USD_OR_NULL),
+            exactly(mode={"const": "per_image"}, per_image_usd=USD_OR_NULL),
         ],
     },
 )  # fmt: skip
-_MODELS: Final = _exactly(object={"const": "list"}, data=_list(_ref("Model")), aliases=_map_of(_STRING))
-_PRICING: Final = _exactly(
-    object={"const": "pricing.catalog"}, text_count=_COUNT, media_count=_COUNT,
-    text=_list(_exactly(
-        id=_STRING, name=_STRING,
-        input_per_1m=_USD_OR_NULL, output_per_1m=_USD_OR_NULL, cached_input_per_1m=_USD_OR_NULL,
+_MODELS: Final = exactly(object={"const": "list"}, data=list_of(ref("Model")), aliases=map_of(STRING))
+_PRICING: Final = exactly(
+    object={"const": "pricing.catalog"}, text_count=COUNT, media_count=COUNT,
+    text=list_of(exactly(
+        id=STRING, name=STRING,
+        input_per_1m=USD_OR_NULL, output_per_1m=USD_OR_NULL, cached_input_per_1m=USD_OR_NULL,
     )),
-    media=_list(_exactly(
-        id=_STRING, name=_STRING,
-        modality={"const": "image"}, pricing_mode={"const": "per_image"}, usd_per_call=_USD_OR_NULL,
+    media=list_of(exactly(
+        id=STRING, name=STRING,
+        modality={"const": "image"}, pricing_mode={"const": "per_image"}, usd_per_call=USD_OR_NULL,
     )),
 )  # fmt: skip
-_TIERS: Final = _exactly(
+_TIERS: Final = exactly(
     object={"const": "tier.matrix"},
-    tiers=_list(_exactly(
-        tier=_COUNT, name=_STRING, min_deposit=_USD, rpm=_COUNT, per_model_rpm=_COUNT, tpm=_COUNT,
-        max_single_request=_COUNT, image_concurrent=_COUNT, image_queue_depth_cap=_COUNT,
+    tiers=list_of(exactly(
+        tier=COUNT, name=STRING, min_deposit=USD, rpm=COUNT, per_model_rpm=COUNT, tpm=COUNT,
+        max_single_request=COUNT, image_concurrent=COUNT, image_queue_depth_cap=COUNT,
     )),
 )  # fmt: skip
-_CAPABILITIES: Final = _exactly(
+_CAPABILITIES: Final = exactly(
     object={"const": "capabilities"}, gateway_output_limit={"type": "null"}, max_tokens_passthrough={"const": True},
     default_max_tokens={"type": ["integer", "null"], "minimum": 1},
-    endpoints=_list(_exactly(path=_STRING, method=_STRING, dialect=_ref("Dialect"))), dialects=_list(_ref("Dialect")),
-    streaming=_exactly(passthrough={"const": "unchanged"}, note=_STRING),
-    fallback=_exactly(layers=_map_of(_STRING), headers=_list(_STRING)),
-    headers=_map_of(_STRING),
-    privacy=_exactly(statement=_STRING, logged_fields=_list(_STRING)),
+    endpoints=list_of(exactly(path=STRING, method=STRING, dialect=ref("Dialect"))), dialects=list_of(ref("Dialect")),
+    streaming=exactly(passthrough={"const": "unchanged"}, note=STRING),
+    fallback=exactly(layers=map_of(STRING), headers=list_of(STRING)),
+    headers=map_of(STRING),
+    privacy=exactly(statement=STRING, logged_fields=list_of(STRING)),
 )  # fmt: skip
-_WELL: Final = _one_of("available", "degraded", "unavailable")
-_SHARE_OR_NULL: Final[_Json] = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
-_STATUS: Final = _exactly(
+_WELL: Final = one_of("available", "degraded", "unavailable")
+_SHARE_OR_NULL: Final[Json] = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+_STATUS: Final = exactly(
     object={"const": "status"}, status=_WELL,
-    models=_list(_exactly(
-        id=_STRING, status=_WELL, requests_24h=_COUNT, availability_24h=_SHARE_OR_NULL,
-        sources=_list(_exactly(
-            provider=_STRING, model=_STRING, part=_one_of("pool", "reserve"), status=_one_of("on", "resting", "probing", "off"),
-            reason=_STRING_OR_NULL, retry_in_s={"type": ["integer", "null"], "minimum": 0},
-            first_byte_ms={"type": ["number", "null"], "minimum": 0}, attempts_24h=_COUNT, availability_24h=_SHARE_OR_NULL,
+    models=list_of(exactly(
+        id=STRING, status=_WELL, requests_24h=COUNT, availability_24h=_SHARE_OR_NULL,
+        sources=list_of(exactly(
+            provider=STRING, model=STRING, part=one_of("pool", "reserve"), status=one_of("on", "resting", "probing", "off"),
+            reason=STRING_OR_NULL, retry_in_s={"type": ["integer", "null"], "minimum": 0},
+            first_byte_ms={"type": ["number", "null"], "minimum": 0}, attempts_24h=COUNT, availability_24h=_SHARE_OR_NULL,
         )),
     )),
 )  # fmt: skip
-_SCHEMAS: Final = MappingProxyType[str, _Json]({
+_SCHEMAS: Final = MappingProxyType[str, Json]({
     "Model": _MODEL, "Models": _MODELS, "Pricing": _PRICING, "Tiers": _TIERS, "Capabilities": _CAPABILITIES,
     "Status": _STATUS,
-    "Dialect": _one_of(*sorted({endpoint.dialect for endpoint in RELAYED.values()})),
-    "Health": _exactly(status=_one_of("ok", "draining")),
-    "OpenAIError": _open(
-        error=_open(message=_STRING, type=_STRING, optional={"param": _STRING_OR_NULL, "code": _STRING_OR_NULL}),
+    "Dialect": one_of(*sorted({endpoint.dialect for endpoint in RELAYED.values()})),
+    "Health": exactly(status=one_of("ok", "draining")),
+    "OpenAIError": open_object(
+        error=open_object(message=STRING, type=STRING, optional={"param": STRING_OR_NULL, "code": STRING_OR_NULL}),
     ),
-    "AnthropicError": _open(
-        type={"const": "error"}, error=_open(type=_STRING, message=_STRING), optional={"request_id": _STRING_OR_NULL},
+    "AnthropicError": open_object(
+        type={"const": "error"}, error=open_object(type=STRING, message=STRING), optional={"request_id": STRING_OR_NULL},
     ),
 })  # fmt: skip
 _ERROR_SCHEMAS: Final = MappingProxyType({"openai": "OpenAIError", "anthropic": "AnthropicError"})
 
 _PAGES: Final = MappingProxyType({
-    "/v1/models": _Get("models", "All models and aliases.", _ref("Models")),
-    "/v1/models/{id}": _Get("model", "One model, by its id or an alias.", _ref("Model"), errors=(404,)),
-    "/v1/capabilities": _Get("capabilities", "What the gateway does to a request.", _ref("Capabilities")),
-    "/v1/pricing": _Get("pricing", "What each model costs.", _ref("Pricing")),
-    "/v1/credits/pricing": _Get("credits_pricing", "What each model costs; the same as /v1/pricing.", _ref("Pricing")),
-    "/v1/limits/tiers": _Get("tiers", "The ladder of tiers.", _ref("Tiers")),
+    "/v1/models": _Get("models", "All models and aliases.", ref("Models")),
+    "/v1/models/{id}": _Get("model", "One model, by its id or an alias.", ref("Model"), errors=(404,)),
+    "/v1/capabilities": _Get("capabilities", "What the gateway does to a request.", ref("Capabilities")),
+    "/v1/pricing": _Get("pricing", "What each model costs.", ref("Pricing")),
+    "/v1/credits/pricing": _Get("credits_pricing", "What each model costs; the same as /v1/pricing.", ref("Pricing")),
+    "/v1/limits/tiers": _Get("tiers", "The ladder of tiers.", ref("Tiers")),
     "/v1/openapi.json": _Get("openapi", "This document.", {"type": "object", "required": ["openapi", "info", "paths"]}),
-    "/v1/status": _Get("status", "How models and their sources fare.", _ref("Status"), has_etag=False),
-    "/status": _Get("status_page", "The same, as a page for people.", _STRING, has_etag=False, media="text/html"),
-    "/v1/health": _Get("health", "Whether requests are taken.", _ref("Health"), has_etag=False),
+    "/v1/status": _Get("status", "How models and their sources fare.", ref("Status"), has_etag=False),
+    "/status": _Get("status_page", "The same, as a page for people.", STRING, has_etag=False, media="text/html"),
+    "/v1/health": _Get("health", "Whether requests are taken.", ref("Health"), has_etag=False),
 })  # fmt: skip
 
 _HEADERS: Final = MappingProxyType({
@@ -189,17 +169,17 @@ _HEADERS: Final = MappingProxyType({
 
 def openapi_page() -> Page:
     """The description of everything that the public door serves."""
-    relayed = {path.decode(): {"post": _relayed(endpoint)} for path, endpoint in RELAYED.items()}
-    pages = {path: {"get": _page(path, page)} for path, page in _PAGES.items()}
+    relayed: dict[str, Json] = {path.decode(): {"post": _relayed(endpoint)} for path, endpoint in RELAYED.items()}
+    pages: dict[str, Json] = {path: {"get": _page(path, page)} for path, page in _PAGES.items()}
     return make_page({
         "openapi": "3.1.0",
         "info": {"title": "kyma-proxy", "version": __version__, "summary": "A thin, low-latency gateway for LLMs."},
         "servers": [{"url": "/"}],
         "security": [{}, {"bearer": []}, {"x-api-key": []}],
-        "paths": relayed | pages,
+        "paths": relayed | pages | _of_accounts(),
         "components": {
-            "schemas": dict(_SCHEMAS),
-            "headers": {name: {"description": text, "schema": _STRING} for name, text in _HEADERS.items()},
+            "schemas": dict(_SCHEMAS) | dict(ACCOUNT_SCHEMAS),
+            "headers": {name: {"description": text, "schema": STRING} for name, text in _HEADERS.items()},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -208,15 +188,15 @@ def openapi_page() -> Page:
     })  # fmt: skip
 
 
-def _relayed(endpoint: Endpoint) -> _Json:
+def _relayed(endpoint: Endpoint) -> Json:
     reference = _REFERENCES[endpoint.name]
     read = {"model"} | ({"stream"} if reference.streams else set())
     read |= {"max_tokens", "max_completion_tokens"} if endpoint.takes_max_tokens else set()
     members = {name: schema for name, schema in _REQUEST_MEMBERS.items() if name in read}
-    answer: _Json = {"application/json": {"schema": {}}}
+    answer: Json = {"application/json": {"schema": {}}}
     if reference.streams:
-        answer["text/event-stream"] = {"schema": _STRING}
-    responses: _Json = {
+        answer["text/event-stream"] = {"schema": STRING}
+    responses: Json = {
         "200": {
             "description": "The provider's answer, byte for byte.",
             "headers": _headers("X-Request-Id", *(name for name in _HEADERS if name.startswith("X-Kyma-"))),
@@ -236,31 +216,58 @@ def _relayed(endpoint: Endpoint) -> _Json:
     }  # fmt: skip
 
 
-def _page(path: str, page: _Get) -> _Json:
+def _page(path: str, page: _Get) -> Json:
     headers = _headers("X-Request-Id", "ETag") if page.has_etag else _headers("X-Request-Id")
     content = {page.media: {"schema": page.schema}}
-    responses: _Json = {"200": {"description": page.summary, "headers": headers, "content": content}}
+    responses: Json = {"200": {"description": page.summary, "headers": headers, "content": content}}
     if page.has_etag:
         responses["304"] = {"description": "The document is still the one that the ETag names.", "headers": headers}
     else:
         responses["503"] = {"description": "The gateway is going down.", "headers": headers, "content": content}
     responses |= {str(status): _error(status, "openai") for status in page.errors}
-    operation: _Json = {"operationId": page.operation, "summary": page.summary, "tags": ["pages"], "security": []}
+    operation: Json = {"operationId": page.operation, "summary": page.summary, "tags": ["pages"], "security": []}
     if "{id}" in path:
-        operation["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": _STRING}]
+        operation["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": STRING}]
     return operation | {"responses": responses}
 
 
-def _headers(*names: str) -> _Json:
+def _of_accounts() -> dict[str, Json]:
+    paths: dict[str, Json] = {}
+    for operation in ACCOUNT_OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return paths
+
+
+def _operation(operation: Operation) -> Json:
+    content = {"application/json": {"schema": operation.answer}}
+    responses: Json = {
+        str(operation.status): {"description": operation.summary, "headers": _headers("X-Request-Id"), "content": content}
+    }
+    statuses = (400, 404, 503, *operation.errors) if operation.is_public else (400, 401, 403, 404, 503, *operation.errors)
+    described: Json = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "tags": ["accounts"],
+        "security": [] if operation.is_public else [{"bearer": []}, {"x-api-key": []}],
+        "responses": responses | {str(status): _error(status, "openai") for status in statuses},
+    }
+    if operation.parameters:
+        described["parameters"] = list(operation.parameters)
+    if operation.body is not None:
+        described["requestBody"] = {"content": {"application/json": {"schema": operation.body}}}
+    return described
+
+
+def _headers(*names: str) -> Json:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 _STATUSES: Final = sorted({kind.status for kind in Kind})
 
 
-def _error(status: int, dialect: str) -> _Json:
+def _error(status: int, dialect: str) -> Json:
     """The gateway's own errors with this status. A provider's that is relayed is in the same dialect."""
     codes = ", ".join(kind.code for kind in Kind if kind.status == status)
     headers = _headers("X-Request-Id", "Retry-After") if status in (429, 503) else _headers("X-Request-Id")
-    content = {"application/json": {"schema": _ref(_ERROR_SCHEMAS[dialect])}}
+    content = {"application/json": {"schema": ref(_ERROR_SCHEMAS[dialect])}}
     return {"description": f"Codes of the gateway's own: {codes}.", "headers": headers, "content": content}

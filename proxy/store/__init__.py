@@ -1,0 +1,1 @@
+"""Accounts, keys and the ledger of credits on disk; the loop never waits for them."""
