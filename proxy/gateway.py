@@ -129,7 +129,7 @@ class Gateway:
 
         Raises GatewayError when none has. Two run at once only where a model is hedged; the first to commit wins.
         """
-        course = Course(steps)
+        course = Course(steps, route, self._health)
         running = course.running
         try:
             while True:
@@ -160,8 +160,7 @@ class Gateway:
     def _last_resort(self, route: Route, course: Course) -> None:
         """Who is asked when all others have failed. Raises GatewayError when there is nobody left."""
         now = monotonic()
-        if not course.is_late:
-            course.left += reversed(last_resort(route, self._health, now, course.tried))
+        course.left += reversed(last_resort(route, self._health, now, course.tried))
         if not course.left:
             raise exhausted(route.model.id, [*course.failures, *resting(route, self._health, now, course.tried)])
 
@@ -175,12 +174,11 @@ class Gateway:
         course.tried.add(step.source.key)
         total = step.source.timeouts.total
         total_due = None if total is None else exchange.inbound.received + total
+        if total_due is not None and now >= total_due:
+            course.failures.append(Failed(Failure.TOTAL_TIMEOUT, name, "no time was left for it"))
+            return
         attempt = Attempt(name, ABANDONED)
         exchange.attempts.append(attempt)
-        if total_due is not None and now >= total_due:
-            course.fail(Failed(Failure.TOTAL_TIMEOUT, name, "no time was left for it"))
-            attempt.result = Failure.TOTAL_TIMEOUT.value
-            return
         relay = Relay(
             exchange, step, edge, attempt, DIALECTS[exchange.endpoint.dialect], running=course.running, total_due=total_due,
             is_probe=step.health.begin(now), is_last=course.is_last, added_head=self._added_head,
@@ -235,7 +233,7 @@ class Gateway:
         """A source has failed; where no other is being asked, the request is open again."""
         relay.attempt.result = failed.word
         relay.step.health.failed(monotonic(), failed, self._random, is_probe=relay.is_probe)
-        course.fail(failed)
+        course.failures.append(failed)
         if not course.running:
             exchange.step(Event.MOVE_ON)
 
@@ -245,6 +243,7 @@ class Gateway:
         exchange.usage = relay.usage()
         if relay.broke_by is not None and relay.broke_by is not Failure.TOTAL_TIMEOUT:
             failed = Failed(relay.broke_by, relay.step.source.provider.name, "stopped in the middle of an answer")
+            relay.attempt.result = failed.word
             relay.step.health.failed(now, failed, self._random, is_probe=False, after_answer=True)
         for other in others:
             if other.was_dropped and other.waited_s > relay.waited_s and exchange.answered_by is not None:

@@ -33,6 +33,7 @@ _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
 # The gateway owns these towards a provider (contract §3.5); a configured one would contradict it.
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
 _Entry = TypeVar("_Entry")
+_LEAST_PROBE_S: Final = 1.0
 _SIGNUP_CREDITS: Final = Decimal("0.50")
 _RELAYED_DIALECTS: Final = ("openai", "anthropic")
 _IMAGE_DIALECTS: Final = frozenset({"openai_images", "fal_queue"})
@@ -80,6 +81,8 @@ class _Compiler:
         models = {entry.id: self._model(entry, f"models[{at}]", providers) for at, entry in _present(document.models)}
         self._aliases(models)
         self._fallbacks(models)
+        if document.defaults.probe_after is not None and document.defaults.probe_after < _LEAST_PROBE_S:
+            self._problem("defaults.probe_after", f"is {_LEAST_PROBE_S:g}s at least, as every probe is paid for; null is off")
         result = snap.Snapshot(
             version=version,
             listen=self._address(document.listen, "listen"),

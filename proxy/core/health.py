@@ -20,6 +20,8 @@ LONGEST_REST_S: Final = 120.0
 LONGEST_HINT_S: Final = 600.0
 RATIO_COUNTS_FROM: Final = 10.0
 HALF_LIFE_S: Final = 30.0
+STALE_S: Final = 30.0
+"""A source that was not asked for so long may have become faster since."""
 _OPEN_RATIO: Final = 0.5
 _JITTER: Final = 0.2
 _WEIGHT_OF_NEW: Final = 0.2
@@ -32,6 +34,8 @@ _MOST_REMEMBERED: Final = 512
 _LEAST_FOR_A_QUANTILE: Final = 20
 _DOUBLE: Final = 401
 _NOBODYS_FAULT: Final = 409
+_TOO_MANY: Final = 429
+_SERVER_ERROR: Final = 500
 
 
 def points_of(failed: Failed) -> int:
@@ -78,16 +82,19 @@ class Hours:
 class FirstBytes:
     """Times to the first byte: their moving average in seconds, and their recent distribution in 64 steps of a quarter."""
 
-    __slots__ = ("_count", "_counts", "average_s")
+    __slots__ = ("_added_at", "_count", "_counts", "average_s")
 
     def __init__(self) -> None:
         self.average_s = 0.0
+        self._added_at = 0.0
         self._counts = [0] * _BUCKETS
         self._count = 0
 
-    def add(self, seconds: float) -> None:
-        """Take one in; the older ones weigh less with each that is new."""
-        self.average_s += (seconds - self.average_s) * (_WEIGHT_OF_NEW if self._count else 1.0)
+    def add(self, now: float, seconds: float) -> None:
+        """Take one in; the older ones weigh less with each that is new, and nothing once they are stale."""
+        is_stale = not self._count or now - self._added_at > STALE_S
+        self.average_s += (seconds - self.average_s) * (1.0 if is_stale else _WEIGHT_OF_NEW)
+        self._added_at = now
         steps = math.log(max(seconds, _FIRST_BUCKET_S) / _FIRST_BUCKET_S, _BUCKET_RATIO)
         self._counts[min(int(steps), _BUCKETS - 1)] += 1
         self._count += 1
@@ -138,6 +145,10 @@ class Health:
         """The moving average of streams, or of whole answers where nobody streams; 0.0 where nothing is known."""
         return self._streamed.average_s or self._whole.average_s
 
+    def expected_first_byte_s(self, now: float) -> float:
+        """The moving average; 0.0 where it is not known, or too old to be believed."""
+        return self.first_byte_s if now - self.asked_at <= STALE_S else 0.0
+
     def admits(self, now: float) -> bool:
         """Whether the source may be asked."""
         return not self._until or (now >= self._until and not self._is_probing)
@@ -162,7 +173,7 @@ class Health:
         if is_traffic:
             self.hours.add(now, went_well=True)
         if first_byte_s is not None:
-            self.first_bytes_of(streams=streams).add(first_byte_s)
+            self.first_bytes_of(streams=streams).add(now, first_byte_s)
         if is_probe:
             self._is_probing = False
             self._until = 0.0
@@ -189,12 +200,12 @@ class Health:
         self.last = failed
         if after_answer:
             self.hours.take_back(now)
-        if is_traffic:
+        if is_traffic and failed.failure is not Failure.OVERTAKEN:  # to be slower than another is no outage
             self.hours.add(now, went_well=False)
         self._points += points
         self._decay(now)
         self._bad += 1.0
-        hint = failed.retry_after if failed.status in (429, 503) else None
+        hint = failed.retry_after if failed.status == _TOO_MANY or failed.status >= _SERVER_ERROR else None
         if hint is not None:
             self._until = max(self._until, now + min(max(hint, 1), LONGEST_HINT_S))
             self._is_hinted = True
@@ -212,9 +223,14 @@ class Health:
 
     @property
     def was_deserted(self) -> bool:
-        """Whether it rests because nobody was there: the connection was refused, or cut."""
+        """Whether it rests for what says little of now: it was overtaken, or nobody was there, or the connection was cut.
+
+        Who has been cut again after a rest does more than to be away: each attempt brings it a prompt.
+        """
         last = self.last
-        return last is not None and not self._is_hinted and last.failure in (Failure.CONNECT, Failure.BROKEN)
+        if last is None or self._is_hinted:
+            return False
+        return last.failure in (Failure.CONNECT, Failure.OVERTAKEN) or (last.failure is Failure.BROKEN and self._rests <= 1)
 
     @property
     def word(self) -> str:

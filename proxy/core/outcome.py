@@ -18,6 +18,7 @@ class Failure(enum.Enum):
     CONNECT = "connect"  # refused, unreachable, TLS, DNS
     CONNECT_TIMEOUT = "connect_timeout"
     FIRST_BYTE_TIMEOUT = "first_byte_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
     TOTAL_TIMEOUT = "total_timeout"
     STATUS = "status"
     BROKEN = "broken"  # the connection ended, or the answer was no HTTP, before its first byte

@@ -43,24 +43,24 @@ def plan(route: Route, table: HealthTable, now: float, random: Callable[[], floa
     if len(pool) == 1:
         _add(steps, model, pool, 0, table=table, now=now)
     else:
-        drawn = order(pool, model.policy, table, random)
+        drawn = order(pool, model.policy, table, now, random)
         _add(steps, model, drawn[:1], 0, table=table, now=now)
         _add(steps, model, drawn[1:], 1, table=table, now=now)
     if route.reserve:
-        _add(steps, model, order(route.reserve, model.policy, table, random), 2, table=table, now=now)
+        _add(steps, model, order(route.reserve, model.policy, table, now, random), 2, table=table, now=now)
     for other in route.substitutes:
         for sources in (other.pool, other.reserve):
-            _add(steps, other.model, order(sources, other.model.policy, table, random), 3, table=table, now=now)
+            _add(steps, other.model, order(sources, other.model.policy, table, now, random), 3, table=table, now=now)
     return tuple(steps)
 
 
 def order(
-    sources: tuple[Source, ...], policy: str, table: HealthTable, random: Callable[[], float]
+    sources: tuple[Source, ...], policy: str, table: HealthTable, now: float, random: Callable[[], float]
 ) -> tuple[Source, ...] | list[Source]:
     """The sources in the order of a policy.
 
     `priority`: as they are written. `weighted`: drawn by weight without putting back; weight 0 comes last. `fastest`: drawn
-    so as well, and then the faster of the first two goes first; one whose time is not known yet counts as fast.
+    so as well, and then the faster of the first two goes first; one whose time is not known, or stale, counts as fast.
     """
     if policy == "priority" or len(sources) < 2:
         return sources
@@ -72,7 +72,7 @@ def order(
     drawn = [source for _, _, source in keyed]
     if policy == "fastest":
         first, second = drawn[0], drawn[1]
-        if table.of(second.key).first_byte_s < table.of(first.key).first_byte_s:
+        if table.of(second.key).expected_first_byte_s(now) < table.of(first.key).expected_first_byte_s(now):
             drawn[0], drawn[1] = second, first
     return drawn
 

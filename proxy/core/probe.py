@@ -16,6 +16,7 @@ from proxy.core.headers import request_head
 from proxy.core.health import HealthTable
 from proxy.core.inbound import Inbound
 from proxy.core.outcome import Failed, Failure, moves_on
+from proxy.core.retry_after import retry_after
 
 _ENDPOINTS: Final = {"openai": RELAYED[b"/v1/chat/completions"], "anthropic": RELAYED[b"/v1/messages"]}
 
@@ -49,11 +50,11 @@ def probe_request(source: Source, now: float) -> bytes:
     return request_head(inbound, endpoint, source, len(body)) + body
 
 
-def probe_verdict(status: int, provider: str) -> Failed | None:
-    """What an answer with this status says of its source; None where it is well.
+def probe_verdict(status: int, fields: dict[bytes, bytes], provider: str) -> Failed | None:
+    """What an answer with this status says of its source, with the hint in its fields; None where it is well.
 
     A model that does not chat (one for embeddings, say) refuses a probe with a 4xx, which says no more than that it is there.
     """
     if status in (404, 405) or not moves_on(status, is_last=True):
         return None
-    return Failed(Failure.STATUS, provider, f"answered {status}", status)
+    return Failed(Failure.STATUS, provider, f"answered {status}", status, retry_after(fields))

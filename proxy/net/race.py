@@ -5,41 +5,43 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from proxy.config.snapshot import Route
 from proxy.config.units import AUTO
 from proxy.core.exchange import Exchange
-from proxy.core.outcome import Failed, Failure
-from proxy.core.plan import Step
+from proxy.core.health import HealthTable
+from proxy.core.outcome import Failed
+from proxy.core.plan import Step, resting
 from proxy.net.relay import Relay
 from proxy.net.turn import Outcome
 from proxy.net.upstream import monotonic
 
 _HEDGED_SHARE: Final = 0.95
+_LEAST_AUTO_S: Final = 0.02
+"""Below this a source's usual time says more of the machine than of the source."""
 
 
 class Course:
     """How far a request has come: the sources that are left (the next one last), asked, at work, and why others failed."""
 
-    __slots__ = ("failures", "is_late", "left", "running", "tried", "waits_since")
+    __slots__ = ("_route", "_table", "failures", "left", "running", "tried", "waits_since")
 
-    def __init__(self, steps: tuple[Step, ...]) -> None:
+    def __init__(self, steps: tuple[Step, ...], route: Route, table: HealthTable) -> None:
+        self._route = route
+        self._table = table
         self.left = list(reversed(steps))
         self.tried: set[str] = set()
         self.running: list[Relay] = []
         self.failures: list[Failed] = []
-        self.is_late = False
         self.waits_since = 0.0  # for a connection, while none has been found
 
-    @property
     def is_last(self) -> bool:
-        """Whether the source that is asked now may tell the caller that there is no such model: nobody knew better."""
-        return not self.left and all(failed.status == 404 for failed in self.failures)
-
-    def fail(self, failed: Failed) -> None:
-        """A source has failed; where the request's whole time is over, none is left."""
-        self.failures.append(failed)
-        if failed.failure is Failure.TOTAL_TIMEOUT:
-            self.is_late = True
-            self.left.clear()
+        """Whether the source that is asked may tell the caller that there is no such model: nobody else could know better."""
+        return (
+            not self.left
+            and len(self.running) == 1
+            and all(failed.status == 404 for failed in self.failures)
+            and not resting(self._route, self._table, monotonic(), self.tried)
+        )
 
 
 async def first_over(exchange: Exchange, course: Course) -> Relay | None:
@@ -73,5 +75,6 @@ def _hedge_delay(exchange: Exchange, relay: Relay) -> float | None:
         seconds: float | None = after
     else:
         streams = exchange.head is not None and exchange.head.streams
-        seconds = relay.step.health.first_bytes_of(streams=streams).quantile_s(_HEDGED_SHARE)
+        known = relay.step.health.first_bytes_of(streams=streams).quantile_s(_HEDGED_SHARE)
+        seconds = None if known is None else max(known, _LEAST_AUTO_S)
     return None if seconds is None else max(0.0, relay.asked_at + seconds - monotonic())

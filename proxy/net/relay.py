@@ -7,9 +7,8 @@ source may still be tried; that moment is the commit, and it is taken here, sync
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 from proxy.core.body import is_json
 from proxy.core.exchange import ANSWERED, Attempt, Event, Exchange
@@ -17,6 +16,7 @@ from proxy.core.headers import KEEP_ALIVE, answer_head
 from proxy.core.inbound import Headers
 from proxy.core.outcome import Failed, Failure, moves_on
 from proxy.core.plan import Step
+from proxy.core.retry_after import retry_after
 from proxy.core.sample import Sample
 from proxy.core.usage import Usage
 from proxy.dialect import sse
@@ -26,8 +26,6 @@ from proxy.dialect.withholding import Withholding
 from proxy.errors import GatewayError, Kind
 from proxy.net.turn import Outcome
 from proxy.net.upstream import UpstreamConnection, monotonic
-
-_SECONDS: Final = re.compile(rb"\d{1,6}")
 
 
 class Caller(Protocol):
@@ -69,7 +67,7 @@ class Relay:
 
     def __init__(
         self, exchange: Exchange, step: Step, caller: Caller, attempt: Attempt, dialect: Dialect,
-        *, running: list[Relay], total_due: float | None, is_probe: bool, is_last: bool,
+        *, running: list[Relay], total_due: float | None, is_probe: bool, is_last: Callable[[], bool],
         added_head: Callable[[Exchange, Step], bytes],
     ) -> None:  # fmt: skip
         self.step = step
@@ -115,8 +113,8 @@ class Relay:
         self._fields = fields
         self._has_length = b"content-length" in fields
         self._is_error = not 200 <= status < 300
-        if moves_on(status, is_last=self._is_last and len(self._running) == 1):
-            self._fail(Failure.STATUS, f"answered {status}", status, _retry_after(fields))
+        if moves_on(status, is_last=status == 404 and self._is_last()):
+            self._fail(Failure.STATUS, f"answered {status}", status, retry_after(fields))
             return
         kind = fields.get(b"content-type", b"")
         self._streams = kind.lower().startswith(b"text/event-stream") and not self._is_error
@@ -289,6 +287,9 @@ class Relay:
         if not is_certain and not self._is_error and not self._dialect.is_finished(held, self._streams):
             self._resolve(Failed(Failure.BROKEN, provider, "the connection was closed before the answer's end"))
             return False
+        if self._streams and not held:
+            self._resolve(Failed(Failure.BROKEN, provider, "its stream was empty"))
+            return False
         if held and self._dialect.is_error(sse.first_event(held + b"\n\n") or b""):
             self._resolve(Failed(Failure.ERROR_EVENT, provider, "its stream began with an error", self._status))
             return False
@@ -336,8 +337,11 @@ class Relay:
         now = exchange.first_byte = monotonic()
         exchange.overhead_s += now - self.upstream.read_at
         self.waited_s = now - self.asked_at
-        first_byte_s = None if self._is_error else now - self.upstream.sent_at  # to refuse is no feat
-        self.step.health.answered(now, is_probe=self.is_probe, streams=self._streams, first_byte_s=first_byte_s)
+        if self._status == 404:
+            self.step.health.abandoned(is_probe=self.is_probe)
+        else:
+            first_byte_s = None if self._is_error else now - self.upstream.sent_at  # to refuse is no feat
+            self.step.health.answered(now, is_probe=self.is_probe, streams=self._streams, first_byte_s=first_byte_s)
         self.is_probe = False
         self.upstream.answer_began()
         if not self._caller.is_writable:
@@ -382,12 +386,6 @@ class Relay:
         ended, self.ended = self.ended, None  # the two would refer to each other
         if ended is not None:
             ended.tell(self)
-
-
-def _retry_after(fields: dict[bytes, bytes]) -> int | None:
-    """The provider's hint in whole seconds; a date is not worth a clock here."""
-    value = fields.get(b"retry-after")
-    return int(value) if value is not None and _SECONDS.fullmatch(value) else None
 
 
 def _provider_request_id(fields: dict[bytes, bytes]) -> str | None:

@@ -132,12 +132,14 @@ class UpstreamConnection(asyncio.Protocol):
             return min(now + 1.0, self._total_due)
         if self._first_byte_s < _NEVER:
             due = self.sent_at + self._first_byte_s
+            failure = Failure.FIRST_BYTE_TIMEOUT
             detail = f"no first byte within {self._first_byte_s:g} s"
         else:
             due = self.read_at + self._idle_s
+            failure = Failure.IDLE_TIMEOUT
             detail = f"silent for {self._idle_s:g} s"
         if now >= due:
-            self._cut(Failure.FIRST_BYTE_TIMEOUT, detail)
+            self._cut(failure, detail)
             return None
         return min(due, self._total_due)
 

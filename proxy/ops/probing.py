@@ -18,10 +18,11 @@ from proxy.net.upstream import UpstreamConnection, monotonic
 _log: Final = logging.getLogger("kyma-proxy")
 _LOOKS_EVERY_S: Final = 1.0
 _LONGEST_PROBE_S: Final = 30.0
+_AT_ONCE: Final = 16
 
 
 class Probing:
-    """Probes one source after the other, as they become due; `probes` counts them by result."""
+    """Probes sources as they become due, some at once; `probes` counts them by result."""
 
     def __init__(
         self, current: Callable[[], Snapshot], upstreams: UpstreamPool, health: HealthTable, random: Callable[[], float]
@@ -37,8 +38,11 @@ class Probing:
         """Probe until cancelled."""
         while True:
             await asyncio.sleep(_LOOKS_EVERY_S)
-            for source in due_for_probe(self._current(), self._health, monotonic(), self._started):
-                await self._probe(source)
+            due = due_for_probe(self._current(), self._health, monotonic(), self._started)
+            for at in range(0, len(due), _AT_ONCE):
+                async with asyncio.TaskGroup() as group:
+                    for source in due[at : at + _AT_ONCE]:
+                        group.create_task(self._probe(source))
 
     async def _probe(self, source: Source) -> None:
         health = self._health.of(source.key)
@@ -80,6 +84,7 @@ class _ProbeAnswer:
         self._provider = provider
         self._told = told
         self._status = 0
+        self._fields: dict[bytes, bytes] = {}
         self._connection: UpstreamConnection | None = None
 
     def dialled(self, made: UpstreamConnection | DialFailed, source: Source) -> None:
@@ -102,13 +107,14 @@ class _ProbeAnswer:
 
     def on_head(self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes]) -> None:
         self._status = status
+        self._fields = fields
 
     def on_body(self, piece: bytes) -> None:
         """What it says is of no interest."""
 
     def on_end(self, *, is_certain: bool) -> None:
         self._connection = None
-        self._tell(probe_verdict(self._status, self._provider))
+        self._tell(probe_verdict(self._status, self._fields, self._provider))
 
     def on_cut(self, failure: Failure, detail: str, *, nothing_came: bool) -> None:
         self._connection = None

@@ -77,7 +77,7 @@ class Added(NamedTuple):
 class Charge(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What one request costs that has ended; `amount` is 0 or more.
 
-    `reference` is unique, and best begins with the time: then the newest lie together on disk, and a charge costs half.
+    `reference` is unique, and best begins with the time: then the newest lie together on disk and cost less to write.
     """
 
     account: str
@@ -203,4 +203,4 @@ class Store(Protocol):
         """How many requests of an account ended on a day."""
 
     def close(self) -> None:
-        """Write what waits, for as long as the disk lets it within some seconds, and let go of the database."""
+        """Write what waits, if the disk lets it within some seconds, and let go of the database. Hand over nothing after it."""

@@ -1,4 +1,4 @@
-"""This file tells the failures of the disk, which pass or are mended, from those of a row, which would fail for ever."""
+"""This file tells failures of the disk, which pass or are mended, from failures of a row, which would fail for ever."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from proxy.errors import StartError
+
+UNFIT: Final = (sqlite3.IntegrityError, sqlite3.DataError, TypeError, ValueError, OverflowError)
+"""What is raised where a row is at fault. All else may be the disk's or the gateway's fault, and costs no charge."""
 
 _PRIMARY: Final = 0xFF
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})

@@ -36,11 +36,11 @@ CREATE TEMP TABLE charges (
     request_id        TEXT    NOT NULL,
     at                INTEGER NOT NULL,
     model             TEXT    NOT NULL,
-    prompt_tokens     INTEGER NOT NULL CHECK (prompt_tokens >= 0),
-    completion_tokens INTEGER NOT NULL CHECK (completion_tokens >= 0),
-    cached_tokens     INTEGER NOT NULL CHECK (cached_tokens >= 0),
+    prompt_tokens     INTEGER NOT NULL CHECK (prompt_tokens BETWEEN 0 AND 1000000000000000),
+    completion_tokens INTEGER NOT NULL CHECK (completion_tokens BETWEEN 0 AND 1000000000000000),
+    cached_tokens     INTEGER NOT NULL CHECK (cached_tokens BETWEEN 0 AND 1000000000000000),
     is_estimated      INTEGER NOT NULL,
-    amount            INTEGER NOT NULL CHECK (amount >= 0)
+    amount            INTEGER NOT NULL CHECK (amount BETWEEN 0 AND 1000000000000000)  -- so that no group's sum overflows
 ) STRICT;
 
 CREATE TEMP VIEW handed_over AS SELECT NULL AS charges;
@@ -92,7 +92,7 @@ def prepare(connection: sqlite3.Connection) -> None:
 
 
 def write_charges(connection: sqlite3.Connection, charges: Sequence[Charge]) -> None:
-    """Write a group of charges: all of them or none. Raises sqlite3.Error, ValueError or TypeError."""
+    """Write a group of charges: all of them or none. Raises one of `UNFIT` where one of them can't be written."""
     connection.execute("INSERT INTO handed_over VALUES (?)", (_json(charges).decode(),))
 
 

@@ -27,7 +27,7 @@ PRAGMA temp_store = MEMORY;
 PRAGMA cache_size = -32000;          -- KiB
 PRAGMA wal_autocheckpoint = 4000;    -- pages: seldom enough to be cheap, often enough to be over within the 100 ms of a charge
 PRAGMA journal_size_limit = 67108864;
-BEGIN IMMEDIATE; ROLLBACK;          -- fails where nothing can be written
+BEGIN IMMEDIATE; ROLLBACK;           -- fails where nothing can be written
 """
 
 

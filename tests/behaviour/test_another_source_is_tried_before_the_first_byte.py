@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import CLOSE, RESET, STREAM, Step, both, chunk, head, whole
+from tests.laboratory import CLOSE, LAST_CHUNK, RESET, STREAM, Step, both, chunk, head, whole
 
 ERROR = b'data: {"error":{"message":"overloaded","code":503}}\n\n'
 
@@ -22,6 +22,7 @@ FAILURES: list[tuple[str, tuple[Step, ...], str]] = [
     ("is overloaded", (whole(b"{}", status="503 Busy"),), "503"),
     ("refuses the operator's key", (whole(b'{"error":"key sk-secret"}', status="401 No"),), "401"),
     ("does not know the model", (whole(b"{}", status="404 No"),), "404"),
+    ("streams nothing", (head() + LAST_CHUNK,), "broken"),
     ("says garbage", (b"SSH-2.0-OpenSSH_9\r\n", CLOSE), "broken"),
 ]
 

@@ -79,6 +79,19 @@ async def test_idle_does_not_fire_while_pieces_come(tmp_path: Path) -> None:
         assert await client.chunk() == b""
 
 
+async def test_the_total_time_of_one_source_leads_to_another_that_has_none(tmp_path: Path) -> None:
+    async with providers(2) as (silent, second):
+        silent.plays(asyncio.Event())
+        text = configuration(silent.port, second.port).replace(
+            "model: real-0, weight: 1", "model: real-0, weight: 1, timeouts: {total: 200ms}"
+        )
+        async with gateway(text, tmp_path) as running:
+            client = await running.client()
+            client.ask()
+            assert (await client.answer()).headers["x-kyma-fallback-layer"] == "1"
+            assert (await running.records())[0]["attempts"] == ["p0:total_timeout", "p1:answered"]
+
+
 async def test_total_ends_the_whole_request(tmp_path: Path) -> None:
     timeouts = "{connect: 2s, first_byte: 10s, idle: 10s, total: 300ms}"
     async with both(tmp_path, 2, timeouts=timeouts) as (running, first, second):

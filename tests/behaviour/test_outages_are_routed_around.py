@@ -405,13 +405,43 @@ async def test_the_delay_finds_itself_once_enough_is_known(tmp_path: Path) -> No
         assert (await client.answer()).headers["x-kyma-fallback-layer"] == "1"
 
 
+async def test_who_was_only_slower_is_asked_when_the_faster_one_dies(tmp_path: Path) -> None:
+    async with both(tmp_path, 2, hedge_after="20ms") as (running, slow, fast):
+        client = await running.client()
+        for _ in range(4):
+            slow.plays(asyncio.Event())
+            client.ask()
+            assert (await client.answer()).status == 200
+        fast.plays(CLOSE)
+        fast.plays(CLOSE)
+        client.ask()
+        assert (await client.answer()).status == 200
+        assert (await running.records(5))[4]["attempts"] == ["p1:broken", "p0:answered"]
+
+
+# ---- no such model
+
+
+async def test_one_that_knows_no_such_model_does_not_speak_for_those_that_rest(tmp_path: Path, unused_tcp_port: int) -> None:
+    async with providers(1) as (wrong,):
+        for _ in range(4):
+            wrong.plays(whole(b"{}", status="404 Not Found"))
+        text = configuration(wrong.port, unused_tcp_port)
+        async with gateway(text, tmp_path) as running:
+            client = await running.client()
+            for _ in range(4):
+                client.ask()
+                assert (await client.answer()).status == 502
+            assert (await running.records(4))[3]["attempts"] == ["p0:404", "p1:connect"]
+
+
 # ---- probes
 
 
 async def test_a_source_that_nobody_asks_is_probed_and_that_is_no_traffic(tmp_path: Path) -> None:
     async with providers(2) as (well, busy):
         busy.plays(BUSY)
-        text = configuration(well.port, busy.port).replace("max_tokens: null", "max_tokens: null, probe_after: 1ms")
+        text = configuration(well.port, busy.port).replace("max_tokens: null", "max_tokens: null, probe_after: 1s")
         async with gateway(text, tmp_path) as running:
             await until(lambda: well.received and busy.received)
             assert b'"max_tokens":1' in well.received[0].body
@@ -427,7 +457,7 @@ async def test_a_source_that_nobody_asks_is_probed_and_that_is_no_traffic(tmp_pa
 async def test_a_probe_that_hears_nothing_is_let_go_when_the_gateway_ends(tmp_path: Path) -> None:
     async with providers(1) as (mute,):
         mute.plays(asyncio.Event())
-        text = configuration(mute.port).replace("max_tokens: null", "max_tokens: null, probe_after: 1ms")
+        text = configuration(mute.port).replace("max_tokens: null", "max_tokens: null, probe_after: 1s")
         async with gateway(text, tmp_path) as running:
             await until(lambda: mute.received)
             await running.house.close()

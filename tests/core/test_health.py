@@ -12,6 +12,7 @@ from proxy.core.health import (
     FIRST_REST_S,
     LONGEST_HINT_S,
     LONGEST_REST_S,
+    STALE_S,
     FirstBytes,
     Health,
     HealthTable,
@@ -90,8 +91,11 @@ def test_a_hint_is_honoured_from_the_first_time_on_and_within_reason() -> None:
     assert attempt(health, 108.0, status(503, 10**6))
     assert health.rests_for(108.0) == LONGEST_HINT_S
     other = Health()
-    other.failed(0.0, status(500, 60), lambda: 0.0, is_probe=False)
-    assert other.admits(0.0)  # a hint means something with 429 and 503 alone
+    other.failed(0.0, status(529, 60), lambda: 0.0, is_probe=False)
+    assert other.rests_for(0.0) == 60.0
+    another = Health()
+    another.failed(0.0, status(401, 60), lambda: 0.0, is_probe=False)
+    assert another.admits(0.0)  # with a key that is refused a hint means nothing
 
 
 def test_after_a_rest_one_request_probes_and_the_others_go_elsewhere() -> None:
@@ -215,7 +219,7 @@ def test_a_quantile_of_first_bytes_is_right_to_the_step_and_follows_the_times() 
     times = FirstBytes()
     assert times.quantile_s(0.95) is None
     for number in range(100):
-        times.add(0.1 if number < 94 else 1.0)
+        times.add(0.0, 0.1 if number < 94 else 1.0)
     fast = times.quantile_s(0.9)
     slow = times.quantile_s(0.95)
     assert fast is not None
@@ -223,7 +227,7 @@ def test_a_quantile_of_first_bytes_is_right_to_the_step_and_follows_the_times() 
     assert 0.1 <= fast <= 0.125
     assert 1.0 <= slow <= 1.25
     for _ in range(5000):
-        times.add(0.01)
+        times.add(0.0, 0.01)
     later = times.quantile_s(0.95)
     assert later is not None
     assert later < 0.02
@@ -262,3 +266,33 @@ def test_streams_and_whole_answers_have_times_of_their_own() -> None:
     health.answered(0.0, is_probe=False, first_byte_s=None)
     assert health.first_byte_s == 0.1
     assert health.first_bytes_of(streams=False).average_s == 9.0
+
+
+def test_a_time_that_is_stale_counts_as_unknown_and_is_replaced_whole() -> None:
+    health = Health()
+    health.begin(0.0)
+    health.answered(0.0, is_probe=False, first_byte_s=9.0)
+    assert health.expected_first_byte_s(STALE_S) == 9.0
+    assert health.expected_first_byte_s(STALE_S + 1) == 0.0
+    health.begin(STALE_S + 1)
+    health.answered(STALE_S + 1, is_probe=False, first_byte_s=0.1)
+    assert health.expected_first_byte_s(STALE_S + 1) == pytest.approx(0.1)
+
+
+def test_to_be_overtaken_is_no_outage() -> None:
+    health = Health()
+    for _ in range(4):
+        health.failed(0.0, Failed(Failure.OVERTAKEN, "a", "another was faster"), lambda: 0.0, is_probe=False)
+    assert not health.admits(1.0)
+    assert health.was_deserted  # it is asked all the same when nobody else is left
+    assert health.hours.sums(1.0) == (0, 0)
+
+
+def test_who_is_cut_again_after_its_rest_is_left_alone() -> None:
+    health = Health()
+    broken = Failed(Failure.BROKEN, "a", "the connection was closed")
+    for _ in range(4):
+        health.failed(0.0, broken, lambda: 0.0, is_probe=False)
+    assert health.was_deserted
+    assert attempt(health, 10.0, broken)
+    assert not health.was_deserted

@@ -243,5 +243,6 @@ def test_what_was_tried_says_more_than_what_rests() -> None:
 def test_a_failure_is_logged_as_a_status_or_a_word() -> None:
     assert status(503).word == "503"
     assert [Failed(failure, "alpha", "").word for failure in Failure if failure is not Failure.STATUS] == [
-        "connect", "connect_timeout", "first_byte_timeout", "total_timeout", "broken", "error_event", "overtaken",
+        "connect", "connect_timeout", "first_byte_timeout", "idle_timeout", "total_timeout", "broken", "error_event",
+        "overtaken",
     ]  # fmt: skip

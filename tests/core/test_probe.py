@@ -68,4 +68,10 @@ def test_a_probe_is_an_ordinary_request_for_one_token() -> None:
     ("status", "is_well"), [(200, True), (400, True), (404, True), (422, True), (401, False), (503, False)]
 )
 def test_a_refusal_of_the_probe_itself_says_that_the_source_is_there(status: int, is_well: bool) -> None:
-    assert (probe_verdict(status, "a") is None) is is_well
+    assert (probe_verdict(status, {}, "a") is None) is is_well
+
+
+def test_a_hint_in_the_answer_to_a_probe_counts() -> None:
+    failed = probe_verdict(429, {b"retry-after": b"100"}, "a")
+    assert failed is not None
+    assert failed.retry_after == 100
