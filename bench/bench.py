@@ -91,6 +91,7 @@ class Bench:
             bytecode=self._home / "bytecode",
             tls=self._home / "authority.pem" if point.tls else None,
             more_models=point.more_models,
+            accounts=point.accounts,
             gateway=point.gateway,
         )
         return Target.direct(place) if name == "direct" else start(self._systems[name], place)

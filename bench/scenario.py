@@ -46,6 +46,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     load: Load
     gateway: dict[str, Any]
     more_models: int
+    accounts: int
     fresh: bool
     report: tuple[str, ...]
     systems: tuple[str, ...]
@@ -116,6 +117,7 @@ class _Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     load: dict[str, Any] = {}
     gateway: dict[str, Any] = {}
     more_models: int = 0
+    accounts: int = 0
 
 
 class _Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -195,7 +197,7 @@ def _point(defaults: _Changes, scenario: _Scenario, name: str, changes: _Changes
     load = {**defaults.load, **scenario.load, **changes.load}
     if taking.requests is not None:
         load["requests"] = taking.requests
-    if not scenario.fresh and (changes.gateway or changes.more_models):
+    if not scenario.fresh and (changes.gateway or changes.more_models or changes.accounts):
         raise ValueError(f"{scenario.name}: what changes the gateway's configuration needs `fresh: true`")
     provider = {**scenario.provider, **changes.provider}
     tls = bool(provider.pop("tls", False))
@@ -208,6 +210,7 @@ def _point(defaults: _Changes, scenario: _Scenario, name: str, changes: _Changes
         load=msgspec.convert(load, Load),
         gateway=changes.gateway,
         more_models=changes.more_models,
+        accounts=changes.accounts,
         fresh=scenario.fresh,
         report=scenario.report,
         systems=scenario.systems,

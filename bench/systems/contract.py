@@ -29,6 +29,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     `models` are the provider's scripts that a gateway has to name, and `more_models` says how many models beside these
     are in its configuration. With `tls`, the file of an authority, the provider speaks TLS, as 127.0.0.1 and localhost.
+    `accounts` says that the gateway's callers have accounts, and how many there are.
     `gateway` is laid over the gateway's own configuration, and means nothing to the others.
     """
 
@@ -38,6 +39,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     bytecode: Path
     tls: Path | None = None
     more_models: int = 0
+    accounts: int = 0
     gateway: dict[str, Any] = {}
 
     @property

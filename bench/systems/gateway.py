@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bench.client import Headers
 from bench.processes import ROOT
 from bench.systems.contract import Place, System
 from bench.systems.programs import said
+from bench.systems.till import KEY, section
 
 _MODULE: Final = (sys.executable, "-P", "-m", "proxy")
 
@@ -48,6 +50,10 @@ class Gateway(System, frozen=True, kw_only=True):
         """This one's, with the bytecode in a directory of the run."""
         return self._environment() | {"PYTHONPYCACHEPREFIX": str(place.bytecode)}
 
+    def headers(self, place: Place) -> Headers:
+        """A key, where callers need one."""
+        return (("x-api-key", KEY),) if place.accounts else ()
+
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
         return kept if self.path is None else kept | {"PYTHONPATH": str(self.path)}
@@ -69,6 +75,8 @@ def _document(home: Path, port: int, place: Place) -> dict[str, Any]:
         ],
         "fallbacks": {"short": [other]} if other and "short" in place.models else {},
     }
+    if place.accounts:
+        document |= section(home, place.accounts)
     return document | place.gateway
 
 

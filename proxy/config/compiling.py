@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import difflib
 import hashlib
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -21,15 +20,14 @@ import msgspec
 
 from proxy.config import document as doc
 from proxy.config import snapshot as snap
+from proxy.config.addresses import is_host, parse_address
 from proxy.config.ladder import SHIPPED_TIERS
 from proxy.config.reading import Lines, read_document
 from proxy.errors import ConfigError, Problem
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
-_TCP: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
-_HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
 # The gateway owns these towards a provider (contract §3.5); a configured one would contradict it.
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
 _Entry = TypeVar("_Entry")
@@ -45,19 +43,6 @@ def load(text: str, environment: Mapping[str, str]) -> snap.Snapshot:
     if document is None:
         raise ConfigError(problems)
     return _Compiler(document, lines, problems).compile(hashlib.sha256(text.encode()).hexdigest()[:12])
-
-
-def parse_address(text: str) -> snap.Address:
-    """`127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, `:8080` or `unix:/path.sock`; raises ValueError."""
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:")
-        if not path.startswith("/") or "\0" in path or len(path.encode()) > 107:
-            raise ValueError("a unix socket is written unix:/absolute/path.sock, of at most 107 bytes")
-        return snap.UnixAddress(path)
-    match = _TCP.fullmatch(text)
-    if match is None or int(match["port"]) > 65535 or not (match["v6"] is None or _is_host(match["v6"])):
-        raise ValueError("an address is written host:port, [ipv6]:port or unix:/path.sock")
-    return snap.TcpAddress(match["v6"] or match["host"] or "0.0.0.0", int(match["port"]))  # noqa: S104  (`:8080` asks for it)
 
 
 class _Compiler:
@@ -134,7 +119,7 @@ class _Compiler:
         except ValueError:
             url, host, port = urlsplit(""), "", None
         plain = url.username is None and not re.search(r"[^\x21-\x7e]|[?#\\]", entry.base_url)
-        if url.scheme not in ("http", "https") or not _is_host(host) or not plain or port == 0:
+        if url.scheme not in ("http", "https") or not is_host(host) or not plain or port == 0:
             self._problem(
                 f"{path}.base_url",
                 "a base URL is http:// or https://, a host and a path, with no user, query or fragment, "
@@ -392,12 +377,3 @@ def _layered(levels: Iterable[doc.Timeouts]) -> snap.Timeouts:
 
 def _epoch(date: str | None) -> int:
     return (datetime.date.fromisoformat(date or "1970-01-01") - datetime.date(1970, 1, 1)).days * 86400
-
-
-def _is_host(host: str) -> bool:
-    if _HOST.fullmatch(host):
-        return len(host) <= 253
-    try:
-        return ipaddress.ip_address(host).version == 6
-    except ValueError:
-        return False

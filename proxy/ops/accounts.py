@@ -8,6 +8,7 @@ from pathlib import Path
 
 from proxy.accounting.books import Books
 from proxy.config.snapshot import Snapshot
+from proxy.ops.memory import collector_paused
 from proxy.store.sqlite import SqliteStore
 
 
@@ -20,7 +21,8 @@ def open_database(snapshot: Snapshot, *, check_integrity: bool = False) -> Books
     """The accounts in the database that the configuration names, required or not; it is made where it is not there."""
     store = SqliteStore.open(Path(snapshot.accounts.database), check_integrity=check_integrity)
     try:
-        return Books(store, wall=time.time, random_bytes=os.urandom)
+        with collector_paused():
+            return Books(store, wall=time.time, random_bytes=os.urandom)
     except BaseException:
         store.close()
         raise

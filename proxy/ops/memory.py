@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+from collections.abc import Iterator
 from typing import Final
 
 _M_TRIM_THRESHOLD: Final = -1  # the numbers of <malloc.h>
@@ -25,6 +27,18 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
     mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Let the collector not look while much is made that stays: it would look at all of it again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def settle() -> None:

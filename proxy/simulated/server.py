@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 import msgspec
 from aiohttp import web
 
-from proxy.config.compiling import parse_address
+from proxy.config.addresses import parse_address
 from proxy.config.snapshot import TcpAddress
 from proxy.config.units import parse_duration
 from proxy.simulated import anthropic, embeddings, openai, reading

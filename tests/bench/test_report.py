@@ -24,7 +24,7 @@ SIX = [1.0] * 6
 def point(name: str = "short", variant: str = "20", report: tuple[str, ...] = ("cpu_us",)) -> Point:
     return Point(
         scenario=name, title="Short request", name=variant, provider=Script(), tls=False, load=Load(), gateway={},
-        more_models=0, fresh=False, report=report, systems=(), rounds=1,
+        more_models=0, accounts=0, fresh=False, report=report, systems=(), rounds=1,
     )  # fmt: skip
 
 

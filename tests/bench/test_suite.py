@@ -70,7 +70,7 @@ def relay(name: str, *, most: int = 1_000_000, is_installed: bool = True) -> Rel
 def point(scenario: str, report: tuple[str, ...], script: Script, load: Load, *, rounds: int = 2) -> Point:
     return Point(
         scenario=scenario, title=scenario, name="", provider=script, tls=False, load=load, gateway={}, more_models=0,
-        fresh=False, report=report, systems=(), rounds=rounds,
+        accounts=0, fresh=False, report=report, systems=(), rounds=rounds,
     )  # fmt: skip
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.compiling import load, parse_address
+from proxy.config.addresses import parse_address
+from proxy.config.compiling import load
 from proxy.config.snapshot import TcpAddress, UnixAddress
 from proxy.errors import ConfigError, Problem
 from tests.snapshots import SEVERAL as GOOD

@@ -25,7 +25,7 @@ DONE = b"data: [DONE]\n\n"
 
 STREAMS = {
     "as OpenAI sends it": ([*WORDS, LAST], ONLY, [DONE]),
-    "with carriage returns": ([event({"choices": [1]}, "\r\n\r\n")], event({"choices": [], "usage": USAGE}, "\r\n\r\n"), [DONE]),
+    "with carriage returns": ([event({"choices": [1]}, "\r\n\r\n")], event({"usage": USAGE}, "\r\n\r\n"), [DONE]),
     "without the end": (WORDS, ONLY, []),
     "without the last blank line": (WORDS, ONLY.rstrip(b"\n"), []),
     "without usage": ([*WORDS, LAST], b"", [DONE]),
