@@ -7,7 +7,7 @@ SOURCES := $(shell find proxy -name '*.py')
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes -r
 
-.PHONY: help setup run run-llm test test-compiled soak check format bench bench-all bench-compare bench-micro \
+.PHONY: help setup run run-llm test test-compiled soak crash check format bench bench-all bench-compare bench-micro \
 	bench-outage bench-peers lock clean
 
 help: ## show this help
@@ -35,6 +35,9 @@ test-compiled: $(VENV)/dev.done $(VENV)/built.done ## run the same tests on the 
 
 soak: $(VENV)/dev.done ## ten minutes of trouble: providers die and come back under 200 streams (SOAK_OPTIONS='--minutes 1')
 	$(BIN)/python -m tests.faults.soak $(SOAK_OPTIONS)
+
+crash: $(VENV)/dev.done ## kill the gateway fifty times under load, and judge the books each time (CRASH_OPTIONS='--rounds 5')
+	$(BIN)/python -m tests.faults.crash $(CRASH_OPTIONS)
 
 check: $(VENV)/dev.done ## lint, format, types, and the directions of imports
 	$(BIN)/ruff check .

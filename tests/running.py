@@ -128,11 +128,14 @@ def simulated(pace: str = "0ms") -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serving(text: str, directory: Path, base: str) -> Iterator[Running]:
-    """A gateway with this configuration; the block begins once it answers at `base` ("" where nobody can ask it)."""
+def serving(text: str, directory: Path, base: str, *words: str) -> Iterator[Running]:
+    """A gateway with this configuration; the block begins once it answers at `base` ("" where nobody can ask it).
+
+    `words` are further ones for its command line.
+    """
     config, errors = directory / "gateway.yaml", directory / "stderr"
     config.write_text(text)
-    line = [sys.executable, "-W", "error", "-m", "proxy", "serve", "--config", str(config)]
+    line = [sys.executable, "-W", "error", "-m", "proxy", "serve", "--config", str(config), *words]
     with errors.open("wb") as stderr, subprocess.Popen(line, env=environment(), stderr=stderr) as process:
         running = Running(process, base, directory / "access.log", errors)
         try:
