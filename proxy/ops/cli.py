@@ -13,6 +13,7 @@ from typing import Final
 
 from proxy import __version__, gateway
 from proxy.errors import ConfigError, StartError
+from proxy.ops.account_commands import add_account_commands
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -33,6 +34,9 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_OK
+    except BrokenPipeError:  # whoever reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="run the gateway", description="Run the gateway until SIGTERM or Ctrl-C.")
     serve.add_argument("--config", metavar="FILE", type=Path, help="the configuration, YAML (default: $KYMA_CONFIG)")
+    serve.add_argument(
+        "--check-accounts", action="store_true", help="read the whole database of accounts first, and refuse to start if wrong"
+    )
     serve.set_defaults(action=_serve)
 
     check = commands.add_parser(
@@ -64,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--config", metavar="FILE", type=Path, required=True, help="the demo's configuration")
     demo.add_argument("--pace", default="50ms", metavar="TIME", help="between two words of an answer (default: 50ms)")
     demo.set_defaults(action=_demo)
+    add_account_commands(commands, _config_path)
     return parser
 
 
@@ -77,7 +85,7 @@ def _serve(words: argparse.Namespace) -> int:
     from proxy.ops.serve import run, tell  # noqa: PLC0415  (the other commands need no event loop)
 
     path = _config_path(words.config)
-    run(path, os.environ, lambda snapshot: tell(snapshot, path))
+    run(path, os.environ, lambda snapshot: tell(snapshot, path), check_integrity=words.check_accounts)
     return EXIT_OK
 
 
