@@ -49,9 +49,8 @@ def test_an_account_from_its_making_to_its_ledger(run: _Run) -> None:
     bought = told(run("credits", "add", "A@example.com", "10", "--kind", "purchase", "--payment-id", "p1", "--json"))
     assert (bought["is_new"], bought["account"]["tier"]) == (True, 1)
     assert not told(run("credits", "add", made["id"], "10.00", "--kind", "purchase", "--payment-id", "p1", "--json"))["is_new"]
-    assert run("credits", "add", made["id"], "0.5", "--kind", "grant", "--reason", "thanks").stdout.startswith(
-        "grant of $0.5 added"
-    )
+    granted = run("credits", "add", made["id"], "0.5", "--kind", "grant", "--reason", "thanks")
+    assert granted.stdout.startswith("grant of $0.5 added")
     ledger = told(run("credits", "list", made["id"], "--json"))
     assert [(one["kind"], one["amount"]) for one in ledger] == [("grant", 0.5), ("purchase", 10), ("grant", 1)]
     key = told(run("keys", "create", made["id"], "--name", "server", "--json"))
@@ -92,9 +91,8 @@ def test_a_purchase_is_a_reasonable_amount(tmp_path: Path, amount: str) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text(written(tmp_path))
     made = told(command("accounts", "create", "a@example.com", "--json", "--config", path))
-    done = command(
-        "credits", "add", made["id"], "--kind", "purchase", "--payment-id", "p", "--json", "--config", path, "--", amount
-    )
+    words = ("credits", "add", made["id"], "--kind", "purchase", "--payment-id", "p", "--json", "--config", path)
+    done = command(*words, "--", amount)
     assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (1, "invalid_request")
 
 
