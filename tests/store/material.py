@@ -1,0 +1,75 @@
+"""Rows for the tests of the store, other programs that hold its database, and a look at what is on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from proxy.store.contract import AccountRow, Charge, Entry, EntryKind, KeyRow
+from proxy.store.sqlite import SqliteStore
+from proxy.store.writing import Timing
+from tests.running import PATIENCE_S, environment
+
+AT = 1_750_000_000
+TODAY = AT // 86_400
+HASTY = Timing(gather=0.005, busy=0.02, retry=0.02, patience=PATIENCE_S)
+"""Short waits, and no operation given up."""
+
+_HOLDS_A_LOCK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=20)
+connection.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def account(name: str, *, created: int = AT) -> AccountRow:
+    return AccountRow(name, f"{name}@example.com", created)
+
+
+def key(name: str, holder: str, *, created: int = AT) -> KeyRow:
+    return KeyRow(name, holder, hashlib.sha256(name.encode()).digest(), name[:8], "default", created)
+
+
+def purchase(holder: str, payment: str, amount: int = 10_000, kind: EntryKind = "purchase") -> Entry:
+    return Entry(holder, AT, kind, amount, payment)
+
+
+def charge(holder: str, reference: str, amount: int = 7, *, at: int = AT, model: str = "m", key: str | None = "k") -> Charge:
+    return Charge(holder, key, reference, f"request-{reference}", at, model, 100, 10, 1, False, amount)
+
+
+def opened(path: Path, timing: Timing = HASTY, *, check_integrity: bool = False) -> contextlib.closing[SqliteStore]:
+    """A store for the length of a block."""
+    return contextlib.closing(SqliteStore.open(path, check_integrity=check_integrity, timing=timing))
+
+
+def balances(store: SqliteStore) -> dict[str, int]:
+    """The balances on disk."""
+    return {row.id: row.balance for row in store.load()[0]}
+
+
+def on_disk(path: Path, sql: str) -> list[Any]:
+    """What another program reads in the database."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+@contextlib.contextmanager
+def locked_by_another_process(path: Path) -> Iterator[None]:
+    """Somebody's shell has begun to write, and does not go on, until the end of the block."""
+    line = [sys.executable, "-c", _HOLDS_A_LOCK, str(path)]
+    with subprocess.Popen(line, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        try:
+            yield
+        finally:
+            process.communicate(timeout=PATIENCE_S)
