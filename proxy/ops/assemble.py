@@ -127,7 +127,7 @@ class House:
         }
 
     def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
-        return {
+        gauges: dict[str, tuple[str, Callable[[], float]]] = {
             "kyma_in_flight": ("Relayed requests that are being served.", lambda: self.gateway.in_flight),
             "kyma_connections": ("Callers' open connections.", lambda: len(self.door.edges)),
             "kyma_provider_connections": (
@@ -137,6 +137,15 @@ class House:
             "kyma_access_log_lost_lines": (
                 "Lines of the access log that could not be written.", lambda: self.log.lost_lines if self.log else 0),
         }  # fmt: skip
+        if self.books is not None:
+            accounts, store = self.books.accounts, self.books.store
+            gauges |= {
+                "kyma_accounts": ("Accounts.", lambda: len(accounts)),
+                "kyma_charges_waiting": ("Charges that are not on disk yet.", lambda: store.waiting),
+                "kyma_charges_lost": ("Charges that could not be written.", lambda: store.figures.lost),
+                "kyma_accounts_failing": ("1 while the database can't be written.", lambda: int(store.is_failing)),
+            }
+        return gauges
 
     async def close(self) -> None:
         """Let go of everything; what is still being served is cut."""

@@ -96,7 +96,7 @@ class Writer:
         return Figures(self.commits, self.charged, self.operations_done, lost, self.last_commit_s)
 
     def charge(self, charge: Charge) -> None:
-        """Hand over a charge, within 100 nanoseconds."""
+        """Hand over a charge; it takes some 100 nanoseconds."""
         if len(self._charges) >= _MOST_HELD:
             self._dropped += 1
             return

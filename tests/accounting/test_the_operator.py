@@ -151,3 +151,12 @@ async def test_accounts_and_money_are_there_after_a_restart(tmp_path: Path) -> N
         assert await again.balance() == before
         provider.plays(ANSWER)
         assert (await again.chat()).headers["x-ratelimit-limit-requests"] == "120"
+
+
+async def test_the_metrics_say_how_the_books_fare(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (till, _):
+        await till.caller()
+        async with TestClient(TestServer(till.running.house.admin)) as client, client.get("/metrics") as answer:
+            page = await answer.text()
+        for line in ("kyma_accounts 1.0", "kyma_charges_waiting 0.0", "kyma_charges_lost 0.0", "kyma_accounts_failing 0.0"):
+            assert f"\n{line}\n" in page
