@@ -1,0 +1,56 @@
+"""From one address only so many accounts are made in an hour, and the memory for that is bounded."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.accounting.meter import usd
+from proxy.accounting.signups import Signups
+from proxy.errors import GatewayError
+
+
+def test_who_made_too_many_waits_for_exactly_as_long_as_it_takes() -> None:
+    signups = Signups()
+    signups.admit("192.0.2.1", 2, 0.0)
+    signups.admit("192.0.2.1", 2, 100.0)
+    with pytest.raises(GatewayError) as refused:
+        signups.admit("192.0.2.1", 2, 200.0)
+    assert refused.value.retry_after == 3401
+    signups.admit("192.0.2.2", 2, 200.0)
+    signups.admit("192.0.2.1", 2, 3600.0)
+    with pytest.raises(GatewayError):
+        signups.admit("192.0.2.1", 2, 3699.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_one"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        (None, "", True),
+        ("192.0.2.1", None, False),
+    ],
+)
+def test_a_home_has_one_count(first: str | None, second: str | None, is_one: bool) -> None:
+    signups = Signups()
+    signups.admit(first, 1, 0.0)
+    if not is_one:
+        signups.admit(second, 1, 0.0)
+        return
+    with pytest.raises(GatewayError):
+        signups.admit(second, 1, 0.0)
+
+
+def test_the_least_recent_addresses_are_forgotten() -> None:
+    signups = Signups()
+    for at in range(20_000):
+        signups.admit(f"10.{at >> 16}.{at >> 8 & 255}.{at & 255}", 1, 0.0)
+    assert len(signups._at) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("nano", "text"), [(0, "$0.00"), (10**9, "$1.00"), (1, "$0.000000001"), (-15 * 10**8, "-$1.50"), (1_234_500_000, "$1.2345")]
+)
+def test_money_is_written_exactly(nano: int, text: str) -> None:
+    assert usd(nano) == text
