@@ -1,229 +1,220 @@
-"""This file has the commands about accounts: what they ask of the admin API, and how they tell it. (Contract §13.)"""
+"""This file is the commands about accounts: their words, and what each asks of whoever keeps the accounts. (Contract §8, §13.)
+
+An answer is the admin API's document, as it is with `--json`, else as a few lines for people. Nothing is decided here that the
+API decides: amounts, e-mails and names are checked there.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
+import functools
 import json
 import os
+import re
 import sys
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 from urllib.parse import quote
 
-from proxy.errors import StartError
+from proxy.errors import ConfigError, StartError
+from proxy.ops import account_texts
+from proxy.ops.admin_client import AdminClient, Document, Refused
+from proxy.ops.words import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path
 
-if TYPE_CHECKING:
-    from proxy.ops.admin_client import AdminClient
-
-_Action = Callable[["AdminClient", argparse.Namespace], Awaitable[Any]]
-_PAGE: Final = 1000
-
-
-def add_account_commands(commands: Any, config_path: Callable[[Path | None], Path]) -> None:
-    """Add `accounts`, `keys` and `credits` to the command's words."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", metavar="FILE", type=Path, help="the configuration, YAML (default: $KYMA_CONFIG)")
-    common.add_argument("--json", action="store_true", help="print the answer as JSON")
-    account = argparse.ArgumentParser(add_help=False)
-    account.add_argument("account", metavar="ACCOUNT", help="its id or its e-mail")
-
-    def group(name: str, text: str) -> Any:
-        made = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {_HOW}")
-        return made.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    def command(parent: Any, name: str, text: str, ask: _Action, tell: Callable[[Any], None], *more: Any) -> Any:
-        made = parent.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", parents=[*more, common])
-        made.set_defaults(action=lambda words: _run(words, config_path(words.config), ask, tell))
-        return made
-
-    accounts = group("accounts", "make, list, show and block accounts")
-    create = command(accounts, "create", "make an account with a first key, which is shown this once", _create, _tell_created)
-    create.add_argument("email", metavar="EMAIL")
-    create.add_argument("--grant", metavar="USD", help="credits to begin with")
-    found = command(accounts, "list", "list accounts", _list, _tell_accounts)
-    found.add_argument("--email", metavar="EMAIL", help="only this one")
-    command(accounts, "show", "show an account and its keys", _show, _tell_account, account)
-    command(accounts, "block", "refuse an account's requests, from the next on", _block, _tell_account, account)
-    command(accounts, "unblock", "let a blocked account in again", _unblock, _tell_account, account)
-
-    keys = group("keys", "make, list and revoke the keys of accounts")
-    made = command(keys, "create", "make a further key, which is shown this once", _create_key, _tell_key, account)
-    made.add_argument("--name", metavar="NAME", default="key", help="what it is for")
-    command(keys, "list", "list an account's keys", _keys, _tell_keys, account)
-    revoke = command(keys, "revoke", "take a key out of use, from the next request on", _revoke, _tell_revoked, account)
-    revoke.add_argument("key", metavar="KEY", help="the key's id, as `keys list` shows it")
-
-    credits_ = group("credits", "add credits and list the ledger")
-    add = command(credits_, "add", "take in a payment, or give credits", _add, _tell_added, account)
-    add.add_argument("amount", metavar="USD")
-    add.add_argument("--kind", choices=("purchase", "grant"), required=True)
-    add.add_argument("--payment-id", metavar="ID", help="of the payment, which counts once however often it is added")
-    add.add_argument("--reason", metavar="TEXT", help="of the grant")
-    ledger = command(credits_, "list", "list an account's ledger, newest first", _ledger, _tell_ledger, account)
-    ledger.add_argument("--limit", metavar="N", type=int, default=20)
+_Words = argparse.Namespace
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_PAGE: Final = 200
+"""Accounts in one answer: so few that a gateway's streams do not feel it."""
+_WHO: Final = "the account's id or e-mail"
+_WHERE: Final = "It speaks to the admin listener of the running gateway, and opens the database itself where none runs."
 
 
-_HOW: Final = "A running gateway is asked through its admin listener; where none runs, the database is opened here."
+def add_account_commands(commands: Any) -> None:
+    """Add `accounts`, `keys` and `credits` to the commands, which are argparse's sub-parsers."""
+    accounts = _group(commands, "accounts", "make, list, show, block and unblock accounts")
+    one = _command(accounts, "create", "make an account, and print it with its first key", _create, account_texts.created)
+    one.add_argument("email", metavar="EMAIL", help="the e-mail, which no other account has")
+    one.add_argument("--grant", metavar="USD", help="credits to begin with, which are no purchase")
+    one.set_defaults(makes_database=True)
+    one = _command(accounts, "list", "list the accounts, the oldest first", _list, account_texts.accounts)
+    one.add_argument("--email", metavar="EMAIL", help="only the account with this e-mail")
+    one = _command(accounts, "show", "show an account and its keys", _show, account_texts.account_and_keys)
+    _add_account(one)
+    one = _command(accounts, "block", "refuse an account's requests, from the next one on", _block, account_texts.account)
+    _add_account(one)
+    one = _command(accounts, "unblock", "let a blocked account in again", _unblock, account_texts.account)
+    _add_account(one)
+
+    keys = _group(commands, "keys", "make, list and revoke an account's keys")
+    one = _command(keys, "create", "make a further key, and print it", _create_key, account_texts.key_created)
+    _add_account(one)
+    one.add_argument("--name", metavar="NAME", help="what lists call the key (default: key)")
+    one = _command(keys, "list", "list an account's keys that work", _list_keys, account_texts.keys)
+    _add_account(one)
+    one = _command(keys, "revoke", "take a key out of use, for good", _revoke_key, account_texts.key_revoked)
+    _add_account(one)
+    one.add_argument("key", metavar="KEY_ID", help="the key's id, as `keys list` shows it")
+
+    credit = _group(commands, "credits", "take in payments, give credits, and read an account's ledger")
+    one = _command(credit, "add", "take in a payment, once, or give credits", _add_credits, account_texts.credits_added)
+    _add_account(one)
+    one.add_argument("amount", metavar="USD", help="US dollars, such as 10 or 10.50; a purchase is 5 or more")
+    one.add_argument(
+        "--kind", choices=("purchase", "grant"), required=True, help="a purchase counts for the tier, a grant does not"
+    )
+    one.add_argument(
+        "--payment-id", metavar="ID", help="the payment's own id, for a purchase; the same id again changes nothing"
+    )
+    one.add_argument("--reason", metavar="TEXT", help="why, for a grant; it stands in the ledger")
+    one = _command(credit, "list", "list an account's ledger, the newest first", _list_credits, account_texts.ledger)
+    _add_account(one)
+    one.add_argument("--limit", metavar="N", default="20", help="so many entries at most, up to 1000 (default: 20)")
 
 
-def _run(words: argparse.Namespace, path: Path, ask: _Action, tell: Callable[[Any], None]) -> int:
-    from proxy.ops.admin_client import Refused, admin_client  # noqa: PLC0415  (the other commands need no client)
+def perform(words: _Words) -> int:
+    """Do what the words say and print it; returns the exit code. Without `--json` raises ConfigError and StartError."""
+    try:
+        document = _answer(words)
+    except (ConfigError, StartError, Refused) as error:
+        if words.json:
+            print(json.dumps({"error": _error(error)}))
+        elif isinstance(error, Refused):
+            print(f"kyma-proxy: {account_texts.plain(error.message)}", file=sys.stderr)
+        else:
+            raise
+        return EXIT_BAD_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
+    print(json.dumps(document) if words.json else words.tell(document))
+    return EXIT_OK
+
+
+def _answer(words: _Words) -> Document:
+    from proxy.ops.account_access import ask_accounts  # noqa: PLC0415  (other commands need no database)
     from proxy.ops.reload import read_snapshot  # noqa: PLC0415
 
-    async def do() -> Any:
-        async with admin_client(read_snapshot(path, os.environ)) as client:
-            return await ask(client, words)
-
+    snapshot = read_snapshot(config_path(words.config), os.environ)
     try:
-        told = asyncio.run(do())
-    except Refused as error:
-        if words.json:
-            print(json.dumps(error.document))
-            return 1
-        raise StartError(str(error)) from None
-    if words.json:
-        print(json.dumps(told))
-    else:
-        tell(told)
-    return 0
+        question = functools.partial(words.question, words)
+        return asyncio.run(ask_accounts(snapshot, question, makes_database=words.makes_database))
+    except KeyboardInterrupt:
+        raise StartError("interrupted; look whether it was done before you try again") from None
 
 
-# ---- what is asked
+def _error(error: ConfigError | StartError | Refused) -> Document:
+    if isinstance(error, Refused):
+        return {"message": error.message, "code": error.code}
+    if isinstance(error, StartError):
+        return {"message": str(error), "code": "failed"}
+    problems = [one._asdict() for one in error.problems]
+    return {"message": "The configuration is wrong.", "code": "invalid_configuration", "problems": problems}
 
 
-async def _create(client: AdminClient, words: argparse.Namespace) -> Any:
-    return await client.ask("POST", "", {"email": words.email} | ({"grant": words.grant} if words.grant else {}))
+# ---- the words
 
 
-async def _list(client: AdminClient, words: argparse.Namespace) -> Any:
-    if words.email:
-        return (await client.ask("GET", f"?email={quote(words.email)}"))["data"]
-    listed: list[Any] = []
+def _group(commands: Any, name: str, what: str) -> Any:
+    group = commands.add_parser(name, help=what, description=f"{what.capitalize()}. {_WHERE}")
+    return group.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+
+def _command(
+    group: Any, name: str, what: str, question: Callable[[_Words, AdminClient], Document], tell: Callable[[Document], str]
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = group.add_parser(name, help=what, description=f"{what.capitalize()}. {_WHERE}")
+    add_config(command)
+    command.add_argument("--json", action="store_true", help="print one JSON document, errors too, as the admin API says it")
+    command.set_defaults(action=perform, question=question, tell=tell, makes_database=False)
+    return command
+
+
+def _add_account(command: argparse.ArgumentParser) -> None:
+    command.add_argument("account", metavar="ACCOUNT", help=_WHO)
+
+
+# ---- what each asks
+
+
+def _create(words: _Words, api: AdminClient) -> Document:
+    return api.ask("POST", "/admin/accounts", _given(email=words.email, grant=words.grant))
+
+
+def _list(words: _Words, api: AdminClient) -> Document:
+    if words.email is not None:
+        return api.ask("GET", f"/admin/accounts?email={_quoted(words.email)}")
+    data: list[Document] = []
     while True:
-        page = await client.ask("GET", f"?limit={_PAGE}&offset={len(listed)}")
-        listed += page["data"]
+        page = api.ask("GET", f"/admin/accounts?limit={_PAGE}&offset={len(data)}")
+        data += page["data"]
         if not page["has_more"]:
-            return listed
+            return {**page, "data": data}
 
 
-async def _show(client: AdminClient, words: argparse.Namespace) -> Any:
-    return await client.ask("GET", await _of(client, words))
+def _show(words: _Words, api: AdminClient) -> Document:
+    return api.ask("GET", _account(words, api))
 
 
-async def _block(client: AdminClient, words: argparse.Namespace) -> Any:
-    return await client.ask("POST", f"{await _of(client, words)}/block")
+def _block(words: _Words, api: AdminClient) -> Document:
+    return api.ask("POST", f"{_account(words, api)}/block")
 
 
-async def _unblock(client: AdminClient, words: argparse.Namespace) -> Any:
-    return await client.ask("POST", f"{await _of(client, words)}/unblock")
+def _unblock(words: _Words, api: AdminClient) -> Document:
+    return api.ask("POST", f"{_account(words, api)}/unblock")
 
 
-async def _create_key(client: AdminClient, words: argparse.Namespace) -> Any:
-    return await client.ask("POST", f"{await _of(client, words)}/keys", {"name": words.name})
+def _create_key(words: _Words, api: AdminClient) -> Document:
+    return api.ask("POST", f"{_account(words, api)}/keys", _given(name=words.name))
 
 
-async def _keys(client: AdminClient, words: argparse.Namespace) -> Any:
-    return (await client.ask("GET", f"{await _of(client, words)}/keys"))["data"]
+def _list_keys(words: _Words, api: AdminClient) -> Document:
+    return api.ask("GET", f"{_account(words, api)}/keys")
 
 
-async def _revoke(client: AdminClient, words: argparse.Namespace) -> Any:
-    return await client.ask("DELETE", f"{await _of(client, words)}/keys/{quote(words.key, safe='')}")
+def _revoke_key(words: _Words, api: AdminClient) -> Document:
+    account = _account(words, api)
+    unknown = Refused(404, "not_found", "The account has no such key; `kyma-proxy keys list` shows its keys and their ids.")
+    return _known("DELETE", f"{account}/keys/{words.key}", words.key, api, unknown)
 
 
-async def _add(client: AdminClient, words: argparse.Namespace) -> Any:
-    if words.kind == "grant":
-        return await client.ask("POST", f"{await _of(client, words)}/grants", {"amount": words.amount, "reason": words.reason})
-    if not words.payment_id:
-        raise StartError("a purchase needs --payment-id: the same payment must count once, however often it is added")
-    document = {"amount": words.amount, "payment_id": words.payment_id}
-    return await client.ask("POST", f"{await _of(client, words)}/purchases", document)
+def _add_credits(words: _Words, api: AdminClient) -> Document:
+    if words.kind == "purchase":
+        if words.payment_id is None or words.reason is not None:
+            raise Refused(400, "invalid_request", "A purchase takes --payment-id, so that it counts once, and no --reason.")
+        return api.ask("POST", f"{_account(words, api)}/purchases", _given(amount=words.amount, payment_id=words.payment_id))
+    if words.payment_id is not None:
+        raise Refused(400, "invalid_request", "A grant takes no --payment-id; what was paid for is a --kind purchase.")
+    return api.ask("POST", f"{_account(words, api)}/grants", _given(amount=words.amount, reason=words.reason))
 
 
-async def _ledger(client: AdminClient, words: argparse.Namespace) -> Any:
-    return (await client.ask("GET", f"{await _of(client, words)}/transactions?limit={words.limit}"))["data"]
+def _list_credits(words: _Words, api: AdminClient) -> Document:
+    return api.ask("GET", f"{_account(words, api)}/transactions?limit={_quoted(words.limit)}")
 
 
-async def _of(client: AdminClient, words: argparse.Namespace) -> str:
-    return f"/{quote(await client.account(words.account), safe='')}"
+def _account(words: _Words, api: AdminClient) -> str:
+    """The path of the account that is meant. Raises Refused where there is none."""
+    unknown = Refused(404, "not_found", "There is no such account; `kyma-proxy accounts list` shows them.")
+    ident: str = words.account
+    if "@" in ident:
+        found = api.ask("GET", f"/admin/accounts?email={_quoted(ident)}")["data"]
+        if not found:
+            raise unknown
+        return f"/admin/accounts/{found[0]['id']}"
+    _known("GET", f"/admin/accounts/{ident}", ident, api, unknown)
+    return f"/admin/accounts/{ident}"
 
 
-# ---- how it is told
+def _known(method: str, path: str, ident: str, api: AdminClient, unknown: Refused) -> Document:
+    """The answer about what has this id; raises `unknown` where nothing has it. What can be no id is not sent."""
+    if not _ID.fullmatch(ident):
+        raise unknown
+    try:
+        return api.ask(method, path)
+    except Refused as refusal:
+        raise (unknown if refusal.status == unknown.status else refusal) from None
 
 
-def _tell_created(told: Any) -> None:
-    _tell_account(told)
-    _tell_secret(told)
+def _given(**members: str | None) -> Document:
+    return {name: text for name, text in members.items() if text is not None}
 
 
-def _tell_account(told: Any) -> None:
-    rows = [
-        ("account", told["id"]), ("e-mail", told["email"]), ("made", _moment(told["created"])),
-        ("tier", f"{told['tier']} (purchased {_usd(told['purchased'])})"),
-        ("balance", f"{_usd(told['balance'])} ({_usd(told['held'])} held)"), ("blocked", "yes" if told["blocked"] else "no"),
-    ]  # fmt: skip
-    for name, value in rows:
-        print(f"{name:8} {value}")
-    if told.get("keys"):
-        _tell_keys(told["keys"])
-
-
-def _tell_accounts(told: Any) -> None:
-    _table(
-        ("id", "e-mail", "tier", "balance", "blocked"),
-        [(one["id"], one["email"], one["tier"], _usd(one["balance"]), "yes" if one["blocked"] else "") for one in told],
-    )
-
-
-def _tell_keys(told: Any) -> None:
-    _table(
-        ("key", "prefix", "name", "made", "last used"),
-        [(one["id"], one["prefix"], one["name"], _moment(one["created"]), one["last_used"] or "never") for one in told],
-    )
-
-
-def _tell_key(told: Any) -> None:
-    _tell_keys([told])
-    _tell_secret(told)
-
-
-def _tell_secret(told: Any) -> None:
-    print(f"\n{told['api_key']}\n\nThis is the key. It is shown this once: only its digest is kept.")
-
-
-def _tell_revoked(told: Any) -> None:
-    print(f"{told['id']} is revoked")
-
-
-def _tell_added(told: Any) -> None:
-    what = f"{told['kind']} of {_usd(told['amount'])}"
-    print(f"{what} added" if told["is_new"] else f"{what}: this payment had been added before; nothing has changed")
-    _tell_account(told["account"])
-
-
-def _tell_ledger(told: Any) -> None:
-    _table(
-        ("id", "at", "kind", "amount", "of"),
-        [
-            (one["id"], _moment(one["created"]), one["kind"], _usd(one["amount"]),
-             one["payment_id"] or one["model"] or one["note"] or "")
-            for one in told
-        ],
-    )  # fmt: skip
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    lines = [head, *(tuple(map(str, row)) for row in rows)]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(head))]
-    for line in lines:
-        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n")
-
-
-def _usd(amount: float) -> str:
-    return f"{'-' if amount < 0 else ''}${abs(amount):,.6f}".rstrip("0").rstrip(".") if amount else "$0"
-
-
-def _moment(at: int) -> str:
-    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+def _quoted(text: str) -> str:
+    return quote(text, safe="", errors="replace")

@@ -1,115 +1,117 @@
-"""This file speaks to the admin API: that of a running gateway, or one of its own where none runs. (Contract §13.)"""
+"""This file speaks to an admin listener: requests and answers in JSON over one connection. (Contract §1, §8.)
+
+It waits, as commands do; a loop that serves at the same time runs it in a thread.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import secrets
-import tempfile
-from collections.abc import AsyncIterator
-from pathlib import Path
+import http.client
+import json
+import socket
 from typing import Any, Final
 
-import msgspec
-from aiohttp import ClientConnectionError, ClientSession, ClientTimeout, TCPConnector, UnixConnector, web
-
-from proxy.config.snapshot import Admin, Reloaded, Snapshot, TcpAddress, UnixAddress
-from proxy.config.units import Secret
+from proxy.config.snapshot import Address, TcpAddress
 from proxy.errors import StartError
-from proxy.ops.accounts import open_database
-from proxy.web.admin import admin_application
-from proxy.web.admin_accounts import AdminAccounts
 
-_PATIENCE: Final = ClientTimeout(total=30.0)
+Document = dict[str, Any]
+
+_CONNECT_S: Final = 5.0
+_ANSWER_S: Final = 15.0
+"""More than the store's patience with the disk, so that its own words come first."""
+_ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what listens everywhere is asked nearby)
 
 
 class Refused(Exception):
-    """The admin API did not do what it was asked to; `document` is its answer."""
+    """The admin API does not do what it was asked to; the message is its own, `code` as in the contract's §5."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
-        super().__init__(document.get("error", {}).get("message", "the admin API failed"))
-        self.document = document
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
 
 
 class AdminClient:
-    """Asks one admin API."""
+    """Whoever asks at an admin listener. `where` is what errors call it."""
 
-    def __init__(self, session: ClientSession) -> None:
-        self._session = session
+    def __init__(self, connected: socket.socket, token: str, where: str) -> None:
+        connected.settimeout(_ANSWER_S)
+        self.where = where
+        self._connection = http.client.HTTPConnection("localhost")
+        self._connection.sock = connected
+        self._connection.auto_open = 0  # what is connected is what was asked for; a second try would be somewhere else
+        self._headers = {"Authorization": b"Bearer " + token.encode(errors="surrogateescape")} if token else {}
 
-    async def ask(self, method: str, path: str, document: Any = None) -> Any:
-        """The answer to a request at `/admin/accounts` + `path`. Raises Refused."""
-        async with self._session.request(method, f"/admin/accounts{path}", json=document) as answer:
-            told = msgspec.json.decode(await answer.read())
-            if answer.status >= 400:
-                raise Refused(told)
-            return told
+    def ask(self, method: str, path: str, document: Document | None = None) -> Document:
+        """The answer's document. Raises Refused; StartError where there is no answer or one that is not a gateway's."""
+        body = None if document is None else json.dumps(document).encode()
+        try:
+            status, answer = self._exchange(method, path, body, self._headers)
+        except (OSError, http.client.HTTPException) as error:
+            advice = "" if method == "GET" else "; look whether it was done before you try again"
+            raise StartError(f"{self.where} does not answer ({_words(error)}){advice}") from None
+        except ValueError:
+            raise StartError("admin.token can't be sent: it has characters that no header may have; choose another") from None
+        try:
+            told = json.loads(answer)
+            if status < 400:
+                return dict(told)
+            raise Refused(status, str(told["error"]["code"]), str(told["error"]["message"]))
+        except (ValueError, TypeError, KeyError):
+            raise StartError(f"{self.where} said {status} and nothing that is understood here; its log may say more") from None
 
-    async def account(self, name: str) -> str:
-        """The id of the account that is named by its id or its e-mail. Raises Refused."""
-        if "@" not in name:
-            return name
-        found = await self._session.get("/admin/accounts", params={"email": name})
-        async with found:
-            accounts = msgspec.json.decode(await found.read()).get("data", [])
-        if not accounts:
-            raise Refused({"error": {"message": f"There is no account {name}.", "code": "not_found"}})
-        return str(accounts[0]["id"])
+    def is_gateway(self) -> bool:
+        """Whether what listens there seems to be a gateway. It is asked without the token, as it may be anything.
+
+        Raises StartError where it does not answer.
+        """
+        try:
+            status, answer = self._exchange("GET", "/livez", None, {})
+            return status == 200 and bool(json.loads(answer) == {"status": "ok"})
+        except (http.client.HTTPException, ValueError):
+            return False
+        except OSError as error:
+            raise StartError(f"{self.where} does not answer ({_words(error)})") from None
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+    def _exchange(self, method: str, path: str, body: bytes | None, headers: dict[str, bytes]) -> tuple[int, bytes]:
+        self._connection.request(method, path, body, headers)
+        answer = self._connection.getresponse()
+        return answer.status, answer.read()
 
 
-@contextlib.asynccontextmanager
-async def admin_client(snapshot: Snapshot) -> AsyncIterator[AdminClient]:
-    """The running gateway's, or that of a database that is opened for as long as the block lasts. Raises StartError."""
-    if snapshot.admin is not None and await _is_served(snapshot.admin):
-        async with _session(snapshot.admin) as session:
-            yield AdminClient(session)
-        return
-    books = open_database(snapshot)
+def connect(address: Address) -> socket.socket | None:
+    """A connection to an admin listener; None where nothing listens. Raises StartError where that can't be told."""
     try:
-        with tempfile.TemporaryDirectory(prefix="kyma-") as directory:
-            socket = UnixAddress(str(Path(directory) / "admin.sock"))
-            own = Admin(socket, Secret(secrets.token_hex(24)))
-            here = msgspec.structs.replace(snapshot, admin=own)
-            app = admin_application(lambda: here, lambda: False, bytes, _nothing_to_reload, AdminAccounts(lambda: here, books))
-            runner = web.AppRunner(app, access_log=None, handle_signals=False)
-            await runner.setup()
-            try:
-                await web.UnixSite(runner, socket.path).start()
-                async with _session(own) as session:
-                    yield AdminClient(session)
-            finally:
-                await runner.cleanup()
-    finally:
-        await books.settled()
-        books.store.close()
+        if isinstance(address, TcpAddress):
+            host = _ANY_HOST.get(address.host, address.host)
+            connected = socket.create_connection((host, address.port), _CONNECT_S)
+        else:
+            connected = _connect_unix(address.path)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return None
+    except OSError as error:
+        raise StartError(f"admin.listen {address}: {_words(error)}") from None
+    if connected.getsockname() == connected.getpeername() and isinstance(address, TcpAddress):
+        connected.close()  # the kernel chose the very port that is asked for, and this is a conversation with ourselves
+        return None
+    return connected
 
 
-async def _is_served(admin: Admin) -> bool:
-    """Whether a gateway with accounts answers there. Raises StartError where it does and will not be asked."""
+def _connect_unix(path: str) -> socket.socket:
+    connected = socket.socket(socket.AF_UNIX)
     try:
-        async with _session(admin) as session, session.get("/admin/accounts", params={"limit": "1"}) as answer:
-            status = answer.status
-    except (ClientConnectionError, OSError):
-        return False
-    if status == 401:
-        raise StartError(f"the gateway at {admin.listen} has another admin.token than this configuration")
-    if status == 403:
-        raise StartError(f"the gateway at {admin.listen} runs without admin.token, so its accounts can't be reached; set one")
-    return status == 200
+        connected.settimeout(_CONNECT_S)
+        connected.connect(path)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
 
 
-def _session(admin: Admin) -> ClientSession:
-    address = admin.listen
-    connector = TCPConnector() if isinstance(address, TcpAddress) else UnixConnector(address.path)
-    host = _reachable(address) if isinstance(address, TcpAddress) else "localhost"
-    headers = {} if admin.token is None else {"Authorization": f"Bearer {admin.token.reveal()}"}
-    return ClientSession(f"http://{host}", connector=connector, headers=headers, timeout=_PATIENCE)
-
-
-def _reachable(address: TcpAddress) -> str:
-    """Where to reach what listens there: what listens everywhere is asked here."""
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (nobody listens here)
-    return str(TcpAddress(here.get(address.host, address.host), address.port))
-
-
-async def _nothing_to_reload() -> Reloaded:
-    raise NotImplementedError
+def _words(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) else None
+    return (said or str(error) or type(error).__name__).lower()

@@ -9,15 +9,11 @@ import os
 import platform
 import sys
 from pathlib import Path
-from typing import Final
 
 from proxy import __version__, gateway
 from proxy.errors import ConfigError, StartError
 from proxy.ops.account_commands import add_account_commands
-
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_BAD_CONFIG: Final = 2
+from proxy.ops.words import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,13 +39,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kyma-proxy",
         description="A thin, low-latency gateway for large language models: one address for many providers.",
-        epilog="KYMA_CONFIG stands for --config. Exit codes: 0 fine, 1 it could not run, 2 the configuration is wrong.",
+        epilog="KYMA_CONFIG stands for --config. Exit codes: 0 fine, 1 it could not be done, 2 the configuration is wrong.",
     )
     parser.add_argument("--version", action="version", version=f"kyma-proxy {__version__} ({_build()})")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="run the gateway", description="Run the gateway until SIGTERM or Ctrl-C.")
-    serve.add_argument("--config", metavar="FILE", type=Path, help="the configuration, YAML (default: $KYMA_CONFIG)")
+    add_config(serve)
     serve.add_argument(
         "--check-accounts", action="store_true", help="read the whole database of accounts first, and refuse to start if wrong"
     )
@@ -71,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--config", metavar="FILE", type=Path, required=True, help="the demo's configuration")
     demo.add_argument("--pace", default="50ms", metavar="TIME", help="between two words of an answer (default: 50ms)")
     demo.set_defaults(action=_demo)
-    add_account_commands(commands, _config_path)
+    add_account_commands(commands)
     return parser
 
 
@@ -84,7 +80,7 @@ def _build() -> str:
 def _serve(words: argparse.Namespace) -> int:
     from proxy.ops.serve import run, tell  # noqa: PLC0415  (the other commands need no event loop)
 
-    path = _config_path(words.config)
+    path = config_path(words.config)
     run(path, os.environ, lambda snapshot: tell(snapshot, path), check_integrity=words.check_accounts)
     return EXIT_OK
 
@@ -92,7 +88,7 @@ def _serve(words: argparse.Namespace) -> int:
 def _check(words: argparse.Namespace) -> int:
     from proxy.ops.reload import read_snapshot  # noqa: PLC0415
 
-    path = _config_path(words.file)
+    path = config_path(words.file)
     snapshot = read_snapshot(path, os.environ)
     if words.json:
         print(json.dumps({"ok": True, "version": snapshot.version, "problems": [], "warnings": snapshot.warnings}))
@@ -108,15 +104,6 @@ def _demo(words: argparse.Namespace) -> int:
     from proxy.ops.demo import run_demo  # noqa: PLC0415
 
     return run_demo(words.config, words.pace, os.environ)
-
-
-def _config_path(given: Path | None) -> Path:
-    if given is not None:
-        return given
-    named = os.environ.get("KYMA_CONFIG")
-    if not named:
-        raise StartError("no configuration: give --config FILE or set KYMA_CONFIG; config/sidecar.yaml is a good start")
-    return Path(named)
 
 
 def _tell_problems(words: argparse.Namespace, error: ConfigError) -> None:

@@ -1,135 +1,399 @@
-"""The commands about accounts do the same whether a gateway runs or not, and say clearly what keeps them from it."""
+"""The commands about accounts say the same whether a gateway runs or not, and what keeps them from it in one line."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
+import re
+import socket
+import sqlite3
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from proxy.config.snapshot import NANO
+from proxy.ops import account_access
+from proxy.ops.account_texts import usd
+from proxy.ops.accounts import open_database
+from proxy.ops.cli import main
+from proxy.ops.reload import read_snapshot
 from tests.running import command, configuration, free_port, serving
 
-TOKEN = "an-admin-token-of-some-length"
-_Run = Callable[..., subprocess.CompletedProcess[str]]
+TOKEN = "canary-token-of-some-length"
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+LIVE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n" + b'{"status": "ok"}'
 
 
-def written(directory: Path, *, required: str = "true", token: str | None = TOKEN, port: int | None = None) -> str:
-    """A configuration with accounts, whose admin listener has this token."""
-    token = f", token: {token}" if token else ""
-    return configuration(
-        "http://127.0.0.1:1/v1", f"127.0.0.1:{free_port()}", directory / "access.log",
-        more=f"accounts: {{required: {required}, database: 'sqlite:{directory}/kyma.db'}}\n",
-        admin=f"{{listen: '127.0.0.1:{port or free_port()}'{token}}}",
+class Said(NamedTuple):
+    """What a command came to."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """The document that it printed."""
+        return json.loads(self.stdout)
+
+    @property
+    def refusal(self) -> str:
+        """The one line in which it said why not."""
+        (line,) = self.stderr.splitlines()
+        assert (self.code, self.stdout) == (1, "")
+        return line.removeprefix("kyma-proxy: ")
+
+
+_Run = Callable[..., Said]
+
+
+def written(
+    directory: Path, *, admin: str = "", token: str | None = TOKEN, required: str = "true", database: Path | None = None
+) -> Path:
+    """A configuration in a file; its admin listener is at `admin`, or where nobody listens."""
+    words = f", token: {token}" if token else ""
+    text = configuration(
+        "http://127.0.0.1:9/v1", f"127.0.0.1:{free_port()}", directory / "access.log",
+        more=f"accounts: {{required: {required}, database: 'sqlite:{database or directory / 'kyma.db'}'}}\n",
+        admin=f"{{listen: '{admin or f'127.0.0.1:{free_port()}'}'{words}}}",
     )  # fmt: skip
-
-
-@pytest.fixture(params=["while a gateway runs", "while none runs"])
-def run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[_Run]:
-    """Runs a command about accounts."""
-    text = written(tmp_path)
-    path = tmp_path / "gateway.yaml"
+    path = directory / "command.yaml"
     path.write_text(text)
-    with serving(text, tmp_path, "") if "none" not in request.param else contextlib.nullcontext():
-        yield lambda *words: command(*words, KYMA_CONFIG=str(path))
+    return path
 
 
-def told(done: subprocess.CompletedProcess[str]) -> Any:
-    """The JSON that it printed."""
-    assert done.stderr == ""
-    return json.loads(done.stdout)
+def judged(code: int, stdout: str, stderr: str) -> Said:
+    """What a command came to, which has no secret on stderr and no trace."""
+    assert "ky-" not in stderr
+    assert TOKEN not in stdout + stderr
+    assert "Traceback" not in stderr
+    return Said(code, stdout, stderr)
 
 
-def test_an_account_from_its_making_to_its_ledger(run: _Run) -> None:
-    made = told(run("accounts", "create", "a@example.com", "--grant", "1", "--json"))
-    assert made["balance"] == 1
-    bought = told(run("credits", "add", "A@example.com", "10", "--kind", "purchase", "--payment-id", "p1", "--json"))
-    assert (bought["is_new"], bought["account"]["tier"]) == (True, 1)
-    assert not told(run("credits", "add", made["id"], "10.00", "--kind", "purchase", "--payment-id", "p1", "--json"))["is_new"]
-    granted = run("credits", "add", made["id"], "0.5", "--kind", "grant", "--reason", "thanks")
-    assert granted.stdout.startswith("grant of $0.5 added")
-    ledger = told(run("credits", "list", made["id"], "--json"))
-    assert [(one["kind"], one["amount"]) for one in ledger] == [("grant", 0.5), ("purchase", 10), ("grant", 1)]
-    key = told(run("keys", "create", made["id"], "--name", "server", "--json"))
-    assert key["api_key"].startswith(key["prefix"])
-    assert key["api_key"] not in run("keys", "list", made["id"]).stdout
-    assert run("keys", "revoke", made["id"], key["id"]).stdout == f"{key['id']} is revoked\n"
-    assert [one["name"] for one in told(run("keys", "list", made["id"], "--json"))] == ["first"]
-    assert "blocked  yes" in run("accounts", "block", made["id"]).stdout
-    assert "blocked  no" in run("accounts", "unblock", made["id"]).stdout
-    shown = run("accounts", "show", "a@example.com").stdout
-    assert "balance  $11.5 ($0 held)" in shown
-    assert "tier     1 (purchased $10)" in shown
-    assert [one["id"] for one in told(run("accounts", "list", "--json"))] == [made["id"]]
+def run(path: Path, *words: str) -> Said:
+    """What a command says, in a process of its own."""
+    done = command(*words, KYMA_CONFIG=str(path))
+    return judged(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> _Run:
+    """What a command says, in this process: faster."""
+
+    def said(path: Path, *words: str) -> Said:
+        code = main([*words[:2], "--config", str(path), *words[2:]])
+        return judged(code, *capsys.readouterr())
+
+    return said
+
+
+class Shared(NamedTuple):
+    """A running gateway with an account and its key; tests do not change them."""
+
+    directory: Path
+    config: Path
+    admin: str
+    account: str
+    key: str
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    directory = tmp_path_factory.mktemp("shared")
+    admin = f"127.0.0.1:{free_port()}"
+    config = written(directory, admin=admin)
+    made = run(config, "accounts", "create", "shared@example.com", "--json").json
+    with serving(config.read_text(), directory, "", "--check-accounts"):
+        shown = run(config, "accounts", "show", made["id"], "--json").json
+        yield Shared(directory, config, admin, made["id"], shown["keys"][0]["id"])
+
+
+def day(path: Path) -> list[Said]:
+    """Each command once or twice, as an operator has use for it."""
+    said: list[Said] = []
+
+    def do(*words: str) -> Said:
+        said.append(run(path, *words))
+        assert said[-1].code == 0, said[-1]
+        return said[-1]
+
+    shown = do("accounts", "create", "a@example.com", "--grant", "1.25").stdout
+    account, secret = re.findall(r"(?m)^(?:account|key) +(\S+)$", shown)
+    pay = ("credits", "add", "A@example.com", "10", "--kind", "purchase", "--payment-id", "pay-1")
+    assert do(*pay).stdout.startswith("added: purchase of $10.00, payment pay-1\n")
+    assert do(*pay).stdout.startswith("nothing has changed: purchase of $10.00, payment pay-1, is in the ledger since ")
+    do("credits", "add", account, "0.5", "--kind", "grant", "--reason", "thanks", "--json")
+    ledger = do("credits", "list", account, "--limit", "2").stdout
+    assert re.findall(r"grant|purchase", ledger) == ["grant", "purchase"]
+    assert ledger.endswith("There are older ones; --limit shows more.\n")
+    key = do("keys", "create", account, "--name", "server", "--json").json
+    assert "server" in do("keys", "list", "a@example.com").stdout
+    do("keys", "revoke", "a@example.com", key["id"])
+    assert "state      blocked\n" in do("accounts", "block", account).stdout
+    assert "state      active\n" in do("accounts", "unblock", "a@example.com").stdout
+    shown = do("accounts", "show", "a@example.com").stdout
+    assert all(line in shown.splitlines() for line in ("tier       1", "balance    $11.75", "purchased  $10.00"))
+    assert "server" not in shown
+    assert [one["id"] for one in do("accounts", "list", "--json").json["data"]] == [account]
+    for once in (secret, key["api_key"]):
+        assert sum(once in one.stdout for one in said) == 1
+    return said
+
+
+def nameless(said: list[Said]) -> list[str]:
+    """What was printed, without what is new each time."""
+    names = re.compile(r"(acct|key)_[0-9a-f]{16}|ky-[\w-]{8,}|\"created\": \d+")
+    return [MOMENT.sub("WHEN", names.sub("NAME", one.stdout)) for one in said]
+
+
+def test_both_ways_say_the_same(tmp_path: Path) -> None:
+    """One speaks to a running gateway's admin listener, a unix socket; the other opens the database."""
+    one, other = tmp_path / "running", tmp_path / "alone"
+    one.mkdir()
+    other.mkdir()
+    running, alone = written(one, admin=f"unix:{one}/admin.sock"), written(other)
+    with serving(running.read_text(), one, "") as gateway, ThreadPoolExecutor(2) as pool:
+        told, done = pool.map(day, (running, alone))
+        assert "ky-" not in gateway.stderr
+    assert nameless(told) == nameless(done)
+    assert [each.stderr for each in told] == [""] * len(told)
+    assert [each.stderr for each in done] == [f"kyma-proxy: made the database {other}/kyma.db, as there was none\n"] + [""] * (
+        len(done) - 1
+    )
+
+
+REFUSALS = [
+    (("accounts", "create", "nobody"), "invalid_request", "`email` is not an e-mail address."),
+    (("accounts", "create", "SHARED@example.com"), "conflict", "An account with this e-mail is there already."),
+    (("accounts", "create", "z@example.com", "--grant", "ten"), "invalid_request", "`grant` must be an amount"),
+    (("accounts", "show", "acct_0"), "not_found", "There is no such account"),
+    (("accounts", "show", "z@example.com"), "not_found", "There is no such account"),
+    (("accounts", "show", ".."), "not_found", "There is no such account"),
+    (("accounts", "block", ""), "not_found", "There is no such account"),
+    (("keys", "list", "a/../b?c"), "not_found", "There is no such account"),
+    (("keys", "revoke", "ACCOUNT", "key_0"), "not_found", "The account has no such key"),
+    (("keys", "revoke", "ACCOUNT", "../transactions"), "not_found", "The account has no such key"),
+    (("keys", "create", "ACCOUNT", "--name", ""), "invalid_request", "The body is not what is expected here"),
+    (("credits", "list", "ACCOUNT", "--limit", "0"), "invalid_request", "`limit` must be a whole number"),
+    (("credits", "add", "ACCOUNT", "10", "--kind", "purchase"), "invalid_request", "A purchase takes --payment-id"),
+    (("credits", "add", "ACCOUNT", "1", "--kind", "grant", "--payment-id", "p"), "invalid_request", "A grant takes no"),
+    *(
+        (("credits", "add", "ACCOUNT", amount, "--kind", "purchase", "--payment-id", "p"), "invalid_request", "`amount`")
+        for amount in ("4.99", "-5", "0", "ten", "$10", "NaN", "1e400", "1000001", "10.0000000001")
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "reason"), REFUSALS)
+def test_what_is_refused_is_said_in_one_line_or_one_document(
+    shared: Shared, say: _Run, words: tuple[str, ...], code: str, reason: str
+) -> None:
+    meant = [shared.account if word == "ACCOUNT" else word for word in words]
+    assert say(shared.config, *meant).refusal.startswith(reason)
+    said = say(shared.config, *meant, "--json")
+    assert (said.code, said.stderr, said.json["error"]["code"]) == (1, "", code)
+    assert said.json["error"]["message"].startswith(reason)
+    assert say(shared.config, "credits", "list", shared.account).stdout == "no entries\n"
+
+
+def test_a_payment_of_another_amount_is_refused(tmp_path: Path, say: _Run) -> None:
+    path = written(tmp_path)
+    say(path, "accounts", "create", "a@example.com")
+    pay = ("--kind", "purchase", "--payment-id", "pay-1", "--json")
+    assert say(path, "credits", "add", "a@example.com", "10", *pay).json["is_new"]
+    assert not say(path, "credits", "add", "a@example.com", "10.00", *pay).json["is_new"]
+    assert say(path, "credits", "add", "a@example.com", "11", *pay).json["error"]["code"] == "conflict"
+
+
+def test_all_accounts_are_listed_however_many_there_are(tmp_path: Path, say: _Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.ops.account_commands._PAGE", 2)
+    path = written(tmp_path)
+    emails = [f"{number}@example.com" for number in range(5)]
+    for email in emails:
+        say(path, "accounts", "create", email)
+    assert sorted(one["email"] for one in say(path, "accounts", "list", "--json").json["data"]) == emails
+    assert len(say(path, "accounts", "list").stdout.splitlines()) == 6
+    assert [one["email"] for one in say(path, "accounts", "list", "--email", "3@Example.com", "--json").json["data"]] == emails[
+        3:4
+    ]
+
+
+def test_what_callers_named_can_not_write_on_the_operators_terminal(tmp_path: Path, say: _Run) -> None:
+    path = written(tmp_path)
+    say(path, "accounts", "create", "a@example.com")
+    say(path, "keys", "create", "a@example.com", "--name", "\x1b[2J\nmine")
+    said = say(path, "keys", "list", "a@example.com").stdout
+    assert "?[2J?mine" in said
+    assert len(said.splitlines()) == 3
+
+
+# ---- who is asked, and what keeps one from it
+
+
+def test_a_token_that_is_wrong_or_not_set_here_is_named(shared: Shared, tmp_path: Path, say: _Run) -> None:
+    path = written(tmp_path, admin=shared.admin, token="another-token-of-some-length", database=shared.directory / "kyma.db")
+    assert say(path, "accounts", "list").refusal.startswith(f"the gateway at {shared.admin} has another admin token; ")
+    error = say(path, "accounts", "list", "--json").json["error"]
+    assert (error["code"], "has another admin token" in error["message"]) == ("failed", True)
+    path.write_text(path.read_text().replace("another-token-of-some-length", "${KYMA_NO_SUCH_TOKEN}"))
+    assert "wants its admin token, and here is none; set admin.token, or the env" in say(path, "accounts", "list").refusal
+
+
+def test_a_gateway_without_a_token_says_so(tmp_path: Path, say: _Run) -> None:
+    path = written(tmp_path, token=None)
+    with serving(path.read_text(), tmp_path, ""):
+        assert "has no admin token, so it takes no commands; set admin.token" in say(path, "accounts", "list").refusal
+
+
+def test_the_gateway_of_another_database_is_not_asked(shared: Shared, tmp_path: Path, say: _Run) -> None:
+    path = written(tmp_path, admin=shared.admin)
+    line = say(path, "accounts", "create", "z@example.com").refusal
+    assert line.startswith(f"the gateway at {shared.admin} keeps its accounts in {shared.directory}/kyma.db, and this ")
+    assert not (tmp_path / "kyma.db").exists()
+
+
+def test_a_gateway_without_accounts_leaves_the_database_to_the_command(tmp_path: Path, say: _Run) -> None:
+    admin = f"127.0.0.1:{free_port()}"
+    path = written(tmp_path, admin=admin, required="false")
+    with serving(path.read_text(), tmp_path, ""):
+        assert say(path, "accounts", "create", "a@example.com", "--json").json["email"] == "a@example.com"
+        unnamed = written(tmp_path, admin=admin, required="false", token=None)
+        assert say(unnamed, "accounts", "show", "a@example.com").code == 0
+        soon = written(tmp_path, admin=admin)  # required from the next start on
+        assert say(soon, "accounts", "show", "a@example.com").code == 0
+
+
+def test_a_database_in_use_is_never_opened_twice(
+    shared: Shared, tmp_path: Path, say: _Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_access, "_PATIENCE_S", 0.0)
+    elsewhere = written(tmp_path, database=shared.directory / "kyma.db")
+    assert re.search(
+        r"kyma\.db: is in use by process \d+, and nothing answers at admin\.listen", say(elsewhere, "accounts", "list").refusal
+    )
+    elsewhere.write_text(re.sub(r"(?m)^admin: .*$", "admin: null", elsewhere.read_text()))
+    assert "without an admin listener it can't be asked" in say(elsewhere, "accounts", "list").refusal
+    mistaken = written(tmp_path, admin=shared.admin, required="false", token=None, database=shared.directory / "kyma.db")
+    assert "and the gateway at" in say(mistaken, "accounts", "list").refusal
+
+
+def test_who_will_soon_let_go_is_waited_for(tmp_path: Path, say: _Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path)
+    snapshot = read_snapshot(path, {})
+    holder, tries = open_database(snapshot), []
+
+    def opened(wanted: Any) -> Any:
+        tries.append(wanted)
+        if len(tries) == 2:
+            holder.store.close()
+        return open_database(wanted)
+
+    monkeypatch.setattr(account_access, "open_database", opened)
+    assert say(path, "accounts", "list").stdout == "no accounts\n"
+    assert len(tries) == 2
+
+
+def test_only_create_makes_a_database(tmp_path: Path, say: _Run) -> None:
+    path = written(tmp_path)
+    for words in (("accounts", "list"), ("accounts", "show", "a@example.com"), ("credits", "list", "a@example.com")):
+        assert say(path, *words).refusal.startswith(f"{tmp_path}/kyma.db: there is no database; `kyma-proxy accounts create`")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@contextlib.contextmanager
+def listening(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """Something that gives these answers on a connection and then ends it; its address, and what it was asked."""
+    asked: list[bytes] = []
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            for answer in answers:
+                asked.append(connection.recv(65536))
+                connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}", asked
+        thread.join()
+
+
+@pytest.mark.parametrize("answer", [b"-ERR unknown command\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"])
+def test_the_token_is_not_sent_to_what_is_no_gateway(tmp_path: Path, say: _Run, answer: bytes) -> None:
+    with listening(answer) as (address, asked):
+        assert "what listens there is no gateway" in say(written(tmp_path, admin=address), "accounts", "list").refusal
+    assert TOKEN.encode() not in b"".join(asked)
+
+
+def test_a_gateway_that_dies_is_told(tmp_path: Path, say: _Run) -> None:
+    kept = json.dumps({"accounts": {"required": True, "database": f"{tmp_path}/kyma.db"}}).encode()
+    config = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(kept) + kept
+    with listening(LIVE, config, b"") as (address, asked):
+        line = say(written(tmp_path, admin=address), "accounts", "create", "a@example.com").refusal
+    assert line.startswith(f"the gateway at {address} does not answer (")
+    assert line.endswith("look whether it was done before you try again")
+    assert f"Bearer {TOKEN}".encode() in asked[1]
+
+
+def test_an_interrupted_command_is_not_fine(tmp_path: Path, say: _Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(account_access, "ask_accounts", interrupted)
+    assert say(written(tmp_path), "accounts", "list").refusal.startswith("interrupted; ")
+
+
+def test_a_wrong_configuration_is_told_whole(tmp_path: Path) -> None:
+    path = tmp_path / "command.yaml"
+    path.write_text("listne: x\nmodels: 1\n")
+    said = run(path, "accounts", "list", "--json")
+    error = said.json["error"]
+    assert (said.code, said.stderr, error["code"]) == (2, "", "invalid_configuration")
+    assert {"path": "models", "line": 2, "message": "a list is expected here"} in error["problems"]
+    said = run(path, "accounts", "list")
+    assert (said.code, said.stdout, said.stderr.count(f"{path}: ")) == (2, "", len(error["problems"]) + 1)
 
 
 @pytest.mark.parametrize(
-    ("words", "reason"),
+    ("words", "said"),
     [
-        (("accounts", "create", "nobody"), "`email` is not an e-mail address"),
-        (("accounts", "show", "acct_1"), "There is no such account"),
-        (("accounts", "show", "a@example.com"), "There is no account a@example.com"),
-        (("credits", "add", "acct_1", "10", "--kind", "purchase"), "a purchase needs --payment-id"),
-        (("keys", "revoke", "acct_1", "key_1"), "There is no such account"),
+        (("accounts",), ("create", "list", "show", "block", "unblock", "admin listener of the running gateway")),
+        (("accounts", "create"), ("EMAIL", "--grant USD", "--config FILE", "--json")),
+        (("keys", "revoke"), ("ACCOUNT", "KEY_ID", "id or e-mail")),
+        (("credits", "add"), ("--kind {purchase,grant}", "--payment-id ID", "--reason TEXT", "5 or more")),
+        (("serve",), ("--check-accounts",)),
     ],
 )
-def test_what_can_not_be_done_is_said_in_one_line(tmp_path: Path, words: tuple[str, ...], reason: str) -> None:
-    path = tmp_path / "gateway.yaml"
-    path.write_text(written(tmp_path))
-    done = command(*words, "--config", path)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("kyma-proxy: ")
-    assert reason in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_the_commands_explain_themselves(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0
+    assert [word for word in said if word not in text] == []
 
 
-@pytest.mark.parametrize("amount", ["4.99", "-1", "ten", "1e400", "10.0000000001"])
-def test_a_purchase_is_a_reasonable_amount(tmp_path: Path, amount: str) -> None:
-    path = tmp_path / "gateway.yaml"
-    path.write_text(written(tmp_path))
-    made = told(command("accounts", "create", "a@example.com", "--json", "--config", path))
-    words = ("credits", "add", made["id"], "--kind", "purchase", "--payment-id", "p", "--json", "--config", path)
-    done = command(*words, "--", amount)
-    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (1, "invalid_request")
+def test_check_accounts_refuses_a_database_in_which_anything_is_wrong(tmp_path: Path, say: _Run) -> None:
+    path = written(tmp_path)
+    say(path, "accounts", "create", "a@example.com", "--grant", "1")
+    with contextlib.closing(sqlite3.connect(tmp_path / "kyma.db")) as database, database:
+        database.execute("UPDATE accounts SET balance = balance + 1")
+    said = run(path, "serve", "--check-accounts")
+    assert said.refusal.startswith(f"{tmp_path}/kyma.db: ")
 
 
-def test_another_token_is_named(tmp_path: Path) -> None:
-    port = free_port()
-    with serving(written(tmp_path, port=port), tmp_path, ""):
-        path = tmp_path / "other.yaml"
-        path.write_text(written(tmp_path, port=port, token="another-token-of-some-length"))
-        done = command("accounts", "list", "--config", path)
-        assert (done.returncode, "has another admin.token" in done.stderr) == (1, True)
-
-
-def test_a_gateway_without_a_token_is_named(tmp_path: Path) -> None:
-    port = free_port()
-    text = written(tmp_path, port=port, token=None)
-    with serving(text, tmp_path, ""):
-        done = command("accounts", "list", "--config", tmp_path / "gateway.yaml")
-        assert (done.returncode, "runs without admin.token" in done.stderr) == (1, True)
-
-
-def test_a_database_in_use_is_never_opened_twice(tmp_path: Path) -> None:
-    with serving(written(tmp_path), tmp_path, "") as running:
-        path = tmp_path / "other.yaml"
-        path.write_text(written(tmp_path))  # another admin listener, where nobody answers
-        done = command("accounts", "list", "--config", path)
-        assert done.returncode == 1
-        assert str(running.process.pid) in done.stderr
-
-
-def test_accounts_can_be_made_before_they_are_required(tmp_path: Path) -> None:
-    text = written(tmp_path, required="false")
-    with serving(text, tmp_path, ""):
-        made = told(command("accounts", "create", "a@example.com", "--json", "--config", tmp_path / "gateway.yaml"))
-    assert made["email"] == "a@example.com"
-
-
-def test_a_wrong_configuration_is_no_accounts_fault(tmp_path: Path) -> None:
-    path = tmp_path / "gateway.yaml"
-    path.write_text("models: []\n")
-    assert command("accounts", "list", "--config", path).returncode == 2
+@given(st.integers(-(10**15), 10**15))
+def test_every_nano_dollar_is_told(nano: int) -> None:
+    text = usd(nano / NANO)
+    assert re.fullmatch(r"-?\$\d{1,3}(,\d{3})*\.\d{2,9}", text)
+    whole, digits = re.sub(r"[$,]", "", text).split(".")
+    assert int(whole.strip("-")) * NANO + int(digits.ljust(9, "0")) == abs(nano)
+    assert text.startswith("-") == (nano < 0)
