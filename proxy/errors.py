@@ -97,3 +97,7 @@ class ConfigError(Exception):
 
 class StartError(Exception):
     """Something outside the program keeps it from starting; the message is one line that says what to do."""
+
+
+class InUseError(StartError):
+    """Another process has what this one needs, and may soon be done with it."""

@@ -24,7 +24,7 @@ from aiohttp import web
 from proxy.accounting.books import Books
 from proxy.config.snapshot import Admin, Reloaded, Snapshot
 from proxy.config.units import Secret
-from proxy.errors import StartError
+from proxy.errors import InUseError, StartError
 from proxy.ops.accounts import open_database
 from proxy.ops.admin_client import AdminClient, Document, Refused, connect
 from proxy.web.admin import admin_application
@@ -115,9 +115,7 @@ def _opened(snapshot: Snapshot, why: str, *, is_last_try: bool, makes_database: 
         raise StartError(f"{path}: there is no database; `kyma-proxy accounts create` makes it, and so does the first start")
     try:
         books = open_database(snapshot)
-    except StartError as error:
-        if not isinstance(error.__context__, BlockingIOError):  # the lock's, where somebody else has it
-            raise
+    except InUseError as error:
         if is_last_try:
             raise StartError(f"{str(error).partition(';')[0]}, {why}") from None
         return None

@@ -17,6 +17,7 @@ import signal
 import socket
 import ssl
 import stat
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -27,7 +28,7 @@ from aiohttp import web
 from proxy import __version__
 from proxy.accounting.books import Books
 from proxy.config.snapshot import Address, Snapshot, TcpAddress, Tls
-from proxy.errors import StartError
+from proxy.errors import InUseError, StartError
 from proxy.ops import memory
 from proxy.ops.accounts import open_books
 from proxy.ops.assemble import House
@@ -37,6 +38,8 @@ from proxy.telemetry.access_log import AccessLog
 _log: Final = logging.getLogger("kyma-proxy")
 _BACKLOG: Final = 4096
 _LAST_WORDS_S: Final = 1.0
+_LOCK_PATIENCE_S: Final = 2.0
+_LOCK_LOOKS_EVERY_S: Final = 0.05
 
 
 def run(
@@ -53,8 +56,20 @@ def run(
     configuration = Configuration(path, environment)
     _allow_many_files()
     memory.keep_freed_memory()
-    books = open_books(configuration.snapshot, check_integrity=check_integrity)
+    books = _patiently_opened(configuration.snapshot, check_integrity=check_integrity)
     uvloop.run(_serve(configuration, books, ready, hangup_reloads=hangup_reloads))
+
+
+def _patiently_opened(snapshot: Snapshot, *, check_integrity: bool) -> Books | None:
+    """The accounts; a command that has them for a moment is waited for. Raises StartError."""
+    due = time.monotonic() + _LOCK_PATIENCE_S
+    while True:
+        try:
+            return open_books(snapshot, check_integrity=check_integrity)
+        except InUseError:
+            if time.monotonic() > due:
+                raise
+        time.sleep(_LOCK_LOOKS_EVERY_S)
 
 
 def tell(snapshot: Snapshot, path: Path) -> None:

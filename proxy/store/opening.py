@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from proxy.errors import StartError
+from proxy.errors import InUseError, StartError
 from proxy.store.failures import why_it_can_not_start
 from proxy.store.migrations import migrate
 
@@ -45,7 +45,7 @@ class Lock:
             owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
             os.close(descriptor)
             if isinstance(error, BlockingIOError):
-                raise StartError(
+                raise InUseError(
                     f"{path}: is in use by process {owner or '(unknown)'}; stop that one, or name another file under "
                     "accounts.database"
                 ) from None
