@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import math
 import socket
 import statistics
 import sys
@@ -145,7 +146,7 @@ def _outage(target: Target, seconds: float) -> int:
             f"{dead} for {seconds:g} s, a request each {_EVERY_S:g} s: {attempts} of {asked} attempts reached it, "
             f"no caller waited longer than {longest[dead] * 1e3:.1f} ms"
         )
-        broken |= attempts > 4 or longest[dead] > limit_s
+        broken |= not 1 <= attempts <= 4 * math.ceil(seconds / 60) or longest[dead] > limit_s
     return int(broken)
 
 

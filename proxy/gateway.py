@@ -15,12 +15,12 @@ from typing import Final, Protocol
 
 from proxy.accounting.meter import Asked, Meter
 from proxy.config.snapshot import Route, Snapshot
-from proxy.core.answers import cors_lines, error_lines, json_answer
-from proxy.core.body import patched, read_head
+from proxy.core.answers import cors_lines, error_lines, json_answer, listed
+from proxy.core.body import read_head
 from proxy.core.charging import NOTHING, bill
 from proxy.core.endpoints import RELAYED
 from proxy.core.exchange import ABANDONED, Attempt, Event, Exchange, State
-from proxy.core.headers import KEEP_ALIVE, request_head
+from proxy.core.headers import KEEP_ALIVE
 from proxy.core.health import HealthTable
 from proxy.core.inbound import Inbound
 from proxy.core.outcome import Failed, Failure, exhausted
@@ -33,13 +33,13 @@ from proxy.net.edge import Edge
 from proxy.net.pool import DialFailed, UpstreamPool
 from proxy.net.race import Course, first_over
 from proxy.net.relay import Relay
+from proxy.net.translated import TranslatedRelay
 from proxy.net.upstream import UpstreamConnection, monotonic
 from proxy.telemetry.counters import Counters
 from proxy.telemetry.record import Record
 from proxy.telemetry.recording import other_record, record_of
 
 _log: Final = logging.getLogger("kyma-proxy")
-_ASKS_FOR_USAGE: Final = b'"stream_options":{"include_usage":true},'
 _TELLS_OF_THE_MODEL: Final = frozenset({State.COMPLETED, State.RELAYED_ERROR, State.FAILED, State.BROKEN})
 
 
@@ -102,7 +102,7 @@ class Gateway:
     def _route(self, exchange: Exchange) -> Route:
         """What can answer for the model that the caller asks for, in the caller's dialect."""
         head = exchange.head = read_head(exchange.inbound.body)
-        route, is_alias = route_of(exchange.snapshot, exchange.endpoint.dialect, head.model)
+        route, is_alias = route_of(exchange.snapshot, exchange.endpoint, head.model)
         if is_alias:
             exchange.alias = head.model
         exchange.route = route
@@ -119,7 +119,7 @@ class Gateway:
         """Take a place in the caller's limits, and hold what the request may cost."""
         head, key, inbound = exchange.head, exchange.key, exchange.inbound
         assert head is not None and key is not None  # noqa: S101, PT018  (routed, identified)
-        asked = Asked(exchange.endpoint, route.model, head.max_tokens)
+        asked = Asked(exchange.endpoint, route.model, head.max_tokens, head.copies)
         exchange.ticket = meter.admit(key, asked, inbound.body, exchange.snapshot, monotonic())
 
     # ---- attempt and relay
@@ -162,6 +162,8 @@ class Gateway:
         now = monotonic()
         course.left += reversed(last_resort(route, self._health, now, course.tried))
         if not course.left:
+            if course.untold is not None and not course.failures:
+                raise course.untold
             raise exhausted(route.model.id, [*course.failures, *resting(route, self._health, now, course.tried)])
 
     def _start(self, exchange: Exchange, course: Course, edge: Edge) -> None:
@@ -179,10 +181,17 @@ class Gateway:
             return
         attempt = Attempt(name, ABANDONED)
         exchange.attempts.append(attempt)
-        relay = Relay(
-            exchange, step, edge, attempt, DIALECTS[exchange.endpoint.dialect], running=course.running, total_due=total_due,
-            is_probe=step.health.begin(now), is_last=course.is_last, added_head=self._added_head,
-        )  # fmt: skip
+        make = Relay if step.source.provider.dialect == exchange.endpoint.dialect else TranslatedRelay
+        try:
+            relay = make(
+                exchange, step, edge, attempt, DIALECTS[exchange.endpoint.dialect], running=course.running,
+                total_due=total_due, is_last=course.is_last, added_head=self._added_head,
+            )  # fmt: skip
+        except GatewayError as error:  # what the caller asks for can't be said in the source's dialect
+            course.untold = error
+            exchange.attempts.remove(attempt)
+            return
+        relay.is_probe = step.health.begin(now)
         self._ask(exchange, relay, course, edge, now)
 
     def _ask(self, exchange: Exchange, relay: Relay, course: Course, edge: Edge, now: float) -> None:
@@ -213,7 +222,12 @@ class Gateway:
             elif relay.is_over:  # nobody waits for it any more
                 self._upstreams.put_back(result)
             else:
-                self._send(exchange, relay, result, edge)
+                try:
+                    self._send(exchange, relay, result, edge)
+                except Exception:
+                    _log.exception("request %s failed inside the gateway", exchange.inbound.request_id)
+                    result.abandon()
+                    relay.unreachable(Failure.CONNECT, "the gateway failed")
 
         relay.dialling = self._upstreams.dial(relay.step.source.provider, limit, dialled)
 
@@ -224,7 +238,7 @@ class Gateway:
         if not exchange.is_sent:
             exchange.step(Event.SEND)
         relay.begin(connection)
-        connection.send(relay, self._request(exchange, step), step.source.timeouts, relay.total_due)
+        connection.send(relay, relay.request(), step.source.timeouts, relay.total_due)
         if not exchange.sent:
             exchange.sent = connection.sent_at
             exchange.overhead_s += connection.sent_at - exchange.inbound.received - exchange.dialled_s
@@ -251,25 +265,13 @@ class Gateway:
                 slow = Failed(Failure.OVERTAKEN, other.step.source.provider.name, "another was faster")
                 other.step.health.failed(now, slow, self._random, is_probe=False)
 
-    def _request(self, exchange: Exchange, step: Step) -> list[bytes | memoryview]:
-        """The bytes of the request to a source: its head, and the caller's body with one value replaced."""
-        inbound, head, endpoint, source = exchange.inbound, exchange.head, exchange.endpoint, step.source
-        assert head is not None  # noqa: S101  (routed)
-        insertion = _ASKS_FOR_USAGE if exchange.asks_for_usage(source) else b""
-        max_tokens = exchange.snapshot.max_tokens
-        if max_tokens is not None and endpoint.takes_max_tokens and not head.has_max_tokens:
-            member = source.max_tokens_field if endpoint.name == "chat/completions" else None
-            insertion += b'"%b":%d,' % ((member or "max_tokens").encode(), max_tokens)
-        body = patched(inbound.body, head, source.model_json, insertion)
-        if len(body) == 1:
-            return [b"".join((request_head(inbound, endpoint, source, len(body[0])), body[0]))]
-        return [request_head(inbound, endpoint, source, sum(map(len, body))), *body]
-
     def _added_head(self, exchange: Exchange, step: Step) -> bytes:
         """The gateway's own lines of a relayed answer's head. (Contract §4.2.)"""
         inbound = exchange.inbound
         alias = b"" if exchange.alias is None else b"x-kyma-alias: %b\r\n" % exchange.alias.encode()
         fallback = b"" if not step.layer else b"x-kyma-fallback: true\r\nx-kyma-fallback-layer: %d\r\n" % step.layer
+        if exchange.dropped:
+            fallback += b"x-kyma-dropped: %b\r\n" % listed(exchange.dropped)
         return b"x-request-id: %b\r\nx-kyma-model: %b\r\n%b%b%b%b" % (
             inbound.request_id.encode(),
             step.model.id.encode(),
@@ -365,11 +367,14 @@ class Gateway:
         answering, asked, answered, meter = exchange.answering, exchange.route, exchange.model, self._meter
         assert meter is not None and asked is not None and answered is not None  # noqa: S101, PT018  (admitted)
         due = NOTHING
-        if exchange.endpoint.is_charged and answering is not None:
-            due = bill(
-                exchange.state, is_answered=exchange.is_answered, usage=exchange.usage, prompt=ticket.prompt,
-                delivered=answering.delivered, asked=asked.model.price, answered=answered.price,
-            )  # fmt: skip
+        try:
+            if exchange.endpoint.is_charged and answering is not None:
+                due = bill(
+                    exchange.state, is_answered=exchange.is_answered, usage=exchange.usage, prompt=ticket.prompt,
+                    delivered=answering.delivered, asked=asked.model.price, answered=answered.price,
+                )  # fmt: skip
+        except Exception:  # what is held must be given back, whatever a provider has sent
+            _log.exception("request %s could not be billed", exchange.inbound.request_id)
         exchange.usage = due.usage
         exchange.cost = due.amount
         meter.settle(ticket, due, answered.id, exchange.inbound.request_id, time.time())

@@ -22,10 +22,14 @@ from proxy.store.contract import (
     PaymentConflict,
     Store,
     StoreUnavailable,
+    day_of,
 )
 
 MOST_KEYS: Final = 100
 """An account has so many keys at once at most."""
+
+MOST_KEYS_A_DAY: Final = 200
+"""What is made is on disk for good, so an account can't make any number."""
 
 _ID_BYTES: Final = 8
 _T = TypeVar("_T")
@@ -41,12 +45,15 @@ class Books:
         self._random_bytes = random_bytes
         self.accounts = Accounts()
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._in_the_making: dict[str, int] = {}
+        self._made: dict[str, int] = {}
+        self._made_on = 0
         accounts, keys = store.load()
         for row in accounts:
             self.accounts.add_account(_account(row))
         for one in keys:
             holder = self.accounts.account(one.account)
-            if holder is not None:
+            if holder is not None and not one.is_revoked:
                 self.accounts.add_key(_key(one, holder))
 
     async def create_account(
@@ -60,8 +67,16 @@ class Books:
 
     async def create_key(self, account: Account, name: str) -> tuple[Key, str]:
         """A further key, and its secret. Raises GatewayError."""
-        if sum(not key.is_revoked for key in account.keys) >= MOST_KEYS:
+        today = day_of(int(self._wall()))
+        if self._made_on != today:
+            self._made_on, self._made = today, {}
+        made = self._made.get(account.id, 0)
+        if len(account.keys) + self._in_the_making.get(account.id, 0) >= MOST_KEYS:
             raise GatewayError(Kind.CONFLICT, f"An account has {MOST_KEYS} keys at most; revoke one first.")
+        if made >= MOST_KEYS_A_DAY:
+            raise GatewayError(Kind.CONFLICT, f"An account makes {MOST_KEYS_A_DAY} keys a day at most; come back tomorrow.")
+        self._made[account.id] = made + 1
+        self._in_the_making[account.id] = self._in_the_making.get(account.id, 0) + 1
         return await self._to_the_end(self._create_key(account, name))
 
     async def revoke_key(self, account: Account, key_id: str) -> None:
@@ -101,14 +116,19 @@ class Books:
 
     async def _create_key(self, account: Account, name: str) -> tuple[Key, str]:
         row, secret = self._new_key(account.id, name, int(self._wall()))
-        await _told(self.store.create_key(row))
+        try:
+            await _told(self.store.create_key(row))
+        finally:
+            self._in_the_making[account.id] -= 1
+            if not self._in_the_making[account.id]:
+                del self._in_the_making[account.id]
         key = _key(row, account)
         self.accounts.add_key(key)
         return key, secret
 
     async def _revoke_key(self, account: Account, key_id: str) -> None:
         if not await _told(self.store.revoke_key(account.id, key_id)):
-            raise GatewayError(Kind.NOT_FOUND, "There is no such key; GET /v1/keys lists them.")
+            raise GatewayError(Kind.NOT_FOUND, "The account has no such key.")
         key = self.accounts.key(key_id)
         if key is not None:
             self.accounts.revoke(key)

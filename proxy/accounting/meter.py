@@ -13,7 +13,7 @@ from proxy.config.snapshot import NANO, Model, Snapshot, Tier
 from proxy.core.accounts import Account, Accounts, Key, credential
 from proxy.core.charging import NOTHING, REPORTED, Bill, hold_for
 from proxy.core.endpoints import Endpoint
-from proxy.core.estimate import estimated_prompt_tokens, likely_output, max_output_tokens
+from proxy.core.estimate import estimated_prompt_tokens, likely_output
 from proxy.core.inbound import Headers
 from proxy.core.limits import Limit, Refusal, Windows
 from proxy.core.ticket import Ticket
@@ -38,15 +38,16 @@ class Ledger(Protocol):
 
 
 class Asked(NamedTuple):
-    """What a request is for: the endpoint, the model, and what the caller wrote for `max_tokens`."""
+    """What a request is for: the endpoint, the model, and what the caller wrote for the length and number of answers."""
 
     endpoint: Endpoint
     model: Model
-    max_tokens: bytes
+    max_tokens: tuple[bytes, ...]
+    copies: tuple[bytes, ...]
 
 
 class Meter:
-    """The gateway's till. `references` makes a name for each charge that no other has, of this process or another."""
+    """Meters requests. `references` makes a name for each charge that no other has, of this process or another."""
 
     def __init__(self, accounts: Accounts, ledger: Ledger, references: Callable[[], str]) -> None:
         self.accounts = accounts
@@ -80,7 +81,7 @@ class Meter:
             prompt = estimated_prompt_tokens(body)
             if endpoint.generates:
                 default = snapshot.max_tokens if endpoint.takes_max_tokens else None
-                output = likely_output(max_output_tokens(asked.max_tokens), default)
+                output = likely_output(asked.max_tokens, asked.copies, default)
             cost = hold_for(prompt, output, asked.model.price)
         if not account.can_afford(cost):
             raise _too_poor(account, cost, snapshot.accounts.top_up)

@@ -10,18 +10,21 @@ from proxy.errors import GatewayError, Kind
 
 _HOUR_S: Final = 3600.0
 _MOST_ADDRESSES: Final = 10_000
-_HOME_BITS: Final = 64
+_HOME_BITS: Final = 48
 
 
 class Signups:
-    """The sign-ups of the last hour, by address; the least recent addresses are forgotten where there are too many."""
+    """The attempts to sign up in the last hour, by address. Nobody new is let in while there are too many addresses."""
 
     def __init__(self) -> None:
         self._at: OrderedDict[str, deque[float]] = OrderedDict()
 
     def admit(self, address: str | None, per_hour: int, now: float) -> None:
-        """Count a sign-up from this address at `now`, monotonic seconds. Raises GatewayError where it is one too many."""
+        """Count an attempt from this address at `now`, monotonic seconds. Raises GatewayError where it is one too many."""
         home = _home(address)
+        self._forget(now)
+        if len(self._at) >= _MOST_ADDRESSES and home not in self._at:
+            raise GatewayError(Kind.OVERLOADED, "Too many people sign up just now; try again later.", retry_after=600)
         times = self._at.setdefault(home, deque())
         self._at.move_to_end(home)
         while times and times[0] <= now - _HOUR_S:
@@ -30,16 +33,22 @@ class Signups:
             wait = int(times[len(times) - per_hour] + _HOUR_S - now) + 1
             raise GatewayError(
                 Kind.RATE_LIMIT_EXCEEDED,
-                f"{per_hour} accounts an hour can be made from one address; try again in {wait} s.",
+                f"One address may try to sign up {per_hour} times an hour; try again in {wait} s.",
                 retry_after=wait,
             )
         times.append(now)
-        if len(self._at) > _MOST_ADDRESSES:
-            self._at.popitem(last=False)
+
+    def _forget(self, now: float) -> None:
+        """Let go of the addresses from which nobody came for an hour; the least recent one is first."""
+        while self._at:
+            home, times = next(iter(self._at.items()))
+            if times and times[-1] > now - _HOUR_S:
+                return
+            del self._at[home]
 
 
 def _home(address: str | None) -> str:
-    """Who shares a count: an IPv4 address, an IPv6 network of 64 bits, and all who come without an address."""
+    """Who shares a count: an IPv4 address, an IPv6 network of 48 bits, and all who come without an address."""
     try:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:

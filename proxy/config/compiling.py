@@ -10,7 +10,7 @@ import datetime
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -85,7 +85,13 @@ class _Compiler:
             models=MappingProxyType(models),
             aliases=MappingProxyType(dict(document.aliases)),
             fallbacks=MappingProxyType(dict(document.fallbacks)),
-            routes=MappingProxyType({name: _routes(name, models, document.fallbacks) for name in _RELAYED_DIALECTS}),
+            routes=MappingProxyType(
+                {
+                    snap.route_name(dialect, is_translated=is_translated): _routes(dialect, spoken, models, document.fallbacks)
+                    for dialect in _RELAYED_DIALECTS
+                    for is_translated, spoken in ((False, (dialect,)), (True, _RELAYED_DIALECTS))
+                }
+            ),
             warnings=tuple(self.warnings),
         )
         if self.problems:
@@ -332,12 +338,19 @@ class _Compiler:
 
 
 def _routes(
-    dialect: str, models: Mapping[str, snap.Model], fallbacks: Mapping[str, tuple[str, ...]]
+    dialect: str, spoken: Collection[str], models: Mapping[str, snap.Model], fallbacks: Mapping[str, tuple[str, ...]]
 ) -> Mapping[str, snap.Route]:
-    def on(sources: tuple[snap.Source, ...]) -> tuple[snap.Source, ...]:
-        return tuple(one for one in sources if one.provider.off is None and one.provider.dialect == dialect)
+    """What can answer in a dialect, of the sources that speak one of `spoken`."""
 
-    alone = {name: snap.Route(model=model, pool=on(model.pool), reserve=on(model.reserve)) for name, model in models.items()}
+    def on(sources: tuple[snap.Source, ...]) -> tuple[snap.Source, ...]:
+        return tuple(one for one in sources if one.provider.off is None and one.provider.dialect in spoken)
+
+    def route(model: snap.Model) -> snap.Route:
+        pool, reserve = on(model.pool), on(model.reserve)
+        dialects = {one.provider.dialect for one in (*pool, *reserve)}
+        return snap.Route(model=model, pool=pool, reserve=reserve, dialect=dialect, is_mixed=len(dialects) > 1)
+
+    alone = {name: route(model) for name, model in models.items()}
     return MappingProxyType(
         {
             name: msgspec.structs.replace(

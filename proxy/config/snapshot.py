@@ -135,17 +135,27 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """What can answer for a model in one dialect: the sources that are on, and the routes of the models that may stand in."""
+    """What can answer for a model in one dialect: the sources that are on, and the routes of the models that may stand in.
+
+    `is_mixed`: some speak another dialect and are translated; those that speak this one are tried first.
+    """
 
     model: Model
     pool: tuple[Source, ...]
     reserve: tuple[Source, ...]
     substitutes: tuple[Route, ...] = ()
+    dialect: str = ""
+    is_mixed: bool = False
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing here could answer, even if all were well."""
         return not (self.pool or self.reserve or any(one.pool or one.reserve for one in self.substitutes))
+
+
+def route_name(dialect: str, *, is_translated: bool) -> str:
+    """The name of the routes of callers who speak a dialect, with the sources that must be translated or without them."""
+    return f"{dialect}, translated" if is_translated else dialect
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,7 +234,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Mapping[str, str]
     fallbacks: Mapping[str, tuple[str, ...]]
     routes: Mapping[str, Mapping[str, Route]]
-    """By dialect and model id."""
+    """By an endpoint's `route` and the model's id."""
     warnings: tuple[str, ...]
 
 

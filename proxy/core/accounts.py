@@ -160,9 +160,12 @@ class Accounts:
             self._holders[key.digest] = key
 
     def revoke(self, key: Key) -> None:
-        """From now on the key identifies nobody. Twice is as good as once."""
+        """From now on the key identifies nobody, and is forgotten. Twice is as good as once."""
         key.is_revoked = True
         self._holders.pop(key.digest, None)
+        self._keys.pop(key.id, None)
+        if key in key.account.keys:
+            key.account.keys.remove(key)
 
     def identify(self, secret: bytes) -> Key | None:
         """The key with this secret; None where there is none, or no more. It may be a blocked account's, which the key says.

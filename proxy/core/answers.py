@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Final
 
@@ -9,6 +10,8 @@ from proxy.core.inbound import Headers, header
 from proxy.errors import GatewayError
 
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+_NAME: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{1,80}")
+_MOST_NAMES: Final = 20
 _EXPOSED: Final = (
     b"access-control-expose-headers: x-request-id, x-kyma-model, x-kyma-alias, x-kyma-fallback, "
     b"x-kyma-fallback-layer, retry-after\r\n"
@@ -35,6 +38,12 @@ def json_answer(status: int, body: bytes, added: bytes, *, close: bool) -> bytes
         b"connection: close\r\n" if close else b"",
         body,
     )
+
+
+def listed(names: tuple[str, ...]) -> bytes:
+    """Names in a field's value. They may be a caller's words, so only harmless ones are told, and not too many of them."""
+    fit = [name for name in names if _NAME.fullmatch(name)]
+    return ", ".join(fit[:_MOST_NAMES]).encode() + (b", ..." if len(fit) > _MOST_NAMES or len(fit) < len(names) else b"")
 
 
 def error_lines(error: GatewayError, request_id: str) -> bytes:

@@ -25,12 +25,14 @@ _anything: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _MOST_MEMBERS: Final = 1000  # each is looked at, and the loop has streams to serve
 _MAX_MODEL_CHARACTERS: Final = 256
 _MOST_TOKENS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_COPIES: Final = ("n", "best_of")
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
     """What routing needs to know of a body; `start` and `end` are where the value of `model` stands.
 
-    `max_tokens` is what the caller wrote for the most tokens of an answer, under whichever name, b"" where it wrote nothing.
+    `max_tokens` is what the caller wrote for the most tokens of an answer, under each of the names, and `copies` how many
+    answers it wants: texts of JSON values.
     """
 
     model: str
@@ -39,7 +41,8 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     streams: bool
     has_max_tokens: bool
     has_stream_options: bool
-    max_tokens: bytes
+    max_tokens: tuple[bytes, ...]
+    copies: tuple[bytes, ...]
 
 
 def read_head(body: bytes) -> Head:
@@ -75,15 +78,9 @@ def read_head(body: bytes) -> Head:
         streams="stream" in members and bytes(members["stream"]) == b"true",
         has_max_tokens="max_tokens" in members or "max_completion_tokens" in members,
         has_stream_options="stream_options" in members,
-        max_tokens=_most_tokens(members),
+        max_tokens=tuple([bytes(members[name]) for name in _MOST_TOKENS if name in members]),
+        copies=tuple([bytes(members[name]) for name in _COPIES if name in members]),
     )
-
-
-def _most_tokens(members: dict[str, msgspec.Raw]) -> bytes:
-    for name in _MOST_TOKENS:
-        if name in members:
-            return bytes(members[name])
-    return b""
 
 
 def is_json(body: bytes) -> bool:

@@ -17,10 +17,12 @@ REPORTED: Final = "reported"
 ESTIMATED: Final = "estimated"
 _CHARGED: Final = frozenset({State.COMPLETED, State.BROKEN, State.CLIENT_GONE, State.DRAINED})
 _MUCH_LESS: Final = 2
+MOST_NANO: Final = 10**15
+"""No request costs more, whatever a provider reports; it is as much as a ledger takes."""
 
 
 class Bill:
-    """What a request used, with the source `reported`, `estimated` or `none`, and its `amount` in nano-dollars, 0 or more."""
+    """What a request used, with its source, and its `amount` in nano-dollars, 0 or more."""
 
     __slots__ = ("amount", "usage")
 
@@ -56,6 +58,8 @@ def bill(
         if completion is None or _MUCH_LESS * completion < guess:
             completion = guess
             is_guess = guess > 0  # embeddings have no output, and nobody reports any
+    if reported is not None and ending is not State.COMPLETED and _MUCH_LESS * reported < prompt:
+        reported = None  # what an answer begins with may be the caller's own words
     if reported is None:
         is_guess = True
     used = Usage(
@@ -64,7 +68,7 @@ def bill(
         None if reported is None else usage.cached,
         ESTIMATED if is_guess else REPORTED,
     )
-    return Bill(used, _lower_total(used, asked, answered))
+    return Bill(used, min(_lower_total(used, asked, answered), MOST_NANO))
 
 
 def hold_for(prompt: int, output: int, price: Price) -> int:

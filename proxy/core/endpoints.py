@@ -5,12 +5,15 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from proxy.config.snapshot import route_name
+
 
 class Endpoint(NamedTuple):
     """A relayed endpoint. `path` follows a provider's base path.
 
-    `takes_max_tokens` says that rule §3.4 applies, `takes_stream_options` that §3.6 does; `generates` says that answers cost
-    output tokens, and `is_charged` that they cost anything.
+    `is_translated` says that sources of another dialect can serve it as well, `takes_max_tokens` that rule §3.4 applies,
+    `takes_stream_options` that §3.6 does; `generates` says that answers cost output tokens, and `is_charged` that they cost
+    anything.
     """
 
     name: str
@@ -20,6 +23,12 @@ class Endpoint(NamedTuple):
     takes_stream_options: bool = False
     generates: bool = True
     is_charged: bool = True
+    is_translated: bool = False
+
+    @property
+    def route(self) -> str:
+        """Under which name the configuration has what can answer here."""
+        return route_name(self.dialect, is_translated=self.is_translated)
 
 
 _ALL: Final = (

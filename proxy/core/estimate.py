@@ -2,8 +2,8 @@
 
 About one token per 4 bytes of the body's text. An image, a sound or a document in it is one long string of base64, for which
 a provider counts by what it shows and not by its bytes: each such string counts MEDIA_TOKENS. That is the middle of what
-they take for a picture of a megapixel (Gemini 258 to 1,290, OpenAI 765, Anthropic 1,400). In the end the fact takes the
-estimate's place, so who disguises a text as a picture gains nothing beyond that one request.
+they take for a picture of a megapixel (Gemini 258 to 1,290, OpenAI 765, Anthropic 1,400). A large one counts more, a token for
+each 512 bytes: a text in disguise shall not be free, and in the end the fact takes the estimate's place.
 
 Only a string that would count more as text is worth a look, and strides of that length find every one: most bytes of a
 long prompt are never touched, and there is no body that makes it slow.
@@ -19,6 +19,8 @@ MEDIA_TOKENS: Final = 1000
 MOST_OUTPUT_TOKENS: Final = 4096
 _STRIDE: Final = MEDIA_TOKENS * BYTES_PER_TOKEN
 _MOST_DIGITS: Final = 18
+_MOST_COPIES: Final = 128
+_MEDIA_BYTES_PER_TOKEN: Final = 512
 _MEDIA_URL: Final = re.compile(rb'data:[^,"]{0,256};base64,[A-Za-z0-9+/=_\\-]{256}')  # PHP writes a slash as \/
 _MEDIA: Final = re.compile(rb"[A-Za-z0-9+/=_\\-]{256}")
 _MEMBER: Final = re.compile(rb'"(?:file_)?data"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}"\Z')
@@ -38,10 +40,10 @@ def estimated_prompt_tokens(body: bytes) -> int:
         if end < 0:
             break
         if _is_media(body, position, end):
-            media += 1
+            media += max(MEDIA_TOKENS, (end - position) // _MEDIA_BYTES_PER_TOKEN)
             media_bytes += end - position
         position = end + 1
-    return -(-(size - media_bytes) // BYTES_PER_TOKEN) + media * MEDIA_TOKENS
+    return -(-(size - media_bytes) // BYTES_PER_TOKEN) + media
 
 
 def _is_media(body: bytes, start: int, end: int) -> bool:
@@ -57,13 +59,18 @@ def _is_media(body: bytes, start: int, end: int) -> bool:
     return body.find(b" ", start, end) < 0
 
 
-def max_output_tokens(written: bytes | None) -> int | None:
-    """How many tokens the caller asks for at most, from the JSON text of that member; None for all but a positive integer."""
-    if written is None or not written.isdigit():
-        return None
-    return int(written[:_MOST_DIGITS]) or None
+def likely_output(max_tokens: tuple[bytes, ...], copies: tuple[bytes, ...], default: int | None) -> int:
+    """How many tokens of output are held for a request: what it asks for, or gets by default, and 4096 an answer at most. (§8)
+
+    `max_tokens` and `copies` are texts of JSON values, as the caller wrote them. Which of several a provider obeys nobody can
+    tell, so the largest counts; and one that is no positive integer counts as the most.
+    """
+    asked = default or MOST_OUTPUT_TOKENS
+    if max_tokens:
+        asked = max([_positive(written, MOST_OUTPUT_TOKENS) for written in max_tokens])
+    answers = max([_positive(written, 1) for written in copies]) if copies else 1
+    return min(asked, MOST_OUTPUT_TOKENS) * min(answers, _MOST_COPIES)
 
 
-def likely_output(asked: int | None, default: int | None) -> int:
-    """How many tokens of output are held for a request: what it asks for, or gets by default, and 4096 at most. (§8.)"""
-    return min(asked or default or MOST_OUTPUT_TOKENS, MOST_OUTPUT_TOKENS)
+def _positive(written: bytes, otherwise: int) -> int:
+    return (int(written[:_MOST_DIGITS]) or otherwise) if written.isdigit() else otherwise

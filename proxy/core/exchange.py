@@ -118,14 +118,15 @@ class Exchange:
     """Everything known of one request. Written by the task that serves it and by the relay of its answer, on one loop.
 
     `route` is that of the model that was asked for, `model` the one that answers. `key` and `ticket` are there where requests
-    are metered: who calls, and what the request has taken; `cost` is then what it came to, in nano-dollars. Times are seconds
-    of the monotonic clock, 0.0 until they happen.
+    are metered: who calls, and what the request has taken; `cost` is then what it came to, in nano-dollars. `dropped` are
+    the request's members that had no place in the dialect of the source that answered. Times are seconds of the monotonic
+    clock, 0.0 until they happen.
     """
 
     __slots__ = (
-        "alias", "answered_by", "answering", "attempts", "bytes_in", "bytes_out", "closing", "cost", "dialled_s", "endpoint",
-        "first_byte", "head", "inbound", "key", "layer", "model", "overhead_s", "provider_request_id", "route", "sent",
-        "snapshot", "state", "status", "ticket", "usage",
+        "alias", "answered_by", "answering", "attempts", "bytes_in", "bytes_out", "closing", "cost", "dialled_s", "dropped",
+        "endpoint", "first_byte", "head", "inbound", "key", "layer", "model", "overhead_s", "provider_request_id", "route",
+        "sent", "snapshot", "state", "status", "ticket", "usage",
     )  # fmt: skip
 
     def __init__(self, inbound: Inbound, endpoint: Endpoint, snapshot: Snapshot) -> None:
@@ -140,6 +141,7 @@ class Exchange:
         self.attempts: list[Attempt] = []
         self.answered_by: Source | None = None
         self.layer = 0
+        self.dropped: tuple[str, ...] = ()
         self.status = 0
         self.provider_request_id: str | None = None
         self.closing = False
@@ -168,6 +170,7 @@ class Exchange:
         return (
             self.ticket is not None
             and source.stream_usage
+            and source.provider.dialect == self.endpoint.dialect
             and self.endpoint.takes_stream_options
             and head is not None
             and head.streams

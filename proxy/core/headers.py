@@ -36,6 +36,9 @@ _DROPPED_TO_CALLER: Final = _HOP_BY_HOP | {
 _DROPPED_TO_CALLER_PREFIXES: Final = (
     b"x-ratelimit-", b"ratelimit", b"anthropic-ratelimit-", b"x-kyma-", b"access-control-",
 )  # fmt: skip
+_OF_A_DIALECT: Final = frozenset(
+    {b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access", b"openai-beta"}
+)
 _ANTHROPIC_VERSION: Final = b"anthropic-version: 2023-06-01\r\n"
 _MOST_NAMES_REMEMBERED: Final = 2048
 
@@ -94,12 +97,13 @@ def _rule_for(own_names: frozenset[bytes]) -> _Rule:
     return rule
 
 
-def request_head(inbound: Inbound, endpoint: Endpoint, source: Source, length: int) -> bytes:
-    """The head of the request to a source, whose body has `length` bytes."""
+def request_head(inbound: Inbound, endpoint: Endpoint, source: Source, length: int, *, is_translated: bool = False) -> bytes:
+    """The head of the request to a source, whose body has `length` bytes; translated, it has no field of a dialect."""
     provider = source.provider
-    lines = inbound.passed.get(provider.own_names)
+    dropped = provider.own_names if not is_translated else provider.own_names | _OF_A_DIALECT
+    lines = inbound.passed.get(dropped)
     if lines is None:
-        lines = inbound.passed[provider.own_names] = _rule_for(provider.own_names).lines(inbound.headers)
+        lines = inbound.passed[dropped] = _rule_for(dropped).lines(inbound.headers)
     target = provider.base_path + endpoint.path
     if inbound.query:
         target = b"%b?%b" % (target, inbound.query)

@@ -43,15 +43,24 @@ def plan(route: Route, table: HealthTable, now: float, random: Callable[[], floa
     if len(pool) == 1:
         _add(steps, model, pool, 0, table=table, now=now)
     else:
-        drawn = order(pool, model.policy, table, now, random)
+        drawn = _native_first(route, order(pool, model.policy, table, now, random))
         _add(steps, model, drawn[:1], 0, table=table, now=now)
         _add(steps, model, drawn[1:], 1, table=table, now=now)
     if route.reserve:
-        _add(steps, model, order(route.reserve, model.policy, table, now, random), 2, table=table, now=now)
+        reserve = _native_first(route, order(route.reserve, model.policy, table, now, random))
+        _add(steps, model, reserve, 2, table=table, now=now)
     for other in route.substitutes:
         for sources in (other.pool, other.reserve):
-            _add(steps, other.model, order(sources, other.model.policy, table, now, random), 3, table=table, now=now)
+            drawn = _native_first(other, order(sources, other.model.policy, table, now, random))
+            _add(steps, other.model, drawn, 3, table=table, now=now)
     return tuple(steps)
+
+
+def _native_first(route: Route, drawn: tuple[Source, ...] | list[Source]) -> tuple[Source, ...] | list[Source]:
+    """The same order, with those first that need no translation, in which something may be lost."""
+    if not route.is_mixed:
+        return drawn
+    return sorted(drawn, key=lambda source: source.provider.dialect != route.dialect)
 
 
 def order(

@@ -6,15 +6,16 @@ import difflib
 from typing import Final
 
 from proxy.config.snapshot import Model, Route, Snapshot
+from proxy.core.endpoints import Endpoint
 from proxy.core.outcome import exhausted
 from proxy.errors import GatewayError, Kind
 
 _MOST_COMPARED: Final = 20
 
 
-def route_of(snapshot: Snapshot, dialect: str, name: str) -> tuple[Route, bool]:
-    """What can answer for the model or alias `name` in a dialect, and whether it is an alias. Raises GatewayError."""
-    routes = snapshot.routes[dialect]
+def route_of(snapshot: Snapshot, endpoint: Endpoint, name: str) -> tuple[Route, bool]:
+    """What can answer for the model or alias `name` at an endpoint, and whether it is an alias. Raises GatewayError."""
+    routes = snapshot.routes[endpoint.route]
     route = routes.get(name)
     if route is not None:
         return route, False

@@ -10,7 +10,7 @@ from proxy.config.snapshot import Price
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens of one answer. `prompt` counts the cached ones too; `source` is `reported` or `none`."""
+    """Tokens of one answer. `prompt` counts the cached ones too; `source` is `reported`, `estimated` or `none`."""
 
     prompt: int | None
     completion: int | None

@@ -18,7 +18,7 @@ _VALUE: Final = re.compile(rb"[ \t\r\n]{0,6}:[ \t\r\n]{0,6}(\{[^{}]*+(?:\{[^{}]*
 """An object, to where it ends if it nests no deeper than usage does and no string in it holds a brace."""
 
 
-_Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+_Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**28)]
 """A provider's number is not to be trusted: what is counted and charged stays within reason."""
 
 

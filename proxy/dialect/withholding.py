@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-_BOUNDARY: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_BOUNDARY: Final = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
 _MARK: Final = b'"prompt_tokens"'
 _MOST_HELD_BYTES: Final = 256 * 1024
 _DATA: Final = b"data:"
@@ -71,6 +71,6 @@ def _is_usage_only(event: bytes) -> bool:
     data = b"\n".join(line[len(_DATA) :].removeprefix(b" ") for line in event.splitlines() if line.startswith(_DATA))
     try:
         read = _event(data)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return False
     return read.usage is not None and not read.choices

@@ -11,6 +11,7 @@ from proxy.core.exchange import Exchange
 from proxy.core.health import HealthTable
 from proxy.core.outcome import Failed
 from proxy.core.plan import Step, resting
+from proxy.errors import GatewayError
 from proxy.net.relay import Relay
 from proxy.net.turn import Outcome
 from proxy.net.upstream import monotonic
@@ -23,7 +24,7 @@ _LEAST_AUTO_S: Final = 0.02
 class Course:
     """How far a request has come: the sources that are left (the next one last), asked, at work, and why others failed."""
 
-    __slots__ = ("_route", "_table", "failures", "left", "running", "tried", "waits_since")
+    __slots__ = ("_route", "_table", "failures", "left", "running", "tried", "untold", "waits_since")
 
     def __init__(self, steps: tuple[Step, ...], route: Route, table: HealthTable) -> None:
         self._route = route
@@ -32,6 +33,7 @@ class Course:
         self.tried: set[str] = set()
         self.running: list[Relay] = []
         self.failures: list[Failed] = []
+        self.untold: GatewayError | None = None  # why a source of another dialect can't be told what the caller asks for
         self.waits_since = 0.0  # for a connection, while none has been found
 
     def is_last(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from proxy.core.body import is_json
 from proxy.core.exchange import ANSWERED, Attempt, Event, Exchange
@@ -22,30 +21,13 @@ from proxy.core.usage import Usage
 from proxy.dialect import sse
 from proxy.dialect.contract import Dialect
 from proxy.dialect.delivered import estimated_completion_tokens
+from proxy.dialect.known import DIALECTS
 from proxy.dialect.withholding import Withholding
 from proxy.errors import GatewayError, Kind
+from proxy.net.asking import request_bytes
+from proxy.net.caller import Caller
 from proxy.net.turn import Outcome
 from proxy.net.upstream import UpstreamConnection, monotonic
-
-
-class Caller(Protocol):
-    """The caller's side of a relay: where bytes go, and who must be told that they can't go on."""
-
-    transport: asyncio.Transport
-    is_writable: bool
-
-    @property
-    def will_close(self) -> bool:
-        """Whether the connection will be closed after this answer, whatever the caller wishes."""
-
-    def attach(self, flow: Relay) -> None:
-        """Whom to tell when the caller is slow, or leaves."""
-
-    def finish(self, *, close: bool) -> None:
-        """The answer has gone out whole; the connection may serve again unless `close`."""
-
-    def abort(self, *, reset: bool = False) -> None:
-        """Close at once, so that the caller sees an incomplete answer; `reset` tells it apart from a close."""
 
 
 class Relay:
@@ -57,8 +39,8 @@ class Relay:
 
     __slots__ = (
         "_added_head", "_caller", "_chunked", "_dialect", "_exchange", "_fields", "_has_begun", "_has_length",
-        "_headers", "_held", "_is_asked", "_is_error", "_is_last", "_reason", "_running", "_sample", "_status", "_streams",
-        "_withholding", "_write",
+        "_headers", "_held", "_is_asked", "_is_error", "_is_last", "_reason", "_running", "_sample", "_source", "_status",
+        "_streams", "_withholding", "_write",
         "asked_at", "attempt", "broke_by", "dialling", "ended", "failed", "is_over", "is_probe", "is_reused", "needs_fresh",
         "step", "total_due", "upstream", "waited_s", "was_dropped", "was_stale",
     )  # fmt: skip
@@ -67,13 +49,13 @@ class Relay:
 
     def __init__(
         self, exchange: Exchange, step: Step, caller: Caller, attempt: Attempt, dialect: Dialect,
-        *, running: list[Relay], total_due: float | None, is_probe: bool, is_last: Callable[[], bool],
+        *, running: list[Relay], total_due: float | None, is_last: Callable[[], bool],
         added_head: Callable[[Exchange, Step], bytes],
     ) -> None:  # fmt: skip
         self.step = step
         self.attempt = attempt
         self.total_due = total_due
-        self.is_probe = is_probe
+        self.is_probe = False
         self.ended: Outcome[Relay | None] | None = None
         self.failed: Failed | None = None
         self.is_over = self.was_dropped = False
@@ -84,6 +66,7 @@ class Relay:
         self._exchange = exchange
         self._caller = caller
         self._dialect = dialect
+        self._source = DIALECTS[step.source.provider.dialect]
         self._running = running
         self._is_last = is_last
         self._is_asked = False
@@ -143,21 +126,17 @@ class Relay:
         self._write(b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece)
 
     def on_end(self, *, is_certain: bool) -> None:
-        exchange = self._exchange
         if not self._has_begun:
             if self.is_over or not self._may_end(is_certain=is_certain):
                 return
             self._commit(self._held)
         elif not is_certain and not self._is_finished():
+            self.broke_by = Failure.BROKEN
             self._break("the connection was closed before the answer's end")
             return
-        exchange.step(Event.END)
         if self._withholding is not None:
             self._write_held(self._withholding.rest())
-        if self._chunked:
-            self._write(b"0\r\n\r\n")
-        self._resolve(None)  # which only schedules; what follows may begin the next request
-        self._caller.finish(close=exchange.closing)
+        self._finish()
 
     def on_cut(self, failure: Failure, detail: str, *, nothing_came: bool) -> None:
         if self.is_over:
@@ -193,6 +172,10 @@ class Relay:
         self.upstream = connection
         self.dialling = None
         self._is_asked = True
+
+    def request(self) -> list[bytes | memoryview]:
+        """The bytes of the request to the source."""
+        return request_bytes(self._exchange, self.step.source)
 
     def unreachable(self, failure: Failure, detail: str) -> None:
         """There is no connection over which the source could be asked."""
@@ -252,7 +235,7 @@ class Relay:
 
     def usage(self) -> Usage:
         """What the provider reported, read from the answer's ends once they have gone out."""
-        return self._dialect.read_usage(self._sample.opening, self._sample.tail)
+        return self._source.read_usage(self._sample.opening, self._sample.tail)
 
     def delivered(self) -> int:
         """About how many tokens of the answer went out."""
@@ -268,7 +251,7 @@ class Relay:
         if event is None:
             self._held = held
             return False
-        if event and self._dialect.is_error(event):
+        if event and self._source.is_error(event):
             self._fail(Failure.ERROR_EVENT, "its stream began with an error", self._status, None)
             return False
         return True
@@ -278,19 +261,19 @@ class Relay:
         sample = self._sample
         if sample.is_all and not self._streams:
             return is_json(sample.tail)
-        return self._dialect.is_finished(sample.tail, self._streams)
+        return self._source.is_finished(sample.tail, self._streams)
 
     def _may_end(self, *, is_certain: bool) -> bool:
         """Whether what came, of which nothing has gone out, is an answer; else the next source may be tried."""
         held = self._held
         provider = self.step.source.provider.name
-        if not is_certain and not self._is_error and not self._dialect.is_finished(held, self._streams):
+        if not is_certain and not self._is_error and not self._source.is_finished(held, self._streams):
             self._resolve(Failed(Failure.BROKEN, provider, "the connection was closed before the answer's end"))
             return False
         if self._streams and not held:
             self._resolve(Failed(Failure.BROKEN, provider, "its stream was empty"))
             return False
-        if held and self._dialect.is_error(sse.first_event(held + b"\n\n") or b""):
+        if held and self._source.is_error(sse.first_event(held + b"\n\n") or b""):
             self._resolve(Failed(Failure.ERROR_EVENT, provider, "its stream began with an error", self._status))
             return False
         return True
@@ -353,6 +336,15 @@ class Relay:
         if size:
             self._exchange.bytes_out += size
             self._write(b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece)
+
+    def _finish(self) -> None:
+        """The answer has gone out whole."""
+        exchange = self._exchange
+        exchange.step(Event.END)
+        if self._chunked:
+            self._write(b"0\r\n\r\n")
+        self._resolve(None)  # which only schedules; what follows may begin the next request
+        self._caller.finish(close=exchange.closing)
 
     def _fail(self, failure: Failure, detail: str, status: int, retry_after: int | None) -> None:
         self.upstream.abandon()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import random
 import time
 from collections.abc import Callable
+from typing import Final
 
 from aiohttp import web
 from aiohttp.resolver import AsyncResolver
@@ -33,6 +35,8 @@ from proxy.web.admin import admin_application
 from proxy.web.admin_accounts import AdminAccounts
 from proxy.web.application import Site, application
 from proxy.web.lane import ControlLane
+
+_LAST_CHANGES_S: Final = 6.0
 
 
 def _references() -> Callable[[], str]:
@@ -159,7 +163,9 @@ class House:
         await self.addresses.close()
         self.sweeper.stop()
         if self.books is not None:
-            await self.books.settled()
+            with contextlib.suppress(TimeoutError):  # a disk that is stuck must not keep the process
+                async with asyncio.timeout(_LAST_CHANGES_S):
+                    await self.books.settled()
             await asyncio.to_thread(self.books.store.close)
         if self.log is not None:
             self.log.close()

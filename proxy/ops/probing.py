@@ -63,17 +63,12 @@ class Probing:
         """Why the source does not answer; None where it does."""
         told: asyncio.Future[Failed | None] = asyncio.get_running_loop().create_future()
         answer = _ProbeAnswer(source.provider.name, told)
-        connection = self._upstreams.take(source.provider.origin)
-        dialling = None
-        if connection is not None:
-            answer.ask(connection, source)
-        else:
-            dialling = self._upstreams.dial(source.provider, source.timeouts.connect, lambda made: answer.dialled(made, source))
+        # A fresh connection: an idle one may have been closed at the other end, which says nothing of the source.
+        dialling = self._upstreams.dial(source.provider, source.timeouts.connect, lambda made: answer.dialled(made, source))
         try:
             return await told
         finally:
-            if dialling is not None:
-                dialling.cancel()
+            dialling.cancel()
             answer.let_go()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
@@ -17,7 +17,7 @@ from proxy.core.accounts import Key
 from proxy.errors import GatewayError, Kind
 from proxy.store.contract import StoreUnavailable, day_of
 from proxy.web import documents
-from proxy.web.reading import Form, day, number, read_form
+from proxy.web.reading import Form, NewKey, day, json_answer, number, read_form
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _MOST_LISTED: Final = 100
@@ -33,10 +33,6 @@ PATHS: Final = (
 
 class _Registration(Form, frozen=True):
     email: Annotated[str, msgspec.Meta(max_length=254)]
-
-
-class _NewKey(Form, frozen=True):
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "key"
 
 
 class AccountPages:
@@ -89,14 +85,14 @@ class AccountPages:
         self._signups.admit(request.remote, accounts.signups_per_hour, self._clock())
         account, _, secret = await self._books.create_account(form.email, amount=accounts.signup_credits, kind="signup_bonus")
         document = {"id": account.id, "email": account.email, "api_key": secret, "balance": account.balance / NANO}
-        return _json(document, status=201)
+        return json_answer(document, status=201)
 
     async def _limits(self, request: web.Request, key: Key) -> web.Response:
         account = key.account
         tier = account.tier(self._current().tiers)
         requests, tokens = self._meter.used(account, self._clock())
         today = await self._books.store.requests_on(account.id, day_of(int(self._wall())))
-        return _json({
+        return json_answer({
             "tier": tier.tier,
             "rpm_limit": tier.rpm,
             "rpm_used": requests,
@@ -108,26 +104,26 @@ class AccountPages:
         })  # fmt: skip
 
     async def _balance(self, request: web.Request, key: Key) -> web.Response:
-        return _json({"object": "credits.balance", **documents.balance(key.account, self._current().tiers)})
+        return json_answer({"object": "credits.balance", **documents.balance(key.account, self._current().tiers)})
 
     async def _transactions(self, request: web.Request, key: Key) -> web.Response:
-        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MOST_LISTED) or _USUALLY_LISTED
-        before = number(request, "before", default=None, least=1, most=2**62)
+        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MOST_LISTED)
+        before = number(request, "before", default=0, least=1, most=2**62) or None
         entries = await self._books.store.transactions(key.account.id, before, limit + 1)
-        return _json(documents.transactions_document(entries, limit))
+        return json_answer(documents.transactions_document(entries, limit))
 
     async def _keys(self, request: web.Request, key: Key) -> web.Response:
-        return _json(documents.keys_document(key.account))
+        return json_answer(documents.keys_document(key.account))
 
     async def _create_key(self, request: web.Request, key: Key) -> web.Response:
-        form = await read_form(request, _NewKey)
+        form = await read_form(request, NewKey)
         made, secret = await self._books.create_key(key.account, form.name)
-        return _json({**documents.key_document(made), "api_key": secret}, status=201)
+        return json_answer({**documents.key_document(made), "api_key": secret}, status=201)
 
     async def _revoke_key(self, request: web.Request, key: Key) -> web.Response:
         key_id = request.match_info["id"]
         await self._books.revoke_key(key.account, key_id)
-        return _json({"id": key_id, "object": "key", "deleted": True})
+        return json_answer({"id": key_id, "object": "key", "deleted": True})
 
     async def _usage(self, request: web.Request, key: Key) -> web.Response:
         today = datetime.datetime.fromtimestamp(self._wall(), datetime.UTC).date()
@@ -138,7 +134,7 @@ class AccountPages:
                 Kind.INVALID_REQUEST, f"`from` must not be after `to`, and at most {_MOST_DAYS} days are shown.", param="from"
             )
         rows = await self._books.store.usage(key.account.id, documents.day_number(first), documents.day_number(last))
-        return _json(documents.usage_document(rows, first, last))
+        return json_answer(documents.usage_document(rows, first, last))
 
 
 def add_refusals(app: web.Application) -> None:
@@ -149,8 +145,3 @@ def add_refusals(app: web.Application) -> None:
 
     for method, path in PATHS:
         app.router.add_route(method, path, refuse)
-
-
-def _json(document: Any, status: int = 200) -> web.Response:
-    body = msgspec.json.encode(document)
-    return web.Response(body=body, status=status, content_type="application/json", headers={"Cache-Control": "no-store"})

@@ -15,7 +15,7 @@ from proxy.core.accounts import Account
 from proxy.errors import GatewayError, Kind
 from proxy.store.contract import Added
 from proxy.web import documents
-from proxy.web.reading import Form, nano_usd, number, read_form
+from proxy.web.reading import Form, NewKey, json_answer, nano_usd, number, read_form
 
 LEAST_PURCHASE: Final = Decimal(5)
 _MOST_LISTED: Final = 1000
@@ -36,10 +36,6 @@ class _Purchase(Form, frozen=True):
 class _Grant(Form, frozen=True):
     amount: _Amount
     reason: Annotated[str, msgspec.Meta(max_length=500)] | None = None
-
-
-class _NewKey(Form, frozen=True):
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "key"
 
 
 class AdminAccounts:
@@ -65,11 +61,11 @@ class AdminAccounts:
         form = await read_form(request, _NewAccount)
         amount = 0 if form.grant is None else nano_usd(form.grant, "grant")
         account, _, secret = await self._books.create_account(form.email, amount=amount, kind="grant")
-        return _json({**self._document(account), "api_key": secret}, status=201)
+        return json_answer({**self._document(account), "api_key": secret}, status=201)
 
     async def _list(self, request: web.Request) -> web.Response:
-        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MOST_LISTED) or _USUALLY_LISTED
-        offset = number(request, "offset", default=0, least=0, most=2**40) or 0
+        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MOST_LISTED)
+        offset = number(request, "offset", default=0, least=0, most=2**40)
         email = request.query.get("email")
         accounts = list(self._books.accounts)
         if email is not None:
@@ -77,11 +73,11 @@ class AdminAccounts:
             accounts = [] if found is None else [found]
         shown = accounts[offset : offset + limit]
         data = [self._document(account) for account in shown]
-        return _json({"object": "list", "data": data, "total": len(accounts), "has_more": offset + limit < len(accounts)})
+        return json_answer({"object": "list", "data": data, "total": len(accounts), "has_more": offset + limit < len(accounts)})
 
     async def _show(self, request: web.Request) -> web.Response:
         account = self._account(request)
-        return _json({**self._document(account), "keys": documents.keys_document(account)["data"]})
+        return json_answer({**self._document(account), "keys": documents.keys_document(account)["data"]})
 
     async def _purchase(self, request: web.Request) -> web.Response:
         account = self._account(request)
@@ -103,27 +99,27 @@ class AdminAccounts:
     async def _set_blocked(self, request: web.Request, *, is_blocked: bool) -> web.Response:
         account = self._account(request)
         await self._books.set_blocked(account, is_blocked)
-        return _json(self._document(account))
+        return json_answer(self._document(account))
 
     async def _keys(self, request: web.Request) -> web.Response:
-        return _json(documents.keys_document(self._account(request)))
+        return json_answer(documents.keys_document(self._account(request)))
 
     async def _create_key(self, request: web.Request) -> web.Response:
         account = self._account(request)
-        form = await read_form(request, _NewKey)
+        form = await read_form(request, NewKey)
         key, secret = await self._books.create_key(account, form.name)
-        return _json({**documents.key_document(key), "api_key": secret}, status=201)
+        return json_answer({**documents.key_document(key), "api_key": secret}, status=201)
 
     async def _revoke_key(self, request: web.Request) -> web.Response:
         key_id = request.match_info["key"]
         await self._books.revoke_key(self._account(request), key_id)
-        return _json({"id": key_id, "object": "key", "deleted": True})
+        return json_answer({"id": key_id, "object": "key", "deleted": True})
 
     async def _transactions(self, request: web.Request) -> web.Response:
         account = self._account(request)
-        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MOST_LISTED) or _USUALLY_LISTED
-        before = number(request, "before", default=None, least=1, most=2**62)
-        return _json(
+        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MOST_LISTED)
+        before = number(request, "before", default=0, least=1, most=2**62) or None
+        return json_answer(
             documents.transactions_document(await self._books.store.transactions(account.id, before, limit + 1), limit)
         )
 
@@ -135,11 +131,7 @@ class AdminAccounts:
 
     def _added(self, account: Account, added: Added) -> web.Response:
         document = {**documents.entry_document(added.entry), "is_new": added.is_new, "account": self._document(account)}
-        return _json(document, status=201 if added.is_new else 200)
+        return json_answer(document, status=201 if added.is_new else 200)
 
     def _document(self, account: Account) -> documents.Document:
         return documents.account_document(account, self._current().tiers)
-
-
-def _json(document: object, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(document), status=status, content_type="application/json")

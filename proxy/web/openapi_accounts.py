@@ -30,6 +30,7 @@ def _query(name: str, description: str, schema: Json) -> Json:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
+_KEY_NAME: Final[Json] = {**STRING, "minLength": 1, "maxLength": 100}
 _KEY_ID: Final[Json] = {"name": "id", "in": "path", "required": True, "schema": STRING}
 _KEY_MEMBERS: Final[dict[str, Json]] = {
     "id": STRING, "object": {"const": "key"}, "prefix": STRING, "name": STRING, "created": COUNT,
@@ -79,13 +80,13 @@ ACCOUNT_OPERATIONS: Final = (
         "get", "/v1/credits/transactions", "transactions", "The caller's ledger, newest first.", ref("Transactions"),
         parameters=(
             _query("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
-            _query("before", "Only those before this id.", COUNT),
+            _query("before", "Only those before this id.", {"type": "integer", "minimum": 1}),
         ),
     ),
     Operation("get", "/v1/keys", "keys", "The caller's keys.", ref("Keys")),
     Operation(
         "post", "/v1/keys", "create_key", "A further key, which is shown this once.", ref("NewKey"), 201,
-        body={"type": "object", "properties": {"name": {**STRING, "maxLength": 100}}, "additionalProperties": False},
+        body={"type": "object", "properties": {"name": _KEY_NAME}, "additionalProperties": False},
         errors=(409,),
     ),
     Operation(

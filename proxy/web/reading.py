@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -21,9 +21,17 @@ class Form(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The manners of every body: unknown members are refused."""
 
 
+class NewKey(Form, frozen=True):
+    """A further key for an account; `name` says what it is for."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "key"
+
+
 async def read_form(request: web.Request, form: type[_T]) -> _T:
     """The body as `form`; an empty one is an empty object. Raises GatewayError."""
-    body = await request.content.read(_MAX_BODY_BYTES + 1)
+    body = b""
+    while len(body) <= _MAX_BODY_BYTES and (piece := await request.content.readany()):
+        body += piece
     if len(body) > _MAX_BODY_BYTES:
         raise GatewayError(Kind.BODY_TOO_LARGE, f"The body is larger than {_MAX_BODY_BYTES // 1024} KiB.")
     try:
@@ -52,7 +60,13 @@ def nano_usd(written: object, param: str, *, least: Decimal = Decimal(0)) -> int
     return int(nano)
 
 
-def number(request: web.Request, name: str, *, default: int | None, least: int, most: int) -> int | None:
+def json_answer(document: object, status: int = 200) -> web.Response:
+    """An answer that nobody keeps: it may hold a key."""
+    body = msgspec.json.encode(document)
+    return web.Response(body=body, status=status, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def number(request: web.Request, name: str, *, default: int, least: int, most: int) -> int:
     """A whole number of the query. Raises GatewayError."""
     written = request.query.get(name)
     if written is None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.laboratory import CLOSE, chunk, until, whole
+from proxy.errors import GatewayError
+from tests.laboratory import CLOSE, chunk, providers, until, whole
 from tests.laboratory import head as answer_head
-from tests.till import metered
+from tests.till import metered, till
 
 USED = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
 ANSWER = whole(json.dumps({"id": "x", "choices": [{"message": {"content": "hi"}}], "usage": USED}).encode())
@@ -236,3 +237,37 @@ async def test_a_substitute_costs_no_more_than_what_was_asked_for(tmp_path: Path
             before = (await caller.balance())["balance"]
             assert (await caller.chat(model=model)).headers["x-kyma-fallback-layer"] == "3"
             assert before - (await caller.balance())["balance"] == pytest.approx(cost)
+
+
+async def test_a_hedged_request_is_charged_once_and_holds_nothing(tmp_path: Path) -> None:
+    async with providers(2) as (slow, fast), till(tmp_path, slow.port, fast.port) as made:
+        path = tmp_path / "gateway.yaml"
+        path.write_text(path.read_text().replace("hedge_after: null", "hedge_after: 20ms"))
+        assert (await made.running.configuration.reload("test")).result == "reloaded"
+        slow.plays(asyncio.Event())
+        fast.plays(ANSWER)
+        caller = await made.caller()
+        answer = await caller.chat()
+        assert answer.headers["x-kyma-fallback-layer"] == "1"
+        money = await caller.balance()
+        assert (money["balance"], money["held"]) == (1 - COST, 0)
+
+
+async def test_answers_that_are_wanted_at_once_are_held_for_each(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (made, provider):
+        caller = await made.caller(nano=10_000_000)  # enough for one answer of 4,096 tokens, not for two
+        answer = await caller.chat(n=2)
+        assert (answer.status, provider.received) == (402, [])
+        answer = await caller.chat(max_tokens=1, max_completion_tokens=30_000, n=2)
+        assert answer.status == 402
+        provider.plays(ANSWER)
+        assert (await caller.chat(n=1)).status == 200
+
+
+async def test_no_more_keys_are_made_at_once_than_an_account_may_have(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (made, _):
+        caller = await made.caller()
+        account = made.books.accounts.account(caller.account)
+        done = await asyncio.gather(*(made.books.create_key(account, "key") for _ in range(150)), return_exceptions=True)
+        assert sum(isinstance(one, GatewayError) for one in done) == 51
+        assert len(account.keys) == 100

@@ -40,12 +40,12 @@ def test_any_other_secret_identifies_nobody(secret: bytes) -> None:
     assert filled()[0].identify(secret) is None
 
 
-def test_a_revoked_key_identifies_nobody_from_then_on_and_stays_listed() -> None:
+def test_a_revoked_key_identifies_nobody_from_then_on_and_takes_no_memory() -> None:
     accounts, account, key = filled()
     accounts.revoke(key)
     accounts.revoke(key)
     assert accounts.identify(SECRET.encode()) is None
-    assert (accounts.key("key_1"), account.keys, key.is_revoked) == (key, [key], True)
+    assert (accounts.key("key_1"), account.keys, key.is_revoked) == (None, [], True)
 
 
 def test_a_key_that_was_revoked_before_the_start_identifies_nobody() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.estimate import MEDIA_TOKENS, estimated_prompt_tokens, likely_output, max_output_tokens
+from proxy.core.estimate import MEDIA_TOKENS, estimated_prompt_tokens, likely_output
 
 MEDIA = base64.b64encode(Random(7).randbytes(60_000)).decode()
 PNG = f"data:image/png;base64,{MEDIA}"
@@ -136,19 +136,27 @@ def test_a_hostile_body_costs_as_many_steps_as_it_is_long(unit: bytes) -> None:
         assert body.looked_at <= 4 * size + 8000
 
 
-@pytest.mark.parametrize(("written", "tokens"), [
-    (None, None), (b"1", 1), (b"4096", 4096), (b"100000000", 10**8), (b"9" * 5000, int("9" * 18)),
-    (b"0", None), (b"-1", None), (b"1.5", None), (b"4096.0", None), (b"1e3", None), (b"null", None), (b"true", None),
-    (b'"100"', None), (b"[1]", None), (b"{}", None), (b"", None),
-])  # fmt: skip
-def test_only_a_positive_integer_asks_for_so_many_tokens(written: bytes | None, tokens: int | None) -> None:
-    assert max_output_tokens(written) == tokens
-
-
-@pytest.mark.parametrize(("asked", "default", "tokens"), [
-    (None, None, 4096), (None, 4096, 4096), (None, 100, 100), (None, 100_000, 4096), (7, 100, 7), (100_000, 100, 4096),
-])  # fmt: skip
-def test_the_output_that_is_held_for_is_what_is_asked_for_up_to_4096(
-    asked: int | None, default: int | None, tokens: int
+@pytest.mark.parametrize(
+    ("max_tokens", "copies", "default", "tokens"),
+    [
+        ((), (), 4096, 4096),
+        ((), (), 100, 100),
+        ((), (), None, 4096),
+        ((b"5",), (), 4096, 5),
+        ((b"1000000000000000000000",), (), 4096, 4096),
+        ((b"1", b"30000"), (), 4096, 4096),  # which of the two a provider obeys nobody can tell
+        ((b"null",), (), 100, 4096),
+        ((b"1e5",), (), 100, 4096),
+        ((b"-1",), (), 100, 4096),
+        ((b"0",), (), 100, 4096),
+        ((b'"7"',), (), 100, 4096),
+        ((b"5",), (b"3",), 4096, 15),
+        ((b"5",), (b"2", b"4"), 4096, 20),
+        ((b"5",), (b"null",), 4096, 5),
+        ((b"5",), (b"1000000",), 4096, 640),
+    ],
+)
+def test_the_likely_output_is_what_is_asked_for_with_a_bound(
+    max_tokens: tuple[bytes, ...], copies: tuple[bytes, ...], default: int | None, tokens: int
 ) -> None:
-    assert likely_output(asked, default) == tokens
+    assert likely_output(max_tokens, copies, default) == tokens

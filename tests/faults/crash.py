@@ -144,7 +144,7 @@ def main() -> int:
         with serving(text, directory, f"http://{listen}", "--check-accounts"):
             pass  # it opens, and its laws hold
     print(json.dumps({"charged": judge.charged, "lost": judge.lost, "payments": len(judge.paid), "wrong": wrong[:20]}))
-    return 1 if wrong else 0
+    return 1 if wrong or not judge.charged or not judge.paid else 0
 
 
 if __name__ == "__main__":
