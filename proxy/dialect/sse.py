@@ -1,19 +1,21 @@
-"""This file looks at the edges of a server-sent event stream without taking it apart. (WHATWG HTML §9.2.)
+"""This file reads and writes server-sent event streams. (WHATWG HTML §9.2.)
 
-The relay passes streams on as they come; it only needs to know what the first event says, and whether the bytes so
-far end between two events.
+Most streams are passed on as they come: the relay then only needs to know what the first event says, and whether the bytes so
+far end between two events. A stream that is translated is taken apart, wherever the network has cut it.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
 _BOM: Final = b"\xef\xbb\xbf"
 MAX_HELD_BYTES: Final = 16_384
 """A first event longer than this is no error that a provider would send; it goes out without waiting for its end."""
+MOST_EVENT_BYTES: Final = 32 * 1024 * 1024
+"""An event longer than this is none that a provider would send, and is not waited for."""
 
 
 def first_event(held: bytes) -> bytes | None:
@@ -58,3 +60,121 @@ def last_data(tail: bytes) -> bytes:
     if not tail.startswith(b"data:", position):
         return b""
     return _LINE_END.split(tail[position + 5 :], maxsplit=1)[0].strip()
+
+
+COMMENT: Final = b"\n"
+"""Stands in an event's place for the name of a comment; no event can have this name."""
+
+
+class SseEvent(NamedTuple):
+    """An event of a stream; `name` is b"" where the stream gives it none; the lines of its data are joined by line feeds."""
+
+    name: bytes
+    data: bytes
+
+
+def emitted(name: bytes, data: bytes) -> bytes:
+    """The bytes of an event, its blank line among them; without a name where `name` is b""."""
+    if b"\n" in data or b"\r" in data:
+        data = _LINE_END.sub(b"\ndata: ", data)
+    return b"event: %b\ndata: %b\n\n" % (name, data) if name else b"data: %b\n\n" % data
+
+
+class Splitter:
+    """Takes a stream apart into its events, each of which is given out with the byte that ends its blank line.
+
+    `id` and `retry` are skipped, and so is an event without data. Comments are skipped too, unless `keeps_comments`: then each
+    is given out as an event of the name COMMENT. Each byte is copied a fixed number of times, however small the pieces are.
+    """
+
+    __slots__ = ("_data", "_held", "_is_opening", "_keeps_comments", "_line", "_name", "_skips_line_feed")
+
+    def __init__(self, *, keeps_comments: bool = False) -> None:
+        self._keeps_comments = keeps_comments
+        self._line: list[bytes] = []
+        self._data: list[bytes] = []
+        self._name = b""
+        self._held = 0
+        self._is_opening = True
+        self._skips_line_feed = False
+
+    def pass_on(self, piece: bytes) -> list[SseEvent]:
+        """The events that this piece completes. Raises ValueError where one is longer than MOST_EVENT_BYTES."""
+        if self._is_opening:
+            piece = b"".join(self._line) + piece
+            self._line = []
+            if len(piece) < len(_BOM) and _BOM.startswith(piece):
+                self._line.append(piece)
+                return []
+            self._is_opening = False
+            piece = piece.removeprefix(_BOM)
+        if self._skips_line_feed and piece:
+            piece = piece.removeprefix(b"\n")  # of a line end that was cut in two
+            self._skips_line_feed = False
+        if b"\r" in piece:
+            self._skips_line_feed = piece.endswith(b"\r")
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return self._split(piece)
+
+    def rest(self) -> list[SseEvent]:
+        """When the stream has ended: its last event, where it came without its blank line."""
+        line = b"".join(self._line)
+        if self._is_opening:
+            self._is_opening = False
+            line = line.removeprefix(_BOM)
+        self._line = []
+        self._take(line)
+        events: list[SseEvent] = []
+        self._close(events)
+        return events
+
+    def _split(self, piece: bytes) -> list[SseEvent]:
+        events: list[SseEvent] = []
+        position = 0
+        end = piece.find(b"\n")
+        while end >= 0:
+            line = piece[position:end]
+            if self._line:
+                self._line.append(line)
+                line = b"".join(self._line)
+                self._line = []
+                self._held -= len(line) - (end - position)
+            if not line:
+                self._close(events)
+            elif not line.startswith(b":"):
+                self._take(line)
+            elif self._keeps_comments:
+                events.append(SseEvent(COMMENT, line[1:].removeprefix(b" ")))
+            position = end + 1
+            end = piece.find(b"\n", position)
+        if position < len(piece):
+            self._line.append(piece[position:] if position else piece)
+            self._hold(len(piece) - position)
+        return events
+
+    def _take(self, line: bytes) -> None:
+        """Read one line, which is neither blank nor a comment."""
+        if line.startswith(b"data:"):
+            self._data.append(line[6:] if line.startswith(b" ", 5) else line[5:])
+            self._hold(len(line))
+        elif line.startswith(b"event:"):
+            self._name = line[6:].removeprefix(b" ")
+        elif line == b"data":
+            self._data.append(b"")
+            self._hold(len(line))
+        elif line == b"event":
+            self._name = b""
+
+    def _close(self, events: list[SseEvent]) -> None:
+        """A blank line: what was read is an event, if it has data."""
+        data = self._data
+        if data:
+            events.append(SseEvent(self._name, data[0] if len(data) == 1 else b"\n".join(data)))
+            self._data = []
+        self._name = b""
+        self._held = 0
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > MOST_EVENT_BYTES:
+            raise ValueError(f"an event of the stream is longer than {MOST_EVENT_BYTES} bytes")

@@ -1,0 +1,44 @@
+"""This file lets callers who speak OpenAI be answered by sources that speak Anthropic. (Contract §2, §3.4, §4, §5)
+
+How a request is put is `openai_to_anthropic_request` and, for its messages, `…_messages`; how an answer is, `…_answer` and, for
+a stream, `…_stream`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.core.endpoints import RELAYED
+from proxy.dialect.openai_to_anthropic_answer import Shown, failed, whole
+from proxy.dialect.openai_to_anthropic_read import read
+from proxy.dialect.openai_to_anthropic_request import asked
+from proxy.dialect.openai_to_anthropic_stream import ChunkStream
+from proxy.dialect.translation import Asked, Whole
+
+_MESSAGES: Final = RELAYED[b"/v1/messages"]
+
+
+class OpenAIToAnthropic:
+    """One chat request's way to Anthropic and back; a `Translation`.
+
+    `model` is the source's own id, `shown_model` the one that the caller sees in the answer; `default_max_tokens` is asked for
+    where the caller names no number (Anthropic needs one: None is 4096); `created` is Unix time. Raises GatewayError for what
+    can't be said to Anthropic.
+    """
+
+    __slots__ = ("_shown", "asked")
+
+    def __init__(self, body: bytes, model: str, *, shown_model: str, default_max_tokens: int | None, created: int) -> None:
+        request = read(body)
+        self.asked = Asked(_MESSAGES, *asked(body, request, model, default_max_tokens))
+        options = request.stream_options
+        wants_usage = options is not None and options.include_usage is True
+        self._shown = Shown(shown_model, created, request.is_legacy, wants_usage)
+
+    def whole(self, status: int, body: bytes) -> Whole:
+        """A whole answer, an error among them. Raises ValueError where a 2xx answer is no message."""
+        return failed(status, body) if status >= 400 else whole(body, self._shown)
+
+    def stream(self) -> ChunkStream:
+        """For a 2xx answer that streams."""
+        return ChunkStream(self._shown)

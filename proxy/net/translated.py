@@ -1,0 +1,125 @@
+"""This file relays between a caller and a source that speak different dialects: what comes is translated, event by event.
+
+All that `Relay` promises holds here too: nothing goes out before the commit, and no answer that was cut is passed off as whole.
+A stream that its source ends without saying that it is whole counts as cut. (Contract §4.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from proxy.core.exchange import Attempt, Exchange
+from proxy.core.headers import request_head
+from proxy.core.outcome import Failed, Failure
+from proxy.core.plan import Step
+from proxy.core.usage import NO_USAGE, Usage
+from proxy.dialect.contract import Dialect
+from proxy.dialect.known import translation
+from proxy.dialect.translation import StreamTranslation
+from proxy.net.caller import Caller
+from proxy.net.relay import Relay
+
+MOST_WHOLE_BYTES: Final = 64 * 1024 * 1024
+"""A whole answer must be there before it can be translated; more than this is none."""
+
+
+class TranslatedRelay(Relay):
+    """One attempt's answer, in another dialect than the caller's."""
+
+    __slots__ = ("_pieces", "_reported", "_size", "_stream", "_translation")
+
+    def __init__(
+        self, exchange: Exchange, step: Step, caller: Caller, attempt: Attempt, dialect: Dialect,
+        *, running: list[Relay], total_due: float | None, is_last: Callable[[], bool],
+        added_head: Callable[[Exchange, Step], bytes],
+    ) -> None:  # fmt: skip
+        """Raises GatewayError where what the caller asks for can't be said in the source's dialect."""
+        super().__init__(
+            exchange, step, caller, attempt, dialect, running=running, total_due=total_due,
+            is_last=is_last, added_head=added_head,
+        )  # fmt: skip
+        self._translation = translation(exchange, step.source, step.model.id, int(time.time()))
+        self._stream: StreamTranslation | None = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._reported: Usage = NO_USAGE
+
+    def request(self) -> list[bytes | memoryview]:
+        asked = self._translation.asked
+        head = request_head(self._exchange.inbound, asked.endpoint, self.step.source, len(asked.body), is_translated=True)
+        return [head + asked.body]
+
+    def on_body(self, piece: bytes) -> None:
+        stream = self._stream
+        if stream is not None:
+            self._put(stream.pass_on(piece))
+        elif self.is_over:
+            return
+        elif self._streams:
+            if self._held_is_fine(piece):
+                piece = self._held + piece
+                self._held = b""
+                self._begin_stream(piece)
+        else:
+            self._pieces.append(piece)
+            self._size += len(piece)
+            if self._size > MOST_WHOLE_BYTES:
+                self._fail(Failure.BROKEN, "its answer is too large to be translated", self._status, None)
+
+    def on_end(self, *, is_certain: bool) -> None:
+        if self._stream is None:
+            if self.is_over:
+                return
+            if not self._streams:
+                self._end_whole()
+                return
+            if not self._may_end(is_certain=is_certain):
+                return
+            held, self._held = self._held, b""
+            self._begin_stream(held)
+        stream = self._stream
+        assert stream is not None  # noqa: S101  (begun)
+        self._put(stream.rest())
+        if not stream.is_finished:
+            self.broke_by = Failure.BROKEN
+            self._break("its stream ended before its end")
+            return
+        self._finish()
+
+    def usage(self) -> Usage:
+        return self._reported if self._stream is None else self._stream.usage
+
+    def _begin_stream(self, piece: bytes) -> None:
+        self._exchange.dropped = self._translation.asked.dropped
+        stream = self._translation.stream()
+        out = stream.pass_on(piece)
+        self._stream = stream
+        self._fields.pop(b"content-length", None)
+        self._has_length = False
+        self._commit(out)
+
+    def _end_whole(self) -> None:
+        """The whole answer is there: translate it, and let it go out."""
+        try:
+            whole = self._translation.whole(self._status, b"".join(self._pieces))
+        except ValueError:
+            detail = "its answer is not what its dialect promises"
+            self._resolve(Failed(Failure.BROKEN, self.step.source.provider.name, detail, self._status))
+            return
+        self._pieces.clear()
+        self._reported = whole.usage
+        self._status = whole.status
+        self._exchange.dropped = self._translation.asked.dropped
+        self._fields[b"content-length"] = b"%d" % len(whole.body)
+        self._headers = [one for one in self._headers if one[0].lower() not in (b"content-type", b"content-encoding")]
+        self._headers.append((b"content-type", b"application/json"))
+        self._has_length = True
+        self._commit(whole.body)
+        self._finish()
+
+    def _put(self, piece: bytes) -> None:
+        if piece:
+            self._sample.add(piece)
+            self._write_held(piece)
