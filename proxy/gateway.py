@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from proxy.accounting.meter import Asked, Meter
 from proxy.config.snapshot import Route, Snapshot
@@ -19,13 +19,14 @@ from proxy.core.answers import cors_lines, error_lines, json_answer, listed
 from proxy.core.body import read_head
 from proxy.core.charging import NOTHING, bill
 from proxy.core.endpoints import RELAYED
+from proxy.core.estimate import estimated_prompt_tokens
 from proxy.core.exchange import ABANDONED, Attempt, Event, Exchange, State
 from proxy.core.headers import KEEP_ALIVE
 from proxy.core.health import HealthTable
 from proxy.core.inbound import Inbound
 from proxy.core.outcome import Failed, Failure, exhausted
 from proxy.core.plan import Step, last_resort, plan, resting
-from proxy.core.routing import route_of, unanswerable
+from proxy.core.routing import has_translated, route_of, unanswerable
 from proxy.core.ticket import Ticket
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
@@ -36,18 +37,11 @@ from proxy.net.relay import Relay
 from proxy.net.translated import TranslatedRelay
 from proxy.net.upstream import UpstreamConnection, monotonic
 from proxy.telemetry.counters import Counters
-from proxy.telemetry.record import Record
+from proxy.telemetry.record import Log
 from proxy.telemetry.recording import other_record, record_of
 
 _log: Final = logging.getLogger("kyma-proxy")
 _TELLS_OF_THE_MODEL: Final = frozenset({State.COMPLETED, State.RELAYED_ERROR, State.FAILED, State.BROKEN})
-
-
-class Log(Protocol):
-    """Where records go."""
-
-    def write(self, record: Record) -> None:
-        """Take a record, at once."""
 
 
 class Gateway:
@@ -86,6 +80,9 @@ class Gateway:
             steps = self._plan(exchange, route)
             if meter is not None:
                 self._admit(exchange, meter, route)
+            if route.is_empty:
+                self._estimate(exchange, edge)
+                return
             await self._attempt_all(exchange, route, steps, edge)
         except GatewayError as error:
             self._refuse(exchange, error, edge)
@@ -111,7 +108,7 @@ class Gateway:
 
     def _plan(self, exchange: Exchange, route: Route) -> tuple[Step, ...]:
         steps = plan(route, self._health, monotonic(), self._random)
-        if steps or not route.is_empty:
+        if steps or not route.is_empty or (exchange.endpoint.is_estimated and has_translated(exchange.snapshot, route.model)):
             return steps
         raise unanswerable(route.model, exchange.endpoint.dialect)
 
@@ -119,7 +116,7 @@ class Gateway:
         """Take a place in the caller's limits, and hold what the request may cost."""
         head, key, inbound = exchange.head, exchange.key, exchange.inbound
         assert head is not None and key is not None  # noqa: S101, PT018  (routed, identified)
-        asked = Asked(exchange.endpoint, route.model, head.max_tokens, head.copies)
+        asked = Asked(exchange.endpoint, route.model, head.max_tokens, head.copies, head.stream, head.stream_options)
         exchange.ticket = meter.admit(key, asked, inbound.body, exchange.snapshot, monotonic())
 
     # ---- attempt and relay
@@ -311,10 +308,24 @@ class Gateway:
         exchange.bytes_out = len(body)
         added = error_lines(error, inbound.request_id) + cors_lines(inbound.headers, exchange.snapshot.cors_origins)
         added += self._limit_lines(exchange)
+        self._respond(exchange, edge, error.kind.status, body, added)
+
+    def _estimate(self, exchange: Exchange, edge: Edge) -> None:
+        """Count a prompt's tokens for a model of which no source can do that: about, and marked so. (Contract §2.)"""
+        inbound = exchange.inbound
+        body = b'{"input_tokens":%d}' % estimated_prompt_tokens(inbound.body)
+        exchange.step(Event.ANSWER)
+        exchange.status, exchange.bytes_out = 200, len(body)
+        added = b"x-request-id: %b\r\nx-kyma-estimated: true\r\n" % inbound.request_id.encode()
+        added += cors_lines(inbound.headers, exchange.snapshot.cors_origins) + self._limit_lines(exchange)
+        self._respond(exchange, edge, 200, body, added)
+
+    def _respond(self, exchange: Exchange, edge: Edge, status: int, body: bytes, added: bytes) -> None:
+        inbound = exchange.inbound
         close = not inbound.keep_alive or edge.will_close
         if inbound.is_http_10 and not close:
             added += KEEP_ALIVE
-        edge.respond(json_answer(error.kind.status, body, added, close=close), close=close)
+        edge.respond(json_answer(status, body, added, close=close), close=close)
 
     def _leave(self, exchange: Exchange, edge: Edge) -> None:
         """It was cancelled: the caller has left, or the gateway is going down and can't wait any longer."""

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 from proxy.config.snapshot import NANO, Model, Snapshot, Tier
 from proxy.core.accounts import Account, Accounts, Key, credential
+from proxy.core.body import includes_usage
 from proxy.core.charging import NOTHING, REPORTED, Bill, hold_for
 from proxy.core.endpoints import Endpoint
 from proxy.core.estimate import estimated_prompt_tokens, likely_output
@@ -21,6 +22,7 @@ from proxy.errors import GatewayError, Kind
 from proxy.store.contract import Charge, day_of
 
 _SWEPT_AT_ONCE: Final = 200
+_PLAIN: Final = (b"", b"true", b"false", b"null")
 
 
 class Ledger(Protocol):
@@ -44,6 +46,8 @@ class Asked(NamedTuple):
     model: Model
     max_tokens: tuple[bytes, ...]
     copies: tuple[bytes, ...]
+    stream: bytes
+    stream_options: bytes
 
 
 class Meter:
@@ -77,6 +81,8 @@ class Meter:
         account = key.account
         prompt = output = cost = 0
         endpoint = asked.endpoint
+        if endpoint.takes_stream_options:
+            _check_stream(asked.stream, asked.stream_options)
         if endpoint.is_charged:
             prompt = estimated_prompt_tokens(body)
             if endpoint.generates:
@@ -148,6 +154,18 @@ def usd(nano: int) -> str:
     whole, part = divmod(abs(nano), NANO)
     digits = f"{part:09d}".rstrip("0").ljust(2, "0")
     return f"{'-' if nano < 0 else ''}${whole}.{digits}"
+
+
+def _check_stream(stream: bytes, stream_options: bytes) -> None:
+    """A stream must tell its usage, or it could only be charged by guess. Raises GatewayError."""
+    if stream not in _PLAIN:
+        raise GatewayError(Kind.INVALID_REQUEST, "`stream` must be true or false.", param="stream")
+    if stream == b"true" and stream_options and not includes_usage(stream_options):
+        raise GatewayError(
+            Kind.INVALID_REQUEST,
+            "Requests are metered here: leave `stream_options` out, or set its `include_usage` to true.",
+            param="stream_options",
+        )
 
 
 def _too_poor(account: Account, cost: int, top_up: str | None) -> GatewayError:

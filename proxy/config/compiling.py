@@ -191,6 +191,8 @@ class _Compiler:
                 self._problem(
                     path, f"provider {source.provider.name} speaks {source.provider.dialect}; this model needs {wanted}"
                 )
+        if self.document.accounts.required and not model.is_image and None in (price.input, price.output):
+            self.warnings.append(f"model {model.id} has no price for input or output, which is free; write 0 if that is meant")
         if all(source.provider.off for source in (*model.pool, *model.reserve)):
             self.warnings.append(f"model {model.id} has no source: all its providers are off")
         return model

@@ -198,7 +198,7 @@ def credential(headers: Headers) -> bytes:
         elif length != 9 or name.lower() != b"x-api-key":
             continue
         if value.startswith(_KEY_START):
-            return value
+            return value.strip()
     return b""
 
 

@@ -32,7 +32,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     """What routing needs to know of a body; `start` and `end` are where the value of `model` stands.
 
     `max_tokens` is what the caller wrote for the most tokens of an answer, under each of the names, and `copies` how many
-    answers it wants: texts of JSON values.
+    answers it wants; these, `stream` and `stream_options` are texts of JSON values, as they were written.
     """
 
     model: str
@@ -40,7 +40,8 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     end: int
     streams: bool
     has_max_tokens: bool
-    has_stream_options: bool
+    stream: bytes
+    stream_options: bytes
     max_tokens: tuple[bytes, ...]
     copies: tuple[bytes, ...]
 
@@ -77,10 +78,19 @@ def read_head(body: bytes) -> Head:
         end=end,
         streams="stream" in members and bytes(members["stream"]) == b"true",
         has_max_tokens="max_tokens" in members or "max_completion_tokens" in members,
-        has_stream_options="stream_options" in members,
+        stream=bytes(members["stream"]) if "stream" in members else b"",
+        stream_options=bytes(members["stream_options"]) if "stream_options" in members else b"",
         max_tokens=tuple([bytes(members[name]) for name in _MOST_TOKENS if name in members]),
         copies=tuple([bytes(members[name]) for name in _COPIES if name in members]),
     )
+
+
+def includes_usage(stream_options: bytes) -> bool:
+    """Whether these options ask for a stream's usage."""
+    try:
+        return bytes(_members(stream_options).get("include_usage", msgspec.Raw(b""))) == b"true"
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
 
 
 def is_json(body: bytes) -> bool:

@@ -13,7 +13,7 @@ class Endpoint(NamedTuple):
 
     `is_translated` says that sources of another dialect can serve it as well, `takes_max_tokens` that rule §3.4 applies,
     `takes_stream_options` that §3.6 does; `generates` says that answers cost output tokens, and `is_charged` that they cost
-    anything.
+    anything; `is_estimated` that the gateway answers by itself, with an estimate, where no source can.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Endpoint(NamedTuple):
     generates: bool = True
     is_charged: bool = True
     is_translated: bool = False
+    is_estimated: bool = False
 
     @property
     def route(self) -> str:
@@ -32,12 +33,20 @@ class Endpoint(NamedTuple):
 
 
 _ALL: Final = (
-    Endpoint("chat/completions", "openai", b"/chat/completions", True, True),
+    Endpoint("chat/completions", "openai", b"/chat/completions", True, True, is_translated=True),
     Endpoint("completions", "openai", b"/completions", True, True),
     Endpoint("responses", "openai", b"/responses", False),
     Endpoint("embeddings", "openai", b"/embeddings", False, generates=False),
-    Endpoint("messages", "anthropic", b"/messages", True),
-    Endpoint("messages/count_tokens", "anthropic", b"/messages/count_tokens", False, generates=False, is_charged=False),
+    Endpoint("messages", "anthropic", b"/messages", True, is_translated=True),
+    Endpoint(
+        "messages/count_tokens",
+        "anthropic",
+        b"/messages/count_tokens",
+        False,
+        generates=False,
+        is_charged=False,
+        is_estimated=True,
+    ),
 )
 
 RELAYED: Final = MappingProxyType({b"/v1" + endpoint.path: endpoint for endpoint in _ALL})

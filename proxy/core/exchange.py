@@ -54,6 +54,7 @@ class Event(enum.Enum):
     REJECT = "reject"  # the gateway itself will not serve it
     EXHAUST = "exhaust"  # every source has failed
     LEAVE = "leave"  # the caller left
+    ANSWER = "answer"  # the gateway itself has answered
     DRAIN = "drain"  # the gateway is going down and can't wait any longer
 
 
@@ -62,6 +63,7 @@ _TABLE: Final = MappingProxyType({
     (State.OPEN, Event.MOVE_ON): State.OPEN,
     (State.OPEN, Event.REJECT): State.REJECTED,
     (State.OPEN, Event.EXHAUST): State.FAILED,
+    (State.OPEN, Event.ANSWER): State.COMPLETED,
     (State.OPEN, Event.LEAVE): State.CLIENT_GONE,
     (State.OPEN, Event.DRAIN): State.DRAINED,
     (State.SENT, Event.MOVE_ON): State.OPEN,
@@ -174,7 +176,7 @@ class Exchange:
             and self.endpoint.takes_stream_options
             and head is not None
             and head.streams
-            and not head.has_stream_options
+            and not head.stream_options
         )
 
     @property

@@ -32,7 +32,7 @@ _BUCKET_RATIO: Final = 1.25
 _BUCKETS: Final = 64
 _MOST_REMEMBERED: Final = 512
 _LEAST_FOR_A_QUANTILE: Final = 20
-_DOUBLE: Final = 401
+_DOUBLE: Final = (401, 402)
 _NOBODYS_FAULT: Final = 409
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
@@ -41,7 +41,7 @@ _SERVER_ERROR: Final = 500
 def points_of(failed: Failed) -> int:
     """How much a failure says against its source: nothing, something, or as much as two."""
     if failed.failure is Failure.STATUS:
-        return 0 if failed.status == _NOBODYS_FAULT else 2 if failed.status == _DOUBLE else 1
+        return 0 if failed.status == _NOBODYS_FAULT else 2 if failed.status in _DOUBLE else 1
     sudden = (Failure.CONNECT, Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT)
     return 2 if failed.failure in sudden else 1
 

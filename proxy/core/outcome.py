@@ -45,7 +45,7 @@ class Failed(NamedTuple):
         return str(self.status) if self.failure is Failure.STATUS else self.failure.value
 
 
-_MOVE_ON: Final = frozenset({401, 403, 404, 408, 409, 429})
+_MOVE_ON: Final = frozenset({401, 402, 403, 404, 408, 409, 429})
 _TIMEOUTS: Final = frozenset({Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT, Failure.TOTAL_TIMEOUT})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Final
 
-from proxy.config.snapshot import Model, Route, Snapshot
+from proxy.config.snapshot import Model, Route, Snapshot, route_name
 from proxy.core.endpoints import Endpoint
 from proxy.core.outcome import exhausted
 from proxy.errors import GatewayError, Kind
@@ -23,6 +23,11 @@ def route_of(snapshot: Snapshot, endpoint: Endpoint, name: str) -> tuple[Route, 
     if target is None:
         raise _unknown_model(name, snapshot)
     return routes[target], True
+
+
+def has_translated(snapshot: Snapshot, model: Model) -> bool:
+    """Whether any source answers for a model, if only in another dialect."""
+    return not snapshot.routes[route_name("anthropic", is_translated=True)][model.id].is_empty
 
 
 def unanswerable(model: Model, dialect: str) -> GatewayError:

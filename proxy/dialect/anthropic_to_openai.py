@@ -44,7 +44,6 @@ _REFUSED: Final = MappingProxyType(
 )
 _CHOICES: Final = MappingProxyType({"auto": "auto", "any": "required", "none": "none"})
 _EFFORTS: Final = MappingProxyType({"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"})
-_TIERS: Final = MappingProxyType({"standard_only": "default"})
 
 
 class _Request(msgspec.Struct, gc=False):
@@ -127,6 +126,8 @@ class AnthropicToOpenAI:
             asked = _said(request, members, reading)
         except RecursionError:
             raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
+        except UnicodeDecodeError:
+            raise GatewayError(Kind.INVALID_JSON, "The body is not valid JSON: it is not UTF-8.") from None
         field = max_tokens_field or "max_tokens"
         if "max_tokens" in members:
             asked[field] = request.max_tokens
@@ -221,8 +222,8 @@ def _user(raw: Raw, reading: Reading) -> Json:
 
 def _service_tier(tier: str | None, reading: Reading) -> Json:
     """`auto` is what both sides do where nothing is said."""
-    if tier in _TIERS:
-        return {"service_tier": _TIERS[tier]}
+    if tier == "standard_only":
+        return {"service_tier": "default"}
     if tier not in (None, "auto"):
         reading.drop("service_tier")
     return {}
@@ -259,7 +260,7 @@ def _format(raw: Raw, path: str, reading: Reading) -> Json:
     schema: Json = {"name": "answer", "schema": form.schema}
     try:
         is_strict = _is_strict(_anything(form.schema))
-    except msgspec.MsgspecError:  # a number that is out of range
+    except (msgspec.MsgspecError, RecursionError):  # a number that is out of range, or depth that is out of reach
         is_strict = False
     if is_strict:
         schema["strict"] = True

@@ -119,7 +119,8 @@ _encode: Final = msgspec.json.encode
 def decoded(decode: Callable[[bytes], T], data: bytes) -> T:
     """What a source has sent. Raises ValueError where it can't be read.
 
-    Half of a surrogate pair, as comes of a text cut in the middle of a character, stands for a character that is not known.
+    A text that was cut in the middle of a character, to be sent in two events, is no text: what is left of the character at the
+    cut stands for one that is not known.
     """
     try:
         return decode(data)
@@ -127,11 +128,13 @@ def decoded(decode: Callable[[bytes], T], data: bytes) -> T:
         raise ValueError(str(error)) from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except UnicodeDecodeError:
+        mended = data.decode(errors="replace").encode()
     except msgspec.DecodeError as error:
         mended = _ESCAPE.sub(lambda escape: b"\\ufffd" if len(escape[0]) == 6 else escape[0], data)
         if mended == data:
             raise ValueError(str(error)) from None
-        return decoded(decode, mended)
+    return decoded(decode, mended)
 
 
 def answered(status: int, body: bytes, shown_model: str, stops: frozenset[str]) -> Whole:
@@ -265,7 +268,7 @@ def reported_by(usage: Raw) -> Reported | None:
 
 def usage_of(reported: Reported | None) -> Usage:
     """What was used, as the gateway counts it."""
-    if reported is None or reported.prompt_tokens is None and reported.completion_tokens is None:
+    if reported is None or (reported.prompt_tokens is None and reported.completion_tokens is None):
         return NO_USAGE
     return Usage(reported.prompt_tokens, reported.completion_tokens, reported.cached_tokens, "reported")
 

@@ -137,8 +137,6 @@ class Reading:
 def _tried(decode: Callable[[Raw | bytes], T], raw: Raw | bytes, path: str) -> T:
     try:
         return decode(raw)
-    except UnicodeDecodeError:
-        raise GatewayError(Kind.INVALID_JSON, "The body is not valid JSON: it is not UTF-8.") from None
     except msgspec.MsgspecError as error:
         words, _, place = str(error).partition(" - at `$")
         where = (path + place.rstrip("`")).lstrip(".") or "body"
@@ -319,10 +317,11 @@ def _picture(source: _Source, path: str) -> Json:
 def _call(use: _ToolUse) -> Json:
     written = b"{}" if bytes(use.input) == _NULL else msgspec.json.format(bytes(use.input), indent=-1)
     arguments = written.decode()
-    if RAW_ARGUMENTS in arguments:
-        members = _members(written) if written.startswith(b"{") else {}
-        if members.keys() == {RAW_ARGUMENTS}:
-            arguments = _tried(_text.decode, members[RAW_ARGUMENTS], "input")
+    if RAW_ARGUMENTS in arguments and written.startswith(b"{"):
+        members = _members(written)
+        kept = bytes(members.get(RAW_ARGUMENTS, b""))
+        if len(members) == 1 and kept.startswith(b'"'):
+            arguments = _text.decode(kept)
     return {"id": use.id, "type": "function", "function": {"name": use.name, "arguments": arguments}}
 
 

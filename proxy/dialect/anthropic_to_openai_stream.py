@@ -1,8 +1,8 @@
 """This file turns a stream of OpenAI's into one of Anthropic's, event by event. (Contract §4.)
 
-Anthropic's blocks come one after the other, while OpenAI's tool calls may come at once. The block that is open streams; it gives
-way to another as soon as it may: a text or a thought at once, a call when its arguments are a whole JSON value. Until then
-what belongs to others is held. So calls that come one after the other, as nearly all do, are never held.
+Anthropic's blocks come one after the other, while OpenAI's tool calls may come at once. The block that is open streams; it
+gives way to another as soon as it may: a text or a thought at once, a call when its arguments are a whole JSON value. Until
+then what belongs to others is held. So calls that come one after the other, as nearly all do, are not.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from proxy.dialect.anthropic_to_openai_answer import (
     usage_json,
     usage_of,
 )
+from proxy.dialect.anthropic_to_openai_messages import Json
 from proxy.dialect.sse import COMMENT, Splitter, SseEvent, emitted
 
 _DONE: Final = b"[DONE]"
@@ -52,6 +53,8 @@ _DELTA: Final = {
     _TOOL: b'"input_json_delta","partial_json"',
 }
 _MARK: Final = re.compile(r'\\.|["{}\[\]\\]', re.DOTALL)
+_OPENS: Final = ("{", "[")
+_CLOSES: Final = ("}", "]")
 _encode: Final = msgspec.json.encode
 
 
@@ -110,9 +113,9 @@ class _Block:
                 self._in_string = not self._in_string
             elif self._in_string:
                 continue
-            elif mark in "{[":
+            elif mark in _OPENS:
                 self._depth += 1
-            elif mark in "}]":
+            elif mark in _CLOSES:
                 self._depth -= 1
                 if self._depth == 0:
                     self.is_whole = True
@@ -185,7 +188,7 @@ class MessageStream:
     def _take(self, out: list[bytes], event: SseEvent) -> None:
         """One event. Raises ValueError where it can't be read."""
         name, data = event
-        if self._is_over or not data and name != COMMENT:
+        if self._is_over or (not data and name != COMMENT):
             return
         if name == COMMENT:
             out.append(_PING if self._ident else _LIFE)
@@ -214,7 +217,8 @@ class MessageStream:
                 self._add(out, choice.delta)
             if choice.finish_reason in BROKEN_OFF:
                 self._break(out, error_json(502, "The source broke its answer off; send the request again."))
-            elif choice.finish_reason:
+                return
+            if choice.finish_reason:
                 self._finish = choice.finish_reason
                 self._stop = choice.stop_reason
                 self._is_done = True
@@ -312,7 +316,7 @@ class MessageStream:
 
     def _begin(self, out: list[bytes], ident: str) -> None:
         self._ident = ident
-        message = {
+        message: Json = {
             "id": ident, "type": "message", "role": "assistant", "model": self._shown_model, "content": [],
             "stop_reason": None, "stop_sequence": None, "usage": usage_json(self._reported),
         }  # fmt: skip

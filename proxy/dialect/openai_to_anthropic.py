@@ -37,7 +37,12 @@ class OpenAIToAnthropic:
 
     def whole(self, status: int, body: bytes) -> Whole:
         """A whole answer, an error among them. Raises ValueError where a 2xx answer is no message."""
-        return failed(status, body) if status >= 400 else whole(body, self._shown)
+        if status >= 400:
+            return failed(status, body)
+        try:
+            return whole(body, self._shown)
+        except RecursionError:
+            raise ValueError("an answer that is nested too deeply") from None
 
     def stream(self) -> ChunkStream:
         """For a 2xx answer that streams."""

@@ -1,7 +1,7 @@
 """This file gives an answer of Anthropic's the form of OpenAI's: a message, its end, its usage, an error.
 
-The text blocks are joined to `content`. Thinking becomes `reasoning_content`, and the blocks of it that a later request must bring
-back, signed or redacted, are the extension `thinking_blocks`: a caller who sends the message back as it came keeps the thinking.
+The text blocks are joined to `content`. Thinking becomes `reasoning_content`. Its blocks that a later request must bring back,
+signed or redacted, are the extension `thinking_blocks` as they came: a caller who sends the message back keeps the thinking.
 Blocks that have no place, such as those of the provider's own tools, are left out.
 """
 
@@ -154,6 +154,12 @@ def block_of(value: msgspec.Raw) -> ContentBlock | None:
     return _block(value) if _typed(value).type in _PLACED else None
 
 
+def arguments_of(call: ContentBlock) -> str:
+    """The arguments of a call as the JSON text that they came as. Raises ValueError for what is no text."""
+    written = bytes(call.input)
+    return "{}" if written == b"null" else written.decode()
+
+
 def thinking_of(block: ContentBlock) -> dict[str, object] | None:
     """What a later request must bring back of a block of thinking; None where nothing can be."""
     if block.type == "redacted_thinking" and block.data:
@@ -226,4 +232,4 @@ def _told(message: _Message, shown: Shown) -> dict[str, object]:
 
 
 def _function(call: ContentBlock) -> dict[str, object]:
-    return {"name": call.name, "arguments": bytes(call.input).decode()}
+    return {"name": call.name, "arguments": arguments_of(call)}

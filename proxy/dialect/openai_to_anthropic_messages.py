@@ -79,7 +79,7 @@ class _Ids:
         return fit
 
     def of(self, said: str) -> str:
-        return self._given.get(said) or _UNFIT.sub("_", said)
+        return self._given.get(said) or _UNFIT.sub("_", said) or "call"
 
 
 class _Turns:
@@ -148,7 +148,7 @@ class _Turns:
             if call.function is None:
                 place = f"{where}.tool_calls[{at}]"
                 raise refused(f"`{place}` is no call of a function, the only one that this model's source knows.", place)
-            blocks.append(self._call(call.function, self._ids.give(call.id or "call")))
+            blocks.append(self._call(call.function, self._ids.give(call.id or "")))
         if message.function_call is not None:
             blocks.append(self._call(message.function_call, self._ids.give(f"call_{message.function_call.name}")))
         return blocks
@@ -161,7 +161,7 @@ class _Turns:
         blocks: list[Block] = []
         for at, one in enumerate(message.thinking_blocks or ()):
             if one.type == "thinking" and one.signature:
-                blocks.append({"type": "thinking", "thinking": one.thinking, "signature": one.signature})
+                blocks.append({"type": "thinking", "thinking": one.thinking or "", "signature": one.signature})
             elif one.type == "redacted_thinking" and one.data:
                 blocks.append({"type": "redacted_thinking", "data": one.data})
             else:

@@ -69,7 +69,7 @@ class Thinking(msgspec.Struct, gc=False):
     """A block of thinking as it went out in an answer: signed, or redacted and then only data."""
 
     type: str = ""
-    thinking: str = ""
+    thinking: str | None = None
     signature: str | None = None
     data: str | None = None
 

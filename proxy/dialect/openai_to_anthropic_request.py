@@ -1,7 +1,7 @@
 """This file asks Anthropic what a caller asked OpenAI: the members of a request beside its messages. (Contract §3.4.)
 
-What both can say is said. What only Anthropic can say (`thinking`, `top_k`, `cache_control`, `output_config`, …) is carried where
-a caller sends it. What Anthropic can't say is dropped by name, or refused where the answer would be another one.
+What both can say is said. What only Anthropic can say (`thinking`, `top_k`, `cache_control`, `output_config`, …) is carried
+where a caller sends it. What Anthropic can't say is dropped by name, or refused where the answer would be another one.
 
 - `temperature` ends at 1 for Anthropic. Claude 4.7 and later take no sampling members at all, Claude 4.1 and later not both
   `temperature` and `top_p`, and no Claude takes them while it thinks; they are dropped then.

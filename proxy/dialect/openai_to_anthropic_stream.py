@@ -16,13 +16,25 @@ import msgspec
 
 from proxy.core.usage import Usage
 from proxy.dialect.openai_to_anthropic_answer import (
-    ContentBlock, Fault, Shown, StopDetails, Tokens, block_of, finish_reason, thinking_of, told_error, told_usage, tokens_of,
+    ContentBlock,
+    Fault,
+    Shown,
+    StopDetails,
+    Tokens,
+    arguments_of,
+    block_of,
+    finish_reason,
+    thinking_of,
+    tokens_of,
+    told_error,
+    told_usage,
     usage_of,
-)  # fmt: skip
+)
 from proxy.dialect.sse import Splitter
 
 _PING: Final = b": ping\n\n"
 _DONE: Final = b"data: [DONE]\n\n"
+_CALL: Final = b'"tool_calls":[{"index":%d,"id":%b,"type":"function","function":{"name":%b,"arguments":""}}]'
 _UNREADABLE: Final = Fault("api_error", "The provider sent an event that can't be read; the answer is not whole. Ask again.")
 _NULL: Final = msgspec.Raw(b"null")
 _DELTAS: Final = frozenset({"text_delta", "thinking_delta", "signature_delta", "input_json_delta"})
@@ -54,17 +66,13 @@ class _Event(msgspec.Struct, gc=False):
     error: Fault | None = None
 
 
-class _TypedDelta(msgspec.Struct, gc=False):
-    type: str | None = None
-
-
-class _TypedEvent(msgspec.Struct, gc=False):
+class _Typed(msgspec.Struct, gc=False):
     type: str = ""
-    delta: _TypedDelta | None = None
+    delta: msgspec.Raw = _NULL
 
 
 _event: Final = msgspec.json.Decoder(_Event).decode
-_typed_event: Final = msgspec.json.Decoder(_TypedEvent).decode
+_typed: Final = msgspec.json.Decoder(_Typed).decode
 _NO_DELTA: Final = _Delta()
 
 
@@ -73,10 +81,10 @@ class _Call:
 
     __slots__ = ("arguments", "close", "opening")
 
-    def __init__(self, opening: bytes, close: bytes, arguments: bytes) -> None:
+    def __init__(self, opening: bytes, close: bytes, arguments: str) -> None:
         self.opening = opening
         self.close = close
-        self.arguments: bytes | None = arguments
+        self.arguments: str | None = arguments
         """What they are if no piece comes; None since one has."""
 
 
@@ -95,7 +103,7 @@ class ChunkStream:
 
     __slots__ = (
         "_calls", "_content", "_delta", "_end", "_first", "_has_begun", "_has_finished", "_head", "_is_over", "_last",
-        "_number", "_reasoning", "_shown", "_splitter", "_takes", "_thinking", "is_finished",
+        "_number", "_reasoning", "_shown", "_splitter", "_thinking", "is_finished",
     )  # fmt: skip
 
     def __init__(self, shown: Shown) -> None:
@@ -109,16 +117,6 @@ class ChunkStream:
         self._has_begun = self._has_finished = self._is_over = False
         self.is_finished = False
         self._end = b',"usage":null}\n\n' if shown.wants_usage else b"}\n\n"
-        self._takes: dict[str, Callable[[_Event], bytes]] = {
-            "content_block_delta": self._take_delta,
-            "content_block_start": self._take_start,
-            "content_block_stop": self._take_stop,
-            "message_start": self._take_message_start,
-            "message_delta": self._take_message_delta,
-            "message_stop": self._take_message_stop,
-            "ping": lambda _: _PING,
-            "error": lambda event: self._break(event.error or Fault()),
-        }
         self._name("")
 
     def _name(self, message_id: str) -> None:
@@ -157,8 +155,8 @@ class ChunkStream:
             return b""
         try:
             event = _event(data)
-            take = self._takes.get(event.type)
-            return b"" if take is None else take(event)
+            take = _TAKES.get(event.type)
+            return b"" if take is None else take(self, event)
         except (ValueError, RecursionError):
             if is_cut or _has_no_place(data):
                 return b""
@@ -210,7 +208,7 @@ class ChunkStream:
         number = self._number
         self._number += 1
         name = _encode(block.name)
-        arguments = bytes(block.input)
+        arguments = arguments_of(block)
         if self._shown.is_legacy:
             if number:
                 return b""  # there is a place for one
@@ -226,12 +224,21 @@ class ChunkStream:
     def _take_stop(self, event: _Event) -> bytes:
         return self._close(event.index)
 
+    def _take_ping(self, event: _Event) -> bytes:
+        return _PING
+
+    def _take_error(self, event: _Event) -> bytes:
+        return self._break(event.error or Fault())
+
+    def _take_untyped(self, event: _Event) -> bytes:
+        return b"" if event.error is None else self._break(event.error)
+
     def _close(self, index: int) -> bytes:
         """A block has ended: the arguments of a call that came without any, or thinking to be brought back."""
         call = self._calls.get(index)
         if call is not None:
             arguments = call.arguments
-            out = b"" if arguments is None else self._arguments(index, arguments.decode())
+            out = b"" if arguments is None else self._arguments(index, arguments)
             del self._calls[index]
             return out
         thinking = self._thinking.pop(index, None)
@@ -282,14 +289,25 @@ class ChunkStream:
         return b'data: {"error":%b}\n\n' % _encode(told_error(fault, 502))
 
 
+_TAKES: Final[dict[str, Callable[[ChunkStream, _Event], bytes]]] = {
+    "": ChunkStream._take_untyped,
+    "content_block_delta": ChunkStream._take_delta,
+    "content_block_start": ChunkStream._take_start,
+    "content_block_stop": ChunkStream._take_stop,
+    "error": ChunkStream._take_error,
+    "message_delta": ChunkStream._take_message_delta,
+    "message_start": ChunkStream._take_message_start,
+    "message_stop": ChunkStream._take_message_stop,
+    "ping": ChunkStream._take_ping,
+}
+
+
 def _has_no_place(data: bytes) -> bool:
     """Whether an event that is not as the known ones are is of a type that is left out anyhow, or OpenAI's own end."""
     try:
-        event = _typed_event(data)
+        event = _typed(data)
+        if event.type == "content_block_delta":
+            return _typed(event.delta).type not in _DELTAS
     except (ValueError, RecursionError):
         return data.strip() in (b"", b"[DONE]")
-    if event.type == "content_block_delta":
-        return event.delta is not None and event.delta.type not in _DELTAS
-    return event.type not in {
-        "content_block_start", "content_block_stop", "message_start", "message_delta", "message_stop", "ping", "error",
-    }  # fmt: skip
+    return event.type not in _TAKES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -35,6 +35,13 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int | None
     usage_source: str
     cost_usd: float | None
+
+
+class Log(Protocol):
+    """Where records go."""
+
+    def write(self, record: Record) -> None:
+        """Take a record, at once."""
 
 
 LOGGED_FIELDS: Final = Record.__struct_fields__

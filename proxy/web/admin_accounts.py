@@ -15,7 +15,7 @@ from proxy.core.accounts import Account
 from proxy.errors import GatewayError, Kind
 from proxy.store.contract import Added
 from proxy.web import documents
-from proxy.web.reading import Form, NewKey, json_answer, nano_usd, number, read_form
+from proxy.web.reading import Form, NewKey, check_printable, json_answer, nano_usd, number, read_form
 
 LEAST_PURCHASE: Final = Decimal(5)
 _MOST_LISTED: Final = 1000
@@ -32,10 +32,17 @@ class _Purchase(Form, frozen=True):
     amount: _Amount
     payment_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
+    def __post_init__(self) -> None:
+        check_printable(self.payment_id, "payment_id")
+
 
 class _Grant(Form, frozen=True):
     amount: _Amount
     reason: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.reason is not None:
+            check_printable(self.reason, "reason")
 
 
 class AdminAccounts:

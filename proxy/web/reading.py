@@ -21,10 +21,19 @@ class Form(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The manners of every body: unknown members are refused."""
 
 
+def check_printable(text: str, what: str) -> None:
+    """Raises ValueError for what could not be shown as it is: other people read it in a terminal."""
+    if not text.isprintable() or not text.strip():
+        raise ValueError(f"`{what}` must be printable and not blank")
+
+
 class NewKey(Form, frozen=True):
     """A further key for an account; `name` says what it is for."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "key"
+
+    def __post_init__(self) -> None:
+        check_printable(self.name, "name")
 
 
 async def read_form(request: web.Request, form: type[_T]) -> _T:

@@ -72,7 +72,7 @@ async def test_use_is_told_by_day_model_and_key(tmp_path: Path) -> None:
             "cost_usd": pytest.approx(3 * COST),
         }  # fmt: skip
         assert (await caller.ask("GET", "/v1/usage?from=2020-01-01&to=2020-02-01")).json["data"] == []
-        for wrong in ("from=yesterday", "from=2026-02-01&to=2026-01-01", "from=2020-01-01"):
+        for wrong in ("from=yesterday", "from=2026-02-01&to=2026-01-01", "from=2020-01-01", "to=2026-13-01"):
             assert (await caller.ask("GET", f"/v1/usage?{wrong}")).status == 400
 
 
@@ -116,7 +116,19 @@ async def test_keys_are_listed_without_their_secrets(tmp_path: Path) -> None:
         assert len((await caller.ask("GET", "/v1/keys")).json["data"]) == 1
 
 
-@pytest.mark.parametrize("body", [[], {"name": ""}, {"name": "x" * 101}, {"name": 1}, {"title": "a"}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        {"name": ""},
+        {"name": " "},
+        {"name": "a\x1b[31mb"},
+        {"name": "a\n"},
+        {"name": "x" * 101},
+        {"name": 1},
+        {"title": "a"},
+    ],
+)
 async def test_a_key_has_a_name_of_reasonable_length(tmp_path: Path, body: object) -> None:
     async with metered(tmp_path) as (till, _):
         assert (await (await till.caller()).ask("POST", "/v1/keys", body)).status == 400
@@ -158,3 +170,11 @@ async def test_nobody_signs_up_unless_the_operator_allows_it(tmp_path: Path) -> 
     async with metered(tmp_path) as (till, _):
         answer = await (await till.someone("")).ask("POST", "/v1/auth/register", {"email": "a@example.com"})
         assert (answer.status, answer.json["error"]["code"]) == (403, "forbidden")
+
+
+async def test_use_before_all_days_is_none(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (till, _):
+        caller = await till.caller()
+        for query in ("to=0001-01-01", "from=0001-01-01&to=0001-01-02", "to=9999-12-31&from=9999-12-31"):
+            answer = await caller.ask("GET", f"/v1/usage?{query}")
+            assert (answer.status, answer.json["data"]) == (200, [])

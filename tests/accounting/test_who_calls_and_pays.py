@@ -271,3 +271,42 @@ async def test_no_more_keys_are_made_at_once_than_an_account_may_have(tmp_path: 
         done = await asyncio.gather(*(made.books.create_key(account, "key") for _ in range(150)), return_exceptions=True)
         assert sum(isinstance(one, GatewayError) for one in done) == 51
         assert len(account.keys) == 100
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"stream_options": {}}, {"stream_options": None}, {"stream_options": {"include_usage": False}},
+        {"stream_options": {"include_usage": None}}, {"stream_options": {"include_obfuscation": False}},
+        {"stream_options": [1]}, {"stream": 1}, {"stream": "true"},
+    ],
+)  # fmt: skip
+async def test_a_stream_can_not_hide_what_it_uses(tmp_path: Path, members: dict[str, object]) -> None:
+    async with metered(tmp_path) as (made, provider):
+        caller = await made.caller()
+        answer = await caller.chat(**({"stream": True} | members))
+        assert (answer.status, answer.json["error"]["code"]) == (400, "invalid_request")
+        assert answer.json["error"]["param"] in members
+        assert provider.received == []
+
+
+@pytest.mark.parametrize("header", ["x-api-key: {} \r\n", "x-api-key: {}\t\r\n", "authorization: bearer  {}  \r\n"])
+async def test_white_space_around_a_key_is_no_part_of_it(tmp_path: Path, header: str) -> None:
+    async with metered(tmp_path) as (made, provider):
+        provider.plays(ANSWER)
+        caller = await made.caller()
+        client = await made.running.client()
+        body = b'{"model":"m","messages":[]}'
+        line = header.format(caller.secret)
+        client.send(
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n{line}content-length: {len(body)}\r\n\r\n".encode() + body
+        )
+        assert (await client.answer()).status == 200
+
+
+async def test_a_provider_whose_bill_is_unpaid_is_not_the_callers_fault(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (made, provider):
+        provider.plays(whole(b'{"error":{}}', status="402 Payment Required"))
+        caller = await made.caller()
+        answer = await caller.chat()
+        assert (answer.status, answer.json["error"]["code"]) == (502, "provider_error")

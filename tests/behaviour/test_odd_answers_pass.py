@@ -111,7 +111,7 @@ async def test_and_not_where_they_do_not(tmp_path: Path, begin: bytes, body: byt
         client.ask()
         assert (await client.head()).status == 200
         (record,) = await gateway.records()
-        assert (record["ending"], record["attempts"]) == ("broken", ["p0:answered"])
+        assert (record["ending"], record["attempts"]) == ("broken", ["p0:broken"])
         rest = await client.rest()
         assert not rest.endswith(LAST_CHUNK)
         assert (b'"error"' in rest) is (begin is SSE_HEAD)

@@ -99,15 +99,18 @@ def test_a_large_body_goes_out_in_views_and_is_not_copied() -> None:
 @pytest.mark.parametrize(
     ("members", "expected"),
     [
-        (b"", (False, False, False, (), ())),
-        (b',"stream":true', (True, False, False, (), ())),
-        (b',"stream": true ', (True, False, False, (), ())),
-        (b',"stream":false,"max_tokens":1', (False, True, False, (b"1",), ())),
-        (b',"stream":null,"max_completion_tokens":null', (False, True, False, (b"null",), ())),
-        (b',"stream":"true","nested":{"max_tokens":1,"stream":true,"stream_options":1}', (False, False, False, (), ())),
-        (b',"max\\u005ftokens":1000000000000', (False, True, False, (b"1000000000000",), ())),
-        (b',"max_output_tokens":7,"stream_options":{}', (False, False, True, (b"7",), ())),
-        (b',"max_completion_tokens":9,"n":3,"max_tokens":1,"best_of":4', (False, True, False, (b"1", b"9"), (b"3", b"4"))),
+        (b"", (False, False, b"", b"", (), ())),
+        (b',"stream":true', (True, False, b"true", b"", (), ())),
+        (b',"stream": true ', (True, False, b"true", b"", (), ())),
+        (b',"stream":false,"max_tokens":1', (False, True, b"false", b"", (b"1",), ())),
+        (b',"stream":null,"max_completion_tokens":null', (False, True, b"null", b"", (b"null",), ())),
+        (
+            b',"stream":"true","nested":{"max_tokens":1,"stream":true,"stream_options":1}',
+            (False, False, b'"true"', b"", (), ()),
+        ),
+        (b',"max\\u005ftokens":1000000000000', (False, True, b"", b"", (b"1000000000000",), ())),
+        (b',"max_output_tokens":7,"stream_options":{}', (False, False, b"", b"{}", (b"7",), ())),
+        (b',"max_completion_tokens":9,"n":3,"max_tokens":1,"best_of":4', (False, True, b"", b"", (b"1", b"9"), (b"3", b"4"))),
     ],
 )
 def test_what_routing_needs_is_read_from_the_top_level_alone(members: bytes, expected: tuple[Any, ...]) -> None:

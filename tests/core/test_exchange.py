@@ -13,11 +13,11 @@ from tests.inbounds import exchange
 
 # Rows are states, columns events; a dash can't happen. The endings have no rows: nothing can happen to them.
 LAW = """
-            send  move_on  commit     refuse    end            cut     reject    exhaust  leave        drain
-open        sent  open     -          -         -              -       rejected  failed   client_gone  drained
-sent        -     open     committed  refusing  -              -       -         -        client_gone  drained
-committed   -     -        -          -         completed      broken  -         -        client_gone  drained
-refusing    -     -        -          -         relayed_error  broken  -         -        client_gone  drained
+            send  move_on  commit     refuse    end            cut     reject    exhaust  answer     leave        drain
+open        sent  open     -          -         -              -       rejected  failed   completed  client_gone  drained
+sent        -     open     committed  refusing  -              -       -         -        -          client_gone  drained
+committed   -     -        -          -         completed      broken  -         -        -          client_gone  drained
+refusing    -     -        -          -         relayed_error  broken  -         -        -          client_gone  drained
 """
 COLUMNS, *ROWS = [line.split() for line in LAW.strip().splitlines()]
 EXPECTED = {

@@ -102,7 +102,10 @@ async def test_a_connection_that(tmp_path: Path, transcript: Transcript, at: int
     ("first", "word"),
     [
         ((GARBAGE, CLOSE), "broken"),
-        *(((whole(b"{}", status=f"{status} No"),), str(status)) for status in (401, 403, 404, 408, 409, 429, 500, 503, 529)),
+        *(
+            ((whole(b"{}", status=f"{status} No"),), str(status))
+            for status in (401, 402, 403, 404, 408, 409, 429, 500, 503, 529)
+        ),
         ((whole(b"", status="302 There", more="location: /\r\n"),), "302"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -122,7 +125,7 @@ async def test_an_answer_that_is_none_leads_on(
 
 
 @pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=[one.name for one in TRANSCRIPTS])
-@pytest.mark.parametrize("status", ["400 Bad", "402 Pay", "405 No", "413 Large", "415 No", "422 No", "451 No"])
+@pytest.mark.parametrize("status", ["400 Bad", "405 No", "413 Large", "415 No", "422 No", "451 No"])
 async def test_an_answer_that_no_other_source_can_mend_is_relayed(tmp_path: Path, transcript: Transcript, status: str) -> None:
     async with both(tmp_path, 2, dialect=transcript.dialect) as (running, first, second):
         first.plays(whole(b'{"error":"yours"}', status=status))

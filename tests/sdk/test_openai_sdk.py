@@ -168,7 +168,7 @@ def test_a_bad_request_is_the_providers_own_or_ours(client: openai.OpenAI) -> No
         client.chat.completions.create(model="sim", messages=TALK, n=2)
     assert caught.value.param == "n"
     with pytest.raises(openai.BadRequestError, match="/v1/messages"):
-        client.chat.completions.create(model="claude", messages=TALK)
+        client.embeddings.create(model="claude", input="a")
     assert client.chat.completions.create(model="sim", messages=TALK).choices
 
 

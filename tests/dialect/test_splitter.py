@@ -1,0 +1,135 @@
+"""A stream is taken apart into the same events wherever the network has cut it, and put together again."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.dialect.sse import COMMENT, MOST_EVENT_BYTES, Splitter, SseEvent, emitted
+
+LINE_ENDS = (b"\n", b"\r\n", b"\r")
+STREAMS: list[tuple[bytes, list[tuple[bytes, bytes]]]] = [
+    (b"data: 1\n\ndata: 2\n\n", [(b"", b"1"), (b"", b"2")]),
+    (b'event: ping\ndata: {"a":1}\n\n', [(b"ping", b'{"a":1}')]),
+    (b"data: 1\nevent: late\n\ndata: 2\n\n", [(b"late", b"1"), (b"", b"2")]),
+    (b"event: first\nevent: last\ndata: 1\n\n", [(b"last", b"1")]),
+    (b"event: x\nevent\ndata: 1\n\n", [(b"", b"1")]),
+    (b"data:no space\n\ndata:  two\n\n", [(b"", b"no space"), (b"", b" two")]),
+    (b"data: one\ndata: two\ndata\ndata:\n\n", [(b"", b"one\ntwo\n\n")]),
+    (b"data\n\ndata:\n\ndata: \n\n", [(b"", b"")] * 3),
+    (b": life\n\n:\n\ndata: 1\n: within\n\n", [(b"", b"1")]),
+    (b"id: 7\nretry: 10\ndata: 1\nother: 2\nnonsense\n\n", [(b"", b"1")]),
+    (b"event: alone\n\ndata: 1\n\n", [(b"", b"1")]),
+    (b"\n\n\ndata: after blanks\n\n\n\n", [(b"", b"after blanks")]),
+    ("data: ein Zeichen für €, 😀\n\n".encode(), [(b"", "ein Zeichen für €, 😀".encode())]),
+    (b"data: \xef\xbb\xbf\n\n\xef\xbb\xbfdata: 1\n\n", [(b"", b"\xef\xbb\xbf")]),
+    (b"data: x: y\n\n", [(b"", b"x: y")]),
+    (b"data: without its blank line\n", [(b"", b"without its blank line")]),
+    (b"data: 1\n\nevent: last\ndata: without its line end", [(b"", b"1"), (b"last", b"without its line end")]),
+    (b": a comment alone", []),
+    (b"", []),
+]
+NAMES = st.sampled_from([b"", b"ping", b"message_start", b"a:b"])
+DATA = st.lists(st.sampled_from([b"", b" ", b"1", b":", b"data: x", "€".encode(), b"\xff", b"{}"]), min_size=1).map(b"\n".join)
+
+
+def split(pieces: list[bytes]) -> list[SseEvent]:
+    splitter = Splitter()
+    events = [event for piece in pieces for event in splitter.pass_on(piece)]
+    return events + splitter.rest()
+
+
+@pytest.mark.parametrize("line_end", LINE_ENDS)
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize(("text", "expected"), STREAMS)
+def test_the_events_are_the_same_wherever_the_stream_is_cut(
+    text: bytes, expected: list[tuple[bytes, bytes]], bom: bytes, line_end: bytes
+) -> None:
+    stream = bom + text.replace(b"\n", line_end)
+    # In data that is joined from lines the line end is a line feed, whatever it was on the way.
+    assert split([stream]) == expected
+    assert split([stream[at : at + 1] for at in range(len(stream))]) == expected
+    for cut in range(len(stream) + 1):
+        assert split([stream[:cut], b"", stream[cut:]]) == expected
+
+
+@given(st.lists(st.tuples(NAMES, DATA), max_size=6), st.sampled_from(LINE_ENDS), st.data())
+def test_what_is_emitted_is_read_again_in_any_pieces(
+    events: list[tuple[bytes, bytes]], line_end: bytes, chance: st.DataObject
+) -> None:
+    stream = b"".join(emitted(name, data) for name, data in events).replace(b"\n", line_end)
+    cuts = sorted(chance.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    pieces = [stream[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert split(pieces) == events
+
+
+def test_an_event_is_given_out_with_the_byte_that_ends_it() -> None:
+    for line_end in LINE_ENDS:
+        splitter = Splitter()
+        stream = b"data: 1" + line_end + line_end
+        given_out = [splitter.pass_on(stream[at : at + 1]) for at in range(len(stream))]
+        # Of the last line end the first byte is enough: whether a line feed follows is of no account.
+        last = len(stream) - len(line_end)
+        assert [at for at, events in enumerate(given_out) if events] == [last]
+
+
+def test_an_event_is_emitted_as_its_dialects_write_it() -> None:
+    assert emitted(b"", b"[DONE]") == b"data: [DONE]\n\n"
+    assert emitted(b"ping", b"{}") == b"event: ping\ndata: {}\n\n"
+    assert emitted(b"", b"a\nb\r\nc\rd") == b"data: a\ndata: b\ndata: c\ndata: d\n\n"
+
+
+@pytest.mark.parametrize("line_end", LINE_ENDS)
+def test_comments_are_given_out_where_they_stand_for_whom_they_matter(line_end: bytes) -> None:
+    stream = b": life\n\ndata: 1\n:\nevent: x\n\n:not ended".replace(b"\n", line_end)
+    for cut in range(len(stream) + 1):
+        splitter = Splitter(keeps_comments=True)
+        events = [*splitter.pass_on(stream[:cut]), *splitter.pass_on(stream[cut:]), *splitter.rest()]
+        assert events == [(COMMENT, b"life"), (COMMENT, b""), (b"x", b"1")]
+
+
+def test_rest_gives_each_event_once() -> None:
+    splitter = Splitter()
+    assert splitter.pass_on(b"data: 1") == []
+    assert splitter.rest() == [(b"", b"1")]
+    assert splitter.rest() == []
+
+
+def test_a_large_event_in_tiny_pieces_takes_no_more_than_its_bytes_do() -> None:
+    size = 1 << 20
+    stream = b"data: " + b"x" * size + b"\n\n"
+    begin = time.process_time()
+    events = split([stream[at : at + 1] for at in range(len(stream))])
+    assert time.process_time() - begin < 5.0  # a quadratic buffer would take minutes
+    assert events == [(b"", b"x" * size)]
+
+
+def test_many_lines_in_one_piece_take_no_more_than_their_bytes_do() -> None:
+    for line_end in LINE_ENDS:
+        begin = time.process_time()
+        assert split([(b"data:" + line_end) * 50_000 + line_end]) == [(b"", b"\n" * 49_999)]
+        assert time.process_time() - begin < 5.0
+
+
+@pytest.mark.parametrize(("begin", "end"), [(b"data: ", b""), (b": ", b""), (b"event: ", b""), (b"", b"\n")])
+def test_an_event_that_never_ends_is_not_waited_for(begin: bytes, end: bytes) -> None:
+    piece = (b"data: " if end else b"") + b"x" * (1 << 20) + end
+    splitter = Splitter()
+    splitter.pass_on(begin)
+    for _ in range(MOST_EVENT_BYTES // (1 << 20) - 1):
+        assert splitter.pass_on(piece) == []
+    with pytest.raises(ValueError, match="longer than"):
+        splitter.pass_on(piece)
+
+
+def test_what_is_over_does_not_count_as_held() -> None:
+    splitter = Splitter()
+    piece = b"x" * (1 << 20)
+    for _ in range(MOST_EVENT_BYTES // len(piece) + 2):
+        splitter.pass_on(b"data: " + piece)
+        assert len(splitter.pass_on(b"\n\n")) == 1
+        splitter.pass_on(b": " + piece)
+        assert splitter.pass_on(b"\n") == []

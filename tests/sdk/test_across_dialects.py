@@ -1,0 +1,91 @@
+"""Either SDK uses models whose provider speaks only the other dialect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from tests.running import Running
+
+TALK: Any = [{"role": "user", "content": "one two three"}]
+
+
+@pytest.fixture
+def claude(gateway: Running) -> anthropic.Anthropic:
+    return anthropic.Anthropic(base_url=gateway.base, api_key="any", max_retries=0)
+
+
+@pytest.fixture
+def gpt(gateway: Running) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{gateway.base}/v1", api_key="any", max_retries=0)
+
+
+def test_a_message_from_a_provider_that_speaks_openai(claude: anthropic.Anthropic) -> None:
+    message = claude.messages.create(model="sim", max_tokens=100, system="Be brief.", messages=TALK)
+    assert message.model == "sim"
+    assert message.stop_reason == "end_turn"
+    assert message.content[0].type == "text"
+    assert message.usage.input_tokens > 0
+    assert message.usage.output_tokens > 0
+
+
+def test_a_stream_from_a_provider_that_speaks_openai(claude: anthropic.Anthropic) -> None:
+    with claude.messages.stream(model="sim", max_tokens=100, messages=TALK) as stream:
+        words = list(stream.text_stream)
+        final = stream.get_final_message()
+    assert len(words) > 1
+    assert "".join(words) == final.content[0].text
+    assert final.stop_reason == "end_turn"
+    assert final.usage.output_tokens > 0
+
+
+async def test_the_async_client_too(gateway: Running) -> None:
+    async with (
+        anthropic.AsyncAnthropic(base_url=gateway.base, api_key="any", max_retries=0) as client,
+        client.messages.stream(model="sim", max_tokens=100, messages=TALK) as stream,
+    ):
+        assert (await stream.get_final_message()).stop_reason == "end_turn"
+
+
+def test_a_completion_from_a_provider_that_speaks_anthropic(gpt: openai.OpenAI) -> None:
+    completion = gpt.chat.completions.create(model="claude", messages=TALK)
+    assert completion.model == "claude"
+    assert completion.choices[0].finish_reason == "stop"
+    assert completion.choices[0].message.content
+    assert completion.usage is not None
+    assert completion.usage.total_tokens == completion.usage.prompt_tokens + completion.usage.completion_tokens
+
+
+def test_a_stream_from_a_provider_that_speaks_anthropic(gpt: openai.OpenAI) -> None:
+    pieces = list(
+        gpt.chat.completions.create(
+            model="claude",
+            messages=TALK,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    assert "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)
+    assert [piece.choices[0].finish_reason for piece in pieces if piece.choices][-1] == "stop"
+    assert pieces[-1].usage is not None
+    assert not pieces[-1].choices
+
+
+def test_what_is_dropped_is_named(gpt: openai.OpenAI) -> None:
+    raw = gpt.chat.completions.with_raw_response.create(model="claude", messages=TALK, seed=7)
+    assert "seed" in raw.headers["x-kyma-dropped"]
+
+
+def test_what_can_not_be_said_is_refused_in_the_callers_dialect(gpt: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        gpt.chat.completions.create(model="claude", messages=TALK, n=2)
+    assert refused.value.param == "n"
+
+
+def test_an_error_of_the_provider_is_in_the_callers_dialect(claude: anthropic.Anthropic) -> None:
+    with pytest.raises(anthropic.BadRequestError) as refused:
+        claude.messages.create(model="sim", max_tokens=100, messages=[])
+    assert refused.value.body["type"] == "error"
