@@ -518,7 +518,8 @@ def test_why_an_answer_ended_is_told_in_the_callers_words(finish: str | None, me
 @pytest.mark.parametrize("body", [
     b"", b"null", b"[]", b"{}", b'{"choices":[]}', b'{"choices":[{"index":1,"message":{"content":"a"}}]}', b"<html>", b"\xff",
     b'{"error":{"message":"no"}}', b'{"choices":[{"message":{"content":"half"},"finish_reason":"error"}]}',
-    b'{"choices":[{"message":{"content":1}}]}', b"[" * 100_000, b'{"a":' * 100_000, b'{"id":"1","choices":[{"message":{"content":"a',
+    b'{"choices":[{"message":{"content":1}}]}', b"[" * 100_000, b'{"a":' * 100_000,
+    b'{"id":"1","choices":[{"message":{"content":"a',
 ])  # fmt: skip
 def test_what_is_no_answer_is_none(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
