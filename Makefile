@@ -7,7 +7,7 @@ SOURCES := $(shell find proxy -name '*.py')
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes -r
 
-.PHONY: help setup run run-llm test test-compiled soak crash check format bench bench-all bench-compare bench-micro \
+.PHONY: help setup run run-llm test node-clients test-compiled soak crash check format bench bench-all bench-compare bench-micro \
 	bench-outage bench-peers lock clean
 
 help: ## show this help
@@ -23,6 +23,12 @@ run-llm: $(VENV)/built.done $(VENV)/llm.done ## the gateway in front of a real, 
 
 test: $(VENV)/dev.done ## run the tests
 	$(BIN)/python -m pytest $(TESTS)
+
+node-clients: tests/sdk/node/node_modules/.package-lock.json ## what the tests of Node.js clients need (290 MB); without, they are skipped
+
+tests/sdk/node/node_modules/.package-lock.json: tests/sdk/node/package-lock.json
+	cd tests/sdk/node && npm ci --no-audit --no-fund
+	cd tests/sdk/node/node_modules/@anthropic-ai/claude-code && node install.cjs
 
 test-compiled: $(VENV)/dev.done $(VENV)/built.done ## run the same tests on the compiled modules, in a copy of the tree
 	rm -rf build/compiled && mkdir -p build/compiled
@@ -78,7 +84,7 @@ lock: $(VENV)/dev.done ## choose the newest versions of all packages and lock th
 	cd bench/portkey && npm install --package-lock-only --ignore-scripts --no-audit --no-fund
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .venv-litellm .venv-smg .venv-portkey build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf tests/sdk/node/node_modules $(VENV) .venv-litellm .venv-smg .venv-portkey build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kyma-proxy needs Python 3.11 or newer")'

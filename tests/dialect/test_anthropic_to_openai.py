@@ -353,6 +353,8 @@ def test_a_budget_for_thinking_is_an_effort(members: Json, effort: str | None) -
     ({"type": "string"}, True),
     ({"type": "array", "items": {"type": "object", "properties": {"a": {}}, "additionalProperties": False}}, False),
     ({"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False}, True),
+    ({"anyOf": [{"type": "null"}, {"type": "object"}]}, False),
+    ({"anyOf": [{"type": "null"}, {"type": "string"}]}, True),
     ({"type": "object", "properties": {"a": {}}, "required": "a", "additionalProperties": False}, False),
     ({"type": "object", "properties": {"a": {}}, "required": ["a"]}, False),
 ])  # fmt: skip
@@ -480,6 +482,7 @@ def test_what_is_nested_deeply_but_can_be_read_is_asked_as_it_is() -> None:
     )
     form = b'{"model":"m","messages":[],"output_format":{"type":"json_schema","schema":%b}}' % DEEP[0]
     assert DEEP[0] in translation(form).asked.body
+    assert b"strict" not in translation(form).asked.body
 
 
 # ---- answers
@@ -589,6 +592,24 @@ def test_only_the_call_that_must_wait_is_held() -> None:
         "content_block_delta", "content_block_stop", "content_block_start", "content_block_delta",
     ]  # fmt: skip
     assert out[-1]["delta"]["partial_json"] == "{} "
+
+
+def test_the_end_of_a_call_is_seen_wherever_its_arguments_are_cut() -> None:
+    arguments = '{"a\\\\\\"}": ["{", {"b": "\\\\"}], "c": "]}"}'
+    assert json.loads(arguments)
+    for cut in range(1, len(arguments)):
+        stream = MessageStream("shown-model", STOPS)
+        for piece in (arguments[:cut], arguments[cut:-1]):
+            stream.pass_on(called(0, piece, id="x", name="n"))
+        assert stream.pass_on(called(1, "{}", id="y", name="n")) == b""
+        assert len(events(stream.pass_on(called(0, "}")))) == 4
+
+
+def test_what_follows_with_the_same_index_does_not_wait() -> None:
+    stream = MessageStream("shown-model", STOPS)
+    stream.pass_on(called(0, "", id="x", name="n"))
+    out = events(stream.pass_on(called(0, "{", id="y", name="n")))
+    assert [event["type"] for event in out] == ["content_block_stop", "content_block_start", "content_block_delta"]
 
 
 def test_a_call_whose_name_comes_late_begins_with_its_name() -> None:

@@ -66,6 +66,13 @@ def test_what_is_emitted_is_read_again_in_any_pieces(
     assert split(pieces) == events
 
 
+@pytest.mark.parametrize("stream", [b"data: 1\r\n\ndata: 2\n\n", b"data: 1\r\r\ndata: 2\n\r", b"data: 1\n\rdata: 2\r\n\r\n"])
+def test_line_ends_may_be_mixed(stream: bytes) -> None:
+    for cut in range(len(stream) + 1):
+        assert split([stream[:cut], stream[cut:]]) == [(b"", b"1"), (b"", b"2")]
+    assert split([stream[at : at + 1] for at in range(len(stream))]) == [(b"", b"1"), (b"", b"2")]
+
+
 def test_an_event_is_given_out_with_the_byte_that_ends_it() -> None:
     for line_end in LINE_ENDS:
         splitter = Splitter()
