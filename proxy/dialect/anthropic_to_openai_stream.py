@@ -160,6 +160,11 @@ class MessageStream:
         """Whether the source has said why it stopped, or that it is done."""
         return self._is_done
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the caller has been told of an error."""
+        return self._is_over and not self._is_done
+
     def pass_on(self, piece: bytes) -> bytes:
         """The caller's bytes that a piece of the source's stream makes ready."""
         if self._is_over:

@@ -132,6 +132,11 @@ class ChunkStream:
         """What the source has reported so far."""
         return usage_of(self._first, self._last)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the caller has been told of an error."""
+        return self._is_over and not self.is_finished
+
     def pass_on(self, piece: bytes) -> bytes:
         """The chunks that a piece of the source's stream makes ready."""
         if self._is_over:

@@ -39,6 +39,10 @@ class StreamTranslation(Protocol):
     def is_finished(self) -> bool:
         """Whether the source has said that its answer is whole."""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the caller has been told, by an event, that the answer will not be whole."""
+
     def pass_on(self, piece: bytes) -> bytes:
         """The caller's bytes that a piece of the source's stream makes ready; b"" where an event is not whole yet."""
 

@@ -18,6 +18,7 @@ from proxy.core.usage import NO_USAGE, Usage
 from proxy.dialect.contract import Dialect
 from proxy.dialect.known import translation
 from proxy.dialect.translation import StreamTranslation
+from proxy.errors import GatewayError
 from proxy.net.caller import Caller
 from proxy.net.relay import Relay
 
@@ -90,6 +91,12 @@ class TranslatedRelay(Relay):
 
     def usage(self) -> Usage:
         return self._reported if self._stream is None else self._stream.usage
+
+    def _tell_the_truth(self, error: GatewayError) -> None:
+        if self._stream is not None and self._stream.has_failed:
+            self._caller.finish(close=True)  # the source's own error has told it
+        else:
+            super()._tell_the_truth(error)
 
     def _begin_stream(self, piece: bytes) -> None:
         self._exchange.dropped = self._translation.asked.dropped

@@ -242,3 +242,23 @@ async def test_tokens_are_counted_about_where_no_source_can(tmp_path: Path) -> N
         assert source.received == []
         record = (await running.records())[0]
         assert (record["ending"], record["attempts"], record["cost_usd"]) == ("completed", [], None)
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+async def test_an_error_in_mid_stream_is_told_once(tmp_path: Path, dialect: str) -> None:
+    pieces = STREAMS[OTHER[dialect]]
+    error = {
+        "openai": {"error": {"message": "overloaded"}},
+        "anthropic": {"type": "error", "error": {"type": "overloaded_error", "message": "no"}},
+    }
+    told = f"event: error\ndata: {json.dumps(error[OTHER[dialect]])}\n\n".encode()
+    begun = b"".join(map(chunk, [*pieces[:2], told]))
+    async with providers(1) as (source,):
+        source.plays(head() + begun + LAST_CHUNK)
+        async with gateway(configuration(OTHER[dialect], ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, stream=True)
+            await client.head()
+            got = await client.rest()
+            assert got.count(b'"error":') == 1
+            assert (await running.records())[0]["ending"] == "broken"
