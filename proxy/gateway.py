@@ -98,7 +98,7 @@ class Gateway:
 
     def _route(self, exchange: Exchange) -> Route:
         """What can answer for the model that the caller asks for, in the caller's dialect."""
-        head = exchange.head = read_head(exchange.inbound.body)
+        head = exchange.head = read_head(exchange.inbound.body, is_metered=self._meter is not None)
         route, is_alias = route_of(exchange.snapshot, exchange.endpoint, head.model)
         if is_alias:
             exchange.alias = head.model
@@ -116,7 +116,8 @@ class Gateway:
         """Take a place in the caller's limits, and hold what the request may cost."""
         head, key, inbound = exchange.head, exchange.key, exchange.inbound
         assert head is not None and key is not None  # noqa: S101, PT018  (routed, identified)
-        asked = Asked(exchange.endpoint, route.model, head.max_tokens, head.copies, head.stream, head.stream_options)
+        assert head.written is not None  # noqa: S101  (metered)
+        asked = Asked(exchange.endpoint, route.model, head.written)
         exchange.ticket = meter.admit(key, asked, inbound.body, exchange.snapshot, monotonic())
 
     # ---- attempt and relay
@@ -178,16 +179,22 @@ class Gateway:
             return
         attempt = Attempt(name, ABANDONED)
         exchange.attempts.append(attempt)
-        make = Relay if step.source.provider.dialect == exchange.endpoint.dialect else TranslatedRelay
-        try:
-            relay = make(
-                exchange, step, edge, attempt, DIALECTS[exchange.endpoint.dialect], running=course.running,
-                total_due=total_due, is_last=course.is_last, added_head=self._added_head,
+        dialect = DIALECTS[exchange.endpoint.dialect]
+        if step.source.provider.dialect == dialect.name:
+            relay = Relay(
+                exchange, step, edge, attempt, dialect, running=course.running, total_due=total_due, is_last=course.is_last,
+                added_head=self._added_head,
             )  # fmt: skip
-        except GatewayError as error:  # what the caller asks for can't be said in the source's dialect
-            course.untold = error
-            exchange.attempts.remove(attempt)
-            return
+        else:
+            try:
+                relay = TranslatedRelay(
+                    exchange, step, edge, attempt, dialect, running=course.running, total_due=total_due,
+                    is_last=course.is_last, added_head=self._added_head,
+                )  # fmt: skip
+            except GatewayError as error:  # what the caller asks for can't be said in the source's dialect
+                course.untold = error
+                exchange.attempts.remove(attempt)
+                return
         relay.is_probe = step.health.begin(now)
         self._ask(exchange, relay, course, edge, now)
 

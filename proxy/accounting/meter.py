@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 from proxy.config.snapshot import NANO, Model, Snapshot, Tier
 from proxy.core.accounts import Account, Accounts, Key, credential
-from proxy.core.body import includes_usage
+from proxy.core.body import Written, includes_usage
 from proxy.core.charging import NOTHING, REPORTED, Bill, hold_for
 from proxy.core.endpoints import Endpoint
 from proxy.core.estimate import estimated_prompt_tokens, likely_output
@@ -40,14 +40,11 @@ class Ledger(Protocol):
 
 
 class Asked(NamedTuple):
-    """What a request is for: the endpoint, the model, and what the caller wrote for the length and number of answers."""
+    """What a request is for: the endpoint, the model, and what the caller wrote of how its answer shall be."""
 
     endpoint: Endpoint
     model: Model
-    max_tokens: tuple[bytes, ...]
-    copies: tuple[bytes, ...]
-    stream: bytes
-    stream_options: bytes
+    written: Written
 
 
 class Meter:
@@ -82,12 +79,12 @@ class Meter:
         prompt = output = cost = 0
         endpoint = asked.endpoint
         if endpoint.takes_stream_options:
-            _check_stream(asked.stream, asked.stream_options)
+            _check_stream(asked.written)
         if endpoint.is_charged:
             prompt = estimated_prompt_tokens(body)
             if endpoint.generates:
                 default = snapshot.max_tokens if endpoint.takes_max_tokens else None
-                output = likely_output(asked.max_tokens, asked.copies, default)
+                output = likely_output(asked.written.max_tokens, asked.written.copies, default)
             cost = hold_for(prompt, output, asked.model.price)
         if not account.can_afford(cost):
             raise _too_poor(account, cost, snapshot.accounts.top_up)
@@ -156,11 +153,12 @@ def usd(nano: int) -> str:
     return f"{'-' if nano < 0 else ''}${whole}.{digits}"
 
 
-def _check_stream(stream: bytes, stream_options: bytes) -> None:
+def _check_stream(written: Written) -> None:
     """A stream must tell its usage, or it could only be charged by guess. Raises GatewayError."""
-    if stream not in _PLAIN:
+    options = written.stream_options
+    if written.stream not in _PLAIN:
         raise GatewayError(Kind.INVALID_REQUEST, "`stream` must be true or false.", param="stream")
-    if stream == b"true" and stream_options and not includes_usage(stream_options):
+    if written.stream == b"true" and options and not includes_usage(options):
         raise GatewayError(
             Kind.INVALID_REQUEST,
             "Requests are metered here: leave `stream_options` out, or set its `include_usage` to true.",

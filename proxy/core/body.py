@@ -28,11 +28,22 @@ _MOST_TOKENS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens
 _COPIES: Final = ("n", "best_of")
 
 
+class Written(msgspec.Struct, frozen=True, gc=False):
+    """What a metered caller wrote, as texts of JSON values; b"" and () where it wrote nothing.
+
+    `max_tokens` are the most tokens of an answer, under each of the names, and `copies` how many answers it wants.
+    """
+
+    stream: bytes
+    stream_options: bytes
+    max_tokens: tuple[bytes, ...]
+    copies: tuple[bytes, ...]
+
+
 class Head(msgspec.Struct, frozen=True, gc=False):
     """What routing needs to know of a body; `start` and `end` are where the value of `model` stands.
 
-    `max_tokens` is what the caller wrote for the most tokens of an answer, under each of the names, and `copies` how many
-    answers it wants; these, `stream` and `stream_options` are texts of JSON values, as they were written.
+    `written` is there where the request is metered.
     """
 
     model: str
@@ -40,13 +51,10 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     end: int
     streams: bool
     has_max_tokens: bool
-    stream: bytes
-    stream_options: bytes
-    max_tokens: tuple[bytes, ...]
-    copies: tuple[bytes, ...]
+    written: Written | None = None
 
 
-def read_head(body: bytes) -> Head:
+def read_head(body: bytes, *, is_metered: bool = False) -> Head:
     """The head of a request body. Raises GatewayError for anything but one JSON object with a string `model`."""
     try:
         members = _members(body)
@@ -73,15 +81,21 @@ def read_head(body: bytes) -> Head:
         raise GatewayError(Kind.INVALID_REQUEST, f"`model` must have 1 to {_MAX_MODEL_CHARACTERS} characters.", param="model")
     start, end = _measure(body, members) or _step(body, members) or _walk(body, members)
     return Head(
-        model=name,
-        start=start,
-        end=end,
-        streams="stream" in members and bytes(members["stream"]) == b"true",
-        has_max_tokens="max_tokens" in members or "max_completion_tokens" in members,
-        stream=bytes(members["stream"]) if "stream" in members else b"",
-        stream_options=bytes(members["stream_options"]) if "stream_options" in members else b"",
-        max_tokens=tuple([bytes(members[name]) for name in _MOST_TOKENS if name in members]),
-        copies=tuple([bytes(members[name]) for name in _COPIES if name in members]),
+        name,
+        start,
+        end,
+        "stream" in members and bytes(members["stream"]) == b"true",
+        "max_tokens" in members or "max_completion_tokens" in members,
+        _written(members) if is_metered else None,
+    )
+
+
+def _written(members: dict[str, msgspec.Raw]) -> Written:
+    return Written(
+        bytes(members["stream"]) if "stream" in members else b"",
+        bytes(members["stream_options"]) if "stream_options" in members else b"",
+        tuple([bytes(members[name]) for name in _MOST_TOKENS if name in members]),
+        tuple([bytes(members[name]) for name in _COPIES if name in members]),
     )
 
 

@@ -176,7 +176,8 @@ class Exchange:
             and self.endpoint.takes_stream_options
             and head is not None
             and head.streams
-            and not head.stream_options
+            and head.written is not None
+            and not head.written.stream_options
         )
 
     @property

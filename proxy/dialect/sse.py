@@ -119,9 +119,6 @@ class Splitter:
     def rest(self) -> list[SseEvent]:
         """When the stream has ended: its last event, where it came without its blank line."""
         line = b"".join(self._line)
-        if self._is_opening:
-            self._is_opening = False
-            line = line.removeprefix(_BOM)
         self._line = []
         self._take(line)
         events: list[SseEvent] = []

@@ -38,8 +38,8 @@ class TranslatedRelay(Relay):
     ) -> None:  # fmt: skip
         """Raises GatewayError where what the caller asks for can't be said in the source's dialect."""
         super().__init__(
-            exchange, step, caller, attempt, dialect, running=running, total_due=total_due,
-            is_last=is_last, added_head=added_head,
+            exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
+            added_head=added_head,
         )  # fmt: skip
         self._translation = translation(exchange, step.source, step.model.id, int(time.time()))
         self._stream: StreamTranslation | None = None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.body import Head, is_json, patched, read_head
+from proxy.core.body import Head, Written, is_json, patched, read_head
 from proxy.errors import GatewayError, Kind
 
 SENT_AS = b'"vendor/small-1"'
@@ -115,7 +115,9 @@ def test_a_large_body_goes_out_in_views_and_is_not_copied() -> None:
 )
 def test_what_routing_needs_is_read_from_the_top_level_alone(members: bytes, expected: tuple[Any, ...]) -> None:
     body = b'{"model":"small"' + members + b"}"
-    assert read_head(body) == Head("small", 9, 16, *expected)
+    streams, has_max_tokens, *written = expected
+    assert read_head(body) == Head("small", 9, 16, streams, has_max_tokens)
+    assert read_head(body, is_metered=True) == Head("small", 9, 16, streams, has_max_tokens, Written(*written))
 
 
 @pytest.mark.parametrize("body", [

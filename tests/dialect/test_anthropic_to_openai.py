@@ -494,6 +494,9 @@ def test_usage_is_told_as_each_side_counts_it() -> None:
     whole = translation().whole(200, json.dumps(answer).encode())
     assert json.loads(whole.body)["usage"] == {"input_tokens": 40, "cache_read_input_tokens": 60, "output_tokens": 5}
     assert whole.usage == Usage(100, 5, 60, "reported")
+    for part, known in (({"prompt_tokens": 5}, (5, None)), ({"completion_tokens": 5}, (None, 5))):
+        found = translation().whole(200, json.dumps(answer | {"usage": part}).encode()).usage
+        assert (found.prompt, found.completion, found.source) == (*known, "reported")
     nonsense: list[Any] = [{"prompt_tokens": -1}, {"prompt_tokens": 2**60}, [], {}, "many", None]
     for odd in nonsense:
         whole = translation().whole(200, json.dumps(answer | {"usage": odd}).encode())
