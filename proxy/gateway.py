@@ -34,7 +34,7 @@ from proxy.net.edge import Edge
 from proxy.net.pool import DialFailed, UpstreamPool
 from proxy.net.race import Course, first_over
 from proxy.net.relay import Relay
-from proxy.net.translated import TranslatedRelay
+from proxy.net.translated import relay_of
 from proxy.net.upstream import UpstreamConnection, monotonic
 from proxy.telemetry.counters import Counters
 from proxy.telemetry.record import Log
@@ -179,22 +179,13 @@ class Gateway:
             return
         attempt = Attempt(name, ABANDONED)
         exchange.attempts.append(attempt)
-        dialect = DIALECTS[exchange.endpoint.dialect]
-        if step.source.provider.dialect == dialect.name:
-            relay = Relay(
-                exchange, step, edge, attempt, dialect, running=course.running, total_due=total_due, is_last=course.is_last,
-                added_head=self._added_head,
-            )  # fmt: skip
-        else:
-            try:
-                relay = TranslatedRelay(
-                    exchange, step, edge, attempt, dialect, running=course.running, total_due=total_due,
-                    is_last=course.is_last, added_head=self._added_head,
-                )  # fmt: skip
-            except GatewayError as error:  # what the caller asks for can't be said in the source's dialect
-                course.untold = error
-                exchange.attempts.remove(attempt)
-                return
+        try:
+            relay = relay_of(exchange, step, edge, attempt, running=course.running, total_due=total_due,
+                             is_last=course.is_last, added_head=self._added_head)  # fmt: skip
+        except GatewayError as error:  # what the caller asks for can't be said in the source's dialect
+            course.untold = error
+            exchange.attempts.remove(attempt)
+            return
         relay.is_probe = step.health.begin(now)
         self._ask(exchange, relay, course, edge, now)
 

@@ -16,7 +16,7 @@ from proxy.core.outcome import Failed, Failure
 from proxy.core.plan import Step
 from proxy.core.usage import NO_USAGE, Usage
 from proxy.dialect.contract import Dialect
-from proxy.dialect.known import translation
+from proxy.dialect.known import DIALECTS, translation
 from proxy.dialect.translation import StreamTranslation
 from proxy.errors import GatewayError
 from proxy.net.caller import Caller
@@ -130,3 +130,21 @@ class TranslatedRelay(Relay):
         if piece:
             self._sample.add(piece)
             self._write_held(piece)
+
+
+def relay_of(
+    exchange: Exchange, step: Step, caller: Caller, attempt: Attempt,
+    *, running: list[Relay], total_due: float | None, is_last: Callable[[], bool],
+    added_head: Callable[[Exchange, Step], bytes],
+) -> Relay:  # fmt: skip
+    """The relay for an attempt, with a translation where its source needs one. Raises GatewayError as that does."""
+    dialect = DIALECTS[exchange.endpoint.dialect]
+    if step.source.provider.dialect == dialect.name:
+        return Relay(
+            exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
+            added_head=added_head,
+        )  # fmt: skip
+    return TranslatedRelay(
+        exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
+        added_head=added_head,
+    )  # fmt: skip
