@@ -41,7 +41,7 @@ class TranslatedRelay(Relay):
             exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
             added_head=added_head,
         )  # fmt: skip
-        self._translation = translation(exchange, step.source, step.model.id, int(time.time()))
+        self._translation = translation(exchange, step.source, step.model, int(time.time()))
         self._stream: StreamTranslation | None = None
         self._pieces: list[bytes] = []
         self._size = 0
@@ -119,11 +119,14 @@ class TranslatedRelay(Relay):
         self._reported = whole.usage
         self._status = whole.status
         self._exchange.dropped = self._translation.asked.dropped
-        self._fields[b"content-length"] = b"%d" % len(whole.body)
+        body = whole.body
+        if whole.status >= 400 and self._dialect.name == "anthropic" and body.endswith(b"}"):
+            body = b'%b,"request_id":"%b"}' % (body[:-1], self._exchange.inbound.request_id.encode())
+        self._fields[b"content-length"] = b"%d" % len(body)
         self._headers = [one for one in self._headers if one[0].lower() not in (b"content-type", b"content-encoding")]
         self._headers.append((b"content-type", b"application/json"))
         self._has_length = True
-        self._commit(whole.body)
+        self._commit(body)
         self._finish()
 
     def _put(self, piece: bytes) -> None:

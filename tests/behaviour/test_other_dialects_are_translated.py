@@ -157,6 +157,8 @@ async def test_an_error_of_the_source_is_told_in_the_callers_dialect(tmp_path: P
             answer = await client.answer()
             assert (answer.status, answer.json["error"]["message"]) == (400, "too long")
             assert ("type" in answer.json) is (dialect == "anthropic")
+            if dialect == "anthropic":
+                assert answer.json["request_id"] == answer.headers["x-request-id"]
             assert (await running.records())[0]["ending"] == "relayed_error"
 
 
@@ -262,3 +264,34 @@ async def test_an_error_in_mid_stream_is_told_once(tmp_path: Path, dialect: str)
             got = await client.rest()
             assert got.count(b'"error":') == 1
             assert (await running.records())[0]["ending"] == "broken"
+
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+LOOKS = {
+    "openai": {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
+    "anthropic": {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}},
+}
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+@pytest.mark.parametrize("has_eyes", [True, False])
+async def test_an_image_is_for_models_with_eyes(tmp_path: Path, dialect: str, has_eyes: bool) -> None:
+    async with providers(1) as (source,):
+        source.plays(whole(json.dumps(WHOLE[OTHER[dialect]]).encode()))
+        text = configuration(OTHER[dialect], ports=[source.port])
+        if has_eyes:
+            text = text.replace("id: m, ", "id: m, input_modalities: [text, image], ")
+        async with gateway(text, tmp_path) as running:
+            client = await running.client()
+            ask(
+                client,
+                dialect,
+                messages=[{"role": "user", "content": [LOOKS[dialect], {"type": "text", "text": "What is it?"}]}],
+            )
+            answer = await client.answer()
+            assert answer.status == (200 if has_eyes else 400)
+            if has_eyes:
+                assert PIXEL.encode() in source.received[0].body
+            else:
+                assert "takes no images" in answer.json["error"]["message"]
+                assert source.received == []

@@ -7,6 +7,8 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from tests.running import Running
 
@@ -89,3 +91,9 @@ def test_an_error_of_the_provider_is_in_the_callers_dialect(claude: anthropic.An
     with pytest.raises(anthropic.BadRequestError) as refused:
         claude.messages.create(model="sim", max_tokens=100, messages=[])
     assert refused.value.body["type"] == "error"
+
+
+def test_langchain_too(gateway: Running) -> None:
+    model = ChatOpenAI(model="claude", base_url=f"{gateway.base}/v1", api_key=SecretStr("any"), max_retries=0)
+    assert "simulated provider" in "".join(str(piece.content) for piece in model.stream("one two three"))
+    assert model.invoke("one two three").content
