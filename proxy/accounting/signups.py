@@ -1,4 +1,4 @@
-"""This file bounds how often accounts are made from one address. (Contract §2: sign-up is off by default.)"""
+"""This file bounds how often people try to sign up from one address. (Contract §2: sign-up is off by default.)"""
 
 from __future__ import annotations
 

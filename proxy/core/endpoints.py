@@ -9,40 +9,37 @@ from proxy.config.snapshot import route_name
 
 
 class Endpoint(NamedTuple):
-    """A relayed endpoint. `path` follows a provider's base path.
+    """A relayed endpoint. `path` follows a provider's base path, `route` names what the configuration has that can answer.
 
-    `is_translated` says that sources of another dialect can serve it as well, `takes_max_tokens` that rule §3.4 applies,
-    `takes_stream_options` that §3.6 does; `generates` says that answers cost output tokens, and `is_charged` that they cost
-    anything; `is_estimated` that the gateway answers by itself, with an estimate, where no source can.
+    `takes_max_tokens` says that rule §3.4 applies, `takes_stream_options` that §3.6 does; `generates` that answers cost output
+    tokens, and `is_charged` that they cost anything; `is_estimated` that the gateway answers by itself, with an estimate,
+    where no source can.
     """
 
     name: str
     dialect: str
     path: bytes
-    takes_max_tokens: bool
+    route: str
+    takes_max_tokens: bool = False
     takes_stream_options: bool = False
     generates: bool = True
     is_charged: bool = True
-    is_translated: bool = False
     is_estimated: bool = False
 
-    @property
-    def route(self) -> str:
-        """Under which name the configuration has what can answer here."""
-        return route_name(self.dialect, is_translated=self.is_translated)
 
-
+_OPENAI: Final = "openai"
+_ANTHROPIC: Final = "anthropic"
 _ALL: Final = (
-    Endpoint("chat/completions", "openai", b"/chat/completions", True, True, is_translated=True),
-    Endpoint("completions", "openai", b"/completions", True, True),
-    Endpoint("responses", "openai", b"/responses", False),
-    Endpoint("embeddings", "openai", b"/embeddings", False, generates=False),
-    Endpoint("messages", "anthropic", b"/messages", True, is_translated=True),
+    Endpoint("chat/completions", _OPENAI, b"/chat/completions", route_name(_OPENAI, is_translated=True), True, True),
+    Endpoint("completions", _OPENAI, b"/completions", _OPENAI, True, True),
+    Endpoint("responses", _OPENAI, b"/responses", _OPENAI),
+    Endpoint("embeddings", _OPENAI, b"/embeddings", _OPENAI, generates=False),
+    Endpoint("messages", _ANTHROPIC, b"/messages", route_name(_ANTHROPIC, is_translated=True), True),
     Endpoint(
         "messages/count_tokens",
-        "anthropic",
+        _ANTHROPIC,
         b"/messages/count_tokens",
-        False,
+        _ANTHROPIC,
         generates=False,
         is_charged=False,
         is_estimated=True,

@@ -222,7 +222,7 @@ class Health:
         return max(0.0, self._until - now) if self._until else 0.0
 
     @property
-    def was_deserted(self) -> bool:
+    def is_worth_asking(self) -> bool:
         """Whether it rests for what says little of now: it was overtaken, or nobody was there, or the connection was cut.
 
         Who has been cut again after a rest does more than to be away: each attempt brings it a prompt.

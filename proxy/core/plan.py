@@ -87,9 +87,9 @@ def order(
 
 
 def last_resort(route: Route, table: HealthTable, now: float, tried: Collection[str]) -> list[Step]:
-    """The sources to ask when all others have failed: those whose rest has just ended, and those at which nobody was.
+    """The sources to ask when all others have failed: those whose rest has just ended, and those that are worth asking anyway.
 
-    The latter are asked although they rest: that costs the caller hardly any time, and they may have come back since.
+    The latter rest for what says little of now (see `Health.is_worth_asking`), and nobody else is left to answer.
     """
     steps: list[Step] = []
     for one in (route, *route.substitutes):
@@ -98,7 +98,7 @@ def last_resort(route: Route, table: HealthTable, now: float, tried: Collection[
             for source in sources:
                 health = table.of(source.key)
                 is_due = health.admits(now)  # its rest has ended since the plan was made
-                if source.key not in tried and (is_due or health.was_deserted):
+                if source.key not in tried and (is_due or health.is_worth_asking):
                     steps.append(Step(one.model, source, layer, health, anyway=not is_due))
     return steps
 

@@ -24,7 +24,6 @@ _MOST_LISTED: Final = 100
 _USUALLY_LISTED: Final = 20
 _USUAL_DAYS: Final = 30
 _MOST_DAYS: Final = 366
-_EPOCH: Final = datetime.date(1970, 1, 1).toordinal()
 PATHS: Final = (
     ("POST", "/v1/auth/register"), ("GET", "/v1/auth/limits"), ("GET", "/v1/credits/balance"),
     ("GET", "/v1/credits/transactions"), ("GET", "/v1/keys"), ("POST", "/v1/keys"), ("DELETE", "/v1/keys/{id}"),
@@ -129,8 +128,8 @@ class AccountPages:
     async def _usage(self, request: web.Request, key: Key) -> web.Response:
         today = datetime.datetime.fromtimestamp(self._wall(), datetime.UTC).date()
         last = day(request, "to", today)
-        usual = documents.day_number(last) - _USUAL_DAYS + 1
-        first = day(request, "from", datetime.date.fromordinal(max(1, usual + _EPOCH)))
+        usual = datetime.date.fromordinal(max(1, last.toordinal() - _USUAL_DAYS + 1))
+        first = day(request, "from", usual)
         if not 0 <= (last - first).days < _MOST_DAYS:
             raise GatewayError(
                 Kind.INVALID_REQUEST, f"`from` must not be after `to`, and at most {_MOST_DAYS} days are shown.", param="from"

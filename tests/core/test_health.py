@@ -284,7 +284,7 @@ def test_to_be_overtaken_is_no_outage() -> None:
     for _ in range(4):
         health.failed(0.0, Failed(Failure.OVERTAKEN, "a", "another was faster"), lambda: 0.0, is_probe=False)
     assert not health.admits(1.0)
-    assert health.was_deserted  # it is asked all the same when nobody else is left
+    assert health.is_worth_asking  # it is asked all the same when nobody else is left
     assert health.hours.sums(1.0) == (0, 0)
 
 
@@ -293,6 +293,6 @@ def test_who_is_cut_again_after_its_rest_is_left_alone() -> None:
     broken = Failed(Failure.BROKEN, "a", "the connection was closed")
     for _ in range(4):
         health.failed(0.0, broken, lambda: 0.0, is_probe=False)
-    assert health.was_deserted
+    assert health.is_worth_asking
     assert attempt(health, 10.0, broken)
-    assert not health.was_deserted
+    assert not health.is_worth_asking
