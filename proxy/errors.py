@@ -75,6 +75,13 @@ class GatewayError(Exception):
         self.retry_after = retry_after
 
 
+def accounts_unavailable() -> GatewayError:
+    """What callers and operators are told while the accounts can't be read or written; to ask again is safe."""
+    return GatewayError(
+        Kind.ACCOUNTS_UNAVAILABLE, "The gateway can't keep its accounts just now; send the same again.", retry_after=1
+    )
+
+
 class Problem(NamedTuple):
     """One mistake in a configuration file: where it is and what to write instead."""
 

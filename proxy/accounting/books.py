@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from proxy.core.accounts import KEY_RANDOM_BYTES, Account, Accounts, Key, is_email, new_key
-from proxy.errors import GatewayError, Kind
+from proxy.errors import GatewayError, Kind, accounts_unavailable
 from proxy.store.contract import (
     AccountRow,
     Added,
@@ -168,9 +168,7 @@ async def _told(asked: Coroutine[Any, Any, _T]) -> _T:
             Kind.CONFLICT, "This payment is in the ledger already, for another account or amount.", param="payment_id"
         ) from None
     except StoreUnavailable:
-        raise GatewayError(
-            Kind.ACCOUNTS_UNAVAILABLE, "The gateway can't keep its accounts just now; send the same again.", retry_after=1
-        ) from None
+        raise accounts_unavailable() from None
 
 
 def _account(row: AccountRow) -> Account:

@@ -18,7 +18,7 @@ from proxy.core.estimate import estimated_prompt_tokens, likely_output
 from proxy.core.inbound import Headers
 from proxy.core.limits import Limit, Refusal, Windows
 from proxy.core.ticket import Ticket
-from proxy.errors import GatewayError, Kind
+from proxy.errors import GatewayError, Kind, accounts_unavailable
 from proxy.store.contract import Charge, day_of
 
 _SWEPT_AT_ONCE: Final = 200
@@ -72,9 +72,7 @@ class Meter:
     def admit(self, key: Key, asked: Asked, body: bytes, snapshot: Snapshot, now: float) -> Ticket:
         """Take what a request needs, or nothing. Raises GatewayError where there is not enough of it."""
         if self._ledger.is_failing:
-            raise GatewayError(
-                Kind.ACCOUNTS_UNAVAILABLE, "The gateway can't keep its accounts just now; try again.", retry_after=1
-            )
+            raise accounts_unavailable()
         account = key.account
         prompt = output = cost = 0
         endpoint = asked.endpoint

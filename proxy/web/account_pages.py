@@ -14,7 +14,7 @@ from proxy.accounting.meter import Meter
 from proxy.accounting.signups import Signups
 from proxy.config.snapshot import NANO, Snapshot
 from proxy.core.accounts import Key
-from proxy.errors import GatewayError, Kind
+from proxy.errors import GatewayError, Kind, accounts_unavailable
 from proxy.store.contract import StoreUnavailable, day_of
 from proxy.web import documents
 from proxy.web.reading import Form, NewKey, day, json_answer, number, read_form
@@ -71,9 +71,7 @@ class AccountPages:
             try:
                 return await handler(request, key)
             except StoreUnavailable:
-                raise GatewayError(
-                    Kind.ACCOUNTS_UNAVAILABLE, "The gateway can't read its accounts just now; try again.", retry_after=1
-                ) from None
+                raise accounts_unavailable() from None
 
         return answer
 

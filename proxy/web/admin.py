@@ -13,7 +13,7 @@ from aiohttp import web
 
 from proxy.config.snapshot import Provider, Reloaded, Snapshot
 from proxy.config.units import Secret
-from proxy.errors import GatewayError, Kind
+from proxy.errors import GatewayError, accounts_unavailable
 from proxy.store.contract import StoreUnavailable
 from proxy.web.admin_accounts import AdminAccounts
 
@@ -58,9 +58,9 @@ def admin_application(
         try:
             return await handler(request)
         except GatewayError as error:
-            return _error(error.kind.status, error.kind.code, error.message)
+            return _told_error(error)
         except StoreUnavailable:
-            return _error(503, Kind.ACCOUNTS_UNAVAILABLE.code, "The accounts can't be read just now; try again.")
+            return _told_error(accounts_unavailable())
 
     app = web.Application(middlewares=[guard])
     app.router.add_get("/livez", livez)
@@ -136,6 +136,13 @@ def _refusal(request: web.Request, token: Secret | None) -> web.Response | None:
     if scheme.lower() != "bearer" or not same:
         return _error(401, "invalid_api_key", "Send the admin token as `Authorization: Bearer …`.")
     return None
+
+
+def _told_error(error: GatewayError) -> web.Response:
+    response = _error(error.kind.status, error.kind.code, error.message)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 def _error(status: int, code: str, message: str) -> web.Response:
