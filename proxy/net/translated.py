@@ -17,7 +17,7 @@ from proxy.core.plan import Step
 from proxy.core.usage import NO_USAGE, Usage
 from proxy.dialect.contract import Dialect
 from proxy.dialect.known import DIALECTS, translation
-from proxy.dialect.translation import StreamTranslation
+from proxy.dialect.translation import StreamTranslation, Translation
 from proxy.errors import GatewayError
 from proxy.net.caller import Caller
 from proxy.net.relay import Relay
@@ -41,13 +41,14 @@ class TranslatedRelay(Relay):
             exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
             added_head=added_head,
         )  # fmt: skip
-        self._translation = translation(exchange, step.source, step.model, int(time.time()))
+        self._translation: Translation | None = translation(exchange, step.source, step.model, int(time.time()))
         self._stream: StreamTranslation | None = None
         self._pieces: list[bytes] = []
         self._size = 0
         self._reported: Usage = NO_USAGE
 
     def request(self) -> list[bytes | memoryview]:
+        assert self._translation is not None  # noqa: S101  (nothing has gone out yet)
         asked = self._translation.asked
         head = request_head(self._exchange.inbound, asked.endpoint, self.step.source, len(asked.body), is_translated=True)
         return [head + asked.body]
@@ -99,8 +100,7 @@ class TranslatedRelay(Relay):
             super()._tell_the_truth(error)
 
     def _begin_stream(self, piece: bytes) -> None:
-        self._exchange.dropped = self._translation.asked.dropped
-        stream = self._translation.stream()
+        stream = self._let_go_of_the_prompt().stream()
         out = stream.pass_on(piece)
         self._stream = stream
         self._fields.pop(b"content-length", None)
@@ -110,6 +110,7 @@ class TranslatedRelay(Relay):
     def _end_whole(self) -> None:
         """The whole answer is there: translate it, and let it go out."""
         try:
+            assert self._translation is not None  # noqa: S101  (nothing has gone out yet)
             whole = self._translation.whole(self._status, b"".join(self._pieces))
         except ValueError:
             detail = "its answer is not what its dialect promises"
@@ -118,7 +119,7 @@ class TranslatedRelay(Relay):
         self._pieces.clear()
         self._reported = whole.usage
         self._status = whole.status
-        self._exchange.dropped = self._translation.asked.dropped
+        self._let_go_of_the_prompt()
         body = whole.body
         if whole.status >= 400 and self._dialect.name == "anthropic" and body.endswith(b"}"):
             body = b'%b,"request_id":"%b"}' % (body[:-1], self._exchange.inbound.request_id.encode())
@@ -128,6 +129,13 @@ class TranslatedRelay(Relay):
         self._has_length = True
         self._commit(body)
         self._finish()
+
+    def _let_go_of_the_prompt(self) -> Translation:
+        """The answer begins: no other source is asked, and the translation with its prompt need not be kept."""
+        made, self._translation = self._translation, None
+        assert made is not None  # noqa: S101  (once)
+        self._exchange.dropped = made.asked.dropped
+        return made
 
     def _put(self, piece: bytes) -> None:
         if piece:
