@@ -21,6 +21,7 @@ import msgspec
 from proxy.config import document as doc
 from proxy.config import snapshot as snap
 from proxy.config.addresses import is_host, parse_address
+from proxy.config.images import IMAGE_DIALECTS, OWN_MEMBERS, rules_of, unsayable_size, words_of
 from proxy.config.ladder import SHIPPED_TIERS
 from proxy.config.reading import Lines, read_document
 from proxy.errors import ConfigError, Problem
@@ -34,7 +35,6 @@ _Entry = TypeVar("_Entry")
 _LEAST_PROBE_S: Final = 1.0
 _SIGNUP_CREDITS: Final = Decimal("0.50")
 _RELAYED_DIALECTS: Final = ("openai", "anthropic")
-_IMAGE_DIALECTS: Final = frozenset({"openai_images", "fal_queue"})
 
 
 def load(text: str, environment: Mapping[str, str]) -> snap.Snapshot:
@@ -85,13 +85,7 @@ class _Compiler:
             models=MappingProxyType(models),
             aliases=MappingProxyType(dict(document.aliases)),
             fallbacks=MappingProxyType(dict(document.fallbacks)),
-            routes=MappingProxyType(
-                {
-                    snap.route_name(dialect, is_translated=is_translated): _routes(dialect, spoken, models, document.fallbacks)
-                    for dialect in _RELAYED_DIALECTS
-                    for is_translated, spoken in ((False, (dialect,)), (True, _RELAYED_DIALECTS))
-                }
-            ),
+            routes=_all_routes(models, document.fallbacks),
             warnings=tuple(self.warnings),
         )
         if self.problems:
@@ -184,18 +178,41 @@ class _Compiler:
             else entry.hedge_after,
             pool=pool,
             reserve=reserve,
+            image=rules_of(entry.image),
         )
         for source in (*model.pool, *model.reserve):
-            if (source.provider.dialect in _IMAGE_DIALECTS) != model.is_image:
+            if (source.provider.dialect in IMAGE_DIALECTS) != model.is_image:
                 wanted = "openai_images or fal_queue" if model.is_image else "openai or anthropic"
                 self._problem(
                     path, f"provider {source.provider.name} speaks {source.provider.dialect}; this model needs {wanted}"
                 )
-        if self.document.accounts.required and not model.is_image and None in (price.input, price.output):
-            self.warnings.append(f"model {model.id} has no price for input or output, which is free; write 0 if that is meant")
+        self._images(entry, model, path)
+        if self.document.accounts.required and None in ((price.image,) if model.is_image else (price.input, price.output)):
+            what = "an image" if model.is_image else "input or output"
+            self.warnings.append(f"model {model.id} has no price for {what}, which is free; write 0 if that is meant")
         if all(source.provider.off for source in (*model.pool, *model.reserve)):
             self.warnings.append(f"model {model.id} has no source: all its providers are off")
         return model
+
+    def _images(self, entry: doc.Model, model: snap.Model, path: str) -> None:
+        """Whether what a caller may ask for can be said to every source of an image model."""
+        if not model.is_image:
+            if entry.image != doc.ImageRules():
+                self._problem(f"{path}.image", "has no effect, as output_modalities is not [image]")
+            return
+        if model.image.needs_image and "image" not in model.input_modalities:
+            self._problem(f"{path}.input_modalities", "needs `image`, as needs_image says that one must be sent")
+        for name in set(model.image.extra) & OWN_MEMBERS:
+            self._problem(f"{path}.image.extra", f"{name} is what the gateway sets itself; leave it out")
+        known = {source.key: source for source in (*model.pool, *model.reserve)}
+        for part, sources in (("pool", entry.pool), ("reserve", entry.reserve)):
+            for at, written in _present(sources):
+                source = known.get(f"{written.provider} {written.model}")
+                wrong = None if source is None else unsayable_size(model.image, source)
+                if wrong is not None:
+                    self._problem(
+                        f"{path}.{part}[{at}]", f"the size {wrong} is no WIDTHxHEIGHT; image.sizes says what it is here"
+                    )
 
     def _sources(
         self, entries: tuple[doc.Source, ...], path: str, providers: Mapping[str, snap.Provider]
@@ -220,6 +237,7 @@ class _Compiler:
             timeouts=_layered(levels),
             stream_usage=entry.stream_usage,
             max_tokens_field=entry.max_tokens_field or written.max_tokens_field,
+            image=words_of(entry.image, provider.dialect),
         )
 
     def _aliases(self, models: Mapping[str, snap.Model]) -> None:
@@ -337,6 +355,17 @@ class _Compiler:
         while known and known not in self.lines:
             known = re.sub(r"(\.[^.\[]+|\[\d+\])$", "", known) if re.search(r"[.\[]", known) else ""
         self.problems.append(Problem(path, self.lines.get(known, 0), message))
+
+
+def _all_routes(
+    models: Mapping[str, snap.Model], fallbacks: Mapping[str, tuple[str, ...]]
+) -> Mapping[str, Mapping[str, snap.Route]]:
+    routes = {
+        snap.route_name(dialect, is_translated=is_translated): _routes(dialect, spoken, models, fallbacks)
+        for dialect in _RELAYED_DIALECTS
+        for is_translated, spoken in ((False, (dialect,)), (True, _RELAYED_DIALECTS))
+    }
+    return MappingProxyType({**routes, snap.IMAGES: _routes(snap.IMAGES, IMAGE_DIALECTS, models, fallbacks)})
 
 
 def _routes(

@@ -19,6 +19,8 @@ Policy = Literal["weighted", "priority", "fastest"]
 ProviderDialect = Literal["openai", "anthropic", "openai_images", "fal_queue"]
 Modality = Literal["text", "image", "audio", "video", "file"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens", "max_output_tokens"]
+ImageMember = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+SizeForm = Literal["text", "object", "pair"]
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -122,6 +124,21 @@ class Provider(Section, frozen=True):
     ca_file: str | None = None
 
 
+class ImageWords(Section, frozen=True):
+    """How a source is told of a request for images; what is left out is as its dialect has it.
+
+    `size` is the member that takes the size, in the form that `size_form` names but for those that `sizes` spells out; `count`
+    takes how many images are wanted, null where the source makes one at a time; `images` takes the pictures to begin with.
+    """
+
+    size: ImageMember | None = None
+    size_form: SizeForm | None = None
+    sizes: dict[str, str] = {}
+    count: ImageMember | msgspec.UnsetType | None = msgspec.UNSET
+    most: Annotated[int, Meta(ge=1, le=4)] = 4
+    images: Literal["image_url", "image_urls", "images"] | None = None
+
+
 class Source(Section, frozen=True):
     """A model as one provider has it."""
 
@@ -131,6 +148,20 @@ class Source(Section, frozen=True):
     timeouts: Timeouts = Timeouts()
     stream_usage: bool = True
     max_tokens_field: MaxTokensField | None = None
+    image: ImageWords = ImageWords()
+
+
+class ImageRules(Section, frozen=True):
+    """What a caller may ask of an image model; without `sizes` any size is passed on.
+
+    `extra` names the further members that are passed on as they are; a model that `needs_image` edits one.
+    """
+
+    sizes: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_:]+$", max_length=32)], ...] | None = None
+    extra: tuple[ImageMember, ...] = ()
+    most: Annotated[int, Meta(ge=1, le=4)] = 4
+    most_input_images: Annotated[int, Meta(ge=1, le=16)] = 1
+    needs_image: bool = False
 
 
 class Price(Section, frozen=True):
@@ -159,6 +190,7 @@ class Model(Section, frozen=True, kw_only=True):
     price: Price = Price()
     policy: Policy | None = None
     hedge_after: Delay | msgspec.UnsetType | None = msgspec.UNSET
+    image: ImageRules = ImageRules()
     pool: Annotated[tuple[Source, ...], Meta(min_length=1)]
     reserve: tuple[Source, ...] = ()
 

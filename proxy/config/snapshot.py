@@ -85,8 +85,26 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         return f"Provider({self.name!r})"
 
 
+class ImageWords(msgspec.Struct, frozen=True, kw_only=True):
+    """How a source of images is told what is wanted, by names of members.
+
+    `size_form` is `text`, `object` (a width and a height under `size`) or `pair` (both as members of their own); `sizes` has
+    the sizes that are spelled otherwise. Without `count` it makes one image at a time; `most` is how many it makes at once.
+    """
+
+    size: str
+    size_form: str
+    sizes: Mapping[str, str]
+    count: str | None
+    most: int
+    images: str
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider's deployment of a model; `key` is the name under which its health is known."""
+    """One provider's deployment of a model; `key` is the name under which its health is known.
+
+    `image` is there where the provider makes images.
+    """
 
     key: str
     provider: Provider
@@ -96,6 +114,17 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     stream_usage: bool
     max_tokens_field: str | None
+    image: ImageWords | None = None
+
+
+class ImageRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller may ask of an image model; `sizes` is None where any size is passed on."""
+
+    sizes: tuple[str, ...] | None = None
+    extra: tuple[str, ...] = ()
+    most: int = 4
+    most_input_images: int = 1
+    needs_image: bool = False
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -127,6 +156,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds without a first byte until the next source is asked too; AUTO is the source's own 95th percentile."""
     pool: tuple[Source, ...]
     reserve: tuple[Source, ...]
+    image: ImageRules = ImageRules()
 
     @property
     def is_image(self) -> bool:
@@ -151,6 +181,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     def is_empty(self) -> bool:
         """Whether nothing here could answer, even if all were well."""
         return not (self.pool or self.reserve or any(one.pool or one.reserve for one in self.substitutes))
+
+
+IMAGES = "images"
+"""The name of the routes of image jobs."""
 
 
 def route_name(dialect: str, *, is_translated: bool) -> str:

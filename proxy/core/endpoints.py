@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from proxy.config.snapshot import route_name
+from proxy.config.snapshot import IMAGES, route_name
 
 
 class Endpoint(NamedTuple):
@@ -48,3 +48,6 @@ _ALL: Final = (
 
 RELAYED: Final = MappingProxyType({b"/v1" + endpoint.path: endpoint for endpoint in _ALL})
 """Every relayed endpoint by the path at which callers reach it; the method is always POST."""
+
+IMAGE_JOBS: Final = Endpoint("images/generations", _OPENAI, b"/images/generations", IMAGES, generates=False)
+"""Where an image job begins. It is not relayed: its answer comes later. (Contract §10.)"""

@@ -33,7 +33,9 @@ def has_translated(snapshot: Snapshot, model: Model) -> bool:
 def unanswerable(model: Model, dialect: str) -> GatewayError:
     """Why a model of which no source is on answers nobody who speaks this dialect."""
     if model.is_image:
-        return GatewayError(Kind.INVALID_REQUEST, f"{model.id} makes images and does not answer here.", param="model")
+        return GatewayError(
+            Kind.INVALID_REQUEST, f"{model.id} makes images; ask for them at /v1/images/generations.", param="model"
+        )
     others = {source.provider.dialect for source in (*model.pool, *model.reserve) if source.provider.off is None}
     if others:
         where = "/v1/messages" if "anthropic" in others else "/v1/chat/completions"

@@ -106,6 +106,35 @@ class UsageRow(NamedTuple):
     cost: int
 
 
+class JobRow(NamedTuple):
+    """An image job, without its content. `error` is the code of the error with which it ended.
+
+    It was accepted by `provider` as `provider_job` of `provider_model`, for our model `answer_model`; None until then.
+    """
+
+    id: str
+    account: str
+    key: str
+    request_id: str
+    idempotency_key: str | None
+    digest: bytes | None
+    model: str
+    count: int
+    price: int
+    created: int
+    status: str = "pending"
+    completed: int | None = None
+    charged: int = 0
+    error: str | None = None
+    is_delivered: bool = False
+    provider: str | None = None
+    provider_model: str | None = None
+    provider_job: str | None = None
+    answer_model: str | None = None
+    layer: int = 0
+    number: int = 0
+
+
 class Figures(NamedTuple):
     """What the store has done since it was opened. `lost` charges were unfit to be written, or too many."""
 
@@ -201,6 +230,39 @@ class Store(Protocol):
 
     async def requests_on(self, account: str, day: int) -> int:
         """How many requests of an account ended on a day."""
+
+    async def add_job(self, row: JobRow) -> tuple[JobRow, bool]:
+        """Add a job and take what it holds from its account, at once or not at all; the number is the store's.
+
+        Where the account has a job with this idempotency key, that is returned, with False, and nothing changes.
+        """
+
+    async def job_accepted(self, row: JobRow) -> None:
+        """Take note of who works on a job."""
+
+    async def end_job(self, row: JobRow) -> None:
+        """End a job, once: give back what it held, and charge what it came to. An ended one only changes by `lose_job`."""
+
+    async def lose_job(self, row: JobRow) -> bool:
+        """Give back what a job came to that had succeeded, as its pictures are lost; whether it was still to be delivered."""
+
+    async def job_delivered(self, ident: str) -> None:
+        """Take note that the caller has had the pictures of a job."""
+
+    def unfinished_jobs(self) -> list[JobRow]:
+        """The jobs that have not ended, or whose pictures nobody has had. At the start only: it waits. Raises StartError."""
+
+    async def job(self, account: str, ident: str) -> JobRow | None:
+        """An account's job."""
+
+    async def job_of_key(self, account: str, idempotency_key: str) -> JobRow | None:
+        """An account's job with this idempotency key."""
+
+    async def jobs(self, account: str, before: int | None, limit: int) -> list[JobRow]:
+        """The newest jobs of an account; or those next to the one of the number `before`."""
+
+    async def forget_jobs(self, before: int) -> None:
+        """Forget the jobs that ended and are older than this moment; what they cost stays in the ledger."""
 
     def close(self) -> None:
         """Write what waits, if the disk lets it within some seconds, and let go of the database. Hand over nothing after it."""

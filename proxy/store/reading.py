@@ -12,7 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from proxy.store.contract import AccountRow, Entry, KeyRow, StoreUnavailable, UsageRow
+from proxy.store import jobs
+from proxy.store.contract import AccountRow, Entry, JobRow, KeyRow, StoreUnavailable, UsageRow
 from proxy.store.failures import why_it_can_not_start
 from proxy.store.ledger import ENTRY_COLUMNS
 from proxy.store.opening import connect_reader
@@ -60,6 +61,15 @@ def load(path: Path, busy_s: float) -> tuple[list[AccountRow], list[KeyRow]]:
     return accounts, keys
 
 
+def unfinished_jobs(path: Path, busy_s: float) -> list[JobRow]:
+    """The jobs that a start has to look after, the oldest first. Raises StartError."""
+    try:
+        with closing(connect_reader(path, busy_s)) as connection:
+            return [jobs.row_of(row) for row in connection.execute(jobs.UNFINISHED)]
+    except sqlite3.Error as error:
+        raise why_it_can_not_start(path, error) from error
+
+
 class Reader:
     """A connection that reads, and its thread."""
 
@@ -82,6 +92,21 @@ class Reader:
         """As `Store.requests_on`."""
         ((count,),) = await self._rows(_REQUESTS, {"account": account, "day": day})
         return int(count)
+
+    async def job(self, account: str, ident: str) -> JobRow | None:
+        """As `Store.job`."""
+        rows = await self._rows(jobs.ONE, {"account": account, "id": ident})
+        return jobs.row_of(rows[0]) if rows else None
+
+    async def job_of_key(self, account: str, idempotency_key: str) -> JobRow | None:
+        """As `Store.job_of_key`."""
+        rows = await self._rows(jobs.BY_KEY, {"account": account, "key": idempotency_key})
+        return jobs.row_of(rows[0]) if rows else None
+
+    async def jobs(self, account: str, before: int | None, limit: int) -> list[JobRow]:
+        """As `Store.jobs`."""
+        values = {"account": account, "before": 2**62 if before is None else before, "limit": limit}
+        return [jobs.row_of(row) for row in await self._rows(jobs.NEWEST, values)]
 
     def close(self) -> None:
         """End the thread, after what it has been asked."""

@@ -9,13 +9,13 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from proxy.store import ledger
+from proxy.store import jobs, ledger
 from proxy.store.checking import check
-from proxy.store.contract import AccountRow, Added, Charge, Entry, Figures, KeyRow, UsageRow
+from proxy.store.contract import AccountRow, Added, Charge, Entry, Figures, JobRow, KeyRow, UsageRow
 from proxy.store.failures import why_it_can_not_start
 from proxy.store.migrations import shipped
 from proxy.store.opening import Lock, connect, prepare
-from proxy.store.reading import Reader, load
+from proxy.store.reading import Reader, load, unfinished_jobs
 from proxy.store.writing import USUAL, Timing, Writer
 
 
@@ -121,6 +121,47 @@ class SqliteStore:
     async def requests_on(self, account: str, day: int) -> int:
         """How many requests of an account ended on a day."""
         return await self._reader.requests_on(account, day)
+
+    async def add_job(self, row: JobRow) -> tuple[JobRow, bool]:
+        """Add a job and take what it holds from its account."""
+        added: tuple[JobRow, bool] = await self._writer.do(partial(jobs.add_job, row=row))
+        return added
+
+    async def job_accepted(self, row: JobRow) -> None:
+        """Take note of who works on a job."""
+        await self._writer.do(partial(jobs.accept_job, row=row))
+
+    async def end_job(self, row: JobRow) -> None:
+        """End a job, once."""
+        await self._writer.do(partial(jobs.end_job, row=row))
+
+    async def lose_job(self, row: JobRow) -> bool:
+        """Give back what a job came to whose pictures are lost."""
+        return bool(await self._writer.do(partial(jobs.lose_job, row=row)))
+
+    async def job_delivered(self, ident: str) -> None:
+        """Take note that a job's pictures have been had."""
+        await self._writer.do(partial(jobs.deliver_job, ident=ident))
+
+    def unfinished_jobs(self) -> list[JobRow]:
+        """What a start has to look after."""
+        return unfinished_jobs(self._path, self._timing.busy)
+
+    async def job(self, account: str, ident: str) -> JobRow | None:
+        """An account's job."""
+        return await self._reader.job(account, ident)
+
+    async def job_of_key(self, account: str, idempotency_key: str) -> JobRow | None:
+        """An account's job with this idempotency key."""
+        return await self._reader.job_of_key(account, idempotency_key)
+
+    async def jobs(self, account: str, before: int | None, limit: int) -> list[JobRow]:
+        """An account's jobs, the newest first."""
+        return await self._reader.jobs(account, before, limit)
+
+    async def forget_jobs(self, before: int) -> None:
+        """Forget old jobs."""
+        await self._writer.do(partial(jobs.forget_jobs, before=before))
 
     def close(self) -> None:
         """Write what waits, and let go of the database."""

@@ -1,0 +1,61 @@
+"""This file says what image models and their sources have where their configuration says nothing. (Contract §10.)"""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from proxy.config import document as doc
+from proxy.config.snapshot import ImageRules, ImageWords, Source
+
+IMAGE_DIALECTS: Final = frozenset({"openai_images", "fal_queue"})
+OWN_MEMBERS: Final = frozenset({
+    "model", "prompt", "n", "num_images", "size", "image_size", "aspect_ratio", "width", "height",
+    "image", "images", "image_url", "image_urls", "mask",
+    "response_format", "stream", "sync_mode", "idempotency_key", "extra", "user",
+})  # fmt: skip
+"""What no `extra` may set: the gateway says it itself, or it would change the form of the answer."""
+
+_DIMENSIONS: Final = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+_USUAL: Final = MappingProxyType({
+    "openai_images": ImageWords(size="size", size_form="text", sizes={}, count="n", most=4, images="images"),
+    "fal_queue": ImageWords(size="image_size", size_form="object", sizes={}, count="num_images", most=4, images="image_url"),
+})  # fmt: skip
+
+
+def rules_of(written: doc.ImageRules) -> ImageRules:
+    """What a caller may ask for."""
+    return ImageRules(**msgspec.structs.asdict(written))
+
+
+def words_of(written: doc.ImageWords, dialect: str) -> ImageWords | None:
+    """How a source of this dialect is told; None where the dialect is none for images."""
+    usual = _USUAL.get(dialect)
+    if usual is None:
+        return None
+    count = usual.count if isinstance(written.count, msgspec.UnsetType) else written.count
+    return ImageWords(
+        size=written.size or usual.size,
+        size_form=written.size_form or (usual.size_form if written.size in (None, usual.size) else "text"),
+        sizes=MappingProxyType(dict(written.sizes)),
+        count=count,
+        most=1 if count is None else written.most,
+        images=written.images or usual.images,
+    )
+
+
+def dimensions(size: str) -> tuple[int, int] | None:
+    """Width and height of a size such as 1024x768; None for what is no such size."""
+    found = _DIMENSIONS.fullmatch(size)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def unsayable_size(rules: ImageRules, source: Source) -> str | None:
+    """The first of a model's sizes that this source can't be told; None where it can be told all."""
+    words = source.image
+    if words is None or words.size_form == "text":
+        return None
+    return next((size for size in rules.sizes or () if size not in words.sizes and dimensions(size) is None), None)

@@ -1,0 +1,165 @@
+"""One image job from its submission to its ending: the record, and the law of its life. (Contract §10.)
+
+The law is a table: state × event → state; what is not in it can't happen, and raises. What a job holds goes back with every
+ending, and a success is charged; a picture that is lost before its caller had it is given back too.
+"""
+
+from __future__ import annotations
+
+import enum
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from proxy.core.accounts import Key
+from proxy.errors import GatewayError
+
+
+class JobState(enum.Enum):
+    """Where a job stands. The lower four are endings."""
+
+    __hash__ = object.__hash__  # Enum's own is written in Python
+
+    QUEUED = "queued"  # waits for its turn
+    ASKING = "asking"  # a source is being asked
+    ACCEPTED = "accepted"  # a source works on it, and has named it
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REFUNDED = "refunded"
+    EXPIRED = "expired"
+
+
+class JobEvent(enum.Enum):
+    """What can happen to a job."""
+
+    __hash__ = object.__hash__
+
+    START = "start"  # its turn has come
+    ACCEPT = "accept"  # a source has taken it and named it
+    MOVE_ON = "move_on"  # this source will not deliver
+    DELIVER = "deliver"  # a source has delivered
+    FAIL = "fail"  # no source could, or none may be asked after this answer
+    EXPIRE = "expire"  # its time is over
+    CANCEL = "cancel"  # its caller does not want it any more
+    LOSE = "lose"  # the gateway itself can't finish it, or has lost what was delivered
+    RESUME = "resume"  # after a restart, what was delivered is fetched once more
+
+
+_ENDED_BY: Final = MappingProxyType({
+    JobEvent.FAIL: JobState.FAILED, JobEvent.EXPIRE: JobState.EXPIRED, JobEvent.CANCEL: JobState.REFUNDED,
+    JobEvent.LOSE: JobState.REFUNDED,
+})  # fmt: skip
+_RUNNING: Final = (JobState.ASKING, JobState.ACCEPTED)
+
+TABLE: Final = MappingProxyType(
+    {(state, event): ending for state in (JobState.QUEUED, *_RUNNING) for event, ending in _ENDED_BY.items()}
+    | {(state, JobEvent.DELIVER): JobState.SUCCEEDED for state in _RUNNING}
+    | {(state, JobEvent.MOVE_ON): JobState.ASKING for state in _RUNNING}
+    | {
+        (JobState.QUEUED, JobEvent.START): JobState.ASKING,
+        (JobState.ASKING, JobEvent.ACCEPT): JobState.ACCEPTED,
+        (JobState.SUCCEEDED, JobEvent.RESUME): JobState.ACCEPTED,
+        (JobState.SUCCEEDED, JobEvent.LOSE): JobState.REFUNDED,
+    }
+)
+
+ENDINGS: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.REFUNDED, JobState.EXPIRED})
+_STATUS: Final = MappingProxyType({JobState.QUEUED: "pending", JobState.ASKING: "processing", JobState.ACCEPTED: "processing"})
+
+
+class Picture(msgspec.Struct, frozen=True, gc=False):
+    """An image as it is passed on: its URL, or its bytes in base64, as the JSON text of a string."""
+
+    url: str | None = None
+    b64_json: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return len(self.url or "") + len(self.b64_json or b"")
+
+
+class ImageRequest(msgspec.Struct, frozen=True, gc=False):
+    """What a caller wants: `count` images of `model`; `extra` are further members, as JSON texts."""
+
+    model: str
+    prompt: str
+    count: int
+    size: str | None = None
+    images: tuple[str, ...] = ()
+    extra: tuple[tuple[str, bytes], ...] = ()
+    response_format: str | None = None
+
+
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """By whom a job has been accepted: the provider, its id of the model and its id of the job; for which model of ours."""
+
+    provider: str
+    provider_model: str
+    name: str
+    model: str
+    layer: int
+
+
+class Job:
+    """Everything known of one job. Written on the loop alone.
+
+    `price` and `held` are nano-dollars, for an image and for all; `charged` is what it came to. `request` is let go of with the
+    ending. Moments are Unix seconds.
+    """
+
+    __slots__ = (
+        "alias", "attempts", "charged", "completed", "count", "created", "digest", "failure", "held", "id", "idempotency_key",
+        "is_charged", "is_delivered", "key", "layer", "model", "model_requested", "pictures", "price", "provider", "request",
+        "request_id", "state", "taken",
+    )  # fmt: skip
+
+    def __init__(
+        self, ident: str, *, key: Key | None, model: str, count: int, price: int, created: int, request_id: str,
+        request: ImageRequest | None = None, idempotency_key: str | None = None, digest: bytes = b"",
+    ) -> None:  # fmt: skip
+        self.id = ident
+        self.key = key
+        self.model = model
+        self.model_requested = model
+        self.alias: str | None = None
+        self.count = count
+        self.price = price
+        self.held = price * count
+        self.created = created
+        self.request_id = request_id
+        self.request = request
+        self.idempotency_key = idempotency_key
+        self.digest = digest
+        self.state = JobState.QUEUED
+        self.taken: Taken | None = None
+        self.provider: str | None = None
+        self.layer = 0
+        self.attempts: list[str] = []
+        self.completed: int | None = None
+        self.pictures: tuple[Picture, ...] = ()
+        self.failure: GatewayError | None = None
+        self.charged = 0
+        self.is_charged = False
+        """Whether the ledger has what it came to, and has given back what it held."""
+        self.is_delivered = False
+        """Whether its caller has had the pictures."""
+
+    def step(self, event: JobEvent) -> None:
+        """Move to the next state. An event that the table does not allow is a programming error and raises."""
+        following = TABLE.get((self.state, event))
+        if following is None:
+            raise RuntimeError(f"a job that is {self.state.value} can't {event.value}")
+        self.state = following
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job has reached one of its endings."""
+        return self.state in ENDINGS
+
+    @property
+    def status(self) -> str:
+        """The word that callers see."""
+        return _STATUS.get(self.state, self.state.value)
