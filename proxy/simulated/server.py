@@ -20,7 +20,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-import msgspec
 from aiohttp import web
 
 from proxy.config.addresses import parse_address
@@ -28,6 +27,7 @@ from proxy.config.snapshot import TcpAddress
 from proxy.config.units import parse_duration
 from proxy.simulated import anthropic, embeddings, openai, reading
 from proxy.simulated.reading import Answer, BadRequest, Json
+from proxy.simulated.shapes import answered, read_object, refused, request_id, unserved
 
 MAX_BODY_BYTES: Final = 64 * 2**20
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -149,10 +149,10 @@ def _pace(text: str) -> float:
 
 def _generation(endpoint: _Endpoint, pace_s: float) -> _Handler:
     async def respond(request: web.Request) -> web.StreamResponse:
-        answer = endpoint.read(await _object(request))
+        answer = endpoint.read(await read_object(request))
         ident, now = secrets.token_hex(12), int(time.time())
         if not answer.stream:
-            return _json(200, endpoint.whole(answer, ident, now), request)
+            return answered(200, endpoint.whole(answer, ident, now), request)
         return await _stream(request, endpoint.events(answer, ident, now), pace_s)
 
     return respond
@@ -160,18 +160,18 @@ def _generation(endpoint: _Endpoint, pace_s: float) -> _Handler:
 
 def _looked_up(lookup: Callable[[Json], Json]) -> _Handler:
     async def respond(request: web.Request) -> web.StreamResponse:
-        return _json(200, lookup(await _object(request)), request)
+        return answered(200, lookup(await read_object(request)), request)
 
     return respond
 
 
 async def _models(request: web.Request) -> web.StreamResponse:
-    return _json(200, embeddings.models(anthropic="anthropic-version" in request.headers), request)
+    return answered(200, embeddings.models(anthropic="anthropic-version" in request.headers), request)
 
 
 async def _stream(request: web.Request, events: Iterator[bytes], pace_s: float) -> web.StreamResponse:
     """Sends each event by itself. A client that leaves cancels this where it waits, or refuses the next event."""
-    response = web.StreamResponse(headers={"cache-control": "no-cache", **_request_id(request)})
+    response = web.StreamResponse(headers={"cache-control": "no-cache", **request_id(request)})
     response.content_type = "text/event-stream"
     with suppress(ConnectionResetError):
         await response.prepare(request)
@@ -184,47 +184,15 @@ async def _stream(request: web.Request, events: Iterator[bytes], pace_s: float) 
     return response
 
 
-async def _object(request: web.Request) -> Json:
-    try:
-        body = msgspec.json.decode(await request.read())
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadRequest("The body of the request is not valid JSON.") from None
-    if not isinstance(body, dict):
-        raise BadRequest("The body of the request must be a JSON object.")
-    return body
-
-
 @web.middleware
 async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
     """Gives every refusal the shape of the dialect that was spoken."""
     try:
         return await handler(request)
     except BadRequest as error:
-        return _refusal(request, 400, error.message, error.param)
+        return refused(request, error)
     except web.HTTPException as error:
-        return _refusal(request, error.status, f"{error.reason}: {request.method} {request.path}", None)
-
-
-def _refusal(request: web.Request, status: int, message: str, param: str | None) -> web.Response:
-    if not _is_anthropic(request):
-        error = {"message": message, "type": "invalid_request_error", "param": param, "code": None}
-        return _json(status, {"error": error}, request)
-    kind = {404: "not_found_error", 413: "request_too_large"}.get(status, "invalid_request_error")
-    return _json(status, {"type": "error", "error": {"type": kind, "message": message}}, request)
-
-
-def _json(status: int, body: Json, request: web.Request) -> web.Response:
-    content = msgspec.json.encode(body)
-    return web.Response(status=status, body=content, content_type="application/json", headers=_request_id(request))
-
-
-def _request_id(request: web.Request) -> dict[str, str]:
-    """A provider's own name for the request, under the header's name in its dialect."""
-    return {"request-id" if _is_anthropic(request) else "x-request-id": f"req_{secrets.token_hex(12)}"}
-
-
-def _is_anthropic(request: web.Request) -> bool:
-    return request.path.startswith("/v1/messages") or "anthropic-version" in request.headers
+        return unserved(request, error)
 
 
 if __name__ == "__main__":
