@@ -18,6 +18,7 @@ import msgspec
 Json: TypeAlias = dict[str, object]
 
 MODEL: Final = "simulated"
+IMAGE_MODEL: Final = "simulated-image"
 _ARGUMENT_PIECE: Final = 6  # characters of a tool call's arguments in one event
 _PRIMITIVES: Final[dict[object, object]] = {"integer": 1, "number": 1.5, "boolean": True, "array": [], "null": None}
 _TEXT: Final = (
