@@ -1,7 +1,10 @@
-"""A provider that costs nothing: it speaks OpenAI and Anthropic, and says plainly that no model ran.
+"""A provider that costs nothing: it speaks OpenAI, Anthropic and fal.ai's queue, and says plainly that no model ran.
 
 It is for the demo and for trying a gateway before there is a key. Any credential and any model id will do; what it
-answers is decided in the files beside this one, and here it is only listened for, paced and sent. Nothing is logged or kept.
+answers is decided in the files beside this one, and here it is only listened for, paced and sent. Nothing is logged, and
+nothing kept but requests for pictures: in memory, ten minutes long.
+
+A prompt of a picture that contains "fail" fails: with a 500, where its answer or its result is due.
 
     python -m proxy.simulated.server --listen 127.0.0.1:9100 --pace 50ms
 """
@@ -28,6 +31,7 @@ from proxy.config.units import parse_duration
 from proxy.simulated import anthropic, embeddings, openai, reading
 from proxy.simulated.reading import Answer, BadRequest, Json
 from proxy.simulated.shapes import answered, read_object, refused, request_id, unserved
+from proxy.simulated.studio import REAL, Clock, Studio
 
 MAX_BODY_BYTES: Final = 64 * 2**20
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -57,20 +61,21 @@ _LOOKUPS: Final[dict[str, Callable[[Json], Json]]] = {
 }
 
 
-def application(pace_s: float) -> web.Application:
-    """The provider; a stream waits `pace_s` between its events, and not at all when that is 0."""
+def application(pace_s: float, clock: Clock) -> web.Application:
+    """The provider; a stream waits `pace_s` between its events, pictures take a multiple, and nothing waits when it is 0."""
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors])
     app.router.add_get("/v1/models", _models)
     for path, endpoint in _ENDPOINTS.items():
         app.router.add_post(path, _generation(endpoint, pace_s))
     for path, lookup in _LOOKUPS.items():
         app.router.add_post(path, _looked_up(lookup))
+    Studio(pace_s, clock).open(app.router)
     return app
 
 
-async def serve(listen_host: str, port: int, pace_s: float) -> web.AppRunner:
+async def serve(listen_host: str, port: int, pace_s: float, *, clock: Clock = REAL) -> web.AppRunner:
     """Returns once it listens; `runner.addresses[0]` tells the port that 0 stood for. The caller owns the clean-up."""
-    runner = web.AppRunner(application(pace_s), access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    runner = web.AppRunner(application(pace_s, clock), access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, listen_host, port).start()

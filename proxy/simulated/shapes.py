@@ -28,12 +28,17 @@ def answered(status: int, body: Json, request: web.Request) -> web.Response:
 
 
 def refused(request: web.Request, error: BadRequest) -> web.Response:
-    """What a bad request is told."""
+    """What a bad request is told; in fal.ai's queue as FastAPI says it."""
+    if _is_fal(request):
+        place = ["body", error.param] if error.param else ["body"]
+        return answered(422, {"detail": [{"loc": place, "msg": error.message, "type": error.kind}]}, request)
     return _refusal(request, 400, error.message, error.param)
 
 
 def unserved(request: web.Request, error: web.HTTPException) -> web.Response:
     """What a request is told that no endpoint takes: a path, a method or a size that isn't served."""
+    if _is_fal(request):
+        return answered(error.status, {"detail": error.reason}, request)
     return _refusal(request, error.status, f"{error.reason}: {request.method} {request.path}", None)
 
 
@@ -52,3 +57,7 @@ def _refusal(request: web.Request, status: int, message: str, param: str | None)
 
 def _is_anthropic(request: web.Request) -> bool:
     return request.path.startswith("/v1/messages") or "anthropic-version" in request.headers
+
+
+def _is_fal(request: web.Request) -> bool:
+    return request.path.startswith("/queue/")
