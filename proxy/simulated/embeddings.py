@@ -8,7 +8,7 @@ import math
 import struct
 from typing import Any, Final
 
-from proxy.simulated.reading import MODEL, BadRequest, Json, count_of, model_of
+from proxy.simulated.reading import IMAGE_MODEL, MODEL, BadRequest, Json, count_of, model_of
 
 _DIMENSIONS: Final = 256
 _MAX_DIMENSIONS: Final = 4096
@@ -57,9 +57,9 @@ def _unit_vector(entry: str | list[int], dimensions: int) -> bytes:
 
 
 def models(*, anthropic: bool) -> Json:
-    """The one model that is listed, in the shape of the dialect."""
+    """The models that are listed, in the shape of the dialect: Anthropic's has none for pictures."""
     if anthropic:
         entry: Json = {"type": "model", "id": MODEL, "display_name": "Simulated", "created_at": "2026-01-01T00:00:00Z"}
         return {"data": [entry], "first_id": MODEL, "last_id": MODEL, "has_more": False}
-    entry = {"id": MODEL, "object": "model", "created": 1767225600, "owned_by": "simulated"}
-    return {"object": "list", "data": [entry]}
+    common = {"object": "model", "created": 1767225600, "owned_by": "simulated"}
+    return {"object": "list", "data": [{"id": ident, **common} for ident in (MODEL, IMAGE_MODEL)]}

@@ -18,6 +18,7 @@ import msgspec
 Json: TypeAlias = dict[str, object]
 
 MODEL: Final = "simulated"
+IMAGE_MODEL: Final = "simulated-image"
 _ARGUMENT_PIECE: Final = 6  # characters of a tool call's arguments in one event
 _PRIMITIVES: Final[dict[object, object]] = {"integer": 1, "number": 1.5, "boolean": True, "array": [], "null": None}
 _TEXT: Final = (
@@ -27,12 +28,13 @@ _TEXT: Final = (
 
 
 class BadRequest(Exception):
-    """A request that a provider refuses with a 400; `param` names the member at fault."""
+    """A request that a provider refuses; `param` names the member at fault, `kind` the fault where a dialect names it."""
 
-    def __init__(self, message: str, param: str | None = None) -> None:
+    def __init__(self, message: str, param: str | None = None, kind: str = "value_error") -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.kind = kind
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,10 @@
-"""A provider that costs nothing: it speaks OpenAI and Anthropic, and says plainly that no model ran.
+"""A provider that costs nothing: it speaks OpenAI, Anthropic and fal.ai's queue, and says plainly that no model ran.
 
 It is for the demo and for trying a gateway before there is a key. Any credential and any model id will do; what it
-answers is decided in the files beside this one, and here it is only listened for, paced and sent. Nothing is logged or kept.
+answers is decided in the files beside this one, and here it is only listened for, paced and sent. Nothing is logged, and
+nothing kept but requests for pictures: in memory, ten minutes long.
+
+A prompt of a picture that contains "fail" fails: with a 500, where its answer or its result is due.
 
     python -m proxy.simulated.server --listen 127.0.0.1:9100 --pace 50ms
 """
@@ -20,7 +23,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-import msgspec
 from aiohttp import web
 
 from proxy.config.addresses import parse_address
@@ -28,6 +30,8 @@ from proxy.config.snapshot import TcpAddress
 from proxy.config.units import parse_duration
 from proxy.simulated import anthropic, embeddings, openai, reading
 from proxy.simulated.reading import Answer, BadRequest, Json
+from proxy.simulated.shapes import answered, read_object, refused, request_id, unserved
+from proxy.simulated.studio import REAL, Clock, Studio
 
 MAX_BODY_BYTES: Final = 64 * 2**20
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -57,20 +61,21 @@ _LOOKUPS: Final[dict[str, Callable[[Json], Json]]] = {
 }
 
 
-def application(pace_s: float) -> web.Application:
-    """The provider; a stream waits `pace_s` between its events, and not at all when that is 0."""
+def application(pace_s: float, clock: Clock) -> web.Application:
+    """The provider; a stream waits `pace_s` between its events, pictures take a multiple, and nothing waits when it is 0."""
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors])
     app.router.add_get("/v1/models", _models)
     for path, endpoint in _ENDPOINTS.items():
         app.router.add_post(path, _generation(endpoint, pace_s))
     for path, lookup in _LOOKUPS.items():
         app.router.add_post(path, _looked_up(lookup))
+    Studio(pace_s, clock).open(app.router)
     return app
 
 
-async def serve(listen_host: str, port: int, pace_s: float) -> web.AppRunner:
+async def serve(listen_host: str, port: int, pace_s: float, *, clock: Clock = REAL) -> web.AppRunner:
     """Returns once it listens; `runner.addresses[0]` tells the port that 0 stood for. The caller owns the clean-up."""
-    runner = web.AppRunner(application(pace_s), access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    runner = web.AppRunner(application(pace_s, clock), access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, listen_host, port).start()
@@ -149,10 +154,10 @@ def _pace(text: str) -> float:
 
 def _generation(endpoint: _Endpoint, pace_s: float) -> _Handler:
     async def respond(request: web.Request) -> web.StreamResponse:
-        answer = endpoint.read(await _object(request))
+        answer = endpoint.read(await read_object(request))
         ident, now = secrets.token_hex(12), int(time.time())
         if not answer.stream:
-            return _json(200, endpoint.whole(answer, ident, now), request)
+            return answered(200, endpoint.whole(answer, ident, now), request)
         return await _stream(request, endpoint.events(answer, ident, now), pace_s)
 
     return respond
@@ -160,18 +165,18 @@ def _generation(endpoint: _Endpoint, pace_s: float) -> _Handler:
 
 def _looked_up(lookup: Callable[[Json], Json]) -> _Handler:
     async def respond(request: web.Request) -> web.StreamResponse:
-        return _json(200, lookup(await _object(request)), request)
+        return answered(200, lookup(await read_object(request)), request)
 
     return respond
 
 
 async def _models(request: web.Request) -> web.StreamResponse:
-    return _json(200, embeddings.models(anthropic="anthropic-version" in request.headers), request)
+    return answered(200, embeddings.models(anthropic="anthropic-version" in request.headers), request)
 
 
 async def _stream(request: web.Request, events: Iterator[bytes], pace_s: float) -> web.StreamResponse:
     """Sends each event by itself. A client that leaves cancels this where it waits, or refuses the next event."""
-    response = web.StreamResponse(headers={"cache-control": "no-cache", **_request_id(request)})
+    response = web.StreamResponse(headers={"cache-control": "no-cache", **request_id(request)})
     response.content_type = "text/event-stream"
     with suppress(ConnectionResetError):
         await response.prepare(request)
@@ -184,47 +189,15 @@ async def _stream(request: web.Request, events: Iterator[bytes], pace_s: float) 
     return response
 
 
-async def _object(request: web.Request) -> Json:
-    try:
-        body = msgspec.json.decode(await request.read())
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadRequest("The body of the request is not valid JSON.") from None
-    if not isinstance(body, dict):
-        raise BadRequest("The body of the request must be a JSON object.")
-    return body
-
-
 @web.middleware
 async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
     """Gives every refusal the shape of the dialect that was spoken."""
     try:
         return await handler(request)
     except BadRequest as error:
-        return _refusal(request, 400, error.message, error.param)
+        return refused(request, error)
     except web.HTTPException as error:
-        return _refusal(request, error.status, f"{error.reason}: {request.method} {request.path}", None)
-
-
-def _refusal(request: web.Request, status: int, message: str, param: str | None) -> web.Response:
-    if not _is_anthropic(request):
-        error = {"message": message, "type": "invalid_request_error", "param": param, "code": None}
-        return _json(status, {"error": error}, request)
-    kind = {404: "not_found_error", 413: "request_too_large"}.get(status, "invalid_request_error")
-    return _json(status, {"type": "error", "error": {"type": kind, "message": message}}, request)
-
-
-def _json(status: int, body: Json, request: web.Request) -> web.Response:
-    content = msgspec.json.encode(body)
-    return web.Response(status=status, body=content, content_type="application/json", headers=_request_id(request))
-
-
-def _request_id(request: web.Request) -> dict[str, str]:
-    """A provider's own name for the request, under the header's name in its dialect."""
-    return {"request-id" if _is_anthropic(request) else "x-request-id": f"req_{secrets.token_hex(12)}"}
-
-
-def _is_anthropic(request: web.Request) -> bool:
-    return request.path.startswith("/v1/messages") or "anthropic-version" in request.headers
+        return unserved(request, error)
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ async def test_count_tokens_is_what_the_message_then_reports(claude: anthropic.A
 
 
 async def test_models_in_both_dialects(gpt: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic) -> None:
-    assert [model.id async for model in gpt.models.list()] == ["simulated"]
+    assert [model.id async for model in gpt.models.list()] == ["simulated", "simulated-image"]
     assert [model.display_name async for model in claude.models.list()] == ["Simulated"]
 
 
