@@ -49,6 +49,9 @@ class Kind(enum.Enum):
     OVERLOADED = Row(503, "overloaded", "server_error", "overloaded_error")
     DRAINING = Row(503, "draining", "server_error", "overloaded_error")
     PROVIDER_TIMEOUT = Row(504, "provider_timeout", "server_error", "api_error")
+    JOB_CANCELLED = Row(409, "job_cancelled", "invalid_request_error", "invalid_request_error")
+    JOB_LOST = Row(503, "job_lost", "server_error", "api_error")
+    JOB_EXPIRED = Row(504, "job_expired", "server_error", "api_error")
 
     @property
     def status(self) -> int:

@@ -85,7 +85,7 @@ class Meter:
                 output = likely_output(asked.written.max_tokens, asked.written.copies, default)
             cost = hold_for(prompt, output, asked.model.price)
         if not account.can_afford(cost):
-            raise _too_poor(account, cost, snapshot.accounts.top_up)
+            raise too_poor(account, cost, snapshot.accounts.top_up, "ask for fewer max_tokens")
         tier = account.tier(snapshot.tiers)
         admission = self._windows.of(account.id).admit(now, asked.model.id, prompt + output, tier)
         if isinstance(admission, Refusal):
@@ -164,13 +164,14 @@ def _check_stream(written: Written) -> None:
         )
 
 
-def _too_poor(account: Account, cost: int, top_up: str | None) -> GatewayError:
+def too_poor(account: Account, cost: int, top_up: str | None, otherwise: str) -> GatewayError:
+    """What a caller is told whose account can't hold what a request may cost; `otherwise` says how it would cost less."""
     where = f"add credits at {top_up}" if top_up else "ask the gateway's operator for credits"
     lacking = cost - account.available
     return GatewayError(
         Kind.INSUFFICIENT_CREDITS,
         f"This request may cost {usd(cost)} and {usd(account.available)} is available, so {usd(lacking)} is missing; {where}, "
-        "or ask for fewer max_tokens.",
+        f"or {otherwise}.",
     )
 
 

@@ -60,7 +60,7 @@ def read_image_request(body: bytes, snapshot: Snapshot, key_field: str | None) -
     request = ImageRequest(
         model=model.id,
         prompt=_prompt(members),
-        count=_count(members, model.id, model.image.most),
+        n=_n(members, model.id, model.image.most),
         size=_size(members, model.id, model.image.sizes),
         images=_images(members, route),
         extra=_extra(members, model.id, model.image.extra),
@@ -92,16 +92,16 @@ def _prompt(members: _Members) -> str:
     return prompt
 
 
-def _count(members: _Members, model: str, most: int) -> int:
+def _n(members: _Members, model: str, most: int) -> int:
     try:
-        count = _whole(members.get("n", b"1"))
+        n = _whole(members.get("n", b"1"))
     except msgspec.MsgspecError:
-        count = 0
-    if not 1 <= count <= MOST_IMAGES:
+        n = 0
+    if not 1 <= n <= MOST_IMAGES:
         raise _wrong("n", f"`n` must be a whole number from 1 to {MOST_IMAGES}")
-    if count > most:
+    if n > most:
         raise _wrong("n", f"{model} makes {most} at once; send `n` as {most} or less, or several requests")
-    return count
+    return n
 
 
 def _size(members: _Members, model: str, sizes: tuple[str, ...] | None) -> str | None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.core.accounts import Key
+from proxy.core.accounts import Account
 from proxy.errors import GatewayError
 
 
@@ -82,11 +82,11 @@ class Picture(msgspec.Struct, frozen=True, gc=False):
 
 
 class ImageRequest(msgspec.Struct, frozen=True, gc=False):
-    """What a caller wants: `count` images of `model`; `extra` are further members, as JSON texts."""
+    """What a caller wants: `n` images of `model`; `extra` are further members, as JSON texts."""
 
     model: str
     prompt: str
-    count: int
+    n: int
     size: str | None = None
     images: tuple[str, ...] = ()
     extra: tuple[tuple[str, bytes], ...] = ()
@@ -94,7 +94,8 @@ class ImageRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
-    """By whom a job has been accepted: the provider, its id of the model and its id of the job; for which model of ours."""
+    """By whom a job was taken: the provider, its id of the model and its name for the job ("" where it delivered at once); for
+    which model of ours, and in which layer."""
 
     provider: str
     provider_model: str
@@ -106,37 +107,35 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
 class Job:
     """Everything known of one job. Written on the loop alone.
 
-    `price` and `held` are nano-dollars, for an image and for all; `charged` is what it came to. `request` is let go of with the
-    ending. Moments are Unix seconds.
+    `price` and `held` are nano-dollars, for an image and for all; `charged` is what it came to. `account` is None where nobody
+    is asked for a key. `request` is let go of with the ending. Moments are Unix seconds.
     """
 
     __slots__ = (
-        "alias", "attempts", "charged", "completed", "count", "created", "digest", "failure", "held", "id", "idempotency_key",
-        "is_charged", "is_delivered", "key", "layer", "model", "model_requested", "pictures", "price", "provider", "request",
-        "request_id", "state", "taken",
+        "account", "alias", "attempts", "charged", "completed", "created", "digest", "failure", "held", "id",
+        "idempotency_key", "is_charged", "is_delivered", "key_id", "key_prefix", "model", "n", "number", "pictures", "price",
+        "request", "request_id", "state", "taken",
     )  # fmt: skip
 
-    def __init__(
-        self, ident: str, *, key: Key | None, model: str, count: int, price: int, created: int, request_id: str,
-        request: ImageRequest | None = None, idempotency_key: str | None = None, digest: bytes = b"",
-    ) -> None:  # fmt: skip
+    def __init__(self, ident: str, *, account: Account | None, model: str, n: int, price: int, created: float) -> None:
         self.id = ident
-        self.key = key
+        self.account = account
+        self.key_id = ""
+        self.key_prefix: str | None = None
         self.model = model
-        self.model_requested = model
         self.alias: str | None = None
-        self.count = count
+        self.n = n
         self.price = price
-        self.held = price * count
+        self.held = price * n
         self.created = created
-        self.request_id = request_id
-        self.request = request
-        self.idempotency_key = idempotency_key
-        self.digest = digest
+        self.number = 0
+        """Later jobs have higher ones."""
+        self.request_id = ""
+        self.request: ImageRequest | None = None
+        self.idempotency_key: str | None = None
+        self.digest = b""
         self.state = JobState.QUEUED
         self.taken: Taken | None = None
-        self.provider: str | None = None
-        self.layer = 0
         self.attempts: list[str] = []
         self.completed: int | None = None
         self.pictures: tuple[Picture, ...] = ()
@@ -149,10 +148,14 @@ class Job:
 
     def step(self, event: JobEvent) -> None:
         """Move to the next state. An event that the table does not allow is a programming error and raises."""
+        self.state = self.after(event)
+
+    def after(self, event: JobEvent) -> JobState:
+        """The state to which an event leads. Raises RuntimeError where there is none."""
         following = TABLE.get((self.state, event))
         if following is None:
             raise RuntimeError(f"a job that is {self.state.value} can't {event.value}")
-        self.state = following
+        return following
 
     @property
     def has_ended(self) -> bool:
@@ -162,4 +165,9 @@ class Job:
     @property
     def status(self) -> str:
         """The word that callers see."""
-        return _STATUS.get(self.state, self.state.value)
+        return status_of(self.state)
+
+
+def status_of(state: JobState) -> str:
+    """The word that callers see for a state."""
+    return _STATUS.get(state, state.value)

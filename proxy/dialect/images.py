@@ -63,10 +63,10 @@ def said(request: ImageRequest, source: Source) -> Json:
     out["prompt"] = request.prompt
     if request.size is not None:
         out |= _size(request.size, words)
-    if request.count > words.most:
+    if request.n > words.most:
         raise _unsayable(f"it makes {words.most} at once", "n")
-    if words.count is not None and request.count != 1:
-        out[words.count] = request.count
+    if words.count is not None and request.n != 1:
+        out[words.count] = request.n
     if request.images:
         out |= _images(request.images, words)
     return out

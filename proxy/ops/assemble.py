@@ -17,7 +17,12 @@ from aiohttp.resolver import AsyncResolver
 from proxy.accounting.books import Books
 from proxy.accounting.meter import Meter
 from proxy.core.health import HealthTable
+from proxy.core.job import Job
 from proxy.gateway import Gateway
+from proxy.jobs.asking import USUAL, Timing
+from proxy.jobs.desk import Jobs
+from proxy.jobs.keeping import JobKeeping
+from proxy.net.calls import Calls
 from proxy.net.dialing import Addresses, Dialer
 from proxy.net.door import Door
 from proxy.net.edge import Edge
@@ -30,10 +35,12 @@ from proxy.telemetry.access_log import AccessLog
 from proxy.telemetry.counters import Counters
 from proxy.telemetry.metrics import CountersCollector, registry, render
 from proxy.telemetry.record import Record
+from proxy.telemetry.recording import job_record
 from proxy.web.account_pages import AccountPages
 from proxy.web.admin import admin_application
 from proxy.web.admin_accounts import AdminAccounts
 from proxy.web.application import Site, application
+from proxy.web.image_pages import ImagePages
 from proxy.web.lane import ControlLane
 
 _LAST_CHANGES_S: Final = 6.0
@@ -49,7 +56,9 @@ def _references() -> Callable[[], str]:
 class House:
     """The running program's parts. Made inside the loop that runs it; `close` ends it."""
 
-    def __init__(self, configuration: Configuration, log: AccessLog | None, books: Books | None = None) -> None:
+    def __init__(
+        self, configuration: Configuration, log: AccessLog | None, books: Books | None = None, *, jobs_timing: Timing = USUAL
+    ) -> None:
         """Build everything; `log` and the store of `books` are closed with it. Without books, everybody may call."""
         current = configuration.current
         self.sweeper = Sweeper(monotonic)
@@ -68,7 +77,13 @@ class House:
         if books is not None and self.meter is not None:
             pages = AccountPages(current, books, self.meter, clock=monotonic, wall=time.time)
             admin_pages = AdminAccounts(current, books)
-        self._control = web.AppRunner(application(self.site, pages), access_log=None)
+        self._calls = Calls(AsyncResolver())
+        self.jobs = Jobs(
+            current, JobKeeping(books, lambda: asyncio.sleep(jobs_timing.again)), self._calls, self.health, clock=monotonic,
+            wall=time.time, random=random.random, random_bytes=os.urandom, note=self._note_job, timing=jobs_timing,
+        )  # fmt: skip
+        images = ImagePages(current, self.jobs, self.meter)
+        self._control = web.AppRunner(application(self.site, images, pages), access_log=None)
         self.door = Door(current, self.sweeper, self.gateway, self._lane)
         self.admin = admin_application(
             current, lambda: self.door.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
@@ -91,6 +106,8 @@ class House:
         if self.meter is not None:
             meter = self.meter
             self.sweeper.every_tick(lambda: meter.sweep(monotonic()))
+        await self.jobs.open()
+        self.sweeper.every_tick(self.jobs.sweep)
         self.sweeper.start(self._loop)
         self._probes = self._loop.create_task(self._probing.run())
         self._reconfigured()
@@ -99,7 +116,12 @@ class House:
         """Another snapshot is in force: keep warm what it uses, and forget the health of what it does not know."""
         snapshot = self._current()
         sources = [source for model in snapshot.models.values() for source in (*model.pool, *model.reserve)]
-        used = {source.provider.name: source.provider for model in snapshot.models.values() for source in model.pool}
+        used = {
+            source.provider.name: source.provider
+            for model in snapshot.models.values()
+            for source in model.pool
+            if not model.is_image
+        }
         self.upstreams.warm(provider for provider in used.values() if provider.off is None)
         self.health.retain(sources, snapshot.models)
 
@@ -115,6 +137,9 @@ class House:
     def _note(self, record: Record) -> None:
         if self.log is not None:
             self.log.write(record)
+
+    def _note_job(self, job: Job) -> None:
+        self._note(job_record(job, time.time()))
 
     def _metrics(self) -> bytes:
         return render(self._registry)
@@ -158,7 +183,12 @@ class House:
         if self._probes is not None:
             self._probes.cancel()
             await asyncio.gather(self._probes, return_exceptions=True)
+        self.jobs.drain()
         await self._control.cleanup()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_CHANGES_S):
+                await self.jobs.close()
+        await self._calls.close()
         await self.upstreams.close()
         await self.addresses.close()
         self.sweeper.stop()

@@ -155,8 +155,12 @@ async def _open_admin(stack: contextlib.AsyncExitStack, house: House, address: A
 async def _drain(house: House, seconds: float, hurry: asyncio.Event) -> None:
     """Wait for what is being served, then end it."""
     house.door.drain()
-    if house.gateway.in_flight:
-        _log.info("draining: %d requests, for up to %g s", house.gateway.in_flight, seconds)
+    house.jobs.drain()
+    if house.gateway.in_flight or house.jobs.under_way.passing:
+        _log.info(
+            "draining: %d requests and %d image jobs, for up to %g s",
+            house.gateway.in_flight, house.jobs.under_way.passing, seconds,
+        )  # fmt: skip
     await _until_idle(house, seconds, hurry)
     if house.gateway.in_flight:
         _log.warning("drained: %d requests are cut", house.gateway.in_flight)
@@ -167,8 +171,12 @@ async def _drain(house: House, seconds: float, hurry: asyncio.Event) -> None:
 async def _until_idle(house: House, seconds: float, hurry: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while (house.gateway.in_flight or house.door.edges) and not hurry.is_set():  # noqa: ASYNC110  (two conditions, once)
+            while _is_busy(house) and not hurry.is_set():  # noqa: ASYNC110  (two conditions, once)
                 await asyncio.sleep(0.02)
+
+
+def _is_busy(house: House) -> bool:
+    return bool(house.gateway.in_flight or house.door.edges or house.jobs.under_way.passing)
 
 
 def _catch_signals(house: House, reloading: Reloading | None, stop: asyncio.Event, hurry: asyncio.Event) -> None:

@@ -9,12 +9,12 @@ CREATE TABLE jobs (
     idempotency_key TEXT,
     digest          BLOB,                             -- of the request, where it has an idempotency key; salted with the id
     model           TEXT    NOT NULL,
-    count           INTEGER NOT NULL CHECK (count BETWEEN 1 AND 4),
+    n               INTEGER NOT NULL CHECK (n BETWEEN 1 AND 4),
     price           INTEGER NOT NULL CHECK (price >= 0),
     created         INTEGER NOT NULL,
     status          TEXT    NOT NULL CHECK (status IN ('pending', 'processing', 'succeeded', 'failed', 'refunded', 'expired')),
     completed       INTEGER,
-    charged         INTEGER NOT NULL DEFAULT 0 CHECK (charged BETWEEN 0 AND price * count),
+    charged         INTEGER NOT NULL DEFAULT 0 CHECK (charged BETWEEN 0 AND price * n),
     error           TEXT,                             -- the code of the error with which it ended
     delivered       INTEGER NOT NULL DEFAULT 0 CHECK (delivered IN (0, 1)),
     provider        TEXT,                             -- who has accepted it, as what, and under which name

@@ -119,7 +119,7 @@ class JobRow(NamedTuple):
     idempotency_key: str | None
     digest: bytes | None
     model: str
-    count: int
+    n: int
     price: int
     created: int
     status: str = "pending"

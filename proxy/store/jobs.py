@@ -13,7 +13,7 @@ from proxy.store.contract import Entry, EntryKind, JobRow, day_of
 from proxy.store.ledger import add_entry
 
 _COLUMNS: Final = (
-    "id, account, key, request_id, idempotency_key, digest, model, count, price, created, status, completed, charged, error, "
+    "id, account, key, request_id, idempotency_key, digest, model, n, price, created, status, completed, charged, error, "
     "delivered, provider, provider_model, provider_job, answer_model, layer, number"
 )
 ONE: Final = f"SELECT {_COLUMNS} FROM jobs WHERE account = :account AND id = :id"  # noqa: S608  (a constant)
@@ -26,7 +26,7 @@ SELECT {_COLUMNS} FROM jobs
 WHERE status IN ('pending', 'processing') OR (status = 'succeeded' AND delivered = 0) ORDER BY number
 """  # noqa: S608
 _ADD: Final = """
-INSERT INTO jobs (id, account, key, request_id, idempotency_key, digest, model, count, price, created)
+INSERT INTO jobs (id, account, key, request_id, idempotency_key, digest, model, n, price, created)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _ACCEPT: Final = """
@@ -34,7 +34,8 @@ UPDATE jobs SET status = 'processing', provider = ?, provider_model = ?, provide
 WHERE id = ? AND status IN ('pending', 'processing')
 """
 _END: Final = """
-UPDATE jobs SET status = ?, completed = ?, charged = ?, error = ?, provider = ?, answer_model = ?, layer = ?
+UPDATE jobs SET status = ?, completed = ?, charged = ?, error = ?,
+    provider = ?, provider_model = ?, provider_job = ?, answer_model = ?, layer = ?
 WHERE id = ? AND status IN ('pending', 'processing')
 """
 _LOSE: Final = """
@@ -59,7 +60,7 @@ def add_job(connection: sqlite3.Connection, row: JobRow) -> tuple[JobRow, bool]:
         known = connection.execute(BY_KEY, {"account": row.account, "key": row.idempotency_key}).fetchone()
         if known is not None:
             return row_of(known), False
-    _post(connection, row, "adjustment", -row.price * row.count, row.created, "held for an image job")
+    _post(connection, row, "adjustment", -row.price * row.n, "held for an image job")
     number = connection.execute(_ADD, row[:10]).lastrowid
     assert number is not None  # noqa: S101  (an insert has one)
     return row._replace(number=number), True
@@ -67,19 +68,18 @@ def add_job(connection: sqlite3.Connection, row: JobRow) -> tuple[JobRow, bool]:
 
 def accept_job(connection: sqlite3.Connection, row: JobRow) -> None:
     """As `Store.job_accepted`."""
-    taken = (row.provider, row.provider_model, row.provider_job, row.answer_model, row.layer)
-    connection.execute(_ACCEPT, (*taken, row.id))
+    connection.execute(_ACCEPT, (*_taken(row), row.id))
 
 
 def end_job(connection: sqlite3.Connection, row: JobRow) -> None:
     """As `Store.end_job`."""
     at = row.completed or row.created
-    ending = (row.status, at, row.charged, row.error, row.provider, row.answer_model, row.layer)
-    if not connection.execute(_END, (*ending, row.id)).rowcount:
+    ending = (row.status, at, row.charged, row.error)
+    if not connection.execute(_END, (*ending, *_taken(row), row.id)).rowcount:
         return
-    _post(connection, row, "refund", row.price * row.count, at, "what was held for an image job")
+    _post(connection, row, "refund", row.price * row.n, "what was held for an image job")
     if row.status == "succeeded":
-        _post(connection, row, "usage", -row.charged, at, None)
+        _post(connection, row, "usage", -row.charged, None)
         connection.execute(_USE, (day_of(at), row.account, row.answer_model or row.model, row.key, row.charged))
 
 
@@ -105,7 +105,11 @@ def forget_jobs(connection: sqlite3.Connection, before: int) -> None:
     connection.execute("DELETE FROM jobs WHERE created < ? AND completed IS NOT NULL", (before,))
 
 
-def _post(connection: sqlite3.Connection, row: JobRow, kind: EntryKind, amount: int, at: int, note: str | None) -> None:
+def _taken(row: JobRow) -> tuple[object, ...]:
+    return row.provider, row.provider_model, row.provider_job, row.answer_model, row.layer
+
+
+def _post(connection: sqlite3.Connection, row: JobRow, kind: EntryKind, amount: int, note: str | None) -> None:
     if amount:
-        model = row.answer_model or row.model
+        at, model = row.completed or row.created, row.answer_model or row.model
         add_entry(connection, Entry(row.account, at, kind, amount, row.id, row.request_id, model, row.key, note))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.core.exchange import Exchange
+from proxy.core.job import Job, JobState
 from proxy.core.usage import cost_nano_usd
+from proxy.errors import Kind
 from proxy.telemetry.record import Record
 
 _MAX_MODEL_CHARACTERS: Final = 128
@@ -58,4 +60,22 @@ def other_record(
     return Record(
         wall, request_id, None, None, endpoint, "-", None, None, None, False, status, ending, 0, [], None,
         round(duration_s * 1e3, 3), 0, None, bytes_in, bytes_out, None, None, None, "none", None,
+    )  # fmt: skip
+
+
+def job_record(job: Job, wall: float) -> Record:
+    """The log line of an image job that has ended; the request with which it began has one of its own, of the same id."""
+    taken, failure = job.taken, job.failure
+    if job.state is JobState.SUCCEEDED:
+        ending = "completed"
+    elif job.state is JobState.REFUNDED:
+        ending = "client_gone" if failure is not None and failure.kind is Kind.JOB_CANCELLED else "drained"
+    else:
+        ending = "failed"
+    return Record(
+        wall, job.request_id, None if job.account is None else job.account.id, job.key_prefix, "image.job", "openai",
+        job.alias or job.model, job.model if taken is None else taken.model, None if taken is None else taken.provider, False,
+        200 if failure is None else failure.kind.status, ending, 0 if taken is None else taken.layer, job.attempts, None,
+        round((wall - job.created) * 1e3, 3), 0, None if taken is None else taken.name or None, 0, 0, None, None, None, "none",
+        job.charged / 1e9,
     )  # fmt: skip

@@ -19,6 +19,7 @@ from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.telemetry.record import LOGGED_FIELDS
 from proxy.web.account_pages import AccountPages, add_refusals
+from proxy.web.image_pages import ImagePages
 from proxy.web.lane import REQUEST_ID_HEADER
 from proxy.web.openapi import openapi_page
 from proxy.web.status_page import status_page
@@ -62,7 +63,7 @@ class Site:
         return known[2]
 
 
-def application(site: Site, accounts: AccountPages | None) -> web.Application:
+def application(site: Site, images: ImagePages, accounts: AccountPages | None) -> web.Application:
     """The application; `site` is asked anew for every request, and there are `accounts` where requests are metered."""
 
     def page(read: Callable[[], Page]) -> _Handler:
@@ -115,6 +116,7 @@ def application(site: Site, accounts: AccountPages | None) -> web.Application:
     app.router.add_get("/v1/status", how_it_fares)
     app.router.add_get("/status", how_it_fares_for_people)
     app.router.add_get("/v1/health", health)
+    images.add_to(app)
     if accounts is not None:
         accounts.add_to(app)
     else:

@@ -36,13 +36,21 @@ class NewKey(Form, frozen=True):
         check_printable(self.name, "name")
 
 
+async def read_body(request: web.Request, most: int) -> bytes:
+    """The body, of at most so many bytes. Raises GatewayError."""
+    pieces: list[bytes] = []
+    size = 0
+    while size <= most and (piece := await request.content.readany()):
+        pieces.append(piece)
+        size += len(piece)
+    if size > most:
+        raise GatewayError(Kind.BODY_TOO_LARGE, f"The body is larger than {most // 1024} KiB.")
+    return b"".join(pieces)
+
+
 async def read_form(request: web.Request, form: type[_T]) -> _T:
     """The body as `form`; an empty one is an empty object. Raises GatewayError."""
-    body = b""
-    while len(body) <= _MAX_BODY_BYTES and (piece := await request.content.readany()):
-        body += piece
-    if len(body) > _MAX_BODY_BYTES:
-        raise GatewayError(Kind.BODY_TOO_LARGE, f"The body is larger than {_MAX_BODY_BYTES // 1024} KiB.")
+    body = await read_body(request, _MAX_BODY_BYTES)
     try:
         return msgspec.json.decode(body or b"{}", type=form, strict=True)
     except msgspec.ValidationError as error:

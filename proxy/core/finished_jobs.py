@@ -1,0 +1,53 @@
+"""This file keeps the jobs that have ended, with their pictures, for as long as there is room and time. Nothing is on disk."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Final
+
+from proxy.core.job import Job
+
+KEPT_S: Final = 3600
+MOST_JOBS: Final = 20_000
+MOST_BYTES: Final = 256 * 2**20
+
+
+class FinishedJobs:
+    """The jobs that ended last, oldest first. What is pushed out keeps its metadata in the store, where there is one."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._sizes: dict[str, int] = {}
+        self._bytes = 0
+        self._most_bytes = most_bytes
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        """The newest first."""
+        return reversed(self._jobs.values())
+
+    def get(self, ident: str) -> Job | None:
+        """The job with this id."""
+        return self._jobs.get(ident)
+
+    def add(self, job: Job, now: int) -> list[Job]:
+        """Keep a job that has ended; returns those that have to go for it. `now` is Unix time."""
+        self._jobs[job.id] = job
+        size = self._sizes[job.id] = sum(picture.size for picture in job.pictures)
+        self._bytes += size
+        return self.sweep(now)
+
+    def sweep(self, now: int) -> list[Job]:
+        """Let go of what is too old or too much; returns those that went. The newest stays, however large."""
+        gone: list[Job] = []
+        while self._jobs and (
+            (len(self._jobs) > 1 and (len(self._jobs) > MOST_JOBS or self._bytes > self._most_bytes))
+            or (next(iter(self._jobs.values())).completed or 0) < now - KEPT_S
+        ):
+            ident, job = self._jobs.popitem(last=False)
+            self._bytes -= self._sizes.pop(ident)
+            gone.append(job)
+        return gone

@@ -1,0 +1,1 @@
+"""Image jobs: answers that come later, paid for when they have come."""

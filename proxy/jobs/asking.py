@@ -1,0 +1,184 @@
+"""This file asks one source for a job's pictures: at once, or by handing the job over and looking at it until it is done.
+
+What comes back means one of three things: pictures; SourceFailed, after which another source may be asked; or GatewayError,
+after which none need be, as it would say the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from proxy.config.snapshot import Source
+from proxy.core.job import ImageRequest, Picture
+from proxy.core.outcome import Failed, Failure, moves_on
+from proxy.core.retry_after import retry_after
+from proxy.dialect.fal_queue import FAL_QUEUE
+from proxy.dialect.images import Call, ImageDialect
+from proxy.dialect.openai_images import OPENAI_IMAGES
+from proxy.errors import GatewayError, Kind
+from proxy.net.calls import CallFailed, Calls, Reply
+
+DIALECTS: Final = MappingProxyType({"openai_images": OPENAI_IMAGES, "fal_queue": FAL_QUEUE})
+_UNDONE: Final = frozenset({429, 503})
+_TRANSIENT: Final = frozenset({408, 429, 502, 503, 504})
+_GROWTH: Final = 1.3
+
+
+class Timing(NamedTuple):
+    """How long is waited for what, in seconds."""
+
+    expires: float = 300.0
+    """From a job's submission to its end. (Contract §10.)"""
+    grace: float = 15.0
+    """For a job that goes on after a restart, however late it is."""
+    first_look: float = 0.5
+    """At a job that a source has accepted; later looks come less often, up to `last_look`."""
+    last_look: float = 4.0
+    most_looks_per_s: float = 100.0
+    """At all jobs together, as looking costs the loop that serves the streams."""
+    call: float = 15.0
+    """For an answer that need not be made first."""
+    contact: float = 30.0
+    """Without a sensible answer about a job, until the next source is asked."""
+    rounds: tuple[float, ...] = (1.0, 4.0)
+    """After a round in which every source failed and one surely did nothing, before the next."""
+    again: float = 0.5
+    """After the disk could not be written."""
+
+
+USUAL: Final = Timing()
+
+
+class SourceFailed(Exception):
+    """A source will not deliver. `is_undone` says that it surely did nothing."""
+
+    def __init__(self, failed: Failed, *, is_undone: bool = False) -> None:
+        super().__init__(failed.detail)
+        self.failed = failed
+        self.is_undone = is_undone
+
+
+def call_for(request: ImageRequest, source: Source) -> Call:
+    """What begins a job at a source. Raises GatewayError where it can't be told what is wanted."""
+    return DIALECTS[source.provider.dialect].asks(request, source)
+
+
+class Asking:
+    """Asks sources. `clock` is monotonic; `live` tells how many jobs are being looked at."""
+
+    def __init__(self, calls: Calls, timing: Timing, *, clock: Callable[[], float], live: Callable[[], int]) -> None:
+        self._calls = calls
+        self._timing = timing
+        self._clock = clock
+        self._live = live
+
+    async def begin(self, source: Source, call: Call) -> str | tuple[Picture, ...]:
+        """The pictures, or the source's name for the job that it has taken."""
+        dialect = DIALECTS[source.provider.dialect]
+        if dialect.queue is None:
+            limit = source.timeouts.total or source.timeouts.first_byte or self._timing.expires
+            return _pictures(source, dialect, await self._asked(source, dialect, call, limit))
+        reply = await self._asked(source, dialect, call, self._timing.call)
+        try:
+            return dialect.queue.name(reply.body)
+        except (ValueError, RecursionError):
+            raise _broken(source, "took the job without naming it") from None
+
+    async def follow(self, source: Source, name: str) -> tuple[Picture, ...]:
+        """Look at a job that the source has taken until it is done, and fetch what was made."""
+        dialect = DIALECTS[source.provider.dialect]
+        queue = dialect.queue
+        if queue is None:
+            raise _broken(source, "has no queue in which the job could be")
+        call, wait, heard = queue.looks(source, name), self._timing.first_look, self._clock()
+        while True:
+            await asyncio.sleep(max(wait, self._live() / self._timing.most_looks_per_s))
+            wait = min(wait * _GROWTH, self._timing.last_look)
+            is_done = _is_done(source, dialect, await self._maybe(source, call))
+            if is_done:
+                return await self._fetch(source, dialect, queue.fetches(source, name))
+            if is_done is not None:
+                heard = self._clock()
+            elif self._clock() - heard > self._timing.contact:
+                raise _out_of_touch(source)
+
+    async def cancel(self, source: Source, name: str) -> None:
+        """Tell a source that a job is not wanted any more, whatever it says to that."""
+        queue = DIALECTS[source.provider.dialect].queue
+        if queue is not None:
+            await self._maybe(source, queue.cancels(source, name))
+
+    async def _fetch(self, source: Source, dialect: ImageDialect, call: Call) -> tuple[Picture, ...]:
+        """What was made; a source that can't say it just now is asked again."""
+        began = self._clock()
+        while True:
+            reply = await self._maybe(source, call)
+            if reply is not None and reply.status not in _TRANSIENT:
+                break
+            if self._clock() - began > self._timing.contact:
+                raise _out_of_touch(source)
+            await asyncio.sleep(self._timing.first_look)
+        if reply.status >= 300:
+            raise _refused(source, dialect, reply)
+        return _pictures(source, dialect, reply)
+
+    async def _asked(self, source: Source, dialect: ImageDialect, call: Call, limit: float) -> Reply:
+        """The answer to what begins a job."""
+        try:
+            reply = await self._calls.make(source.provider, call, connect_s=source.timeouts.connect, total_s=limit)
+        except CallFailed as failed:
+            why = Failed(failed.failure, source.provider.name, failed.detail)
+            raise SourceFailed(why, is_undone=failed.is_undone) from None
+        if not 200 <= reply.status < 300:
+            raise _refused(source, dialect, reply)
+        return reply
+
+    async def _maybe(self, source: Source, call: Call) -> Reply | None:
+        """The answer about a job that is there anyway, None where there is none."""
+        try:
+            return await self._calls.make(source.provider, call, connect_s=source.timeouts.connect, total_s=self._timing.call)
+        except CallFailed:
+            return None
+
+
+def _is_done(source: Source, dialect: ImageDialect, reply: Reply | None) -> bool | None:
+    """What a look at a job says; None where it says nothing of sense. Raises where the job is gone."""
+    if reply is None or reply.status in _TRANSIENT or reply.status == 500:
+        return None
+    if reply.status >= 300:
+        raise _refused(source, dialect, reply)
+    try:
+        return dialect.queue is not None and dialect.queue.is_done(reply.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refused(source: Source, dialect: ImageDialect, reply: Reply) -> SourceFailed | GatewayError:
+    status = reply.status
+    if moves_on(status, is_last=False):
+        detail = "does not know what it was asked for" if status == 404 else f"answered {status}"
+        failed = Failed(Failure.STATUS, source.provider.name, detail, status, retry_after(reply.fields))
+        return SourceFailed(failed, is_undone=status in _UNDONE)
+    why = dialect.message(reply.body) or f"it answered {status} and no more"
+    return GatewayError(Kind.INVALID_REQUEST, f"The provider refused what was asked for: {why.rstrip('.')}.")
+
+
+def _pictures(source: Source, dialect: ImageDialect, reply: Reply) -> tuple[Picture, ...]:
+    try:
+        pictures = dialect.pictures(reply.body)
+    except (ValueError, RecursionError):
+        raise _broken(source, "its answer is not what its dialect promises") from None
+    if not pictures:
+        raise _broken(source, "delivered no image")
+    return tuple(pictures)
+
+
+def _broken(source: Source, detail: str) -> SourceFailed:
+    return SourceFailed(Failed(Failure.BROKEN, source.provider.name, detail))
+
+
+def _out_of_touch(source: Source) -> SourceFailed:
+    return SourceFailed(Failed(Failure.IDLE_TIMEOUT, source.provider.name, "gave no sensible word of the job any more"))

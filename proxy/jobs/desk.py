@@ -1,0 +1,295 @@
+"""This file is where image jobs are handed in, asked for and cancelled. (Contract §10.)
+
+At a start it looks after the jobs of before: what a source has taken goes on, and what can't is given back, as prompts are
+never stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import itertools
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from proxy.accounting.meter import too_poor
+from proxy.config.snapshot import Route, Snapshot, Source
+from proxy.core.accounts import Account, Key
+from proxy.core.health import HealthTable
+from proxy.core.image_request import Wanted
+from proxy.core.job import Job, JobEvent, JobState
+from proxy.core.outcome import exhausted
+from proxy.errors import GatewayError, Kind, accounts_unavailable
+from proxy.jobs.asking import USUAL, Asking, Timing
+from proxy.jobs.keeping import JobKeeping, job_of
+from proxy.jobs.running import JobRunner
+from proxy.jobs.under_way import JobsUnderWay, lost
+from proxy.net.calls import Calls
+from proxy.store.contract import JobRow
+
+_ID_BYTES: Final = 16
+_DIGEST_BYTES: Final = 16
+KEPT_DAYS: Final = 30
+"""So long an account's jobs are listed; what they cost stays in the ledger."""
+_DAY_S: Final = 86_400
+_CALLED_OFF: Final = frozenset({JobEvent.CANCEL, JobEvent.EXPIRE})
+_TELLS_OF_THE_MODEL: Final = frozenset({JobEvent.DELIVER, JobEvent.FAIL, JobEvent.EXPIRE})
+_T = TypeVar("_T")
+
+
+class Jobs:
+    """All image jobs of this process. Made inside the loop; `open` begins, `close` ends.
+
+    `clock` is monotonic, `wall` Unix time; `note` hears of every job that has ended.
+    """
+
+    def __init__(
+        self, current: Callable[[], Snapshot], keeping: JobKeeping, calls: Calls, health: HealthTable,
+        *, clock: Callable[[], float], wall: Callable[[], float], random: Callable[[], float],
+        random_bytes: Callable[[int], bytes], note: Callable[[Job], None], timing: Timing = USUAL,
+    ) -> None:  # fmt: skip
+        self._current = current
+        self._keeping = keeping
+        self._health = health
+        self._clock = clock
+        self._wall = wall
+        self._random_bytes = random_bytes
+        self._numbers = itertools.count(1)
+        self._by_key: dict[tuple[str, str], Job] = {}
+        self._arriving: dict[tuple[str, str], asyncio.Task[Job]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_draining = False
+        self._forgets_at = 0.0
+        self._note = note
+        self.under_way = JobsUnderWay(current, keeping, timing, wall=wall, note=self._ended)
+        self._asking = Asking(calls, timing, clock=clock, live=lambda: self.under_way.running)
+        self._runner = JobRunner(self._asking, health, timing, clock=clock, random=random, keep=keeping.accepted)
+
+    # ---- what callers ask for
+
+    async def submit(self, wanted: Wanted, key: Key | None, request_id: str) -> tuple[Job, bool]:
+        """Take a job in; or give the one that has its idempotency key, with False. Raises GatewayError, StoreUnavailable."""
+        account = None if key is None else key.account
+        named = None if wanted.idempotency_key is None else (_name(account), wanted.idempotency_key)
+        if named is not None and (known := await self._known(named, account)) is not None:
+            return _the_same(known, wanted), False
+        if self._is_draining:
+            raise GatewayError(Kind.DRAINING, "The gateway is going down; send the request again.")
+        job = self._made(wanted, key, request_id)
+        self._admit(job, wanted.route)
+        task = self._spawn(self._take_in(job, wanted.route))
+        if named is not None:
+            self._arriving[named] = task
+            task.add_done_callback(lambda _: self._arriving.pop(named, None))
+        kept = await asyncio.shield(task)
+        return (job, True) if kept is job else (_the_same(kept, wanted), False)
+
+    async def find(self, account: Account | None, ident: str) -> Job | None:
+        """An account's job; None where it has no such job, even where another has. Raises StoreUnavailable."""
+        job = self.under_way.get(ident)
+        if job is not None:
+            return job if job.account is account else None
+        books = self._keeping.books
+        row = None if books is None or account is None else await books.store.job(account.id, ident)
+        return None if row is None else self._job_of(row)
+
+    async def newest(self, account: Account | None, before: str | None, limit: int) -> list[Job]:
+        """An account's jobs, the newest first, or those that follow the one `before`. Raises GatewayError, StoreUnavailable."""
+        books = self._keeping.books
+        if books is None or account is None:
+            known = sorted((*self.under_way, *self.under_way.finished), key=lambda job: job.number, reverse=True)
+            places = {job.id: at for at, job in enumerate(known)}
+            start = 0 if before is None else places.get(before, -1) + 1
+            if before is not None and not start:
+                raise _no_such_job()
+            return known[start : start + limit]
+        row = None if before is None else await books.store.job(account.id, before)
+        if before is not None and row is None:
+            raise _no_such_job()
+        return [self._job_of(one) for one in await books.store.jobs(account.id, None if row is None else row.number, limit)]
+
+    async def wait(self, job: Job, seconds: float) -> None:
+        """Wait for a job's end, for so long at most; nobody waits while the gateway goes down."""
+        await self.under_way.wait(job.id, seconds)
+
+    async def cancel(self, job: Job) -> None:
+        """End a job early. One that is just ending, or has ended, ends as it does."""
+        self.under_way.stop(job.id, JobEvent.CANCEL)
+        await self.under_way.wait(job.id, None)
+
+    def delivered(self, job: Job) -> None:
+        """A caller has had the pictures."""
+        if job.state is JobState.SUCCEEDED and job.pictures:
+            self._keeping.delivered(job)
+
+    # ---- from the start of the process to its end
+
+    async def open(self) -> None:
+        """Go on with the jobs of before, as far as that can be done, and give back what the others cost."""
+        books = self._keeping.books
+        if books is None:
+            return
+        ends = []
+        for row in books.store.unfinished_jobs():
+            job = job_of(row, books)
+            source = self._source_of(job)
+            if source is None:
+                ends.append(job)
+                continue
+            if job.state is JobState.SUCCEEDED:
+                job.step(JobEvent.RESUME)
+            self.under_way.resume(job, self._runner, source)
+        for job in ends:
+            job.failure = _restarted(job)
+        await asyncio.gather(*(self.under_way.conclude(job, JobEvent.LOSE) for job in ends))
+
+    def sweep(self) -> None:
+        """Let go of what is too old to be asked for."""
+        now = self._wall()
+        self._forget(self.under_way.finished.sweep(int(now)))
+        books = self._keeping.books
+        if books is not None and now >= self._forgets_at:
+            self._forgets_at = now + _DAY_S
+            self._spawn(self._keeping.forget(int(now) - KEPT_DAYS * _DAY_S))
+
+    def drain(self) -> None:
+        """Take no further jobs, and let nobody wait for one."""
+        self._is_draining = True
+        self.under_way.wake()
+
+    async def close(self) -> None:
+        """End everything. What a source works on goes on after the next start, where there is a store."""
+        self.drain()
+        await self.under_way.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._keeping.settled()
+
+    # ---- one job
+
+    def _made(self, wanted: Wanted, key: Key | None, request_id: str) -> Job:
+        request, model = wanted.request, wanted.route.model
+        account = None if key is None else key.account
+        ident = f"job_{self._random_bytes(_ID_BYTES).hex()}"
+        job = Job(ident, account=account, model=model.id, n=request.n, price=model.price.image or 0, created=self._wall())
+        job.number = next(self._numbers)
+        job.request, job.alias, job.request_id = request, wanted.alias, request_id
+        if key is not None:
+            job.key_id, job.key_prefix = key.id, key.prefix
+        if wanted.idempotency_key is not None:
+            job.idempotency_key, job.digest = wanted.idempotency_key, _digest(ident, wanted)
+        return job
+
+    def _admit(self, job: Job, route: Route) -> None:
+        """Take a place and money for a job, or nothing. Raises GatewayError."""
+        if route.is_empty:
+            raise exhausted(route.model.id, ())
+        account = job.account
+        if self._keeping.is_failing:
+            raise accounts_unavailable()
+        if account is not None and not account.can_afford(job.held):
+            raise too_poor(account, job.held, self._current().accounts.top_up, "ask for fewer images")
+        self.under_way.admit(job)
+        self._keeping.hold(job)
+
+    async def _take_in(self, job: Job, route: Route) -> Job:
+        """Keep an admitted job and start it; or dismiss it, and return the one that has its idempotency key."""
+        try:
+            row = await self._keeping.add(job)
+        except BaseException:
+            self.under_way.dismiss(job)
+            raise
+        if row is not None:
+            self.under_way.dismiss(job)
+            return self._job_of(row)
+        if self._keeping.books is None and job.idempotency_key is not None:
+            self._by_key[_name(job.account), job.idempotency_key] = job
+        self.under_way.start(job, self._runner, route)
+        return job
+
+    async def _known(self, named: tuple[str, str], account: Account | None) -> Job | None:
+        """The job that has an account's idempotency key, one that is just being taken in among them."""
+        arriving = self._arriving.get(named)
+        if arriving is not None:
+            try:
+                return await asyncio.shield(arriving)
+            except GatewayError:
+                return None  # it was not taken in, so this one may be
+        books = self._keeping.books
+        if books is None or account is None:
+            return self._by_key.get(named)
+        row = await books.store.job_of_key(account.id, named[1])
+        return None if row is None else self._job_of(row)
+
+    def _job_of(self, row: JobRow) -> Job:
+        """The job in memory, where there is more of it, or as the store has it."""
+        job = self.under_way.get(row.id)
+        books = self._keeping.books
+        assert books is not None  # noqa: S101  (it has the row)
+        return job_of(row, books) if job is None else job
+
+    def _source_of(self, job: Job) -> Source | None:
+        """The source that works on a job, or has done so, where it can still be asked for it."""
+        taken = job.taken
+        model = None if taken is None else self._current().models.get(taken.model)
+        if taken is None or not taken.name or model is None:
+            return None
+        for source in (*model.pool, *model.reserve):
+            if (source.provider.name, source.model) == (taken.provider, taken.provider_model) and source.provider.off is None:
+                return source
+        return None
+
+    def _ended(self, job: Job, event: JobEvent) -> None:
+        """A job has ended: tell the source that works on it for nothing, and whoever listens."""
+        source = self._source_of(job) if event in _CALLED_OFF else None
+        if source is not None and job.taken is not None and not self._is_draining:
+            self._spawn(self._asking.cancel(source, job.taken.name))
+        if event in _TELLS_OF_THE_MODEL:
+            self._health.of_model(job.model).add(self._clock(), went_well=event is JobEvent.DELIVER)
+        self._note(job)
+
+    def _forget(self, gone: list[Job]) -> None:
+        for job in gone:
+            if job.idempotency_key is not None:
+                self._by_key.pop((_name(job.account), job.idempotency_key), None)
+
+    def _spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _name(account: Account | None) -> str:
+    return "" if account is None else account.id
+
+
+def _digest(ident: str, wanted: Wanted) -> bytes:
+    """By which a request is recognised when it comes again, and which says nothing of it: it is salted with the job's id."""
+    return hmac.digest(ident.encode(), msgspec.json.encode(wanted.request), "sha256")[:_DIGEST_BYTES]
+
+
+def _the_same(job: Job, wanted: Wanted) -> Job:
+    """The job, if it is for the same. Raises GatewayError."""
+    if not hmac.compare_digest(job.digest, _digest(job.id, wanted)):
+        raise GatewayError(
+            Kind.CONFLICT,
+            "The idempotency key was used for another request; send a new key with a new request.",
+            param="idempotency_key",
+        )
+    return job
+
+
+def _restarted(job: Job) -> GatewayError:
+    if job.state is JobState.SUCCEEDED:
+        return lost("the gateway was restarted before anybody fetched the pictures, which are never stored")
+    if job.state is JobState.ACCEPTED:
+        return lost("the gateway was restarted, and the source that worked on it is not configured any more")
+    return lost("the gateway was restarted, and prompts are never stored")
+
+
+def _no_such_job() -> GatewayError:
+    return GatewayError(Kind.INVALID_REQUEST, "`before` is the id of no job of yours.", param="before")

@@ -1,0 +1,233 @@
+"""This file runs the jobs that are under way, each in one task from its submission to its end. (Contract §10.)
+
+A job has one end: the task learns how it went, settles it on disk, and only then is it seen to have ended. To stop a job is to
+end its task early; one that is just being settled is too late for that, and ends as it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
+
+from proxy.config.snapshot import Route, Snapshot, Source
+from proxy.core.finished_jobs import FinishedJobs
+from proxy.core.job import Job, JobEvent, JobState
+from proxy.core.job_queues import MOST_JOBS, JobQueues, Places
+from proxy.errors import GatewayError, Kind
+from proxy.jobs.asking import SourceFailed, Timing
+from proxy.jobs.keeping import JobKeeping
+from proxy.jobs.running import JobRunner
+
+_log: Final = logging.getLogger("kyma-proxy")
+_WITHOUT_ACCOUNTS: Final = Places(1_000, MOST_JOBS)
+_Way = Callable[[Job], Awaitable[None]]
+
+
+class _Live:
+    """A job's task, and those who wait for its turn and its end."""
+
+    __slots__ = ("ended", "is_ending", "job", "stopped_by", "task", "turn")
+
+    def __init__(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
+        self.job = job
+        self.turn: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self.task: asyncio.Task[None] | None = None
+        self.is_ending = False
+        self.stopped_by: JobEvent | None = None
+
+
+class JobsUnderWay:
+    """The jobs that wait or run, and those that have ended of late. `note` hears of every ending, and by what it came."""
+
+    def __init__(
+        self, current: Callable[[], Snapshot], keeping: JobKeeping, timing: Timing, *, wall: Callable[[], float],
+        note: Callable[[Job, JobEvent], None],
+    ) -> None:  # fmt: skip
+        self._current = current
+        self._keeping = keeping
+        self._timing = timing
+        self._wall = wall
+        self._note = note
+        self._loop = asyncio.get_running_loop()
+        self._live: dict[str, _Live] = {}
+        self._queues = JobQueues()
+        self._waking: asyncio.Future[None] = self._loop.create_future()
+        self.finished = FinishedJobs()
+        self.ended: dict[str, int] = {}
+        """How many jobs ended, by status."""
+
+    def __iter__(self) -> Iterator[Job]:
+        return (live.job for live in self._live.values())
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    @property
+    def running(self) -> int:
+        """How many are with a source."""
+        return self._queues.running
+
+    @property
+    def passing(self) -> int:
+        """How many would be lost if the process ended now."""
+        return sum(not self._outlives(live) for live in self._live.values())
+
+    def get(self, ident: str) -> Job | None:
+        """The job with this id, also where it has ended of late."""
+        live = self._live.get(ident)
+        return self.finished.get(ident) if live is None else live.job
+
+    def admit(self, job: Job) -> None:
+        """Take a place in the account's queue; it is not run before `start`. Raises GatewayError where there is none."""
+        has_turn = self._queues.enter(_owner(job), job, self._places(job))
+        self._add(job, has_turn=has_turn)
+
+    def dismiss(self, job: Job) -> None:
+        """Give back the place of a job that is not started after all."""
+        self._live.pop(job.id).ended.set_result(None)
+        self._leave(job)
+
+    def start(self, job: Job, runner: JobRunner, route: Route) -> None:
+        """Run an admitted job as soon as its turn comes."""
+
+        async def way(job: Job) -> None:
+            await runner.run(job, route)
+
+        self._begin(job, way, max(0.0, job.created + self._timing.expires - self._wall()))
+
+    def resume(self, job: Job, runner: JobRunner, source: Source) -> None:
+        """Go on with a job that a source had taken before a restart, whatever runs beside it."""
+
+        async def way(job: Job) -> None:
+            await runner.resume(job, source)
+
+        self._queues.run(_owner(job), job)
+        self._add(job, has_turn=True)
+        self._begin(job, way, max(self._timing.grace, job.created + self._timing.expires - self._wall()))
+
+    def stop(self, ident: str, event: JobEvent) -> None:
+        """End a job early, by CANCEL or LOSE."""
+        live = self._live.get(ident)
+        if live is not None and not live.is_ending and live.stopped_by is None and live.task is not None:
+            live.stopped_by = event
+            live.task.cancel()
+
+    async def wait(self, ident: str, seconds: float | None) -> None:
+        """Wait for a job's end, for so long at most, and no longer than until `wake`."""
+        live = self._live.get(ident)
+        if live is not None:
+            await asyncio.wait((live.ended, self._waking), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+
+    def wake(self) -> None:
+        """From now on nobody waits."""
+        if not self._waking.done():
+            self._waking.set_result(None)
+
+    async def close(self) -> None:
+        """End every task. What a queue works on goes on after the next start; everything else is lost, and given back."""
+        self.wake()
+        for ident, live in list(self._live.items()):
+            if self._outlives(live) and live.task is not None:
+                live.task.cancel()
+            else:
+                self.stop(ident, JobEvent.LOSE)
+        tasks = [live.task for live in self._live.values() if live.task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- the life of one
+
+    def _add(self, job: Job, *, has_turn: bool) -> None:
+        live = self._live[job.id] = _Live(job, self._loop)
+        if has_turn:
+            live.turn.set_result(None)
+
+    def _begin(self, job: Job, way: _Way, seconds: float) -> None:
+        live = self._live[job.id]
+        live.task = self._loop.create_task(self._run(live, way, seconds))
+
+    async def _run(self, live: _Live, way: _Way, seconds: float) -> None:
+        job = live.job
+        try:
+            async with asyncio.timeout(seconds):
+                await live.turn
+                if job.state is JobState.QUEUED:
+                    job.step(JobEvent.START)
+                await way(job)
+            event = JobEvent.DELIVER
+        except TimeoutError:
+            event, job.failure = JobEvent.EXPIRE, GatewayError(Kind.JOB_EXPIRED, _TOLD[JobEvent.EXPIRE])
+        except GatewayError as error:
+            event, job.failure = JobEvent.FAIL, error
+        except SourceFailed as failing:
+            event, job.failure = JobEvent.LOSE, lost(f"{failing.failed.provider} {failing}")
+        except asyncio.CancelledError:
+            if live.stopped_by is None:
+                raise  # the process ends, and the job outlives it
+            event = live.stopped_by
+            kind = Kind.JOB_CANCELLED if event is JobEvent.CANCEL else Kind.JOB_LOST
+            job.failure = GatewayError(kind, _TOLD[event])
+        except Exception:
+            _log.exception("image job %s failed inside the gateway", job.id)
+            event, job.failure = JobEvent.LOSE, lost("the gateway failed")
+        live.is_ending = True
+        self._leave(job)
+        await self.conclude(job, event)
+        del self._live[job.id]
+        live.ended.set_result(None)
+
+    async def conclude(self, job: Job, event: JobEvent) -> None:
+        """Settle a job, and then let it be seen to have ended."""
+        job.completed = int(self._wall())
+        if event is JobEvent.DELIVER:
+            job.charged = len(job.pictures) * self._price(job)
+            await self._keeping.end(job, JobState.SUCCEEDED)
+        elif job.is_charged:  # it had succeeded once, before a restart
+            event = JobEvent.LOSE
+            await self._keeping.lose(job)
+        else:
+            await self._keeping.end(job, job.after(event))
+        job.step(event)
+        job.request = None
+        self.finished.add(job, job.completed)
+        self.ended[job.status] = self.ended.get(job.status, 0) + 1
+        self._note(job, event)
+
+    def _outlives(self, live: _Live) -> bool:
+        """Whether a job can go on after the process's end: a source works on it, and the store knows which."""
+        return live.job.state is JobState.ACCEPTED and self._keeping.books is not None and not live.is_ending
+
+    def _leave(self, job: Job) -> None:
+        for turn in self._queues.leave(_owner(job), job, self._places(job)):
+            following = self._live[turn.id].turn
+            if not following.done():
+                following.set_result(None)
+
+    def _places(self, job: Job) -> Places:
+        if job.account is None:
+            return _WITHOUT_ACCOUNTS
+        tier = job.account.tier(self._current().tiers)
+        return Places(tier.image_concurrent, tier.image_queue)
+
+    def _price(self, job: Job) -> int:
+        """Of an image: the price at submission, or that of the model which stood in, whichever is lower. (Contract §8.)"""
+        answered = None if job.taken is None else self._current().models.get(job.taken.model)
+        return job.price if answered is None or answered.id == job.model else min(job.price, answered.price.image or 0)
+
+
+def _owner(job: Job) -> str:
+    return "" if job.account is None else job.account.id
+
+
+_TOLD: Final = {
+    JobEvent.EXPIRE: "The job was not done in time, and what it held was given back; send it again.",
+    JobEvent.CANCEL: "The job was cancelled, and what it held was given back.",
+    JobEvent.LOSE: "The gateway went down before the job was done, and what it held was given back; send it again.",
+}
+
+
+def lost(why: str) -> GatewayError:
+    """What the caller of a job is told that ends for a reason of the gateway's own."""
+    return GatewayError(Kind.JOB_LOST, f"The job can't be finished ({why}), and what it held was given back; send it again.")
