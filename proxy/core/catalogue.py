@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from proxy.config.snapshot import NANO, Model, Snapshot
-from proxy.core.endpoints import RELAYED
+from proxy.core.endpoints import IMAGE_JOBS, RELAYED
+from proxy.core.job import EXPIRES_AFTER_S, STATUSES
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -122,6 +123,26 @@ def _tiers(snapshot: Snapshot) -> dict[str, object]:
     return {"object": "tier.matrix", "tiers": rungs}
 
 
+def _images(snapshot: Snapshot) -> dict[str, object]:
+    return {
+        "expires_after_s": EXPIRES_AFTER_S,
+        "statuses": STATUSES,
+        "note": "Image jobs are polled at /v1/jobs/{id}, or waited for with `Prefer: wait=N`; what was delivered is charged.",
+        "models": [
+            {
+                "id": model.id,
+                "sizes": model.image.sizes,
+                "most_images": model.image.most,
+                "needs_image_url": model.image.needs_image,
+                "most_input_images": model.image.most_input_images if "image" in model.input_modalities else 0,
+                "extra": model.image.extra,
+            }
+            for model in snapshot.models.values()
+            if model.is_image
+        ],
+    }
+
+
 def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...]) -> dict[str, object]:
     return {
         "object": "capabilities",
@@ -129,9 +150,11 @@ def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...]) -> dict[st
         "max_tokens_passthrough": True,
         "default_max_tokens": snapshot.max_tokens,
         "endpoints": [
-            {"path": path.decode(), "method": "POST", "dialect": endpoint.dialect} for path, endpoint in RELAYED.items()
+            {"path": f"/v1{endpoint.path.decode()}", "method": "POST", "dialect": endpoint.dialect}
+            for endpoint in (*RELAYED.values(), IMAGE_JOBS)
         ],
         "dialects": sorted({endpoint.dialect for endpoint in RELAYED.values()}),
+        "images": _images(snapshot),
         "streaming": {
             "passthrough": "unchanged",
             "note": "Server-sent events are passed on byte for byte, piece by piece; nothing is re-serialised or added.",

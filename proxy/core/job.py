@@ -68,6 +68,11 @@ TABLE: Final = MappingProxyType(
 ENDINGS: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.REFUNDED, JobState.EXPIRED})
 _STATUS: Final = MappingProxyType({JobState.QUEUED: "pending", JobState.ASKING: "processing", JobState.ACCEPTED: "processing"})
 
+EXPIRES_AFTER_S: Final = 300
+"""From a job's submission to its end. (Contract §10.)"""
+STATUSES: Final = ("pending", "processing", "succeeded", "failed", "refunded", "expired")
+"""The words that callers see."""
+
 
 class Picture(msgspec.Struct, frozen=True, gc=False):
     """An image as it is passed on: its URL, or its bytes in base64, as the JSON text of a string."""

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from proxy.config.snapshot import Source
-from proxy.core.job import ImageRequest, Picture
+from proxy.core.job import EXPIRES_AFTER_S, ImageRequest, Picture
 from proxy.core.outcome import Failed, Failure, moves_on
 from proxy.core.retry_after import retry_after
 from proxy.dialect.fal_queue import FAL_QUEUE
@@ -30,8 +30,7 @@ _GROWTH: Final = 1.3
 class Timing(NamedTuple):
     """How long is waited for what, in seconds."""
 
-    expires: float = 300.0
-    """From a job's submission to its end. (Contract §10.)"""
+    expires: float = EXPIRES_AFTER_S
     grace: float = 15.0
     """For a job that goes on after a restart, however late it is."""
     first_look: float = 0.5

@@ -91,9 +91,11 @@ class House:
         )  # fmt: skip
         self._probing = Probing(current, self.upstreams, self.health, random.random)
         self._probes: asyncio.Task[None] | None = None
-        self._registry = registry(
-            CountersCollector(self.counters, self._gauges(), configuration.reloads, self._probing.probes, self._sources)
-        )
+        collector = CountersCollector(
+            self.counters, self._gauges(), reloads=configuration.reloads, probes=self._probing.probes, sources=self._sources,
+            jobs=self.jobs.under_way.ended,
+        )  # fmt: skip
+        self._registry = registry(collector)
         self._loop = asyncio.get_running_loop()
         self._current = current
         configuration.when_changed(self._reconfigured)
@@ -163,6 +165,8 @@ class House:
                 "Open connections to providers.", lambda: self.upstreams.statistics()["open"]),
             "kyma_provider_connections_idle": (
                 "Idle connections to providers.", lambda: self.upstreams.statistics()["idle"]),
+            "kyma_jobs_under_way": ("Image jobs that wait or run.", lambda: len(self.jobs.under_way)),
+            "kyma_jobs_running": ("Image jobs that are with a source.", lambda: self.jobs.under_way.running),
             "kyma_access_log_lost_lines": (
                 "Lines of the access log that could not be written.", lambda: self.log.lost_lines if self.log else 0),
         }  # fmt: skip

@@ -21,15 +21,18 @@ class CountersCollector(Collector):
         self,
         counters: Counters,
         gauges: Mapping[str, tuple[str, Callable[[], float]]],
+        *,
         reloads: Mapping[str, int],
         probes: Mapping[str, int],
         sources: Callable[[], Mapping[tuple[str, str], bool]],
+        jobs: Mapping[str, int],
     ) -> None:
         self._counters = counters
         self._gauges = gauges
         self._reloads = reloads
         self._probes = probes
         self._sources = sources
+        self._jobs = jobs
 
     def collect(self) -> Iterable[Metric]:
         """Every metric family, as of now."""
@@ -59,6 +62,7 @@ class CountersCollector(Collector):
             "kyma_probes", "Requests for one token to sources that nobody asks.", ("result",),
             {(k,): v for k, v in self._probes.items()},
         )  # fmt: skip
+        yield _counter("kyma_jobs", "Image jobs that have ended.", ("status",), {(k,): v for k, v in self._jobs.items()})
         on = GaugeMetricFamily("kyma_source_on", "1 where the source is asked, 0 while it rests.", labels=("provider", "model"))
         for key, is_on in self._sources().items():
             on.add_metric(key, int(is_on))

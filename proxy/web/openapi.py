@@ -14,7 +14,8 @@ from proxy import __version__
 from proxy.core.catalogue import Page, make_page
 from proxy.core.endpoints import RELAYED, Endpoint
 from proxy.errors import Kind
-from proxy.web.openapi_accounts import ACCOUNT_OPERATIONS, ACCOUNT_SCHEMAS, Operation
+from proxy.web.openapi_accounts import ACCOUNT_OPERATIONS, ACCOUNT_SCHEMAS
+from proxy.web.openapi_images import IMAGE_OPERATIONS, IMAGE_SCHEMAS
 from proxy.web.schemas import (
     BOOLEAN,
     COUNT,
@@ -24,6 +25,7 @@ from proxy.web.schemas import (
     USD,
     USD_OR_NULL,
     Json,
+    Operation,
     exactly,
     list_of,
     map_of,
@@ -111,6 +113,13 @@ _CAPABILITIES: Final = exactly(
     object={"const": "capabilities"}, gateway_output_limit={"type": "null"}, max_tokens_passthrough={"const": True},
     default_max_tokens={"type": ["integer", "null"], "minimum": 1},
     endpoints=list_of(exactly(path=STRING, method=STRING, dialect=ref("Dialect"))), dialects=list_of(ref("Dialect")),
+    images=exactly(
+        expires_after_s=COUNT, statuses=list_of(STRING), note=STRING,
+        models=list_of(exactly(
+            id=STRING, sizes={"type": ["array", "null"], "items": STRING}, most_images=COUNT, needs_image_url=BOOLEAN,
+            most_input_images=COUNT, extra=list_of(STRING),
+        )),
+    ),
     streaming=exactly(passthrough={"const": "unchanged"}, note=STRING),
     fallback=exactly(layers=map_of(STRING), headers=list_of(STRING)),
     headers=map_of(STRING),
@@ -176,9 +185,9 @@ def openapi_page() -> Page:
         "info": {"title": "kyma-proxy", "version": __version__, "summary": "A thin, low-latency gateway for LLMs."},
         "servers": [{"url": "/"}],
         "security": [{}, {"bearer": []}, {"x-api-key": []}],
-        "paths": relayed | pages | _of_accounts(),
+        "paths": relayed | pages | _operations(),
         "components": {
-            "schemas": dict(_SCHEMAS) | dict(ACCOUNT_SCHEMAS),
+            "schemas": dict(_SCHEMAS) | dict(ACCOUNT_SCHEMAS) | dict(IMAGE_SCHEMAS),
             "headers": {name: {"description": text, "schema": STRING} for name, text in _HEADERS.items()},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -231,9 +240,9 @@ def _page(path: str, page: _Get) -> Json:
     return operation | {"responses": responses}
 
 
-def _of_accounts() -> dict[str, Json]:
+def _operations() -> dict[str, Json]:
     paths: dict[str, Json] = {}
-    for operation in ACCOUNT_OPERATIONS:
+    for operation in (*ACCOUNT_OPERATIONS, *IMAGE_OPERATIONS):
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
     return paths
 
@@ -243,14 +252,18 @@ def _operation(operation: Operation) -> Json:
     responses: Json = {
         str(operation.status): {"description": operation.summary, "headers": _headers("X-Request-Id"), "content": content}
     }
+    for status, description, schema in operation.answers:
+        also = {"application/json": {"schema": schema}}
+        responses[str(status)] = {"description": description, "headers": _headers("X-Request-Id"), "content": also}
     statuses = (400, 404, 503, *operation.errors) if operation.is_public else (400, 401, 403, 404, 503, *operation.errors)
     described: Json = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "tags": ["accounts"],
-        "security": [] if operation.is_public else [{"bearer": []}, {"x-api-key": []}],
+        "tags": [operation.tag],
         "responses": responses | {str(status): _error(status, "openai") for status in statuses},
     }
+    if operation.needs_key:
+        described["security"] = [] if operation.is_public else [{"bearer": []}, {"x-api-key": []}]
     if operation.parameters:
         described["parameters"] = list(operation.parameters)
     if operation.body is not None:

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
-from proxy.web.schemas import BOOLEAN, COUNT, STRING, STRING_OR_NULL, USD, Json, exactly, list_of, one_of, ref
+from proxy.web.schemas import (
+    BOOLEAN,
+    COUNT,
+    STRING,
+    STRING_OR_NULL,
+    USD,
+    Json,
+    Operation,
+    exactly,
+    list_of,
+    one_of,
+    query,
+    ref,
+)
 
 _MONEY: Final[Json] = {"type": "number", "description": "US dollars"}
 _DAY: Final[Json] = {**STRING, "format": "date"}
-
-
-class Operation(NamedTuple):
-    """One method of one path; `errors` beside those that every one may have. A public one needs no key."""
-
-    method: str
-    path: str
-    name: str
-    summary: str
-    answer: Json
-    status: int = 200
-    body: Json | None = None
-    parameters: tuple[Json, ...] = ()
-    errors: tuple[int, ...] = ()
-    is_public: bool = False
-
-
-def _query(name: str, description: str, schema: Json) -> Json:
-    return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
 _KEY_NAME: Final[Json] = {**STRING, "minLength": 1, "maxLength": 100}
@@ -79,8 +73,8 @@ ACCOUNT_OPERATIONS: Final = (
     Operation(
         "get", "/v1/credits/transactions", "transactions", "The caller's ledger, newest first.", ref("Transactions"),
         parameters=(
-            _query("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
-            _query("before", "Only those before this id.", {"type": "integer", "minimum": 1}),
+            query("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
+            query("before", "Only those before this id.", {"type": "integer", "minimum": 1}),
         ),
     ),
     Operation("get", "/v1/keys", "keys", "The caller's keys.", ref("Keys")),
@@ -96,8 +90,8 @@ ACCOUNT_OPERATIONS: Final = (
     Operation(
         "get", "/v1/usage", "usage", "What the caller used, by day, model and key.", ref("Usage"),
         parameters=(
-            _query("from", "The first day; 29 days before the last, where it is left out.", _DAY),
-            _query("to", "The last day; today in UTC, where it is left out.", _DAY),
+            query("from", "The first day; 29 days before the last, where it is left out.", _DAY),
+            query("to", "The last day; today in UTC, where it is left out.", _DAY),
         ),
     ),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 Json = dict[str, object]
 
@@ -43,3 +43,34 @@ def map_of(values: Json) -> Json:
 def ref(name: str) -> Json:
     """A schema by its name."""
     return {"$ref": f"#/components/schemas/{name}"}
+
+
+class Operation(NamedTuple):
+    """One method of one path; `errors` beside those that every one may have. A public one needs no key.
+
+    `answers` are those of other statuses than `status`. Where `needs_key` is False, a key is asked for only where accounts are.
+    """
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    answer: Json
+    status: int = 200
+    body: Json | None = None
+    parameters: tuple[Json, ...] = ()
+    errors: tuple[int, ...] = ()
+    is_public: bool = False
+    tag: str = "accounts"
+    answers: tuple[tuple[int, str, Json], ...] = ()
+    needs_key: bool = True
+
+
+def query(name: str, description: str, schema: Json) -> Json:
+    """A word of a path's query."""
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def field(name: str, description: str, schema: Json) -> Json:
+    """A header of a request."""
+    return {"name": name, "in": "header", "description": description, "schema": schema}

@@ -181,6 +181,7 @@ def test_the_demo_answers_without_a_key_in_both_dialects() -> None:
     on = {model.id: model.pool[0] for model in demo.models.values() if not model.pool[0].provider.off}
     assert {name: (source.provider.name, source.provider.dialect) for name, source in on.items()} == {
         "simulated": ("simulated", "openai"), "simulated-claude": ("simulated-anthropic", "anthropic"),
+        "simulated-image": ("simulated-queue", "fal_queue"),
     }  # fmt: skip
     assert {source.provider.origin.port for source in on.values()} == {9100}
     assert dict(demo.aliases) == {"default": "simulated"}

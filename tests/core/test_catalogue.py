@@ -114,11 +114,20 @@ def test_the_ladder_of_tiers_is_the_configured_one() -> None:
     ]  # fmt: skip
 
 
+IMAGE_MEMBERS = {"id", "sizes", "most_images", "needs_image_url", "most_input_images", "extra"}
+
+
 def test_the_capabilities_say_what_is_done_to_a_request_and_what_is_logged() -> None:
     document = read(catalogue().capabilities)
     assert document["default_max_tokens"] == 4096
     assert document["dialects"] == ["anthropic", "openai"]
-    assert [entry["path"].encode() for entry in document["endpoints"]] == list(RELAYED)
+    assert [entry["path"].encode() for entry in document["endpoints"]] == [*RELAYED, b"/v1/images/generations"]
+    assert document["images"] == {
+        "expires_after_s": 300,
+        "statuses": ["pending", "processing", "succeeded", "failed", "refunded", "expired"],
+        "note": document["images"]["note"],
+        "models": [entry for entry in document["images"]["models"] if set(entry) == IMAGE_MEMBERS],
+    }
     assert list(document["fallback"]["layers"]) == ["1", "2", "3"]
     assert document["fallback"]["headers"] == ["x-kyma-fallback", "x-kyma-fallback-layer"]
     assert set(document["headers"]) == {*document["fallback"]["headers"], "x-request-id", "x-kyma-model", "x-kyma-alias"}
