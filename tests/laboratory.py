@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from proxy.jobs.asking import USUAL, Timing
 from proxy.ops.accounts import open_books
 from proxy.ops.assemble import House
 from proxy.ops.reload import Configuration
@@ -318,13 +319,15 @@ async def providers(
 
 
 @contextlib.asynccontextmanager
-async def gateway(text: str, directory: Path, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Gateway]:
-    """A gateway with this configuration, on a port of the kernel's choice."""
+async def gateway(
+    text: str, directory: Path, *, tls: ssl.SSLContext | None = None, timing: Timing = USUAL
+) -> AsyncIterator[Gateway]:
+    """A gateway with this configuration, on a port of the kernel's choice; `timing` is that of its image jobs."""
     log = directory / "access.log"
     path = directory / "gateway.yaml"
     path.write_text(text)
     in_force = Configuration(path, {})
-    house = House(in_force, AccessLog(str(log)), open_books(in_force.snapshot))
+    house = House(in_force, AccessLog(str(log)), open_books(in_force.snapshot), jobs_timing=timing)
     await house.open()
     server = await asyncio.get_running_loop().create_server(house.edge, "127.0.0.1", 0, ssl=tls)
     running = Gateway(house, server.sockets[0].getsockname()[1], log, in_force)

@@ -74,7 +74,7 @@ def _is_done(body: bytes) -> bool:
 def _pictures(body: bytes) -> list[Picture]:
     result = _result(body)
     told = result.images or ([] if result.image is None else [result.image])
-    found = (picture(one.url, None) for one in told)
+    found = (picture(one.url) for one in told)
     return [one for one in found if one is not None]
 
 

@@ -19,6 +19,7 @@ from proxy.errors import GatewayError, Kind
 
 Json = dict[str, Any]
 _MOST_QUOTED: Final = 300
+_NOTHING: Final = msgspec.Raw()
 
 
 class Call(NamedTuple):
@@ -100,13 +101,12 @@ def _unsayable(why: str, param: str | None) -> GatewayError:
     return GatewayError(Kind.INVALID_REQUEST, f"No source of the model can make this: {why}.", param=param)
 
 
-def picture(url: str | None, b64_json: msgspec.Raw | None) -> Picture | None:
+def picture(url: str | None, b64_json: msgspec.Raw = _NOTHING) -> Picture | None:
     """An image as a provider tells it; None for what is none."""
     if url is not None and is_web_url(url):
         return Picture(url=url)
-    if b64_json is not None and len(text := bytes(b64_json)) > 2 and text.startswith(b'"'):
-        return Picture(b64_json=text)
-    return None
+    text = bytes(b64_json)
+    return Picture(b64_json=text) if len(text) > len('""') and text.startswith(b'"') else None
 
 
 def quoted(message: object) -> str | None:

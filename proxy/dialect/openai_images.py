@@ -17,7 +17,7 @@ from proxy.dialect.images import Call, ImageDialect, picture, quoted, said
 
 class _Image(msgspec.Struct, gc=False):
     url: str | None = None
-    b64_json: msgspec.Raw | None = None
+    b64_json: msgspec.Raw = msgspec.Raw()
 
 
 class _Answer(msgspec.Struct, gc=False):

@@ -26,8 +26,8 @@ SELECT {_COLUMNS} FROM jobs
 WHERE status IN ('pending', 'processing') OR (status = 'succeeded' AND delivered = 0) ORDER BY number
 """  # noqa: S608
 _ADD: Final = """
-INSERT INTO jobs (id, account, key, request_id, idempotency_key, digest, model, n, price, created)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO jobs (id, account, key, request_id, idempotency_key, digest, model, n, price, created, status)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')
 """
 _ACCEPT: Final = """
 UPDATE jobs SET status = 'processing', provider = ?, provider_model = ?, provider_job = ?, answer_model = ?, layer = ?

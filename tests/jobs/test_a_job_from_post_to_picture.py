@@ -1,0 +1,233 @@
+"""A job is taken in at once, polled or waited for, and delivers what its provider made."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.jobs.studio import (
+    FAL,
+    OPENAI,
+    PATH,
+    PRICE,
+    URL,
+    bought,
+    by_queue,
+    ended,
+    fetched,
+    look,
+    made,
+    order,
+    plays,
+    studio,
+    taken,
+)
+from tests.laboratory import until, whole
+
+
+def all_on_disk(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in directory.iterdir() if path.is_file())
+
+
+@pytest.mark.parametrize("has_accounts", [True, False])
+@pytest.mark.parametrize(("dialect", "answers"), [(OPENAI, (made(),)), (FAL, by_queue())])
+async def test_a_job_is_pending_then_succeeds_and_shows_its_pictures(
+    tmp_path: Path, dialect: str, answers: tuple[bytes, ...], has_accounts: bool
+) -> None:
+    async with studio(tmp_path, dialect, has_accounts=has_accounts) as (here, provider):
+        plays(provider, *answers)
+        caller = await here.caller() if has_accounts else await here.anybody()
+        answer = await order(caller)
+        job = answer.json
+        assert (answer.status, answer.headers["location"]) == (202, f"/v1/jobs/{job['id']}")
+        assert set(job) == {
+            "id", "object", "status", "model", "created_at", "completed_at", "output", "error", "estimated_cost",
+            "charged_amount",
+        }  # fmt: skip
+        assert (job["object"], job["model"], job["estimated_cost"]) == ("image.job", "pic", PRICE)
+        assert (job["completed_at"], job["output"], job["error"], job["charged_amount"]) == (None, None, None, None)
+        done = await ended(caller, job)
+        assert (done["id"], done["status"], done["error"]) == (job["id"], "succeeded", None)
+        assert done["output"] == {"created": done["completed_at"], "data": [{"url": URL}]}
+        assert (done["charged_amount"], done["created_at"]) == (PRICE, job["created_at"])
+
+
+async def test_a_source_that_makes_them_at_once_is_asked_in_openais_words(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        plays(provider, made(URL, f"{URL}?2"))
+        caller = await here.caller()
+        await bought(caller, n=2, size="512x512", extra={"seed": 7}, user="somebody")
+        asked = provider.received[0]
+        assert asked.line == "POST /base/images/generations HTTP/1.1"
+        assert json.loads(asked.body) == {"model": "owner/app/v1", "prompt": "a cat", "n": 2, "size": "512x512", "seed": 7}
+        assert asked.headers["authorization"] == "Bearer provider-key-0"
+        assert caller.secret not in str(asked.headers)
+
+
+async def test_a_queue_is_asked_in_fals_words_and_only_at_its_configured_address(tmp_path: Path) -> None:
+    async with studio(tmp_path, FAL) as (here, provider):
+        plays(provider, *by_queue())
+        await bought(await here.caller(), n=2, size="512x512")
+        lines = [one.line.removesuffix(" HTTP/1.1") for one in provider.received]
+        at = "/base/owner/app/requests/r-1"
+        assert lines == ["POST /base/owner/app/v1", *[f"GET {at}/status"] * 3, f"GET {at}"]
+        body = {"prompt": "a cat", "num_images": 2, "image_size": {"width": 512, "height": 512}}
+        assert json.loads(provider.received[0].body) == body
+        assert {one.headers["authorization"] for one in provider.received} == {"Key provider-key-0"}
+
+
+async def test_an_edit_sends_the_picture_where_each_dialect_wants_it(tmp_path: Path) -> None:
+    for dialect, answers, line, member in (
+        (OPENAI, (made(),), "POST /base/images/edits HTTP/1.1", {"images": [{"image_url": URL}]}),
+        (FAL, by_queue(), "POST /base/owner/app/v1 HTTP/1.1", {"image_url": URL}),
+    ):
+        (directory := tmp_path / dialect).mkdir()
+        async with studio(directory, dialect) as (here, provider):
+            plays(provider, *answers)
+            assert (await bought(await here.caller(), model="edit", image_url=URL))["status"] == "succeeded"
+            assert provider.received[0].line == line
+            assert json.loads(provider.received[0].body).items() >= member.items()
+
+
+async def test_with_prefer_wait_the_answer_is_openais_images(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        plays(provider, made())
+        answer = await order(await here.caller(), model="picture", headers="prefer: respond-async, wait=10\r\n")
+        assert answer.status == 200
+        assert answer.json == {"created": answer.json["created"], "data": [{"url": URL}]}
+        assert (answer.headers["preference-applied"], answer.headers["x-kyma-model"]) == ("wait=10", "pic")
+        assert (answer.headers["x-kyma-alias"], "x-kyma-fallback" in answer.headers) == ("picture", False)
+
+
+async def test_who_has_waited_long_enough_gets_the_job_to_poll(tmp_path: Path) -> None:
+    goes_on = asyncio.Event()
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        provider.plays(goes_on, made())
+        caller = await here.caller()
+        answer = await order(caller, headers="prefer: wait=0\r\n")
+        assert (answer.status, answer.json["object"]) == (202, "image.job")
+        goes_on.set()
+        assert (await ended(caller, answer.json))["status"] == "succeeded"
+
+
+async def test_base64_passes_as_it_came(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        plays(provider, whole(b'{"created":1,"data":[{"b64_json":"aGVs\\/bG8="}]}'))
+        caller = await here.caller()
+        answer = await order(caller, response_format="b64_json", headers="prefer: wait=10\r\n")
+        assert b'"data":[{"b64_json":"aGVs\\/bG8="}]' in answer.body
+        assert json.loads(provider.received[0].body)["response_format"] == "b64_json"
+
+
+async def test_one_idempotency_key_is_one_job(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        plays(provider, made())
+        caller = await here.caller()
+        first = await order(caller, idempotency_key="k")
+        again = await order(caller, headers="idempotency-key: k\r\n")
+        assert (first.status, again.status, again.json["id"]) == (202, 200, first.json["id"])
+        done = await ended(caller, first.json)
+        third = await order(caller, idempotency_key="k")
+        assert (third.status, third.json) == (200, done)
+        other = await order(caller, prompt="a dog", idempotency_key="k")
+        assert (other.status, other.json["error"]["code"], other.json["error"]["param"]) == (409, "conflict", "idempotency_key")
+        assert len(provider.received) == 1
+        assert await here.ledger(caller) == [("adjustment", -PRICE), ("refund", PRICE), ("usage", -PRICE)]
+
+
+@pytest.mark.parametrize("has_accounts", [True, False])
+async def test_one_idempotency_key_at_the_same_moment_is_one_job(tmp_path: Path, has_accounts: bool) -> None:
+    async with studio(tmp_path, OPENAI, has_accounts=has_accounts) as (here, provider):
+        plays(provider, made())
+        caller = await here.caller() if has_accounts else await here.anybody()
+        callers = [type(caller)(await here.running.client(), caller.account, caller.secret) for _ in range(8)]
+        answers = await asyncio.gather(*(order(one, idempotency_key="k") for one in callers))
+        assert len({answer.json["id"] for answer in answers}) == 1
+        assert sorted(answer.status for answer in answers) == [200] * 7 + [202]
+        await ended(caller, answers[0].json)
+        assert len(provider.received) == 1
+
+
+async def test_anothers_job_is_not_there_and_its_key_is_free(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        plays(provider, made(), made())
+        one, other = await here.caller(), await here.caller("b@example.com")
+        job = await bought(one, idempotency_key="k")
+        for method in ("GET", "DELETE"):
+            answer = await other.ask(method, f"/v1/jobs/{job['id']}")
+            assert (answer.status, answer.json["error"]["code"]) == (404, "not_found")
+        assert (await bought(other, idempotency_key="k"))["id"] != job["id"]
+        listed = (await one.ask("GET", "/v1/jobs")).json
+        assert [entry["id"] for entry in listed["data"]] == [job["id"]]
+
+
+@pytest.mark.parametrize("has_accounts", [True, False])
+async def test_jobs_are_listed_newest_first_a_page_at_a_time(tmp_path: Path, has_accounts: bool) -> None:
+    async with studio(tmp_path, OPENAI, has_accounts=has_accounts) as (here, provider):
+        plays(provider, *[made()] * 5)
+        caller = await here.caller() if has_accounts else await here.anybody()
+        ids = [(await bought(caller))["id"] for _ in range(5)]
+        page = (await caller.ask("GET", "/v1/jobs?limit=2")).json
+        assert [entry["id"] for entry in page["data"]] == ids[:2:-1]
+        assert (page["has_more"], page["next_before"], page["data"][0]["output"]) == (True, ids[3], None)
+        page = (await caller.ask("GET", f"/v1/jobs?limit=3&before={ids[3]}")).json
+        assert ([entry["id"] for entry in page["data"]], page["has_more"], page["next_before"]) == (ids[2::-1], False, None)
+        assert (await caller.ask("GET", "/v1/jobs?before=job_none")).status == 400
+
+
+@pytest.mark.parametrize("members", [{"prompt": "x" * 4001}, {"n": 5}, {"size": "1x1"}, {"model": "edit"}, {"model": "m"}])
+async def test_what_is_wrong_is_said_before_anything_is_held_or_asked(tmp_path: Path, members: dict[str, Any]) -> None:
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        caller = await here.caller()
+        answer = await order(caller, **members)
+        assert (answer.status, answer.json["error"]["code"]) == (400, "invalid_request")
+        assert answer.json["error"]["param"]
+        assert await here.ledger(caller) == []
+        assert provider.received == []
+
+
+async def test_the_log_has_the_request_and_the_job_and_no_content(tmp_path: Path) -> None:
+    async with studio(tmp_path, FAL) as (here, provider):
+        plays(provider, *by_queue())
+        caller = await here.caller()
+        await bought(caller, prompt="a very private cat")
+        records = await here.running.records(3)
+        (record,) = [one for one in records if one["endpoint"] == "image.job"]
+        submitted = next(one for one in records if one["endpoint"] == "images/generations")
+        assert record["request_id"] == submitted["request_id"]
+        assert (record["account"], record["key"]) == (caller.account, caller.secret[:11])
+        assert (record["model"], record["provider"], record["attempts"]) == ("pic", "p0", ["p0:answered"])
+        assert (record["status"], record["ending"], record["cost_usd"]) == (200, "completed", PRICE)
+        assert record["provider_request_id"] == "r-1"
+        on_disk = all_on_disk(tmp_path)
+        assert b"private" not in on_disk
+        assert URL.encode() not in on_disk
+
+
+async def test_who_polls_with_patience_hears_of_the_end_when_it_comes(tmp_path: Path) -> None:
+    goes_on = asyncio.Event()
+    async with studio(tmp_path, FAL) as (here, provider):
+        plays(provider, taken(), look("IN_PROGRESS"))
+        provider.plays(goes_on, look("COMPLETED"))
+        plays(provider, fetched())
+        caller, poller = await here.caller(), None
+        job = (await order(caller)).json
+        poller = asyncio.create_task(ended(caller, job))
+        await until(lambda: len(provider.received) == 3)
+        assert not poller.done()
+        goes_on.set()
+        assert (await poller)["status"] == "succeeded"
+
+
+async def test_text_and_images_share_a_connection(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        caller = await here.caller()
+        assert (await caller.chat()).status == 200
+        plays(provider, made())
+        assert (await bought(caller))["status"] == "succeeded"
+        answer = await caller.chat(model="pic")
+        assert (answer.status, PATH in answer.json["error"]["message"]) == (400, True)
