@@ -51,6 +51,8 @@ class JobQueues:
         """Take a place; whether it is one to run, not to wait. Raises GatewayError where there is none."""
         if self._count >= MOST_JOBS:
             raise GatewayError(Kind.OVERLOADED, "Too many image jobs are under way; try again.", retry_after=_LOOK_AGAIN_S)
+        if not places.at_once:
+            raise GatewayError(Kind.FORBIDDEN, "This tier has no image jobs; GET /v1/limits/tiers says which tiers do.")
         queue = self._queues.get(owner)
         runs = (0 if queue is None else len(queue.running)) < places.at_once
         if not runs and (0 if queue is None else len(queue.waiting)) >= places.queued:
@@ -88,8 +90,6 @@ class JobQueues:
 
 
 def _full(places: Places) -> GatewayError:
-    if not places.at_once:
-        return GatewayError(Kind.FORBIDDEN, "This tier has no image jobs; GET /v1/limits/tiers says which tiers do.")
     return GatewayError(
         Kind.RATE_LIMIT_EXCEEDED,
         f"The queue of image jobs is full: {places.at_once} run and {places.queued} wait; try again when one has ended.",

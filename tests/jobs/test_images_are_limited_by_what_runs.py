@@ -46,6 +46,14 @@ async def test_so_many_run_so_many_wait_and_one_more_is_a_429_that_says_so(tmp_p
         assert (await caller.chat()).status == 200
 
 
+async def test_a_tier_without_image_jobs_says_so(tmp_path: Path) -> None:
+    tiers = TIERS.replace("image_concurrent: 2", "image_concurrent: 0")
+    async with studio(tmp_path, OPENAI, more=tiers) as (here, _):
+        answer = await order(await here.caller())
+        assert (answer.status, answer.json["error"]["code"]) == (403, "forbidden")
+        assert "GET /v1/limits/tiers" in answer.json["error"]["message"]
+
+
 async def test_a_place_is_free_again_after_every_way_out(tmp_path: Path) -> None:
     async with studio(tmp_path, OPENAI, more=TIERS, timing=HASTY._replace(expires=0.2)) as (here, provider):
         gate = asyncio.Event()

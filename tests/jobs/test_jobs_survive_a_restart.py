@@ -1,0 +1,191 @@
+"""After a restart what a queue works on goes on, and what can't go on is given back with a reason; nothing is charged twice."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from proxy.jobs.asking import Timing
+from tests.jobs.studio import (
+    FAL,
+    HASTY,
+    OPENAI,
+    PRICE,
+    URL,
+    Caller,
+    Studio,
+    by_queue,
+    configuration,
+    ended,
+    fetched,
+    look,
+    made,
+    order,
+    plays,
+    refused,
+    taken,
+)
+from tests.laboratory import Provider, gateway, providers, until
+from tests.till import Till
+
+HELD, GIVEN_BACK, CHARGED = ("adjustment", -PRICE), ("refund", PRICE), ("usage", -PRICE)
+
+
+class Houses:
+    """One gateway after the other, on one database."""
+
+    def __init__(self, directory: Path, dialect: str, provider: Provider) -> None:
+        self._directory = directory
+        self._sources = [(dialect, provider.port)]
+        self.account = self.secret = ""
+
+    def next(self, *, timing: Timing = HASTY, more: str = "", provider: str = "p0") -> Any:
+        accounts = f"accounts: {{required: true, database: 'sqlite:{self._directory}/kyma.db'}}\n"
+        text = configuration(*self._sources, accounts=accounts, more=more).replace("p0", provider)
+        return gateway(text, self._directory, timing=timing)
+
+    async def caller(self, running: Any) -> tuple[Studio, Caller]:
+        studio = Studio(Till(running))
+        if not self.account:
+            caller = await studio.caller()
+            self.account, self.secret = caller.account, caller.secret
+            return studio, caller
+        return studio, Caller(await running.client(), self.account, self.secret)
+
+
+async def is_given_back(studio: Studio, caller: Caller, job: Any, why: str) -> None:
+    done = (await caller.ask("GET", f"/v1/jobs/{job['id']}")).json
+    assert (done["status"], done["error"]["code"], done["charged_amount"]) == ("refunded", "job_lost", 0)
+    assert why in done["error"]["message"]
+    assert (await caller.balance())["balance"] == 1
+
+
+async def test_a_job_in_a_queue_goes_on_by_its_name_there(tmp_path: Path) -> None:
+    async with providers(1) as (provider,):
+        houses = Houses(tmp_path, FAL, provider)
+        async with houses.next() as first:
+            _, caller = await houses.caller(first)
+            plays(provider, taken("r-7"))
+            provider.plays(asyncio.Event())
+            job = (await order(caller, idempotency_key="k")).json
+            await until(lambda: len(provider.received) == 2)
+        provider.scripts.clear()
+        plays(provider, look("IN_PROGRESS"), look("COMPLETED"), fetched())
+        async with houses.next() as second:
+            studio, caller = await houses.caller(second)
+            done = await ended(caller, job)
+            assert (done["status"], done["output"]["data"], done["charged_amount"]) == ("succeeded", [{"url": URL}], PRICE)
+            assert provider.received[-1].line == "GET /base/owner/app/requests/r-7 HTTP/1.1"
+            assert await studio.ledger(caller) == [HELD, GIVEN_BACK, CHARGED]
+            assert (await order(caller, idempotency_key="k")).json["id"] == job["id"]
+
+
+async def test_a_job_that_was_being_made_at_once_or_still_waited_is_given_back(tmp_path: Path) -> None:
+    tiers = (
+        "tiers: [{tier: 0, min_purchased: 0, rpm: 60, per_model_rpm: 60, tpm: 1000, max_request_tokens: 1000, "
+        "image_concurrent: 1, image_queue: 1}]\n"
+    )
+    async with providers(1) as (provider,):
+        houses = Houses(tmp_path, OPENAI, provider)
+        provider.plays(asyncio.Event())
+        async with houses.next(more=tiers) as first:
+            _, caller = await houses.caller(first)
+            jobs = [(await order(caller)).json for _ in range(2)]
+            await until(lambda: len(provider.received) == 1)
+        async with houses.next(more=tiers) as second:
+            studio, caller = await houses.caller(second)
+            for job in jobs:
+                await is_given_back(studio, caller, job, "restarted, and could not finish")
+            assert sorted(await studio.ledger(caller)) == [HELD, HELD, GIVEN_BACK, GIVEN_BACK]
+
+
+async def test_pictures_that_nobody_fetched_are_fetched_again_from_a_queue(tmp_path: Path) -> None:
+    async with providers(1) as (provider,):
+        houses = Houses(tmp_path, FAL, provider)
+        plays(provider, *by_queue())
+        async with houses.next() as first:
+            studio, caller = await houses.caller(first)
+            job = (await order(caller)).json
+            await studio.is_at_rest()
+        plays(provider, look("COMPLETED"), fetched())
+        async with houses.next() as second:
+            studio, caller = await houses.caller(second)
+            done = await ended(caller, job)
+            assert (done["status"], done["output"]["data"], done["charged_amount"]) == ("succeeded", [{"url": URL}], PRICE)
+            assert await studio.ledger(caller) == [HELD, GIVEN_BACK, CHARGED]
+
+
+async def test_pictures_that_can_not_be_had_again_are_given_back(tmp_path: Path) -> None:
+    for dialect, answers, then in ((OPENAI, (made(),), ()), (FAL, by_queue(), (refused("404 Not Found"),))):
+        (directory := tmp_path / dialect).mkdir()
+        async with providers(1) as (provider,):
+            houses = Houses(directory, dialect, provider)
+            plays(provider, *answers)
+            async with houses.next() as first:
+                studio, caller = await houses.caller(first)
+                job = (await order(caller)).json
+                await studio.is_at_rest()
+            plays(provider, *then)
+            async with houses.next() as second:
+                studio, caller = await houses.caller(second)
+                await ended(caller, job)
+                await is_given_back(studio, caller, job, "given back")
+                assert await studio.ledger(caller) == [HELD, GIVEN_BACK, CHARGED, GIVEN_BACK]
+
+
+async def test_pictures_that_were_fetched_stay_charged_and_are_said_to_be_gone(tmp_path: Path) -> None:
+    async with providers(1) as (provider,):
+        houses = Houses(tmp_path, OPENAI, provider)
+        plays(provider, made())
+        async with houses.next() as first:
+            _, caller = await houses.caller(first)
+            job = await ended(caller, (await order(caller)).json)
+        async with houses.next() as second:
+            studio, caller = await houses.caller(second)
+            done = (await caller.ask("GET", f"/v1/jobs/{job['id']}")).json
+            assert (done["status"], done["output"], done["error"]["code"]) == ("succeeded", None, "output_gone")
+            assert done["charged_amount"] == PRICE
+            assert await studio.ledger(caller) == [HELD, GIVEN_BACK, CHARGED]
+
+
+async def test_a_job_whose_source_is_not_configured_any_more_is_given_back(tmp_path: Path) -> None:
+    async with providers(1) as (provider,):
+        houses = Houses(tmp_path, FAL, provider)
+        async with houses.next() as first:
+            _, caller = await houses.caller(first)
+            plays(provider, taken())
+            provider.plays(asyncio.Event())
+            job = (await order(caller)).json
+            await until(lambda: len(provider.received) == 2)
+        async with houses.next(provider="another") as second:
+            studio, caller = await houses.caller(second)
+            await is_given_back(studio, caller, job, "not configured any more")
+
+
+async def test_a_job_that_was_done_while_the_gateway_was_away_is_delivered_however_late(tmp_path: Path) -> None:
+    async with providers(1) as (provider,):
+        houses = Houses(tmp_path, FAL, provider)
+        async with houses.next() as first:
+            _, caller = await houses.caller(first)
+            plays(provider, taken())
+            provider.plays(asyncio.Event())
+            job = (await order(caller)).json
+            await until(lambda: len(provider.received) == 2)
+        provider.scripts.clear()
+        plays(provider, look("COMPLETED"), fetched())
+        async with houses.next(timing=HASTY._replace(expires=-1000.0)) as second:
+            _, caller = await houses.caller(second)
+            assert (await ended(caller, job))["status"] == "succeeded"
+
+
+async def test_without_accounts_a_stop_ends_every_job_and_says_so_in_the_log(tmp_path: Path) -> None:
+    async with providers(1) as (provider,):
+        plays(provider, taken())
+        provider.plays(asyncio.Event())
+        async with gateway(configuration((FAL, provider.port)), tmp_path, timing=HASTY) as running:
+            caller = await Studio(Till(running)).anybody()
+            await order(caller)
+            await until(lambda: len(provider.received) == 2)
+        (record,) = [one for one in await running.records(2) if one["endpoint"] == "image.job"]
+        assert (record["ending"], record["status"]) == ("drained", 503)
