@@ -26,7 +26,13 @@ models:
   - {id: sim, name: Simulated, price: {input: 1, output: 2}, pool: [{provider: simulated, model: sim-1}]}
   - {id: vendor/sim, pool: [{provider: simulated, model: sim-2}]}
   - {id: claude, pool: [{provider: claude, model: claude-1}]}
-aliases: {fast: sim}
+  - id: sketch
+    output_modalities: [image]
+    price: {image: 0.05}
+    image: {sizes: [512x512, 1024x1024]}
+    pool: [{provider: queue, model: simulated/pictures}]
+    reserve: [{provider: images, model: simulated-image}]
+aliases: {fast: sim, recraft-v3: sketch}
 """
 
 
@@ -61,10 +67,13 @@ def command(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
 
 def configuration(provider: str, listen: object, log: object, *, more: str = "", admin: str = "null") -> str:
     """The text of a configuration whose providers, one a dialect, are both at `provider`; `more` holds further sections."""
+    queue = provider.removesuffix("/v1") + "/queue"
     return (
         f"listen: '{listen}'\nadmin: {admin}\naccess_log: '{log}'\n{more}"
         f"providers:\n  - {{name: simulated, base_url: '{provider}', dialect: openai, api_key: provider-key}}\n"
-        f"  - {{name: claude, base_url: '{provider}', dialect: anthropic, api_key: provider-key}}\n{MODELS}"
+        f"  - {{name: claude, base_url: '{provider}', dialect: anthropic, api_key: provider-key}}\n"
+        f"  - {{name: images, base_url: '{provider}', dialect: openai_images, api_key: provider-key}}\n"
+        f"  - {{name: queue, base_url: '{queue}', dialect: fal_queue, api_key: provider-key}}\n{MODELS}"
     )
 
 

@@ -21,6 +21,11 @@ Try it in another terminal:
   curl -N {base}/v1/chat/completions -H 'content-type: application/json' \\
     -d '{{"model": "simulated", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 
+Pictures are jobs; this one waits for its end, and tells where the picture is:
+
+  curl {base}/v1/images/generations -H 'content-type: application/json' -H 'prefer: wait=30' \\
+    -d '{{"model": "simulated-image", "prompt": "A lighthouse at dusk"}}'
+
 {real}Its access log, one line a request, is below. Ctrl-C ends it.
 """
 

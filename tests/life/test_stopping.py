@@ -60,7 +60,10 @@ async def living(directory: Path, *, drain: str = "30s", log: str | None = None)
     first = f"listen: 127.0.0.1:{port}\nadmin: {{listen: '127.0.0.1:{admin}'}}\ndrain: {drain}\n"
     first += f"access_log: {log or directory / 'access.log'}\n"
     async with providers() as (provider,):
-        text = first + laboratory.configuration(provider.port)
+        model, source = IMAGES
+        text = first + laboratory.configuration(provider.port, more=model).replace(
+            "models:\n", f"{source % provider.port}models:\n"
+        )
         with serving(text, directory, f"http://127.0.0.1:{port}") as running:
             life = Life(running, provider, port, admin)
             try:
@@ -198,3 +201,43 @@ async def test_without_an_access_log_the_signal_changes_nothing(tmp_path: Path) 
         assert await asked(client, "/v1/health") == 200
         life.running.signal(signal.SIGTERM)
         assert await life.ended() == 0
+
+
+async def drawing(life: Life, gate: asyncio.Event) -> tuple[Client, str]:
+    """A caller whose picture is being made, and will be once the event is set."""
+    life.provider.plays(gate, laboratory.whole(b'{"created":1,"data":[{"url":"https://pictures.example/1"}]}'))
+    client = await life.client()
+    client.post(b'{"model":"pic","prompt":"a cat"}', path="/v1/images/generations")
+    job = (await client.answer()).json
+    await until(lambda: len(life.provider.received) == 1)
+    return client, job["id"]
+
+
+IMAGES = (
+    "  - {id: pic, output_modalities: [image], pool: [{provider: images, model: real}]}\n",
+    "  - {name: images, base_url: 'http://127.0.0.1:%d/v1', dialect: openai_images}\n",
+)
+
+
+async def test_a_picture_that_is_being_made_may_arrive_and_who_waits_for_it_is_answered_at_once(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with living(tmp_path) as life:
+        client, ident = await drawing(life, gate)
+        client.send(f"GET /v1/jobs/{ident} HTTP/1.1\r\nhost: a\r\nprefer: wait=60\r\n\r\n".encode())
+        await client.is_read()
+        life.running.signal(signal.SIGTERM)
+        assert (await client.answer()).json["status"] == "processing"
+        assert not life.running.has_ended
+        gate.set()
+        assert await life.ended() == 0
+        (record,) = [one for one in relayed(life.running.log) if one["endpoint"] == "image.job"]
+        assert (record["status"], record["ending"]) == (200, "completed")
+
+
+async def test_a_picture_that_takes_longer_than_the_drain_is_lost_and_the_log_says_so(tmp_path: Path) -> None:
+    async with living(tmp_path, drain="50ms") as life:
+        await drawing(life, asyncio.Event())
+        life.running.signal(signal.SIGTERM)
+        assert await life.ended() == 0
+        (record,) = [one for one in relayed(life.running.log) if one["endpoint"] == "image.job"]
+        assert (record["status"], record["ending"]) == (503, "drained")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def test_tools_streamed(client: openai.OpenAI) -> None:
 
 def test_pages_and_relayed_requests_share_one_connection(client: openai.OpenAI) -> None:
     for _ in range(3):
-        assert {model.id for model in client.models.list()} == {"sim", "vendor/sim", "claude"}
+        assert {model.id for model in client.models.list()} == {"sim", "vendor/sim", "claude", "sketch"}
         assert client.models.retrieve("sim").owned_by == "unknown"
         assert client.models.retrieve("vendor/sim").id == "vendor/sim"
         assert client.chat.completions.create(model="vendor/sim", messages=TALK).choices
@@ -180,3 +181,45 @@ async def test_fifty_streams_at_once(aclient: openai.AsyncOpenAI) -> None:
 
     texts = await asyncio.gather(*(one(number) for number in range(1, 51)))
     assert all(f"had {number} characters" in text for number, text in enumerate(texts, 1))
+
+
+def test_images_are_generated_where_the_client_prefers_to_wait(client: openai.OpenAI) -> None:
+    waiting = client.with_options(default_headers={"Prefer": "wait=20"})
+    images = waiting.images.generate(model="sketch", prompt="a cat on a mat", n=2, size="512x512")
+    assert images.data is not None
+    assert len(images.data) == 2
+    picture = httpx2.get(images.data[0].url or "")
+    assert (picture.status_code, picture.content[:8]) == (200, b"\x89PNG\r\n\x1a\n")
+
+
+def test_images_come_as_bytes_where_they_are_asked_for(client: openai.OpenAI) -> None:
+    images = client.images.generate(
+        model="sketch", prompt="a cat", response_format="b64_json", extra_headers={"Prefer": "wait=20"}
+    )
+    assert images.data is not None
+    assert base64.b64decode(images.data[0].b64_json or "").startswith(b"\x89PNG")
+
+
+async def test_images_asynchronously_in_a_client_that_chats_too(aclient: openai.AsyncOpenAI) -> None:
+    prefers = {"Prefer": "wait=20"}
+    chat, images = await asyncio.gather(
+        aclient.chat.completions.create(model="sim", messages=TALK),
+        aclient.images.generate(model="sketch", prompt="a dog", extra_headers=prefers),
+    )
+    assert chat.choices[0].message.content
+    assert images.data is not None
+    assert images.data[0].url
+
+
+def test_what_is_wrong_with_a_request_for_images_is_a_bad_request(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.images.generate(model="sketch", prompt="a cat", size="256x256")
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "size")
+    with pytest.raises(openai.BadRequestError, match="is a text model"):
+        client.images.generate(model="sim", prompt="a cat")
+
+
+def test_an_image_job_that_fails_is_an_error_of_the_server(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.InternalServerError) as failed:
+        client.images.generate(model="sketch", prompt="fail, please", extra_headers={"Prefer": "wait=20"})
+    assert failed.value.code == "provider_error"

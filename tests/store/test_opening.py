@@ -318,7 +318,9 @@ def test_a_database_goes_through_the_versions_in_their_order_each_once(filled: P
 def test_a_version_that_fails_leaves_the_one_before(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = "CREATE TABLE more (n INTEGER); DELETE FROM keys; SELECT no_such_column;"
     monkeypatch.setattr(sqlite, "shipped", lambda: [*shipped(), broken])
-    assert f"can't be brought from version {KNOWN} to {KNOWN + 1}: no such column: no_such_column; it is as it was" in refusal(filled)
+    assert f"can't be brought from version {KNOWN} to {KNOWN + 1}: no such column: no_such_column; it is as it was" in refusal(
+        filled
+    )
     monkeypatch.setattr(sqlite, "shipped", shipped)
     with opened(filled, check_integrity=True) as store:
         assert len(store.load()[1]) == 2
