@@ -10,7 +10,7 @@ import datetime
 import difflib
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -21,9 +21,10 @@ import msgspec
 from proxy.config import document as doc
 from proxy.config import snapshot as snap
 from proxy.config.addresses import is_host, parse_address
-from proxy.config.images import IMAGE_DIALECTS, OWN_MEMBERS, rules_of, unsayable_size, words_of
+from proxy.config.images import IMAGE_DIALECTS, problems_of, rules_of, words_of
 from proxy.config.ladder import SHIPPED_TIERS
 from proxy.config.reading import Lines, read_document
+from proxy.config.routes import routes_of
 from proxy.errors import ConfigError, Problem
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -34,7 +35,6 @@ _OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", 
 _Entry = TypeVar("_Entry")
 _LEAST_PROBE_S: Final = 1.0
 _SIGNUP_CREDITS: Final = Decimal("0.50")
-_RELAYED_DIALECTS: Final = ("openai", "anthropic")
 
 
 def load(text: str, environment: Mapping[str, str]) -> snap.Snapshot:
@@ -85,7 +85,7 @@ class _Compiler:
             models=MappingProxyType(models),
             aliases=MappingProxyType(dict(document.aliases)),
             fallbacks=MappingProxyType(dict(document.fallbacks)),
-            routes=_all_routes(models, document.fallbacks),
+            routes=routes_of(models, document.fallbacks),
             warnings=tuple(self.warnings),
         )
         if self.problems:
@@ -186,33 +186,16 @@ class _Compiler:
                 self._problem(
                     path, f"provider {source.provider.name} speaks {source.provider.dialect}; this model needs {wanted}"
                 )
-        self._images(entry, model, path)
+        parts = (("pool", entry.pool), ("reserve", entry.reserve))
+        written = [(f"{part}[{at}]", source) for part, sources in parts for at, source in _present(sources)]
+        for where, what in problems_of(entry.image, written, model):
+            self._problem(f"{path}.{where}", what)
         if self.document.accounts.required and None in ((price.image,) if model.is_image else (price.input, price.output)):
             what = "an image" if model.is_image else "input or output"
             self.warnings.append(f"model {model.id} has no price for {what}, which is free; write 0 if that is meant")
         if all(source.provider.off for source in (*model.pool, *model.reserve)):
             self.warnings.append(f"model {model.id} has no source: all its providers are off")
         return model
-
-    def _images(self, entry: doc.Model, model: snap.Model, path: str) -> None:
-        """Whether what a caller may ask for can be said to every source of an image model."""
-        if not model.is_image:
-            if entry.image != doc.ImageRules():
-                self._problem(f"{path}.image", "has no effect, as output_modalities is not [image]")
-            return
-        if model.image.needs_image and "image" not in model.input_modalities:
-            self._problem(f"{path}.input_modalities", "needs `image`, as needs_image says that one must be sent")
-        for name in set(model.image.extra) & OWN_MEMBERS:
-            self._problem(f"{path}.image.extra", f"{name} is what the gateway sets itself; leave it out")
-        known = {source.key: source for source in (*model.pool, *model.reserve)}
-        for part, sources in (("pool", entry.pool), ("reserve", entry.reserve)):
-            for at, written in _present(sources):
-                source = known.get(f"{written.provider} {written.model}")
-                wrong = None if source is None else unsayable_size(model.image, source)
-                if wrong is not None:
-                    self._problem(
-                        f"{path}.{part}[{at}]", f"the size {wrong} is no WIDTHxHEIGHT; image.sizes says what it is here"
-                    )
 
     def _sources(
         self, entries: tuple[doc.Source, ...], path: str, providers: Mapping[str, snap.Provider]
@@ -355,41 +338,6 @@ class _Compiler:
         while known and known not in self.lines:
             known = re.sub(r"(\.[^.\[]+|\[\d+\])$", "", known) if re.search(r"[.\[]", known) else ""
         self.problems.append(Problem(path, self.lines.get(known, 0), message))
-
-
-def _all_routes(
-    models: Mapping[str, snap.Model], fallbacks: Mapping[str, tuple[str, ...]]
-) -> Mapping[str, Mapping[str, snap.Route]]:
-    routes = {
-        snap.route_name(dialect, is_translated=is_translated): _routes(dialect, spoken, models, fallbacks)
-        for dialect in _RELAYED_DIALECTS
-        for is_translated, spoken in ((False, (dialect,)), (True, _RELAYED_DIALECTS))
-    }
-    return MappingProxyType({**routes, snap.IMAGES: _routes(snap.IMAGES, IMAGE_DIALECTS, models, fallbacks)})
-
-
-def _routes(
-    dialect: str, spoken: Collection[str], models: Mapping[str, snap.Model], fallbacks: Mapping[str, tuple[str, ...]]
-) -> Mapping[str, snap.Route]:
-    """What can answer in a dialect, of the sources that speak one of `spoken`."""
-
-    def on(sources: tuple[snap.Source, ...]) -> tuple[snap.Source, ...]:
-        return tuple(one for one in sources if one.provider.off is None and one.provider.dialect in spoken)
-
-    def route(model: snap.Model) -> snap.Route:
-        pool, reserve = on(model.pool), on(model.reserve)
-        dialects = {one.provider.dialect for one in (*pool, *reserve)}
-        return snap.Route(model=model, pool=pool, reserve=reserve, dialect=dialect, is_mixed=len(dialects) > 1)
-
-    alone = {name: route(model) for name, model in models.items()}
-    return MappingProxyType(
-        {
-            name: msgspec.structs.replace(
-                route, substitutes=tuple(alone[other] for other in fallbacks.get(name, ()) if other in alone)
-            )
-            for name, route in alone.items()
-        }
-    )
 
 
 def _present(entries: Iterable[_Entry]) -> list[tuple[int, _Entry]]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from proxy.config import document as doc
-from proxy.config.snapshot import ImageRules, ImageWords, Source
+from proxy.config.snapshot import ImageRules, ImageWords, Model, Source
 
 IMAGE_DIALECTS: Final = frozenset({"openai_images", "fal_queue"})
-OWN_MEMBERS: Final = frozenset({
+_OWN_MEMBERS: Final = frozenset({
     "model", "prompt", "n", "num_images", "size", "image_size", "aspect_ratio", "width", "height",
     "image", "images", "image_url", "image_urls", "mask",
     "response_format", "stream", "sync_mode", "idempotency_key", "extra", "user",
@@ -53,7 +54,28 @@ def dimensions(size: str) -> tuple[int, int] | None:
     return None if found is None else (int(found[1]), int(found[2]))
 
 
-def unsayable_size(rules: ImageRules, source: Source) -> str | None:
+def problems_of(rules: doc.ImageRules, written: Iterable[tuple[str, doc.Source]], model: Model) -> Iterator[tuple[str, str]]:
+    """What is wrong with a model's `image`, and with how its sources (`written`, with their places) are told of it.
+
+    Each is a place in the model, and what is wrong there.
+    """
+    if not model.is_image:
+        if rules != doc.ImageRules():
+            yield "image", "has no effect, as output_modalities is not [image]"
+        return
+    if rules.needs_image and "image" not in model.input_modalities:
+        yield "input_modalities", "needs `image`, as needs_image says that one must be sent"
+    for name in sorted(set(rules.extra) & _OWN_MEMBERS):
+        yield "image.extra", f"{name} is what the gateway sets itself; leave it out"
+    known = {source.key: source for source in (*model.pool, *model.reserve)}
+    for place, entry in written:
+        source = known.get(f"{entry.provider} {entry.model}")
+        wrong = None if source is None else _unsayable_size(model.image, source)
+        if wrong is not None:
+            yield place, f"needs image.sizes.{wrong}, as that is no width and height"
+
+
+def _unsayable_size(rules: ImageRules, source: Source) -> str | None:
     """The first of a model's sizes that this source can't be told; None where it can be told all."""
     words = source.image
     if words is None or words.size_form == "text":

@@ -131,7 +131,7 @@ def test_check_says_what_would_be_served(tmp_path: Path) -> None:
     result = command("check", path)
     assert (result.returncode, result.stderr) == (0, "")
     assert "warning: provider simulated is off: the environment variable MISSING is not set" in result.stdout
-    assert result.stdout.endswith(f"{path}: fine; 3 models, 1 of 2 providers on\n")
+    assert result.stdout.endswith(f"{path}: fine; 4 models, 3 of 4 providers on\n")
 
 
 def test_check_answers_in_json_for_scripts(tmp_path: Path) -> None:
