@@ -271,6 +271,7 @@ class Gateway:
         for client in self._clients:
             client.leave()
         await until(lambda: not self.house.door.edges)
+        await self.house.jobs.close()
         await self.is_at_rest()
         await self.house.close()
         await until(lambda: not self.house.sweeper.watched())

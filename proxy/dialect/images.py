@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from proxy.config.images import dimensions
-from proxy.config.snapshot import ImageWords, Source
+from proxy.config.snapshot import ImageWords, Provider, Source
 from proxy.core.image_request import is_web_url
 from proxy.core.job import ImageRequest, Picture
 from proxy.errors import GatewayError, Kind
@@ -28,6 +28,13 @@ class Call(NamedTuple):
     method: str
     path: str
     body: bytes | None = None
+
+    def request(self, provider: Provider) -> bytes:
+        """The bytes of the request to a provider."""
+        line = b"%b %b%b HTTP/1.1\r\n%b" % (self.method.encode(), provider.base_path, self.path.encode(), provider.head)
+        if self.body is None:
+            return line + b"\r\n"
+        return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (line, len(self.body), self.body)
 
 
 class ImageDialect(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from proxy.config.snapshot import Source
+from proxy.config.snapshot import Source, Timeouts
 from proxy.core.job import EXPIRES_AFTER_S, ImageRequest, Picture
 from proxy.core.outcome import Failed, Failure, moves_on
 from proxy.core.retry_after import retry_after
@@ -78,9 +78,8 @@ class Asking:
         """The pictures, or the source's name for the job that it has taken."""
         dialect = DIALECTS[source.provider.dialect]
         if dialect.queue is None:
-            limit = source.timeouts.total or source.timeouts.first_byte or self._timing.expires
-            return _pictures(source, dialect, await self._asked(source, dialect, call, limit))
-        reply = await self._asked(source, dialect, call, self._timing.call)
+            return _pictures(source, dialect, await self._asked(source, dialect, call, source.timeouts))
+        reply = await self._asked(source, dialect, call, self._soon(source))
         try:
             return dialect.queue.name(reply.body)
         except (ValueError, RecursionError):
@@ -124,10 +123,14 @@ class Asking:
             raise _refused(source, dialect, reply)
         return _pictures(source, dialect, reply)
 
-    async def _asked(self, source: Source, dialect: ImageDialect, call: Call, limit: float) -> Reply:
+    def _soon(self, source: Source) -> Timeouts:
+        """For an answer that need not be made first."""
+        return Timeouts(source.timeouts.connect, self._timing.call, self._timing.call)
+
+    async def _asked(self, source: Source, dialect: ImageDialect, call: Call, timeouts: Timeouts) -> Reply:
         """The answer to what begins a job."""
         try:
-            reply = await self._calls.make(source.provider, call, connect_s=source.timeouts.connect, total_s=limit)
+            reply = await self._calls.make(source.provider, call, timeouts)
         except CallFailed as failed:
             why = Failed(failed.failure, source.provider.name, failed.detail)
             raise SourceFailed(why, is_undone=failed.is_undone) from None
@@ -138,7 +141,7 @@ class Asking:
     async def _maybe(self, source: Source, call: Call) -> Reply | None:
         """The answer about a job that is there anyway, None where there is none."""
         try:
-            return await self._calls.make(source.provider, call, connect_s=source.timeouts.connect, total_s=self._timing.call)
+            return await self._calls.make(source.provider, call, self._soon(source))
         except CallFailed:
             return None
 

@@ -25,6 +25,8 @@ _LONGEST_HINT_S: Final = 60
 class _Round:
     """What has come of asking each source once."""
 
+    __slots__ = ("can_again", "failures", "is_done", "tried", "untold")
+
     def __init__(self) -> None:
         self.tried: set[str] = set()
         self.failures: list[Failed] = []

@@ -22,7 +22,7 @@ from proxy.jobs.running import JobRunner
 
 _log: Final = logging.getLogger("kyma-proxy")
 _WITHOUT_ACCOUNTS: Final = Places(1_000, MOST_JOBS)
-_Way = Callable[[Job], Awaitable[None]]
+_Way = Callable[[], Awaitable[None]]
 
 
 class _Live:
@@ -92,21 +92,15 @@ class JobsUnderWay:
 
     def start(self, job: Job, runner: JobRunner, route: Route) -> None:
         """Run an admitted job as soon as its turn comes."""
-
-        async def way(job: Job) -> None:
-            await runner.run(job, route)
-
-        self._begin(job, way, max(0.0, job.created + self._timing.expires - self._wall()))
+        self._begin(job, lambda: runner.run(job, route), max(0.0, job.created + self._timing.expires - self._wall()))
 
     def resume(self, job: Job, runner: JobRunner, source: Source) -> None:
         """Go on with a job that a source had taken before a restart, whatever runs beside it."""
-
-        async def way(job: Job) -> None:
-            await runner.resume(job, source)
-
         self._queues.run(_owner(job), job)
         self._add(job, has_turn=True)
-        self._begin(job, way, max(self._timing.grace, job.created + self._timing.expires - self._wall()))
+        self._begin(
+            job, lambda: runner.resume(job, source), max(self._timing.grace, job.created + self._timing.expires - self._wall())
+        )
 
     def stop(self, ident: str, event: JobEvent) -> None:
         """End a job early, by CANCEL or LOSE."""
@@ -155,7 +149,7 @@ class JobsUnderWay:
                 await live.turn
                 if job.state is JobState.QUEUED:
                     job.step(JobEvent.START)
-                await way(job)
+                await way()
             event = JobEvent.DELIVER
         except TimeoutError:
             event, job.failure = JobEvent.EXPIRE, GatewayError(Kind.JOB_EXPIRED, _TOLD[JobEvent.EXPIRE])

@@ -1,25 +1,22 @@
-"""This file makes whole HTTP exchanges with providers: one question, one answer in memory. (Contract §10.)
+"""This file makes whole exchanges with providers: one question, one answer in memory. (Contract §9, §10.)
 
-It is for what is not relayed. Redirects are not followed and the environment's proxies not used: a provider's address comes
-from the configuration alone.
+It is for what is not relayed, over the same connections. A connection that was closed in the moment of its reuse is replaced
+by a fresh one, once. Redirects are answers like any other: a provider's address comes from the configuration alone.
 """
 
 from __future__ import annotations
 
-import ssl
+import asyncio
 from typing import Final, NamedTuple
 
-import aiohttp
-from aiohttp.abc import AbstractResolver
-from yarl import URL
-
-from proxy.config.snapshot import Provider
+from proxy.config.snapshot import Provider, Timeouts
+from proxy.core.inbound import Headers
 from proxy.core.outcome import Failure
 from proxy.dialect.images import Call
+from proxy.net.pool import DialFailed, UpstreamPool
+from proxy.net.upstream import UpstreamConnection, monotonic
 
 MOST_BYTES: Final = 32 * 2**20
-_KEEP_ALIVE_S: Final = 10.0  # less than providers wait, as a call over a connection that they closed would fail
-_MOST_CONNECTIONS: Final = 2000
 
 
 class Reply(NamedTuple):
@@ -33,85 +30,86 @@ class Reply(NamedTuple):
 class CallFailed(Exception):
     """There is no answer. `is_undone` says that the provider surely did nothing."""
 
-    def __init__(self, failure: Failure, detail: str, *, is_undone: bool = False) -> None:
+    def __init__(self, failure: Failure, detail: str, *, is_undone: bool = False, is_stale: bool = False) -> None:
         super().__init__(detail)
         self.failure = failure
         self.detail = detail
         self.is_undone = is_undone
+        self.is_stale = is_stale
 
 
 class Calls:
-    """Connections to providers for such exchanges. Made inside the loop; `close` ends them."""
+    """Makes such exchanges."""
 
-    def __init__(self, resolver: AbstractResolver) -> None:
-        self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
-        self._contexts: dict[str, ssl.SSLContext] = {}
+    def __init__(self, upstreams: UpstreamPool) -> None:
+        self._upstreams = upstreams
 
-    async def make(self, provider: Provider, call: Call, *, connect_s: float | None, total_s: float) -> Reply:
-        """Ask, and wait for the whole answer. Raises CallFailed."""
-        origin = provider.origin
-        url = URL(f"{origin.scheme}://{origin.authority}{provider.base_path.decode()}{call.path}", encoded=True)
-        headers = _headers(provider)
-        if call.body is not None:
-            headers["content-type"] = "application/json"
-        timeout = aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s)
+    async def make(self, provider: Provider, call: Call, timeouts: Timeouts) -> Reply:
+        """Ask, and wait for the whole answer. Raises CallFailed; cancelling closes the connection."""
+        request = call.request(provider)
+        connection = self._upstreams.take(provider.origin)
+        if connection is not None:
+            try:
+                return await _Answer(connection).to(request, timeouts)
+            except CallFailed as failed:
+                if not failed.is_stale:
+                    raise
+        connection = await self._dialled(provider, timeouts.connect)
+        return await _Answer(connection).to(request, timeouts)
+
+    async def _dialled(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
+        dialling = self._upstreams.dial(provider, timeout_s, lambda _: None)
         try:
-            async with self._opened().request(
-                call.method, url, data=call.body, headers=headers, timeout=timeout, allow_redirects=False,
-                ssl=self._context(origin.ca_file),
-            ) as response:  # fmt: skip
-                body = await _whole(response)
-                fields = {name.lower(): value for name, value in response.raw_headers}
-                return Reply(response.status, fields, body)
-        except aiohttp.ConnectionTimeoutError:
-            raise CallFailed(Failure.CONNECT_TIMEOUT, "did not accept a connection in time", is_undone=True) from None
-        except TimeoutError:
-            raise CallFailed(Failure.FIRST_BYTE_TIMEOUT, "did not answer in time") from None
-        except aiohttp.ClientConnectorError:
-            raise CallFailed(Failure.CONNECT, "could not be reached", is_undone=True) from None
-        except (aiohttp.ClientError, OSError, ValueError):
-            raise CallFailed(Failure.BROKEN, "broke off, or did not answer in HTTP") from None
-
-    async def close(self) -> None:
-        """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-        await self._resolver.close()
-
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(
-                resolver=self._resolver, limit=_MOST_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=60
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
-                skip_auto_headers=("User-Agent", "Accept"),
-            )  # fmt: skip
-        return self._session
-
-    def _context(self, ca_file: str | None) -> ssl.SSLContext | bool:
-        if ca_file is None:
-            return True
-        context = self._contexts.get(ca_file)
-        if context is None:
-            context = self._contexts[ca_file] = ssl.create_default_context(cafile=ca_file)
-        return context
+            return await dialling
+        except DialFailed as failed:
+            raise CallFailed(failed.failure, failed.detail, is_undone=True) from None
+        finally:
+            dialling.cancel()
 
 
-def _headers(provider: Provider) -> dict[str, str]:
-    """The provider's own lines; aiohttp writes the `Host` itself."""
-    lines = (line.partition(": ") for line in provider.head.decode("ascii").splitlines())
-    return {name: value for name, _, value in lines if name != "host"}
+class _Answer:
+    """Gathers one answer from a connection."""
 
+    __slots__ = ("_connection", "_fields", "_pieces", "_size", "_status", "_told")
 
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    """The body, as far as it may be. Raises CallFailed where there is more."""
-    pieces: list[bytes] = []
-    size = 0
-    while piece := await response.content.readany():
-        size += len(piece)
-        if size > MOST_BYTES:
-            raise CallFailed(Failure.BROKEN, f"its answer is larger than {MOST_BYTES // 2**20} MiB")
-        pieces.append(piece)
-    return b"".join(pieces)
+    def __init__(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        self._told: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._status = 0
+        self._fields: dict[bytes, bytes] = {}
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    async def to(self, request: bytes, timeouts: Timeouts) -> Reply:
+        """The answer to a request. Raises CallFailed."""
+        if self._connection.transport.is_closing():
+            raise CallFailed(Failure.BROKEN, "the connection was closed", is_undone=True, is_stale=True)
+        total_due = None if timeouts.total is None else monotonic() + timeouts.total
+        self._connection.send(self, [request], timeouts, total_due)
+        try:
+            return await self._told
+        finally:
+            if self._told.cancelled():
+                self._connection.abandon()
+
+    def on_head(self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes]) -> None:
+        self._status = status
+        self._fields = fields
+        self._connection.answer_began()
+
+    def on_body(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size <= MOST_BYTES:
+            self._pieces.append(piece)
+        elif not self._told.done():
+            self._connection.abandon()
+            self._told.set_exception(CallFailed(Failure.BROKEN, f"its answer is larger than {MOST_BYTES // 2**20} MiB"))
+
+    def on_end(self, *, is_certain: bool) -> None:
+        if not self._told.done():
+            self._told.set_result(Reply(self._status, self._fields, b"".join(self._pieces)))
+
+    def on_cut(self, failure: Failure, detail: str, *, nothing_came: bool) -> None:
+        is_stale = nothing_came and failure is Failure.BROKEN and not self._connection.is_fresh
+        if not self._told.done():
+            self._told.set_exception(CallFailed(failure, detail, is_stale=is_stale))

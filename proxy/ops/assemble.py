@@ -77,10 +77,10 @@ class House:
         if books is not None and self.meter is not None:
             pages = AccountPages(current, books, self.meter, clock=monotonic, wall=time.time)
             admin_pages = AdminAccounts(current, books)
-        self._calls = Calls(AsyncResolver())
         self.jobs = Jobs(
-            current, JobKeeping(books, lambda: asyncio.sleep(jobs_timing.again)), self._calls, self.health, clock=monotonic,
-            wall=time.time, random=random.random, random_bytes=os.urandom, note=self._note_job, timing=jobs_timing,
+            current, JobKeeping(books, lambda: asyncio.sleep(jobs_timing.again)), Calls(self.upstreams), self.health,
+            clock=monotonic, wall=time.time, random=random.random, random_bytes=os.urandom, note=self._note_job,
+            timing=jobs_timing,
         )  # fmt: skip
         images = ImagePages(current, self.jobs, self.meter)
         self._control = web.AppRunner(application(self.site, images, pages), access_log=None)
@@ -192,7 +192,6 @@ class House:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_CHANGES_S):
                 await self.jobs.close()
-        await self._calls.close()
         await self.upstreams.close()
         await self.addresses.close()
         self.sweeper.stop()
