@@ -14,7 +14,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{1,80}")
 _MOST_NAMES: Final = 20
 _EXPOSED: Final = (
     b"access-control-expose-headers: x-request-id, x-kyma-model, x-kyma-alias, x-kyma-fallback, "
-    b"x-kyma-fallback-layer, retry-after\r\n"
+    b"x-kyma-fallback-layer, x-kyma-dropped, x-kyma-estimated, retry-after\r\n"
 )
 
 

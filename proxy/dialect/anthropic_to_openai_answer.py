@@ -1,6 +1,6 @@
 """This file tells a caller in Anthropic's words what a source answered in OpenAI's, whole or with an error. (Contract §4, §5.)
 
-Thinking comes first, then the text, then the tools, as Anthropic has them. A thought has no signature, as nobody has signed it.
+Thinking comes first, then the text, then the tools, as Anthropic has them. The signature of a thought is UNSIGNED.
 Arguments of which the model made no JSON object are kept as they are, under one member of the input (`RAW_ARGUMENTS`), from
 where they find their way back in the next request.
 """
@@ -18,6 +18,7 @@ from msgspec import Raw
 from proxy.core.usage import NO_USAGE, Usage
 from proxy.dialect.anthropic_to_openai_messages import RAW_ARGUMENTS, Json
 from proxy.dialect.translation import Whole
+from proxy.dialect.unsigned import UNSIGNED
 from proxy.dialect.usage import Counts
 
 T = TypeVar("T")
@@ -147,7 +148,7 @@ def answered(status: int, body: bytes, shown_model: str, stops: frozenset[str]) 
     ident = message_id(answer.id, answer.created)
     content: list[Json] = []
     if thought := thinking_of(said):
-        content.append({"type": "thinking", "thinking": thought, "signature": ""})
+        content.append({"type": "thinking", "thinking": thought, "signature": UNSIGNED})
     if text := text_of(said) + (said.refusal or ""):
         content.append({"type": "text", "text": text})
     for at, call in enumerate(said.tool_calls or ()):

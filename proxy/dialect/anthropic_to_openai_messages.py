@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Raw
 
+from proxy.dialect.unsigned import UNSIGNED
 from proxy.errors import GatewayError, Kind
 
 Json = dict[str, object]
@@ -29,6 +30,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST_NAMES: Final = 64
 _ALWAYS_READ: Final = frozenset({"type"})
 _NULL: Final = b"null"
+_NO_SIGNATURES: Final = (b'""', msgspec.json.encode(UNSIGNED))
+"""Those of a thought that nobody has signed."""
 _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _text: Final = msgspec.json.Decoder(str)
 
@@ -283,8 +286,8 @@ class Conversation:
                     texts.append(_PARAGRAPH)
                 texts.append(self._reading.take(_text_block, raw, where, members).text)
             elif kind == "thinking":
-                if bytes(members.get("signature", b"")) == b'""':
-                    del members["signature"]  # of a thought that a translation gave to the caller
+                if bytes(members.get("signature", b"")) in _NO_SIGNATURES:
+                    del members["signature"]
                 thoughts.append(self._reading.take(_thinking, raw, where, members).thinking)
             elif kind == "redacted_thinking":
                 self._reading.drop(f"{where}.redacted_thinking")

@@ -36,7 +36,9 @@ from proxy.dialect.anthropic_to_openai_answer import (
 )
 from proxy.dialect.anthropic_to_openai_messages import Json
 from proxy.dialect.sse import COMMENT, Splitter, SseEvent, emitted
+from proxy.dialect.unsigned import UNSIGNED
 
+_encode: Final = msgspec.json.encode
 _DONE: Final = b"[DONE]"
 _NULL: Final = b"null"
 _PING: Final = emitted(b"ping", b'{"type":"ping"}')
@@ -52,10 +54,12 @@ _DELTA: Final = {
     _THINKING: b'"thinking_delta","thinking"',
     _TOOL: b'"input_json_delta","partial_json"',
 }
+_SIGNATURE: Final = b'{"type":"content_block_delta","index":%%d,"delta":{"type":"signature_delta","signature":%b}}' % _encode(
+    UNSIGNED
+)
 _MARK: Final = re.compile(r'\\.|["{}\[\]\\]', re.DOTALL)
 _OPENS: Final = ("{", "[")
 _CLOSES: Final = ("}", "]")
-_encode: Final = msgspec.json.encode
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -317,6 +321,8 @@ class MessageStream:
         block, self._open = self._open, None
         if block is not None:
             block.is_closed = True
+            if block.kind == _THINKING:
+                out.append(emitted(b"content_block_delta", _SIGNATURE % self._at))
             out.append(emitted(b"content_block_stop", b'{"type":"content_block_stop","index":%d}' % self._at))
 
     def _begin(self, out: list[bytes], ident: str) -> None:

@@ -1,7 +1,8 @@
 """This file relays between a caller and a source that speak different dialects: what comes is translated, event by event.
 
 All that `Relay` promises holds here too: nothing goes out before the commit, and no answer that was cut is passed off as whole.
-A stream that its source ends without saying that it is whole counts as cut. (Contract §4.)
+A stream that its source ends without saying that it is whole counts as cut. A translation's traces in a conversation are taken
+out of it where it goes on with a source of the caller's dialect. (Contract §3.3, §4.)
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from proxy.core.body import read_head
 from proxy.core.exchange import Attempt, Exchange
 from proxy.core.headers import request_head
 from proxy.core.outcome import Failed, Failure
 from proxy.core.plan import Step
 from proxy.core.usage import NO_USAGE, Usage
+from proxy.dialect.anthropic import ANTHROPIC
 from proxy.dialect.contract import Dialect
 from proxy.dialect.known import DIALECTS, translation
 from proxy.dialect.translation import StreamTranslation, Translation
+from proxy.dialect.unsigned import may_hold_unsigned, without_unsigned
 from proxy.errors import GatewayError
+from proxy.net.asking import request_bytes
 from proxy.net.caller import Caller
 from proxy.net.relay import Relay
 
@@ -143,6 +148,20 @@ class TranslatedRelay(Relay):
             self._write_held(piece)
 
 
+class MendedRelay(Relay):
+    """One attempt's answer to a conversation of which thoughts were taken out that nobody has signed."""
+
+    __slots__ = ("_taken_out",)
+
+    def request(self) -> list[bytes | memoryview]:
+        body, self._taken_out = without_unsigned(self._exchange.inbound.body)
+        return request_bytes(self._exchange, self.step.source, body, read_head(body))
+
+    def _commit(self, piece: bytes) -> None:
+        self._exchange.dropped = self._taken_out
+        super()._commit(piece)
+
+
 def relay_of(
     exchange: Exchange, step: Step, caller: Caller, attempt: Attempt,
     *, running: list[Relay], total_due: float | None, is_last: Callable[[], bool],
@@ -150,12 +169,12 @@ def relay_of(
 ) -> Relay:  # fmt: skip
     """The relay for an attempt, with a translation where its source needs one. Raises GatewayError as that does."""
     dialect = DIALECTS[exchange.endpoint.dialect]
-    if step.source.provider.dialect == dialect.name:
-        return Relay(
-            exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
-            added_head=added_head,
-        )  # fmt: skip
-    return TranslatedRelay(
+    kind: type[Relay] = Relay
+    if step.source.provider.dialect != dialect.name:
+        kind = TranslatedRelay
+    elif dialect is ANTHROPIC and may_hold_unsigned(exchange.inbound.body):
+        kind = MendedRelay
+    return kind(
         exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
         added_head=added_head,
     )  # fmt: skip

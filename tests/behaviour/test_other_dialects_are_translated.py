@@ -299,3 +299,44 @@ async def test_an_image_is_for_models_with_eyes(tmp_path: Path, dialect: str, ha
             else:
                 assert "takes no images" in answer.json["error"]["message"]
                 assert source.received == []
+
+
+THINKING = WHOLE["openai"] | {
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "No.", "reasoning_content": "7 times 13."},
+            "finish_reason": "stop",
+        }
+    ]
+}
+
+
+async def test_a_thought_that_nobody_has_signed_shuts_no_conversation_out_from_anthropic(tmp_path: Path) -> None:
+    async with providers(2) as (foreign, native):
+        native.plays(whole(b"{}", status="503 Busy"))
+        foreign.plays(whole(json.dumps(THINKING).encode()))
+        text = configuration("openai", "anthropic", ports=[foreign.port, native.port])
+        async with gateway(text, tmp_path) as running:
+            client = await running.client()
+            ask(client, "anthropic")
+            first = await client.answer()
+            thought, said = first.json["content"]
+            assert (thought["type"], said["text"]) == ("thinking", "No.")
+            assert thought["signature"]
+
+            native.plays(whole(json.dumps(WHOLE["anthropic"]).encode()))
+            turns = [{"role": "user", "content": "Is 91 prime?"}, {"role": "assistant", "content": first.json["content"]}]
+            ask(client, "anthropic", messages=turns)
+            answer = await client.answer()
+            assert "x-kyma-fallback" not in answer.headers
+            assert answer.headers["x-kyma-dropped"] == "messages[1].content[0]"
+            assert answer.body == json.dumps(WHOLE["anthropic"]).encode()
+            sent = json.loads(native.received[-1].body)
+            assert sent == {"model": "real-1", "max_tokens": 50, "messages": [turns[0], turns[1] | {"content": [said]}]}
+
+            native.plays(whole(b"{}", status="503 Busy"))  # and the source that had the thought gets it back
+            foreign.plays(whole(json.dumps(WHOLE["openai"]).encode()))
+            ask(client, "anthropic", messages=turns)
+            assert "x-kyma-dropped" not in (await client.answer()).headers
+            assert json.loads(foreign.received[-1].body)["messages"][1]["reasoning_content"] == "7 times 13."

@@ -22,6 +22,7 @@ from proxy.dialect.anthropic_to_openai_messages import RAW_ARGUMENTS
 from proxy.dialect.anthropic_to_openai_stream import MessageStream
 from proxy.dialect.sse import Splitter, emitted
 from proxy.dialect.translation import StreamTranslation, Translation
+from proxy.dialect.unsigned import UNSIGNED
 from proxy.errors import GatewayError, Kind
 
 Json = dict[str, Any]
@@ -177,7 +178,7 @@ def fold_message(stream: bytes) -> Json:
         elif event["type"] == "content_block_delta":
             assert (is_open, event["index"]) == (True, len(content) - 1)
             delta = event["delta"]
-            name = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}[delta["type"]]
+            name = delta["type"].removesuffix("_delta").replace("input_json", "partial_json")
             content[-1]["input" if name == "partial_json" else name] += delta[name]
         elif event["type"] == "content_block_stop":
             assert (is_open, event["index"]) == (True, len(content) - 1)
@@ -255,7 +256,11 @@ RESULTS = st.builds(
     lambda ident, content: {"type": "tool_result", "tool_use_id": ident, "content": content},
     WORDS, WORDS | st.lists(TEXT_BLOCKS, min_size=1, max_size=3),
 )  # fmt: skip
-THOUGHTS = st.builds(lambda text: {"type": "thinking", "thinking": text, "signature": ""}, WORDS)
+THOUGHTS = st.builds(
+    lambda text, signature: {"type": "thinking", "thinking": text, "signature": signature},
+    WORDS,
+    st.sampled_from(["", UNSIGNED]),
+)
 TURNS = st.one_of(
     st.builds(lambda content: {"role": "user", "content": content}, WORDS),
     st.builds(lambda blocks: user(*blocks), st.lists(TEXT_BLOCKS | RESULTS, min_size=1, max_size=4)),
@@ -571,7 +576,7 @@ def test_each_delta_goes_out_with_the_event_that_brought_it() -> None:
     assert out == [
         ["message_start"],
         [start, delta],
-        [stop, start, delta],
+        [delta, stop, start, delta],  # with the mark of a thought that nobody has signed
         [stop, start],
         [delta],
         [delta],
