@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Raw
 
 from proxy.core.endpoints import RELAYED, Endpoint
-from proxy.dialect.anthropic_to_openai_answer import answered, refused
+from proxy.dialect.anthropic_to_openai_answer import answered, refused, streamed
 from proxy.dialect.anthropic_to_openai_messages import Conversation, Json, Reading, present
 from proxy.dialect.anthropic_to_openai_stream import MessageStream
 from proxy.dialect.translation import Asked, Whole
@@ -151,6 +151,10 @@ class AnthropicToOpenAI:
     def stream(self) -> MessageStream:
         """For a 2xx answer that streams."""
         return MessageStream(self._shown_model, self._stops)
+
+    def streamed(self, body: bytes) -> bytes:
+        """The events that a whole answer amounts to. Raises ValueError where it is none."""
+        return streamed(body)
 
 
 def _said(request: _Request, members: dict[str, Raw], reading: Reading) -> Json:

@@ -113,15 +113,19 @@ class TranslatedRelay(Relay):
         self._commit(out)
 
     def _end_whole(self) -> None:
-        """The whole answer is there: translate it, and let it go out."""
+        """The whole answer is there: translate it, and let it go out; as a stream, where the caller asked for one."""
+        translation, body = self._translation, b"".join(self._pieces)
+        assert translation is not None  # noqa: S101  (nothing has gone out yet)
+        self._pieces.clear()
         try:
-            assert self._translation is not None  # noqa: S101  (nothing has gone out yet)
-            whole = self._translation.whole(self._status, b"".join(self._pieces))
+            whole = translation.whole(self._status, body)
+            if self._asked_to_stream() and whole.status < 400:
+                self._stream_whole(translation.streamed(body))
+                return
         except ValueError:
             detail = "its answer is not what its dialect promises"
             self._resolve(Failed(Failure.BROKEN, self.step.source.provider.name, detail, self._status))
             return
-        self._pieces.clear()
         self._reported = whole.usage
         self._status = whole.status
         self._let_go_of_the_prompt()
@@ -129,11 +133,25 @@ class TranslatedRelay(Relay):
         if whole.status >= 400 and self._dialect.name == "anthropic" and body.endswith(b"}"):
             body = b'%b,"request_id":"%b"}' % (body[:-1], self._exchange.inbound.request_id.encode())
         self._fields[b"content-length"] = b"%d" % len(body)
-        self._headers = [one for one in self._headers if one[0].lower() not in (b"content-type", b"content-encoding")]
-        self._headers.append((b"content-type", b"application/json"))
+        self._set_content_type(b"application/json")
         self._has_length = True
         self._commit(body)
         self._finish()
+
+    def _asked_to_stream(self) -> bool:
+        head = self._exchange.head
+        return head is not None and head.streams
+
+    def _stream_whole(self, events: bytes) -> None:
+        """Some sources answer in one piece whatever they are asked: a client that reads events could not read that."""
+        self._set_content_type(b"text/event-stream")
+        self._streams = True
+        self._begin_stream(events)
+        self.on_end(is_certain=True)
+
+    def _set_content_type(self, kind: bytes) -> None:
+        self._headers = [one for one in self._headers if one[0].lower() not in (b"content-type", b"content-encoding")]
+        self._headers.append((b"content-type", kind))
 
     def _let_go_of_the_prompt(self) -> Translation:
         """The answer begins: no other source is asked, and the translation with its prompt need not be kept."""

@@ -122,6 +122,21 @@ async def test_a_stream_event_by_event(tmp_path: Path, dialect: str) -> None:
 
 
 @pytest.mark.parametrize("dialect", OTHER)
+async def test_who_asks_for_a_stream_gets_one_though_the_source_answers_in_one_piece(tmp_path: Path, dialect: str) -> None:
+    async with providers(1) as (source,):
+        source.plays(whole(json.dumps(WHOLE[OTHER[dialect]], indent=1).encode()))
+        async with gateway(configuration(OTHER[dialect], ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, stream=True)
+            answer = await client.answer()
+            assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream")
+            assert words(dialect, answer.body) == "one two"
+            assert answer.body.rstrip().endswith(b"[DONE]" if dialect == "openai" else b'{"type":"message_stop"}')
+            record = (await running.records())[0]
+            assert (record["prompt_tokens"], record["completion_tokens"], record["ending"]) == (7, 3, "completed")
+
+
+@pytest.mark.parametrize("dialect", OTHER)
 @pytest.mark.parametrize("how", ["closes", "ends without its end", "is silent"])
 async def test_a_stream_that_is_cut_is_never_passed_off_as_whole(tmp_path: Path, dialect: str, how: str) -> None:
     pieces = STREAMS[OTHER[dialect]]

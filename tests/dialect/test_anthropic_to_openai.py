@@ -236,6 +236,26 @@ def test_to_fold_and_to_translate_can_be_done_in_either_order(source: bytes, cha
     assert stream.usage == whole.usage == Usage(9, 4, 3, "reported")
 
 
+@settings(deadline=None)
+@given(streams())
+def test_a_whole_answer_streamed_is_the_same_answer(source: bytes) -> None:
+    answer = fold_chunks(source)
+    made = translation()
+    out, stream = translated(made.streamed(answer))
+    assert gist(fold_message(out)) == gist(json.loads(made.whole(200, answer).body))
+    assert stream.is_finished
+    assert stream.usage == Usage(9, 4, 3, "reported")
+
+
+@cases("answer.json")
+def test_every_answer_can_be_streamed(case: Path) -> None:
+    answer = (case / "answer.json").read_bytes()
+    if about(case).get("status", 200) == 200:
+        out, stream = translated(translation().streamed(answer))
+        assert stream.is_finished
+        assert gist(fold_message(out)) == gist(json.loads((case / "expected.json").read_bytes()))
+
+
 @cases("stream.sse")
 def test_the_cases_fold_and_translate_in_either_order(case: Path) -> None:
     if case.name in ("stream_text", "stream_tools", "stream_tools_interleaved", "stream_with_a_filter_first"):

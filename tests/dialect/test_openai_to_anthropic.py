@@ -229,8 +229,13 @@ def plain(answer: Json) -> Json:
 
 
 def assert_square(translation: Translation, source: bytes) -> None:
-    whole = translation.whole(200, json.dumps(folded_source(source)).encode())
-    assert plain(folded_told(through(translation.stream(), source))) == plain(json.loads(whole.body))
+    """To fold and to translate can be done in either order, and a whole answer streamed is the same answer."""
+    answer = json.dumps(folded_source(source)).encode()
+    whole = plain(json.loads(translation.whole(200, answer).body))
+    assert plain(folded_told(through(translation.stream(), source))) == whole
+    stream = translation.stream()
+    assert plain(folded_told(through(stream, translation.streamed(answer)))) == whole
+    assert stream.is_finished
 
 
 @pytest.mark.parametrize("case", [case for case in FINISHED if case.name != "every_form_of_an_event"], ids=name)
