@@ -98,6 +98,13 @@ class TranslatedRelay(Relay):
     def usage(self) -> Usage:
         return self._reported if self._stream is None else self._stream.usage
 
+    def _commit(self, piece: bytes) -> None:
+        own_field = self._dialect.id_field
+        if own_field:
+            self._headers = [one for one in self._headers if one[0].lower() != own_field]
+            self._headers.append((own_field, self._exchange.inbound.request_id.encode()))
+        super()._commit(piece)
+
     def _tell_the_truth(self, error: GatewayError) -> None:
         if self._stream is not None and self._stream.has_failed:
             self._caller.finish(close=True)  # the source's own error has told it

@@ -194,8 +194,9 @@ def folded_told(told: bytes) -> Json:
             for member in ("content", "reasoning_content", "refusal"):
                 if change.get(member):
                     message[member] = (message.get(member) or "") + change[member]
-            if "thinking_blocks" in change:
-                message["thinking_blocks"] = [*message.get("thinking_blocks", []), *change["thinking_blocks"]]
+            for block in change.get("thinking_blocks", []):
+                assert block.pop("index") == len(message.setdefault("thinking_blocks", []))
+                message["thinking_blocks"].append(block)
             for call in change.get("tool_calls", []):
                 known = calls.setdefault(call["index"], {"function": {"arguments": ""}})
                 known |= {key: call[key] for key in ("id", "type") if key in call}
