@@ -134,7 +134,7 @@ class MessageStream:
 
     __slots__ = (
         "_at", "_before", "_calls", "_count", "_finish", "_ident", "_is_done", "_is_over", "_open", "_refuses", "_reported",
-        "_shown_model", "_splitter", "_stop", "_stops", "_waiting",
+        "_shown_model", "_splitter", "_stop", "_stops", "_waiting", "has_failed",
     )  # fmt: skip
 
     def __init__(self, shown_model: str, stops: frozenset[str]) -> None:
@@ -147,6 +147,8 @@ class MessageStream:
         self._stop: object = None
         self._refuses = False
         self._is_done = self._is_over = False
+        self.has_failed = False
+        """Whether the caller has been told of an error."""
         self._at = -1
         self._before = b""
         self._open: _Block | None = None
@@ -163,11 +165,6 @@ class MessageStream:
     def is_finished(self) -> bool:
         """Whether the source has said why it stopped, or that it is done."""
         return self._is_done
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the caller has been told of an error."""
-        return self._is_over and not self._is_done
 
     def pass_on(self, piece: bytes) -> bytes:
         """The caller's bytes that a piece of the source's stream makes ready."""
@@ -347,6 +344,6 @@ class MessageStream:
 
     def _break(self, out: list[bytes], error: bytes) -> None:
         """The answer will never be whole."""
-        self._is_over = True
+        self._is_over = self.has_failed = True
         self._is_done = False
         out.append(emitted(b"error", error))

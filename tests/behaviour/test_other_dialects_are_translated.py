@@ -242,13 +242,89 @@ async def test_no_field_of_a_dialect_crosses_over(tmp_path: Path) -> None:
             client = await running.client()
             body = b'{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"a"}]}'
             client.send(
-                b"POST /v1/messages HTTP/1.1\r\nhost: a\r\nx-api-key: secret\r\nanthropic-version: 2023-06-01\r\n"
+                b"POST /v1/messages?beta=true HTTP/1.1\r\nhost: a\r\nx-api-key: secret\r\nanthropic-version: 2023-06-01\r\n"
                 b"anthropic-beta: new-thing\r\nx-own: kept\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
             )
             assert (await client.answer()).status == 200
+            assert source.received[0].line == "POST /v1/chat/completions HTTP/1.1"
             sent = source.received[0].headers
             assert not [name for name in sent if name.startswith(("anthropic-", "x-api-key"))]
             assert (sent["x-own"], sent["authorization"]) == ("kept", "Bearer key-0")
+
+
+async def test_what_is_meant_for_an_anthropic_source_reaches_it_from_any_caller(tmp_path: Path) -> None:
+    async with providers(1) as (source,):
+        source.plays(whole(json.dumps(WHOLE["anthropic"]).encode()))
+        async with gateway(configuration("anthropic", ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            body = b'{"model":"m","messages":[{"role":"user","content":"a"}]}'
+            client.send(
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer secret\r\n"
+                b"anthropic-beta: new-thing\r\nanthropic-version: 2099-01-01\r\nopenai-beta: b\r\n"
+                b"openai-organization: o\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            assert (await client.answer()).status == 200
+            sent = source.received[0].headers
+            assert (sent["anthropic-beta"], sent["anthropic-version"], sent["x-api-key"]) == (
+                "new-thing",
+                "2099-01-01",
+                "key-0",
+            )
+            assert not [name for name in sent if name.startswith(("openai-", "authorization"))]
+
+
+BAD_ENDS = {
+    "openai": {
+        "broken JSON": b'data: {"id":"c1","choices":[{"index":0,"delta":{"content":"x}\n\n',
+        "half a character": 'data: {"id":"c1","choices":[{"index":0,"delta":{"content":"ä'.encode()[:-1],
+        "no reason": b"",
+    },
+    "anthropic": {
+        "broken JSON": b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x}\n\n',
+        "half a character": 'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"ä'.encode()[
+            :-1
+        ],
+        "no reason": b"",
+    },
+}
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+@pytest.mark.parametrize("how", BAD_ENDS["openai"])
+async def test_a_stream_that_ends_badly_is_told_as_broken_and_what_came_has_gone_out(
+    tmp_path: Path, dialect: str, how: str
+) -> None:
+    pieces = STREAMS[OTHER[dialect]]
+    end = max(at for at, piece in enumerate(pieces) if b"two" in piece) + 1
+    begun = b"".join(map(chunk, pieces[:end]))
+    bad = BAD_ENDS[OTHER[dialect]][how]
+    async with providers(1) as (source,):
+        source.plays(head() + begun + (chunk(bad) if bad else b"") + LAST_CHUNK)
+        async with gateway(configuration(OTHER[dialect], ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, stream=True)
+            await client.head()
+            got = await client.rest()
+            assert words(dialect, got) == "one two"
+            assert got.count(b'"error":') == 1
+            assert b"[DONE]" not in got
+            assert b"message_stop" not in got
+            assert (await running.records())[0]["ending"] == "broken"
+            await running.is_at_rest()
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+async def test_an_event_of_a_megabyte_is_told_whole(tmp_path: Path, dialect: str) -> None:
+    long = "0123456789abcdef" * 65_536
+    pieces = [piece.replace(b"one ", long.encode()) for piece in STREAMS[OTHER[dialect]]]
+    async with providers(1) as (source,):
+        source.plays(head() + b"".join(map(chunk, pieces)) + LAST_CHUNK)
+        async with gateway(configuration(OTHER[dialect], ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, stream=True)
+            answer = await client.answer()
+            assert words(dialect, answer.body) == f"{long}two"
+            assert (await running.records())[0]["ending"] == "completed"
 
 
 async def test_tokens_are_counted_about_where_no_source_can(tmp_path: Path) -> None:
