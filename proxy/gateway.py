@@ -80,9 +80,6 @@ class Gateway:
             steps = self._plan(exchange, route)
             if meter is not None:
                 self._admit(exchange, meter, route)
-            if route.is_empty:
-                self._estimate(exchange, edge)
-                return
             await self._attempt_all(exchange, route, steps, edge)
         except GatewayError as error:
             self._refuse(exchange, error, edge)
@@ -127,11 +124,14 @@ class Gateway:
 
         Raises GatewayError when none has. Two run at once only where a model is hedged; the first to commit wins.
         """
-        course = Course(steps, route, self._health)
+        course = Course(steps, route, self._health, can_estimate=exchange.endpoint.is_estimated)
         running = course.running
         try:
             while True:
                 if not running:
+                    if course.is_left_to_estimate():
+                        self._estimate(exchange, edge)
+                        return
                     if not course.left:
                         self._last_resort(route, course)
                     self._start(exchange, course, edge)

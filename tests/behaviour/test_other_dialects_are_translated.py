@@ -341,6 +341,26 @@ async def test_tokens_are_counted_about_where_no_source_can(tmp_path: Path) -> N
         assert (record["ending"], record["attempts"], record["cost_usd"]) == ("completed", [], None)
 
 
+@pytest.mark.parametrize("answers", ["404 Not Found", "400 Bad Request", "503 Busy"])
+async def test_tokens_are_counted_about_where_a_source_says_that_it_can_not(tmp_path: Path, answers: str) -> None:
+    async with providers(2) as sources:
+        for source in sources:
+            source.plays(whole(b"{}", status=answers))
+        text = configuration("anthropic", "anthropic", ports=[source.port for source in sources])
+        async with gateway(text, tmp_path) as running:
+            client = await running.client()
+            body = b'{"model":"m","messages":[{"role":"user","content":"one two three"}]}'
+            client.post(body, path="/v1/messages/count_tokens")
+            answer = await client.answer()
+            record = (await running.records())[0]
+            if answers == "404 Not Found":
+                assert (answer.status, answer.headers["x-kyma-estimated"]) == (200, "true")
+                assert (record["ending"], len(record["attempts"])) == ("completed", 2)
+            else:
+                assert answer.status == (400 if answers == "400 Bad Request" else 502)
+                assert "x-kyma-estimated" not in answer.headers
+
+
 @pytest.mark.parametrize("dialect", OTHER)
 async def test_an_error_in_mid_stream_is_told_once(tmp_path: Path, dialect: str) -> None:
     pieces = STREAMS[OTHER[dialect]]
