@@ -19,6 +19,7 @@ Policy = Literal["weighted", "priority", "fastest"]
 ProviderDialect = Literal["openai", "anthropic", "openai_images", "fal_queue"]
 Modality = Literal["text", "image", "audio", "video", "file"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens", "max_output_tokens"]
+ReasoningField = Literal["reasoning_content", "reasoning", "none"]
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -117,6 +118,7 @@ class Provider(Section, frozen=True):
     headers: dict[str, str] = {}
     timeouts: Timeouts = Timeouts()
     max_tokens_field: MaxTokensField | None = None
+    reasoning_field: ReasoningField = "reasoning_content"
     warm_connections: Annotated[int, Meta(ge=0, le=64)] = 1
     keep_alive: Duration = 30.0
     ca_file: str | None = None
@@ -131,6 +133,7 @@ class Source(Section, frozen=True):
     timeouts: Timeouts = Timeouts()
     stream_usage: bool = True
     max_tokens_field: MaxTokensField | None = None
+    reasoning_field: ReasoningField | None = None
 
 
 class Price(Section, frozen=True):

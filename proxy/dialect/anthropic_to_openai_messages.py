@@ -162,10 +162,11 @@ def plain(parts: list[Json]) -> str | list[Json]:
 class Conversation:
     """Turns Anthropic's messages into OpenAI's."""
 
-    __slots__ = ("_reading",)
+    __slots__ = ("_reading", "_reasoning_field")
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, reasoning_field: str | None) -> None:
         self._reading = reading
+        self._reasoning_field = reasoning_field
 
     def said(self, messages: list[Raw]) -> list[Json]:
         """The whole conversation. Raises GatewayError where something in it can't be said."""
@@ -299,7 +300,10 @@ class Conversation:
         text = "".join(texts)
         turn: Json = {"role": "assistant", "content": text or (None if calls else "")}
         if any(thoughts):
-            turn["reasoning_content"] = _PARAGRAPH.join(thoughts)
+            if self._reasoning_field is None:
+                self._reading.drop(f"{path}.thinking")
+            else:
+                turn[self._reasoning_field] = _PARAGRAPH.join(thoughts)
         if calls:
             turn["tool_calls"] = calls
         return turn

@@ -343,6 +343,16 @@ def test_the_most_tokens_and_every_number_are_the_callers_own_digits() -> None:
         assert part in found
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", None])
+def test_thoughts_are_told_again_where_the_source_takes_them(field: str | None) -> None:
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": UNSIGNED}
+    turn = {"role": "assistant", "content": [thought, {"type": "text", "text": "No."}]}
+    found = translation({"model": "claude", "max_tokens": 1, "messages": [turn]}, reasoning_field=field).asked
+    (told,) = json.loads(found.body)["messages"]
+    assert told == {"role": "assistant", "content": "No."} | ({} if field is None else {field: "Hm."})
+    assert found.dropped == (("messages[0].content.thinking",) if field is None else ())
+
+
 def test_the_default_stands_where_the_caller_gives_no_most_tokens() -> None:
     body = {"model": "claude", "messages": []}
     assert json.loads(translation(body, default_max_tokens=4096).asked.body)["max_tokens"] == 4096
