@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 import pytest
@@ -57,9 +57,11 @@ def test_tools_bound(chat: ChatOpenAI) -> None:
     assert (call["name"], call["args"]) == ("get_weather", {"city": "simulated"})
 
 
-@pytest.fixture
-def claude(crossing: tuple[Running, Scripted]) -> ChatAnthropic:
-    return ChatAnthropic(model="gpt", base_url=crossing[0].base, api_key="ky-any", max_retries=0, timeout=10)
+@pytest.fixture(scope="module")
+def claude(crossing: tuple[Running, Scripted]) -> Iterator[ChatAnthropic]:
+    model = ChatAnthropic(model="gpt", base_url=crossing[0].base, api_key="ky-any", max_retries=0, timeout=10)
+    with contextlib.closing(model._client):  # which it would leave to the garbage collector
+        yield model
 
 
 def test_anthropics_class_calls_tools_over_a_provider_that_speaks_openai(claude: ChatAnthropic, provider: Scripted) -> None:
