@@ -126,12 +126,13 @@ class TranslatedRelay(Relay):
         self._pieces.clear()
         try:
             whole = translation.whole(self._status, body)
-            if self._asked_to_stream() and whole.status < 400:
-                self._stream_whole(translation.streamed(body))
-                return
+            events = translation.streamed(body) if self._asked_to_stream() and whole.status < 400 else None
         except ValueError:
             detail = "its answer is not what its dialect promises"
             self._resolve(Failed(Failure.BROKEN, self.step.source.provider.name, detail, self._status))
+            return
+        if events is not None:
+            self._stream_whole(events)
             return
         self._reported = whole.usage
         self._status = whole.status
@@ -194,11 +195,13 @@ def relay_of(
 ) -> Relay:  # fmt: skip
     """The relay for an attempt, with a translation where its source needs one. Raises GatewayError as that does."""
     dialect = DIALECTS[exchange.endpoint.dialect]
-    kind: type[Relay] = Relay
-    if step.source.provider.dialect != dialect.name:
-        kind = TranslatedRelay
-    elif dialect is ANTHROPIC and may_hold_unsigned(exchange.inbound.body):
-        kind = MendedRelay
+    is_spoken = step.source.provider.dialect == dialect.name
+    if is_spoken and not (dialect is ANTHROPIC and may_hold_unsigned(exchange.inbound.body)):
+        return Relay(
+            exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
+            added_head=added_head,
+        )  # fmt: skip
+    kind: type[Relay] = MendedRelay if is_spoken else TranslatedRelay
     return kind(
         exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
         added_head=added_head,
