@@ -9,40 +9,42 @@ from typing import Final, cast
 
 import httptools
 
-from bench.provider import DONE, STAMP, STAMP_DIGITS
+from bench.answer import STAMP, STAMP_DIGITS
 
 Headers = tuple[tuple[str, str], ...]
 
 _STAMPED_BYTES: Final = len(STAMP) + STAMP_DIGITS
 _HEAD: Final = (
-    "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept-Encoding: gzip, deflate\r\n"
+    "POST /v1/{endpoint} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept-Encoding: gzip, deflate\r\n"
     "Connection: keep-alive\r\nAccept: application/json\r\nContent-Type: application/json\r\n"
     "User-Agent: OpenAI/Python 2.8.0\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 2.8.0\r\n"
     "X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\n"
     "X-Stainless-Runtime-Version: 3.11.7\r\nAuthorization: Bearer none\r\nX-Stainless-Async: false\r\n"
     "x-stainless-retry-count: 0\r\nx-stainless-read-timeout: 600\r\n{more}Content-Length: {length}\r\n\r\n"
 )
-_BODY: Final = (
-    '{{"messages":[{{"role":"system","content":"You are a helpful assistant."}},'
-    '{{"role":"user","content":"{prompt}"}}],'
-    '"model":"{model}",{max_tokens}"temperature":0.2{stream}}}'
+_MESSAGES: Final = (
+    '{{"messages":[{{"role":"system","content":"You are a helpful assistant."}},{{"role":"user","content":"{prompt}"}}],'
 )
+_ANTHROPIC_MESSAGES: Final = '{{"system":"You are a helpful assistant.","messages":[{{"role":"user","content":"{prompt}"}}],'
+_MEMBERS: Final = '"model":"{model}",{max_tokens}"temperature":0.2{stream}}}'
 
 
 def request_bytes(
-    port: int, model: str, *, stream: bool, prompt_bytes: int = 64, max_tokens: bool = True, headers: Headers = ()
-) -> bytes:
-    """A request as the OpenAI SDK sends it, with a prompt of this size."""
+    port: int, model: str, *, stream: bool, prompt_bytes: int = 64, max_tokens: bool = True, headers: Headers = (),
+    endpoint: str = "chat/completions",
+) -> bytes:  # fmt: skip
+    """A request as the OpenAI SDK sends it, with a prompt of this size; to an endpoint of Anthropic's with its members."""
     words = "Tell me of the sea, "
     prompt = (words * (prompt_bytes // len(words) + 1))[:prompt_bytes]
-    body = _BODY.format(
+    messages = _ANTHROPIC_MESSAGES if endpoint.startswith("messages") else _MESSAGES
+    body = (messages + _MEMBERS).format(
         prompt=prompt,
         model=model,
         stream=',"stream":true' if stream else "",
         max_tokens='"max_tokens":500,' if max_tokens else "",
     )
     more = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    return (_HEAD.format(port=port, more=more, length=len(body)) + body).encode()
+    return (_HEAD.format(endpoint=endpoint, port=port, more=more, length=len(body)) + body).encode()
 
 
 class Call:
@@ -59,9 +61,13 @@ class Call:
 
 
 class Connection(asyncio.Protocol):
-    """Tells `began` at the first byte of an answer and `ended` at its end, be it good or bad."""
+    """Tells `began` at the first byte of an answer and `ended` at its end, be it good or bad.
 
-    def __init__(self, began: Callable[[Connection], None], ended: Callable[[Connection, Call], None]) -> None:
+    `end` is how a stream ends that is whole.
+    """
+
+    def __init__(self, began: Callable[[Connection], None], ended: Callable[[Connection, Call], None], end: bytes) -> None:
+        self._end = end
         self._began = began
         self._ended = ended
         self._parser = httptools.HttpResponseParser(self)
@@ -122,7 +128,7 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status != 200:
             self._finish(f"status {status}")
-        elif self._events and (len(self.call.delays_ns) != self._events or not self._rest.endswith(DONE)):
+        elif self._events and (len(self.call.delays_ns) != self._events or not self._rest.endswith(self._end)):
             self._finish(f"a short stream: {len(self.call.delays_ns)} of {self._events} events")
         else:
             self._finish(None)

@@ -23,6 +23,7 @@ from typing import Final
 import msgspec
 import uvloop
 
+from bench.answer import ENDS
 from bench.client import Call, Connection, request_bytes
 from bench.histogram import Spread, spread
 from bench.processes import cpu_ns, memory_bytes
@@ -82,7 +83,9 @@ class Run:
             prompt_bytes=order.load.prompt_bytes,
             max_tokens=order.load.max_tokens,
             headers=order.headers,
+            endpoint=order.load.endpoint,
         )
+        self._end = ENDS["anthropic" if order.load.endpoint.startswith("messages") else "openai"]
         self.measured: list[Call] = []
         self.errors: list[str] = []
         self.idle: list[Connection] = []
@@ -121,7 +124,7 @@ class Run:
             self.result.memory_before_bytes = memory_bytes(self.order.pid)
         while (missing := self.load.connections - len(self._all)) > 0:
             batch = [
-                loop.create_connection(lambda: Connection(self._began, self._ended), "127.0.0.1", self.order.port)
+                loop.create_connection(lambda: Connection(self._began, self._ended, self._end), "127.0.0.1", self.order.port)
                 for _ in range(min(missing, _CONNECT_BATCH))
             ]
             self._all += [connection for _, connection in await asyncio.gather(*batch)]

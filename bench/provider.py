@@ -20,65 +20,14 @@ from typing import Final, cast
 import httptools
 import uvloop
 
-from bench.script import Script, parse
+from bench.answer import Answer
+from bench.script import parse
 
-STAMP: Final = b'"sent_ns":"'
-STAMP_DIGITS: Final = 19
-DONE: Final = b"data: [DONE]\n\n"
 _KEPT_BYTES: Final = 4096
 _BACKLOG: Final = 4096
 _MODEL: Final = re.compile(rb'"model"\s*:\s*"([^"]+)"')
 _INCLUDES_USAGE: Final = re.compile(rb'"include_usage"\s*:\s*true')
 _UNKNOWN: Final = b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
-_USAGE: Final = b'"usage":{"prompt_tokens":27,"completion_tokens":200,"total_tokens":227}'
-_COMMON: Final = b'"created":1790000000,"model":"bench","service_tier":"default","system_fingerprint":"fp_44709d6fcb"'
-
-
-class Answer:
-    """What a script sends, ready to be written."""
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.whole = _whole() if script.status == 200 else _error(script.status)
-        self.head = (
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\nx-request-id: req_bench\r\n"
-            b"transfer-encoding: chunked\r\n\r\n"
-        )
-        event = _event(script.event_bytes)
-        size = len(event) + STAMP_DIGITS
-        before, after = event[: event.index(STAMP) + len(STAMP)], event[event.index(STAMP) + len(STAMP) :]
-        self.before, self.after = b"%x\r\n%s" % (size, before), after + b"\r\n"
-        finish = b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk",%s,"choices":[%s]%s}\n\n'
-        self.finish = _chunk(finish % (_COMMON, b'{"index":0,"delta":{},"finish_reason":"stop"}', b""))
-        self.usage = _chunk(finish % (_COMMON, b"", b"," + _USAGE))
-        self.end = _chunk(DONE) + b"0\r\n\r\n"
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-def _event(least_bytes: int) -> bytes:
-    """An event that lacks only its stamp's digits; its content is one word, or as long as it takes."""
-    event = b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk",%s,"choices":[{"index":0,"delta":%s,' % (
-        _COMMON, b'{"content":" token%s"}'
-    )  # fmt: skip
-    event += b'"finish_reason":null}],"usage":null,' + STAMP + b'"}\n\n'
-    return event % (b"." * (least_bytes - len(event) - STAMP_DIGITS + len("%s")))
-
-
-def _error(status: int) -> bytes:
-    body = b'{"error":{"message":"as the script says","type":"server_error","param":null,"code":null}}'
-    head = b"HTTP/1.1 %d As the script says\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-    return head % (status, len(body)) + body
-
-
-def _whole() -> bytes:
-    message = b'{"role":"assistant","content":"' + b"All is well, and all will be well. " * 20 + b'"}'
-    choices = b'[{"index":0,"message":' + message + b',"finish_reason":"stop"}]'
-    body = b'{"id":"chatcmpl-bench","object":"chat.completion",%s,"choices":%s,%s}' % (_COMMON, choices, _USAGE)
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_bench\r\ncontent-length: %d\r\n\r\n"
-    return head % len(body) + body
 
 
 class Stream:

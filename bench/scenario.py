@@ -31,6 +31,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     window_s: float | None = None
     prompt_bytes: int = 64
     max_tokens: bool = True
+    endpoint: Literal["chat/completions", "messages", "messages/count_tokens"] = "chat/completions"
     most_ms: float = 0.0
     timeout_s: float = 40.0
 

@@ -8,6 +8,7 @@ stream-200-10ms-of-2000b       events of 2,000 bytes
 stream-200-10ms-after-50ms     the first event after 50 ms
 stream-5-10ms-then-stall       five events, then silence; `-then-cut` closes the connection
 error-503                      an error with that status
+short-in-anthropic             in Anthropic's dialect; all others are in OpenAI's
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import msgspec
 _GRAMMAR: Final = re.compile(
     r"(?:short|error-(?P<status>[45]\d\d)"
     r"|stream-(?P<events>[1-9]\d{0,6})-(?P<gap>[1-9]\d{0,6})ms(?:-by-(?P<tick>[1-9]\d{0,6})ms)?(?:-of-(?P<bytes>[1-9]\d{0,6})b)?)"
-    r"(?:-after-(?P<first>[1-9]\d{0,5})ms)?(?:-then-(?P<end>stall|cut))?"
+    r"(?:-after-(?P<first>[1-9]\d{0,5})ms)?(?:-then-(?P<end>stall|cut))?(?:-in-(?P<dialect>anthropic))?"
 )
 
 
 End = Literal["done", "stall", "cut"]
+Dialect = Literal["openai", "anthropic"]
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,6 +39,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     first_ms: int = 0
     status: int = 200
     end: End = "done"
+    dialect: Dialect = "openai"
 
     @property
     def model(self) -> str:
@@ -47,7 +50,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             size = f"-of-{self.event_bytes}b" if self.event_bytes else ""
             name = f"stream-{self.events}-{self.gap_ms}ms{tick}{size}"
         first = f"-after-{self.first_ms}ms" if self.first_ms else ""
-        return name + first + ("" if self.end == "done" else f"-then-{self.end}")
+        end = "" if self.end == "done" else f"-then-{self.end}"
+        return name + first + end + ("" if self.dialect == "openai" else f"-in-{self.dialect}")
 
 
 def parse(model: str) -> Script | None:
@@ -64,4 +68,5 @@ def parse(model: str) -> Script | None:
         first_ms=int(match["first"] or 0),
         status=int(match["status"] or 200),
         end=cast("End", match["end"] or "done"),
+        dialect=cast("Dialect", match["dialect"] or "openai"),
     )

@@ -15,7 +15,7 @@ from typing import Final
 
 from proxy.accounting.meter import Asked, Meter
 from proxy.config.snapshot import Route, Snapshot
-from proxy.core.answers import cors_lines, error_lines, json_answer, listed
+from proxy.core.answers import cors_lines, error_lines, id_lines, json_answer, listed
 from proxy.core.body import read_head
 from proxy.core.charging import NOTHING, bill
 from proxy.core.endpoints import RELAYED
@@ -80,9 +80,6 @@ class Gateway:
             steps = self._plan(exchange, route)
             if meter is not None:
                 self._admit(exchange, meter, route)
-            if route.is_empty:
-                self._estimate(exchange, edge)
-                return
             await self._attempt_all(exchange, route, steps, edge)
         except GatewayError as error:
             self._refuse(exchange, error, edge)
@@ -127,11 +124,14 @@ class Gateway:
 
         Raises GatewayError when none has. Two run at once only where a model is hedged; the first to commit wins.
         """
-        course = Course(steps, route, self._health)
+        course = Course(steps, route, self._health, can_estimate=exchange.endpoint.is_estimated)
         running = course.running
         try:
             while True:
                 if not running:
+                    if course.is_left_to_estimate():
+                        self._estimate(exchange, edge)
+                        return
                     if not course.left:
                         self._last_resort(route, course)
                     self._start(exchange, course, edge)
@@ -302,10 +302,11 @@ class Gateway:
             exchange.step(Event.EXHAUST if was_tried else Event.REJECT)
         exchange.status = error.kind.status
         inbound = exchange.inbound
-        body = DIALECTS[exchange.endpoint.dialect].error_body(error, inbound.request_id)
+        dialect = DIALECTS[exchange.endpoint.dialect]
+        body = dialect.error_body(error, inbound.request_id)
         exchange.bytes_out = len(body)
-        added = error_lines(error, inbound.request_id) + cors_lines(inbound.headers, exchange.snapshot.cors_origins)
-        added += self._limit_lines(exchange)
+        added = error_lines(error, inbound.request_id, dialect.id_field)
+        added += cors_lines(inbound.headers, exchange.snapshot.cors_origins) + self._limit_lines(exchange)
         self._respond(exchange, edge, error.kind.status, body, added)
 
     def _estimate(self, exchange: Exchange, edge: Edge) -> None:
@@ -314,7 +315,8 @@ class Gateway:
         body = b'{"input_tokens":%d}' % estimated_prompt_tokens(inbound.body)
         exchange.step(Event.ANSWER)
         exchange.status, exchange.bytes_out = 200, len(body)
-        added = b"x-request-id: %b\r\nx-kyma-estimated: true\r\n" % inbound.request_id.encode()
+        own_field = DIALECTS[exchange.endpoint.dialect].id_field
+        added = b"%bx-kyma-estimated: true\r\n" % id_lines(inbound.request_id, own_field)
         added += cors_lines(inbound.headers, exchange.snapshot.cors_origins) + self._limit_lines(exchange)
         self._respond(exchange, edge, 200, body, added)
 

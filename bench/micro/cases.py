@@ -15,6 +15,7 @@ from bench.micro.answers import (
     refusing,
     sampling,
 )
+from bench.micro.dialects import asking, estimating, telling
 from bench.micro.inbounds import (
     faring,
     heading_to_provider,
@@ -67,6 +68,11 @@ CASES: Final = (
     Case("usage.openai_whole", "usage of OpenAI's whole answer", partial(reading_usage, "openai", streams=False)),
     Case("usage.anthropic_stream", "usage of Anthropic's stream", partial(reading_usage, "anthropic", streams=True)),
     Case("usage.anthropic_whole", "usage of Anthropic's whole answer", partial(reading_usage, "anthropic", streams=False)),
+    Case("translate.event_for_anthropic", "an event for Anthropic's callers: 25 µs at most", partial(telling, "anthropic")),
+    Case("translate.event_for_openai", "an event for OpenAI's callers: 25 µs at most", partial(telling, "openai")),
+    Case("translate.request_of_anthropic", "40 KB of Anthropic's, asked in OpenAI's words", partial(asking, "anthropic")),
+    Case("translate.request_of_openai", "40 KB of OpenAI's, asked in Anthropic's words", partial(asking, "openai")),
+    Case("estimate.40kb", "the tokens of 40 KB, estimated", estimating),
     Case("record.line", "the log's record and its line", recording),
     Case("counters.count", "a request, counted", counting),
     Case("error.openai", "a refusal, in OpenAI's words", partial(refusing, "openai")),

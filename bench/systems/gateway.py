@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from bench.client import Headers
 from bench.processes import ROOT
+from bench.script import parse
 from bench.systems.contract import Place, System
 from bench.systems.programs import said
 from bench.systems.till import KEY, section
@@ -60,17 +61,19 @@ class Gateway(System, frozen=True, kw_only=True):
 
 
 def _document(home: Path, port: int, place: Place) -> dict[str, Any]:
-    provider = {"name": "bench", "base_url": f"{place.provider}/v1", "dialect": "openai", "api_key": "bench"}
-    if place.tls is not None:
-        provider["ca_file"] = str(place.tls)
+    providers = [
+        {"name": dialect, "base_url": f"{place.provider}/v1", "dialect": dialect, "api_key": "bench"}
+        | ({} if place.tls is None else {"ca_file": str(place.tls)})
+        for dialect in ("openai", "anthropic")
+    ]
     other = next((model for model in place.all_models if model != "short"), None)
     document: dict[str, Any] = {
         "listen": f"127.0.0.1:{port}",
         "admin": None,
         "access_log": str(home / "access.log"),
-        "providers": [provider],
+        "providers": providers,
         "models": [
-            {"id": model, "price": {"input": 1.0, "output": 2.0}, "pool": [{"provider": "bench", "model": model}]}
+            {"id": model, "price": {"input": 1.0, "output": 2.0}, "pool": [{"provider": _dialect(model), "model": model}]}
             for model in place.all_models
         ],
         "fallbacks": {"short": [other]} if other and "short" in place.models else {},
@@ -78,6 +81,11 @@ def _document(home: Path, port: int, place: Place) -> dict[str, Any]:
     if place.accounts:
         document |= section(home, place.accounts)
     return document | place.gateway
+
+
+def _dialect(model: str) -> str:
+    script = parse(model)
+    return "openai" if script is None else script.dialect
 
 
 INTERPRETED: Final = Gateway(name="gateway-interpreted", title="gateway, interpreted", path=ROOT)

@@ -211,6 +211,7 @@ class _Compiler:
     def _source(self, entry: doc.Source, provider: snap.Provider) -> snap.Source:
         written = next(one for _, one in _present(self.document.providers) if one.name == provider.name)
         levels = (self.document.defaults.timeouts, written.timeouts, entry.timeouts)
+        reasoning = entry.reasoning_field or written.reasoning_field
         return snap.Source(
             key=f"{provider.name} {entry.model}",
             provider=provider,
@@ -220,6 +221,7 @@ class _Compiler:
             timeouts=_layered(levels),
             stream_usage=entry.stream_usage,
             max_tokens_field=entry.max_tokens_field or written.max_tokens_field,
+            reasoning_field=None if reasoning == "none" else reasoning,
             image=words_of(entry.image, provider.dialect),
         )
 

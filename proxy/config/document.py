@@ -21,6 +21,7 @@ Modality = Literal["text", "image", "audio", "video", "file"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens", "max_output_tokens"]
 ImageMember = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 SizeForm = Literal["text", "object", "pair"]
+ReasoningField = Literal["reasoning_content", "reasoning", "none"]
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -119,6 +120,7 @@ class Provider(Section, frozen=True):
     headers: dict[str, str] = {}
     timeouts: Timeouts = Timeouts()
     max_tokens_field: MaxTokensField | None = None
+    reasoning_field: ReasoningField = "reasoning_content"
     warm_connections: Annotated[int, Meta(ge=0, le=64)] = 1
     keep_alive: Duration = 30.0
     ca_file: str | None = None
@@ -148,6 +150,7 @@ class Source(Section, frozen=True):
     timeouts: Timeouts = Timeouts()
     stream_usage: bool = True
     max_tokens_field: MaxTokensField | None = None
+    reasoning_field: ReasoningField | None = None
     image: ImageWords = ImageWords()
 
 

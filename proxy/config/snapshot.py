@@ -114,6 +114,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     stream_usage: bool
     max_tokens_field: str | None
+    reasoning_field: str | None
+    """Where an earlier turn's thoughts are told again; None where the source refuses them."""
     image: ImageWords | None = None
 
 

@@ -14,7 +14,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{1,80}")
 _MOST_NAMES: Final = 20
 _EXPOSED: Final = (
     b"access-control-expose-headers: x-request-id, x-kyma-model, x-kyma-alias, x-kyma-fallback, "
-    b"x-kyma-fallback-layer, retry-after\r\n"
+    b"x-kyma-fallback-layer, x-kyma-dropped, x-kyma-estimated, retry-after\r\n"
 )
 
 
@@ -46,7 +46,14 @@ def listed(names: tuple[str, ...]) -> bytes:
     return ", ".join(fit[:_MOST_NAMES]).encode() + (b", ..." if len(fit) > _MOST_NAMES or len(fit) < len(names) else b"")
 
 
-def error_lines(error: GatewayError, request_id: str) -> bytes:
+def id_lines(request_id: str, own_field: bytes) -> bytes:
+    """The request id, in the dialect's own field too, where it has one: its clients look nowhere else."""
+    identity = request_id.encode()
+    own = b"%b: %b\r\n" % (own_field, identity) if own_field else b""
+    return b"x-request-id: %b\r\n%b" % (identity, own)
+
+
+def error_lines(error: GatewayError, request_id: str, own_field: bytes = b"") -> bytes:
     """The lines that every error carries: the request id, and when to come back where that is known."""
     retry = b"" if error.retry_after is None else b"retry-after: %d\r\n" % error.retry_after
-    return b"x-request-id: %b\r\n%b" % (request_id.encode(), retry)
+    return id_lines(request_id, own_field) + retry

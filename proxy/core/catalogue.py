@@ -157,7 +157,8 @@ def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...]) -> dict[st
         "images": _images(snapshot),
         "streaming": {
             "passthrough": "unchanged",
-            "note": "Server-sent events are passed on byte for byte, piece by piece; nothing is re-serialised or added.",
+            "note": "Server-sent events are passed on byte for byte, piece by piece; nothing is re-serialised or added. "
+            "Where a source speaks another dialect than the caller, they are translated one by one.",
         },
         "fallback": {
             "layers": {
@@ -173,6 +174,8 @@ def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...]) -> dict[st
             "x-kyma-alias": "the alias that was asked for, when one was",
             "x-kyma-fallback": "true, only when a fallback answered",
             "x-kyma-fallback-layer": "the layer of the source that answered, only when a fallback did",
+            "x-kyma-dropped": "the members of the request that had no place in the dialect of the source that answered",
+            "x-kyma-estimated": "true, only when a count of tokens is the gateway's own estimate",
         },
         "privacy": {
             "statement": "Prompts and answers are never stored, logged or put in an error message.",

@@ -6,6 +6,7 @@ adds, drops or renames a field of a relayed message.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Final
 
 from proxy.config.snapshot import Source
@@ -36,9 +37,11 @@ _DROPPED_TO_CALLER: Final = _HOP_BY_HOP | {
 _DROPPED_TO_CALLER_PREFIXES: Final = (
     b"x-ratelimit-", b"ratelimit", b"anthropic-ratelimit-", b"x-kyma-", b"access-control-",
 )  # fmt: skip
-_OF_A_DIALECT: Final = frozenset(
-    {b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access", b"openai-beta"}
-)
+_MEANS_NOTHING_TO: Final = MappingProxyType({
+    "openai": frozenset({b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access"}),
+    "anthropic": frozenset({b"openai-beta", b"openai-organization", b"openai-project"}),
+})  # fmt: skip
+"""What only the other dialect's providers understand, by the dialect of a source that is asked in translation."""
 _ANTHROPIC_VERSION: Final = b"anthropic-version: 2023-06-01\r\n"
 _MOST_NAMES_REMEMBERED: Final = 2048
 
@@ -98,14 +101,17 @@ def _rule_for(own_names: frozenset[bytes]) -> _Rule:
 
 
 def request_head(inbound: Inbound, endpoint: Endpoint, source: Source, length: int, *, is_translated: bool = False) -> bytes:
-    """The head of the request to a source, whose body has `length` bytes; translated, it has no field of a dialect."""
+    """The head of the request to a source, whose body has `length` bytes.
+
+    Translated, it has no field that only the caller's dialect knows, and no query, as that is of the caller's endpoint.
+    """
     provider = source.provider
-    dropped = provider.own_names if not is_translated else provider.own_names | _OF_A_DIALECT
+    dropped = provider.own_names if not is_translated else provider.own_names | _MEANS_NOTHING_TO[provider.dialect]
     lines = inbound.passed.get(dropped)
     if lines is None:
         lines = inbound.passed[dropped] = _rule_for(dropped).lines(inbound.headers)
     target = provider.base_path + endpoint.path
-    if inbound.query:
+    if inbound.query and not is_translated:
         target = b"%b?%b" % (target, inbound.query)
     if provider.dialect == "anthropic" and header(inbound.headers, b"anthropic-version") is None:
         lines += b"" if b"anthropic-version" in provider.own_names else _ANTHROPIC_VERSION

@@ -59,4 +59,4 @@ def _read_usage(opening: bytes, tail: bytes) -> Usage:
     return Usage(total, last.output_tokens, prompt.cache_read_input_tokens, "reported")
 
 
-ANTHROPIC: Final = Dialect("anthropic", _error_body, _error_event, _is_error, _is_finished, _read_usage)
+ANTHROPIC: Final = Dialect("anthropic", _error_body, _error_event, _is_error, _is_finished, _read_usage, b"request-id")

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Raw
 
 from proxy.core.endpoints import RELAYED, Endpoint
-from proxy.dialect.anthropic_to_openai_answer import answered, refused
+from proxy.dialect.anthropic_to_openai_answer import answered, refused, streamed
 from proxy.dialect.anthropic_to_openai_messages import Conversation, Json, Reading, present
 from proxy.dialect.anthropic_to_openai_stream import MessageStream
 from proxy.dialect.translation import Asked, Whole
@@ -110,7 +110,8 @@ class AnthropicToOpenAI:
 
     `model` is the source's own id, `shown_model` the one that the caller sees. `max_tokens_field` names the member for the most
     tokens of an answer (None: `max_tokens`); `default_max_tokens` stands in it where the caller gives none. `asks_for_usage`
-    says that a stream is asked for its usage. Raises GatewayError where the request can't be said in OpenAI's dialect.
+    says that a stream is asked for its usage; `reasoning_field` names the member in which the source takes the thoughts of
+    earlier turns back (None: nowhere). Raises GatewayError where the request can't be said in OpenAI's dialect.
     """
 
     __slots__ = ("_asked", "_shown_model", "_stops")
@@ -118,12 +119,13 @@ class AnthropicToOpenAI:
     def __init__(
         self, body: bytes, model: str, *, shown_model: str, max_tokens_field: str | None = None,
         default_max_tokens: int | None = None, asks_for_usage: bool = False,
+        reasoning_field: str | None = "reasoning_content",
     ) -> None:  # fmt: skip
         reading = Reading()
         try:
             members = present(reading.members(body, ""))
             request = reading.take(_request, body, "", [name for name in members if name not in _AS_IT_IS])
-            asked = _said(request, members, reading)
+            asked = _said(request, members, Conversation(reading, reasoning_field), reading)
         except RecursionError:
             raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
         except UnicodeDecodeError:
@@ -152,13 +154,16 @@ class AnthropicToOpenAI:
         """For a 2xx answer that streams."""
         return MessageStream(self._shown_model, self._stops)
 
+    def streamed(self, body: bytes) -> bytes:
+        """The events that a whole answer amounts to. Raises ValueError where it is none."""
+        return streamed(body)
 
-def _said(request: _Request, members: dict[str, Raw], reading: Reading) -> Json:
+
+def _said(request: _Request, members: dict[str, Raw], conversation: Conversation, reading: Reading) -> Json:
     """The request's members but for the model and the most tokens."""
     for name, why in _REFUSED.items():
         if name in members and bytes(members[name]) not in (b"[]", b'"global"'):
             raise GatewayError(Kind.INVALID_REQUEST, f"`{name}` can't be kept to: {why}", param=name)
-    conversation = Conversation(reading)
     asked: Json = {}
     turns = conversation.said(request.messages)
     system = request.system

@@ -1,6 +1,6 @@
 """This file tells a caller in Anthropic's words what a source answered in OpenAI's, whole or with an error. (Contract §4, §5.)
 
-Thinking comes first, then the text, then the tools, as Anthropic has them. A thought has no signature, as nobody has signed it.
+Thinking comes first, then the text, then the tools, as Anthropic has them. The signature of a thought is UNSIGNED.
 Arguments of which the model made no JSON object are kept as they are, under one member of the input (`RAW_ARGUMENTS`), from
 where they find their way back in the next request.
 """
@@ -17,7 +17,9 @@ from msgspec import Raw
 
 from proxy.core.usage import NO_USAGE, Usage
 from proxy.dialect.anthropic_to_openai_messages import RAW_ARGUMENTS, Json
+from proxy.dialect.sse import emitted
 from proxy.dialect.translation import Whole
+from proxy.dialect.unsigned import UNSIGNED
 from proxy.dialect.usage import Counts
 
 T = TypeVar("T")
@@ -93,6 +95,15 @@ class _Answer(msgspec.Struct, gc=False):
     usage: Raw = Raw(_NULL)
 
 
+class _Whole(msgspec.Struct, gc=False):
+    """An answer, none of which is looked into."""
+
+    choices: list[dict[str, Raw]]
+    id: Any = None
+    created: Any = None
+    usage: Raw = Raw(_NULL)
+
+
 class _Reasoning(msgspec.Struct, gc=False):
     reasoning_tokens: int | None = None
 
@@ -110,6 +121,7 @@ class Reported(Counts, gc=False):
 
 
 _answer: Final = msgspec.json.Decoder(_Answer).decode
+_whole: Final = msgspec.json.Decoder(_Whole).decode
 _reported: Final = msgspec.json.Decoder(Reported).decode
 _object: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _anything: Final = msgspec.json.Decoder().decode
@@ -147,7 +159,7 @@ def answered(status: int, body: bytes, shown_model: str, stops: frozenset[str]) 
     ident = message_id(answer.id, answer.created)
     content: list[Json] = []
     if thought := thinking_of(said):
-        content.append({"type": "thinking", "thinking": thought, "signature": ""})
+        content.append({"type": "thinking", "thinking": thought, "signature": UNSIGNED})
     if text := text_of(said) + (said.refusal or ""):
         content.append({"type": "text", "text": text})
     for at, call in enumerate(said.tool_calls or ()):
@@ -163,6 +175,14 @@ def answered(status: int, body: bytes, shown_model: str, stops: frozenset[str]) 
         "stop_reason": reason, "stop_sequence": sequence, "usage": usage_json(reported),
     }  # fmt: skip
     return Whole(status, _encode(message), usage_of(reported))
+
+
+def streamed(body: bytes) -> bytes:
+    """The events that a whole answer amounts to: all that it says, why it ended, and its usage. Raises ValueError for none."""
+    answer = decoded(_whole, body)
+    choices = [{"delta" if name == "message" else name: value for name, value in choice.items()} for choice in answer.choices]
+    told = {"id": answer.id, "created": answer.created, "choices": choices, "usage": answer.usage}
+    return emitted(b"", _encode(told)) + emitted(b"", b"[DONE]")
 
 
 def refused(status: int, body: bytes) -> Whole:

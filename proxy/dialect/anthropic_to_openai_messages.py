@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Raw
 
+from proxy.dialect.unsigned import UNSIGNED
 from proxy.errors import GatewayError, Kind
 
 Json = dict[str, object]
@@ -29,6 +30,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST_NAMES: Final = 64
 _ALWAYS_READ: Final = frozenset({"type"})
 _NULL: Final = b"null"
+_NO_SIGNATURES: Final = (b'""', msgspec.json.encode(UNSIGNED))
+"""Those of a thought that nobody has signed."""
 _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _text: Final = msgspec.json.Decoder(str)
 
@@ -159,10 +162,11 @@ def plain(parts: list[Json]) -> str | list[Json]:
 class Conversation:
     """Turns Anthropic's messages into OpenAI's."""
 
-    __slots__ = ("_reading",)
+    __slots__ = ("_reading", "_reasoning_field")
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, reasoning_field: str | None) -> None:
         self._reading = reading
+        self._reasoning_field = reasoning_field
 
     def said(self, messages: list[Raw]) -> list[Json]:
         """The whole conversation. Raises GatewayError where something in it can't be said."""
@@ -283,8 +287,8 @@ class Conversation:
                     texts.append(_PARAGRAPH)
                 texts.append(self._reading.take(_text_block, raw, where, members).text)
             elif kind == "thinking":
-                if bytes(members.get("signature", b"")) == b'""':
-                    del members["signature"]  # of a thought that a translation gave to the caller
+                if bytes(members.get("signature", b"")) in _NO_SIGNATURES:
+                    del members["signature"]
                 thoughts.append(self._reading.take(_thinking, raw, where, members).thinking)
             elif kind == "redacted_thinking":
                 self._reading.drop(f"{where}.redacted_thinking")
@@ -296,7 +300,10 @@ class Conversation:
         text = "".join(texts)
         turn: Json = {"role": "assistant", "content": text or (None if calls else "")}
         if any(thoughts):
-            turn["reasoning_content"] = _PARAGRAPH.join(thoughts)
+            if self._reasoning_field is None:
+                self._reading.drop(f"{path}.thinking")
+            else:
+                turn[self._reasoning_field] = _PARAGRAPH.join(thoughts)
         if calls:
             turn["tool_calls"] = calls
         return turn

@@ -36,7 +36,9 @@ from proxy.dialect.anthropic_to_openai_answer import (
 )
 from proxy.dialect.anthropic_to_openai_messages import Json
 from proxy.dialect.sse import COMMENT, Splitter, SseEvent, emitted
+from proxy.dialect.unsigned import UNSIGNED
 
+_encode: Final = msgspec.json.encode
 _DONE: Final = b"[DONE]"
 _NULL: Final = b"null"
 _PING: Final = emitted(b"ping", b'{"type":"ping"}')
@@ -52,10 +54,12 @@ _DELTA: Final = {
     _THINKING: b'"thinking_delta","thinking"',
     _TOOL: b'"input_json_delta","partial_json"',
 }
+_SIGNATURE: Final = b'{"type":"content_block_delta","index":%%d,"delta":{"type":"signature_delta","signature":%b}}' % _encode(
+    UNSIGNED
+)
 _MARK: Final = re.compile(r'\\.|["{}\[\]\\]', re.DOTALL)
 _OPENS: Final = ("{", "[")
 _CLOSES: Final = ("}", "]")
-_encode: Final = msgspec.json.encode
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -130,7 +134,7 @@ class MessageStream:
 
     __slots__ = (
         "_at", "_before", "_calls", "_count", "_finish", "_ident", "_is_done", "_is_over", "_open", "_refuses", "_reported",
-        "_shown_model", "_splitter", "_stop", "_stops", "_waiting",
+        "_shown_model", "_splitter", "_stop", "_stops", "_waiting", "has_failed",
     )  # fmt: skip
 
     def __init__(self, shown_model: str, stops: frozenset[str]) -> None:
@@ -143,6 +147,8 @@ class MessageStream:
         self._stop: object = None
         self._refuses = False
         self._is_done = self._is_over = False
+        self.has_failed = False
+        """Whether the caller has been told of an error."""
         self._at = -1
         self._before = b""
         self._open: _Block | None = None
@@ -159,11 +165,6 @@ class MessageStream:
     def is_finished(self) -> bool:
         """Whether the source has said why it stopped, or that it is done."""
         return self._is_done
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the caller has been told of an error."""
-        return self._is_over and not self._is_done
 
     def pass_on(self, piece: bytes) -> bytes:
         """The caller's bytes that a piece of the source's stream makes ready."""
@@ -317,6 +318,8 @@ class MessageStream:
         block, self._open = self._open, None
         if block is not None:
             block.is_closed = True
+            if block.kind == _THINKING:
+                out.append(emitted(b"content_block_delta", _SIGNATURE % self._at))
             out.append(emitted(b"content_block_stop", b'{"type":"content_block_stop","index":%d}' % self._at))
 
     def _begin(self, out: list[bytes], ident: str) -> None:
@@ -341,6 +344,6 @@ class MessageStream:
 
     def _break(self, out: list[bytes], error: bytes) -> None:
         """The answer will never be whole."""
-        self._is_over = True
+        self._is_over = self.has_failed = True
         self._is_done = False
         out.append(emitted(b"error", error))

@@ -23,3 +23,5 @@ class Dialect(NamedTuple):
     """Whether an answer that ends with these bytes is whole, as far as bytes can tell; the flag says if it streams."""
     read_usage: Callable[[bytes, bytes], Usage]
     """Usage from the first and last bytes of an answer's body, streamed or whole."""
+    id_field: bytes = b""
+    """The field in which its clients look for the request id, where that is not `x-request-id`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.core.endpoints import RELAYED
-from proxy.dialect.openai_to_anthropic_answer import Shown, failed, whole
+from proxy.dialect.openai_to_anthropic_answer import Shown, failed, streamed, whole
 from proxy.dialect.openai_to_anthropic_read import read
 from proxy.dialect.openai_to_anthropic_request import asked
 from proxy.dialect.openai_to_anthropic_stream import ChunkStream
@@ -47,3 +47,7 @@ class OpenAIToAnthropic:
     def stream(self) -> ChunkStream:
         """For a 2xx answer that streams."""
         return ChunkStream(self._shown)
+
+    def streamed(self, body: bytes) -> bytes:
+        """The events that a whole answer amounts to. Raises ValueError where it is none."""
+        return streamed(body)

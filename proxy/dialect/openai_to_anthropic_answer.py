@@ -12,6 +12,7 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 
 from proxy.core.usage import NO_USAGE, Usage
+from proxy.dialect.sse import emitted
 from proxy.dialect.translation import Whole
 from proxy.dialect.usage import Counts
 from proxy.errors import Kind
@@ -123,6 +124,18 @@ def whole(body: bytes, shown: Shown) -> Whole:
     if tokens is not None:
         answer["usage"] = told_usage(tokens, tokens)
     return Whole(200, _encode(answer), usage_of(tokens, tokens))
+
+
+def streamed(body: bytes) -> bytes:
+    """The events that a message amounts to, each block in one. Raises ValueError for what is no message."""
+    message = _message(body)
+    events: list[dict[str, object]] = [{"type": "message_start", "message": {"id": message.id, "usage": message.usage}}]
+    for at, block in enumerate(message.content):
+        events.append({"type": "content_block_start", "index": at, "content_block": block})
+        events.append({"type": "content_block_stop", "index": at})
+    delta = {"stop_reason": message.stop_reason, "stop_details": message.stop_details}
+    events += [{"type": "message_delta", "delta": delta, "usage": message.usage}, {"type": "message_stop"}]
+    return b"".join([emitted(b"", _encode(event)) for event in events])
 
 
 def failed(status: int, body: bytes) -> Whole:

@@ -103,7 +103,7 @@ class ChunkStream:
 
     __slots__ = (
         "_calls", "_content", "_delta", "_end", "_first", "_has_begun", "_has_finished", "_head", "_is_over", "_last",
-        "_number", "_reasoning", "_shown", "_splitter", "_thinking", "is_finished",
+        "_number", "_reasoning", "_shown", "_splitter", "_thinking", "_thoughts", "is_finished",
     )  # fmt: skip
 
     def __init__(self, shown: Shown) -> None:
@@ -112,6 +112,7 @@ class ChunkStream:
         self._calls: dict[int, _Call] = {}
         self._thinking: dict[int, _Thinking] = {}
         self._number = 0
+        self._thoughts = 0
         self._first: Tokens | None = None
         self._last: Tokens | None = None
         self._has_begun = self._has_finished = self._is_over = False
@@ -222,9 +223,7 @@ class ChunkStream:
         opening = b'%b"tool_calls":[{"index":%d,"function":{"arguments":' % (self._delta, number)
         self._calls[index] = _Call(opening, b"}}]", arguments)
         words = (number, _encode(block.id), name)
-        return self._chunk(
-            b'"tool_calls":[{"index":%d,"id":%b,"type":"function","function":{"name":%b,"arguments":""}}]' % words
-        )
+        return self._chunk(_CALL % words)
 
     def _take_stop(self, event: _Event) -> bytes:
         return self._close(event.index)
@@ -254,7 +253,11 @@ class ChunkStream:
 
     def _thought(self, block: ContentBlock) -> bytes:
         told = thinking_of(block)
-        return b"" if told is None else self._chunk(b'"thinking_blocks":[%b]' % _encode(told))
+        if told is None:
+            return b""
+        words = _encode({"index": self._thoughts, **told})  # without an index OpenAI's SDK fails to put them together
+        self._thoughts += 1
+        return self._chunk(b'"thinking_blocks":[%b]' % words)
 
     def _take_message_start(self, event: _Event) -> bytes:
         if self._has_begun or event.message is None:

@@ -62,3 +62,6 @@ class Translation(Protocol):
 
     def stream(self) -> StreamTranslation:
         """For a 2xx answer that streams."""
+
+    def streamed(self, body: bytes) -> bytes:
+        """The source's stream that a whole answer of the source's amounts to, for a caller who wants one."""

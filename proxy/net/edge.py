@@ -446,7 +446,7 @@ class Edge(asyncio.Protocol):
         self._is_busy = True
         identity = request_id(header(self._headers, b"x-request-id"), door.fresh_id())
         dialect = DIALECTS["anthropic" if self._url.startswith(b"/v1/messages") else "openai"]
-        added = error_lines(error, identity) + cors_lines(self._headers, door.current().cors_origins)
+        added = error_lines(error, identity, dialect.id_field) + cors_lines(self._headers, door.current().cors_origins)
         self.transport.write(json_answer(error.kind.status, dialect.error_body(error, identity), added, close=True))
         door.handlers.reject(error, identity)
         self._linger()

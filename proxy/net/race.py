@@ -24,9 +24,10 @@ _LEAST_AUTO_S: Final = 0.02
 class Course:
     """How far a request has come: the sources that are left (the next one last), asked, at work, and why others failed."""
 
-    __slots__ = ("_route", "_table", "failures", "left", "running", "tried", "untold", "waits_since")
+    __slots__ = ("_can_estimate", "_route", "_table", "failures", "left", "running", "tried", "untold", "waits_since")
 
-    def __init__(self, steps: tuple[Step, ...], route: Route, table: HealthTable) -> None:
+    def __init__(self, steps: tuple[Step, ...], route: Route, table: HealthTable, *, can_estimate: bool) -> None:
+        self._can_estimate = can_estimate
         self._route = route
         self._table = table
         self.left = list(reversed(steps))
@@ -40,10 +41,17 @@ class Course:
         """Whether the source that is asked may tell the caller that there is no such model: nobody else could know better."""
         return (
             not self.left
+            and not self._can_estimate
             and len(self.running) == 1
             and all(failed.status == 404 for failed in self.failures)
             and not resting(self._route, self._table, monotonic(), self.tried)
         )
+
+    def is_left_to_estimate(self) -> bool:
+        """Whether the gateway may answer by itself: there is no source, or all have said that they can't (404)."""
+        if not self._can_estimate or self.left:
+            return False
+        return all(failed.status == 404 for failed in self.failures) if self.failures else self._route.is_empty
 
 
 async def first_over(exchange: Exchange, course: Course) -> Relay | None:

@@ -175,7 +175,9 @@ class Relay:
 
     def request(self) -> list[bytes | memoryview]:
         """The bytes of the request to the source."""
-        return request_bytes(self._exchange, self.step.source)
+        exchange = self._exchange
+        assert exchange.head is not None  # noqa: S101  (routed)
+        return request_bytes(exchange, self.step.source, exchange.inbound.body, exchange.head)
 
     def unreachable(self, failure: Failure, detail: str) -> None:
         """There is no connection over which the source could be asked."""

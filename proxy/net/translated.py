@@ -1,7 +1,8 @@
 """This file relays between a caller and a source that speak different dialects: what comes is translated, event by event.
 
 All that `Relay` promises holds here too: nothing goes out before the commit, and no answer that was cut is passed off as whole.
-A stream that its source ends without saying that it is whole counts as cut. (Contract §4.)
+A stream that its source ends without saying that it is whole counts as cut. A translation's traces in a conversation are taken
+out of it where it goes on with a source of the caller's dialect. (Contract §3.3, §4.)
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from proxy.core.body import read_head
 from proxy.core.exchange import Attempt, Exchange
 from proxy.core.headers import request_head
 from proxy.core.outcome import Failed, Failure
 from proxy.core.plan import Step
 from proxy.core.usage import NO_USAGE, Usage
+from proxy.dialect.anthropic import ANTHROPIC
 from proxy.dialect.contract import Dialect
 from proxy.dialect.known import DIALECTS, translation
 from proxy.dialect.translation import StreamTranslation, Translation
+from proxy.dialect.unsigned import may_hold_unsigned, without_unsigned
 from proxy.errors import GatewayError
+from proxy.net.asking import request_bytes
 from proxy.net.caller import Caller
 from proxy.net.relay import Relay
 
@@ -93,6 +98,13 @@ class TranslatedRelay(Relay):
     def usage(self) -> Usage:
         return self._reported if self._stream is None else self._stream.usage
 
+    def _commit(self, piece: bytes) -> None:
+        own_field = self._dialect.id_field
+        if own_field:
+            self._headers = [one for one in self._headers if one[0].lower() != own_field]
+            self._headers.append((own_field, self._exchange.inbound.request_id.encode()))
+        super()._commit(piece)
+
     def _tell_the_truth(self, error: GatewayError) -> None:
         if self._stream is not None and self._stream.has_failed:
             self._caller.finish(close=True)  # the source's own error has told it
@@ -108,15 +120,20 @@ class TranslatedRelay(Relay):
         self._commit(out)
 
     def _end_whole(self) -> None:
-        """The whole answer is there: translate it, and let it go out."""
+        """The whole answer is there: translate it, and let it go out; as a stream, where the caller asked for one."""
+        translation, body = self._translation, b"".join(self._pieces)
+        assert translation is not None  # noqa: S101  (nothing has gone out yet)
+        self._pieces.clear()
         try:
-            assert self._translation is not None  # noqa: S101  (nothing has gone out yet)
-            whole = self._translation.whole(self._status, b"".join(self._pieces))
+            whole = translation.whole(self._status, body)
+            events = translation.streamed(body) if self._asked_to_stream() and whole.status < 400 else None
         except ValueError:
             detail = "its answer is not what its dialect promises"
             self._resolve(Failed(Failure.BROKEN, self.step.source.provider.name, detail, self._status))
             return
-        self._pieces.clear()
+        if events is not None:
+            self._stream_whole(events)
+            return
         self._reported = whole.usage
         self._status = whole.status
         self._let_go_of_the_prompt()
@@ -124,11 +141,25 @@ class TranslatedRelay(Relay):
         if whole.status >= 400 and self._dialect.name == "anthropic" and body.endswith(b"}"):
             body = b'%b,"request_id":"%b"}' % (body[:-1], self._exchange.inbound.request_id.encode())
         self._fields[b"content-length"] = b"%d" % len(body)
-        self._headers = [one for one in self._headers if one[0].lower() not in (b"content-type", b"content-encoding")]
-        self._headers.append((b"content-type", b"application/json"))
+        self._set_content_type(b"application/json")
         self._has_length = True
         self._commit(body)
         self._finish()
+
+    def _asked_to_stream(self) -> bool:
+        head = self._exchange.head
+        return head is not None and head.streams
+
+    def _stream_whole(self, events: bytes) -> None:
+        """Some sources answer in one piece whatever they are asked: a client that reads events could not read that."""
+        self._set_content_type(b"text/event-stream")
+        self._streams = True
+        self._begin_stream(events)
+        self.on_end(is_certain=True)
+
+    def _set_content_type(self, kind: bytes) -> None:
+        self._headers = [one for one in self._headers if one[0].lower() not in (b"content-type", b"content-encoding")]
+        self._headers.append((b"content-type", kind))
 
     def _let_go_of_the_prompt(self) -> Translation:
         """The answer begins: no other source is asked, and the translation with its prompt need not be kept."""
@@ -143,6 +174,20 @@ class TranslatedRelay(Relay):
             self._write_held(piece)
 
 
+class MendedRelay(Relay):
+    """One attempt's answer to a conversation of which thoughts were taken out that nobody has signed."""
+
+    __slots__ = ("_taken_out",)
+
+    def request(self) -> list[bytes | memoryview]:
+        body, self._taken_out = without_unsigned(self._exchange.inbound.body)
+        return request_bytes(self._exchange, self.step.source, body, read_head(body))
+
+    def _commit(self, piece: bytes) -> None:
+        self._exchange.dropped = self._taken_out
+        super()._commit(piece)
+
+
 def relay_of(
     exchange: Exchange, step: Step, caller: Caller, attempt: Attempt,
     *, running: list[Relay], total_due: float | None, is_last: Callable[[], bool],
@@ -150,12 +195,14 @@ def relay_of(
 ) -> Relay:  # fmt: skip
     """The relay for an attempt, with a translation where its source needs one. Raises GatewayError as that does."""
     dialect = DIALECTS[exchange.endpoint.dialect]
-    if step.source.provider.dialect == dialect.name:
+    is_spoken = step.source.provider.dialect == dialect.name
+    if is_spoken and not (dialect is ANTHROPIC and may_hold_unsigned(exchange.inbound.body)):
         return Relay(
             exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
             added_head=added_head,
         )  # fmt: skip
-    return TranslatedRelay(
+    kind: type[Relay] = MendedRelay if is_spoken else TranslatedRelay
+    return kind(
         exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
         added_head=added_head,
     )  # fmt: skip

@@ -120,6 +120,7 @@ def _model_of(snapshot: Snapshot, name: str) -> dict[str, object]:
                 "timeouts": source.timeouts,
                 "stream_usage": source.stream_usage,
                 "max_tokens_field": source.max_tokens_field,
+                "reasoning_field": source.reasoning_field,
             }
             for source in getattr(model, part)
         ]

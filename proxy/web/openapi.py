@@ -171,6 +171,8 @@ _HEADERS: Final = MappingProxyType({
     "X-Kyma-Alias": "The alias that was asked for, when one was.",
     "X-Kyma-Fallback": "`true`, only when a fallback answered.",
     "X-Kyma-Fallback-Layer": "The layer of the source that answered, 1 to 3; only when a fallback did.",
+    "X-Kyma-Dropped": "The members of the request that had no place in the dialect of the source that answered.",
+    "X-Kyma-Estimated": "`true`, only when a count of tokens is the gateway's own estimate.",
     "Retry-After": "In how many seconds to try again, where that is known.",
     "ETag": "Changes with the document; send it back as If-None-Match.",
 })  # fmt: skip

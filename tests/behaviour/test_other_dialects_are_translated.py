@@ -122,6 +122,21 @@ async def test_a_stream_event_by_event(tmp_path: Path, dialect: str) -> None:
 
 
 @pytest.mark.parametrize("dialect", OTHER)
+async def test_who_asks_for_a_stream_gets_one_though_the_source_answers_in_one_piece(tmp_path: Path, dialect: str) -> None:
+    async with providers(1) as (source,):
+        source.plays(whole(json.dumps(WHOLE[OTHER[dialect]], indent=1).encode()))
+        async with gateway(configuration(OTHER[dialect], ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, stream=True)
+            answer = await client.answer()
+            assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream")
+            assert words(dialect, answer.body) == "one two"
+            assert answer.body.rstrip().endswith(b"[DONE]" if dialect == "openai" else b'{"type":"message_stop"}')
+            record = (await running.records())[0]
+            assert (record["prompt_tokens"], record["completion_tokens"], record["ending"]) == (7, 3, "completed")
+
+
+@pytest.mark.parametrize("dialect", OTHER)
 @pytest.mark.parametrize("how", ["closes", "ends without its end", "is silent"])
 async def test_a_stream_that_is_cut_is_never_passed_off_as_whole(tmp_path: Path, dialect: str, how: str) -> None:
     pieces = STREAMS[OTHER[dialect]]
@@ -227,13 +242,89 @@ async def test_no_field_of_a_dialect_crosses_over(tmp_path: Path) -> None:
             client = await running.client()
             body = b'{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"a"}]}'
             client.send(
-                b"POST /v1/messages HTTP/1.1\r\nhost: a\r\nx-api-key: secret\r\nanthropic-version: 2023-06-01\r\n"
+                b"POST /v1/messages?beta=true HTTP/1.1\r\nhost: a\r\nx-api-key: secret\r\nanthropic-version: 2023-06-01\r\n"
                 b"anthropic-beta: new-thing\r\nx-own: kept\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
             )
             assert (await client.answer()).status == 200
+            assert source.received[0].line == "POST /v1/chat/completions HTTP/1.1"
             sent = source.received[0].headers
             assert not [name for name in sent if name.startswith(("anthropic-", "x-api-key"))]
             assert (sent["x-own"], sent["authorization"]) == ("kept", "Bearer key-0")
+
+
+async def test_what_is_meant_for_an_anthropic_source_reaches_it_from_any_caller(tmp_path: Path) -> None:
+    async with providers(1) as (source,):
+        source.plays(whole(json.dumps(WHOLE["anthropic"]).encode()))
+        async with gateway(configuration("anthropic", ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            body = b'{"model":"m","messages":[{"role":"user","content":"a"}]}'
+            client.send(
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer secret\r\n"
+                b"anthropic-beta: new-thing\r\nanthropic-version: 2099-01-01\r\nopenai-beta: b\r\n"
+                b"openai-organization: o\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            assert (await client.answer()).status == 200
+            sent = source.received[0].headers
+            assert (sent["anthropic-beta"], sent["anthropic-version"], sent["x-api-key"]) == (
+                "new-thing",
+                "2099-01-01",
+                "key-0",
+            )
+            assert not [name for name in sent if name.startswith(("openai-", "authorization"))]
+
+
+BAD_ENDS = {
+    "openai": {
+        "broken JSON": b'data: {"id":"c1","choices":[{"index":0,"delta":{"content":"x}\n\n',
+        "half a character": 'data: {"id":"c1","choices":[{"index":0,"delta":{"content":"ä'.encode()[:-1],
+        "no reason": b"",
+    },
+    "anthropic": {
+        "broken JSON": b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x}\n\n',
+        "half a character": 'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"ä'.encode()[
+            :-1
+        ],
+        "no reason": b"",
+    },
+}
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+@pytest.mark.parametrize("how", BAD_ENDS["openai"])
+async def test_a_stream_that_ends_badly_is_told_as_broken_and_what_came_has_gone_out(
+    tmp_path: Path, dialect: str, how: str
+) -> None:
+    pieces = STREAMS[OTHER[dialect]]
+    end = max(at for at, piece in enumerate(pieces) if b"two" in piece) + 1
+    begun = b"".join(map(chunk, pieces[:end]))
+    bad = BAD_ENDS[OTHER[dialect]][how]
+    async with providers(1) as (source,):
+        source.plays(head() + begun + (chunk(bad) if bad else b"") + LAST_CHUNK)
+        async with gateway(configuration(OTHER[dialect], ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, stream=True)
+            await client.head()
+            got = await client.rest()
+            assert words(dialect, got) == "one two"
+            assert got.count(b'"error":') == 1
+            assert b"[DONE]" not in got
+            assert b"message_stop" not in got
+            assert (await running.records())[0]["ending"] == "broken"
+            await running.is_at_rest()
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+async def test_an_event_of_a_megabyte_is_told_whole(tmp_path: Path, dialect: str) -> None:
+    long = "0123456789abcdef" * 65_536
+    pieces = [piece.replace(b"one ", long.encode()) for piece in STREAMS[OTHER[dialect]]]
+    async with providers(1) as (source,):
+        source.plays(head() + b"".join(map(chunk, pieces)) + LAST_CHUNK)
+        async with gateway(configuration(OTHER[dialect], ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, stream=True)
+            answer = await client.answer()
+            assert words(dialect, answer.body) == f"{long}two"
+            assert (await running.records())[0]["ending"] == "completed"
 
 
 async def test_tokens_are_counted_about_where_no_source_can(tmp_path: Path) -> None:
@@ -248,6 +339,26 @@ async def test_tokens_are_counted_about_where_no_source_can(tmp_path: Path) -> N
         assert source.received == []
         record = (await running.records())[0]
         assert (record["ending"], record["attempts"], record["cost_usd"]) == ("completed", [], None)
+
+
+@pytest.mark.parametrize("answers", ["404 Not Found", "400 Bad Request", "503 Busy"])
+async def test_tokens_are_counted_about_where_a_source_says_that_it_can_not(tmp_path: Path, answers: str) -> None:
+    async with providers(2) as sources:
+        for source in sources:
+            source.plays(whole(b"{}", status=answers))
+        text = configuration("anthropic", "anthropic", ports=[source.port for source in sources])
+        async with gateway(text, tmp_path) as running:
+            client = await running.client()
+            body = b'{"model":"m","messages":[{"role":"user","content":"one two three"}]}'
+            client.post(body, path="/v1/messages/count_tokens")
+            answer = await client.answer()
+            record = (await running.records())[0]
+            if answers == "404 Not Found":
+                assert (answer.status, answer.headers["x-kyma-estimated"]) == (200, "true")
+                assert (record["ending"], len(record["attempts"])) == ("completed", 2)
+            else:
+                assert answer.status == (400 if answers == "400 Bad Request" else 502)
+                assert "x-kyma-estimated" not in answer.headers
 
 
 @pytest.mark.parametrize("dialect", OTHER)
@@ -299,3 +410,44 @@ async def test_an_image_is_for_models_with_eyes(tmp_path: Path, dialect: str, ha
             else:
                 assert "takes no images" in answer.json["error"]["message"]
                 assert source.received == []
+
+
+THINKING = WHOLE["openai"] | {
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "No.", "reasoning_content": "7 times 13."},
+            "finish_reason": "stop",
+        }
+    ]
+}
+
+
+async def test_a_thought_that_nobody_has_signed_shuts_no_conversation_out_from_anthropic(tmp_path: Path) -> None:
+    async with providers(2) as (foreign, native):
+        native.plays(whole(b"{}", status="503 Busy"))
+        foreign.plays(whole(json.dumps(THINKING).encode()))
+        text = configuration("openai", "anthropic", ports=[foreign.port, native.port])
+        async with gateway(text, tmp_path) as running:
+            client = await running.client()
+            ask(client, "anthropic")
+            first = await client.answer()
+            thought, said = first.json["content"]
+            assert (thought["type"], said["text"]) == ("thinking", "No.")
+            assert thought["signature"]
+
+            native.plays(whole(json.dumps(WHOLE["anthropic"]).encode()))
+            turns = [{"role": "user", "content": "Is 91 prime?"}, {"role": "assistant", "content": first.json["content"]}]
+            ask(client, "anthropic", messages=turns)
+            answer = await client.answer()
+            assert "x-kyma-fallback" not in answer.headers
+            assert answer.headers["x-kyma-dropped"] == "messages[1].content[0]"
+            assert answer.body == json.dumps(WHOLE["anthropic"]).encode()
+            sent = json.loads(native.received[-1].body)
+            assert sent == {"model": "real-1", "max_tokens": 50, "messages": [turns[0], turns[1] | {"content": [said]}]}
+
+            native.plays(whole(b"{}", status="503 Busy"))  # and the source that had the thought gets it back
+            foreign.plays(whole(json.dumps(WHOLE["openai"]).encode()))
+            ask(client, "anthropic", messages=turns)
+            assert "x-kyma-dropped" not in (await client.answer()).headers
+            assert json.loads(foreign.received[-1].body)["messages"][1]["reasoning_content"] == "7 times 13."

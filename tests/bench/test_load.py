@@ -7,9 +7,11 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Coroutine
 
+import msgspec
 import pytest
 
 from bench import provider
+from bench.answer import STAMP, STAMP_DIGITS
 from bench.client import request_bytes
 from bench.load import Order, Result, play
 from bench.scenario import Load
@@ -87,6 +89,16 @@ async def test_all_requests_are_counted(port: int) -> None:
     assert seen.first_byte is not None
     assert seen.first_byte.count == 20
     assert seen.rate_per_s > 0
+
+
+async def test_a_caller_of_the_other_dialect_knows_a_whole_stream_from_a_short_one(port: int) -> None:
+    order = streams(port, "stream-30-10ms-in-anthropic")
+    spoken = msgspec.structs.replace(order, load=msgspec.structs.replace(order.load, endpoint="messages"))
+    seen = await play(spoken)
+    assert seen.failed is None
+    assert seen.event_delay is not None
+    assert seen.event_delay.p50 < DELAY_US
+    assert (await play(order)).failed == "a short stream: 30 of 30 events"  # it does not end as OpenAI's do
 
 
 async def test_a_late_first_byte_is_measured(port: int) -> None:
@@ -233,5 +245,5 @@ async def test_usage_is_sent_to_who_asks_for_it(port: int) -> None:
     writer.close()
     events = [line for line in answer.split(b"\r\n") if line.startswith(b"data: ")]
     assert [b'"usage":{' in event for event in events] == [False, False, False, True, False]
-    stamps = [int(event.split(b'"sent_ns":"')[1][:19]) for event in events[:2]]
+    stamps = [int(event.split(STAMP)[1][:STAMP_DIGITS]) for event in events[:2]]
     assert all(earlier < later for earlier, later in itertools.pairwise(stamps))

@@ -240,6 +240,7 @@ def test_a_misspelt_scenario_is_refused_with_its_place(tmp_path: Path) -> None:
         Script(),
         Script(first_ms=20),
         Script(status=503),
+        Script(dialect="anthropic"),
         Script(events=200, gap_ms=10, tick_ms=10),
         *(
             Script(events=5, gap_ms=10, tick_ms=tick, event_bytes=size, first_ms=first, end=end)
@@ -251,7 +252,7 @@ def test_a_script_and_its_model_id_are_the_same(script: Script) -> None:
     assert parse(script.model) == script
 
 
-@pytest.mark.parametrize("model", ["stream-0-10ms", "stream-5-0ms", "error-200", "gpt-5", "short-after-0ms"])
+@pytest.mark.parametrize("model", ["stream-0-10ms", "stream-5-0ms", "error-200", "gpt-5", "short-in-french", "short-after-0ms"])
 def test_any_other_model_id_is_no_script(model: str) -> None:
     assert parse(model) is None
 

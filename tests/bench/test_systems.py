@@ -11,13 +11,17 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
 
 from bench import peers, provider
 from bench.client import request_bytes
+from bench.load import Order, play
 from bench.processes import answers, tree
+from bench.scenario import Load
+from bench.script import Dialect, Script
 from bench.systems.contract import Place, System, Unsupported
 from bench.systems.field import FIELD
 from bench.systems.target import Target, start
@@ -155,6 +159,22 @@ def test_it_starts_answers_and_leaves_nothing(name: str, place: Place) -> None:
     assert left() == []
     for pid in pids:
         wait_until(functools.partial(gone, pid))
+
+
+@pytest.mark.parametrize(("dialect", "endpoint"), [("openai", "messages"), ("anthropic", "chat/completions")])
+def test_what_is_translated_is_measured_to_the_last_event(
+    place: Place, dialect: Dialect, endpoint: Literal["messages", "chat/completions"]
+) -> None:
+    script = Script(events=30, gap_ms=10, tick_ms=10, dialect=dialect)
+    target = start(FIELD["gateway-interpreted"], msgspec.structs.replace(place, models=("short", script.model)))
+    try:
+        load = Load(shape="streams", connections=3, timeout_s=10.0, endpoint=endpoint)
+        seen = asyncio.run(play(Order(load=load, port=target.port, model=script.model, pid=target.pid)))
+        assert seen.failed is None
+        assert seen.event_delay is not None
+        assert (seen.requests, seen.event_delay.count > 3) == (3, True)
+    finally:
+        target.stop()
 
 
 def test_every_system_has_a_name_a_title_and_a_way_to_get_it() -> None:

@@ -93,6 +93,13 @@ def test_the_providers_name_for_max_tokens_yields_to_the_sources() -> None:
     assert [source.max_tokens_field for source in models["large"].pool] == ["max_completion_tokens", None]
 
 
+def test_where_thoughts_are_told_again_is_the_sources_affair_and_then_the_providers() -> None:
+    text = provider("reasoning_field: none").replace("small-1", "small-1, reasoning_field: reasoning")
+    models = compiled(text).models
+    assert models["small"].pool[0].reasoning_field == "reasoning"
+    assert [source.reasoning_field for source in models["large"].pool] == [None, "reasoning_content"]
+
+
 def test_tiers_are_the_shipped_ladder_or_the_written_one() -> None:
     assert compiled().tiers == SHIPPED_TIERS
     tiers = compiled(GOOD + "tiers:\n" + rung(0, 0) + rung(1, 2.5)).tiers

@@ -34,6 +34,7 @@ def test_an_error_always_has_the_request_id_and_a_hint_where_one_is_known() -> N
     assert error_lines(GatewayError(Kind.OVERLOADED, "Later."), "request-1") == b"x-request-id: request-1\r\n"
     hinted = GatewayError(Kind.PROVIDER_RATE_LIMITED, "Later.", retry_after=7)
     assert error_lines(hinted, "request-1") == b"x-request-id: request-1\r\nretry-after: 7\r\n"
+    assert error_lines(hinted, "a", b"request-id") == b"x-request-id: a\r\nrequest-id: a\r\nretry-after: 7\r\n"
     assert b"retry-after: 0\r\n" in error_lines(GatewayError(Kind.PROVIDER_RATE_LIMITED, "Now.", retry_after=0), "r")
 
 

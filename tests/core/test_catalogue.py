@@ -130,7 +130,9 @@ def test_the_capabilities_say_what_is_done_to_a_request_and_what_is_logged() -> 
     }
     assert list(document["fallback"]["layers"]) == ["1", "2", "3"]
     assert document["fallback"]["headers"] == ["x-kyma-fallback", "x-kyma-fallback-layer"]
-    assert set(document["headers"]) == {*document["fallback"]["headers"], "x-request-id", "x-kyma-model", "x-kyma-alias"}
+    assert set(document["headers"]) == {
+        *document["fallback"]["headers"], "x-request-id", "x-kyma-model", "x-kyma-alias", "x-kyma-dropped", "x-kyma-estimated",
+    }  # fmt: skip
     assert "never stored" in document["privacy"]["statement"]
     assert document["privacy"]["logged_fields"] == [*FIELDS]
 

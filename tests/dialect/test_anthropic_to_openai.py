@@ -22,6 +22,7 @@ from proxy.dialect.anthropic_to_openai_messages import RAW_ARGUMENTS
 from proxy.dialect.anthropic_to_openai_stream import MessageStream
 from proxy.dialect.sse import Splitter, emitted
 from proxy.dialect.translation import StreamTranslation, Translation
+from proxy.dialect.unsigned import UNSIGNED
 from proxy.errors import GatewayError, Kind
 
 Json = dict[str, Any]
@@ -177,7 +178,7 @@ def fold_message(stream: bytes) -> Json:
         elif event["type"] == "content_block_delta":
             assert (is_open, event["index"]) == (True, len(content) - 1)
             delta = event["delta"]
-            name = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}[delta["type"]]
+            name = delta["type"].removesuffix("_delta").replace("input_json", "partial_json")
             content[-1]["input" if name == "partial_json" else name] += delta[name]
         elif event["type"] == "content_block_stop":
             assert (is_open, event["index"]) == (True, len(content) - 1)
@@ -235,6 +236,26 @@ def test_to_fold_and_to_translate_can_be_done_in_either_order(source: bytes, cha
     assert stream.usage == whole.usage == Usage(9, 4, 3, "reported")
 
 
+@settings(deadline=None)
+@given(streams())
+def test_a_whole_answer_streamed_is_the_same_answer(source: bytes) -> None:
+    answer = fold_chunks(source)
+    made = translation()
+    out, stream = translated(made.streamed(answer))
+    assert gist(fold_message(out)) == gist(json.loads(made.whole(200, answer).body))
+    assert stream.is_finished
+    assert stream.usage == Usage(9, 4, 3, "reported")
+
+
+@cases("answer.json")
+def test_every_answer_can_be_streamed(case: Path) -> None:
+    answer = (case / "answer.json").read_bytes()
+    if about(case).get("status", 200) == 200:
+        out, stream = translated(translation().streamed(answer))
+        assert stream.is_finished
+        assert gist(fold_message(out)) == gist(json.loads((case / "expected.json").read_bytes()))
+
+
 @cases("stream.sse")
 def test_the_cases_fold_and_translate_in_either_order(case: Path) -> None:
     if case.name in ("stream_text", "stream_tools", "stream_tools_interleaved", "stream_with_a_filter_first"):
@@ -255,7 +276,11 @@ RESULTS = st.builds(
     lambda ident, content: {"type": "tool_result", "tool_use_id": ident, "content": content},
     WORDS, WORDS | st.lists(TEXT_BLOCKS, min_size=1, max_size=3),
 )  # fmt: skip
-THOUGHTS = st.builds(lambda text: {"type": "thinking", "thinking": text, "signature": ""}, WORDS)
+THOUGHTS = st.builds(
+    lambda text, signature: {"type": "thinking", "thinking": text, "signature": signature},
+    WORDS,
+    st.sampled_from(["", UNSIGNED]),
+)
 TURNS = st.one_of(
     st.builds(lambda content: {"role": "user", "content": content}, WORDS),
     st.builds(lambda blocks: user(*blocks), st.lists(TEXT_BLOCKS | RESULTS, min_size=1, max_size=4)),
@@ -316,6 +341,16 @@ def test_the_most_tokens_and_every_number_are_the_callers_own_digits() -> None:
     for part in (b'"max_completion_tokens":1e5', b'"temperature":0.10', b'"maximum":1e999',
                  rb'"arguments":"{\"n\":12345678901234567890123,\"x\":1.0}"'):  # fmt: skip
         assert part in found
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", None])
+def test_thoughts_are_told_again_where_the_source_takes_them(field: str | None) -> None:
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": UNSIGNED}
+    turn = {"role": "assistant", "content": [thought, {"type": "text", "text": "No."}]}
+    found = translation({"model": "claude", "max_tokens": 1, "messages": [turn]}, reasoning_field=field).asked
+    (told,) = json.loads(found.body)["messages"]
+    assert told == {"role": "assistant", "content": "No."} | ({} if field is None else {field: "Hm."})
+    assert found.dropped == (("messages[0].content.thinking",) if field is None else ())
 
 
 def test_the_default_stands_where_the_caller_gives_no_most_tokens() -> None:
@@ -571,7 +606,7 @@ def test_each_delta_goes_out_with_the_event_that_brought_it() -> None:
     assert out == [
         ["message_start"],
         [start, delta],
-        [stop, start, delta],
+        [delta, stop, start, delta],  # with the mark of a thought that nobody has signed
         [stop, start],
         [delta],
         [delta],

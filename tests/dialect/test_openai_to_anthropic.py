@@ -194,8 +194,9 @@ def folded_told(told: bytes) -> Json:
             for member in ("content", "reasoning_content", "refusal"):
                 if change.get(member):
                     message[member] = (message.get(member) or "") + change[member]
-            if "thinking_blocks" in change:
-                message["thinking_blocks"] = [*message.get("thinking_blocks", []), *change["thinking_blocks"]]
+            for block in change.get("thinking_blocks", []):
+                assert block.pop("index") == len(message.setdefault("thinking_blocks", []))
+                message["thinking_blocks"].append(block)
             for call in change.get("tool_calls", []):
                 known = calls.setdefault(call["index"], {"function": {"arguments": ""}})
                 known |= {key: call[key] for key in ("id", "type") if key in call}
@@ -229,8 +230,13 @@ def plain(answer: Json) -> Json:
 
 
 def assert_square(translation: Translation, source: bytes) -> None:
-    whole = translation.whole(200, json.dumps(folded_source(source)).encode())
-    assert plain(folded_told(through(translation.stream(), source))) == plain(json.loads(whole.body))
+    """To fold and to translate can be done in either order, and a whole answer streamed is the same answer."""
+    answer = json.dumps(folded_source(source)).encode()
+    whole = plain(json.loads(translation.whole(200, answer).body))
+    assert plain(folded_told(through(translation.stream(), source))) == whole
+    stream = translation.stream()
+    assert plain(folded_told(through(stream, translation.streamed(answer)))) == whole
+    assert stream.is_finished
 
 
 @pytest.mark.parametrize("case", [case for case in FINISHED if case.name != "every_form_of_an_event"], ids=name)

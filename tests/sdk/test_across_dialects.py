@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
+import httpx2
 import openai
 import pytest
 from langchain_openai import ChatOpenAI
@@ -16,13 +18,15 @@ TALK: Any = [{"role": "user", "content": "one two three"}]
 
 
 @pytest.fixture
-def claude(gateway: Running) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=gateway.base, api_key="any", max_retries=0)
+def claude(gateway: Running) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=gateway.base, api_key="any", max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture
-def gpt(gateway: Running) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{gateway.base}/v1", api_key="any", max_retries=0)
+def gpt(gateway: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{gateway.base}/v1", api_key="any", max_retries=0) as client:
+        yield client
 
 
 def test_a_message_from_a_provider_that_speaks_openai(claude: anthropic.Anthropic) -> None:
@@ -94,6 +98,9 @@ def test_an_error_of_the_provider_is_in_the_callers_dialect(claude: anthropic.An
 
 
 def test_langchain_too(gateway: Running) -> None:
-    model = ChatOpenAI(model="claude", base_url=f"{gateway.base}/v1", api_key=SecretStr("any"), max_retries=0)
-    assert "simulated provider" in "".join(str(piece.content) for piece in model.stream("one two three"))
-    assert model.invoke("one two three").content
+    with httpx2.Client() as http:
+        model = ChatOpenAI(
+            model="claude", base_url=f"{gateway.base}/v1", api_key=SecretStr("any"), max_retries=0, http_client=http
+        )
+        assert "simulated provider" in "".join(str(piece.content) for piece in model.stream("one two three"))
+        assert model.invoke("one two three").content
