@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.job import ENDINGS, Job, JobEvent, JobState, Picture, status_of
+from proxy.core.job import ENDINGS, EXPIRES_AFTER_S, STATUSES, Job, JobEvent, JobState, Picture, status_of
 
 # Rows are states, columns events; a dash can't happen.
 LAW = """
@@ -89,6 +89,12 @@ def test_callers_see_the_words_of_the_contract(state: str, status: str) -> None:
     one.state = JobState(state)
     assert (one.status, status_of(one.state)) == (status, status)
     assert one.has_ended is (one.state in ENDINGS) is (status not in ("pending", "processing"))
+
+
+def test_the_contracts_words_are_all_there_are_and_its_time_is_five_minutes() -> None:
+    assert STATUSES == ("pending", "processing", "succeeded", "failed", "refunded", "expired")
+    assert {status_of(state) for state in JobState} == set(STATUSES)
+    assert EXPIRES_AFTER_S == 300
 
 
 def test_a_new_job_waits_and_holds_what_all_its_pictures_may_cost() -> None:
