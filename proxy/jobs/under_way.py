@@ -154,7 +154,7 @@ class JobsUnderWay:
         except TimeoutError:
             event, job.failure = JobEvent.EXPIRE, GatewayError(Kind.JOB_EXPIRED, _TOLD[JobEvent.EXPIRE])
         except GatewayError as error:
-            event, job.failure = JobEvent.FAIL, error
+            event, job.failure = JobEvent.FAIL, error.fresh()
         except SourceFailed as failing:
             event, job.failure = JobEvent.LOSE, lost(f"{failing.failed.provider} {failing}")
         except asyncio.CancelledError:
