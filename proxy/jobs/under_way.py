@@ -176,9 +176,10 @@ class JobsUnderWay:
         """Settle a job, and then let it be seen to have ended."""
         job.completed = int(self._wall())
         if event is JobEvent.DELIVER:
-            job.charged = len(job.pictures) * self._price(job)
+            if not job.is_charged:  # else it had succeeded once, before a restart
+                job.charged = len(job.pictures) * self._price(job)
             await self._keeping.end(job, JobState.SUCCEEDED)
-        elif job.is_charged:  # it had succeeded once, before a restart
+        elif job.is_charged:
             event = JobEvent.LOSE
             await self._keeping.lose(job)
         else:
