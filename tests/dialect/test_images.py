@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
 
+from proxy.config.compiling import load
+from proxy.config.snapshot import Model
 from proxy.core.job import ImageRequest, Picture
+from proxy.dialect.fal_queue import FAL_QUEUE
 from proxy.dialect.images import picture, quoted, said
+from proxy.dialect.openai_images import OPENAI_IMAGES
 from proxy.errors import GatewayError, Kind
 from tests.dialect.material import DATA_URL, OTHER_URL, URL, request, source
 from tests.snapshots import source as text_source
@@ -153,3 +161,24 @@ def test_a_picture_is_an_address_that_anybody_may_follow_or_a_text(
 )
 def test_a_providers_words_are_shown_in_one_line_and_not_without_end(message: object, shown: str | None) -> None:
     assert quoted(message) == shown
+
+
+def shipped() -> list[Model]:
+    text = (Path(__file__).parents[2] / "config" / "kyma.yaml").read_text(encoding="utf-8")
+    keys = dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "secret-of-sixteen-letters")
+    return [model for model in load(text, keys).models.values() if model.is_image]
+
+
+@pytest.mark.parametrize("model", shipped(), ids=lambda model: model.id)
+def test_whatever_the_shipped_catalogue_offers_some_source_can_be_told(model: Model) -> None:
+    dialects = {"openai_images": OPENAI_IMAGES, "fal_queue": FAL_QUEUE}
+    images = (URL,) * model.image.most_input_images if model.image.needs_image else ()
+    assert model.image.needs_image is (model.id == "flux-kontext-pro")
+    for size in (None, *(model.image.sizes or ())):
+        for n in range(1, model.image.most + 1):
+            told = []
+            for one in (*model.pool, *model.reserve):
+                with contextlib.suppress(GatewayError):
+                    told.append(dialects[one.provider.dialect].asks(request(n, size=size, images=images), one))
+            assert told, (size, n)
+            assert n > 1 or len(told) == len(model.pool) + len(model.reserve)
