@@ -77,6 +77,10 @@ class GatewayError(Exception):
         self.param = param
         self.retry_after = retry_after
 
+    def fresh(self) -> GatewayError:
+        """The same, without the frames that it has been through: to be kept, as those would keep the request's content."""
+        return GatewayError(self.kind, self.message, param=self.param, retry_after=self.retry_after)
+
 
 def accounts_unavailable() -> GatewayError:
     """What callers and operators are told while the accounts can't be read or written; to ask again is safe."""

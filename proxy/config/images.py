@@ -20,6 +20,8 @@ _OWN_MEMBERS: Final = frozenset({
 })  # fmt: skip
 """What no `extra` may set: the gateway says it itself, or it would change the form of the answer."""
 
+_NO_EFFECT: Final = "has no effect, as output_modalities is not [image]"
+_QUEUE_MODEL: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 _DIMENSIONS: Final = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 _USUAL: Final = MappingProxyType({
     "openai_images": ImageWords(size="size", size_form="text", sizes={}, count="n", most=4, images="images"),
@@ -29,7 +31,18 @@ _USUAL: Final = MappingProxyType({
 
 def rules_of(written: doc.ImageRules) -> ImageRules:
     """What a caller may ask for."""
-    return ImageRules(**msgspec.structs.asdict(written))
+    return ImageRules(
+        sizes=None if written.sizes is None else _read(written.sizes),
+        extra=_read(written.extra),
+        most=written.most,
+        most_input_images=written.most_input_images,
+        needs_image=written.needs_image,
+    )
+
+
+def _read(names: tuple[object, ...]) -> tuple[str, ...]:
+    """Those of a list that were read without a problem."""
+    return tuple(name for name in names if isinstance(name, str))
 
 
 def words_of(written: doc.ImageWords, dialect: str) -> ImageWords | None:
@@ -61,18 +74,29 @@ def problems_of(rules: doc.ImageRules, written: Iterable[tuple[str, doc.Source]]
     """
     if not model.is_image:
         if rules != doc.ImageRules():
-            yield "image", "has no effect, as output_modalities is not [image]"
+            yield "image", _NO_EFFECT
+        yield from ((f"{place}.image", _NO_EFFECT) for place, entry in written if entry.image != doc.ImageWords())
         return
     if rules.needs_image and "image" not in model.input_modalities:
         yield "input_modalities", "needs `image`, as needs_image says that one must be sent"
-    for name in sorted(set(rules.extra) & _OWN_MEMBERS):
-        yield "image.extra", f"{name} is what the gateway sets itself; leave it out"
     known = {source.key: source for source in (*model.pool, *model.reserve)}
+    taken = _OWN_MEMBERS.union(*(_members_of(source) for source in known.values()))
+    for at, name in enumerate(rules.extra):
+        if name in taken:
+            yield f"image.extra[{at}]", f"{name} is what the gateway sets itself; leave it out"
     for place, entry in written:
         source = known.get(f"{entry.provider} {entry.model}")
         wrong = None if source is None else _unsayable_size(model.image, source)
         if wrong is not None:
             yield place, f"needs image.sizes.{wrong}, as that is no width and height"
+        if source is not None and source.provider.dialect == "fal_queue" and not _QUEUE_MODEL.fullmatch(entry.model):
+            yield f"{place}.model", "is a path at a fal_queue: owner/app, such as fal-ai/flux-pro/v1.1-ultra"
+
+
+def _members_of(source: Source) -> frozenset[str]:
+    """The members by which a source is told the size and how many images."""
+    words = source.image
+    return frozenset() if words is None else frozenset({words.size, words.count or words.size})
 
 
 def _unsayable_size(rules: ImageRules, source: Source) -> str | None:

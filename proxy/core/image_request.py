@@ -50,12 +50,12 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
 def read_image_request(body: bytes, snapshot: Snapshot, key_field: str | None) -> Wanted:
     """The request in a body; `key_field` is the header `Idempotency-Key`. Raises GatewayError."""
     head = read_head(body)
-    members = {name: value for name, value in _members(body).items() if bytes(value) != _NULL}
+    members = _given(_members(body))
     route, is_alias = route_of(snapshot, IMAGE_JOBS, head.model)
     model = route.model
     if not model.is_image:
         raise _wrong("model", f"{model.id} is a text model and makes no images; ask it at /v1/chat/completions")
-    if members.get("stream", b"false") != b"false":
+    if bytes(members.get("stream", b"false")) != b"false":
         raise _wrong("stream", "Images don't stream; leave `stream` out, or poll the job")
     request = ImageRequest(
         model=model.id,
@@ -71,6 +71,11 @@ def read_image_request(body: bytes, snapshot: Snapshot, key_field: str | None) -
 
 def _wrong(param: str, message: str) -> GatewayError:
     return GatewayError(Kind.INVALID_REQUEST, f"{message}.", param=param)
+
+
+def _given(members: _Members) -> _Members:
+    """The members that say anything: null is as good as nothing."""
+    return {name: value for name, value in members.items() if bytes(value) != _NULL}
 
 
 def _string(members: Mapping[str, msgspec.Raw], name: str) -> str | None:
@@ -111,7 +116,7 @@ def _size(members: _Members, model: str, sizes: tuple[str, ...] | None) -> str |
     if sizes is not None and size not in sizes:
         offered = f"it has {', '.join(sizes)}" if sizes else "leave `size` out"
         raise _wrong("size", f"{model} does not have the size {size[:32]!r}; {offered}")
-    if len(size) > 32 or not size.isprintable():
+    if not 1 <= len(size) <= 32 or not size.isprintable():
         raise _wrong("size", "`size` must be a size such as 1024x1024")
     return size
 
@@ -125,14 +130,15 @@ def _images(members: _Members, route: Route) -> tuple[str, ...]:
             images += _texts(members["image_urls"])
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise _wrong("image_urls", "`image_urls` must be a list of strings") from None
+    name = "image_urls" if one is None and images else "image_url"
     if not images and model.image.needs_image:
         raise _wrong("image_url", f"{model.id} edits a picture; send it as `image_url`, a URL or a data URL")
     if images and "image" not in model.input_modalities:
-        raise _wrong("image_url", f"{model.id} takes no picture to begin with; leave `image_url` out")
+        raise _wrong(name, f"{model.id} takes no picture to begin with; leave `{name}` out")
     if len(images) > model.image.most_input_images:
         raise _wrong("image_urls", f"{model.id} takes {model.image.most_input_images} picture(s) to begin with")
     if not all(is_web_url(url) or (url.isascii() and _DATA_URL.match(url)) for url in images):
-        raise _wrong("image_url", "`image_url` must be a http(s) URL, or a data URL of an image in base64")
+        raise _wrong(name, f"`{name}` must be a http(s) URL, or a data URL of an image in base64")
     return tuple(images)
 
 
@@ -151,14 +157,28 @@ def is_web_url(text: str) -> bool:
 def _extra(members: _Members, model: str, known: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
     beside = {name: value for name, value in members.items() if name not in _COMMON}
     try:
-        written = _members(members.get("extra", b"{}"))
+        written = _given(_members(members.get("extra", b"{}")))
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise _wrong("extra", "`extra` must be an object") from None
     for name in (*beside, *written):
         if name not in known:
             taken = f"beside the common members it takes {', '.join(known)}" if known else "it takes no further members"
-            raise _wrong(name if name.isidentifier() else "extra", f"{model} does not take {name[:64]!r}; {taken}")
-    return tuple(sorted((name, bytes(value)) for name, value in {**beside, **written}.items()))
+            raise _wrong(
+                name if name.isidentifier() and len(name) <= 64 else "extra", f"{model} does not take {name[:64]!r}; {taken}"
+            )
+    extra = sorted((name, bytes(value)) for name, value in {**beside, **written}.items())
+    for name, value in extra:
+        if not _is_utf_8(value):
+            raise _wrong(name, f"`{name}` is not UTF-8")
+    return tuple(extra)
+
+
+def _is_utf_8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _response_format(members: _Members) -> str | None:

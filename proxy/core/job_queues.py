@@ -31,6 +31,14 @@ class _Queue:
         self.running: set[Job] = set()
         self.waiting: deque[Job] = deque()
 
+    def turns(self, places: Places) -> list[Job]:
+        """Let run whoever may; returns them in the order in which they came."""
+        turns: list[Job] = []
+        while self.waiting and len(self.running) < places.at_once:
+            turns.append(self.waiting.popleft())
+            self.running.add(turns[-1])
+        return turns
+
 
 class JobQueues:
     """The jobs of all accounts that wait or run; each is of the account whose id is its `owner`, or of nobody ("")."""
@@ -47,24 +55,22 @@ class JobQueues:
         """How many run."""
         return sum(len(queue.running) for queue in self._queues.values())
 
-    def enter(self, owner: str, job: Job, places: Places) -> bool:
-        """Take a place; whether it is one to run, not to wait. Raises GatewayError where there is none."""
+    def enter(self, owner: str, job: Job, places: Places) -> list[Job]:
+        """Take a place; returns the jobs whose turn has come: this one, if it need not wait, after those whom a higher tier
+        lets run. Raises GatewayError where there is no place.
+        """
         if self._count >= MOST_JOBS:
             raise GatewayError(Kind.OVERLOADED, "Too many image jobs are under way; try again.", retry_after=_LOOK_AGAIN_S)
         if not places.at_once:
             raise GatewayError(Kind.FORBIDDEN, "This tier has no image jobs; GET /v1/limits/tiers says which tiers do.")
-        queue = self._queues.get(owner)
-        runs = (0 if queue is None else len(queue.running)) < places.at_once
-        if not runs and (0 if queue is None else len(queue.waiting)) >= places.queued:
+        queue = self._queues.get(owner) or _Queue()
+        running, waiting = len(queue.running), len(queue.waiting)
+        if running + waiting >= max(places.at_once, running) + places.queued:
             raise _full(places)
-        if queue is None:
-            queue = self._queues[owner] = _Queue()
+        self._queues[owner] = queue
         self._count += 1
-        if runs:
-            queue.running.add(job)
-        else:
-            queue.waiting.append(job)
-        return runs
+        queue.waiting.append(job)
+        return queue.turns(places)
 
     def run(self, owner: str, job: Job) -> None:
         """Take a place to run, whatever the bounds: the job was running before a restart."""
@@ -79,11 +85,7 @@ class JobQueues:
             queue.running.remove(job)
         else:
             queue.waiting.remove(job)
-        turns: list[Job] = []
-        while queue.waiting and len(queue.running) < places.at_once:
-            turn = queue.waiting.popleft()
-            queue.running.add(turn)
-            turns.append(turn)
+        turns = queue.turns(places)
         if not queue.running and not queue.waiting:
             del self._queues[owner]
         return turns

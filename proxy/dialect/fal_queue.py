@@ -87,12 +87,12 @@ def _message(body: bytes) -> str | None:
     detail = failure.detail
     if not isinstance(detail, list):
         return quoted(detail or failure.error)
-    rows = [one for one in detail if isinstance(one, dict)]
-    return quoted("; ".join(f"{_place(one.get('loc'))}{one.get('msg')}" for one in rows))
+    rows = [one for one in detail if isinstance(one, dict) and isinstance(one.get("msg"), str)]
+    return quoted("; ".join(f"{_place(one.get('loc'))}{one['msg']}" for one in rows))
 
 
 def _place(loc: object) -> str:
-    names = [str(one) for one in loc if one != "body"] if isinstance(loc, list) else []
+    names = [str(one) for one in loc if isinstance(one, str | int) and one != "body"] if isinstance(loc, list) else []
     return f"{'.'.join(names)}: " if names else ""
 
 

@@ -113,7 +113,7 @@ def picture(url: str | None, b64_json: msgspec.Raw = _NOTHING) -> Picture | None
     if url is not None and is_web_url(url):
         return Picture(url=url)
     text = bytes(b64_json)
-    return Picture(b64_json=text) if len(text) > len('""') and text.startswith(b'"') else None
+    return Picture(b64_json=text) if len(text) > len('""') and text.startswith(b'"') and text.isascii() else None
 
 
 def quoted(message: object) -> str | None:

@@ -212,17 +212,18 @@ class Jobs:
 
     async def _known(self, named: tuple[str, str], account: Account | None) -> Job | None:
         """The job that has an account's idempotency key, one that is just being taken in among them."""
-        arriving = self._arriving.get(named)
-        if arriving is not None:
-            try:
-                return await asyncio.shield(arriving)
-            except GatewayError:
-                return None  # it was not taken in, so this one may be
         books = self._keeping.books
-        if books is None or account is None:
+        if books is not None and account is not None and named not in self._arriving:
+            row = await books.store.job_of_key(account.id, named[1])
+            if row is not None:
+                return self._job_of(row)
+        arriving = self._arriving.get(named)  # it may have come while the store was read
+        if arriving is None:
             return self._by_key.get(named)
-        row = await books.store.job_of_key(account.id, named[1])
-        return None if row is None else self._job_of(row)
+        try:
+            return await asyncio.shield(arriving)
+        except GatewayError:
+            return None  # it was not taken in, so this one may be
 
     def _job_of(self, row: JobRow) -> Job:
         """The job in memory, where there is more of it, or as the store has it."""

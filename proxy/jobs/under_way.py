@@ -82,8 +82,9 @@ class JobsUnderWay:
 
     def admit(self, job: Job) -> None:
         """Take a place in the account's queue; it is not run before `start`. Raises GatewayError where there is none."""
-        has_turn = self._queues.enter(_owner(job), job, self._places(job))
-        self._add(job, has_turn=has_turn)
+        turns = self._queues.enter(_owner(job), job, self._places(job))
+        self._add(job)
+        self._let_run(turns)
 
     def dismiss(self, job: Job) -> None:
         """Give back the place of a job that is not started after all."""
@@ -97,7 +98,8 @@ class JobsUnderWay:
     def resume(self, job: Job, runner: JobRunner, source: Source) -> None:
         """Go on with a job that a source had taken before a restart, whatever runs beside it."""
         self._queues.run(_owner(job), job)
-        self._add(job, has_turn=True)
+        self._add(job)
+        self._let_run([job])
         self._begin(
             job, lambda: runner.resume(job, source), max(self._timing.grace, job.created + self._timing.expires - self._wall())
         )
@@ -133,10 +135,8 @@ class JobsUnderWay:
 
     # ---- the life of one
 
-    def _add(self, job: Job, *, has_turn: bool) -> None:
-        live = self._live[job.id] = _Live(job, self._loop)
-        if has_turn:
-            live.turn.set_result(None)
+    def _add(self, job: Job) -> None:
+        self._live[job.id] = _Live(job, self._loop)
 
     def _begin(self, job: Job, way: _Way, seconds: float) -> None:
         live = self._live[job.id]
@@ -154,7 +154,7 @@ class JobsUnderWay:
         except TimeoutError:
             event, job.failure = JobEvent.EXPIRE, GatewayError(Kind.JOB_EXPIRED, _TOLD[JobEvent.EXPIRE])
         except GatewayError as error:
-            event, job.failure = JobEvent.FAIL, error
+            event, job.failure = JobEvent.FAIL, error.fresh()
         except SourceFailed as failing:
             event, job.failure = JobEvent.LOSE, lost(f"{failing.failed.provider} {failing}")
         except asyncio.CancelledError:
@@ -176,9 +176,10 @@ class JobsUnderWay:
         """Settle a job, and then let it be seen to have ended."""
         job.completed = int(self._wall())
         if event is JobEvent.DELIVER:
-            job.charged = len(job.pictures) * self._price(job)
+            if not job.is_charged:  # else it had succeeded once, before a restart
+                job.charged = len(job.pictures) * self._price(job)
             await self._keeping.end(job, JobState.SUCCEEDED)
-        elif job.is_charged:  # it had succeeded once, before a restart
+        elif job.is_charged:
             event = JobEvent.LOSE
             await self._keeping.lose(job)
         else:
@@ -194,8 +195,11 @@ class JobsUnderWay:
         return live.job.state is JobState.ACCEPTED and self._keeping.books is not None and not live.is_ending
 
     def _leave(self, job: Job) -> None:
-        for turn in self._queues.leave(_owner(job), job, self._places(job)):
-            following = self._live[turn.id].turn
+        self._let_run(self._queues.leave(_owner(job), job, self._places(job)))
+
+    def _let_run(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            following = self._live[job.id].turn
             if not following.done():
                 following.set_result(None)
 

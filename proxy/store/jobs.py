@@ -89,7 +89,8 @@ def lose_job(connection: sqlite3.Connection, row: JobRow) -> bool:
     known = connection.execute("SELECT charged FROM jobs WHERE id = ?", (row.id,)).fetchone()
     if known is None or not connection.execute(_LOSE, (at, row.error, row.id)).rowcount:
         return False
-    lost = Entry(row.account, at, "refund", known[0], f"{row.id} lost", row.request_id, row.model, row.key, "a lost picture")
+    model = row.answer_model or row.model
+    lost = Entry(row.account, at, "refund", known[0], f"{row.id} lost", row.request_id, model, row.key, "a lost picture")
     if lost.amount:
         add_entry(connection, lost)
     return True

@@ -68,7 +68,7 @@ class ImagePages:
                 self._jobs.delivered(job)
                 return _told(json_answer(images_document(job)), job, wait)
             if job.failure is not None:
-                raise job.failure
+                raise job.failure.fresh()
         response = _told(json_answer(job_document(job), 202 if is_new else 200), job, wait)
         response.headers["Location"] = f"/v1/jobs/{job.id}"
         self._jobs.delivered(job)

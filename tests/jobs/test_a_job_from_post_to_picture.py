@@ -152,6 +152,17 @@ async def test_one_idempotency_key_at_the_same_moment_is_one_job(tmp_path: Path,
         assert len(provider.received) == 1
 
 
+async def test_one_idempotency_key_at_the_same_moment_needs_money_and_a_place_for_one(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        plays(provider, made())
+        caller = await here.caller(usd=PRICE)
+        callers = [type(caller)(await here.running.client(), caller.account, caller.secret) for _ in range(12)]
+        answers = await asyncio.gather(*(order(one, idempotency_key="k") for one in callers))
+        assert sorted(answer.status for answer in answers) == [200] * 11 + [202]
+        await here.is_at_rest()
+        assert await here.ledger(caller) == [("adjustment", -PRICE), ("refund", PRICE), ("usage", -PRICE)]
+
+
 async def test_anothers_job_is_not_there_and_its_key_is_free(tmp_path: Path) -> None:
     async with studio(tmp_path, OPENAI) as (here, provider):
         plays(provider, made(), made())

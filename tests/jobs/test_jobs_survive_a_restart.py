@@ -116,6 +116,29 @@ async def test_pictures_that_nobody_fetched_are_fetched_again_from_a_queue(tmp_p
             assert await studio.ledger(caller) == [HELD, GIVEN_BACK, CHARGED]
 
 
+async def test_pictures_that_are_fetched_again_cost_what_they_cost_then(tmp_path: Path) -> None:
+    substitute = (
+        "  - {id: cheap, output_modalities: [image], price: {image: 0.02}, pool: [{provider: p1, model: cheap/app}]}\naliases:"
+    )
+    async with providers(2) as (dear, cheap):
+        accounts = f"accounts: {{required: true, database: 'sqlite:{tmp_path}/kyma.db'}}\n"
+        text = configuration((OPENAI, dear.port), (FAL, cheap.port), accounts=accounts, more="fallbacks: {pic: [cheap]}\n")
+        text = text.replace(", {provider: p1, model: owner/app/v1, weight: 0}", "").replace("aliases:", substitute)
+        plays(dear, refused("401 Unauthorized"))
+        plays(cheap, *by_queue())
+        async with gateway(text, tmp_path, timing=HASTY) as first:
+            studio = Studio(Till(first))
+            caller = await studio.caller()
+            job = (await order(caller)).json
+            await studio.is_at_rest()
+        plays(cheap, look("COMPLETED"), fetched())
+        async with gateway(text.replace("image: 0.02", "image: 0.01"), tmp_path, timing=HASTY) as second:
+            caller = Caller(await second.client(), caller.account, caller.secret)
+            done = await ended(caller, job)
+            assert (done["status"], done["charged_amount"]) == ("succeeded", 0.02)
+            assert await Studio(Till(second)).ledger(caller) == [HELD, GIVEN_BACK, ("usage", -0.02)]
+
+
 async def test_pictures_that_can_not_be_had_again_are_given_back(tmp_path: Path) -> None:
     for dialect, answers, then in ((OPENAI, (made(),), ()), (FAL, by_queue(), (refused("404 Not Found"),))):
         (directory := tmp_path / dialect).mkdir()

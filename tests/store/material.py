@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from proxy.store.contract import AccountRow, Charge, Entry, EntryKind, KeyRow
+from proxy.store.contract import AccountRow, Charge, Entry, EntryKind, JobRow, KeyRow
 from proxy.store.sqlite import SqliteStore
 from proxy.store.writing import Timing
 from tests.running import PATIENCE_S, environment
@@ -44,6 +44,14 @@ def purchase(holder: str, payment: str, amount: int = 10_000, kind: EntryKind = 
 
 def charge(holder: str, reference: str, amount: int = 7, *, at: int = AT, model: str = "m", key: str | None = "k") -> Charge:
     return Charge(holder, key, reference, f"request-{reference}", at, model, 100, 10, 1, False, amount)
+
+
+def job(
+    holder: str, name: str, *, n: int = 1, price: int = 54, created: int = AT, idempotency_key: str | None = None
+) -> JobRow:
+    """A job as it is handed in."""
+    digest = None if idempotency_key is None else hashlib.sha256(name.encode()).digest()
+    return JobRow(name, holder, f"key-{holder}", f"request-{name}", idempotency_key, digest, "m", n, price, created)
 
 
 def opened(path: Path, timing: Timing = HASTY, *, check_integrity: bool = False) -> contextlib.closing[SqliteStore]:

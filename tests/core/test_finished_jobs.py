@@ -1,0 +1,94 @@
+"""Jobs that have ended are kept while there is room and time, the newest for longest."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.core import finished_jobs
+from proxy.core.finished_jobs import KEPT_S, MOST_BYTES, FinishedJobs
+from proxy.core.job import Job, Picture
+
+NOW = 1_750_000_000
+
+
+def ended(name: str, at: int = NOW, size: int = 0) -> Job:
+    job = Job(name, account=None, model="picture", n=1, price=0, created=float(at))
+    job.completed = at
+    if size:
+        job.pictures = (Picture(b64_json=b'"' + b"A" * (size - 2) + b'"'),)
+    return job
+
+
+def names(jobs: FinishedJobs) -> list[str]:
+    return [job.id for job in jobs]
+
+
+def test_what_has_ended_is_found_and_listed_the_newest_first() -> None:
+    jobs = FinishedJobs()
+    for at in range(3):
+        assert jobs.add(ended(f"j{at}", NOW + at), NOW + at) == []
+    assert names(jobs) == ["j2", "j1", "j0"]
+    assert len(jobs) == 3
+    found = jobs.get("j1")
+    assert found is not None
+    assert found.id == "j1"
+    assert jobs.get("j9") is None
+
+
+def test_what_is_an_hour_old_goes_when_the_next_one_comes_or_at_a_sweep() -> None:
+    jobs = FinishedJobs()
+    jobs.add(ended("old", NOW), NOW)
+    jobs.add(ended("young", NOW + 10), NOW + 10)
+    assert jobs.sweep(NOW + KEPT_S) == []
+    assert [job.id for job in jobs.sweep(NOW + KEPT_S + 1)] == ["old"]
+    assert jobs.get("old") is None
+    assert [job.id for job in jobs.add(ended("new", NOW + 2 * KEPT_S), NOW + 2 * KEPT_S)] == ["young"]
+    assert names(jobs) == ["new"]
+
+
+def test_even_the_newest_goes_when_its_time_is_over() -> None:
+    jobs = FinishedJobs()
+    jobs.add(ended("only"), NOW)
+    assert [job.id for job in jobs.sweep(NOW + KEPT_S + 1)] == ["only"]
+    assert len(jobs) == 0
+    assert jobs.sweep(NOW + 9 * KEPT_S) == []
+
+
+def test_there_are_never_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finished_jobs, "MOST_JOBS", 3)
+    jobs = FinishedJobs()
+    gone = [job.id for at in range(5) for job in jobs.add(ended(f"j{at}"), NOW)]
+    assert gone == ["j0", "j1"]
+    assert names(jobs) == ["j4", "j3", "j2"]
+
+
+def test_their_pictures_never_take_more_than_so_many_bytes() -> None:
+    jobs = FinishedJobs(most_bytes=1000)
+    gone = [job.id for at in range(4) for job in jobs.add(ended(f"j{at}", size=400), NOW)]
+    assert gone == ["j0", "j1"]
+    assert names(jobs) == ["j3", "j2"]
+    assert [job.id for job in jobs.add(ended("large", size=999), NOW)] == ["j2", "j3"]
+    assert jobs.add(ended("none"), NOW) == []
+
+
+def test_the_newest_stays_however_large_and_goes_for_the_next() -> None:
+    jobs = FinishedJobs(most_bytes=1000)
+    jobs.add(ended("small", size=10), NOW)
+    assert [job.id for job in jobs.add(ended("huge", size=5000), NOW)] == ["small"]
+    assert names(jobs) == ["huge"]
+    assert [job.id for job in jobs.add(ended("next", size=10), NOW)] == ["huge"]
+    assert jobs.add(ended("beside", size=990), NOW) == []
+    assert names(jobs) == ["beside", "next"]
+
+
+def test_what_a_job_takes_is_what_it_took_when_it_came() -> None:
+    jobs = FinishedJobs(most_bytes=1000)
+    first = ended("first", size=600)
+    jobs.add(first, NOW)
+    first.pictures = ()
+    assert [job.id for job in jobs.add(ended("second", size=600), NOW)] == ["first"]
+    assert jobs.add(ended("third", size=400), NOW) == []
+
+
+def test_the_usual_room_is_that_of_a_quarter_of_a_gibibyte() -> None:
+    assert (MOST_BYTES, KEPT_S) == (256 * 2**20, 3600)

@@ -1,0 +1,106 @@
+"""The access log's line for an image job: who, which model, how it ended and what it cost; never what it was about."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from proxy.core.accounts import Account
+from proxy.core.job import ImageRequest, Job, JobState, Picture, Taken
+from proxy.errors import GatewayError, Kind
+from proxy.telemetry.record import LOGGED_FIELDS, Record
+from proxy.telemetry.recording import job_record
+
+CREATED = 1_800_000_000.25
+NOW = 1_800_000_012.5
+SECRETS = ("PROMPT", "PICTURE", "EXTRA", "IDEMPOTENCY", "DIGEST", "EMAIL", "WORDS", "SIZE")
+
+
+def job(state: JobState = JobState.SUCCEEDED, failure: Kind | None = None) -> Job:
+    """A job that knows all that a job can know."""
+    one = Job(
+        "job_1", account=Account("account-1", "EMAIL@example.com", 1), model="picture", n=2, price=54_000_000, created=CREATED
+    )
+    one.key_id, one.key_prefix, one.request_id, one.alias = "key-1", "ky-abcdefgh", "request-1", "draw"
+    one.request = ImageRequest(
+        "picture", "PROMPT", 2, "SIZE", ("https://PICTURE.example",), (("EXTRA", b'"EXTRA"'),), "b64_json"
+    )
+    one.idempotency_key, one.digest = "IDEMPOTENCY", b"DIGEST"
+    one.state = state
+    one.taken = Taken("art", "owner/app", "its-name", "stand-in", 3)
+    one.attempts = ["other:503", "art:answered"]
+    one.completed = 1_800_000_012
+    one.pictures = (Picture(url="https://PICTURE.example/1.png"), Picture(b64_json=b'"PICTURE"'))
+    one.failure = None if failure is None else GatewayError(failure, "WORDS of a provider, with the PROMPT in them.")
+    one.charged = 108_000_000 if state is JobState.SUCCEEDED else 0
+    return one
+
+
+def test_a_job_that_delivered_is_told_from_beginning_to_end() -> None:
+    assert job_record(job(), NOW) == Record(
+        ts=NOW,
+        request_id="request-1",
+        account="account-1",
+        key="ky-abcdefgh",
+        endpoint="image.job",
+        dialect="openai",
+        model_requested="draw",
+        model="stand-in",
+        provider="art",
+        stream=False,
+        status=200,
+        ending="completed",
+        fallback_layer=3,
+        attempts=["other:503", "art:answered"],
+        ttft_ms=None,
+        duration_ms=12_250.0,
+        overhead_us=0,
+        provider_request_id="its-name",
+        bytes_in=0,
+        bytes_out=0,
+        prompt_tokens=None,
+        completion_tokens=None,
+        cached_tokens=None,
+        usage_source="none",
+        cost_usd=0.108,
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "failure", "status", "ending"),
+    [
+        (JobState.SUCCEEDED, None, 200, "completed"),
+        (JobState.FAILED, Kind.PROVIDER_ERROR, 502, "failed"),
+        (JobState.FAILED, Kind.INVALID_REQUEST, 400, "failed"),
+        (JobState.EXPIRED, Kind.JOB_EXPIRED, 504, "failed"),
+        (JobState.REFUNDED, Kind.JOB_CANCELLED, 409, "client_gone"),
+        (JobState.REFUNDED, Kind.JOB_LOST, 503, "drained"),
+    ],
+)
+def test_every_ending_has_its_status_and_its_word(state: JobState, failure: Kind | None, status: int, ending: str) -> None:
+    record = job_record(job(state, failure), NOW)
+    assert (record.status, record.ending) == (status, ending)
+    assert (record.cost_usd == 0.0) is (state is not JobState.SUCCEEDED)
+
+
+def test_nobodys_job_that_no_source_has_taken_is_told_too() -> None:
+    bare = Job("job_1", account=None, model="picture", n=1, price=0, created=CREATED)
+    bare.state, bare.failure = JobState.EXPIRED, GatewayError(Kind.JOB_EXPIRED, "Late.")
+    record = job_record(bare, NOW)
+    assert (record.account, record.key, record.provider, record.provider_request_id) == (None,) * 4
+    assert (record.model_requested, record.model, record.fallback_layer, record.attempts) == ("picture", "picture", 0, [])
+
+
+def test_a_source_that_delivered_at_once_has_no_name_for_the_job() -> None:
+    one = job()
+    one.taken = Taken("art", "pic", "", "picture", 0)
+    assert job_record(one, NOW).provider_request_id is None
+
+
+@pytest.mark.parametrize("failure", [None, *Kind])
+@pytest.mark.parametrize("state", JobState)
+def test_nothing_of_what_a_job_is_about_can_be_in_a_record(state: JobState, failure: Kind | None) -> None:
+    record = job_record(job(state, failure), NOW)
+    line = msgspec.json.encode(record).decode()
+    assert not any(secret in line for secret in SECRETS)
+    assert list(msgspec.json.decode(line)) == list(LOGGED_FIELDS)
