@@ -89,6 +89,9 @@ def problems_of(rules: doc.ImageRules, written: Iterable[tuple[str, doc.Source]]
         wrong = None if source is None else _unsayable_size(model.image, source)
         if wrong is not None:
             yield place, f"needs image.sizes.{wrong}, as that is no width and height"
+        for size in entry.image.sizes:
+            if model.image.sizes is not None and size not in model.image.sizes:
+                yield f"{place}.image.sizes.{size}", "is none of the model's image.sizes"
         if source is not None and source.provider.dialect == "fal_queue" and not _QUEUE_MODEL.fullmatch(entry.model):
             yield f"{place}.model", "is a path at a fal_queue: owner/app, such as fal-ai/flux-pro/v1.1-ultra"
 

@@ -9,7 +9,7 @@ from typing import Final
 from proxy.core.job import Job
 
 KEPT_S: Final = 3600
-MOST_JOBS: Final = 20_000
+MOST_KEPT: Final = 20_000
 MOST_BYTES: Final = 256 * 2**20
 
 
@@ -44,7 +44,7 @@ class FinishedJobs:
         """Let go of what is too old or too much; returns those that went. The newest stays, however large."""
         gone: list[Job] = []
         while self._jobs and (
-            (len(self._jobs) > 1 and (len(self._jobs) > MOST_JOBS or self._bytes > self._most_bytes))
+            (len(self._jobs) > 1 and (len(self._jobs) > MOST_KEPT or self._bytes > self._most_bytes))
             or (next(iter(self._jobs.values())).completed or 0) < now - KEPT_S
         ):
             ident, job = self._jobs.popitem(last=False)

@@ -160,6 +160,8 @@ def _extra(members: _Members, model: str, known: tuple[str, ...]) -> tuple[tuple
         written = _given(_members(members.get("extra", b"{}")))
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise _wrong("extra", "`extra` must be an object") from None
+    for name in beside.keys() & written.keys():
+        raise _wrong("extra", f"{name[:64]!r} is both in `extra` and beside it; send it once")
     for name in (*beside, *written):
         if name not in known:
             taken = f"beside the common members it takes {', '.join(known)}" if known else "it takes no further members"

@@ -97,6 +97,11 @@ class ImageRequest(msgspec.Struct, frozen=True, gc=False):
     extra: tuple[tuple[str, bytes], ...] = ()
     response_format: str | None = None
 
+    @property
+    def bytes(self) -> int:
+        """About how many bytes it takes."""
+        return len(self.prompt) + sum(map(len, self.images)) + sum(len(value) for _, value in self.extra)
+
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
     """By whom a job was taken: the provider, its id of the model and its name for the job ("" where it delivered at once); for
@@ -117,7 +122,7 @@ class Job:
     """
 
     __slots__ = (
-        "account", "alias", "attempts", "charged", "completed", "created", "digest", "failure", "held", "id",
+        "__weakref__", "account", "alias", "attempts", "charged", "completed", "created", "digest", "failure", "held", "id",
         "idempotency_key", "is_charged", "is_delivered", "key_id", "key_prefix", "model", "n", "number", "pictures", "price",
         "request", "request_id", "state", "taken",
     )  # fmt: skip

@@ -15,6 +15,8 @@ from proxy.errors import GatewayError, Kind
 _LOOK_AGAIN_S: Final = 5
 MOST_JOBS: Final = 10_000
 """So many of all accounts, waiting and running; more would only expire."""
+MOST_BYTES: Final = 256 * 2**20
+"""What they may hold together of what was sent with them, which is much only where pictures are sent."""
 
 
 class Places(NamedTuple):
@@ -45,10 +47,11 @@ class JobQueues:
 
     def __init__(self) -> None:
         self._queues: dict[str, _Queue] = {}
-        self._count = 0
+        self._sizes: dict[Job, int] = {}
+        self._bytes = 0
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._sizes)
 
     @property
     def running(self) -> int:
@@ -59,7 +62,8 @@ class JobQueues:
         """Take a place; returns the jobs whose turn has come: this one, if it need not wait, after those whom a higher tier
         lets run. Raises GatewayError where there is no place.
         """
-        if self._count >= MOST_JOBS:
+        size = 0 if job.request is None else job.request.bytes
+        if len(self._sizes) >= MOST_JOBS or self._bytes + size > MOST_BYTES:
             raise GatewayError(Kind.OVERLOADED, "Too many image jobs are under way; try again.", retry_after=_LOOK_AGAIN_S)
         if not places.at_once:
             raise GatewayError(Kind.FORBIDDEN, "This tier has no image jobs; GET /v1/limits/tiers says which tiers do.")
@@ -68,19 +72,19 @@ class JobQueues:
         if running + waiting >= max(places.at_once, running) + places.queued:
             raise _full(places)
         self._queues[owner] = queue
-        self._count += 1
+        self._take(job, size)
         queue.waiting.append(job)
         return queue.turns(places)
 
     def run(self, owner: str, job: Job) -> None:
         """Take a place to run, whatever the bounds: the job was running before a restart."""
         self._queues.setdefault(owner, _Queue()).running.add(job)
-        self._count += 1
+        self._take(job, 0)
 
     def leave(self, owner: str, job: Job, places: Places) -> list[Job]:
         """Give a place back; returns the jobs whose turn has come by that."""
         queue = self._queues[owner]
-        self._count -= 1
+        self._bytes -= self._sizes.pop(job)
         if job in queue.running:
             queue.running.remove(job)
         else:
@@ -89,6 +93,10 @@ class JobQueues:
         if not queue.running and not queue.waiting:
             del self._queues[owner]
         return turns
+
+    def _take(self, job: Job, size: int) -> None:
+        self._sizes[job] = size
+        self._bytes += size
 
 
 def _full(places: Places) -> GatewayError:

@@ -11,12 +11,14 @@ import hmac
 import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from proxy.accounting.meter import too_poor
 from proxy.config.snapshot import Route, Snapshot, Source
 from proxy.core.accounts import Account, Key
+from proxy.core.finished_jobs import KEPT_S
 from proxy.core.health import HealthTable
 from proxy.core.image_request import Wanted
 from proxy.core.job import Job, JobEvent, JobState
@@ -57,7 +59,7 @@ class Jobs:
         self._wall = wall
         self._random_bytes = random_bytes
         self._numbers = itertools.count(1)
-        self._by_key: dict[tuple[str, str], Job] = {}
+        self._by_key: WeakValueDictionary[tuple[str, str], Job] = WeakValueDictionary()
         self._arriving: dict[tuple[str, str], asyncio.Task[Job]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_draining = False
@@ -132,7 +134,7 @@ class Jobs:
         if books is None:
             return
         ends = []
-        for row in books.store.unfinished_jobs():
+        for row in books.store.unfinished_jobs(int(self._wall()) - KEPT_S):
             job = job_of(row, books)
             source = self._source_of(job)
             if source is None:
@@ -148,7 +150,7 @@ class Jobs:
     def sweep(self) -> None:
         """Let go of what is too old to be asked for."""
         now = self._wall()
-        self._forget(self.under_way.finished.sweep(int(now)))
+        self.under_way.finished.sweep(int(now))
         books = self._keeping.books
         if books is not None and now >= self._forgets_at:
             self._forgets_at = now + _DAY_S
@@ -251,11 +253,6 @@ class Jobs:
         if event in _TELLS_OF_THE_MODEL:
             self._health.of_model(job.model).add(self._clock(), went_well=event is JobEvent.DELIVER)
         self._note(job)
-
-    def _forget(self, gone: list[Job]) -> None:
-        for job in gone:
-            if job.idempotency_key is not None:
-                self._by_key.pop((_name(job.account), job.idempotency_key), None)
 
     def _spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         task = asyncio.get_running_loop().create_task(work)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from proxy.accounting.books import Books
 from proxy.core.job import Job, JobState, Taken, status_of
 from proxy.errors import GatewayError, Kind, accounts_unavailable
-from proxy.store.contract import JobRow, StoreError, StoreUnavailable
+from proxy.store.contract import JobRow, Store, StoreError, StoreUnavailable
 
 _log: Final = logging.getLogger("kyma-proxy")
 
@@ -24,7 +24,7 @@ class JobKeeping:
     def __init__(self, books: Books | None, pause: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self.books = books
         self._pause = pause
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[bool]] = set()
 
     @property
     def is_failing(self) -> bool:
@@ -61,8 +61,8 @@ class JobKeeping:
     async def end(self, job: Job, ending: JobState) -> None:
         """Settle a job, once: give back what it holds, and charge what it came to."""
         if self.books is not None and not job.is_charged:
-            await self._surely(lambda store: store.end_job(_row(job, ending)))
-            if job.account is not None:
+            is_written = await self._surely(lambda store: store.end_job(_row(job, ending)))
+            if is_written and job.account is not None:
                 job.account.post(job.held)
                 job.account.post(-job.charged)
         job.is_charged = True
@@ -71,13 +71,8 @@ class JobKeeping:
         """Give back what a job came to whose pictures are lost before anybody had them."""
         came_to, job.charged = job.charged, 0
         if self.books is not None:
-            lost: list[bool] = []
-
-            async def write(store: Any) -> None:
-                lost[:] = [await store.lose_job(_row(job, JobState.REFUNDED))]
-
-            await self._surely(write)
-            if lost[0] and job.account is not None:
+            is_lost = await self._surely(lambda store: store.lose_job(_row(job, JobState.REFUNDED)))
+            if is_lost and job.account is not None:
                 job.account.post(came_to)
 
     def delivered(self, job: Job) -> None:
@@ -99,19 +94,20 @@ class JobKeeping:
         """Wait until what is under way is written."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    async def _surely(self, write: Callable[[Any], Coroutine[Any, Any, Any]]) -> None:
-        """Write, and where the disk can't just now, again and again: what a job came to must not be lost."""
+    async def _surely(self, write: Callable[[Store], Coroutine[Any, Any, bool]]) -> bool:
+        """Write, and where the disk can't just now, again and again, as what a job came to must not be lost.
+
+        Whether anything has changed: not where it had been written before, or where the database refuses it for good.
+        """
         assert self.books is not None  # noqa: S101  (asked before)
         while True:
             try:
-                await write(self.books.store)
+                return await write(self.books.store)
             except StoreUnavailable:
                 await self._pause()
             except StoreError:
                 _log.exception("a change of an image job was refused by the database")
-                return
-            else:
-                return
+                return False
 
 
 def _row(job: Job, state: JobState) -> JobRow:

@@ -28,14 +28,14 @@ _Way = Callable[[], Awaitable[None]]
 class _Live:
     """A job's task, and those who wait for its turn and its end."""
 
-    __slots__ = ("ended", "is_ending", "job", "stopped_by", "task", "turn")
+    __slots__ = ("ended", "has_begun", "is_ending", "job", "stopped_by", "task", "turn")
 
     def __init__(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         self.job = job
         self.turn: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
         self.task: asyncio.Task[None] | None = None
-        self.is_ending = False
+        self.has_begun = self.is_ending = False
         self.stopped_by: JobEvent | None = None
 
 
@@ -109,7 +109,8 @@ class JobsUnderWay:
         live = self._live.get(ident)
         if live is not None and not live.is_ending and live.stopped_by is None and live.task is not None:
             live.stopped_by = event
-            live.task.cancel()
+            if live.has_begun:  # a task that is cancelled before its first step does not even end its job
+                live.task.cancel()
 
     async def wait(self, ident: str, seconds: float | None) -> None:
         """Wait for a job's end, for so long at most, and no longer than until `wake`."""
@@ -143,8 +144,10 @@ class JobsUnderWay:
         live.task = self._loop.create_task(self._run(live, way, seconds))
 
     async def _run(self, live: _Live, way: _Way, seconds: float) -> None:
-        job = live.job
+        job, live.has_begun = live.job, True
         try:
+            if live.stopped_by is not None:
+                raise asyncio.CancelledError
             async with asyncio.timeout(seconds):
                 await live.turn
                 if job.state is JobState.QUEUED:
@@ -174,9 +177,11 @@ class JobsUnderWay:
 
     async def conclude(self, job: Job, event: JobEvent) -> None:
         """Settle a job, and then let it be seen to have ended."""
-        job.completed = int(self._wall())
+        is_known = job.is_charged and event is JobEvent.DELIVER  # it had succeeded once, before a restart
+        if not is_known:
+            job.completed = int(self._wall())
         if event is JobEvent.DELIVER:
-            if not job.is_charged:  # else it had succeeded once, before a restart
+            if not is_known:
                 job.charged = len(job.pictures) * self._price(job)
             await self._keeping.end(job, JobState.SUCCEEDED)
         elif job.is_charged:
@@ -186,9 +191,10 @@ class JobsUnderWay:
             await self._keeping.end(job, job.after(event))
         job.step(event)
         job.request = None
-        self.finished.add(job, job.completed)
-        self.ended[job.status] = self.ended.get(job.status, 0) + 1
-        self._note(job, event)
+        self.finished.add(job, int(self._wall()))
+        if not is_known:
+            self.ended[job.status] = self.ended.get(job.status, 0) + 1
+            self._note(job, event)
 
     def _outlives(self, live: _Live) -> bool:
         """Whether a job can go on after the process's end: a source works on it, and the store knows which."""

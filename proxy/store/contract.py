@@ -237,20 +237,23 @@ class Store(Protocol):
         Where the account has a job with this idempotency key, that is returned, with False, and nothing changes.
         """
 
-    async def job_accepted(self, row: JobRow) -> None:
-        """Take note of who works on a job."""
+    async def job_accepted(self, row: JobRow) -> bool:
+        """Take note of who works on a job; whether it has not ended."""
 
-    async def end_job(self, row: JobRow) -> None:
-        """End a job, once: give back what it held, and charge what it came to. An ended one only changes by `lose_job`."""
+    async def end_job(self, row: JobRow) -> bool:
+        """End a job, once: give back what it held, and charge what it came to; whether it had not ended before."""
 
     async def lose_job(self, row: JobRow) -> bool:
         """Give back what a job came to that had succeeded, as its pictures are lost; whether it was still to be delivered."""
 
-    async def job_delivered(self, ident: str) -> None:
-        """Take note that the caller has had the pictures of a job."""
+    async def job_delivered(self, ident: str) -> bool:
+        """Take note that the caller has had the pictures of a job; whether there is such a job."""
 
-    def unfinished_jobs(self) -> list[JobRow]:
-        """The jobs that have not ended, or whose pictures nobody has had. At the start only: it waits. Raises StartError."""
+    def unfinished_jobs(self, since: int) -> list[JobRow]:
+        """The jobs that have not ended, and those that succeeded since a moment and whose pictures nobody has had.
+
+        At the start only: it waits. Raises StartError.
+        """
 
     async def job(self, account: str, ident: str) -> JobRow | None:
         """An account's job."""
@@ -261,8 +264,8 @@ class Store(Protocol):
     async def jobs(self, account: str, before: int | None, limit: int) -> list[JobRow]:
         """The newest jobs of an account; or those next to the one of the number `before`."""
 
-    async def forget_jobs(self, before: int) -> None:
-        """Forget the jobs that ended and are older than this moment; what they cost stays in the ledger."""
+    async def forget_jobs(self, before: int) -> bool:
+        """Forget the jobs that ended and are older than this moment; whether there are any. The ledger is as it was."""
 
     def close(self) -> None:
         """Write what waits, if the disk lets it within some seconds, and let go of the database. Hand over nothing after it."""

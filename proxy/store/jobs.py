@@ -23,7 +23,9 @@ SELECT {_COLUMNS} FROM jobs WHERE account = :account AND number < :before ORDER 
 """  # noqa: S608
 UNFINISHED: Final = f"""
 SELECT {_COLUMNS} FROM jobs
-WHERE status IN ('pending', 'processing') OR (status = 'succeeded' AND delivered = 0) ORDER BY number
+WHERE (status IN ('pending', 'processing') OR (status = 'succeeded' AND delivered = 0))
+    AND (completed IS NULL OR completed >= :since)
+ORDER BY number
 """  # noqa: S608
 _ADD: Final = """
 INSERT INTO jobs (id, account, key, request_id, idempotency_key, digest, model, n, price, created, status)
@@ -36,11 +38,12 @@ WHERE id = ? AND status IN ('pending', 'processing')
 _END: Final = """
 UPDATE jobs SET status = ?, completed = ?, charged = ?, error = ?,
     provider = ?, provider_model = ?, provider_job = ?, answer_model = ?, layer = ?
-WHERE id = ? AND status IN ('pending', 'processing')
+WHERE id = ? AND status IN ('pending', 'processing') RETURNING price * n
 """
-_LOSE: Final = """
-UPDATE jobs SET status = 'refunded', completed = ?, charged = 0, error = ?
-WHERE id = ? AND status = 'succeeded' AND delivered = 0
+_LOST: Final = "SELECT completed, charged FROM jobs WHERE id = ? AND status = 'succeeded' AND delivered = 0"
+_LOSE: Final = "UPDATE jobs SET status = 'refunded', completed = ?, charged = 0, error = ? WHERE id = ?"
+_UNUSE: Final = """
+UPDATE usage SET requests = requests - 1, cost = cost - ? WHERE day = ? AND account = ? AND model = ? AND key = ?
 """
 _USE: Final = """
 INSERT INTO usage VALUES (?, ?, ?, ?, 1, 0, 0, 0, ?)
@@ -66,44 +69,51 @@ def add_job(connection: sqlite3.Connection, row: JobRow) -> tuple[JobRow, bool]:
     return row._replace(number=number), True
 
 
-def accept_job(connection: sqlite3.Connection, row: JobRow) -> None:
+def accept_job(connection: sqlite3.Connection, row: JobRow) -> bool:
     """As `Store.job_accepted`."""
-    connection.execute(_ACCEPT, (*_taken(row), row.id))
+    return connection.execute(_ACCEPT, (*_taken(row), row.id)).rowcount == 1
 
 
-def end_job(connection: sqlite3.Connection, row: JobRow) -> None:
+def end_job(connection: sqlite3.Connection, row: JobRow) -> bool:
     """As `Store.end_job`."""
     at = row.completed or row.created
-    ending = (row.status, at, row.charged, row.error)
-    if not connection.execute(_END, (*ending, *_taken(row), row.id)).rowcount:
-        return
-    _post(connection, row, "refund", row.price * row.n, "what was held for an image job")
+    held = connection.execute(_END, (row.status, at, row.charged, row.error, *_taken(row), row.id)).fetchone()
+    if held is None:
+        return False
+    _post(connection, row, "refund", held[0], "what was held for an image job")
     if row.status == "succeeded":
         _post(connection, row, "usage", -row.charged, None)
-        connection.execute(_USE, (day_of(at), row.account, row.answer_model or row.model, row.key, row.charged))
+        connection.execute(_USE, (day_of(at), row.account, _answered(row), row.key, row.charged))
+    return True
 
 
 def lose_job(connection: sqlite3.Connection, row: JobRow) -> bool:
     """As `Store.lose_job`."""
-    at = row.completed or row.created
-    known = connection.execute("SELECT charged FROM jobs WHERE id = ?", (row.id,)).fetchone()
-    if known is None or not connection.execute(_LOSE, (at, row.error, row.id)).rowcount:
+    known = connection.execute(_LOST, (row.id,)).fetchone()
+    if known is None:
         return False
-    model = row.answer_model or row.model
-    lost = Entry(row.account, at, "refund", known[0], f"{row.id} lost", row.request_id, model, row.key, "a lost picture")
-    if lost.amount:
-        add_entry(connection, lost)
+    completed, charged = known
+    at, model = row.completed or row.created, _answered(row)
+    connection.execute(_LOSE, (at, row.error, row.id))
+    connection.execute(_UNUSE, (charged, day_of(completed), row.account, model, row.key))
+    if charged:
+        note = "a lost picture"
+        add_entry(connection, Entry(row.account, at, "refund", charged, f"{row.id} lost", row.request_id, model, row.key, note))
     return True
 
 
-def deliver_job(connection: sqlite3.Connection, ident: str) -> None:
+def deliver_job(connection: sqlite3.Connection, ident: str) -> bool:
     """As `Store.job_delivered`."""
-    connection.execute("UPDATE jobs SET delivered = 1 WHERE id = ?", (ident,))
+    return connection.execute("UPDATE jobs SET delivered = 1 WHERE id = ?", (ident,)).rowcount == 1
 
 
-def forget_jobs(connection: sqlite3.Connection, before: int) -> None:
+def forget_jobs(connection: sqlite3.Connection, before: int) -> bool:
     """As `Store.forget_jobs`."""
-    connection.execute("DELETE FROM jobs WHERE created < ? AND completed IS NOT NULL", (before,))
+    return connection.execute("DELETE FROM jobs WHERE created < ? AND completed IS NOT NULL", (before,)).rowcount > 0
+
+
+def _answered(row: JobRow) -> str:
+    return row.answer_model or row.model
 
 
 def _taken(row: JobRow) -> tuple[object, ...]:
@@ -112,5 +122,5 @@ def _taken(row: JobRow) -> tuple[object, ...]:
 
 def _post(connection: sqlite3.Connection, row: JobRow, kind: EntryKind, amount: int, note: str | None) -> None:
     if amount:
-        at, model = row.completed or row.created, row.answer_model or row.model
-        add_entry(connection, Entry(row.account, at, kind, amount, row.id, row.request_id, model, row.key, note))
+        at = row.completed or row.created
+        add_entry(connection, Entry(row.account, at, kind, amount, row.id, row.request_id, _answered(row), row.key, note))

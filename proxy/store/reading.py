@@ -61,11 +61,11 @@ def load(path: Path, busy_s: float) -> tuple[list[AccountRow], list[KeyRow]]:
     return accounts, keys
 
 
-def unfinished_jobs(path: Path, busy_s: float) -> list[JobRow]:
+def unfinished_jobs(path: Path, busy_s: float, since: int) -> list[JobRow]:
     """The jobs that a start has to look after, the oldest first. Raises StartError."""
     try:
         with closing(connect_reader(path, busy_s)) as connection:
-            return [jobs.row_of(row) for row in connection.execute(jobs.UNFINISHED)]
+            return [jobs.row_of(row) for row in connection.execute(jobs.UNFINISHED, {"since": since})]
     except sqlite3.Error as error:
         raise why_it_can_not_start(path, error) from error
 

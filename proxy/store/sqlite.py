@@ -127,25 +127,25 @@ class SqliteStore:
         added: tuple[JobRow, bool] = await self._writer.do(partial(jobs.add_job, row=row))
         return added
 
-    async def job_accepted(self, row: JobRow) -> None:
+    async def job_accepted(self, row: JobRow) -> bool:
         """Take note of who works on a job."""
-        await self._writer.do(partial(jobs.accept_job, row=row))
+        return bool(await self._writer.do(partial(jobs.accept_job, row=row)))
 
-    async def end_job(self, row: JobRow) -> None:
+    async def end_job(self, row: JobRow) -> bool:
         """End a job, once."""
-        await self._writer.do(partial(jobs.end_job, row=row))
+        return bool(await self._writer.do(partial(jobs.end_job, row=row)))
 
     async def lose_job(self, row: JobRow) -> bool:
         """Give back what a job came to whose pictures are lost."""
         return bool(await self._writer.do(partial(jobs.lose_job, row=row)))
 
-    async def job_delivered(self, ident: str) -> None:
+    async def job_delivered(self, ident: str) -> bool:
         """Take note that a job's pictures have been had."""
-        await self._writer.do(partial(jobs.deliver_job, ident=ident))
+        return bool(await self._writer.do(partial(jobs.deliver_job, ident=ident)))
 
-    def unfinished_jobs(self) -> list[JobRow]:
+    def unfinished_jobs(self, since: int) -> list[JobRow]:
         """What a start has to look after."""
-        return unfinished_jobs(self._path, self._timing.busy)
+        return unfinished_jobs(self._path, self._timing.busy, since)
 
     async def job(self, account: str, ident: str) -> JobRow | None:
         """An account's job."""
@@ -159,9 +159,9 @@ class SqliteStore:
         """An account's jobs, the newest first."""
         return await self._reader.jobs(account, before, limit)
 
-    async def forget_jobs(self, before: int) -> None:
+    async def forget_jobs(self, before: int) -> bool:
         """Forget old jobs."""
-        await self._writer.do(partial(jobs.forget_jobs, before=before))
+        return bool(await self._writer.do(partial(jobs.forget_jobs, before=before)))
 
     def close(self) -> None:
         """Write what waits, and let go of the database."""

@@ -55,7 +55,7 @@ def test_even_the_newest_goes_when_its_time_is_over() -> None:
 
 
 def test_there_are_never_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finished_jobs, "MOST_JOBS", 3)
+    monkeypatch.setattr(finished_jobs, "MOST_KEPT", 3)
     jobs = FinishedJobs()
     gone = [job.id for at in range(5) for job in jobs.add(ended(f"j{at}"), NOW)]
     assert gone == ["j0", "j1"]

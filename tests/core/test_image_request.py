@@ -119,8 +119,10 @@ def test_pictures_to_begin_with_come_alone_or_as_a_list_or_as_both() -> None:
     assert asked(image_urls=[]).images == ()
 
 
-def test_what_stands_in_extra_goes_before_what_stands_beside_it() -> None:
-    assert asked(model="strict", seed=1, extra={"seed": 2}).extra == (("seed", b"2"),)
+def test_what_stands_in_extra_and_beside_it_is_refused() -> None:
+    with pytest.raises(GatewayError, match="'seed' is both in `extra` and beside it") as refused:
+        asked(model="strict", seed=1, extra={"seed": 2})
+    assert refused.value.param == "extra"
 
 
 def test_further_members_are_kept_as_they_were_written() -> None:

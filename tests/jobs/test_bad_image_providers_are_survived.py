@@ -126,6 +126,7 @@ async def test_a_job_that_only_waits_expires_too(tmp_path: Path) -> None:
     )
     async with studio(tmp_path, OPENAI, timing=HASTY._replace(expires=0.2), more=tiers) as (here, provider):
         provider.plays(goes_on, made())
+        provider.plays(goes_on, made())  # for the second, should its turn come in its last moments
         caller = await here.caller()
         first, second = [(await order(caller)).json for _ in range(2)]
         assert second["status"] == "pending"

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from proxy.core import job_queues
+from proxy.core.job import Job, JobEvent
 from proxy.jobs.asking import Timing
 from tests.jobs.studio import HASTY, OPENAI, ended, made, order, studio
 from tests.laboratory import until
@@ -81,3 +85,29 @@ async def test_without_accounts_nobody_is_limited_but_the_gateway_itself(tmp_pat
         await until(lambda: len(provider.received) == 60)
         gate.set()
         assert {(await ended(caller, job))["status"] for job in jobs} == {"succeeded"}
+
+
+async def test_what_jobs_hold_in_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_queues, "MOST_BYTES", 1000)
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        gate = asyncio.Event()
+        provider.plays(gate, made())
+        caller = await here.caller()
+        first = (await order(caller, prompt="x" * 600)).json
+        full = await order(caller, prompt="x" * 600)
+        assert (full.status, full.json["error"]["code"], full.headers["retry-after"]) == (503, "overloaded", "5")
+        gate.set()
+        await ended(caller, first)
+        assert (await order(caller, prompt="x" * 600)).status == 202
+
+
+async def test_a_job_that_is_stopped_before_its_first_step_ends_like_any_other(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI, has_accounts=False) as (here, provider):
+        route = here.running.house._current().routes["images"]["pic"]
+        job = Job("job_1", account=None, model="pic", n=1, price=0, created=0)
+        here.under_way.admit(job)
+        here.under_way.start(job, here.running.house.jobs._runner, route)
+        here.under_way.stop(job.id, JobEvent.CANCEL)
+        await here.under_way.wait(job.id, None)
+        assert (job.status, len(here.under_way), here.under_way.running) == ("refunded", 0, 0)
+        assert provider.received == []

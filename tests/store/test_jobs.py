@@ -112,7 +112,7 @@ async def test_a_job_ends_after_a_restart_as_it_would_have_before(tmp_path: Path
         row, _ = await store.add_job(job("a", "j1", n=2))
         await store.job_accepted(taken(row))
     with opened(path, check_integrity=True) as store:
-        (found,) = store.unfinished_jobs()
+        (found,) = store.unfinished_jobs(0)
         assert found == taken(row)._replace(status="processing")
         await store.end_job(ended(found, "succeeded", 54))
         assert balances(store) == {"a": 1_000 - 54}
@@ -128,7 +128,7 @@ async def test_what_costs_nothing_is_no_line_of_the_ledger_and_is_counted(tmp_pa
         await store.end_job(ended(lost, "succeeded"))
         assert await store.lose_job(ended(lost, "refunded"))
         assert (balances(store), await lines(store)) == ({"a": 1_000}, [])
-        assert await store.requests_on("a", day_of(LATER)) == 2
+        assert await store.requests_on("a", day_of(LATER)) == 1  # the lost one is taken back
 
 
 async def test_pictures_of_a_day_are_counted_with_its_other_requests(tmp_path: Path) -> None:
@@ -157,6 +157,7 @@ async def test_pictures_that_nobody_has_had_are_given_back_once(tmp_path: Path) 
         assert not await store.lose_job(gone)
         assert balances(store) == {"a": 1_000}
         assert (await lines(store))[2:] == [("usage", -108, "j1"), ("refund", 108, "j1 lost")]
+        assert [(row.requests, row.cost) for row in await store.usage("a", TODAY, TODAY)] == [(0, 0)]
         (back, *_) = await store.transactions("a", None, 10)
         assert (back.at, back.request_id, back.model, back.key, back.note) == (
             LATER + 5, "request-j1", "stand-in", "key-a", "a lost picture",
@@ -164,7 +165,7 @@ async def test_pictures_that_nobody_has_had_are_given_back_once(tmp_path: Path) 
         assert await store.job("a", "j1") == gone
     with opened(path, check_integrity=True) as store:
         assert not await store.lose_job(gone)
-        assert store.unfinished_jobs() == []
+        assert store.unfinished_jobs(0) == []
         assert balances(store) == {"a": 1_000}
 
 
@@ -288,7 +289,7 @@ async def test_a_start_finds_what_has_not_ended_and_what_nobody_has_had(tmp_path
         for at, status in ((4, "failed"), (5, "refunded"), (6, "expired")):
             await store.end_job(ended(rows[at], status))
     with opened(path, check_integrity=True) as store:
-        found = store.unfinished_jobs()
+        found = store.unfinished_jobs(0)
         assert [(row.id, row.status) for row in found] == [("j0", "pending"), ("j1", "processing"), ("j2", "succeeded")]
         assert found[2].is_delivered is False
         assert found[1].provider_job == "its-name"
@@ -317,7 +318,7 @@ async def test_nobodys_job_is_refused_and_leaves_nothing(tmp_path: Path, price: 
     with opened(tmp_path / "db") as store:
         with pytest.raises(UnknownAccount if price else StoreError):
             await store.add_job(job("nobody", "j1", price=price))
-        assert store.unfinished_jobs() == []
+        assert store.unfinished_jobs(0) == []
 
 
 @pytest.mark.parametrize("unfit", [job("a", "x", n=0), job("a", "x", n=5), job("a", "x", price=-1), job("a", "taken")])
@@ -327,7 +328,7 @@ async def test_an_unfit_job_holds_nothing(tmp_path: Path, unfit: JobRow) -> None
         await store.add_job(job("a", "taken"))
         with pytest.raises(StoreError):
             await store.add_job(unfit)
-        assert (balances(store), len(store.unfinished_jobs())) == ({"a": 1_000 - 54}, 1)
+        assert (balances(store), len(store.unfinished_jobs(0))) == ({"a": 1_000 - 54}, 1)
     with opened(tmp_path / "db", check_integrity=True):
         pass
 
@@ -340,7 +341,7 @@ async def test_nobody_is_charged_more_than_was_held_nor_less_than_nothing(tmp_pa
         with pytest.raises(RowRefused):
             await store.end_job(ended(row, "succeeded", charged))
         assert balances(store) == {"a": 1_000 - 108}
-        assert [one.status for one in store.unfinished_jobs()] == ["pending"]
+        assert [one.status for one in store.unfinished_jobs(0)] == ["pending"]
 
 
 async def test_what_is_not_there_can_be_ended_taken_and_delivered_without_harm(tmp_path: Path) -> None:
@@ -369,7 +370,7 @@ def test_a_database_of_the_first_version_keeps_what_it_has(tmp_path: Path) -> No
     async def used() -> None:
         with opened(path, check_integrity=True) as store:
             assert {table: on_disk(path, f"SELECT * FROM {table}") for table in tables} == before
-            assert store.unfinished_jobs() == []
+            assert store.unfinished_jobs(0) == []
             await store.add_job(job("a", "j1"))
             assert balances(store) == {"a": 90 - 54}
 
@@ -397,7 +398,7 @@ def test_lists_and_starts_read_no_more_than_they_tell(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         values = {"account": "a", "before": 5, "limit": 5}
         newest = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {NEWEST}", values)]
-        unfinished = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {UNFINISHED}")]
+        unfinished = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {UNFINISHED}", {"since": 0})]
     assert newest == ["SEARCH jobs USING INDEX jobs_of (account=? AND number<?)"]
     assert unfinished == ["SCAN jobs USING INDEX jobs_unfinished"]
 
@@ -482,7 +483,7 @@ async def test_the_balance_is_the_sum_of_the_ledger_after_any_history(tmp_path: 
         store.close()
     assert on_disk(path, "SELECT sum(balance) FROM accounts") == on_disk(path, "SELECT sum(amount) FROM entries")
     with opened(path, check_integrity=True) as store:
-        assert {row.id for row in store.unfinished_jobs()} == {
+        assert {row.id for row in store.unfinished_jobs(0)} == {
             name for name, one in known.items()
             if one.status in ("pending", "processing") or (one.status == "succeeded" and not one.delivered)
         }  # fmt: skip
