@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes -r
 
 .PHONY: help setup run run-llm test node-clients test-compiled soak crash check format bench bench-all bench-compare bench-micro \
-	bench-outage bench-peers lock clean
+	bench-jobs bench-outage bench-peers lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -70,6 +70,9 @@ bench-micro: $(VENV)/built.done $(VENV)/bench.done ## what each pure part of the
 
 bench-outage: $(VENV)/built.done $(VENV)/bench.done ## what an outage costs callers: a fallback's price, and a minute with a dead source
 	$(BIN)/python -m bench.outage
+
+bench-jobs: $(VENV)/built.done $(VENV)/bench.done ## what image jobs cost: taken in, under way, and beside streams (2 minutes)
+	$(BIN)/python -m bench.jobs $(BENCH_OPTIONS)
 
 bench-peers: $(VENV)/built.done $(VENV)/bench.done ## install what to compare with: nginx, HAProxy, Envoy, smg, Portkey, LiteLLM
 	$(BIN)/python -m bench.peers

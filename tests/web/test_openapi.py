@@ -13,11 +13,13 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from proxy.core.catalogue import Catalogue, Page
 from proxy.core.endpoints import RELAYED
 from proxy.core.health import HealthTable
+from proxy.core.job import Job, JobState, Picture
 from proxy.dialect.known import DIALECTS
 from proxy.errors import GatewayError, Kind
 from proxy.telemetry.record import LOGGED_FIELDS
 from proxy.web.application import Site, application
 from proxy.web.image_pages import ImagePages
+from proxy.web.job_documents import images_document, job_document, jobs_document
 from proxy.web.openapi import openapi_page
 from tests.snapshots import snapshot
 
@@ -78,6 +80,25 @@ def test_every_page_has_a_schema_that_allows_no_member_to_be_missing_or_added() 
             if "properties" in schema:
                 assert schema["additionalProperties"] is False
                 assert schema["required"] == list(schema["properties"])  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_an_image_job_is_what_its_schema_says_in_every_state(state: JobState) -> None:
+    job = Job("job_1", account=None, model="picture", n=2, price=54_000_000, created=1_750_000_000.9)
+    job.state = state
+    if state is JobState.SUCCEEDED:
+        job.pictures = (Picture(url="https://a.example/1.png"), Picture(b64_json=b'"aGk="'))
+        images = msgspec.json.decode(msgspec.json.encode(images_document(job)))
+        validate(images, response_schema("/v1/images/generations", "post", 200))
+    elif job.has_ended:
+        job.failure = GatewayError(Kind.JOB_LOST, "Words.")
+    told, listed = (msgspec.json.decode(msgspec.json.encode(one)) for one in (job_document(job), jobs_document([job] * 3, 2)))
+    for path, method, status in (
+        ("/v1/images/generations", "post", 202), ("/v1/images/generations", "post", 200), ("/v1/jobs/{id}", "get", 200),
+        ("/v1/jobs/{id}", "delete", 200),
+    ):  # fmt: skip
+        validate(told, response_schema(path, method, status))
+    validate(listed, response_schema("/v1/jobs", "get", 200))
 
 
 @pytest.mark.parametrize("status", [200, 503])
