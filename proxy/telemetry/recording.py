@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from proxy.core.accounts import Key
 from proxy.core.exchange import Exchange
 from proxy.core.job import Job, JobState
 from proxy.core.usage import cost_nano_usd
@@ -53,12 +54,13 @@ def record_of(exchange: Exchange, wall: float, now: float) -> Record:
 
 
 def other_record(
-    request_id: str, endpoint: str, status: int, wall: float, *, duration_s: float = 0.0, bytes_in: int = 0, bytes_out: int = 0
-) -> Record:
+    request_id: str, endpoint: str, status: int, wall: float, *, duration_s: float = 0.0, bytes_in: int = 0, bytes_out: int = 0,
+    key: Key | None = None,
+) -> Record:  # fmt: skip
     """The log line of a request that was not relayed: the control plane's, or one refused at the door (endpoint "-")."""
     ending = "completed" if status < 400 else "rejected"
     return Record(
-        wall, request_id, None, None, endpoint, "-", None, None, None, False, status, ending, 0, [], None,
+        wall, request_id, None if key is None else key.account.id, None if key is None else key.prefix, endpoint, "-", None, None, None, False, status, ending, 0, [], None,
         round(duration_s * 1e3, 3), 0, None, bytes_in, bytes_out, None, None, None, "none", None,
     )  # fmt: skip
 

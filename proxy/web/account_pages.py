@@ -17,6 +17,7 @@ from proxy.core.accounts import Key
 from proxy.errors import GatewayError, Kind, accounts_unavailable
 from proxy.store.contract import StoreUnavailable, day_of
 from proxy.web import documents
+from proxy.web.lane import CALLER
 from proxy.web.reading import Form, NewKey, day, json_answer, number, read_form
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -67,7 +68,7 @@ class AccountPages:
         """The handler, for whoever sends a valid key."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            key = self._meter.identify(list(request.raw_headers))
+            key = request[CALLER] = self._meter.identify(list(request.raw_headers))
             try:
                 return await handler(request, key)
             except StoreUnavailable:

@@ -17,7 +17,7 @@ from proxy.errors import GatewayError, Kind, accounts_unavailable
 from proxy.jobs.desk import Jobs
 from proxy.store.contract import StoreUnavailable
 from proxy.web.job_documents import images_document, job_document, jobs_document
-from proxy.web.lane import REQUEST_ID_HEADER
+from proxy.web.lane import CALLER, REQUEST_ID_HEADER
 from proxy.web.reading import json_answer, number, read_body
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -49,7 +49,7 @@ class ImagePages:
         """The handler, for whoever may call."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            key = None if self._meter is None else self._meter.identify(list(request.raw_headers))
+            key = request[CALLER] = None if self._meter is None else self._meter.identify(list(request.raw_headers))
             try:
                 return await handler(request, key)
             except StoreUnavailable:

@@ -23,6 +23,8 @@ from proxy.net.edge import Edge, monotonic
 from proxy.telemetry.record import Record
 from proxy.telemetry.recording import other_record
 
+CALLER: Final = "kyma.key"
+"""Under which name a handler leaves the key of whoever calls in its request, for the log."""
 REQUEST_ID_HEADER = "X-Kyma-Request-Id"
 """Carries the edge's request id into the application; a caller's own is removed."""
 
@@ -150,6 +152,7 @@ class ControlLane:
                     duration_s=monotonic() - inbound.received,
                     bytes_in=len(inbound.body),
                     bytes_out=response.content_length or 0,
+                    key=request.get(CALLER) if isinstance(request, web.Request) else None,
                 )
             )
         self._edge.finish(close=not response.keep_alive)

@@ -210,6 +210,7 @@ async def test_the_log_has_the_request_and_the_job_and_no_content(tmp_path: Path
         (record,) = [one for one in records if one["endpoint"] == "image.job"]
         submitted = next(one for one in records if one["endpoint"] == "images/generations")
         assert record["request_id"] == submitted["request_id"]
+        assert (submitted["account"], submitted["key"]) == (caller.account, caller.secret[:11])
         assert (record["account"], record["key"]) == (caller.account, caller.secret[:11])
         assert (record["model"], record["provider"], record["attempts"]) == ("pic", "p0", ["p0:answered"])
         assert (record["status"], record["ending"], record["cost_usd"]) == (200, "completed", PRICE)
