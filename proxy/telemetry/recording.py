@@ -59,8 +59,9 @@ def other_record(
 ) -> Record:  # fmt: skip
     """The log line of a request that was not relayed: the control plane's, or one refused at the door (endpoint "-")."""
     ending = "completed" if status < 400 else "rejected"
+    account, prefix = (None, None) if key is None else (key.account.id, key.prefix)
     return Record(
-        wall, request_id, None if key is None else key.account.id, None if key is None else key.prefix, endpoint, "-", None, None, None, False, status, ending, 0, [], None,
+        wall, request_id, account, prefix, endpoint, "-", None, None, None, False, status, ending, 0, [], None,
         round(duration_s * 1e3, 3), 0, None, bytes_in, bytes_out, None, None, None, "none", None,
     )  # fmt: skip
 

@@ -49,7 +49,9 @@ class ImagePages:
         """The handler, for whoever may call."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            key = request[CALLER] = None if self._meter is None else self._meter.identify(list(request.raw_headers))
+            key = None
+            if self._meter is not None:
+                key = request[CALLER] = self._meter.identify(list(request.raw_headers))
             try:
                 return await handler(request, key)
             except StoreUnavailable:

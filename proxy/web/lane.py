@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from proxy.core.accounts import Key
 from proxy.core.inbound import Inbound
 from proxy.core.request_head import MAX_TARGET_BYTES
 from proxy.dialect.known import DIALECTS
@@ -23,7 +24,7 @@ from proxy.net.edge import Edge, monotonic
 from proxy.telemetry.record import Record
 from proxy.telemetry.recording import other_record
 
-CALLER: Final = "kyma.key"
+CALLER: Final = web.RequestKey("caller", Key)
 """Under which name a handler leaves the key of whoever calls in its request, for the log."""
 REQUEST_ID_HEADER = "X-Kyma-Request-Id"
 """Carries the edge's request id into the application; a caller's own is removed."""
