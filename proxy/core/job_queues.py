@@ -33,14 +33,6 @@ class _Queue:
         self.running: set[Job] = set()
         self.waiting: deque[Job] = deque()
 
-    def turns(self, places: Places) -> list[Job]:
-        """Let run whoever may; returns them in the order in which they came."""
-        turns: list[Job] = []
-        while self.waiting and len(self.running) < places.at_once:
-            turns.append(self.waiting.popleft())
-            self.running.add(turns[-1])
-        return turns
-
 
 class JobQueues:
     """The jobs of all accounts that wait or run; each is of the account whose id is its `owner`, or of nobody ("")."""
@@ -49,14 +41,11 @@ class JobQueues:
         self._queues: dict[str, _Queue] = {}
         self._sizes: dict[Job, int] = {}
         self._bytes = 0
+        self.running = 0
+        """How many run."""
 
     def __len__(self) -> int:
         return len(self._sizes)
-
-    @property
-    def running(self) -> int:
-        """How many run."""
-        return sum(len(queue.running) for queue in self._queues.values())
 
     def enter(self, owner: str, job: Job, places: Places) -> list[Job]:
         """Take a place; returns the jobs whose turn has come: this one, if it need not wait, after those whom a higher tier
@@ -74,12 +63,13 @@ class JobQueues:
         self._queues[owner] = queue
         self._take(job, size)
         queue.waiting.append(job)
-        return queue.turns(places)
+        return self._turns(queue, places)
 
     def run(self, owner: str, job: Job) -> None:
         """Take a place to run, whatever the bounds: the job was running before a restart."""
         self._queues.setdefault(owner, _Queue()).running.add(job)
         self._take(job, 0)
+        self.running += 1
 
     def leave(self, owner: str, job: Job, places: Places) -> list[Job]:
         """Give a place back; returns the jobs whose turn has come by that."""
@@ -87,11 +77,21 @@ class JobQueues:
         self._bytes -= self._sizes.pop(job)
         if job in queue.running:
             queue.running.remove(job)
+            self.running -= 1
         else:
             queue.waiting.remove(job)
-        turns = queue.turns(places)
+        turns = self._turns(queue, places)
         if not queue.running and not queue.waiting:
             del self._queues[owner]
+        return turns
+
+    def _turns(self, queue: _Queue, places: Places) -> list[Job]:
+        """Let run whoever may; returns them in the order in which they came."""
+        turns: list[Job] = []
+        while queue.waiting and len(queue.running) < places.at_once:
+            turns.append(queue.waiting.popleft())
+            queue.running.add(turns[-1])
+        self.running += len(turns)
         return turns
 
     def _take(self, job: Job, size: int) -> None:
