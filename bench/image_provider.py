@@ -1,4 +1,4 @@
-"""A provider of images that takes as long as its port's model says: `SECONDS` in fal's queue, or at once in OpenAI's words.
+"""A provider of images, each of which takes SECONDS: in fal.ai's queue, or before it answers in OpenAI's words.
 
 python -m bench.image_provider PORT SECONDS
 """

@@ -62,7 +62,7 @@ class Caller:
         for _ in range(connections):
             self._idle.put_nowait(await asyncio.open_connection("127.0.0.1", self._port))
 
-    def lend(self, other: Caller) -> None:
+    def borrow(self, other: Caller) -> None:
         """Use the connections of another."""
         self._idle = other._idle
 
@@ -98,7 +98,7 @@ async def fill(port: int, model: str, count: int, look: Callable[[], None] = lam
     warm, caller = Caller(port, "quick"), Caller(port, model)
     await warm.open(_AT_ONCE)
     await asyncio.gather(*(warm.submit(time.monotonic()) for _ in range(2 * _AT_ONCE)))
-    caller.lend(warm)
+    caller.borrow(warm)
     await asyncio.sleep(_QUICK_S + 1.0)
     look()
     for _ in range(0, count, _AT_ONCE):
@@ -232,8 +232,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="jobs-") as home:
         bench = Bench(Path(home))
         try:
-            kept = [taken_in(bench, options.seconds), weight(bench, "slow")]
-            weight(bench, "at-once")
+            kept = [taken_in(bench, options.seconds), weight(bench, "slow"), weight(bench, "at-once")]
             beside_streams(bench, options.rounds)
         finally:
             bench.stop()

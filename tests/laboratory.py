@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from proxy.jobs.asking import USUAL, Timing
+from proxy.jobs.timing import USUAL, Timing
 from proxy.ops.accounts import open_books
 from proxy.ops.assemble import House
 from proxy.ops.reload import Configuration

@@ -101,10 +101,7 @@ class Meter:
         ticket.held = 0
         ticket.admission.settle(bill.tokens)
         at = int(wall)
-        day = day_of(at)
-        if key.last_used_day is None or key.last_used_day < day:
-            key.last_used_day = day
-            self._ledger.key_used(key.id, day)
+        self.note_use(key, at)
         if bill is NOTHING:
             return
         usage = bill.usage
@@ -115,6 +112,13 @@ class Meter:
                 usage.prompt or 0, usage.completion or 0, usage.cached or 0, usage.source != REPORTED, bill.amount,
             )
         )  # fmt: skip
+
+    def note_use(self, key: Key, wall: float) -> None:
+        """Take note of the day on which a key is used; `wall` is Unix time."""
+        day = day_of(int(wall))
+        if key.last_used_day is None or key.last_used_day < day:
+            key.last_used_day = day
+            self._ledger.key_used(key.id, day)
 
     def lines(self, account: Account, ladder: tuple[Tier, ...], now: float) -> bytes:
         """The `x-ratelimit-*` fields of an answer, under OpenAI's names. (Contract §4.2.)"""

@@ -34,20 +34,32 @@ class FinishedJobs:
         return self._jobs.get(ident)
 
     def add(self, job: Job, now: int) -> list[Job]:
-        """Keep a job that has ended; returns those that have to go for it. `now` is Unix time."""
-        self._jobs[job.id] = job
-        size = self._sizes[job.id] = sum(picture.size for picture in job.pictures)
-        self._bytes += size
-        return self.sweep(now)
+        """Keep a job that has ended; returns those whose pictures have to go for it though nobody has had them.
 
-    def sweep(self, now: int) -> list[Job]:
-        """Let go of what is too old or too much; returns those that went. The newest stays, however large."""
-        gone: list[Job] = []
-        while self._jobs and (
-            (len(self._jobs) > 1 and (len(self._jobs) > MOST_KEPT or self._bytes > self._most_bytes))
-            or (next(iter(self._jobs.values())).completed or 0) < now - KEPT_S
-        ):
-            ident, job = self._jobs.popitem(last=False)
-            self._bytes -= self._sizes.pop(ident)
-            gone.append(job)
-        return gone
+        Those that were delivered go first, and the newest stays, however large. `now` is Unix time.
+        """
+        self._jobs[job.id] = job
+        size = self._sizes[job.id] = sum(picture.size_bytes for picture in job.pictures)
+        self._bytes += size
+        self.sweep(now)
+        lost: list[Job] = []
+        while len(self._jobs) > 1 and (len(self._jobs) > MOST_KEPT or self._bytes > self._most_bytes):
+            gone = next((one for one in self._jobs.values() if one.is_delivered and one is not job), None)
+            if gone is None:
+                gone = next(iter(self._jobs.values()))
+                if gone.pictures:
+                    lost.append(gone)
+            self._let_go(gone)
+        return lost
+
+    def sweep(self, now: int) -> None:
+        """Let go of what is too old."""
+        while self._jobs:
+            oldest = next(iter(self._jobs.values()))
+            if (oldest.completed or 0) >= now - KEPT_S:
+                return
+            self._let_go(oldest)
+
+    def _let_go(self, job: Job) -> None:
+        del self._jobs[job.id]
+        self._bytes -= self._sizes.pop(job.id)

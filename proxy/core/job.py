@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from proxy.config.snapshot import Source
 from proxy.core.accounts import Account
 from proxy.errors import GatewayError
 
@@ -81,7 +82,7 @@ class Picture(msgspec.Struct, frozen=True, gc=False):
     b64_json: bytes | None = None
 
     @property
-    def size(self) -> int:
+    def size_bytes(self) -> int:
         """About how many bytes it takes."""
         return len(self.url or "") + len(self.b64_json or b"")
 
@@ -98,32 +99,37 @@ class ImageRequest(msgspec.Struct, frozen=True, gc=False):
     response_format: str | None = None
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """About how many bytes it takes."""
         return len(self.prompt) + sum(map(len, self.images)) + sum(len(value) for _, value in self.extra)
 
 
-class Taken(msgspec.Struct, frozen=True, gc=False):
-    """By whom a job was taken: the provider, its id of the model and its name for the job ("" where it delivered at once); for
-    which model of ours, and in which layer."""
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """By whom a job was taken: the provider, its id of the model and its name for the job ("" where it delivered at once).
+
+    `model` is ours that answers, `layer` its layer, and `price` what it costs an image. `source` is where the provider can be
+    asked about the job; None where that is not known any more.
+    """
 
     provider: str
     provider_model: str
-    name: str
+    provider_job: str
     model: str
     layer: int
+    price: int
+    source: Source | None = None
 
 
 class Job:
     """Everything known of one job. Written on the loop alone.
 
-    `price` and `held` are nano-dollars, for an image and for all; `charged` is what it came to. `account` is None where nobody
+    `price` is that of an image, in nano-dollars, as is `charged`, what it came to. `account` is None where nobody
     is asked for a key. `request` is let go of with the ending. Moments are Unix seconds.
     """
 
     __slots__ = (
-        "__weakref__", "account", "alias", "attempts", "charged", "completed", "created", "digest", "failure", "held", "id",
-        "idempotency_key", "is_charged", "is_delivered", "key_id", "key_prefix", "model", "n", "number", "pictures", "price",
+        "__weakref__", "account", "alias", "attempts", "charged", "completed", "created", "digest", "failure", "id",
+        "idempotency_key", "is_delivered", "is_settled", "key_id", "key_prefix", "model", "n", "number", "pictures", "price",
         "request", "request_id", "state", "taken",
     )  # fmt: skip
 
@@ -136,7 +142,6 @@ class Job:
         self.alias: str | None = None
         self.n = n
         self.price = price
-        self.held = price * n
         self.created = created
         self.number = 0
         """Later jobs have higher ones."""
@@ -151,10 +156,15 @@ class Job:
         self.pictures: tuple[Picture, ...] = ()
         self.failure: GatewayError | None = None
         self.charged = 0
-        self.is_charged = False
+        self.is_settled = False
         """Whether the ledger has what it came to, and has given back what it held."""
         self.is_delivered = False
         """Whether its caller has had the pictures."""
+
+    @property
+    def held(self) -> int:
+        """What it may cost, in nano-dollars."""
+        return self.price * self.n
 
     def step(self, event: JobEvent) -> None:
         """Move to the next state. An event that the table does not allow is a programming error and raises."""

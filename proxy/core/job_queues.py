@@ -51,7 +51,7 @@ class JobQueues:
         """Take a place; returns the jobs whose turn has come: this one, if it need not wait, after those whom a higher tier
         lets run. Raises GatewayError where there is no place.
         """
-        size = 0 if job.request is None else job.request.bytes
+        size = 0 if job.request is None else job.request.size_bytes
         if len(self._sizes) >= MOST_JOBS or self._bytes + size > MOST_BYTES:
             raise GatewayError(Kind.OVERLOADED, "Too many image jobs are under way; try again.", retry_after=_LOOK_AGAIN_S)
         if not places.at_once:

@@ -13,8 +13,7 @@ import msgspec
 
 from proxy.config.snapshot import Source
 from proxy.core.job import ImageRequest, Picture
-from proxy.dialect.images import Call, ImageDialect, ImageQueue, picture, quoted, said
-from proxy.errors import GatewayError, Kind
+from proxy.dialect.images import Call, ImageDialect, ImageQueue, Unsayable, picture, quoted, said
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _ACTIVE: Final = frozenset({"IN_QUEUE", "IN_PROGRESS"})
@@ -51,8 +50,7 @@ _encode: Final = msgspec.json.encode
 
 def _asks(request: ImageRequest, source: Source) -> Call:
     if request.response_format == "b64_json":
-        why = "No source of the model gives the images themselves; leave `response_format` out and fetch their URLs."
-        raise GatewayError(Kind.INVALID_REQUEST, why, param="response_format")
+        raise Unsayable("their URLs can be had, the images themselves can't; leave `response_format` out", "response_format")
     return Call("POST", f"/{source.model}", _encode(said(request, source)))
 
 

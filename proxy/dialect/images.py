@@ -29,19 +29,26 @@ class Call(NamedTuple):
     path: str
     body: bytes | None = None
 
-    def request(self, provider: Provider) -> bytes:
-        """The bytes of the request to a provider."""
+    def request(self, provider: Provider) -> list[bytes | memoryview]:
+        """The request to a provider, in pieces."""
         line = b"%b %b%b HTTP/1.1\r\n%b" % (self.method.encode(), provider.base_path, self.path.encode(), provider.head)
         if self.body is None:
-            return line + b"\r\n"
-        return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (line, len(self.body), self.body)
+            return [line + b"\r\n"]
+        return [b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (line, len(self.body)), self.body]
+
+
+class Unsayable(GatewayError):
+    """A source can't be told what is wanted; another may."""
+
+    def __init__(self, why: str, param: str | None = None) -> None:
+        super().__init__(Kind.INVALID_REQUEST, f"No source of the model can make this: {why}.", param=param)
 
 
 class ImageDialect(NamedTuple):
     """How image jobs are spoken of in one dialect. What reads an answer raises ValueError where that is not as promised."""
 
     asks: Callable[[ImageRequest, Source], Call]
-    """Begins a job. Raises GatewayError where the source can't be told what is wanted."""
+    """Begins a job. Raises Unsayable."""
     pictures: Callable[[bytes], list[Picture]]
     """The images in an answer; those that are none are left out."""
     message: Callable[[bytes], str | None]
@@ -63,16 +70,16 @@ class ImageQueue(NamedTuple):
 
 
 def said(request: ImageRequest, source: Source) -> Json:
-    """The members that are common to all sources, in this one's words. Raises GatewayError for what it can't be told."""
+    """The members that are common to all sources, in this one's words. Raises Unsayable."""
     words = source.image
     if words is None:
-        raise _unsayable("it makes no images", None)
+        raise Unsayable("it makes no images")
     out: Json = {name: msgspec.Raw(value) for name, value in request.extra}
     out["prompt"] = request.prompt
     if request.size is not None:
         out |= _size(request.size, words)
     if request.n > words.most:
-        raise _unsayable(f"it makes {words.most} at once", "n")
+        raise Unsayable(f"it makes {words.most} at once", "n")
     if words.count is not None and request.n != 1:
         out[words.count] = request.n
     if request.images:
@@ -88,7 +95,7 @@ def _size(size: str, words: ImageWords) -> Json:
         return {words.size: size}
     sides = dimensions(size)
     if sides is None:
-        raise _unsayable(f"it has no size {size}", "size")
+        raise Unsayable(f"it has no size {size}", "size")
     width, height = sides
     pair = {"width": width, "height": height}
     return pair if words.size_form == "pair" else {words.size: pair}
@@ -100,12 +107,8 @@ def _images(images: tuple[str, ...], words: ImageWords) -> Json:
     if words.images == "image_urls":
         return {"image_urls": list(images)}
     if len(images) > 1:
-        raise _unsayable("it takes one picture to begin with", "image_urls")
+        raise Unsayable("it takes one picture to begin with", "image_urls")
     return {"image_url": images[0]}
-
-
-def _unsayable(why: str, param: str | None) -> GatewayError:
-    return GatewayError(Kind.INVALID_REQUEST, f"No source of the model can make this: {why}.", param=param)
 
 
 def picture(url: str | None, b64_json: msgspec.Raw = _NOTHING) -> Picture | None:

@@ -9,46 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
 from proxy.config.snapshot import Source, Timeouts
-from proxy.core.job import EXPIRES_AFTER_S, ImageRequest, Picture
+from proxy.core.job import ImageRequest, Picture
 from proxy.core.outcome import Failed, Failure, moves_on
 from proxy.core.retry_after import retry_after
 from proxy.dialect.fal_queue import FAL_QUEUE
 from proxy.dialect.images import Call, ImageDialect
 from proxy.dialect.openai_images import OPENAI_IMAGES
 from proxy.errors import GatewayError, Kind
+from proxy.jobs.timing import Timing
 from proxy.net.calls import CallFailed, Calls, Reply
 
-DIALECTS: Final = MappingProxyType({"openai_images": OPENAI_IMAGES, "fal_queue": FAL_QUEUE})
+_SPOKEN: Final = MappingProxyType({"openai_images": OPENAI_IMAGES, "fal_queue": FAL_QUEUE})
 _UNDONE: Final = frozenset({429, 503})
 _TRANSIENT: Final = frozenset({408, 429, 502, 503, 504})
 _GROWTH: Final = 1.3
-
-
-class Timing(NamedTuple):
-    """How long is waited for what, in seconds."""
-
-    expires: float = EXPIRES_AFTER_S
-    grace: float = 15.0
-    """For a job that goes on after a restart, however late it is."""
-    first_look: float = 0.5
-    """At a job that a source has accepted; later looks come less often, up to `last_look`."""
-    last_look: float = 4.0
-    most_looks_per_s: float = 100.0
-    """At all jobs together, as looking costs the loop that serves the streams."""
-    call: float = 15.0
-    """For an answer that need not be made first."""
-    contact: float = 30.0
-    """Without a sensible answer about a job, until the next source is asked."""
-    rounds: tuple[float, ...] = (1.0, 4.0)
-    """After a round in which every source failed and one surely did nothing, before the next."""
-    again: float = 0.5
-    """After the disk could not be written."""
-
-
-USUAL: Final = Timing()
 
 
 class SourceFailed(Exception):
@@ -60,23 +37,19 @@ class SourceFailed(Exception):
         self.is_undone = is_undone
 
 
-def call_for(request: ImageRequest, source: Source) -> Call:
-    """What begins a job at a source. Raises GatewayError where it can't be told what is wanted."""
-    return DIALECTS[source.provider.dialect].asks(request, source)
-
-
 class Asking:
-    """Asks sources. `clock` is monotonic; `live` tells how many jobs are being looked at."""
+    """Asks sources. `clock` is monotonic; `running` tells how many jobs are with one."""
 
-    def __init__(self, calls: Calls, timing: Timing, *, clock: Callable[[], float], live: Callable[[], int]) -> None:
+    def __init__(self, calls: Calls, timing: Timing, *, clock: Callable[[], float], running: Callable[[], int]) -> None:
         self._calls = calls
         self._timing = timing
         self._clock = clock
-        self._live = live
+        self._running = running
 
-    async def begin(self, source: Source, call: Call) -> str | tuple[Picture, ...]:
-        """The pictures, or the source's name for the job that it has taken."""
-        dialect = DIALECTS[source.provider.dialect]
+    async def begin(self, source: Source, request: ImageRequest) -> str | tuple[Picture, ...]:
+        """The pictures, or the source's name for the job that it has taken. Raises Unsayable before it asks, too."""
+        dialect = _SPOKEN[source.provider.dialect]
+        call = dialect.asks(request, source)
         if dialect.queue is None:
             return _pictures(source, dialect, await self._asked(source, dialect, call, source.timeouts))
         reply = await self._asked(source, dialect, call, self._soon(source))
@@ -87,13 +60,13 @@ class Asking:
 
     async def follow(self, source: Source, name: str) -> tuple[Picture, ...]:
         """Look at a job that the source has taken until it is done, and fetch what was made."""
-        dialect = DIALECTS[source.provider.dialect]
+        dialect = _SPOKEN[source.provider.dialect]
         queue = dialect.queue
         if queue is None:
             raise _broken(source, "has no queue in which the job could be")
         call, wait, heard = queue.looks(source, name), self._timing.first_look, self._clock()
         while True:
-            await asyncio.sleep(max(wait, self._live() / self._timing.most_looks_per_s))
+            await asyncio.sleep(max(wait, self._running() / self._timing.most_looks_per_s))
             wait = min(wait * _GROWTH, self._timing.last_look)
             is_done = _is_done(source, dialect, await self._maybe(source, call))
             if is_done:
@@ -105,7 +78,7 @@ class Asking:
 
     async def cancel(self, source: Source, name: str) -> None:
         """Tell a source that a job is not wanted any more, whatever it says to that."""
-        queue = DIALECTS[source.provider.dialect].queue
+        queue = _SPOKEN[source.provider.dialect].queue
         if queue is not None:
             await self._maybe(source, queue.cancels(source, name))
 

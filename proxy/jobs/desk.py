@@ -7,26 +7,29 @@ never stored.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import heapq
 import hmac
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from proxy.accounting.meter import too_poor
-from proxy.config.snapshot import Route, Snapshot, Source
+from proxy.config.snapshot import Route, Snapshot
 from proxy.core.accounts import Account, Key
 from proxy.core.finished_jobs import KEPT_S
 from proxy.core.health import HealthTable
 from proxy.core.image_request import Wanted
-from proxy.core.job import Job, JobEvent, JobState
+from proxy.core.job import ImageRequest, Job, JobEvent, JobState, Taken
 from proxy.core.outcome import exhausted
 from proxy.errors import GatewayError, Kind, accounts_unavailable
-from proxy.jobs.asking import USUAL, Asking, Timing
+from proxy.jobs.asking import Asking
 from proxy.jobs.keeping import JobKeeping, job_of
 from proxy.jobs.running import JobRunner
+from proxy.jobs.timing import USUAL, Timing
 from proxy.jobs.under_way import JobsUnderWay, lost
 from proxy.net.calls import Calls
 from proxy.store.contract import JobRow
@@ -36,7 +39,9 @@ _DIGEST_BYTES: Final = 16
 KEPT_DAYS: Final = 30
 """So long an account's jobs are listed; what they cost stays in the ledger."""
 _DAY_S: Final = 86_400
-_CALLED_OFF: Final = frozenset({JobEvent.CANCEL, JobEvent.EXPIRE})
+_CANCEL_S: Final = 10.0
+_LAST_CALLS_S: Final = 1.0
+_CALLED_OFF: Final = frozenset({JobEvent.CANCEL, JobEvent.EXPIRE, JobEvent.LOSE})
 _TELLS_OF_THE_MODEL: Final = frozenset({JobEvent.DELIVER, JobEvent.FAIL, JobEvent.EXPIRE})
 _T = TypeVar("_T")
 
@@ -66,8 +71,10 @@ class Jobs:
         self._forgets_at = 0.0
         self._note = note
         self.under_way = JobsUnderWay(current, keeping, timing, wall=wall, note=self._ended)
-        self._asking = Asking(calls, timing, clock=clock, live=lambda: self.under_way.running)
-        self._runner = JobRunner(self._asking, health, timing, clock=clock, random=random, keep=keeping.accepted)
+        self._asking = Asking(calls, timing, clock=clock, running=lambda: self.under_way.running)
+        self._runner = JobRunner(
+            self._asking, health, timing, clock=clock, random=random, keep=keeping.accepted, call_off=self._call_off
+        )
 
     # ---- what callers ask for
 
@@ -84,7 +91,7 @@ class Jobs:
         task = self._spawn(self._take_in(job, wanted.route))
         if named is not None:
             self._arriving[named] = task
-            task.add_done_callback(lambda _: self._arriving.pop(named, None))
+            task.add_done_callback(lambda ended: self._arrived(named, ended))
         kept = await asyncio.shield(task)
         return (job, True) if kept is job else (_the_same(kept, wanted), False)
 
@@ -101,12 +108,7 @@ class Jobs:
         """An account's jobs, the newest first, or those that follow the one `before`. Raises GatewayError, StoreUnavailable."""
         books = self._keeping.books
         if books is None or account is None:
-            known = sorted((*self.under_way, *self.under_way.finished), key=lambda job: job.number, reverse=True)
-            places = {job.id: at for at, job in enumerate(known)}
-            start = 0 if before is None else places.get(before, -1) + 1
-            if before is not None and not start:
-                raise _no_such_job()
-            return known[start : start + limit]
+            return self._newest_in_memory(before, limit)
         row = None if before is None else await books.store.job(account.id, before)
         if before is not None and row is None:
             raise _no_such_job()
@@ -117,9 +119,9 @@ class Jobs:
         await self.under_way.wait(job.id, seconds)
 
     async def cancel(self, job: Job) -> None:
-        """End a job early. One that is just ending, or has ended, ends as it does."""
+        """End a job early. One that is just ending, or has ended, ends as it does; a disk that is stuck is not waited out."""
         self.under_way.stop(job.id, JobEvent.CANCEL)
-        await self.under_way.wait(job.id, None)
+        await self.under_way.wait(job.id, _CANCEL_S)
 
     def delivered(self, job: Job) -> None:
         """A caller has had the pictures."""
@@ -128,46 +130,45 @@ class Jobs:
 
     # ---- from the start of the process to its end
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """Go on with the jobs of before, as far as that can be done, and give back what the others cost."""
         books = self._keeping.books
-        if books is None:
-            return
-        ends = []
-        for row in books.store.unfinished_jobs(int(self._wall()) - KEPT_S):
+        rows = [] if books is None else books.store.unfinished_jobs(int(self._wall()) - KEPT_S)
+        for row in rows:
+            assert books is not None  # noqa: S101  (it has the row)
             job = job_of(row, books)
-            source = self._source_of(job)
-            if source is None:
-                ends.append(job)
+            job.taken = self._still(job.taken)
+            if job.taken is None or job.taken.source is None:
+                self.under_way.give_back(job, _restarted(job))
                 continue
             if job.state is JobState.SUCCEEDED:
                 job.step(JobEvent.RESUME)
-            self.under_way.resume(job, self._runner, source)
-        for job in ends:
-            job.failure = _restarted(job)
-        await asyncio.gather(*(self.under_way.conclude(job, JobEvent.LOSE) for job in ends))
+            self.under_way.resume(job, self._runner, len(rows))
 
     def sweep(self) -> None:
         """Let go of what is too old to be asked for."""
         now = self._wall()
         self.under_way.finished.sweep(int(now))
-        books = self._keeping.books
-        if books is not None and now >= self._forgets_at:
+        if now >= self._forgets_at:
             self._forgets_at = now + _DAY_S
             self._spawn(self._keeping.forget(int(now) - KEPT_DAYS * _DAY_S))
 
     def drain(self) -> None:
         """Take no further jobs, and let nobody wait for one."""
         self._is_draining = True
-        self.under_way.wake()
+        self.under_way.drain()
 
     async def close(self) -> None:
         """End everything. What a source works on goes on after the next start, where there is a store."""
         self.drain()
-        await self.under_way.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.under_way.close()
+        if self._tasks:  # sources are told that they work for nothing, if they hear it soon
+            _, late = await asyncio.wait(self._tasks, timeout=_LAST_CALLS_S)
+            for task in late:
+                task.cancel()
         await self._keeping.settled()
 
     # ---- one job
@@ -182,7 +183,7 @@ class Jobs:
         if key is not None:
             job.key_id, job.key_prefix = key.id, key.prefix
         if wanted.idempotency_key is not None:
-            job.idempotency_key, job.digest = wanted.idempotency_key, _digest(ident, wanted)
+            job.idempotency_key, job.digest = wanted.idempotency_key, _digest(ident, request)
         return job
 
     def _admit(self, job: Job, route: Route) -> None:
@@ -234,25 +235,41 @@ class Jobs:
         assert books is not None  # noqa: S101  (it has the row)
         return job_of(row, books) if job is None else job
 
-    def _source_of(self, job: Job) -> Source | None:
-        """The source that works on a job, or has done so, where it can still be asked for it."""
-        taken = job.taken
-        model = None if taken is None else self._current().models.get(taken.model)
-        if taken is None or not taken.name or model is None:
-            return None
+    def _newest_in_memory(self, before: str | None, limit: int) -> list[Job]:
+        known: Iterable[Job] = itertools.chain(self.under_way, self.under_way.finished)
+        if before is not None:
+            first = self.under_way.get(before)
+            if first is None:
+                raise _no_such_job()
+            known = (job for job in known if job.number < first.number)
+        return heapq.nlargest(limit, known, key=lambda job: job.number)
+
+    def _still(self, taken: Taken | None) -> Taken | None:
+        """By whom a job was taken before a restart, with what is known of that source today."""
+        model = None if taken is None or not taken.provider_job else self._current().models.get(taken.model)
+        if taken is None or model is None:
+            return taken
         for source in (*model.pool, *model.reserve):
             if (source.provider.name, source.model) == (taken.provider, taken.provider_model) and source.provider.off is None:
-                return source
-        return None
+                return msgspec.structs.replace(taken, source=source, price=model.price.image or 0)
+        return taken
 
     def _ended(self, job: Job, event: JobEvent) -> None:
         """A job has ended: tell the source that works on it for nothing, and whoever listens."""
-        source = self._source_of(job) if event in _CALLED_OFF else None
-        if source is not None and job.taken is not None and not self._is_draining:
-            self._spawn(self._asking.cancel(source, job.taken.name))
+        if event in _CALLED_OFF and job.taken is not None:
+            self._call_off(job.taken)
         if event in _TELLS_OF_THE_MODEL:
-            self._health.of_model(job.model).add(self._clock(), went_well=event is JobEvent.DELIVER)
+            went_well = job.failure is None or job.failure.kind is Kind.INVALID_REQUEST
+            self._health.of_model(job.model).add(self._clock(), went_well=went_well)
         self._note(job)
+
+    def _call_off(self, taken: Taken) -> None:
+        if taken.source is not None and taken.provider_job:
+            self._spawn(self._asking.cancel(taken.source, taken.provider_job))
+
+    def _arrived(self, named: tuple[str, str], task: asyncio.Task[Job]) -> None:
+        if self._arriving.get(named) is task:
+            del self._arriving[named]
 
     def _spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         task = asyncio.get_running_loop().create_task(work)
@@ -265,14 +282,19 @@ def _name(account: Account | None) -> str:
     return "" if account is None else account.id
 
 
-def _digest(ident: str, wanted: Wanted) -> bytes:
+def _digest(ident: str, request: ImageRequest) -> bytes:
     """By which a request is recognised when it comes again, and which says nothing of it: it is salted with the job's id."""
-    return hmac.digest(ident.encode(), msgspec.json.encode(wanted.request), "sha256")[:_DIGEST_BYTES]
+    digest = hashlib.blake2b(key=ident.encode(), digest_size=_DIGEST_BYTES)
+    rest = (request.model, request.n, request.size, request.extra, request.response_format, len(request.images))
+    digest.update(msgspec.json.encode(rest))
+    for text in (request.prompt, *request.images):
+        digest.update(b"%d:%b" % (len(text), text.encode()))
+    return digest.digest()
 
 
 def _the_same(job: Job, wanted: Wanted) -> Job:
     """The job, if it is for the same. Raises GatewayError."""
-    if not hmac.compare_digest(job.digest, _digest(job.id, wanted)):
+    if not hmac.compare_digest(job.digest, _digest(job.id, wanted.request)):
         raise GatewayError(
             Kind.CONFLICT,
             "The idempotency key was used for another request; send a new key with a new request.",

@@ -55,17 +55,17 @@ class JobKeeping:
 
     async def accepted(self, job: Job) -> None:
         """Keep who works on a job, so that it can go on after a restart."""
-        if self.books is not None and not job.is_charged:
+        if self.books is not None and not job.is_settled:
             await self._surely(lambda store: store.job_accepted(_row(job, JobState.ACCEPTED)))
 
     async def end(self, job: Job, ending: JobState) -> None:
         """Settle a job, once: give back what it holds, and charge what it came to."""
-        if self.books is not None and not job.is_charged:
+        if self.books is not None and not job.is_settled:
             is_written = await self._surely(lambda store: store.end_job(_row(job, ending)))
             if is_written and job.account is not None:
                 job.account.post(job.held)
                 job.account.post(-job.charged)
-        job.is_charged = True
+        job.is_settled = True
 
     async def lose(self, job: Job) -> None:
         """Give back what a job came to whose pictures are lost before anybody had them."""
@@ -86,9 +86,9 @@ class JobKeeping:
             task.add_done_callback(self._under_way.discard)
 
     async def forget(self, before: int) -> None:
-        """Forget the jobs of before this moment that have ended."""
-        if self.books is not None:
-            await self._surely(lambda store: store.forget_jobs(before))
+        """Forget the jobs of before this moment that have ended, a few at a time: charges are written between them."""
+        while self.books is not None and await self._surely(lambda store: store.forget_jobs(before)):
+            pass
 
     async def settled(self) -> None:
         """Wait until what is under way is written."""
@@ -116,7 +116,7 @@ def _row(job: Job, state: JobState) -> JobRow:
         job.id, "" if job.account is None else job.account.id, job.key_id, job.request_id, job.idempotency_key,
         job.digest or None, job.model, job.n, job.price, int(job.created), status_of(state), job.completed, job.charged,
         None if failure is None else failure.kind.code, job.is_delivered,
-        *(_NOBODY if taken is None else (taken.provider, taken.provider_model, taken.name, taken.model, taken.layer)),
+        *(_NOBODY if taken is None else (taken.provider, taken.provider_model, taken.provider_job, taken.model, taken.layer)),
     )  # fmt: skip
 
 
@@ -131,10 +131,12 @@ def job_of(row: JobRow, books: Books) -> Job:
     job.idempotency_key, job.digest = row.idempotency_key, row.digest or b""
     job.completed, job.charged, job.is_delivered = row.completed, row.charged, row.is_delivered
     if row.provider is not None:
-        name, answered = row.provider_job or "", row.answer_model or row.model
-        job.taken = Taken(row.provider, row.provider_model or "", name, answered, row.layer)
+        job.taken = Taken(
+            provider=row.provider, provider_model=row.provider_model or "", provider_job=row.provider_job or "",
+            model=row.answer_model or row.model, layer=row.layer, price=row.price,
+        )  # fmt: skip
     job.state = _STATES[row.status]
-    job.is_charged = job.has_ended
+    job.is_settled = job.has_ended
     if row.error is not None:
         job.failure = GatewayError(_KINDS.get(row.error, Kind.PROVIDER_ERROR), _TOLD.get(row.error, _SOME_WAY))
     return job
@@ -150,5 +152,5 @@ _SOME_WAY: Final = "The job did not end well; more is not kept. What it held was
 _TOLD: Final = {
     Kind.JOB_EXPIRED.code: "The job was not done in time. What it held was given back.",
     Kind.JOB_CANCELLED.code: "The job was cancelled. What it held was given back.",
-    Kind.JOB_LOST.code: "The gateway was restarted, and could not finish the job. What it held was given back; send it again.",
+    Kind.JOB_LOST.code: "The gateway was restarted, and could not finish the job. What it held was given back.",
 }

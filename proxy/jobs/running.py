@@ -10,42 +10,55 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from proxy.config.snapshot import Route, Source
+from proxy.config.snapshot import Route
+from proxy.core.exchange import ABANDONED, ANSWERED
 from proxy.core.health import HealthTable
 from proxy.core.job import Job, JobEvent, Taken
-from proxy.core.outcome import Failed, exhausted
+from proxy.core.outcome import Failed, Failure, exhausted
 from proxy.core.plan import Step, last_resort, plan, resting
-from proxy.dialect.images import Call
+from proxy.dialect.images import Unsayable
 from proxy.errors import GatewayError
-from proxy.jobs.asking import Asking, SourceFailed, Timing, call_for
+from proxy.jobs.asking import Asking, SourceFailed
+from proxy.jobs.timing import Timing
 
 _LONGEST_HINT_S: Final = 60
 
 
-class _Round:
-    """What has come of asking each source once."""
+class _Course:
+    """How far a job has come with the sources of its model.
 
-    __slots__ = ("can_again", "failures", "is_done", "tried", "untold")
+    `spent` are those that may have made the pictures and are not asked again; `tried` are they and those of this round.
+    `untold` says why a source could not be told what is wanted, `can_again` that one surely did nothing in this round.
+    """
+
+    __slots__ = ("can_again", "failures", "spent", "tried", "untold")
 
     def __init__(self) -> None:
-        self.tried: set[str] = set()
-        self.failures: list[Failed] = []
+        self.spent: set[str] = set()
+        self.failures: dict[str, Failed] = {}
         self.untold: GatewayError | None = None
-        self.is_done = False
+        self.begin_round()
+
+    def begin_round(self) -> None:
+        """Those that surely did nothing may be asked once more."""
+        self.tried = set(self.spent)
         self.can_again = False
 
-    @property
-    def is_worth_another(self) -> bool:
-        """Whether a source that was not asked, or surely did nothing, may do it later; nobody shall make pictures twice."""
-        return self.can_again or not (self.failures or self.untold)
+    def failed(self, key: str, failing: SourceFailed) -> None:
+        """A source has failed."""
+        self.failures[key] = failing.failed
+        if failing.is_undone:
+            self.can_again = True
+        else:
+            self.spent.add(key)
 
 
 class JobRunner:
-    """Runs jobs. `keep` keeps who works on one."""
+    """Runs jobs. `keep` keeps who works on one, `call_off` tells a source that it works for nothing."""
 
     def __init__(
         self, asking: Asking, health: HealthTable, timing: Timing, *, clock: Callable[[], float],
-        random: Callable[[], float], keep: Callable[[Job], Awaitable[None]],
+        random: Callable[[], float], keep: Callable[[Job], Awaitable[None]], call_off: Callable[[Taken], None],
     ) -> None:  # fmt: skip
         self._asking = asking
         self._health = health
@@ -53,81 +66,94 @@ class JobRunner:
         self._clock = clock
         self._random = random
         self._keep = keep
+        self._call_off = call_off
 
     async def run(self, job: Job, route: Route) -> None:
         """Have the job's pictures made. Raises GatewayError where nobody makes them."""
+        course = _Course()
         for pause in (*self._timing.rounds, None):
-            round_ = await self._round(job, route)
-            if round_.is_done:
+            if await self._round(job, route, course):
                 return
-            if round_.untold is not None and not round_.failures:
-                raise round_.untold
-            if pause is None or not round_.is_worth_another:
+            others = resting(route, self._health, self._clock(), course.failures)
+            if course.untold is not None and not course.failures and not others:
+                raise course.untold
+            if pause is None or not (course.can_again or others):
                 break
-            hints = [one.retry_after for one in round_.failures if one.retry_after is not None]
+            hints = [one.retry_after for one in (*course.failures.values(), *others) if one.retry_after is not None]
             await asyncio.sleep(max(pause, min(min(hints, default=0), _LONGEST_HINT_S)))
-        resting_ones = resting(route, self._health, self._clock(), round_.tried)
-        raise exhausted(route.model.id, [*round_.failures, *resting_ones])
+            course.begin_round()
+        raise exhausted(route.model.id, [*course.failures.values(), *others])
 
-    async def resume(self, job: Job, source: Source) -> None:
+    async def resume(self, job: Job) -> None:
         """Follow a job that a source had taken before a restart. Raises SourceFailed or GatewayError."""
         taken = job.taken
-        assert taken is not None  # noqa: S101  (else there is nothing to resume)
-        job.pictures = (await self._asking.follow(source, taken.name))[: job.n]
-        job.attempts.append(f"{source.provider.name}:answered")
+        assert taken is not None and taken.source is not None  # noqa: S101, PT018  (else there is nothing to resume)
+        job.pictures = (await self._asking.follow(taken.source, taken.provider_job))[: job.n]
+        job.attempts.append(f"{taken.provider}:answered")
 
-    async def _round(self, job: Job, route: Route) -> _Round:
-        """Ask each source that does not rest, until one has delivered."""
-        round_ = _Round()
+    async def _round(self, job: Job, route: Route, course: _Course) -> bool:
+        """Ask each source that does not rest, until one has delivered; whether one has."""
         steps = list(plan(route, self._health, self._clock(), self._random))
-        while steps or (steps := last_resort(route, self._health, self._clock(), round_.tried)):
+        while steps or (steps := last_resort(route, self._health, self._clock(), course.tried)):
             step = steps.pop(0)
-            if step.source.key in round_.tried:
+            if step.source.key in course.tried:
                 continue
-            round_.tried.add(step.source.key)
-            assert job.request is not None  # noqa: S101  (until its end)
+            course.tried.add(step.source.key)
             try:
-                call = call_for(job.request, step.source)
-            except GatewayError as error:
-                round_.untold = error
-                continue
-            try:
-                await self._attempt(job, step, call)
+                await self._attempt(job, step)
             except SourceFailed as failing:
-                round_.failures.append(failing.failed)
-                round_.can_again = round_.can_again or failing.is_undone
+                course.failed(step.source.key, failing)
+            except Unsayable as error:
+                course.untold = error.fresh()
             else:
-                round_.is_done = True
-                break
-        return round_
+                return True
+        return False
 
-    async def _attempt(self, job: Job, step: Step, call: Call) -> None:
-        """Have one source make the pictures. Raises SourceFailed, or GatewayError where no other need be asked."""
+    async def _attempt(self, job: Job, step: Step) -> None:
+        """Have one source make the pictures. Raises SourceFailed, Unsayable, or GatewayError where no other need be asked."""
         source, health, began = step.source, step.health, self._clock()
+        assert job.request is not None  # noqa: S101  (until its end)
         is_probe = health.begin(began)
-        result = "abandoned"
+        result: str | None = ABANDONED
         try:
-            told = await self._asking.begin(source, call)
+            told = await self._asking.begin(source, job.request)
             now = self._clock()
             health.answered(now, is_probe=is_probe, streams=False, first_byte_s=now - began)
             is_probe = False
-            name = told if isinstance(told, str) else ""
-            job.taken = Taken(source.provider.name, source.model, name, step.model.id, step.layer)
+            job.taken = Taken(
+                provider=source.provider.name, provider_model=source.model, provider_job=told if isinstance(told, str) else "",
+                model=step.model.id, layer=step.layer, price=step.model.price.image or 0, source=source,
+            )  # fmt: skip
             if isinstance(told, str):
                 job.step(JobEvent.ACCEPT)
                 await self._keep(job)
                 told = await self._asking.follow(source, told)
             job.pictures = told[: job.n]
-            result = "answered"
+            result = ANSWERED
         except SourceFailed as failing:
             result = failing.failed.word
-            has_answered = job.taken is not None
-            health.failed(self._clock(), failing.failed, self._random, is_probe=is_probe, after_answer=has_answered)
-            job.step(JobEvent.MOVE_ON)
-            job.taken = None
+            health.failed(self._clock(), failing.failed, self._random, is_probe=is_probe, after_answer=job.taken is not None)
+            self._leave(job, failing.failed)
+            raise
+        except Unsayable:
+            result = None  # it was not asked
+            health.abandoned(is_probe=is_probe)
+            raise
+        except GatewayError:  # the source is well, and does not want this request
+            result = ANSWERED
+            if job.taken is None:
+                health.answered(self._clock(), is_probe=is_probe, streams=False)
             raise
         except BaseException:
             health.abandoned(is_probe=is_probe)
             raise
         finally:
-            job.attempts.append(f"{source.provider.name}:{result}")
+            if result is not None:
+                job.attempts.append(f"{source.provider.name}:{result}")
+
+    def _leave(self, job: Job, failed: Failed) -> None:
+        """Another source is asked; one that only went silent may still be at work, and is told that nobody waits."""
+        if job.taken is not None and failed.failure is Failure.IDLE_TIMEOUT:
+            self._call_off(job.taken)
+        job.step(JobEvent.MOVE_ON)
+        job.taken = None

@@ -11,14 +11,15 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
-from proxy.config.snapshot import Route, Snapshot, Source
+from proxy.config.snapshot import Route, Snapshot
 from proxy.core.finished_jobs import FinishedJobs
 from proxy.core.job import Job, JobEvent, JobState
 from proxy.core.job_queues import MOST_JOBS, JobQueues, Places
 from proxy.errors import GatewayError, Kind
-from proxy.jobs.asking import SourceFailed, Timing
+from proxy.jobs.asking import SourceFailed
 from proxy.jobs.keeping import JobKeeping
 from proxy.jobs.running import JobRunner
+from proxy.jobs.timing import Timing
 
 _log: Final = logging.getLogger("kyma-proxy")
 _WITHOUT_ACCOUNTS: Final = Places(1_000, MOST_JOBS)
@@ -26,17 +27,22 @@ _Way = Callable[[], Awaitable[None]]
 
 
 class _Live:
-    """A job's task, and those who wait for its turn and its end."""
+    """A job's task, and those who wait for its turn, or for its end (`told`), for which they wait no longer in a drain."""
 
-    __slots__ = ("ended", "has_begun", "is_ending", "job", "stopped_by", "task", "turn")
+    __slots__ = ("has_begun", "is_ending", "job", "stopped_by", "task", "told", "turn")
 
     def __init__(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         self.job = job
         self.turn: asyncio.Future[None] = loop.create_future()
-        self.ended: asyncio.Future[None] = loop.create_future()
+        self.told: asyncio.Future[None] = loop.create_future()
         self.task: asyncio.Task[None] | None = None
         self.has_begun = self.is_ending = False
         self.stopped_by: JobEvent | None = None
+
+    def tell(self) -> None:
+        """Let nobody wait any longer."""
+        if not self.told.done():
+            self.told.set_result(None)
 
 
 class JobsUnderWay:
@@ -54,7 +60,7 @@ class JobsUnderWay:
         self._loop = asyncio.get_running_loop()
         self._live: dict[str, _Live] = {}
         self._queues = JobQueues()
-        self._waking: asyncio.Future[None] = self._loop.create_future()
+        self._is_draining = False
         self.finished = FinishedJobs()
         self.ended: dict[str, int] = {}
         """How many jobs ended, by status."""
@@ -88,21 +94,29 @@ class JobsUnderWay:
 
     def dismiss(self, job: Job) -> None:
         """Give back the place of a job that is not started after all."""
-        self._live.pop(job.id).ended.set_result(None)
+        self._live.pop(job.id).tell()
         self._leave(job)
 
     def start(self, job: Job, runner: JobRunner, route: Route) -> None:
         """Run an admitted job as soon as its turn comes."""
         self._begin(job, lambda: runner.run(job, route), max(0.0, job.created + self._timing.expires - self._wall()))
 
-    def resume(self, job: Job, runner: JobRunner, source: Source) -> None:
-        """Go on with a job that a source had taken before a restart, whatever runs beside it."""
+    def resume(self, job: Job, runner: JobRunner, beside: int) -> None:
+        """Go on with a job that a source had taken before a restart, whatever runs; `beside` are so many others."""
         self._queues.run(_owner(job), job)
         self._add(job)
         self._let_run([job])
-        self._begin(
-            job, lambda: runner.resume(job, source), max(self._timing.grace, job.created + self._timing.expires - self._wall())
-        )
+        left = job.created + self._timing.expires - self._wall()
+        grace = self._timing.grace + 2 * beside / self._timing.most_looks_per_s  # however late, it is looked at
+        self._begin(job, lambda: runner.resume(job), max(grace, left))
+
+    def give_back(self, job: Job, why: GatewayError) -> None:
+        """End a job of before a restart with which nobody can go on."""
+        job.failure = why
+        self._add(job)
+        live = self._live[job.id]
+        live.is_ending = True
+        live.task = self._loop.create_task(self._conclude(live, JobEvent.LOSE))
 
     def stop(self, ident: str, event: JobEvent) -> None:
         """End a job early, by CANCEL or LOSE."""
@@ -112,20 +126,21 @@ class JobsUnderWay:
             if live.has_begun:  # a task that is cancelled before its first step does not even end its job
                 live.task.cancel()
 
-    async def wait(self, ident: str, seconds: float | None) -> None:
-        """Wait for a job's end, for so long at most, and no longer than until `wake`."""
+    async def wait(self, ident: str, seconds: float) -> None:
+        """Wait for a job's end, for so long at most; nobody waits in a drain."""
         live = self._live.get(ident)
-        if live is not None:
-            await asyncio.wait((live.ended, self._waking), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if live is not None and not self._is_draining:
+            await asyncio.wait((live.told,), timeout=seconds)
 
-    def wake(self) -> None:
+    def drain(self) -> None:
         """From now on nobody waits."""
-        if not self._waking.done():
-            self._waking.set_result(None)
+        self._is_draining = True
+        for live in self._live.values():
+            live.tell()
 
     async def close(self) -> None:
         """End every task. What a queue works on goes on after the next start; everything else is lost, and given back."""
-        self.wake()
+        self.drain()
         for ident, live in list(self._live.items()):
             if self._outlives(live) and live.task is not None:
                 live.task.cancel()
@@ -171,33 +186,48 @@ class JobsUnderWay:
             event, job.failure = JobEvent.LOSE, lost("the gateway failed")
         live.is_ending = True
         self._leave(job)
-        await self.conclude(job, event)
-        del self._live[job.id]
-        live.ended.set_result(None)
+        await self._conclude(live, event)
 
-    async def conclude(self, job: Job, event: JobEvent) -> None:
-        """Settle a job, and then let it be seen to have ended."""
-        is_known = job.is_charged and event is JobEvent.DELIVER  # it had succeeded once, before a restart
+    async def _conclude(self, live: _Live, event: JobEvent) -> None:
+        """Settle a job, and then let it be seen to have ended. What can't be settled is so at the next start."""
+        try:
+            await self._settle(live.job, event)
+        except Exception:
+            _log.exception("image job %s could not be settled", live.job.id)
+        finally:
+            del self._live[live.job.id]
+            live.tell()
+
+    async def _settle(self, job: Job, event: JobEvent) -> None:
+        is_known = job.is_settled and event is JobEvent.DELIVER  # it had succeeded once, before a restart
         if not is_known:
             job.completed = int(self._wall())
         if event is JobEvent.DELIVER:
             if not is_known:
-                job.charged = len(job.pictures) * self._price(job)
+                job.charged = len(job.pictures) * _price(job)
             await self._keeping.end(job, JobState.SUCCEEDED)
-        elif job.is_charged:
+        elif job.is_settled:
             event = JobEvent.LOSE
             await self._keeping.lose(job)
         else:
             await self._keeping.end(job, job.after(event))
         job.step(event)
         job.request = None
-        self.finished.add(job, int(self._wall()))
+        for other in self.finished.add(job, int(self._wall())):
+            await self._lose(other)
         if not is_known:
             self.ended[job.status] = self.ended.get(job.status, 0) + 1
             self._note(job, event)
 
+    async def _lose(self, job: Job) -> None:
+        """There was no more room for pictures that nobody has had: they are given back."""
+        job.pictures = ()
+        job.failure = lost("there was no room to keep its pictures until they were fetched")
+        await self._keeping.lose(job)
+        job.step(JobEvent.LOSE)
+
     def _outlives(self, live: _Live) -> bool:
-        """Whether a job can go on after the process's end: a source works on it, and the store knows which."""
+        """Whether a job can go on after the process's end: a source works on it, and the store knows which, or soon does."""
         return live.job.state is JobState.ACCEPTED and self._keeping.books is not None and not live.is_ending
 
     def _leave(self, job: Job) -> None:
@@ -215,23 +245,24 @@ class JobsUnderWay:
         tier = job.account.tier(self._current().tiers)
         return Places(tier.image_concurrent, tier.image_queue)
 
-    def _price(self, job: Job) -> int:
-        """Of an image: the price at submission, or that of the model which stood in, whichever is lower. (Contract §8.)"""
-        answered = None if job.taken is None else self._current().models.get(job.taken.model)
-        return job.price if answered is None or answered.id == job.model else min(job.price, answered.price.image or 0)
+
+def _price(job: Job) -> int:
+    """Of an image: the price at submission, or that of the model which stood in, whichever is lower. (Contract §8.)"""
+    return job.price if job.taken is None else min(job.price, job.taken.price)
 
 
 def _owner(job: Job) -> str:
     return "" if job.account is None else job.account.id
 
 
+_AGAIN: Final = "send it again, with another idempotency key if it had one"
 _TOLD: Final = {
-    JobEvent.EXPIRE: "The job was not done in time, and what it held was given back; send it again.",
+    JobEvent.EXPIRE: f"The job was not done in time, and what it held was given back; {_AGAIN}.",
     JobEvent.CANCEL: "The job was cancelled, and what it held was given back.",
-    JobEvent.LOSE: "The gateway went down before the job was done, and what it held was given back; send it again.",
+    JobEvent.LOSE: f"The gateway went down before the job was done, and what it held was given back; {_AGAIN}.",
 }
 
 
 def lost(why: str) -> GatewayError:
     """What the caller of a job is told that ends for a reason of the gateway's own."""
-    return GatewayError(Kind.JOB_LOST, f"The job can't be finished ({why}), and what it held was given back; send it again.")
+    return GatewayError(Kind.JOB_LOST, f"The job can't be finished ({why}), and what it cost was given back; {_AGAIN}.")

@@ -17,6 +17,7 @@ from proxy.net.pool import DialFailed, UpstreamPool
 from proxy.net.upstream import UpstreamConnection, monotonic
 
 MOST_BYTES: Final = 32 * 2**20
+_STALE_S: Final = 0.5
 
 
 class Reply(NamedTuple):
@@ -58,13 +59,23 @@ class Calls:
         return await _Answer(connection).to(request, timeouts)
 
     async def _dialled(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
-        dialling = self._upstreams.dial(provider, timeout_s, lambda _: None)
+        dialled: asyncio.Future[UpstreamConnection | DialFailed] = asyncio.get_running_loop().create_future()
+        dialling = self._upstreams.dial(provider, timeout_s, dialled.set_result)
         try:
-            return await dialling
-        except DialFailed as failed:
-            raise CallFailed(failed.failure, failed.detail, is_undone=True) from None
-        finally:
+            made = await asyncio.shield(dialled)
+        except asyncio.CancelledError:
             dialling.cancel()
+            dialled.add_done_callback(self._take_back)
+            raise
+        if isinstance(made, DialFailed):
+            raise CallFailed(made.failure, made.detail, is_undone=True)
+        return made
+
+    def _take_back(self, dialled: asyncio.Future[UpstreamConnection | DialFailed]) -> None:
+        """Nobody waits any more for a connection that was opened in the moment of the cancelling."""
+        made = dialled.result()
+        if not isinstance(made, DialFailed):
+            self._upstreams.put_back(made)
 
 
 class _Answer:
@@ -80,12 +91,12 @@ class _Answer:
         self._pieces: list[bytes] = []
         self._size = 0
 
-    async def to(self, request: bytes, timeouts: Timeouts) -> Reply:
+    async def to(self, request: list[bytes | memoryview], timeouts: Timeouts) -> Reply:
         """The answer to a request. Raises CallFailed."""
         if self._connection.transport.is_closing():
             raise CallFailed(Failure.BROKEN, "the connection was closed", is_undone=True, is_stale=True)
         total_due = None if timeouts.total is None else monotonic() + timeouts.total
-        self._connection.send(self, [request], timeouts, total_due)
+        self._connection.send(self, request, timeouts, total_due)
         try:
             return await self._told
         finally:
@@ -110,6 +121,8 @@ class _Answer:
             self._told.set_result(Reply(self._status, self._fields, b"".join(self._pieces)))
 
     def on_cut(self, failure: Failure, detail: str, *, nothing_came: bool) -> None:
-        is_stale = nothing_came and failure is Failure.BROKEN and not self._connection.is_fresh
+        connection = self._connection
+        is_sudden = monotonic() - connection.sent_at < _STALE_S  # later it may have begun to work on what was asked
+        is_stale = nothing_came and failure is Failure.BROKEN and not connection.is_fresh and is_sudden
         if not self._told.done():
             self._told.set_exception(CallFailed(failure, detail, is_stale=is_stale))

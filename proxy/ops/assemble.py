@@ -19,9 +19,9 @@ from proxy.accounting.meter import Meter
 from proxy.core.health import HealthTable
 from proxy.core.job import Job
 from proxy.gateway import Gateway
-from proxy.jobs.asking import USUAL, Timing
 from proxy.jobs.desk import Jobs
 from proxy.jobs.keeping import JobKeeping
+from proxy.jobs.timing import USUAL, Timing
 from proxy.net.calls import Calls
 from proxy.net.dialing import Addresses, Dialer
 from proxy.net.door import Door
@@ -82,8 +82,9 @@ class House:
             clock=monotonic, wall=time.time, random=random.random, random_bytes=os.urandom, note=self._note_job,
             timing=jobs_timing,
         )  # fmt: skip
-        images = ImagePages(current, self.jobs, self.meter)
-        self._control = web.AppRunner(application(self.site, images, pages), access_log=None)
+        images = ImagePages(current, self.jobs, self.meter, wall=time.time)
+        # A handler whose caller has left waits for nothing; what must not be left half done runs in tasks of its own.
+        self._control = web.AppRunner(application(self.site, images, pages), access_log=None, handler_cancellation=True)
         self.door = Door(current, self.sweeper, self.gateway, self._lane)
         self.admin = admin_application(
             current, lambda: self.door.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
@@ -108,7 +109,7 @@ class House:
         if self.meter is not None:
             meter = self.meter
             self.sweeper.every_tick(lambda: meter.sweep(monotonic()))
-        await self.jobs.open()
+        self.jobs.open()
         self.sweeper.every_tick(self.jobs.sweep)
         self.sweeper.start(self._loop)
         self._probes = self._loop.create_task(self._probing.run())

@@ -162,8 +162,10 @@ async def _drain(house: House, seconds: float, hurry: asyncio.Event) -> None:
             house.gateway.in_flight, house.jobs.under_way.passing, seconds,
         )  # fmt: skip
     await _until_idle(house, seconds, hurry)
-    if house.gateway.in_flight:
-        _log.warning("drained: %d requests are cut", house.gateway.in_flight)
+    if house.gateway.in_flight or house.jobs.under_way.passing:
+        _log.warning(
+            "drained: %d requests are cut, %d image jobs given back", house.gateway.in_flight, house.jobs.under_way.passing
+        )
         house.gateway.drain()
     await _until_idle(house, _LAST_WORDS_S, asyncio.Event())
 

@@ -265,7 +265,7 @@ class Store(Protocol):
         """The newest jobs of an account; or those next to the one of the number `before`."""
 
     async def forget_jobs(self, before: int) -> bool:
-        """Forget the jobs that ended and are older than this moment; whether there are any. The ledger is as it was."""
+        """Forget some of the jobs that ended and are older than this moment; whether there were any. The ledger stays."""
 
     def close(self) -> None:
         """Write what waits, if the disk lets it within some seconds, and let go of the database. Hand over nothing after it."""

@@ -45,6 +45,10 @@ _LOSE: Final = "UPDATE jobs SET status = 'refunded', completed = ?, charged = 0,
 _UNUSE: Final = """
 UPDATE usage SET requests = requests - 1, cost = cost - ? WHERE day = ? AND account = ? AND model = ? AND key = ?
 """
+_FORGOTTEN_AT_ONCE: Final = 500
+_FORGET: Final = """
+DELETE FROM jobs WHERE number IN (SELECT number FROM jobs WHERE created < ? AND completed IS NOT NULL LIMIT ?)
+"""
 _USE: Final = """
 INSERT INTO usage VALUES (?, ?, ?, ?, 1, 0, 0, 0, ?)
 ON CONFLICT DO UPDATE SET requests = requests + 1, cost = cost + excluded.cost
@@ -109,7 +113,7 @@ def deliver_job(connection: sqlite3.Connection, ident: str) -> bool:
 
 def forget_jobs(connection: sqlite3.Connection, before: int) -> bool:
     """As `Store.forget_jobs`."""
-    return connection.execute("DELETE FROM jobs WHERE created < ? AND completed IS NOT NULL", (before,)).rowcount > 0
+    return connection.execute(_FORGET, (before, _FORGOTTEN_AT_ONCE)).rowcount > 0
 
 
 def _answered(row: JobRow) -> str:

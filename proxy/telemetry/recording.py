@@ -69,16 +69,20 @@ def other_record(
 def job_record(job: Job, wall: float) -> Record:
     """The log line of an image job that has ended; the request with which it began has one of its own, of the same id."""
     taken, failure = job.taken, job.failure
+    provider: str | None
+    name: str | None
     if job.state is JobState.SUCCEEDED:
         ending = "completed"
     elif job.state is JobState.REFUNDED:
         ending = "client_gone" if failure is not None and failure.kind is Kind.JOB_CANCELLED else "drained"
     else:
         ending = "failed"
+    account = None if job.account is None else job.account.id
+    model, provider, layer, name = job.model, None, 0, None
+    if taken is not None:
+        model, provider, layer, name = taken.model, taken.provider, taken.layer, taken.provider_job or None
     return Record(
-        wall, job.request_id, None if job.account is None else job.account.id, job.key_prefix, "image.job", "openai",
-        job.alias or job.model, job.model if taken is None else taken.model, None if taken is None else taken.provider, False,
-        200 if failure is None else failure.kind.status, ending, 0 if taken is None else taken.layer, job.attempts, None,
-        round((wall - job.created) * 1e3, 3), 0, None if taken is None else taken.name or None, 0, 0, None, None, None, "none",
-        job.charged / 1e9,
+        wall, job.request_id, account, job.key_prefix, "image.job", "openai", job.alias or job.model, model, provider, False,
+        200 if failure is None else failure.kind.status, ending, layer, job.attempts, None,
+        round((wall - job.created) * 1e3, 3), 0, name, 0, 0, None, None, None, "none", job.charged / 1e9,
     )  # fmt: skip

@@ -20,7 +20,7 @@ from proxy.errors import GatewayError, Kind
 from proxy.telemetry.record import LOGGED_FIELDS
 from proxy.web.account_pages import AccountPages, add_refusals
 from proxy.web.image_pages import ImagePages
-from proxy.web.lane import REQUEST_ID_HEADER
+from proxy.web.lane import ERROR_FIELDS, REQUEST_ID_HEADER
 from proxy.web.openapi import openapi_page
 from proxy.web.status_page import status_page
 
@@ -192,6 +192,7 @@ def _error(request: web.Request, error: GatewayError) -> web.Response:
     response = web.Response(status=error.kind.status, body=body, content_type="application/json")
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
+    response.headers.update(request.get(ERROR_FIELDS, {}))
     if error.kind is Kind.METHOD_NOT_ALLOWED:
         response.headers["Allow"] = ", ".join(_methods_at(request))
     return response

@@ -19,7 +19,7 @@ def job_document(job: Job, *, with_output: bool = True) -> Document:
         "status": job.status,
         "model": job.model,
         "created_at": int(job.created),
-        "completed_at": job.completed,
+        "completed_at": job.completed if job.has_ended else None,
         "output": images_document(job) if with_output and job.pictures else None,
         "error": _error(job),
         "estimated_cost": job.held / NANO,

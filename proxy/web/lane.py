@@ -26,6 +26,10 @@ from proxy.telemetry.recording import other_record
 
 CALLER: Final = web.RequestKey("caller", Key)
 """Under which name a handler leaves the key of whoever calls in its request, for the log."""
+ERROR_FIELDS: Final[web.RequestKey[dict[str, str]]] = web.RequestKey("error_fields")
+"""And what the head of its answer shall have, should it be an error."""
+WHEN_SENT: Final[web.RequestKey[Callable[[], None]]] = web.RequestKey("when_sent")
+"""And what is to be called when the answer has been written to a caller who is still there."""
 REQUEST_ID_HEADER = "X-Kyma-Request-Id"
 """Carries the edge's request id into the application; a caller's own is removed."""
 
@@ -105,6 +109,7 @@ class ControlLane:
         self._edge = edge
         self._log = log
         self._inbound: Inbound | None = None
+        self._bytes_in = 0
         self._was_unreadable = False
         # Size and time are the edge's to limit; aiohttp's own limits are set out of the way.
         self._protocol = ControlProtocol(
@@ -118,6 +123,7 @@ class ControlLane:
     def serve(self, inbound: Inbound) -> None:
         """Give a request to the application."""
         self._inbound = inbound
+        self._bytes_in = len(inbound.body)
         if self._edge.is_writable:
             self.resume()
         else:
@@ -139,10 +145,14 @@ class ControlLane:
                 inbound.body,
             )
         )
+        inbound.body = b""  # aiohttp has it, and an answer may take its time
 
     def finished(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """The application's answer has been written."""
         inbound, self._inbound = self._inbound, None
+        when_sent = request.get(WHEN_SENT) if isinstance(request, web.Request) else None
+        if when_sent is not None and self._edge.is_open:
+            when_sent()
         if inbound is not None:
             self._log(
                 other_record(
@@ -151,7 +161,7 @@ class ControlLane:
                     response.status,
                     time.time(),
                     duration_s=monotonic() - inbound.received,
-                    bytes_in=len(inbound.body),
+                    bytes_in=self._bytes_in,
                     bytes_out=response.content_length or 0,
                     key=request.get(CALLER) if isinstance(request, web.Request) else None,
                 )

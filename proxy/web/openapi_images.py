@@ -83,5 +83,6 @@ IMAGE_OPERATIONS: Final = (
     Operation(
         "delete", "/v1/jobs/{id}", "cancel_job", "Cancel a job that has not ended; what it holds is given back.",
         ref("ImageJob"), parameters=(_ID,), tag="images", needs_key=False,
+        answers=((202, "It is being cancelled, which takes longer than usual.", ref("ImageJob")),),
     ),
 )  # fmt: skip

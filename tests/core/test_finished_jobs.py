@@ -39,27 +39,40 @@ def test_what_is_an_hour_old_goes_when_the_next_one_comes_or_at_a_sweep() -> Non
     jobs = FinishedJobs()
     jobs.add(ended("old", NOW), NOW)
     jobs.add(ended("young", NOW + 10), NOW + 10)
-    assert jobs.sweep(NOW + KEPT_S) == []
-    assert [job.id for job in jobs.sweep(NOW + KEPT_S + 1)] == ["old"]
-    assert jobs.get("old") is None
-    assert [job.id for job in jobs.add(ended("new", NOW + 2 * KEPT_S), NOW + 2 * KEPT_S)] == ["young"]
+    jobs.sweep(NOW + KEPT_S)
+    assert names(jobs) == ["young", "old"]
+    jobs.sweep(NOW + KEPT_S + 1)
+    assert (names(jobs), jobs.get("old")) == (["young"], None)
+    assert jobs.add(ended("new", NOW + 2 * KEPT_S, size=9), NOW + 2 * KEPT_S) == []
     assert names(jobs) == ["new"]
 
 
 def test_even_the_newest_goes_when_its_time_is_over() -> None:
     jobs = FinishedJobs()
-    jobs.add(ended("only"), NOW)
-    assert [job.id for job in jobs.sweep(NOW + KEPT_S + 1)] == ["only"]
+    jobs.add(ended("only", size=9), NOW)
+    jobs.sweep(NOW + KEPT_S + 1)
+    jobs.sweep(NOW + 9 * KEPT_S)
     assert len(jobs) == 0
-    assert jobs.sweep(NOW + 9 * KEPT_S) == []
 
 
 def test_there_are_never_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finished_jobs, "MOST_KEPT", 3)
     jobs = FinishedJobs()
-    gone = [job.id for at in range(5) for job in jobs.add(ended(f"j{at}"), NOW)]
-    assert gone == ["j0", "j1"]
+    lost = [job.id for at in range(5) for job in jobs.add(ended(f"j{at}", size=9 if at else 0), NOW)]
+    assert lost == ["j1"]  # with j0 no picture goes
     assert names(jobs) == ["j4", "j3", "j2"]
+
+
+def test_what_was_delivered_goes_before_what_was_not() -> None:
+    jobs = FinishedJobs(most_bytes=1000)
+    for name in ("first", "second", "third"):
+        jobs.add(ended(name, size=300), NOW)
+    second = jobs.get("second")
+    assert second is not None
+    second.is_delivered = True
+    assert jobs.add(ended("fourth", size=300), NOW) == []
+    assert names(jobs) == ["fourth", "third", "first"]
+    assert [job.id for job in jobs.add(ended("fifth", size=300), NOW)] == ["first"]
 
 
 def test_their_pictures_never_take_more_than_so_many_bytes() -> None:
@@ -86,7 +99,8 @@ def test_what_a_job_takes_is_what_it_took_when_it_came() -> None:
     first = ended("first", size=600)
     jobs.add(first, NOW)
     first.pictures = ()
-    assert [job.id for job in jobs.add(ended("second", size=600), NOW)] == ["first"]
+    assert jobs.add(ended("second", size=600), NOW) == []
+    assert names(jobs) == ["second"]
     assert jobs.add(ended("third", size=400), NOW) == []
 
 

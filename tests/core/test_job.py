@@ -99,7 +99,7 @@ def test_the_contracts_words_are_all_there_are_and_its_time_is_five_minutes() ->
 
 def test_a_new_job_waits_and_holds_what_all_its_pictures_may_cost() -> None:
     one = job(3, 54_000_000)
-    assert (one.state, one.held, one.charged, one.is_charged, one.is_delivered) == (
+    assert (one.state, one.held, one.charged, one.is_settled, one.is_delivered) == (
         JobState.QUEUED,
         162_000_000,
         0,
@@ -114,9 +114,9 @@ def test_a_job_that_costs_nothing_holds_nothing() -> None:
 
 
 def test_a_picture_knows_about_how_large_it_is() -> None:
-    assert Picture(url="https://a.example/1.png").size == 23
-    assert Picture(b64_json=b'"' + b"A" * 1000 + b'"').size == 1002
-    assert Picture().size == 0
+    assert Picture(url="https://a.example/1.png").size_bytes == 23
+    assert Picture(b64_json=b'"' + b"A" * 1000 + b'"').size_bytes == 1002
+    assert Picture().size_bytes == 0
 
 
 def test_jobs_do_not_share_their_attempts() -> None:

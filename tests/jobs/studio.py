@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from proxy.jobs.asking import Timing
+from proxy.jobs.timing import Timing
 from tests.laboratory import Answer, Client, Provider, gateway, providers, until, whole
 from tests.till import TOKEN, Caller, Till
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from proxy.web.image_pages import preferred_wait
 from tests.jobs.studio import (
     FAL,
     OPENAI,
@@ -23,6 +24,7 @@ from tests.jobs.studio import (
     made,
     order,
     plays,
+    refused,
     studio,
     taken,
 )
@@ -50,6 +52,7 @@ async def test_a_job_is_pending_then_succeeds_and_shows_its_pictures(
         }  # fmt: skip
         assert (job["object"], job["model"], job["estimated_cost"]) == ("image.job", "pic", PRICE)
         assert (job["completed_at"], job["output"], job["error"], job["charged_amount"]) == (None, None, None, None)
+        assert (job["status"], answer.headers["retry-after"]) in (("pending", "1"), ("processing", "1"))
         done = await ended(caller, job)
         assert (done["id"], done["status"], done["error"]) == (job["id"], "succeeded", None)
         assert done["output"] == {"created": done["completed_at"], "data": [{"url": URL}]}
@@ -243,3 +246,52 @@ async def test_text_and_images_share_a_connection(tmp_path: Path) -> None:
         assert (await bought(caller))["status"] == "succeeded"
         answer = await caller.chat(model="pic")
         assert (answer.status, PATH in answer.json["error"]["message"]) == (400, True)
+
+
+async def test_who_leaves_while_waiting_has_not_had_the_pictures_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    goes_on = asyncio.Event()
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        provider.plays(goes_on, made())
+        caller, leaver = await here.caller(), await here.running.client()
+        job = (await order(caller)).json
+        before = len(asyncio.all_tasks())
+        for _ in range(5):
+            leaver = await here.running.client()
+            ask = f"GET /v1/jobs/{job['id']} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {caller.secret}\r\n"
+            leaver.send(f"{ask}prefer: wait=300\r\n\r\n".encode())
+            await leaver.is_read()
+        await until(lambda: len(asyncio.all_tasks()) > before)
+        for client in here.running._clients[-5:]:
+            client.leave()
+        await until(lambda: len(asyncio.all_tasks()) <= before)
+        goes_on.set()
+        await here.is_at_rest()
+        assert not here.under_way.get(job["id"]).is_delivered
+        await ended(caller, job)
+        assert here.under_way.get(job["id"]).is_delivered
+
+
+async def test_an_error_after_a_wait_names_the_job_and_asks_no_client_to_try_again(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        plays(provider, refused("500 Internal Server Error"))
+        caller = await here.caller()
+        answer = await order(caller, headers="prefer: wait=10\r\n")
+        assert (answer.status, answer.headers["x-should-retry"]) == (502, "false")
+        assert (await caller.ask("GET", answer.headers["location"])).json["status"] == "failed"
+
+
+async def test_a_key_that_only_buys_pictures_is_seen_to_be_used(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        plays(provider, made())
+        caller = await here.caller()
+        await bought(caller)
+        assert (await caller.ask("GET", "/v1/keys")).json["data"][0]["last_used"] is not None
+
+
+@pytest.mark.parametrize(("fields", "seconds"), [
+    ([], None), (["wait=5"], 5), (["respond-async, wait=10"], 10), (["respond-async", "Wait = 7"], 7), (['wait="9"'], 9),
+    (["wait=1234567890123"], 300), (["respond-async; wait=100"], None), (["wait"], None), (["wait=-1"], None), (["wait=x, wait=3"], 3),
+    (["await=4"], None),
+])  # fmt: skip
+def test_the_preference_to_wait_is_read_as_it_is_written(fields: list[str], seconds: int | None) -> None:
+    assert preferred_wait(fields) == seconds

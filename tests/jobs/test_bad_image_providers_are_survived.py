@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proxy.net import calls
 from tests.jobs.studio import (
     FAL,
     HASTY,
@@ -15,7 +16,6 @@ from tests.jobs.studio import (
     PRICE,
     URL,
     bought,
-    by_queue,
     ended,
     fetched,
     look,
@@ -124,7 +124,7 @@ async def test_a_job_that_only_waits_expires_too(tmp_path: Path) -> None:
         "tiers: [{tier: 0, min_purchased: 0, rpm: 60, per_model_rpm: 60, tpm: 1000, max_request_tokens: 1000, "
         "image_concurrent: 1, image_queue: 5}]\n"
     )
-    async with studio(tmp_path, OPENAI, timing=HASTY._replace(expires=0.2), more=tiers) as (here, provider):
+    async with studio(tmp_path, OPENAI, timing=HASTY._replace(expires=1.0), more=tiers) as (here, provider):
         provider.plays(goes_on, made())
         provider.plays(goes_on, made())  # for the second, should its turn come in its last moments
         caller = await here.caller()
@@ -193,10 +193,46 @@ async def test_a_dead_source_rests_and_the_status_says_so(tmp_path: Path) -> Non
         assert model["requests_24h"] == 5
 
 
-async def test_a_provider_that_finishes_twice_is_charged_once(tmp_path: Path) -> None:
-    async with studio(tmp_path, FAL) as (here, provider):
-        plays(provider, *by_queue(), look("COMPLETED"), fetched())
+async def test_who_may_have_made_the_picture_is_not_asked_again_in_a_later_round(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI, OPENAI) as (here, broken, busy):
+        plays(broken, refused("500 Internal Server Error"))
+        plays(busy, refused("429 Too Many Requests"), refused("429 Too Many Requests"), made())
+        assert (await bought(await here.caller()))["status"] == "succeeded"
+        assert (len(broken.received), len(busy.received)) == (1, 3)
+
+
+async def test_a_connection_that_breaks_long_after_the_question_is_no_stale_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for patience, asked in ((0.0, 1), (60.0, 2)):
+        monkeypatch.setattr(calls, "_STALE_S", patience)
+        (directory := tmp_path / str(asked)).mkdir()
+        async with studio(directory, OPENAI) as (here, provider):
+            plays(provider, made())
+            caller = await here.caller()
+            await bought(caller)
+            provider.plays(CLOSE)
+            plays(provider, made())
+            job = await bought(caller)
+            assert job["status"] == ("succeeded" if asked == 2 else "failed")
+            assert len(provider.received) == 1 + asked
+
+
+async def test_a_provider_that_refuses_a_request_is_well(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI) as (here, provider):
         caller = await here.caller()
-        job = await bought(caller)
-        assert await ended(caller, job) == job
-        assert [kind for kind, _ in await here.ledger(caller)] == ["adjustment", "refund", "usage"]
+        for _ in range(6):
+            plays(provider, refused("400 Bad Request"))
+            assert (await bought(caller))["error"]["code"] == "invalid_request"
+        model = (await caller.ask("GET", "/v1/status")).json["models"][0]
+        assert (model["status"], model["availability_24h"], model["sources"][0]["status"]) == ("available", 1.0, "on")
+        records = await here.running.records(12)
+        assert {one["attempts"][0] for one in records if one["endpoint"] == "image.job"} == {"p0:answered"}
+
+
+async def test_a_queue_that_is_left_is_told_that_it_works_for_nothing(tmp_path: Path) -> None:
+    async with studio(tmp_path, FAL, OPENAI, timing=HASTY._replace(contact=0.02)) as (here, silent, second):
+        plays(silent, taken(), *[HTML] * 30)
+        plays(second, made())
+        assert (await bought(await here.caller()))["status"] == "succeeded"
+        await until(lambda: silent.received[-1].line.startswith("PUT /base/owner/app/requests/r-1/cancel"))

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core import job_queues
 from proxy.core.job import Job, JobEvent
-from proxy.jobs.asking import Timing
+from proxy.jobs.timing import Timing
 from tests.jobs.studio import HASTY, OPENAI, ended, made, order, studio
 from tests.laboratory import until
 
@@ -59,10 +59,10 @@ async def test_a_tier_without_image_jobs_says_so(tmp_path: Path) -> None:
 
 
 async def test_a_place_is_free_again_after_every_way_out(tmp_path: Path) -> None:
-    async with studio(tmp_path, OPENAI, more=TIERS, timing=HASTY._replace(expires=0.2)) as (here, provider):
+    async with studio(tmp_path, OPENAI, more=TIERS, timing=HASTY._replace(expires=1.0)) as (here, provider):
         gate = asyncio.Event()
         caller = await here.caller(usd=5)
-        for _ in range(4):
+        for _ in range(2):
             for _ in range(3):
                 provider.plays(gate, made())
             jobs = [(await order(caller)).json for _ in range(3)]

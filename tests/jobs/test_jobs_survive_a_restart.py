@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from proxy.jobs.asking import Timing
+from proxy.jobs.timing import Timing
 from tests.jobs.studio import (
     FAL,
     HASTY,
@@ -26,7 +26,7 @@ from tests.jobs.studio import (
     refused,
     taken,
 )
-from tests.laboratory import Provider, gateway, providers, until
+from tests.laboratory import Provider, gateway, providers, until, whole
 from tests.till import Till
 
 HELD, GIVEN_BACK, CHARGED = ("adjustment", -PRICE), ("refund", PRICE), ("usage", -PRICE)
@@ -55,7 +55,7 @@ class Houses:
 
 
 async def is_given_back(studio: Studio, caller: Caller, job: Any, why: str) -> None:
-    done = (await caller.ask("GET", f"/v1/jobs/{job['id']}")).json
+    done = await ended(caller, job)
     assert (done["status"], done["error"]["code"], done["charged_amount"]) == ("refunded", "job_lost", 0)
     assert why in done["error"]["message"]
     assert (await caller.balance())["balance"] == 1
@@ -212,3 +212,37 @@ async def test_without_accounts_a_stop_ends_every_job_and_says_so_in_the_log(tmp
             await until(lambda: len(provider.received) == 2)
         (record,) = [one for one in await running.records(2) if one["endpoint"] == "image.job"]
         assert (record["ending"], record["status"]) == ("drained", 503)
+
+
+async def test_however_many_go_on_each_is_looked_at(tmp_path: Path) -> None:
+    async with providers(1) as (provider,):
+        houses = Houses(tmp_path, FAL, provider)
+        async with houses.next() as first:
+            studio, caller = await houses.caller(first)
+            for at in range(12):
+                plays(provider, taken(f"r-{at}"), look("COMPLETED"), fetched())
+                await order(caller)
+                await studio.is_at_rest()
+        provider.received.clear()
+        either = whole(b'{"status":"COMPLETED","images":[{"url":"https://pictures.example/1.png"}]}')  # to a look and a fetch
+        plays(provider, *[either] * 24)
+        slow = HASTY._replace(grace=0.0, expires=-1000.0, most_looks_per_s=40.0)  # the first look comes after 0.3 s
+        async with houses.next(timing=slow) as second:
+            studio, caller = await houses.caller(second)
+            await studio.is_at_rest()
+            statuses = {one["status"] for one in (await caller.ask("GET", "/v1/jobs")).json["data"]}
+            assert statuses == {"succeeded"}
+            assert len(provider.received) == 24
+
+
+async def test_nothing_is_begun_that_nobody_would_end(tmp_path: Path) -> None:
+    async with providers(1) as (provider,):
+        houses = Houses(tmp_path, OPENAI, provider)
+        async with houses.next() as first:
+            _, caller = await houses.caller(first)
+            asked = [asyncio.create_task(order(caller))]
+            await asyncio.sleep(0)
+            await first.house.jobs.close()
+            assert provider.received == []
+            assert len(first.house.jobs.under_way) == 0
+            await asyncio.gather(*asked, return_exceptions=True)

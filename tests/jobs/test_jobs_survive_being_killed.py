@@ -117,8 +117,9 @@ async def with_jobs_in_every_state(here: Round, atelier: Atelier, number: int) -
     await here.order("accepted", "slow", f"wait {number}")
     await here.order("asked", "quick", f"hang {number}")
     await until(lambda: atelier.asked[f"hang {number}"] == 1 and atelier.asked[f"wait {number}"] == 1)
-    while (await here.statuses())["made at once, not fetched"] != "succeeded":
-        pass
+    async with asyncio.timeout(20):
+        while (await here.statuses())["made at once, not fetched"] != "succeeded":
+            pass
     await here.order("being fetched", "slow", f"fetch {number}")
     for at in range(2):
         await here.order(f"in the way {at}", "quick", f"hang {number} too")

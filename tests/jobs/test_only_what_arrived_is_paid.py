@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.snapshot import NANO
+from proxy.core.finished_jobs import FinishedJobs
 from tests.jobs.studio import (
     FAL,
     OPENAI,
@@ -165,3 +166,55 @@ async def test_memory_and_disk_agree_after_every_kind_of_ending(tmp_path: Path) 
         account = here.till.books.accounts.account(caller.account)
         assert (account.balance, account.held) == (stored[caller.account], 0)
         assert account.balance == round((1 - 2 * PRICE) * NANO)
+
+
+async def test_a_stand_in_is_charged_at_the_price_with_which_it_began(tmp_path: Path) -> None:
+    goes_on = asyncio.Event()
+    async with studio(tmp_path, OPENAI, OPENAI) as (here, bad, good):
+        path = here.running.configuration.path
+        text = path.read_text()
+        stand_in = "  - {id: other, output_modalities: [image], price: {image: 0.01}, pool: [{provider: p1, model: o/a}]}\n"
+        alone = text.replace(", {provider: p1, model: owner/app/v1, weight: 0}", "")
+        path.write_text(
+            alone.replace("models:\n", f"models:\n{stand_in}").replace("aliases:", "fallbacks: {pic: [other]}\naliases:")
+        )
+        assert (await here.running.configuration.reload("the test")).result == "reloaded"
+        plays(bad, refused("500 Internal Server Error"))
+        good.plays(goes_on, made())
+        caller = await here.caller()
+        job = (await order(caller)).json
+        await until(lambda: len(good.received) == 1)
+        path.write_text(alone)
+        assert (await here.running.configuration.reload("the test")).result == "reloaded"
+        goes_on.set()
+        assert (await ended(caller, job))["charged_amount"] == 0.01
+
+
+async def test_pictures_for_which_there_is_no_room_are_given_back_if_nobody_has_had_them(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        here.under_way.finished = FinishedJobs(most_bytes=40)
+        caller = await here.caller()
+        plays(provider, made(), made())
+        first = (await order(caller)).json
+        await here.is_at_rest()
+        second = (await order(caller)).json
+        await here.is_at_rest()
+        lost = (await caller.ask("GET", f"/v1/jobs/{first['id']}")).json
+        assert (lost["status"], lost["error"]["code"], lost["charged_amount"]) == ("refunded", "job_lost", 0)
+        assert (await ended(caller, second))["charged_amount"] == PRICE
+        assert (await caller.balance())["balance"] == pytest.approx(1 - PRICE)
+
+
+async def test_a_job_whose_end_can_not_be_noted_ends_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(job: object, event: object) -> None:
+        raise RuntimeError("the log is broken")
+
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        plays(provider, made())
+        monkeypatch.setattr(here.under_way, "_note", fails)
+        caller = await here.caller()
+        assert (await bought(caller))["status"] == "succeeded"
+        assert "could not be settled" in caplog.text
+        assert await here.ledger(caller) == [HELD, GIVEN_BACK, CHARGED]

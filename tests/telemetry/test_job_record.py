@@ -27,7 +27,7 @@ def job(state: JobState = JobState.SUCCEEDED, failure: Kind | None = None) -> Jo
     )
     one.idempotency_key, one.digest = "IDEMPOTENCY", b"DIGEST"
     one.state = state
-    one.taken = Taken("art", "owner/app", "its-name", "stand-in", 3)
+    one.taken = Taken(provider="art", provider_model="owner/app", provider_job="its-name", model="stand-in", layer=3, price=1)
     one.attempts = ["other:503", "art:answered"]
     one.completed = 1_800_000_012
     one.pictures = (Picture(url="https://PICTURE.example/1.png"), Picture(b64_json=b'"PICTURE"'))
@@ -93,7 +93,7 @@ def test_nobodys_job_that_no_source_has_taken_is_told_too() -> None:
 
 def test_a_source_that_delivered_at_once_has_no_name_for_the_job() -> None:
     one = job()
-    one.taken = Taken("art", "pic", "", "picture", 0)
+    one.taken = Taken(provider="art", provider_model="pic", provider_job="", model="picture", layer=0, price=1)
     assert job_record(one, NOW).provider_request_id is None
 
 

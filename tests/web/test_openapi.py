@@ -61,7 +61,7 @@ def test_the_document_is_valid_openapi_3_1() -> None:
 
 
 def test_every_relayed_path_and_every_route_is_described_and_nothing_else_is() -> None:
-    images = ImagePages(snapshot, None, None)  # type: ignore[arg-type]  # nobody calls
+    images = ImagePages(snapshot, None, None, wall=lambda: 0.0)  # type: ignore[arg-type]  # nobody calls
     app = application(Site(snapshot, lambda: False, HealthTable(), lambda: 0.0), images, None)
     routes = {(resource.canonical, route.method.lower()) for resource in app.router.resources() for route in resource}
     served = {(path, method) for path, method in routes if method != "head"}
