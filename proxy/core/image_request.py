@@ -25,6 +25,7 @@ MOST_PROMPT_CHARACTERS: Final = 4000
 MOST_IMAGES: Final = 4
 MOST_KEY_CHARACTERS: Final = 128
 _MOST_URL_CHARACTERS: Final = 4096
+_SIZE: Final = re.compile(r"[1-9][0-9]{0,4}[x:][1-9][0-9]{0,4}")
 _KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,[A-Za-z0-9+/]")
 _COMMON: Final = frozenset({
@@ -116,8 +117,8 @@ def _size(members: _Members, model: str, sizes: tuple[str, ...] | None) -> str |
     if sizes is not None and size not in sizes:
         offered = f"it has {', '.join(sizes)}" if sizes else "leave `size` out"
         raise _wrong("size", f"{model} does not have the size {size[:32]!r}; {offered}")
-    if not 1 <= len(size) <= 32 or not size.isprintable():
-        raise _wrong("size", "`size` must be a size such as 1024x1024")
+    if sizes is None and not _SIZE.fullmatch(size):
+        raise _wrong("size", "`size` must be a width and a height such as 1024x1024, or a ratio such as 16:9")
     return size
 
 

@@ -162,6 +162,11 @@ class Job:
         """Whether its caller has had the pictures."""
 
     @property
+    def owner(self) -> str:
+        """The id of its account, "" where it is nobody's."""
+        return "" if self.account is None else self.account.id
+
+    @property
     def held(self) -> int:
         """What it may cost, in nano-dollars."""
         return self.price * self.n

@@ -50,7 +50,8 @@ _encode: Final = msgspec.json.encode
 
 def _asks(request: ImageRequest, source: Source) -> Call:
     if request.response_format == "b64_json":
-        raise Unsayable("their URLs can be had, the images themselves can't; leave `response_format` out", "response_format")
+        why = "none gives the images themselves; leave `response_format` out and fetch their URLs"
+        raise Unsayable(why, "response_format")
     return Call("POST", f"/{source.model}", _encode(said(request, source)))
 
 

@@ -20,7 +20,7 @@ from proxy.dialect.images import Call, ImageDialect
 from proxy.dialect.openai_images import OPENAI_IMAGES
 from proxy.errors import GatewayError, Kind
 from proxy.jobs.timing import Timing
-from proxy.net.calls import CallFailed, Calls, Reply
+from proxy.net.calls import CallFailed, Calls, Nothing, Reply
 
 _SPOKEN: Final = MappingProxyType({"openai_images": OPENAI_IMAGES, "fal_queue": FAL_QUEUE})
 _UNDONE: Final = frozenset({429, 503})
@@ -105,17 +105,18 @@ class Asking:
         try:
             reply = await self._calls.make(source.provider, call, timeouts)
         except CallFailed as failed:
-            why = Failed(failed.failure, source.provider.name, failed.detail)
-            raise SourceFailed(why, is_undone=failed.is_undone) from None
+            raise _unanswered(source, failed.why) from None
         if not 200 <= reply.status < 300:
             raise _refused(source, dialect, reply)
         return reply
 
     async def _maybe(self, source: Source, call: Call) -> Reply | None:
-        """The answer about a job that is there anyway, None where there is none."""
+        """The answer about a job that is there anyway; None where there is none just now."""
         try:
             return await self._calls.make(source.provider, call, self._soon(source))
-        except CallFailed:
+        except CallFailed as failed:
+            if failed.why.is_final:
+                raise _unanswered(source, failed.why) from None
             return None
 
 
@@ -149,6 +150,10 @@ def _pictures(source: Source, dialect: ImageDialect, reply: Reply) -> tuple[Pict
     if not pictures:
         raise _broken(source, "delivered no image")
     return tuple(pictures)
+
+
+def _unanswered(source: Source, why: Nothing) -> SourceFailed:
+    return SourceFailed(Failed(why.failure, source.provider.name, why.detail), is_undone=why.is_undone)
 
 
 def _broken(source: Source, detail: str) -> SourceFailed:

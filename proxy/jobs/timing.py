@@ -22,8 +22,8 @@ class Timing(NamedTuple):
     """For an answer that need not be made first."""
     contact: float = 30.0
     """Without a sensible answer about a job, until the next source is asked."""
-    rounds: tuple[float, ...] = (1.0, 4.0)
-    """After a round in which every source failed and one surely did nothing, before the next."""
+    rounds: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+    """After a round in which no source delivered, and one rests or surely did nothing, before the next."""
     again: float = 0.5
     """After the disk could not be written."""
 

@@ -81,6 +81,11 @@ class JobsUnderWay:
         """How many would be lost if the process ended now."""
         return sum(not self._outlives(live) for live in self._live.values())
 
+    @property
+    def settling(self) -> int:
+        """How many are over, and wait for the disk to say so."""
+        return sum(live.is_ending for live in self._live.values())
+
     def get(self, ident: str) -> Job | None:
         """The job with this id, also where it has ended of late."""
         live = self._live.get(ident)
@@ -88,7 +93,7 @@ class JobsUnderWay:
 
     def admit(self, job: Job) -> None:
         """Take a place in the account's queue; it is not run before `start`. Raises GatewayError where there is none."""
-        turns = self._queues.enter(_owner(job), job, self._places(job))
+        turns = self._queues.enter(job.owner, job, self._places(job))
         self._add(job)
         self._let_run(turns)
 
@@ -103,7 +108,7 @@ class JobsUnderWay:
 
     def resume(self, job: Job, runner: JobRunner, beside: int) -> None:
         """Go on with a job that a source had taken before a restart, whatever runs; `beside` are so many others."""
-        self._queues.run(_owner(job), job)
+        self._queues.run(job.owner, job)
         self._add(job)
         self._let_run([job])
         left = job.created + self._timing.expires - self._wall()
@@ -147,7 +152,13 @@ class JobsUnderWay:
             else:
                 self.stop(ident, JobEvent.LOSE)
         tasks = [live.task for live in self._live.values() if live.task is not None]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            if self.settling:
+                _log.error(
+                    "image jobs: %d ended that could not be written; they are looked after at the next start", self.settling
+                )
 
     # ---- the life of one
 
@@ -165,6 +176,8 @@ class JobsUnderWay:
                 raise asyncio.CancelledError
             async with asyncio.timeout(seconds):
                 await live.turn
+                if job.account is not None and job.account.is_blocked:
+                    raise GatewayError(Kind.FORBIDDEN, "The account was blocked before the job's turn came.")
                 if job.state is JobState.QUEUED:
                     job.step(JobEvent.START)
                 await way()
@@ -231,7 +244,7 @@ class JobsUnderWay:
         return live.job.state is JobState.ACCEPTED and self._keeping.books is not None and not live.is_ending
 
     def _leave(self, job: Job) -> None:
-        self._let_run(self._queues.leave(_owner(job), job, self._places(job)))
+        self._let_run(self._queues.leave(job.owner, job, self._places(job)))
 
     def _let_run(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -249,10 +262,6 @@ class JobsUnderWay:
 def _price(job: Job) -> int:
     """Of an image: the price at submission, or that of the model which stood in, whichever is lower. (Contract §8.)"""
     return job.price if job.taken is None else min(job.price, job.taken.price)
-
-
-def _owner(job: Job) -> str:
-    return "" if job.account is None else job.account.id
 
 
 _AGAIN: Final = "send it again, with another idempotency key if it had one"

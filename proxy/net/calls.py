@@ -28,15 +28,22 @@ class Reply(NamedTuple):
     body: bytes
 
 
-class CallFailed(Exception):
-    """There is no answer. `is_undone` says that the provider surely did nothing."""
+class Nothing(NamedTuple):
+    """Why there is no answer. `is_undone`: the provider surely did nothing. `is_final`: it would be the same again."""
 
-    def __init__(self, failure: Failure, detail: str, *, is_undone: bool = False, is_stale: bool = False) -> None:
-        super().__init__(detail)
-        self.failure = failure
-        self.detail = detail
-        self.is_undone = is_undone
-        self.is_stale = is_stale
+    failure: Failure
+    detail: str
+    is_undone: bool = False
+    is_stale: bool = False
+    is_final: bool = False
+
+
+class CallFailed(Exception):
+    """There is no answer; `why` not."""
+
+    def __init__(self, why: Nothing) -> None:
+        super().__init__(why.detail)
+        self.why = why
 
 
 class Calls:
@@ -53,7 +60,7 @@ class Calls:
             try:
                 return await _Answer(connection).to(request, timeouts)
             except CallFailed as failed:
-                if not failed.is_stale:
+                if not failed.why.is_stale:
                     raise
         connection = await self._dialled(provider, timeouts.connect)
         return await _Answer(connection).to(request, timeouts)
@@ -68,7 +75,7 @@ class Calls:
             dialled.add_done_callback(self._take_back)
             raise
         if isinstance(made, DialFailed):
-            raise CallFailed(made.failure, made.detail, is_undone=True)
+            raise CallFailed(Nothing(made.failure, made.detail, is_undone=True))
         return made
 
     def _take_back(self, dialled: asyncio.Future[UpstreamConnection | DialFailed]) -> None:
@@ -85,7 +92,8 @@ class _Answer:
 
     def __init__(self, connection: UpstreamConnection) -> None:
         self._connection = connection
-        self._told: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        # Not an exception: it would hold the frame that waits, and with it the request and this, in a cycle.
+        self._told: asyncio.Future[Reply | Nothing] = asyncio.get_running_loop().create_future()
         self._status = 0
         self._fields: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
@@ -94,14 +102,17 @@ class _Answer:
     async def to(self, request: list[bytes | memoryview], timeouts: Timeouts) -> Reply:
         """The answer to a request. Raises CallFailed."""
         if self._connection.transport.is_closing():
-            raise CallFailed(Failure.BROKEN, "the connection was closed", is_undone=True, is_stale=True)
+            raise CallFailed(Nothing(Failure.BROKEN, "the connection was closed", is_undone=True, is_stale=True))
         total_due = None if timeouts.total is None else monotonic() + timeouts.total
         self._connection.send(self, request, timeouts, total_due)
         try:
-            return await self._told
+            told = await self._told
         finally:
             if self._told.cancelled():
                 self._connection.abandon()
+        if isinstance(told, Nothing):
+            raise CallFailed(told)
+        return told
 
     def on_head(self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes]) -> None:
         self._status = status
@@ -114,7 +125,9 @@ class _Answer:
             self._pieces.append(piece)
         elif not self._told.done():
             self._connection.abandon()
-            self._told.set_exception(CallFailed(Failure.BROKEN, f"its answer is larger than {MOST_BYTES // 2**20} MiB"))
+            self._pieces.clear()
+            detail = f"its answer is larger than {MOST_BYTES // 2**20} MiB"
+            self._told.set_result(Nothing(Failure.BROKEN, detail, is_final=True))
 
     def on_end(self, *, is_certain: bool) -> None:
         if not self._told.done():
@@ -125,4 +138,4 @@ class _Answer:
         is_sudden = monotonic() - connection.sent_at < _STALE_S  # later it may have begun to work on what was asked
         is_stale = nothing_came and failure is Failure.BROKEN and not connection.is_fresh and is_sudden
         if not self._told.done():
-            self._told.set_exception(CallFailed(failure, detail, is_stale=is_stale))
+            self._told.set_result(Nothing(failure, detail, is_stale=is_stale))

@@ -167,6 +167,7 @@ class House:
             "kyma_provider_connections_idle": (
                 "Idle connections to providers.", lambda: self.upstreams.statistics()["idle"]),
             "kyma_jobs_under_way": ("Image jobs that wait or run.", lambda: len(self.jobs.under_way)),
+            "kyma_jobs_settling": ("Image jobs that are over and not on disk yet.", lambda: self.jobs.under_way.settling),
             "kyma_jobs_running": ("Image jobs that are with a source.", lambda: self.jobs.under_way.running),
             "kyma_access_log_lost_lines": (
                 "Lines of the access log that could not be written.", lambda: self.log.lost_lines if self.log else 0),
@@ -190,16 +191,15 @@ class House:
             await asyncio.gather(self._probes, return_exceptions=True)
         self.jobs.drain()
         await self._control.cleanup()
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError):  # a disk that is stuck must not keep the process
             async with asyncio.timeout(_LAST_CHANGES_S):
                 await self.jobs.close()
+                if self.books is not None:
+                    await self.books.settled()
         await self.upstreams.close()
         await self.addresses.close()
         self.sweeper.stop()
         if self.books is not None:
-            with contextlib.suppress(TimeoutError):  # a disk that is stuck must not keep the process
-                async with asyncio.timeout(_LAST_CHANGES_S):
-                    await self.books.settled()
             await asyncio.to_thread(self.books.store.close)
         if self.log is not None:
             self.log.close()

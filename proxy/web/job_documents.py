@@ -20,7 +20,7 @@ def job_document(job: Job, *, with_output: bool = True) -> Document:
         "model": job.model,
         "created_at": int(job.created),
         "completed_at": job.completed if job.has_ended else None,
-        "output": images_document(job) if with_output and job.pictures else None,
+        "output": images_document(job) if with_output and job.state is JobState.SUCCEEDED and job.pictures else None,
         "error": _error(job),
         "estimated_cost": job.held / NANO,
         "charged_amount": job.charged / NANO if job.has_ended else None,

@@ -44,7 +44,8 @@ async def read_body(request: web.Request, most: int) -> bytes:
         pieces.append(piece)
         size += len(piece)
     if size > most:
-        raise GatewayError(Kind.BODY_TOO_LARGE, f"The body is larger than {most // 1024} KiB.")
+        size_text = f"{most // 2**20} MiB" if most >= 2**20 else f"{most // 1024} KiB"
+        raise GatewayError(Kind.BODY_TOO_LARGE, f"The body is larger than {size_text}, which is the most here.")
     return b"".join(pieces)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core import finished_jobs
+from proxy.core.accounts import Account
 from proxy.core.finished_jobs import KEPT_S, MOST_BYTES, FinishedJobs
 from proxy.core.job import Job, Picture
 
@@ -106,3 +107,28 @@ def test_what_a_job_takes_is_what_it_took_when_it_came() -> None:
 
 def test_the_usual_room_is_that_of_a_quarter_of_a_gibibyte() -> None:
     assert (MOST_BYTES, KEPT_S) == (256 * 2**20, 3600)
+
+
+def test_nobody_pushes_out_what_is_anothers() -> None:
+    one, other = (Account(name, f"{name}@a.example", 0) for name in ("one", "other"))
+    jobs = FinishedJobs(most_bytes=1000, most_bytes_of_one=600)
+    theirs = ended("theirs", size=300)
+    theirs.account = other
+    jobs.add(theirs, NOW)
+    lost: list[str] = []
+    for at in range(4):
+        mine = ended(f"mine{at}", size=300)
+        mine.account = one
+        lost += [job.id for job in jobs.add(mine, NOW)]
+    assert (names(jobs), lost) == (["mine3", "mine2", "theirs"], ["mine0", "mine1"])
+
+
+def test_where_there_is_no_room_for_all_those_with_most_give_way() -> None:
+    jobs = FinishedJobs(most_bytes=1000, most_bytes_of_one=900)
+    for name, sizes in (("much", [300, 300]), ("little", [100, 100, 100]), ("new", [200])):
+        account = Account(name, f"{name}@a.example", 0)
+        for at, size in enumerate(sizes):
+            job = ended(f"{name}{at}", size=size)
+            job.account = account
+            lost = [gone.id for gone in jobs.add(job, NOW)]
+    assert lost == ["much0"]

@@ -58,9 +58,8 @@ def test_a_queue_gives_addresses_and_never_the_pictures_themselves() -> None:
     with pytest.raises(GatewayError) as caught:
         asks(request(response_format="b64_json"))
     assert (caught.value.kind, caught.value.param) == (Kind.INVALID_REQUEST, "response_format")
-    assert caught.value.message == (
-        "No source of the model gives the images themselves; leave `response_format` out and fetch their URLs."
-    )
+    why = "none gives the images themselves; leave `response_format` out and fetch their URLs"
+    assert caught.value.message == f"No source of the model can make this: {why}."
 
 
 @pytest.mark.parametrize("words", ["{count: null}", "{most: 1}"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,42 @@ async def test_a_queue_that_is_left_is_told_that_it_works_for_nothing(tmp_path: 
         plays(second, made())
         assert (await bought(await here.caller()))["status"] == "succeeded"
         await until(lambda: silent.received[-1].line.startswith("PUT /base/owner/app/requests/r-1/cancel"))
+
+
+async def test_an_answer_that_is_too_large_is_fetched_once_and_kept_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "MOST_BYTES", 1000)
+    for dialect, answers in ((FAL, (taken(), look("COMPLETED"), whole(b"x" * 5000))), (OPENAI, (whole(b"x" * 5000),))):
+        (directory := tmp_path / dialect).mkdir()
+        async with studio(directory, dialect) as (here, provider):
+            plays(provider, *answers)
+            job = await bought(await here.caller())
+            assert (job["status"], "its answer is larger than" in job["error"]["message"]) == ("failed", True)
+            assert len(provider.received) == len(answers)
+
+
+def answers() -> int:
+    return sum(isinstance(one, calls._Answer) for one in gc.get_objects())
+
+
+async def test_a_failed_exchange_leaves_nothing_for_the_collector(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI) as (here, provider):
+        caller = await here.caller()
+        gc.collect()
+        before = answers()
+        gc.disable()
+        try:
+            for _ in range(3):
+                provider.plays(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", CLOSE)
+                await bought(caller)
+            assert answers() == before
+        finally:
+            gc.enable()
+
+
+async def test_a_job_waits_for_a_source_that_rests_for_a_moment(tmp_path: Path) -> None:
+    async with studio(tmp_path, OPENAI, timing=HASTY._replace(rounds=(0.1,) * 40)) as (here, provider):
+        busy = whole(b"{}", status="429 Too Many Requests", more="retry-after: 1\r\n")
+        plays(provider, busy, made())
+        assert (await bought(await here.caller()))["status"] == "succeeded"

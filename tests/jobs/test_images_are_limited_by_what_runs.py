@@ -111,3 +111,19 @@ async def test_a_job_that_is_stopped_before_its_first_step_ends_like_any_other(t
         await here.under_way.wait(job.id, None)
         assert (job.status, len(here.under_way), here.under_way.running) == ("refunded", 0, 0)
         assert provider.received == []
+
+
+async def test_jobs_of_an_account_that_is_blocked_before_their_turn_are_not_begun(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with studio(tmp_path, OPENAI, more=TIERS.replace("image_concurrent: 2", "image_concurrent: 1")) as (here, provider):
+        provider.plays(gate, made())
+        caller = await here.caller()
+        for _ in range(2):
+            await order(caller)
+        account = here.till.books.accounts.account(caller.account)
+        await here.till.books.set_blocked(account, True)
+        gate.set()
+        await here.is_at_rest()
+        assert [job.status for job in here.under_way.finished] == ["failed", "succeeded"]
+        assert len(provider.received) == 1
+        assert account.balance == round(0.95e9)

@@ -27,6 +27,7 @@ from tests.jobs.studio import (
     taken,
 )
 from tests.laboratory import Provider, gateway, providers, until, whole
+from tests.store.material import locked_by_another_process
 from tests.till import Till
 
 HELD, GIVEN_BACK, CHARGED = ("adjustment", -PRICE), ("refund", PRICE), ("usage", -PRICE)
@@ -246,3 +247,19 @@ async def test_nothing_is_begun_that_nobody_would_end(tmp_path: Path) -> None:
             assert provider.received == []
             assert len(first.house.jobs.under_way) == 0
             await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def test_nothing_is_shown_that_is_not_on_disk(tmp_path: Path) -> None:
+    async with providers(1) as (provider,):
+        houses = Houses(tmp_path, OPENAI, provider)
+        async with houses.next() as running:
+            studio, caller = await houses.caller(running)
+            goes_on = asyncio.Event()
+            provider.plays(goes_on, made())
+            job = (await order(caller)).json
+            with locked_by_another_process(tmp_path / "kyma.db"):
+                goes_on.set()
+                await until(lambda: studio.under_way.settling)
+                shown = (await caller.ask("GET", f"/v1/jobs/{job['id']}")).json
+                assert (shown["status"], shown["output"], shown["completed_at"]) == ("processing", None, None)
+            assert (await ended(caller, job))["status"] == "succeeded"
