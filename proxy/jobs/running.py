@@ -27,30 +27,34 @@ _LONGEST_HINT_S: Final = 60
 class _Course:
     """How far a job has come with the sources of its model.
 
-    `spent` are those that may have made the pictures and are not asked again; `tried` are they and those of this round.
-    `untold` says why a source could not be told what is wanted, `can_again` that one surely did nothing in this round.
+    `spent` are those that are not asked again: they may have made the pictures, or can't be told what is wanted, for which
+    `untold` is the reason. `tried` are they and those of this round.
     """
 
-    __slots__ = ("can_again", "failures", "spent", "tried", "untold")
+    __slots__ = ("_keys", "failures", "spent", "tried", "untold")
 
-    def __init__(self) -> None:
+    def __init__(self, route: Route) -> None:
+        self._keys = {one.key for way in (route, *route.substitutes) for one in (*way.pool, *way.reserve)}
         self.spent: set[str] = set()
+        self.tried: set[str] = set()
         self.failures: dict[str, Failed] = {}
         self.untold: GatewayError | None = None
-        self.begin_round()
 
-    def begin_round(self) -> None:
-        """Those that surely did nothing may be asked once more."""
-        self.tried = set(self.spent)
-        self.can_again = False
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nobody left who could be asked, now or later."""
+        return self.spent >= self._keys
 
     def failed(self, key: str, failing: SourceFailed) -> None:
-        """A source has failed."""
+        """A source has failed. If it surely did nothing, it may be asked once more."""
         self.failures[key] = failing.failed
-        if failing.is_undone:
-            self.can_again = True
-        else:
+        if not failing.is_undone:
             self.spent.add(key)
+
+    def could_not_be_told(self, key: str, why: GatewayError) -> None:
+        """A source can't be told what is wanted."""
+        self.untold = why
+        self.spent.add(key)
 
 
 class JobRunner:
@@ -70,18 +74,18 @@ class JobRunner:
 
     async def run(self, job: Job, route: Route) -> None:
         """Have the job's pictures made. Raises GatewayError where nobody makes them."""
-        course = _Course()
+        course = _Course(route)
         for pause in (*self._timing.rounds, None):
             if await self._round(job, route, course):
                 return
             others = resting(route, self._health, self._clock(), course.failures)
-            if course.untold is not None and not course.failures and not others:
+            if course.is_over and course.untold is not None and not course.failures:
                 raise course.untold
-            if pause is None or not (course.can_again or others):
+            if pause is None or course.is_over:
                 break
             hints = [one.retry_after for one in (*course.failures.values(), *others) if one.retry_after is not None]
             await asyncio.sleep(max(pause, min(min(hints, default=0), _LONGEST_HINT_S)))
-            course.begin_round()
+            course.tried = set(course.spent)
         raise exhausted(route.model.id, [*course.failures.values(), *others])
 
     async def resume(self, job: Job) -> None:
@@ -104,7 +108,7 @@ class JobRunner:
             except SourceFailed as failing:
                 course.failed(step.source.key, failing)
             except Unsayable as error:
-                course.untold = error.fresh()
+                course.could_not_be_told(step.source.key, error.fresh())
             else:
                 return True
         return False

@@ -275,4 +275,5 @@ async def test_a_job_waits_for_a_source_that_rests_for_a_moment(tmp_path: Path) 
     async with studio(tmp_path, OPENAI, timing=HASTY._replace(rounds=(0.1,) * 40)) as (here, provider):
         busy = whole(b"{}", status="429 Too Many Requests", more="retry-after: 1\r\n")
         plays(provider, busy, made())
-        assert (await bought(await here.caller()))["status"] == "succeeded"
+        job = await bought(await here.caller())
+        assert (job["status"], job["error"]) == ("succeeded", None)
