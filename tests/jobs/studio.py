@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.jobs.timing import Timing
-from tests.laboratory import Answer, Client, Provider, gateway, providers, until, whole
+from tests.laboratory import Answer, Provider, gateway, providers, until, whole
 from tests.till import TOKEN, Caller, Till
 
 HASTY = Timing(
@@ -141,6 +141,3 @@ def plays(provider: Provider, *answers: bytes) -> None:
     """Play one answer a request."""
     for answer in answers:
         provider.plays(answer)
-
-
-__all__ = ["Answer", "Caller", "Client", "Provider", "Studio"]
