@@ -22,7 +22,7 @@ from msgspec import Raw
 
 from proxy.core.endpoints import RELAYED, Endpoint
 from proxy.dialect.anthropic_to_openai_answer import answered, refused, streamed
-from proxy.dialect.anthropic_to_openai_messages import Conversation, Json, Reading, present
+from proxy.dialect.anthropic_to_openai_messages import PARAGRAPH, Conversation, Json, Reading, present
 from proxy.dialect.anthropic_to_openai_stream import MessageStream
 from proxy.dialect.translation import Asked, Whole
 from proxy.errors import GatewayError, Kind
@@ -166,10 +166,11 @@ def _said(request: _Request, members: dict[str, Raw], conversation: Conversation
             raise GatewayError(Kind.INVALID_REQUEST, f"`{name}` can't be kept to: {why}", param=name)
     asked: Json = {}
     turns = conversation.said(request.messages)
-    system = request.system
-    if system:
-        text = system if isinstance(system, str) else conversation.texts(system, "system")
-        turns.insert(0, {"role": "system", "content": text})
+    system = request.system or ""
+    first = system if isinstance(system, str) else conversation.texts(system, "system")
+    instructions = [text for text in (first, *conversation.system) if text]
+    if instructions:
+        turns.insert(0, {"role": "system", "content": PARAGRAPH.join(instructions)})
     asked["messages"] = turns
     asked |= {name: value for name, value in members.items() if name in _AS_IT_IS}
     if request.stop_sequences:

@@ -423,6 +423,22 @@ def test_names_are_kept_once_for_each_kind_and_there_is_an_end_to_them() -> None
     assert len(translation({"model": "claude", "messages": []} | {f"x{at}": 1 for at in range(900)}).asked.dropped) == 64
 
 
+def test_instructions_lead_the_conversation_in_their_order_wherever_they_stood() -> None:
+    marked = {"type": "text", "text": "B", "cache_control": {"type": "ephemeral"}}
+    messages = [
+        {"role": "system", "content": [marked, {"type": "text", "text": "C"}]}, user({"type": "text", "text": "Hello"}),
+        {"role": "system", "content": ""}, {"role": "assistant", "content": "Hi"}, {"role": "system", "content": "D"},
+    ]  # fmt: skip
+    found = translation({"model": "claude", "messages": messages, "system": [{"type": "text", "text": "A"}]}).asked
+    assert json.loads(found.body)["messages"] == [
+        {"role": "system", "content": "A\n\nB\n\nC\n\nD"},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi"},
+    ]
+    assert found.dropped == ("cache_control",)
+    assert said({"role": "system", "content": ""}, user()) == [{"role": "user", "content": ""}]
+
+
 def test_empty_contents_are_said_as_they_are() -> None:
     assert said({"role": "user", "content": ""}, user(), {"role": "assistant", "content": []}, {"role": "user"}) == [
         {"role": "user", "content": ""}, {"role": "user", "content": ""},
