@@ -19,6 +19,7 @@ from proxy.dialect.anthropic import ANTHROPIC
 from proxy.dialect.openai import OPENAI
 from proxy.dialect.openai_to_anthropic import OpenAIToAnthropic
 from proxy.dialect.translation import StreamTranslation, Translation
+from proxy.dialect.unsigned import UNSIGNED
 from proxy.errors import GatewayError, Kind
 
 CASES = sorted((Path(__file__).parent / "golden" / "openai_to_anthropic").iterdir())
@@ -521,6 +522,14 @@ def test_a_turn_that_began_without_thinking_goes_on_without() -> None:
     begun = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "The answer is "}]
     assert dropped(reasoning_effort="low", messages=begun, max_tokens=9000) == ("reasoning_effort",)
     assert asked("claude-opus-4-6", reasoning_effort="low", messages=[call, result])["thinking"] == {"type": "adaptive"}
+
+
+def test_a_thought_that_nobody_has_signed_is_not_taken_back() -> None:
+    thoughts = [{"type": "thinking", "thinking": "Hm.", "signature": one} for one in (UNSIGNED, "EqQBCg", "")]
+    turn = {"role": "assistant", "content": "No.", "thinking_blocks": thoughts}
+    found = translation(messages=[{"role": "user", "content": "Is it?"}, turn, {"role": "user", "content": "Why?"}]).asked
+    assert json.loads(found.body)["messages"][1]["content"] == [thoughts[1], {"type": "text", "text": "No."}]
+    assert found.dropped == ("messages[1].thinking_blocks[0]", "messages[1].thinking_blocks[2]")
 
 
 @pytest.mark.parametrize(("model", "said", "kept", "lost"), [
