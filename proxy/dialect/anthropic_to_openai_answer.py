@@ -18,6 +18,7 @@ from msgspec import Raw
 from proxy.core.usage import NO_USAGE, Usage
 from proxy.dialect.anthropic_to_openai_messages import RAW_ARGUMENTS, Json
 from proxy.dialect.sse import emitted
+from proxy.dialect.tool_ids import fit_id
 from proxy.dialect.translation import Whole
 from proxy.dialect.unsigned import UNSIGNED
 from proxy.dialect.usage import Counts
@@ -165,7 +166,8 @@ def answered(status: int, body: bytes, shown_model: str, stops: frozenset[str]) 
     for at, call in enumerate(said.tool_calls or ()):
         function = call.function or Function()
         name, arguments = function.name or "", arguments_of(function)
-        content.append({"type": "tool_use", "id": call.id or tool_id(ident, at), "name": name, "input": input_of(arguments)})
+        use_id = fit_id(call.id or tool_id(ident, at))
+        content.append({"type": "tool_use", "id": use_id, "name": name, "input": input_of(arguments)})
     reason, sequence = stop_reason(
         choice.finish_reason, choice.stop_reason, stops, calls=bool(said.tool_calls), refuses=bool(said.refusal)
     )

@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Raw
 
+from proxy.dialect.tool_ids import own_id
 from proxy.dialect.unsigned import UNSIGNED
 from proxy.errors import GatewayError, Kind
 
@@ -219,7 +220,7 @@ class Conversation:
             if kind == "tool_result":
                 result = self._reading.take(_tool_result, raw, where, members)
                 text, others = self._result(result, where)
-                results.append({"role": "tool", "tool_call_id": result.tool_use_id, "content": text})
+                results.append({"role": "tool", "tool_call_id": own_id(result.tool_use_id), "content": text})
                 shown += others
             else:
                 parts += self._part(raw, kind, members, where)
@@ -241,7 +242,7 @@ class Conversation:
         if result.is_error:
             text = f"Error: {text}" if text else "Error"
         if others:
-            others.insert(0, {"type": "text", "text": f"From the result of the tool call {result.tool_use_id}:"})
+            others.insert(0, {"type": "text", "text": f"From the result of the tool call {own_id(result.tool_use_id)}:"})
             text = text or "The result is in the user's message that follows."
         return text, others
 
@@ -334,7 +335,7 @@ def _call(use: _ToolUse) -> Json:
         kept = bytes(members.get(RAW_ARGUMENTS, b""))
         if len(members) == 1 and kept.startswith(b'"'):
             arguments = _text.decode(kept)
-    return {"id": use.id, "type": "function", "function": {"name": use.name, "arguments": arguments}}
+    return {"id": own_id(use.id), "type": "function", "function": {"name": use.name, "arguments": arguments}}
 
 
 def _unsayable(kind: str, path: str, advice: str = "leave it out") -> GatewayError:

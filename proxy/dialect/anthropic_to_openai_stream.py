@@ -36,6 +36,7 @@ from proxy.dialect.anthropic_to_openai_answer import (
 )
 from proxy.dialect.anthropic_to_openai_messages import Json
 from proxy.dialect.sse import COMMENT, Splitter, SseEvent, emitted
+from proxy.dialect.tool_ids import fit_id
 from proxy.dialect.unsigned import UNSIGNED
 
 _encode: Final = msgspec.json.encode
@@ -304,7 +305,7 @@ class MessageStream:
         block = self._open = self._waiting.popleft()
         self._at += 1
         if block.kind == _TOOL:
-            content = _encode({"type": _TOOL, "id": block.ident, "name": block.name, "input": {}})
+            content = _encode({"type": _TOOL, "id": fit_id(block.ident), "name": block.name, "input": {}})
         else:
             content = _EMPTY[block.kind]
         start = b'{"type":"content_block_start","index":%d,"content_block":%b}' % (self._at, content)
