@@ -46,6 +46,9 @@ _CHOICES: Final = MappingProxyType({"auto": "auto", "any": "required", "none": "
 _EFFORTS: Final = MappingProxyType({"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"})
 
 
+_OBJECT: Final = b'"object"'
+
+
 class _Request(msgspec.Struct, gc=False):
     messages: list[Raw]
     model: Raw = Raw()
@@ -102,6 +105,7 @@ _thinking: Final = msgspec.json.Decoder(_Thinking)
 _output_config: Final = msgspec.json.Decoder(_OutputConfig)
 _output_format: Final = msgspec.json.Decoder(_OutputFormat)
 _anything: Final = msgspec.json.Decoder().decode
+_members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.encode
 
 
@@ -196,10 +200,23 @@ def _function(raw: Raw, path: str, reading: Reading) -> Json:
     function: Json = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
-    function["parameters"] = tool.input_schema
+    function["parameters"] = _parameters(tool.input_schema)
     if tool.strict is not None:
         function["strict"] = tool.strict
     return {"type": "function", "function": function}
+
+
+def _parameters(schema: Raw) -> object:
+    """A schema as it is written, but for one of an object that names no properties: OpenAI wants to be told that it has none."""
+    if bytes(schema) == b"true":
+        return {"type": "object", "properties": {}}
+    try:
+        members = _members(schema)
+    except msgspec.MsgspecError:
+        return schema
+    if "properties" in members or bytes(members.get("type", _OBJECT)) != _OBJECT:
+        return schema
+    return {"type": Raw(_OBJECT)} | members | {"properties": {}}
 
 
 def _choice(raw: Raw, reading: Reading) -> Json:

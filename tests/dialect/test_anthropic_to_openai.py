@@ -367,6 +367,18 @@ def test_usage_is_asked_for_where_a_stream_is_and_only_then() -> None:
     assert "stream_options" not in json.loads(translation(body | {"stream": True}).asked.body)
 
 
+@pytest.mark.parametrize(("schema", "parameters"), [
+    ({"type": "object"}, {"type": "object", "properties": {}}), ({}, {"type": "object", "properties": {}}),
+    (True, {"type": "object", "properties": {}}), ({"type": "object", "required": []}, {
+        "type": "object", "required": [], "properties": {}}),
+    ({"type": "object", "properties": {"a": {}}}, None), ({"type": "string"}, None), ({"type": ["object", "null"]}, None),
+    ([1], None), ("object", None), (False, None),
+])  # fmt: skip
+def test_a_tool_without_properties_is_told_to_have_none(schema: Any, parameters: Json | None) -> None:
+    (tool,) = asked(tools=[{"name": "a", "input_schema": schema}])["tools"]
+    assert tool["function"]["parameters"] == (schema if parameters is None else parameters)
+
+
 @pytest.mark.parametrize(("members", "effort"), [
     ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "low"),
     ({"thinking": {"type": "enabled", "budget_tokens": 4096}}, "low"),
