@@ -1,4 +1,4 @@
-"""This file gives the ids of tool calls a form that Anthropic takes, from which the source's own can be had again. (Contract §3.4.)
+"""This file gives tool calls ids that Anthropic takes, and from which the sources' own can be had again. (Contract §3.4.)
 
 Anthropic takes letters, digits, `_` and `-` in an id, and refuses a conversation with any other; some sources that speak OpenAI
 make ids such as `functions.Bash:0`, and want to see them again. So an id that is unfit goes to the caller as its bytes in hex,

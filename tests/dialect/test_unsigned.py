@@ -66,7 +66,8 @@ CLEARS = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
 
 @pytest.mark.parametrize(("turns", "thinking", "goes"), [
     ([[FOREIGN, CALL]], "enabled", True), ([[FOREIGN, TEXT, CALL]], "enabled", True), ([[FOREIGN, CALL]], "adaptive", False),
-    ([[FOREIGN, CALL]], "disabled", False), ([[SIGNED, FOREIGN, CALL]], "enabled", False), ([[FOREIGN, TEXT]], "enabled", False),
+    ([[FOREIGN, CALL]], "disabled", False), ([[SIGNED, FOREIGN, CALL]], "enabled", False),
+    ([[FOREIGN, TEXT]], "enabled", False),
     ([[FOREIGN, CALL], [SIGNED, CALL]], "enabled", False), ([[SIGNED, CALL], [FOREIGN, CALL]], "enabled", True),
     ([[FOREIGN, CALL], [TEXT, CALL]], "enabled", False), ([[FOREIGN, CALL], [FOREIGN]], "enabled", True),
 ])  # fmt: skip
