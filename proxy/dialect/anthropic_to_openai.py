@@ -24,6 +24,7 @@ from proxy.core.endpoints import RELAYED, Endpoint
 from proxy.dialect.anthropic_to_openai_answer import answered, refused, streamed
 from proxy.dialect.anthropic_to_openai_messages import PARAGRAPH, Conversation, Json, Reading, present
 from proxy.dialect.anthropic_to_openai_stream import MessageStream
+from proxy.dialect.folding import message_of
 from proxy.dialect.translation import Asked, Whole
 from proxy.errors import GatewayError, Kind
 
@@ -115,15 +116,16 @@ class AnthropicToOpenAI:
     `model` is the source's own id, `shown_model` the one that the caller sees. `max_tokens_field` names the member for the most
     tokens of an answer (None: `max_tokens`); `default_max_tokens` stands in it where the caller gives none. `asks_for_usage`
     says that a stream is asked for its usage; `reasoning_field` names the member in which the source takes the thoughts of
-    earlier turns back (None: nowhere). Raises GatewayError where the request can't be said in OpenAI's dialect.
+    earlier turns back (None: nowhere); errors bear the `request_id`, where there is one. Raises GatewayError where the request
+    can't be said in OpenAI's dialect.
     """
 
-    __slots__ = ("_asked", "_shown_model", "_stops")
+    __slots__ = ("_asked", "_request_id", "_shown_model", "_stops")
 
     def __init__(
         self, body: bytes, model: str, *, shown_model: str, max_tokens_field: str | None = None,
         default_max_tokens: int | None = None, asks_for_usage: bool = False,
-        reasoning_field: str | None = "reasoning_content",
+        reasoning_field: str | None = "reasoning_content", request_id: str = "",
     ) -> None:  # fmt: skip
         reading = Reading()
         try:
@@ -142,6 +144,7 @@ class AnthropicToOpenAI:
         if request.stream and asks_for_usage:
             asked["stream_options"] = {"include_usage": True}
         self._shown_model = shown_model
+        self._request_id = request_id
         self._stops = frozenset(request.stop_sequences or ())
         self._asked = Asked(_ENDPOINT, _encode({"model": model} | asked), reading.dropped)
 
@@ -152,15 +155,25 @@ class AnthropicToOpenAI:
 
     def whole(self, status: int, body: bytes) -> Whole:
         """A whole answer of the source's, or its error. Raises ValueError where it is neither."""
-        return refused(status, body) if status >= 400 else answered(status, body, self._shown_model, self._stops)
+        if status >= 400:
+            return refused(status, body, self._request_id)
+        return answered(status, body, self._shown_model, self._stops)
 
     def stream(self) -> MessageStream:
         """For a 2xx answer that streams."""
-        return MessageStream(self._shown_model, self._stops)
+        return MessageStream(self._shown_model, self._stops, self._request_id)
 
     def streamed(self, body: bytes) -> bytes:
         """The events that a whole answer amounts to. Raises ValueError where it is none."""
         return streamed(body)
+
+    def folded(self, body: bytes) -> Whole:
+        """The whole answer that a source's whole stream amounts to. Raises ValueError where it is none."""
+        stream = self.stream()
+        told = stream.pass_on(body) + stream.rest()
+        if not stream.is_finished:
+            raise ValueError("the stream is not whole")
+        return Whole(200, message_of(told), stream.usage)
 
 
 def _said(request: _Request, members: dict[str, Raw], conversation: Conversation, reading: Reading) -> Json:
@@ -207,7 +220,7 @@ def _function(raw: Raw, path: str, reading: Reading) -> Json:
 
 
 def _parameters(schema: Raw) -> object:
-    """A schema as it is written, but for one of an object that names no properties: OpenAI wants to be told that it has none."""
+    """A schema as it is written, but for an object's that names no properties: OpenAI wants to be told that it has none."""
     if bytes(schema) == b"true":
         return {"type": "object", "properties": {}}
     try:
