@@ -31,6 +31,7 @@ def translation(exchange: Exchange, source: Source, model: Model, now: int) -> T
         made = AnthropicToOpenAI(
             body, source.model, shown_model=model.id, max_tokens_field=source.max_tokens_field, default_max_tokens=tokens,
             asks_for_usage=source.stream_usage, reasoning_field=source.reasoning_field,
+            request_id=exchange.inbound.request_id,
         )  # fmt: skip
     else:
         made = OpenAIToAnthropic(body, source.model, shown_model=model.id, default_max_tokens=tokens, created=now)
