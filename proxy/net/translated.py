@@ -16,12 +16,12 @@ from proxy.core.body import read_head
 from proxy.core.exchange import Attempt, Exchange
 from proxy.core.headers import request_head
 from proxy.core.outcome import Failed, Failure
-from proxy.core.plan import Step
+from proxy.core.plan import SUBSTITUTE, Step
 from proxy.core.usage import NO_USAGE, Usage
 from proxy.dialect import sse
 from proxy.dialect.anthropic import ANTHROPIC
 from proxy.dialect.contract import Dialect
-from proxy.dialect.known import DIALECTS, translation
+from proxy.dialect.known import DIALECTS, refuse_blind, translation
 from proxy.dialect.translation import StreamTranslation, Translation
 from proxy.dialect.unsigned import may_hold_unsigned, without_unsigned
 from proxy.errors import GatewayError
@@ -224,9 +224,14 @@ def relay_of(
     *, running: list[Relay], total_due: float | None, is_last: Callable[[], bool],
     added_head: Callable[[Exchange, Step], bytes],
 ) -> Relay:  # fmt: skip
-    """The relay for an attempt, with a translation where its source needs one. Raises GatewayError as that does."""
+    """The relay for an attempt, with a translation where its source needs one.
+
+    Raises GatewayError where the source can't be told what the caller asks for, or its model could not see it.
+    """
     dialect = DIALECTS[exchange.endpoint.dialect]
     is_spoken = step.source.provider.dialect == dialect.name
+    if is_spoken and step.layer == SUBSTITUTE:
+        refuse_blind(exchange.inbound.body, step.model)
     if is_spoken and not (dialect is ANTHROPIC and may_hold_unsigned(exchange.inbound.body)):
         return Relay(
             exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,

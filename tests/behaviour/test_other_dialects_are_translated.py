@@ -464,6 +464,45 @@ async def test_a_conversation_can_change_its_source_between_a_call_and_its_resul
             assert call["tool_calls"][0]["id"] == told["tool_call_id"] == "functions.Bash:0"
 
 
+@pytest.mark.parametrize("speaks", OTHER)
+@pytest.mark.parametrize("dialect", OTHER)
+@pytest.mark.parametrize("shows", [True, False])
+async def test_a_substitute_without_eyes_is_not_asked_about_an_image(
+    tmp_path: Path, dialect: str, speaks: str, shows: bool
+) -> None:
+    async with providers(2) as (source, substitute):
+        source.plays(whole(b"{}", status="503 Busy"))
+        substitute.plays(whole(json.dumps(WHOLE[speaks]).encode()))
+        text = configuration(dialect, speaks, ports=[source.port, substitute.port])
+        text = text[: text.index("models:")] + (
+            "models:\n  - {id: m, input_modalities: [text, image], pool: [{provider: p0, model: real-0}]}\n"
+            "  - {id: blind, pool: [{provider: p1, model: real-1}]}\nfallbacks: {m: [blind]}\n"
+        )
+        async with gateway(text, tmp_path) as running:
+            client = await running.client()
+            said = {"type": "text", "text": 'Not an image: {"type": "image"}'}
+            content = [LOOKS[dialect], said] if shows else [said]
+            ask(client, dialect, messages=[{"role": "user", "content": content}])
+            answer = await client.answer()
+            if not shows:
+                assert (answer.status, answer.headers["x-kyma-fallback-layer"]) == (200, "3")
+                return
+            assert answer.status == 502
+            assert "503" in answer.json["error"]["message"]
+            assert substitute.received == []
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+async def test_who_asks_for_a_model_without_eyes_by_its_name_hears_what_its_source_says(tmp_path: Path, dialect: str) -> None:
+    async with providers(1) as (source,):
+        source.plays(whole(b'{"error":"blind"}', status="400 Bad Request"))
+        async with gateway(configuration(dialect, ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, messages=[{"role": "user", "content": [LOOKS[dialect]]}])
+            answer = await client.answer()
+            assert (answer.status, answer.body) == (400, b'{"error":"blind"}')
+
+
 THINKING = WHOLE["openai"] | {
     "choices": [
         {
