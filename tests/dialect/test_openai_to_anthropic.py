@@ -524,6 +524,22 @@ def test_a_turn_that_began_without_thinking_goes_on_without() -> None:
     assert asked("claude-opus-4-6", reasoning_effort="low", messages=[call, result])["thinking"] == {"type": "adaptive"}
 
 
+@pytest.mark.parametrize(("signature", "thinking", "goes"), [
+    (UNSIGNED, {"type": "enabled", "budget_tokens": 2000}, True), ("EqQBCg", {"type": "enabled", "budget_tokens": 2000}, False),
+    (UNSIGNED, {"type": "adaptive"}, False), (UNSIGNED, "odd", False), (UNSIGNED, None, False),
+])  # fmt: skip
+def test_a_tools_turn_that_lost_its_thought_goes_on_without_thinking(signature: str, thinking: Any, goes: bool) -> None:
+    call = {"id": "c", "function": {"name": "f", "arguments": "{}"}}
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": signature}
+    turn = {"role": "assistant", "tool_calls": [call], "thinking_blocks": [thought]}
+    messages = [{"role": "user", "content": "Run it."}, turn, {"role": "tool", "tool_call_id": "c", "content": "1"}]
+    found = translation(messages=messages, thinking=thinking).asked
+    assert json.loads(found.body).get("thinking") == (None if goes else thinking)
+    assert ("thinking" in found.dropped) == goes
+    again = translation(messages=[*messages, {"role": "assistant", "content": "1"}, messages[0]], thinking=thinking).asked
+    assert json.loads(again.body).get("thinking") == thinking
+
+
 def test_a_thought_that_nobody_has_signed_is_not_taken_back() -> None:
     thoughts = [{"type": "thinking", "thinking": "Hm.", "signature": one} for one in (UNSIGNED, "EqQBCg", "")]
     turn = {"role": "assistant", "content": "No.", "thinking_blocks": thoughts}
