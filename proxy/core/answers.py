@@ -42,8 +42,8 @@ def json_answer(status: int, body: bytes, added: bytes, *, close: bool) -> bytes
 
 def listed(names: tuple[str, ...]) -> bytes:
     """Names in a field's value. They may be a caller's words, so only harmless ones are told, and not too many of them."""
-    fit = [name for name in names if _NAME.fullmatch(name)]
-    return ", ".join(fit[:_MOST_NAMES]).encode() + (b", ..." if len(fit) > _MOST_NAMES or len(fit) < len(names) else b"")
+    fit = [name for name in names if _NAME.fullmatch(name)][:_MOST_NAMES]
+    return ", ".join([*fit, "..."] if len(fit) < len(names) else fit).encode()
 
 
 def id_lines(request_id: str, own_field: bytes) -> bytes:

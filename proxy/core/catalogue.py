@@ -174,7 +174,7 @@ def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...]) -> dict[st
             "x-kyma-alias": "the alias that was asked for, when one was",
             "x-kyma-fallback": "true, only when a fallback answered",
             "x-kyma-fallback-layer": "the layer of the source that answered, only when a fallback did",
-            "x-kyma-dropped": "the members of the request that had no place in the dialect of the source that answered",
+            "x-kyma-dropped": "what had no place in the other dialect, of the request or (`answer`) of a whole answer",
             "x-kyma-estimated": "true, only when a count of tokens is the gateway's own estimate",
         },
         "privacy": {

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
+from typing import Final
 
 from proxy.config.snapshot import Model, Route, Source
 from proxy.core.health import Health, HealthTable
 from proxy.core.outcome import Failed
 
 _NEVER_FIRST = 1e300
+SUBSTITUTE: Final = 3
+"""The layer of another model that answers in place of the one that was asked for."""
 
 
 class Step:
@@ -52,7 +55,7 @@ def plan(route: Route, table: HealthTable, now: float, random: Callable[[], floa
     for other in route.substitutes:
         for sources in (other.pool, other.reserve):
             drawn = _native_first(other, order(sources, other.model.policy, table, now, random))
-            _add(steps, other.model, drawn, 3, table=table, now=now)
+            _add(steps, other.model, drawn, SUBSTITUTE, table=table, now=now)
     return tuple(steps)
 
 
@@ -93,7 +96,7 @@ def last_resort(route: Route, table: HealthTable, now: float, tried: Collection[
     """
     steps: list[Step] = []
     for one in (route, *route.substitutes):
-        first, second = (3, 3) if one is not route else (0 if len(one.pool) == 1 else 1, 2)
+        first, second = (SUBSTITUTE, SUBSTITUTE) if one is not route else (0 if len(one.pool) == 1 else 1, 2)
         for sources, layer in ((one.pool, first), (one.reserve, second)):
             for source in sources:
                 health = table.of(source.key)

@@ -22,8 +22,9 @@ from msgspec import Raw
 
 from proxy.core.endpoints import RELAYED, Endpoint
 from proxy.dialect.anthropic_to_openai_answer import answered, refused, streamed
-from proxy.dialect.anthropic_to_openai_messages import Conversation, Json, Reading, present
+from proxy.dialect.anthropic_to_openai_messages import PARAGRAPH, Conversation, Json, Reading, present
 from proxy.dialect.anthropic_to_openai_stream import MessageStream
+from proxy.dialect.folding import message_of
 from proxy.dialect.translation import Asked, Whole
 from proxy.errors import GatewayError, Kind
 
@@ -44,6 +45,9 @@ _REFUSED: Final = MappingProxyType(
 )
 _CHOICES: Final = MappingProxyType({"auto": "auto", "any": "required", "none": "none"})
 _EFFORTS: Final = MappingProxyType({"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"})
+
+
+_OBJECT: Final = b'"object"'
 
 
 class _Request(msgspec.Struct, gc=False):
@@ -102,6 +106,7 @@ _thinking: Final = msgspec.json.Decoder(_Thinking)
 _output_config: Final = msgspec.json.Decoder(_OutputConfig)
 _output_format: Final = msgspec.json.Decoder(_OutputFormat)
 _anything: Final = msgspec.json.Decoder().decode
+_members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.encode
 
 
@@ -111,15 +116,16 @@ class AnthropicToOpenAI:
     `model` is the source's own id, `shown_model` the one that the caller sees. `max_tokens_field` names the member for the most
     tokens of an answer (None: `max_tokens`); `default_max_tokens` stands in it where the caller gives none. `asks_for_usage`
     says that a stream is asked for its usage; `reasoning_field` names the member in which the source takes the thoughts of
-    earlier turns back (None: nowhere). Raises GatewayError where the request can't be said in OpenAI's dialect.
+    earlier turns back (None: nowhere); errors bear the `request_id`, where there is one. Raises GatewayError where the request
+    can't be said in OpenAI's dialect.
     """
 
-    __slots__ = ("_asked", "_shown_model", "_stops")
+    __slots__ = ("_asked", "_request_id", "_shown_model", "_stops")
 
     def __init__(
         self, body: bytes, model: str, *, shown_model: str, max_tokens_field: str | None = None,
         default_max_tokens: int | None = None, asks_for_usage: bool = False,
-        reasoning_field: str | None = "reasoning_content",
+        reasoning_field: str | None = "reasoning_content", request_id: str = "",
     ) -> None:  # fmt: skip
         reading = Reading()
         try:
@@ -138,6 +144,7 @@ class AnthropicToOpenAI:
         if request.stream and asks_for_usage:
             asked["stream_options"] = {"include_usage": True}
         self._shown_model = shown_model
+        self._request_id = request_id
         self._stops = frozenset(request.stop_sequences or ())
         self._asked = Asked(_ENDPOINT, _encode({"model": model} | asked), reading.dropped)
 
@@ -148,15 +155,25 @@ class AnthropicToOpenAI:
 
     def whole(self, status: int, body: bytes) -> Whole:
         """A whole answer of the source's, or its error. Raises ValueError where it is neither."""
-        return refused(status, body) if status >= 400 else answered(status, body, self._shown_model, self._stops)
+        if status >= 400:
+            return refused(status, body, self._request_id)
+        return answered(status, body, self._shown_model, self._stops)
 
     def stream(self) -> MessageStream:
         """For a 2xx answer that streams."""
-        return MessageStream(self._shown_model, self._stops)
+        return MessageStream(self._shown_model, self._stops, self._request_id)
 
     def streamed(self, body: bytes) -> bytes:
         """The events that a whole answer amounts to. Raises ValueError where it is none."""
         return streamed(body)
+
+    def folded(self, body: bytes) -> Whole:
+        """The whole answer that a source's whole stream amounts to. Raises ValueError where it is none."""
+        stream = self.stream()
+        told = stream.pass_on(body) + stream.rest()
+        if not stream.is_finished:
+            raise ValueError("the stream is not whole")
+        return Whole(200, message_of(told), stream.usage)
 
 
 def _said(request: _Request, members: dict[str, Raw], conversation: Conversation, reading: Reading) -> Json:
@@ -166,10 +183,11 @@ def _said(request: _Request, members: dict[str, Raw], conversation: Conversation
             raise GatewayError(Kind.INVALID_REQUEST, f"`{name}` can't be kept to: {why}", param=name)
     asked: Json = {}
     turns = conversation.said(request.messages)
-    system = request.system
-    if system:
-        text = system if isinstance(system, str) else conversation.texts(system, "system")
-        turns.insert(0, {"role": "system", "content": text})
+    system = request.system or ""
+    first = system if isinstance(system, str) else conversation.texts(system, "system")
+    instructions = [text for text in (first, *conversation.system) if text]
+    if instructions:
+        turns.insert(0, {"role": "system", "content": PARAGRAPH.join(instructions)})
     asked["messages"] = turns
     asked |= {name: value for name, value in members.items() if name in _AS_IT_IS}
     if request.stop_sequences:
@@ -195,10 +213,23 @@ def _function(raw: Raw, path: str, reading: Reading) -> Json:
     function: Json = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
-    function["parameters"] = tool.input_schema
+    function["parameters"] = _parameters(tool.input_schema)
     if tool.strict is not None:
         function["strict"] = tool.strict
     return {"type": "function", "function": function}
+
+
+def _parameters(schema: Raw) -> object:
+    """A schema as it is written, but for an object's that names no properties: OpenAI wants to be told that it has none."""
+    if bytes(schema) == b"true":
+        return {"type": "object", "properties": {}}
+    try:
+        members = _members(schema)
+    except msgspec.MsgspecError:
+        return schema
+    if "properties" in members or bytes(members.get("type", _OBJECT)) != _OBJECT:
+        return schema
+    return {"type": Raw(_OBJECT)} | members | {"properties": {}}
 
 
 def _choice(raw: Raw, reading: Reading) -> Json:

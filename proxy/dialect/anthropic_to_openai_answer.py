@@ -17,7 +17,9 @@ from msgspec import Raw
 
 from proxy.core.usage import NO_USAGE, Usage
 from proxy.dialect.anthropic_to_openai_messages import RAW_ARGUMENTS, Json
+from proxy.dialect.error_words import first_words, words_of
 from proxy.dialect.sse import emitted
+from proxy.dialect.tool_ids import fit_id
 from proxy.dialect.translation import Whole
 from proxy.dialect.unsigned import UNSIGNED
 from proxy.dialect.usage import Counts
@@ -40,8 +42,8 @@ _STATUS_OF_WORD: Final = MappingProxyType({
     "overloaded": 529, "overloaded_error": 529, "server_overloaded": 529, "engine_overloaded_error": 529,
 })  # fmt: skip
 _UNAUTHORISED: Final = 401
-_MOST_QUOTED: Final = 300
 _NULL: Final = b"null"
+_EMPTY: Final = (_NULL, b"[]", b"{}")
 _MADE_BY_OPENAI: Final = "chatcmpl-"
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL
@@ -79,10 +81,32 @@ class Said(msgspec.Struct, gc=False):
     reasoning: Any = None
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
+    function_call: Function | None = None
+
+    @property
+    def calls(self) -> list[ToolCall]:
+        """What is called; before there were tools it was one function."""
+        if self.function_call is not None and not self.tool_calls:
+            return [ToolCall(0, None, self.function_call)]
+        return self.tool_calls or []
+
+
+class _Message(Said, gc=False):
+    """A message, with what has no place in Anthropic's."""
+
+    annotations: Raw = Raw(_NULL)
+    audio: Raw = Raw(_NULL)
+    images: Raw = Raw(_NULL)
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The names of what has no place."""
+        given = {"annotations": self.annotations, "audio": self.audio, "images": self.images}
+        return tuple([f"answer.message.{name}" for name, value in given.items() if bytes(value) not in _EMPTY])
 
 
 class _Choice(msgspec.Struct, gc=False):
-    message: Said
+    message: _Message
     index: int | None = None
     finish_reason: str | None = None
     stop_reason: Any = None
@@ -162,19 +186,20 @@ def answered(status: int, body: bytes, shown_model: str, stops: frozenset[str]) 
         content.append({"type": "thinking", "thinking": thought, "signature": UNSIGNED})
     if text := text_of(said) + (said.refusal or ""):
         content.append({"type": "text", "text": text})
-    for at, call in enumerate(said.tool_calls or ()):
+    for at, call in enumerate(said.calls):
         function = call.function or Function()
         name, arguments = function.name or "", arguments_of(function)
-        content.append({"type": "tool_use", "id": call.id or tool_id(ident, at), "name": name, "input": input_of(arguments)})
+        use_id = fit_id(call.id or tool_id(ident, at))
+        content.append({"type": "tool_use", "id": use_id, "name": name, "input": input_of(arguments)})
     reason, sequence = stop_reason(
-        choice.finish_reason, choice.stop_reason, stops, calls=bool(said.tool_calls), refuses=bool(said.refusal)
+        choice.finish_reason, choice.stop_reason, stops, calls=bool(said.calls), refuses=bool(said.refusal)
     )
     reported = reported_by(answer.usage)
     message: Json = {
         "id": ident, "type": "message", "role": "assistant", "model": shown_model, "content": content,
         "stop_reason": reason, "stop_sequence": sequence, "usage": usage_json(reported),
     }  # fmt: skip
-    return Whole(status, _encode(message), usage_of(reported))
+    return Whole(status, _encode(message), usage_of(reported), said.lost)
 
 
 def streamed(body: bytes) -> bytes:
@@ -185,31 +210,33 @@ def streamed(body: bytes) -> bytes:
     return emitted(b"", _encode(told)) + emitted(b"", b"[DONE]")
 
 
-def refused(status: int, body: bytes) -> Whole:
-    """A source's error as Anthropic's, with the same status."""
+def refused(status: int, body: bytes, request_id: str) -> Whole:
+    """A source's error as Anthropic's, with the same status; `request_id` is "" where it is not to be told."""
     try:
         value = decoded(_anything, body)
     except ValueError:
         value = None
-    return Whole(status, error_json(status, _words(value) or _first_words(body)), NO_USAGE)
+    return Whole(status, error_json(status, words_of(value) or first_words(body), request_id), NO_USAGE)
 
 
-def error_json(status: int, message: str) -> bytes:
+def error_json(status: int, message: str, request_id: str) -> bytes:
     """The body, and a stream's data, of an error; `message` is empty where the source gave none."""
     kind = _ERROR_TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
     if status == _UNAUTHORISED:  # the source may quote the credential, which is the operator's
         message = "The source does not accept the gateway's credential; tell the gateway's operator."
     words = message or f"The source answered with the status {status}, and did not say why."
-    return _encode({"type": "error", "error": {"type": kind, "message": words}})
+    told: Json = {"type": "error", "error": {"type": kind, "message": words}}
+    return _encode(told | {"request_id": request_id} if request_id else told)
 
 
-def error_in_stream(error: object) -> bytes:
+def error_in_stream(error: object, request_id: str) -> bytes:
     """The data of the event that says what a source said in its stream: its status is as good as its words."""
     code, kind = (error.get("code"), error.get("type")) if isinstance(error, dict) else (None, None)
     status = code if isinstance(code, int) and 400 <= code <= 599 else 0
     for word in (code, kind):
         status = status or (_STATUS_OF_WORD.get(word, 0) if isinstance(word, str) else 0)
-    return error_json(status or 500, _words(error) or "The source ended its answer with an error, and did not say why.")
+    words = words_of(error) or "The source ended its answer with an error, and did not say why."
+    return error_json(status or 500, words, request_id)
 
 
 def message_id(source_id: str | None, created: object) -> str:
@@ -307,26 +334,3 @@ def usage_json(reported: Reported | None) -> Json:
     if details is not None and details.reasoning_tokens is not None:
         usage["output_tokens_details"] = {"thinking_tokens": details.reasoning_tokens}
     return usage
-
-
-def _words(value: object, depth: int = 0) -> str:
-    """What an error says, under whichever name its source says it."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict) and depth < 3:
-        for name in ("error", "message", "detail"):
-            if words := _words(value.get(name), depth + 1):
-                return words
-    if isinstance(value, list) and value:
-        return _encode(value).decode()[:_MOST_QUOTED]
-    return ""
-
-
-def _first_words(body: bytes) -> str:
-    """The first line of a text that is no JSON; nothing of a page, or of what is no text."""
-    try:
-        lines = body[:_MOST_QUOTED].decode().split("\n", 1)
-    except UnicodeDecodeError:
-        return ""
-    first = lines[0].strip()
-    return first if first.isprintable() and not first.startswith(("<", "{", "[")) else ""

@@ -5,6 +5,9 @@ follow the call at once, so a turn's tool results come first, and the images in 
 Text alone becomes a plain string, as many servers take nothing else. A block that can't be said is an error, as the model would
 answer without knowing what the caller believes that it knows; a member that only tunes how a block is treated is dropped, and
 named.
+
+Instructions in the middle of a conversation go with all others into the one message that leads it, in their order: the
+templates of many open models refuse a system message anywhere else.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Raw
 
+from proxy.dialect.tool_ids import own_id
 from proxy.dialect.unsigned import UNSIGNED
 from proxy.errors import GatewayError, Kind
 
@@ -24,7 +28,8 @@ T = TypeVar("T")
 
 RAW_ARGUMENTS: Final = "_raw_arguments"
 """The one member of a tool's input that stands for arguments of which the model made no JSON object."""
-_PARAGRAPH: Final = "\n\n"
+PARAGRAPH: Final = "\n\n"
+"""What stands between two texts that become one."""
 _INDEX: Final = re.compile(r"\[\d+\]")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST_NAMES: Final = 64
@@ -155,21 +160,22 @@ def present(members: dict[str, Raw]) -> dict[str, Raw]:
 def plain(parts: list[Json]) -> str | list[Json]:
     """The parts of a content, as one string where all are texts."""
     if all(part["type"] == "text" for part in parts):
-        return _PARAGRAPH.join(str(part["text"]) for part in parts)
+        return PARAGRAPH.join(str(part["text"]) for part in parts)
     return parts
 
 
 class Conversation:
-    """Turns Anthropic's messages into OpenAI's."""
+    """Turns Anthropic's messages into OpenAI's. `system` are the texts of those that instruct, wherever they stand."""
 
-    __slots__ = ("_reading", "_reasoning_field")
+    __slots__ = ("_reading", "_reasoning_field", "system")
 
     def __init__(self, reading: Reading, reasoning_field: str | None) -> None:
         self._reading = reading
         self._reasoning_field = reasoning_field
+        self.system: list[str] = []
 
     def said(self, messages: list[Raw]) -> list[Json]:
-        """The whole conversation. Raises GatewayError where something in it can't be said."""
+        """The whole conversation but for its instructions. Raises GatewayError where something in it can't be said."""
         turns: list[Json] = []
         for at, raw in enumerate(messages):
             path = f"messages[{at}]"
@@ -178,14 +184,14 @@ class Conversation:
             if message.role not in ("user", "assistant", "system"):
                 words = f"`{path}.role` must be user, assistant or system."
                 raise GatewayError(Kind.INVALID_REQUEST, words, param=f"{path}.role")
-            if isinstance(content, str):
+            if message.role == "system":
+                self.system.append(content if isinstance(content, str) else self.texts(content, f"{path}.content"))
+            elif isinstance(content, str):
                 turns.append({"role": message.role, "content": content})
             elif message.role == "user":
                 turns += self._user(content, f"{path}.content")
-            elif message.role == "assistant":
-                turns.append(self._assistant(content, f"{path}.content"))
             else:
-                turns.append({"role": "system", "content": self.texts(content, f"{path}.content")})
+                turns.append(self._assistant(content, f"{path}.content"))
         return turns
 
     def texts(self, blocks: list[Raw], path: str) -> str:
@@ -195,7 +201,7 @@ class Conversation:
             if kind != "text":
                 raise _unsayable(kind, where)
             texts.append(self._reading.take(_text_block, raw, where, members).text)
-        return _PARAGRAPH.join(texts)
+        return PARAGRAPH.join(texts)
 
     def _each(self, blocks: list[Raw], path: str) -> Iterable[tuple[Raw, str, dict[str, Raw], str]]:
         for at, raw in enumerate(blocks):
@@ -214,7 +220,7 @@ class Conversation:
             if kind == "tool_result":
                 result = self._reading.take(_tool_result, raw, where, members)
                 text, others = self._result(result, where)
-                results.append({"role": "tool", "tool_call_id": result.tool_use_id, "content": text})
+                results.append({"role": "tool", "tool_call_id": own_id(result.tool_use_id), "content": text})
                 shown += others
             else:
                 parts += self._part(raw, kind, members, where)
@@ -236,7 +242,7 @@ class Conversation:
         if result.is_error:
             text = f"Error: {text}" if text else "Error"
         if others:
-            others.insert(0, {"type": "text", "text": f"From the result of the tool call {result.tool_use_id}:"})
+            others.insert(0, {"type": "text", "text": f"From the result of the tool call {own_id(result.tool_use_id)}:"})
             text = text or "The result is in the user's message that follows."
         return text, others
 
@@ -284,7 +290,7 @@ class Conversation:
         for raw, kind, members, where in self._each(blocks, path):
             if kind == "text":
                 if before != "text" and texts:
-                    texts.append(_PARAGRAPH)
+                    texts.append(PARAGRAPH)
                 texts.append(self._reading.take(_text_block, raw, where, members).text)
             elif kind == "thinking":
                 if bytes(members.get("signature", b"")) in _NO_SIGNATURES:
@@ -303,7 +309,7 @@ class Conversation:
             if self._reasoning_field is None:
                 self._reading.drop(f"{path}.thinking")
             else:
-                turn[self._reasoning_field] = _PARAGRAPH.join(thoughts)
+                turn[self._reasoning_field] = PARAGRAPH.join(thoughts)
         if calls:
             turn["tool_calls"] = calls
         return turn
@@ -329,7 +335,7 @@ def _call(use: _ToolUse) -> Json:
         kept = bytes(members.get(RAW_ARGUMENTS, b""))
         if len(members) == 1 and kept.startswith(b'"'):
             arguments = _text.decode(kept)
-    return {"id": use.id, "type": "function", "function": {"name": use.name, "arguments": arguments}}
+    return {"id": own_id(use.id), "type": "function", "function": {"name": use.name, "arguments": arguments}}
 
 
 def _unsayable(kind: str, path: str, advice: str = "leave it out") -> GatewayError:

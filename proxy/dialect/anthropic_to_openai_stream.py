@@ -36,9 +36,12 @@ from proxy.dialect.anthropic_to_openai_answer import (
 )
 from proxy.dialect.anthropic_to_openai_messages import Json
 from proxy.dialect.sse import COMMENT, Splitter, SseEvent, emitted
+from proxy.dialect.tool_ids import fit_id
 from proxy.dialect.unsigned import UNSIGNED
 
 _encode: Final = msgspec.json.encode
+_UNREADABLE: Final = "The source sent an event that can't be read; send the request again."
+_BROKEN_OFF: Final = "The source broke its answer off; send the request again."
 _DONE: Final = b"[DONE]"
 _NULL: Final = b"null"
 _PING: Final = emitted(b"ping", b'{"type":"ping"}')
@@ -85,7 +88,9 @@ _anything: Final = msgspec.json.Decoder().decode
 class _Block:
     """A block of the message: what it is, and what is held of it until it is opened."""
 
-    __slots__ = ("_depth", "_in_string", "_is_escaped", "content", "held", "ident", "is_closed", "is_whole", "kind", "name")
+    __slots__ = (
+        "_depth", "_in_string", "_is_escaped", "content", "held", "ident", "is_closed", "is_named", "is_whole", "kind", "name",
+    )  # fmt: skip
 
     def __init__(self, kind: str, ident: str = "") -> None:
         self.kind = kind
@@ -93,6 +98,8 @@ class _Block:
         self.name = ""
         self.held: list[str] = []
         self.is_closed = False
+        self.is_named = False
+        """Whether the name of a call is whole: some sources cut it, and only what follows it shows its end."""
         self.is_whole = kind != _TOOL
         """Whether another may follow: of a call, whether its arguments are a whole JSON value."""
         self._depth = 0
@@ -101,7 +108,7 @@ class _Block:
     @property
     def may_open(self) -> bool:
         """Whether what its first event says is known."""
-        return self.kind != _TOOL or bool(self.name)
+        return self.kind != _TOOL or (self.is_named and bool(self.name))
 
     def follow(self, arguments: str) -> None:
         """See whether these arguments end the value that has begun."""
@@ -129,16 +136,18 @@ class _Block:
 class MessageStream:
     """One stream's way from OpenAI's dialect into Anthropic's. `stops` are the request's stop sequences.
 
-    It raises nothing: what can't be read ends it with an error event, after which nothing more comes.
+    Its errors bear the `request_id`, where there is one. It raises nothing: what can't be read ends it with an error event,
+    after which nothing more comes.
     """
 
     __slots__ = (
         "_at", "_before", "_calls", "_count", "_finish", "_ident", "_is_done", "_is_over", "_open", "_refuses", "_reported",
-        "_shown_model", "_splitter", "_stop", "_stops", "_waiting", "has_failed",
+        "_request_id", "_shown_model", "_splitter", "_stop", "_stops", "_waiting", "has_failed",
     )  # fmt: skip
 
-    def __init__(self, shown_model: str, stops: frozenset[str]) -> None:
+    def __init__(self, shown_model: str, stops: frozenset[str], request_id: str = "") -> None:
         self._shown_model = shown_model
+        self._request_id = request_id
         self._stops = stops
         self._splitter = Splitter(keeps_comments=True)
         self._reported: Reported | None = None
@@ -175,7 +184,7 @@ class MessageStream:
             for event in self._splitter.pass_on(piece):
                 self._take(out, event)
         except ValueError:
-            self._break(out, error_json(502, "The source sent an event that can't be read; send the request again."))
+            self._break(out, error_json(502, _UNREADABLE, self._request_id))
         return b"".join(out)
 
     def rest(self) -> bytes:
@@ -202,7 +211,7 @@ class MessageStream:
             self._is_done = True
             self._end(out)
         elif name == b"error":
-            self._break(out, error_in_stream(decoded(_anything, data)))
+            self._break(out, error_in_stream(decoded(_anything, data), self._request_id))
         else:
             self._chunk(out, data)
 
@@ -210,7 +219,7 @@ class MessageStream:
         chunk = decoded(_chunk, data)
         if bytes(chunk.error) != _NULL or chunk.object == "error":
             whole = decoded(_anything, data)
-            self._break(out, error_in_stream(whole.get("error") or whole))
+            self._break(out, error_in_stream(whole.get("error") or whole, self._request_id))
             return
         if bytes(chunk.usage) != _NULL:
             self._reported = reported_by(chunk.usage) or self._reported
@@ -222,7 +231,7 @@ class MessageStream:
             if choice.delta is not None:
                 self._add(out, choice.delta)
             if choice.finish_reason in BROKEN_OFF:
-                self._break(out, error_json(502, "The source broke its answer off; send the request again."))
+                self._break(out, error_json(502, _BROKEN_OFF, self._request_id))
                 return
             if choice.finish_reason:
                 self._finish = choice.finish_reason
@@ -238,29 +247,29 @@ class MessageStream:
         if said.refusal:
             self._refuses = True
             self._say(out, _TEXT, said.refusal)
-        for call in said.tool_calls or ():
+        for call in said.calls:
             self._call(out, call)
 
     def _say(self, out: list[bytes], kind: str, text: str) -> None:
         block = self._waiting[-1] if self._waiting else self._open
         if block is None or block.kind != kind:
             block = _Block(kind)
-            self._waiting.append(block)
+            self._wait(block)
             self._advance(out)
         self._put(out, block, text)
 
     def _call(self, out: list[bytes], call: ToolCall) -> None:
         function = call.function or Function()
         block = self._block_of(call, function)
-        if function.name and not block.name:
-            block.name = function.name
-            self._advance(out)
+        if function.name and (not block.name or not (block.is_named or block.name == function.name)):
+            block.name += function.name  # some say it with every event
         arguments = arguments_of(function)
         if arguments and not block.is_closed:  # after a whole value and another block nothing of sense can come
+            block.is_named = True
             block.follow(arguments)
             self._put(out, block, arguments)
-            if self._waiting:
-                self._advance(out)
+        if self._waiting:
+            self._advance(out)
 
     def _block_of(self, call: ToolCall, function: Function) -> _Block:
         """The call that is meant: that of the index, or the last. Another id under another name begins the next one.
@@ -278,8 +287,14 @@ class MessageStream:
         if block is None:
             block = calls[index] = _Block(_TOOL, call.id or tool_id(self._ident, self._count))
             self._count += 1
-            self._waiting.append(block)
+            self._wait(block)
         return block
+
+    def _wait(self, block: _Block) -> None:
+        """Let a new block wait for its turn; of a call before it the name is whole."""
+        if self._waiting:
+            self._waiting[-1].is_named = True
+        self._waiting.append(block)
 
     def _put(self, out: list[bytes], block: _Block, text: str) -> None:
         if block is self._open:
@@ -304,7 +319,7 @@ class MessageStream:
         block = self._open = self._waiting.popleft()
         self._at += 1
         if block.kind == _TOOL:
-            content = _encode({"type": _TOOL, "id": block.ident, "name": block.name, "input": {}})
+            content = _encode({"type": _TOOL, "id": fit_id(block.ident), "name": block.name, "input": {}})
         else:
             content = _EMPTY[block.kind]
         start = b'{"type":"content_block_start","index":%d,"content_block":%b}' % (self._at, content)

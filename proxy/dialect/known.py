@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 from typing import Final
 
@@ -16,6 +17,8 @@ from proxy.errors import GatewayError, Kind
 
 _IMAGES: Final = (b'{"type":"image_url"', b'{"type":"image"')
 """How an image begins in a translated request; within a text the quotes would be escaped."""
+_WRITTEN_IMAGE: Final = re.compile(rb'"type"[ \t\r\n]*:[ \t\r\n]*"(?:image|image_url|input_image)"')
+"""How it is said that something is one, as callers write it."""
 
 DIALECTS: Final = MappingProxyType({dialect.name: dialect for dialect in (OPENAI, ANTHROPIC)})
 
@@ -31,13 +34,31 @@ def translation(exchange: Exchange, source: Source, model: Model, now: int) -> T
         made = AnthropicToOpenAI(
             body, source.model, shown_model=model.id, max_tokens_field=source.max_tokens_field, default_max_tokens=tokens,
             asks_for_usage=source.stream_usage, reasoning_field=source.reasoning_field,
+            request_id=exchange.inbound.request_id,
         )  # fmt: skip
     else:
         made = OpenAIToAnthropic(body, source.model, shown_model=model.id, default_max_tokens=tokens, created=now)
-    if "image" not in model.input_modalities and any(mark in made.asked.body for mark in _IMAGES):
-        raise GatewayError(
-            Kind.INVALID_REQUEST,
-            f"{model.id} takes no images; GET /v1/models says which models do (`input_modalities`).",
-            param="messages",
-        )
+    if not _has_eyes(model) and any(mark in made.asked.body for mark in _IMAGES):
+        raise _blind(model)
     return made
+
+
+def refuse_blind(body: bytes, substitute: Model) -> None:
+    """Raises GatewayError where a caller's prompt holds an image, and the model that would answer in another's place sees none.
+
+    Who asks for the model by its name gets what its source says; here nobody has, and what the source says could not be mended.
+    """
+    if not _has_eyes(substitute) and _WRITTEN_IMAGE.search(body) is not None:
+        raise _blind(substitute)
+
+
+def _has_eyes(model: Model) -> bool:
+    return "image" in model.input_modalities
+
+
+def _blind(model: Model) -> GatewayError:
+    return GatewayError(
+        Kind.INVALID_REQUEST,
+        f"{model.id} takes no images; GET /v1/models says which models do (`input_modalities`).",
+        param="messages",
+    )

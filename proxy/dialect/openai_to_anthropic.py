@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.core.endpoints import RELAYED
+from proxy.dialect.folding import completion_of
 from proxy.dialect.openai_to_anthropic_answer import Shown, failed, streamed, whole
 from proxy.dialect.openai_to_anthropic_read import read
 from proxy.dialect.openai_to_anthropic_request import asked
@@ -51,3 +52,11 @@ class OpenAIToAnthropic:
     def streamed(self, body: bytes) -> bytes:
         """The events that a whole answer amounts to. Raises ValueError where it is none."""
         return streamed(body)
+
+    def folded(self, body: bytes) -> Whole:
+        """The whole answer that a source's whole stream amounts to. Raises ValueError where it is none."""
+        stream = ChunkStream(self._shown._replace(wants_usage=True))
+        told = stream.pass_on(body) + stream.rest()
+        if not stream.is_finished:
+            raise ValueError("the stream is not whole")
+        return Whole(200, completion_of(told), stream.usage)

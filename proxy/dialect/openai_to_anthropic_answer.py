@@ -2,16 +2,18 @@
 
 The text blocks are joined to `content`. Thinking becomes `reasoning_content`. Its blocks that a later request must bring back,
 signed or redacted, are the extension `thinking_blocks` as they came: a caller who sends the message back keeps the thinking.
-Blocks that have no place, such as those of the provider's own tools, are left out.
+Blocks that have no place, such as those of the provider's own tools, are left out, and so are citations; both are named.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from proxy.core.usage import NO_USAGE, Usage
+from proxy.dialect.error_words import first_words, words_of
 from proxy.dialect.sse import emitted
 from proxy.dialect.translation import Whole
 from proxy.dialect.usage import Counts
@@ -33,6 +35,7 @@ _KINDS_OF_STATUS: Final = {
     408: Kind.REQUEST_TIMEOUT, 409: Kind.CONFLICT, 413: Kind.BODY_TOO_LARGE, 429: Kind.PROVIDER_RATE_LIMITED,
     503: Kind.OVERLOADED, 504: Kind.PROVIDER_TIMEOUT, 529: Kind.OVERLOADED,
 }  # fmt: skip
+_KIND: Final = re.compile(r"[a-z_]{1,40}")
 _OVERLOADED: Final = 529
 _encode: Final = msgspec.json.encode
 
@@ -77,13 +80,14 @@ class ContentBlock(msgspec.Struct, gc=False):
     id: str = ""
     name: str = ""
     input: msgspec.Raw = msgspec.Raw(b"{}")
+    citations: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class Fault(msgspec.Struct, gc=False):
+class Fault(NamedTuple):
     """An error as a source tells it."""
 
     type: str | None = None
-    message: str | None = None
+    message: str = ""
 
 
 class _Typed(msgspec.Struct, gc=False):
@@ -99,13 +103,8 @@ class _Message(msgspec.Struct, gc=False):
     usage: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _Failure(msgspec.Struct, gc=False):
-    error: Fault | str | None = None
-    message: str | None = None
-
-
 _message: Final = msgspec.json.Decoder(_Message).decode
-_failure: Final = msgspec.json.Decoder(_Failure).decode
+_anything: Final = msgspec.json.Decoder().decode
 _typed: Final = msgspec.json.Decoder(_Typed).decode
 _block: Final = msgspec.json.Decoder(ContentBlock).decode
 _tokens: Final = msgspec.json.Decoder(Tokens | None).decode
@@ -117,13 +116,20 @@ def whole(body: bytes, shown: Shown) -> Whole:
     if message.type != "message":
         raise ValueError(f"an answer of the type {message.type[:32]}")
     tokens = tokens_of(message.usage)
-    choice = {"index": 0, "message": _told(message, shown), "logprobs": None}
+    dropped: list[str] = []
+    choice = {"index": 0, "message": _told(message, shown, dropped), "logprobs": None}
     choice["finish_reason"] = finish_reason(message.stop_reason, shown)
-    answer: dict[str, object] = {"id": message.id, "object": "chat.completion", "created": shown.created, "model": shown.model}
+    ident = message.id or made_id(shown)
+    answer: dict[str, object] = {"id": ident, "object": "chat.completion", "created": shown.created, "model": shown.model}
     answer["choices"] = [choice]
     if tokens is not None:
         answer["usage"] = told_usage(tokens, tokens)
-    return Whole(200, _encode(answer), usage_of(tokens, tokens))
+    return Whole(200, _encode(answer), usage_of(tokens, tokens), tuple(dropped))
+
+
+def made_id(shown: Shown) -> str:
+    """The id of an answer whose source gives none."""
+    return f"msg_{shown.created}"
 
 
 def streamed(body: bytes) -> bytes:
@@ -140,12 +146,21 @@ def streamed(body: bytes) -> bytes:
 
 def failed(status: int, body: bytes) -> Whole:
     """An answer with an error's status, whatever it says. OpenAI's clients know no 529: it is told as a 503."""
-    try:
-        failure = _failure(body)
-    except (ValueError, RecursionError):
-        failure = _Failure()
-    fault = failure.error if isinstance(failure.error, Fault) else Fault(None, failure.error or failure.message)
+    fault = fault_of(body)
+    if not fault.message:
+        fault = Fault(fault.type, first_words(body))
     return Whole(503 if status == _OVERLOADED else status, _encode({"error": told_error(fault, status)}), NO_USAGE)
+
+
+def fault_of(data: bytes) -> Fault:
+    """What an error says, however it is written; nothing where it can't be read."""
+    try:
+        value = _anything(data)
+    except (ValueError, RecursionError):
+        return Fault()
+    within = value.get("error") if isinstance(value, dict) else None
+    kind = within.get("type") if isinstance(within, dict) else None
+    return Fault(kind if isinstance(kind, str) else None, words_of(value))
 
 
 def told_error(fault: Fault, status: int) -> dict[str, object]:
@@ -224,8 +239,18 @@ def _sum(prompt: Tokens) -> int:
     return sum(count or 0 for count in counts)
 
 
-def _told(message: _Message, shown: Shown) -> dict[str, object]:
-    blocks = [block for value in message.content if (block := block_of(value)) is not None]
+def _told(message: _Message, shown: Shown, dropped: list[str]) -> dict[str, object]:
+    blocks: list[ContentBlock] = []
+    for at, value in enumerate(message.content):
+        block = block_of(value)
+        if block is None:
+            dropped.append(f"answer.content[{at}].{_plain(_typed(value).type)}")
+            continue
+        if bytes(block.citations) not in (b"null", b"[]"):
+            dropped.append(f"answer.content[{at}].citations")
+        if block.type == "tool_use" and shown.is_legacy and any(one.type == "tool_use" for one in blocks):
+            dropped.append(f"answer.content[{at}].tool_use")  # there is a place for one
+        blocks.append(block)
     texts = [block.text for block in blocks if block.type == "text"]
     told: dict[str, object] = {"role": "assistant", "content": "".join(texts) or None, "refusal": None}
     if message.stop_reason == "refusal" and message.stop_details is not None:
@@ -242,6 +267,10 @@ def _told(message: _Message, shown: Shown) -> dict[str, object]:
     elif calls:
         told["tool_calls"] = [{"id": call.id, "type": "function", "function": _function(call)} for call in calls]
     return told
+
+
+def _plain(kind: str | None) -> str:
+    return kind if kind is not None and _KIND.fullmatch(kind) else "unknown"
 
 
 def _function(call: ContentBlock) -> dict[str, object]:

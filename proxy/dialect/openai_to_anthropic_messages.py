@@ -8,7 +8,8 @@ letters, digits, `_` and `-` and is used once; no text is blank; thinking is tak
 - Neighbours of the same role become one turn; a tool's result is the user's, and moves before what else is in the turn.
 - Blank texts are left out, and the white space at the end of a last assistant message.
 - Arguments of the history that are no JSON object become `{"arguments": the text}`: the model sees what it wrote.
-- `thinking_blocks`, as the gateway's own answers have them, go back as they came; `reasoning_content` alone has no signature.
+- `thinking_blocks`, as the gateway's own answers have them, go back as they came, but for those that nobody has signed;
+  `reasoning_content` alone has no signature.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from proxy.dialect.openai_to_anthropic_read import Called, File, ImageUrl, Message, Part, given, refused, shown
+from proxy.dialect.unsigned import UNSIGNED
 from proxy.errors import GatewayError
 
 Block = dict[str, object]
@@ -160,7 +162,7 @@ class _Turns:
     def _thinking(self, message: Message, where: str) -> list[Block]:
         blocks: list[Block] = []
         for at, one in enumerate(message.thinking_blocks or ()):
-            if one.type == "thinking" and one.signature:
+            if one.type == "thinking" and one.signature and one.signature != UNSIGNED:
                 blocks.append({"type": "thinking", "thinking": one.thinking or "", "signature": one.signature})
             elif one.type == "redacted_thinking" and one.data:
                 blocks.append({"type": "redacted_thinking", "data": one.data})

@@ -7,7 +7,8 @@ where a caller sends it. What Anthropic can't say is dropped by name, or refused
   `temperature` and `top_p`, and no Claude takes them while it thinks; they are dropped then.
 - `reasoning_effort` becomes `thinking`. Claude 4.6 and later decide how much (`adaptive`, with the effort beside it); others
   get a budget, at most half of `max_tokens` so that as much is left for the answer. Where there is no room for the least
-  budget, where a tool is forced, and in a tool's turn that began without thinking, it is dropped.
+  budget, where a tool is forced, and in a tool's turn that began without thinking, it is dropped; there `thinking` with a
+  budget is, too, as Anthropic wants such a turn to begin with a thought.
 - `response_format` with a schema becomes `output_config.format`. JSON without a schema can't be promised, so it is refused.
 - Tools that were called before must be told to Anthropic: a caller who offers none any more forbids them by that.
 """
@@ -50,6 +51,9 @@ def asked(body: bytes, request: Request, model: str, default_max_tokens: int | N
     out |= _sampling(request, _version(model), thinks, dropped)
     out |= _settings(request, dropped)
     _formats(request, out)
+    if given(request.thinking) and _has_budget(request.thinking) and _goes_on_without_thought(told.messages):
+        del out["thinking"]
+        dropped.append("thinking")
     if request.stream:
         out["stream"] = True
     dropped += unplaced(body)
@@ -205,10 +209,23 @@ def _number(max_tokens: object) -> int:
 
 def _may_begin_to_think(messages: list[Block]) -> bool:
     """Whether the model has the turn, and did not begin it without thinking: with the call whose result comes last."""
-    first = _first_type(messages[-1])
     if messages[-1]["role"] == "assistant":
         return False
-    return first != "tool_result" or len(messages) < 2 or _first_type(messages[-2]) in ("thinking", "redacted_thinking")
+    return not _goes_on_without_thought(messages)
+
+
+def _goes_on_without_thought(messages: list[Block]) -> bool:
+    """Whether the last turn of the model's, whose calls are answered now, began with something else than thinking."""
+    if len(messages) < 2 or _first_type(messages[-1]) != "tool_result":
+        return False
+    return _first_type(messages[-2]) not in ("thinking", "redacted_thinking")
+
+
+def _has_budget(thinking: msgspec.Raw) -> bool:
+    try:
+        return bytes(_object(thinking).get("type", NULL)) == b'"enabled"'
+    except (ValueError, RecursionError):
+        return False  # which is for the source to refuse
 
 
 def _first_type(turn: Block) -> object:

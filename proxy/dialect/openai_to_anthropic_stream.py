@@ -23,14 +23,16 @@ from proxy.dialect.openai_to_anthropic_answer import (
     Tokens,
     arguments_of,
     block_of,
+    fault_of,
     finish_reason,
+    made_id,
     thinking_of,
     tokens_of,
     told_error,
     told_usage,
     usage_of,
 )
-from proxy.dialect.sse import Splitter
+from proxy.dialect.sse import Splitter, SseEvent
 
 _PING: Final = b": ping\n\n"
 _DONE: Final = b"data: [DONE]\n\n"
@@ -63,7 +65,7 @@ class _Event(msgspec.Struct, gc=False):
     content_block: msgspec.Raw = _NULL
     message: _Opening | None = None
     usage: msgspec.Raw = _NULL
-    error: Fault | None = None
+    error: msgspec.Raw = _NULL
 
 
 class _Typed(msgspec.Struct, gc=False):
@@ -74,6 +76,7 @@ class _Typed(msgspec.Struct, gc=False):
 _event: Final = msgspec.json.Decoder(_Event).decode
 _typed: Final = msgspec.json.Decoder(_Typed).decode
 _NO_DELTA: Final = _Delta()
+_BEFORE_IT_BEGINS: Final = ("message_start", "ping")
 
 
 class _Call:
@@ -102,8 +105,24 @@ class ChunkStream:
     """One stream's translation; a `StreamTranslation`."""
 
     __slots__ = (
-        "_calls", "_content", "_delta", "_end", "_first", "_has_begun", "_has_finished", "_head", "_is_over", "_last",
-        "_number", "_reasoning", "_shown", "_splitter", "_thinking", "_thoughts", "is_finished",
+        "_calls",
+        "_content",
+        "_delta",
+        "_end",
+        "_first",
+        "_has_begun",
+        "_has_finished",
+        "_head",
+        "_is_over",
+        "_last",
+        "_number",
+        "_reasoning",
+        "_shown",
+        "_splitter",
+        "_thinking",
+        "_thoughts",
+        "_unplaced",
+        "is_finished",
     )  # fmt: skip
 
     def __init__(self, shown: Shown) -> None:
@@ -111,6 +130,7 @@ class ChunkStream:
         self._splitter = Splitter()
         self._calls: dict[int, _Call] = {}
         self._thinking: dict[int, _Thinking] = {}
+        self._unplaced: set[int] = set()  # the blocks that are left out, with all that they hold
         self._number = 0
         self._thoughts = 0
         self._first: Tokens | None = None
@@ -147,22 +167,31 @@ class ChunkStream:
         except ValueError:  # one is too long to be held
             return self._break(_UNREADABLE)
         if len(events) == 1:
-            return self._take(events[0].data)
-        return b"".join([self._take(event.data) for event in events])
+            return self._take(events[0])
+        return b"".join([self._take(event) for event in events])
 
     def rest(self) -> bytes:
         """The chunks of a last event that came without its blank line. One that was cut off says nothing."""
         if self._is_over:
             return b""
-        return b"".join([self._take(event.data, is_cut=True) for event in self._splitter.rest()])
+        return b"".join([self._take(event, is_cut=True) for event in self._splitter.rest()])
 
-    def _take(self, data: bytes, *, is_cut: bool = False) -> bytes:
+    def _take(self, read: SseEvent, *, is_cut: bool = False) -> bytes:
+        name, data = read
         if self._is_over:
             return b""
+        if name == b"error" and not is_cut:
+            return self._break(fault_of(data))
         try:
             event = _event(data)
+            if event.type == "error" or bytes(event.error) != b"null":
+                return self._break(fault_of(data))
             take = _TAKES.get(event.type)
-            return b"" if take is None else take(self, event)
+            if take is None:
+                return b""
+            if not self._has_begun and event.type not in _BEFORE_IT_BEGINS:
+                return self._begin(made_id(self._shown), _NULL) + take(self, event)
+            return take(self, event)
         except (ValueError, RecursionError):
             if is_cut or _has_no_place(data):
                 return b""
@@ -174,6 +203,8 @@ class ChunkStream:
     def _take_delta(self, event: _Event) -> bytes:
         delta = event.delta or _NO_DELTA
         kind = delta.type
+        if self._unplaced and event.index in self._unplaced:
+            return b""
         if kind == "text_delta":
             return self._text(self._content, delta.text)
         if kind == "input_json_delta":
@@ -200,6 +231,7 @@ class ChunkStream:
     def _take_start(self, event: _Event) -> bytes:
         block = block_of(event.content_block)
         if block is None:
+            self._unplaced.add(event.index)
             return b""
         if block.type == "tool_use":
             return self._open_call(event.index, block)
@@ -226,16 +258,11 @@ class ChunkStream:
         return self._chunk(_CALL % words)
 
     def _take_stop(self, event: _Event) -> bytes:
+        self._unplaced.discard(event.index)
         return self._close(event.index)
 
     def _take_ping(self, event: _Event) -> bytes:
         return _PING
-
-    def _take_error(self, event: _Event) -> bytes:
-        return self._break(event.error or Fault())
-
-    def _take_untyped(self, event: _Event) -> bytes:
-        return b"" if event.error is None else self._break(event.error)
 
     def _close(self, index: int) -> bytes:
         """A block has ended: the arguments of a call that came without any, or thinking to be brought back."""
@@ -260,11 +287,18 @@ class ChunkStream:
         return self._chunk(b'"thinking_blocks":[%b]' % words)
 
     def _take_message_start(self, event: _Event) -> bytes:
-        if self._has_begun or event.message is None:
+        if event.message is None or self._first is not None:
             return b""
+        if self._has_begun:
+            self._first = tokens_of(event.message.usage)
+            return b""
+        return self._begin(event.message.id or made_id(self._shown), event.message.usage)
+
+    def _begin(self, ident: str, usage: msgspec.Raw) -> bytes:
+        """The first chunk, which tells the role; a source may fail to say that it begins."""
         self._has_begun = True
-        self._name(event.message.id)
-        self._first = tokens_of(event.message.usage)
+        self._name(ident)
+        self._first = tokens_of(usage)
         return self._chunk(b'"role":"assistant","content":""')
 
     def _take_message_delta(self, event: _Event) -> bytes:
@@ -298,11 +332,9 @@ class ChunkStream:
 
 
 _TAKES: Final[dict[str, Callable[[ChunkStream, _Event], bytes]]] = {
-    "": ChunkStream._take_untyped,
     "content_block_delta": ChunkStream._take_delta,
     "content_block_start": ChunkStream._take_start,
     "content_block_stop": ChunkStream._take_stop,
-    "error": ChunkStream._take_error,
     "message_delta": ChunkStream._take_message_delta,
     "message_start": ChunkStream._take_message_start,
     "message_stop": ChunkStream._take_message_stop,

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
+_OPENINGS: Final = (b"data:", b"event:", b": ", b":\n", b"id:", b"retry:")
 _BOM: Final = b"\xef\xbb\xbf"
 MAX_HELD_BYTES: Final = 16_384
 """A first event longer than this is no error that a provider would send; it goes out without waiting for its end."""
@@ -47,6 +48,11 @@ def first_event(held: bytes) -> bytes | None:
     if rest.startswith(b":") or len(held) > MAX_HELD_BYTES:
         return b""
     return None
+
+
+def is_stream(opening: bytes) -> bool:
+    """Whether a body that begins so is a stream of events, whatever its type says: no JSON begins like one."""
+    return opening.removeprefix(_BOM).startswith(_OPENINGS)
 
 
 def ends_between_events(tail: bytes) -> bool:

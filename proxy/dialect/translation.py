@@ -21,11 +21,12 @@ class Asked(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """A whole answer in the caller's dialect."""
+    """A whole answer in the caller's dialect, and the names of what of the source's has no place in it."""
 
     status: int
     body: bytes
     usage: Usage
+    dropped: tuple[str, ...] = ()
 
 
 class StreamTranslation(Protocol):
@@ -65,3 +66,9 @@ class Translation(Protocol):
 
     def streamed(self, body: bytes) -> bytes:
         """The source's stream that a whole answer of the source's amounts to, for a caller who wants one."""
+
+    def folded(self, body: bytes) -> Whole:
+        """The whole answer that a whole stream of the source's amounts to, for a caller who wants that.
+
+        Raises ValueError where the stream is not whole, or ends with an error.
+        """

@@ -134,14 +134,15 @@ class Relay:
             self.broke_by = Failure.BROKEN
             self._break("the connection was closed before the answer's end")
             return
-        if self._withholding is not None:
-            self._write_held(self._withholding.rest())
         self._finish()
 
     def on_cut(self, failure: Failure, detail: str, *, nothing_came: bool) -> None:
         if self.is_over:
             return
         if self._has_begun:
+            if self._has_told_its_end():
+                self._finish()
+                return
             self.broke_by = failure
             self._break(detail)
             return
@@ -265,6 +266,13 @@ class Relay:
             return is_json(sample.tail)
         return self._source.is_finished(sample.tail, self._streams)
 
+    def _has_told_its_end(self) -> bool:
+        """Whether the stream that has gone out says of itself that it is whole: its connection's end takes nothing away."""
+        tail = self._sample.tail
+        return (
+            self._streams and not self._has_length and sse.ends_between_events(tail) and self._dialect.is_finished(tail, True)
+        )
+
     def _may_end(self, *, is_certain: bool) -> bool:
         """Whether what came, of which nothing has gone out, is an answer; else the next source may be tried."""
         held = self._held
@@ -340,8 +348,10 @@ class Relay:
             self._write(b"%x\r\n%b\r\n" % (size, piece) if self._chunked else piece)
 
     def _finish(self) -> None:
-        """The answer has gone out whole."""
+        """The answer has come whole, and but for what is held of it gone out."""
         exchange = self._exchange
+        if self._withholding is not None:
+            self._write_held(self._withholding.rest())
         exchange.step(Event.END)
         if self._chunked:
             self._write(b"0\r\n\r\n")

@@ -1,8 +1,9 @@
 """This file relays between a caller and a source that speak different dialects: what comes is translated, event by event.
 
 All that `Relay` promises holds here too: nothing goes out before the commit, and no answer that was cut is passed off as whole.
-A stream that its source ends without saying that it is whole counts as cut. A translation's traces in a conversation are taken
-out of it where it goes on with a source of the caller's dialect. (Contract §3.3, §4.)
+A stream that its source ends without saying that it is whole counts as cut; one whose first word is an error has not begun.
+A translation's traces in a conversation are taken out of it where it goes on with a source of the caller's dialect.
+(Contract §3.3, §4.)
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from proxy.core.body import read_head
 from proxy.core.exchange import Attempt, Exchange
 from proxy.core.headers import request_head
 from proxy.core.outcome import Failed, Failure
-from proxy.core.plan import Step
+from proxy.core.plan import SUBSTITUTE, Step
 from proxy.core.usage import NO_USAGE, Usage
+from proxy.dialect import sse
 from proxy.dialect.anthropic import ANTHROPIC
 from proxy.dialect.contract import Dialect
-from proxy.dialect.known import DIALECTS, translation
+from proxy.dialect.known import DIALECTS, refuse_blind, translation
 from proxy.dialect.translation import StreamTranslation, Translation
 from proxy.dialect.unsigned import may_hold_unsigned, without_unsigned
 from proxy.errors import GatewayError
@@ -27,6 +29,7 @@ from proxy.net.asking import request_bytes
 from proxy.net.caller import Caller
 from proxy.net.relay import Relay
 
+_BOM: Final = b"\xef\xbb\xbf"
 MOST_WHOLE_BYTES: Final = 64 * 1024 * 1024
 """A whole answer must be there before it can be translated; more than this is none."""
 
@@ -34,7 +37,7 @@ MOST_WHOLE_BYTES: Final = 64 * 1024 * 1024
 class TranslatedRelay(Relay):
     """One attempt's answer, in another dialect than the caller's."""
 
-    __slots__ = ("_pieces", "_reported", "_size", "_stream", "_translation")
+    __slots__ = ("_lost", "_pieces", "_reported", "_size", "_stream", "_translation")
 
     def __init__(
         self, exchange: Exchange, step: Step, caller: Caller, attempt: Attempt, dialect: Dialect,
@@ -50,25 +53,25 @@ class TranslatedRelay(Relay):
         self._stream: StreamTranslation | None = None
         self._pieces: list[bytes] = []
         self._size = 0
+        self._lost: tuple[str, ...] = ()
         self._reported: Usage = NO_USAGE
 
     def request(self) -> list[bytes | memoryview]:
-        assert self._translation is not None  # noqa: S101  (nothing has gone out yet)
-        asked = self._translation.asked
+        asked = self._made().asked
         head = request_head(self._exchange.inbound, asked.endpoint, self.step.source, len(asked.body), is_translated=True)
         return [head + asked.body]
 
     def on_body(self, piece: bytes) -> None:
         stream = self._stream
-        if stream is not None:
+        if stream is not None and self._has_begun:
             self._put(stream.pass_on(piece))
         elif self.is_over:
             return
-        elif self._streams:
-            if self._held_is_fine(piece):
-                piece = self._held + piece
-                self._held = b""
-                self._begin_stream(piece)
+        elif stream is not None:
+            self._say(stream.pass_on(piece))
+        elif self._is_to_stream(piece):
+            stream = self._stream = self._made().stream()
+            self._say(stream.pass_on(piece), is_alive=piece.startswith(b":"))
         else:
             self._pieces.append(piece)
             self._size += len(piece)
@@ -76,19 +79,22 @@ class TranslatedRelay(Relay):
                 self._fail(Failure.BROKEN, "its answer is too large to be translated", self._status, None)
 
     def on_end(self, *, is_certain: bool) -> None:
-        if self._stream is None:
-            if self.is_over:
-                return
-            if not self._streams:
-                self._end_whole()
-                return
-            if not self._may_end(is_certain=is_certain):
-                return
-            held, self._held = self._held, b""
-            self._begin_stream(held)
+        if self.is_over:
+            return
         stream = self._stream
-        assert stream is not None  # noqa: S101  (begun)
-        self._put(stream.rest())
+        if stream is None:
+            self._end_whole()
+            return
+        rest = stream.rest()
+        if self._has_begun:
+            self._put(rest)
+        elif stream.is_finished:
+            self._commit_stream(rest)
+        else:
+            failure = Failure.ERROR_EVENT if stream.has_failed else Failure.BROKEN
+            name = self.step.source.provider.name
+            self._resolve(Failed(failure, name, "its stream ended before it said anything", self._status))
+            return
         if not stream.is_finished:
             self.broke_by = Failure.BROKEN
             self._break("its stream ended before its end")
@@ -111,39 +117,60 @@ class TranslatedRelay(Relay):
         else:
             super()._tell_the_truth(error)
 
-    def _begin_stream(self, piece: bytes) -> None:
-        stream = self._let_go_of_the_prompt().stream()
-        out = stream.pass_on(piece)
-        self._stream = stream
+    def _is_to_stream(self, piece: bytes) -> bool:
+        """Whether the answer, of which this is the first piece, is a stream for a caller who wants one."""
+        if self._pieces or self._is_error or not self._asked_to_stream():
+            return False
+        if not self._streams and sse.is_stream(piece):  # some sources give a stream no type, or another one
+            self._streams = True
+            self._set_content_type(b"text/event-stream")
+        return self._streams
+
+    def _say(self, piece: bytes, *, is_alive: bool = False) -> None:
+        """Nothing has gone out yet: begin with what the translation says first, or with a sign of life.
+
+        Where that is an error, or nothing at all, another source may still be asked.
+        """
+        if not piece and not is_alive:
+            return
+        if self._dialect.is_error(sse.first_event(piece) or b""):
+            self._fail(Failure.ERROR_EVENT, "its stream began with an error, or can't be read", self._status, None)
+            return
+        self._commit_stream(piece)
+
+    def _commit_stream(self, piece: bytes) -> None:
+        self._let_go_of_the_prompt()
         self._fields.pop(b"content-length", None)
         self._has_length = False
-        self._commit(out)
+        self._commit(piece)
 
     def _end_whole(self) -> None:
-        """The whole answer is there: translate it, and let it go out; as a stream, where the caller asked for one."""
-        translation, body = self._translation, b"".join(self._pieces)
-        assert translation is not None  # noqa: S101  (nothing has gone out yet)
+        """The whole answer is there: translate it, and let it go out as the caller wants it, in one piece or as a stream."""
+        translation, body = self._made(), b"".join(self._pieces).removeprefix(_BOM)
         self._pieces.clear()
+        is_stream = not self._is_error and (self._streams or sse.is_stream(body))
         try:
-            whole = translation.whole(self._status, body)
-            events = translation.streamed(body) if self._asked_to_stream() and whole.status < 400 else None
+            whole = translation.folded(body) if is_stream else translation.whole(self._status, body)
+            if self._asked_to_stream() and whole.status < 400:
+                events: bytes | None = body if is_stream else translation.streamed(body)
+            else:
+                events = None
         except ValueError:
             detail = "its answer is not what its dialect promises"
             self._resolve(Failed(Failure.BROKEN, self.step.source.provider.name, detail, self._status))
             return
+        self._lost = whole.dropped
         if events is not None:
             self._stream_whole(events)
             return
         self._reported = whole.usage
         self._status = whole.status
+        self._streams = False
         self._let_go_of_the_prompt()
-        body = whole.body
-        if whole.status >= 400 and self._dialect.name == "anthropic" and body.endswith(b"}"):
-            body = b'%b,"request_id":"%b"}' % (body[:-1], self._exchange.inbound.request_id.encode())
-        self._fields[b"content-length"] = b"%d" % len(body)
+        self._fields[b"content-length"] = b"%d" % len(whole.body)
         self._set_content_type(b"application/json")
         self._has_length = True
-        self._commit(body)
+        self._commit(whole.body)
         self._finish()
 
     def _asked_to_stream(self) -> bool:
@@ -154,19 +181,23 @@ class TranslatedRelay(Relay):
         """Some sources answer in one piece whatever they are asked: a client that reads events could not read that."""
         self._set_content_type(b"text/event-stream")
         self._streams = True
-        self._begin_stream(events)
+        stream = self._stream = self._made().stream()
+        self._commit_stream(stream.pass_on(events))
         self.on_end(is_certain=True)
 
     def _set_content_type(self, kind: bytes) -> None:
         self._headers = [one for one in self._headers if one[0].lower() not in (b"content-type", b"content-encoding")]
         self._headers.append((b"content-type", kind))
 
-    def _let_go_of_the_prompt(self) -> Translation:
-        """The answer begins: no other source is asked, and the translation with its prompt need not be kept."""
-        made, self._translation = self._translation, None
-        assert made is not None  # noqa: S101  (once)
-        self._exchange.dropped = made.asked.dropped
+    def _made(self) -> Translation:
+        made = self._translation
+        assert made is not None  # noqa: S101  (nothing has gone out yet)
         return made
+
+    def _let_go_of_the_prompt(self) -> None:
+        """The answer begins: no other source is asked, and the translation with its prompt need not be kept."""
+        self._exchange.dropped = self._made().asked.dropped + self._lost
+        self._translation = None
 
     def _put(self, piece: bytes) -> None:
         if piece:
@@ -193,9 +224,14 @@ def relay_of(
     *, running: list[Relay], total_due: float | None, is_last: Callable[[], bool],
     added_head: Callable[[Exchange, Step], bytes],
 ) -> Relay:  # fmt: skip
-    """The relay for an attempt, with a translation where its source needs one. Raises GatewayError as that does."""
+    """The relay for an attempt, with a translation where its source needs one.
+
+    Raises GatewayError where the source can't be told what the caller asks for, or its model could not see it.
+    """
     dialect = DIALECTS[exchange.endpoint.dialect]
     is_spoken = step.source.provider.dialect == dialect.name
+    if is_spoken and step.layer == SUBSTITUTE:
+        refuse_blind(exchange.inbound.body, step.model)
     if is_spoken and not (dialect is ANTHROPIC and may_hold_unsigned(exchange.inbound.body)):
         return Relay(
             exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,

@@ -1,4 +1,7 @@
-"""A provider may die behind any byte: before the first of the body it is a 502, behind it never a clean end."""
+"""A provider may die behind any byte: before the first of the body it is a 502, behind it never a clean end.
+
+But a stream that has said `[DONE]` is whole: then only its last chunk is missing, which the caller gets from the gateway.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import pytest
 
 from tests.laboratory import ANSWER, CLOSE, DONE, LAST_CHUNK, OK, STREAM, Client, both, chunk, event, head
 
+TOLD = STREAM.index(DONE) + len(DONE)
+"""Where the stream has said that it is done."""
 EVENTS = event("one") + event("two") + DONE
 CHUNKED = head(kind="application/json") + chunk(ANSWER[:20]) + chunk(ANSWER[20:]) + LAST_CHUNK
 
@@ -22,6 +27,10 @@ async def chunks_until_cut(client: Client) -> tuple[bytes, bool]:
             got += piece
         return got, True
     return got, False
+
+
+async def is_cut(client: Client) -> bool:
+    return not (await client.rest()).endswith(LAST_CHUNK)
 
 
 @pytest.mark.parametrize("script", [OK, CHUNKED])
@@ -57,14 +66,18 @@ async def test_a_stream(tmp_path: Path) -> None:
                 continue
             assert (await client.head()).status == 200
             got, is_whole = await chunks_until_cut(client)
-            assert not is_whole
+            assert is_whole == (at >= TOLD)
+            if is_whole:
+                assert got == EVENTS
+                continue
             passed, _, error = got.partition(b'data: {"error":')
             assert EVENTS.startswith(passed.removesuffix(b"\n\n"))
             assert error.endswith(b"\n\n")
             assert got.endswith(b'data: {"error":' + error)
             client = await gateway.client()
         records = await gateway.records(len(STREAM))
-    assert [record["ending"] for record in records] == ["failed"] * (first + 2) + ["broken"] * (len(STREAM) - first - 2)
+    endings = ["failed"] * (first + 2) + ["broken"] * (TOLD - first - 2) + ["completed"] * (len(STREAM) - TOLD)
+    assert [record["ending"] for record in records] == endings
 
 
 @pytest.mark.parametrize("script", [OK, CHUNKED, STREAM])
@@ -81,12 +94,15 @@ async def test_the_next_source_takes_over_until_the_first_byte_and_never_behind_
                 assert answered.headers["x-kyma-fallback-layer"] == "1"
                 assert await client.reader.readexactly(len(ANSWER)) == ANSWER
             else:
-                assert not (await client.rest()).endswith(LAST_CHUNK)
+                is_whole = script is STREAM and at >= TOLD
+                assert (await chunks_until_cut(client))[1] == is_whole if is_whole else await is_cut(client)
             client.leave()
         records = await gateway.records(len(script))
     turn = [record["ending"] for record in records].index("broken")
     assert {record["ending"] for record in records[:turn]} == {"completed"}
-    assert {record["ending"] for record in records[turn:]} == {"broken"}
+    told = TOLD if script is STREAM else len(script)
+    assert {record["ending"] for record in records[turn:told]} == {"broken"}
+    assert {record["ending"] for record in records[told:]} <= {"completed"}
 
 
 @pytest.mark.parametrize("script", [CHUNKED, STREAM])
@@ -98,7 +114,9 @@ async def test_a_caller_of_http_1_0_sees_it_too(tmp_path: Path, script: bytes) -
             client = await gateway.client()
             client.send(b'POST /v1/chat/completions HTTP/1.0\r\ncontent-length: 13\r\n\r\n{"model":"m"}')
             if script is STREAM:
-                assert b'data: {"error":' in await client.reader.read()
+                got = await client.reader.read()
+                assert (b'data: {"error":' in got) == (at < TOLD)
+                assert got.endswith(EVENTS) == (at >= TOLD)
                 continue
             with pytest.raises(ConnectionResetError):
                 await client.reader.read()

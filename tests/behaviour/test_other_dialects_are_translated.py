@@ -412,6 +412,97 @@ async def test_an_image_is_for_models_with_eyes(tmp_path: Path, dialect: str, ha
                 assert source.received == []
 
 
+CALLING = WHOLE["openai"] | {
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": None,
+                "reasoning_content": "I run it.",
+                "tool_calls": [{"id": "functions.Bash:0", "type": "function", "function": {"name": "Bash", "arguments": "{}"}}],
+            },
+            "finish_reason": "tool_calls",
+        }
+    ]
+}
+
+
+async def test_a_conversation_can_change_its_source_between_a_call_and_its_result(tmp_path: Path) -> None:
+    async with providers(2) as (foreign, native):
+        native.plays(whole(b"{}", status="503 Busy"))
+        foreign.plays(whole(json.dumps(CALLING).encode()))
+        text = configuration("openai", "anthropic", ports=[foreign.port, native.port])
+        async with gateway(text, tmp_path) as running:
+            client = await running.client()
+            thinks = {"thinking": {"type": "enabled", "budget_tokens": 2000}, "max_tokens": 4000}
+            ask(client, "anthropic", **thinks)
+            called = (await client.answer()).json["content"]
+            result = {"type": "tool_result", "tool_use_id": called[-1]["id"], "content": "42"}
+            turns = [
+                {"role": "user", "content": "Run it."},
+                {"role": "assistant", "content": called},
+                {"role": "user", "content": [result]},
+            ]
+            native.plays(whole(json.dumps(WHOLE["anthropic"]).encode()))
+            ask(client, "anthropic", messages=turns, **thinks)
+            answer = await client.answer()
+            assert answer.headers["x-kyma-dropped"] == "messages[1].content[0], thinking"
+            sent = json.loads(native.received[-1].body)
+            use = sent["messages"][1]["content"][0]
+            assert sent == {"model": "real-1", "max_tokens": 4000, "messages": [
+                turns[0], {"role": "assistant", "content": [use]}, turns[2],
+            ]}  # fmt: skip
+            assert use["id"] == sent["messages"][2]["content"][0]["tool_use_id"]
+            assert set(use["id"]) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-")
+
+            native.plays(whole(b"{}", status="503 Busy"))  # and the source that called sees its own id again
+            foreign.plays(whole(json.dumps(WHOLE["openai"]).encode()))
+            ask(client, "anthropic", messages=turns, **thinks)
+            await client.answer()
+            _, call, told = json.loads(foreign.received[-1].body)["messages"]
+            assert call["tool_calls"][0]["id"] == told["tool_call_id"] == "functions.Bash:0"
+
+
+@pytest.mark.parametrize("speaks", OTHER)
+@pytest.mark.parametrize("dialect", OTHER)
+@pytest.mark.parametrize("shows", [True, False])
+async def test_a_substitute_without_eyes_is_not_asked_about_an_image(
+    tmp_path: Path, dialect: str, speaks: str, shows: bool
+) -> None:
+    async with providers(2) as (source, substitute):
+        source.plays(whole(b"{}", status="503 Busy"))
+        substitute.plays(whole(json.dumps(WHOLE[speaks]).encode()))
+        text = configuration(dialect, speaks, ports=[source.port, substitute.port])
+        text = text[: text.index("models:")] + (
+            "models:\n  - {id: m, input_modalities: [text, image], pool: [{provider: p0, model: real-0}]}\n"
+            "  - {id: blind, pool: [{provider: p1, model: real-1}]}\nfallbacks: {m: [blind]}\n"
+        )
+        async with gateway(text, tmp_path) as running:
+            client = await running.client()
+            said = {"type": "text", "text": 'Not an image: {"type": "image"}'}
+            content = [LOOKS[dialect], said] if shows else [said]
+            ask(client, dialect, messages=[{"role": "user", "content": content}])
+            answer = await client.answer()
+            if not shows:
+                assert (answer.status, answer.headers["x-kyma-fallback-layer"]) == (200, "3")
+                return
+            assert answer.status == 502
+            assert "503" in answer.json["error"]["message"]
+            assert substitute.received == []
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+async def test_who_asks_for_a_model_without_eyes_by_its_name_hears_what_its_source_says(tmp_path: Path, dialect: str) -> None:
+    async with providers(1) as (source,):
+        source.plays(whole(b'{"error":"blind"}', status="400 Bad Request"))
+        async with gateway(configuration(dialect, ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, messages=[{"role": "user", "content": [LOOKS[dialect]]}])
+            answer = await client.answer()
+            assert (answer.status, answer.body) == (400, b'{"error":"blind"}')
+
+
 THINKING = WHOLE["openai"] | {
     "choices": [
         {

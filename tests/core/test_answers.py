@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.answers import cors_lines, error_lines, json_answer
+from proxy.core.answers import cors_lines, error_lines, json_answer, listed
 from proxy.errors import GatewayError, Kind
 
 PAGE = (b"Origin", b"https://app.example")
@@ -36,6 +36,15 @@ def test_an_error_always_has_the_request_id_and_a_hint_where_one_is_known() -> N
     assert error_lines(hinted, "request-1") == b"x-request-id: request-1\r\nretry-after: 7\r\n"
     assert error_lines(hinted, "a", b"request-id") == b"x-request-id: a\r\nrequest-id: a\r\nretry-after: 7\r\n"
     assert b"retry-after: 0\r\n" in error_lines(GatewayError(Kind.PROVIDER_RATE_LIMITED, "Now.", retry_after=0), "r")
+
+
+@pytest.mark.parametrize(("names", "told"), [
+    (("seed", "messages[0].name"), b"seed, messages[0].name"), (("a prompt", "seed"), b"seed, ..."), (("",), b"..."),
+    (("x" * 81,), b"..."), (("a\r\nb",), b"..."), ((), b""), (("a",) * 20, b", ".join([b"a"] * 20)),
+    (("a",) * 21, b", ".join([*[b"a"] * 20, b"..."])), (("?", *("a",) * 20), b", ".join([*[b"a"] * 20, b"..."])),
+])  # fmt: skip
+def test_what_is_listed_are_names_and_never_nothing(names: tuple[str, ...], told: bytes) -> None:
+    assert listed(names) == told
 
 
 @pytest.mark.parametrize("origins", [{"*"}, {"https://app.example"}, {"https://app.example", "https://b.example"}])

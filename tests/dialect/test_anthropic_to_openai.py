@@ -367,6 +367,18 @@ def test_usage_is_asked_for_where_a_stream_is_and_only_then() -> None:
     assert "stream_options" not in json.loads(translation(body | {"stream": True}).asked.body)
 
 
+@pytest.mark.parametrize(("schema", "parameters"), [
+    ({"type": "object"}, {"type": "object", "properties": {}}), ({}, {"type": "object", "properties": {}}),
+    (True, {"type": "object", "properties": {}}), ({"type": "object", "required": []}, {
+        "type": "object", "required": [], "properties": {}}),
+    ({"type": "object", "properties": {"a": {}}}, None), ({"type": "string"}, None), ({"type": ["object", "null"]}, None),
+    ([1], None), ("object", None), (False, None),
+])  # fmt: skip
+def test_a_tool_without_properties_is_told_to_have_none(schema: Any, parameters: Json | None) -> None:
+    (tool,) = asked(tools=[{"name": "a", "input_schema": schema}])["tools"]
+    assert tool["function"]["parameters"] == (schema if parameters is None else parameters)
+
+
 @pytest.mark.parametrize(("members", "effort"), [
     ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "low"),
     ({"thinking": {"type": "enabled", "budget_tokens": 4096}}, "low"),
@@ -421,6 +433,22 @@ def test_names_are_kept_once_for_each_kind_and_there_is_an_end_to_them() -> None
     found = translation({"model": "claude", "messages": messages, "system": [many]}).asked
     assert found.dropped == ("cache_control", "messages[0].content[0].citations", "system[0].citations")
     assert len(translation({"model": "claude", "messages": []} | {f"x{at}": 1 for at in range(900)}).asked.dropped) == 64
+
+
+def test_instructions_lead_the_conversation_in_their_order_wherever_they_stood() -> None:
+    marked = {"type": "text", "text": "B", "cache_control": {"type": "ephemeral"}}
+    messages = [
+        {"role": "system", "content": [marked, {"type": "text", "text": "C"}]}, user({"type": "text", "text": "Hello"}),
+        {"role": "system", "content": ""}, {"role": "assistant", "content": "Hi"}, {"role": "system", "content": "D"},
+    ]  # fmt: skip
+    found = translation({"model": "claude", "messages": messages, "system": [{"type": "text", "text": "A"}]}).asked
+    assert json.loads(found.body)["messages"] == [
+        {"role": "system", "content": "A\n\nB\n\nC\n\nD"},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi"},
+    ]
+    assert found.dropped == ("cache_control",)
+    assert said({"role": "system", "content": ""}, user()) == [{"role": "user", "content": ""}]
 
 
 def test_empty_contents_are_said_as_they_are() -> None:
@@ -607,11 +635,11 @@ def test_each_delta_goes_out_with_the_event_that_brought_it() -> None:
         ["message_start"],
         [start, delta],
         [delta, stop, start, delta],  # with the mark of a thought that nobody has signed
-        [stop, start],
+        [],  # the name of a call may go on
+        [stop, start, delta],
         [delta],
-        [delta],
-        [stop, start],
-        [delta],
+        [],
+        [stop, start, delta],
     ]
     assert [event["type"] for event in events(stream.pass_on(chunk({}, "tool_calls")))] == [stop]
     assert stream.is_finished
@@ -647,7 +675,72 @@ def test_what_follows_with_the_same_index_does_not_wait() -> None:
     stream = MessageStream("shown-model", STOPS)
     stream.pass_on(called(0, "", id="x", name="n"))
     out = events(stream.pass_on(called(0, "{", id="y", name="n")))
-    assert [event["type"] for event in out] == ["content_block_stop", "content_block_start", "content_block_delta"]
+    assert [event["type"] for event in out] == [
+        "content_block_start", "content_block_stop", "content_block_start", "content_block_delta",
+    ]  # fmt: skip
+
+
+def test_a_name_that_comes_in_pieces_is_whole_when_its_arguments_begin() -> None:
+    def piece(name: str, arguments: str = "") -> bytes:
+        return chunk({"tool_calls": [{"index": 0, "function": {"name": name, "arguments": arguments}}]})
+
+    for pieces in (
+        (called(0, "", id="x", name="get_"), piece("weather", "{}")),
+        (called(0, "", id="x", name="get_"), piece("weather"), called(0, "{}")),
+        (called(0, "", id="x", name="get_weather"), piece("get_weather", "{"), piece("get_weather", "}")),
+        (called(0, "", id="x", name="get_weather"), called(1, "", id="y", name="n"), chunk({"content": "b"}), called(0, "{}")),
+    ):
+        out, _ = translated(*pieces, chunk({}, "tool_calls"))
+        assert fold_message(out)["content"][0] == {"type": "tool_use", "id": "x", "name": "get_weather", "input": {}}
+
+
+def test_a_function_as_it_was_called_before_there_were_tools_is_a_tool() -> None:
+    call = {"name": "look", "arguments": '{"at":1}'}
+    answer = {"id": "1", "choices": [{"message": {"content": None, "function_call": call}, "finish_reason": "function_call"}]}
+    whole = json.loads(translation().whole(200, json.dumps(answer).encode()).body)
+    assert whole["content"] == [{"type": "tool_use", "id": "toolu_1_0", "name": "look", "input": {"at": 1}}]
+    assert whole["stop_reason"] == "tool_use"
+    out, stream = translated(
+        chunk({"function_call": {"name": "look", "arguments": ""}}, id="1"),
+        chunk({"function_call": {"arguments": '{"at":'}}), chunk({"function_call": {"arguments": "1}"}}, "function_call"),
+    )  # fmt: skip
+    message = fold_message(out)
+    assert (message["content"], message["stop_reason"]) == (whole["content"], "tool_use")
+    assert stream.is_finished
+
+
+def test_what_an_answer_loses_is_named() -> None:
+    said: Json = {"content": "a", "annotations": [{"type": "url_citation"}], "audio": {"id": "1"}, "images": []}
+    for message, lost in ((said, ("annotations", "audio")), ({"content": "a", "annotations": [], "audio": None}, ())):
+        body = json.dumps({"id": "1", "choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+        assert translation().whole(200, body).dropped == tuple(f"answer.message.{name}" for name in lost)
+
+
+def test_an_error_bears_the_callers_request_id() -> None:
+    made = translation(request_id="abc")
+    assert json.loads(made.whole(500, b"{}").body)["request_id"] == "abc"
+    for broken in (b'data: {"error":{"message":"no"}}\n\n', b"data: {\n\n", b"event: error\ndata: {}\n\n"):
+        (error,) = events(made.stream().pass_on(broken))
+        assert (error["type"], error["request_id"]) == ("error", "abc")
+
+
+@settings(deadline=None)
+@given(streams())
+def test_a_stream_for_who_wants_a_whole_answer_is_the_same_answer(source: bytes) -> None:
+    made = translation()
+    folded, whole = made.folded(source), made.whole(200, fold_chunks(source))
+    assert gist(json.loads(folded.body)) == gist(json.loads(whole.body))
+    assert (folded.status, folded.usage) == (200, whole.usage)
+
+
+@cases("stream.sse")
+def test_only_a_whole_stream_is_folded(case: Path) -> None:
+    source = (case / "stream.sse").read_bytes()
+    if about(case).get("finished", True):
+        assert gist(json.loads(translation().folded(source).body)) == gist(fold_message((case / "expected.sse").read_bytes()))
+    else:
+        with pytest.raises(ValueError, match="not whole"):
+            translation().folded(source)
 
 
 def test_a_call_whose_name_comes_late_begins_with_its_name() -> None:

@@ -19,6 +19,7 @@ from proxy.dialect.anthropic import ANTHROPIC
 from proxy.dialect.openai import OPENAI
 from proxy.dialect.openai_to_anthropic import OpenAIToAnthropic
 from proxy.dialect.translation import StreamTranslation, Translation
+from proxy.dialect.unsigned import UNSIGNED
 from proxy.errors import GatewayError, Kind
 
 CASES = sorted((Path(__file__).parent / "golden" / "openai_to_anthropic").iterdir())
@@ -523,6 +524,30 @@ def test_a_turn_that_began_without_thinking_goes_on_without() -> None:
     assert asked("claude-opus-4-6", reasoning_effort="low", messages=[call, result])["thinking"] == {"type": "adaptive"}
 
 
+@pytest.mark.parametrize(("signature", "thinking", "goes"), [
+    (UNSIGNED, {"type": "enabled", "budget_tokens": 2000}, True), ("EqQBCg", {"type": "enabled", "budget_tokens": 2000}, False),
+    (UNSIGNED, {"type": "adaptive"}, False), (UNSIGNED, "odd", False), (UNSIGNED, None, False),
+])  # fmt: skip
+def test_a_tools_turn_that_lost_its_thought_goes_on_without_thinking(signature: str, thinking: Any, goes: bool) -> None:
+    call = {"id": "c", "function": {"name": "f", "arguments": "{}"}}
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": signature}
+    turn = {"role": "assistant", "tool_calls": [call], "thinking_blocks": [thought]}
+    messages = [{"role": "user", "content": "Run it."}, turn, {"role": "tool", "tool_call_id": "c", "content": "1"}]
+    found = translation(messages=messages, thinking=thinking).asked
+    assert json.loads(found.body).get("thinking") == (None if goes else thinking)
+    assert ("thinking" in found.dropped) == goes
+    again = translation(messages=[*messages, {"role": "assistant", "content": "1"}, messages[0]], thinking=thinking).asked
+    assert json.loads(again.body).get("thinking") == thinking
+
+
+def test_a_thought_that_nobody_has_signed_is_not_taken_back() -> None:
+    thoughts = [{"type": "thinking", "thinking": "Hm.", "signature": one} for one in (UNSIGNED, "EqQBCg", "")]
+    turn = {"role": "assistant", "content": "No.", "thinking_blocks": thoughts}
+    found = translation(messages=[{"role": "user", "content": "Is it?"}, turn, {"role": "user", "content": "Why?"}]).asked
+    assert json.loads(found.body)["messages"][1]["content"] == [thoughts[1], {"type": "text", "text": "No."}]
+    assert found.dropped == ("messages[1].thinking_blocks[0]", "messages[1].thinking_blocks[2]")
+
+
 @pytest.mark.parametrize(("model", "said", "kept", "lost"), [
     ("claude-3-haiku", {"temperature": 0.3, "top_p": 0.9, "top_k": 4}, {"temperature": 0.3, "top_p": 0.9, "top_k": 4}, ()),
     ("claude-3-haiku", {"temperature": 1.5}, {"temperature": 1}, ("temperature",)),
@@ -646,6 +671,10 @@ def test_an_error_is_told_in_the_callers_words(status: int, kind: str, told: int
     (b"<html>Bad gateway</html>", None), (b"", None), (b"\xff\xfe", None), (b"[1]", None), (b'{"error":3}', None),
     (b'{"error":{"message":null}}', None), (b'{"error":{"message":5}}', None), (b"[" * 99_999, None),
     (b'{"error":"Why."}', "Why."), (b'{"message":"Why."}', "Why."), (b'{"error":{"message":"Why."}}', "Why."),
+    (b'{"detail":"Why."}', "Why."), (b'{"detail":[{"loc":["body"],"msg":"Why."}]}', '[{"loc":["body"],"msg":"Why."}]'),
+    (b'[{"error":{"message":"Why."}}]', "Why."), (b"no healthy upstream\nsecret", "no healthy upstream"),
+    (b'{"error":{"message":"Why.","type":5,"code":["x"]}}', "Why."), (b'{"error":{"message":{"detail":"Why."}}}', "Why."),
+    (b'{"error":{"message":"%b"}}' % (b"x" * 9999), "x" * 300), (b"x" * 9999, "x" * 300),
 ])  # fmt: skip
 def test_an_error_that_cant_be_read_is_told_all_the_same(body: bytes, message: str | None) -> None:
     whole = translation().whole(502, body)
@@ -707,11 +736,88 @@ def test_what_has_no_place_in_a_stream_is_skipped() -> None:
         assert stream.usage == Usage(3, 5, None, "reported")
 
 
-def test_an_error_that_is_not_called_one_is_one() -> None:
+@pytest.mark.parametrize("written", [
+    b'data: {"error":{"message":"Why."}}', b'event: error\ndata: {"message":"Why."}', b'event: error\ndata: {"detail":"Why."}',
+    b'data: {"type":"error","error":{"type":7,"message":"Why."}}', b'data: {"type":"error","error":"Why."}',
+])  # fmt: skip
+def test_an_error_that_is_not_called_one_or_says_it_otherwise_is_one(written: bytes) -> None:
     stream = translation().stream()
-    told = through(stream, BEGIN, b'data: {"error":{"message":"Why."}}\n\n', END + STOP)
+    told = through(stream, BEGIN, written + b"\n\n", END + STOP)
     assert b'"message":"Why."' in told
     assert not stream.is_finished
+
+
+def test_an_error_that_says_nothing_is_one() -> None:
+    for written in (b"event: error\ndata: {}\n\n", b"event: error\ndata: {\n\n"):
+        stream = translation().stream()
+        told = json.loads(through(stream, written).removeprefix(b"data: "))
+        assert told["error"]["type"] == "server_error"
+        assert stream.has_failed
+
+
+def test_an_error_in_a_stream_quotes_no_more_than_its_first_characters() -> None:
+    long = event({"type": "error", "error": {"type": "api_error", "message": "x" * 9999}})
+    assert json.loads(through(translation().stream(), long).removeprefix(b"data: "))["error"]["message"] == "x" * 300
+
+
+def test_what_is_within_a_block_of_unknown_type_is_left_out_of_streams_and_whole_answers_alike() -> None:
+    source = b"".join([
+        BEGIN, start(0, type="hologram", text=""), text("inside"), delta(0, type="thinking_delta", thinking="inside"),
+        delta(0, type="input_json_delta", partial_json="{}"), stop(0), start(1, type="text", text=""),
+        delta(1, type="text_delta", text="after"), stop(1), END, STOP,
+    ])  # fmt: skip
+    told = folded_told(through(translation().stream(), source))["choices"][0]["message"]
+    answer = {"content": [{"type": "hologram", "text": "inside"}, {"type": "text", "text": "after"}]}
+    whole = json.loads(translation().whole(200, json.dumps(answer).encode()).body)["choices"][0]["message"]
+    assert told == whole == {"role": "assistant", "content": "after", "refusal": None}
+    again = through(translation().stream(), BEGIN, start(0, type="hologram"), stop(0), text("a"), END, STOP)
+    assert folded_told(again)["choices"][0]["message"]["content"] == "a"  # the number of a block may be used once more
+
+
+def test_what_an_answer_loses_is_named() -> None:
+    content = [
+        {"type": "text", "text": "a", "citations": [{"cited_text": "q"}]}, {"type": "text", "text": "b", "citations": None},
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}, {"type": "my secret prompt"},
+        {"type": "tool_use", "id": "t", "name": "f", "input": {}}, {"type": "tool_use", "id": "u", "name": "g", "input": {}},
+    ]  # fmt: skip
+    body = json.dumps({"content": content}).encode()
+    lost = ("answer.content[0].citations", "answer.content[2].server_tool_use", "answer.content[3].unknown")
+    assert translation().whole(200, body).dropped == lost
+    assert translation(functions=[{"name": "f"}]).whole(200, body).dropped == (*lost, "answer.content[5].tool_use")
+
+
+def test_an_answer_that_does_not_say_that_it_begins_has_an_id_and_a_role_all_the_same() -> None:
+    block = start(0, type="text", text="")
+    told = list(documents(through(translation().stream(), event({"type": "ping"}), block + text("a") + stop(0), END, STOP)))
+    assert told[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert {one["id"] for one in told} == {f"msg_{CREATED}"}
+    for opening in ({"id": "", "usage": {"input_tokens": 3}}, {}):
+        stream = translation().stream()
+        begin = event({"type": "message_start", "message": opening})
+        late = list(documents(through(stream, block, begin, text("a"), END, STOP)))
+        assert [one["choices"][0]["delta"].get("role") for one in late].count("assistant") == 1
+        assert stream.usage.prompt == (3 if opening else None)
+    assert json.loads(translation().whole(200, b'{"content":[]}').body)["id"] == f"msg_{CREATED}"
+
+
+@settings(deadline=None)
+@given(streams(), st.booleans())
+def test_a_stream_for_who_wants_a_whole_answer_is_the_same_answer(source: bytes, is_legacy: bool) -> None:
+    made = translation(functions=[{"name": "f"}]) if is_legacy else translation()
+    folded = made.folded(source)
+    whole = made.whole(200, json.dumps(folded_source(source)).encode())
+    assert plain(json.loads(folded.body)) == plain(json.loads(whole.body))
+    assert (folded.status, folded.usage) == (200, whole.usage)
+
+
+@pytest.mark.parametrize("case", STREAMED, ids=name)
+def test_only_a_whole_stream_is_folded(case: Path) -> None:
+    source = (case / "stream.sse").read_bytes()
+    if case in FINISHED:
+        assert json.loads(of_case(case).folded(source).body)["choices"][0]["finish_reason"]
+        source = source[: source.index(b'"message_stop"')]
+    with pytest.raises(ValueError, match="not whole"):
+        of_case(case).folded(source)
 
 
 def test_after_its_end_nothing_more_goes_out() -> None:

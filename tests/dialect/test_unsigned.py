@@ -59,6 +59,50 @@ def test_what_is_signed_or_holds_the_mark_elsewhere_stays_byte_for_byte() -> Non
     assert without_unsigned(written) == (written, ())
 
 
+RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "7"}]}
+CALL = {"type": "tool_use", "id": "t", "name": "n", "input": {}}
+CLEARS = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
+
+
+@pytest.mark.parametrize(("turns", "thinking", "goes"), [
+    ([[FOREIGN, CALL]], "enabled", True), ([[FOREIGN, TEXT, CALL]], "enabled", True), ([[FOREIGN, CALL]], "adaptive", False),
+    ([[FOREIGN, CALL]], "disabled", False), ([[SIGNED, FOREIGN, CALL]], "enabled", False),
+    ([[FOREIGN, TEXT]], "enabled", False),
+    ([[FOREIGN, CALL], [SIGNED, CALL]], "enabled", False), ([[SIGNED, CALL], [FOREIGN, CALL]], "enabled", True),
+    ([[FOREIGN, CALL], [TEXT, CALL]], "enabled", False), ([[FOREIGN, CALL], [FOREIGN]], "enabled", True),
+])  # fmt: skip
+def test_a_turn_that_lost_its_thought_between_its_calls_and_their_results_goes_on_without_thinking(
+    turns: list[list[Json]], thinking: str, goes: bool
+) -> None:
+    messages = [one for turn in turns for one in ({"role": "assistant", "content": turn}, RESULT)]
+    document = {
+        "model": "m", "thinking": {"type": thinking, "budget_tokens": 2000}, "max_tokens": 5, "messages": messages,
+        "temperature": 1.0,
+    }  # fmt: skip
+    made, dropped = without_unsigned(json.dumps(document).encode())
+    found = json.loads(made)
+    assert ("thinking" in found, "thinking" in dropped) == (not goes, goes)
+    assert {name: found[name] for name in ("model", "max_tokens", "temperature")} == {
+        "model": "m", "max_tokens": 5, "temperature": 1.0,
+    }  # fmt: skip
+    assert b'"temperature":1.0' in made.replace(b" ", b"")
+
+
+def test_what_clears_thoughts_goes_with_the_thinking() -> None:
+    messages = [{"role": "assistant", "content": [FOREIGN, CALL]}, RESULT]
+    document = {"thinking": {"type": "enabled", "budget_tokens": 2000}, "context_management": CLEARS, "messages": messages}
+    made, dropped = without_unsigned(json.dumps(document).encode())
+    assert dropped == ("messages[0].content[0]", "thinking", "context_management")
+    assert json.loads(made) == {"messages": [{"role": "assistant", "content": [CALL]}, RESULT]}
+
+
+def test_who_does_not_think_keeps_what_else_was_asked_for() -> None:
+    document = {"messages": [{"role": "assistant", "content": [FOREIGN, CALL]}, RESULT], "context_management": CLEARS}
+    made, dropped = without_unsigned(json.dumps(document).encode())
+    assert dropped == ("messages[0].content[0]",)
+    assert json.loads(made)["context_management"] == CLEARS
+
+
 NONE = [
     b"[]", b"{", b"\xff", b"[" * 9999, b'{"messages":1}', b'{"messages":["kyma-unsigned"]}',
     b'{"messages":[{"content":["kyma-unsigned"]}]}', b'{"messages":[{"role":"kyma-unsigned"}]}',

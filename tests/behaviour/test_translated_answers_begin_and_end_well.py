@@ -1,0 +1,198 @@
+"""A translated answer begins when there is something to say, in the form that was asked for, and is whole when it says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.behaviour.test_other_dialects_are_translated import (
+    ANTHROPIC,
+    OPENAI,
+    OTHER,
+    STREAMS,
+    WHOLE,
+    ask,
+    configuration,
+    words,
+)
+from tests.laboratory import CLOSE, LAST_CHUNK, Answer, chunk, gateway, head, providers, whole
+
+SAYS_NOTHING = {
+    "openai": {
+        "what can't be read": b"data: {nope\n\n",
+        "nothing that is told": b'data: {"foo":1}\n\n',
+        "a page": b"<html>\n\n",
+        "an error with a name only": b"event: error\ndata: {}\n\n",
+        "an error": b'data: {"error":{"message":"x","code":500}}\n\n',
+    },
+    "anthropic": {
+        "what can't be read": b"data: {nope\n\n",
+        "nothing that is told": b'data: {"type":"future"}\n\n',
+        "a page": b"<html>\n\n",
+        "an error with a name only": b"event: error\ndata: {}\n\n",
+        "an error": b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"x"}}\n\n',
+    },
+}
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+@pytest.mark.parametrize("ends", [CLOSE, LAST_CHUNK], ids=["cut", "ended"])
+@pytest.mark.parametrize("what", SAYS_NOTHING["openai"])
+async def test_a_stream_that_begins_with_nothing_of_use_leads_on(tmp_path: Path, dialect: str, ends: Any, what: str) -> None:
+    other = OTHER[dialect]
+    async with providers(2) as (odd, fine):
+        odd.plays(head() + chunk(SAYS_NOTHING[other][what]), ends)
+        fine.plays(head() + b"".join(map(chunk, STREAMS[other])) + LAST_CHUNK)
+        async with gateway(configuration(other, other, ports=[odd.port, fine.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, stream=True)
+            answer = await client.answer()
+            assert answer.headers["x-kyma-fallback-layer"] == "1"
+            assert words(dialect, answer.body) == "one two"
+            assert b'"error"' not in answer.body
+            assert (await running.records())[0]["ending"] == "completed"
+            await running.is_at_rest()
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+async def test_a_sign_of_life_begins_the_answer(tmp_path: Path, dialect: str) -> None:
+    other = OTHER[dialect]
+    async with providers(1) as (source,):
+        source.plays(head() + chunk(b": waiting\n\n"), CLOSE)
+        async with gateway(configuration(other, ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, stream=True)
+            assert (await client.head()).status == 200
+            assert b'"error"' in await client.rest()
+            assert (await running.records())[0]["ending"] == "broken"
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+async def test_a_first_word_and_then_an_error_is_no_other_sources_to_answer(tmp_path: Path, dialect: str) -> None:
+    other = OTHER[dialect]
+    async with providers(2) as (odd, fine):
+        odd.plays(head() + chunk(STREAMS[other][0]), chunk(SAYS_NOTHING[other]["an error"]) + LAST_CHUNK)
+        async with gateway(configuration(other, other, ports=[odd.port, fine.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, stream=True)
+            opening = await client.head()
+            assert "x-kyma-fallback" not in opening.headers
+            told = await client.rest()
+            assert told.count(b'"error":') == 1
+            if dialect == "anthropic":
+                (error,) = [json.loads(line[6:]) for line in told.splitlines() if line.startswith(b'data: {"type":"error"')]
+                assert error["request_id"] == opening.headers["x-request-id"]
+            assert fine.received == []
+
+
+@pytest.mark.parametrize("speaks", OTHER)
+@pytest.mark.parametrize("dialect", OTHER)
+async def test_a_stream_whose_end_has_gone_out_is_whole_however_its_connection_ends(
+    tmp_path: Path, dialect: str, speaks: str
+) -> None:
+    async with providers(2) as (source, spare):
+        source.plays(head() + b"".join(map(chunk, STREAMS[speaks])), CLOSE)
+        async with gateway(configuration(speaks, speaks, ports=[source.port, spare.port]), tmp_path) as running:
+            client = await running.client()
+            for _ in range(2):
+                source.plays(head() + b"".join(map(chunk, STREAMS[speaks])), CLOSE)
+                ask(client, dialect, stream=True)
+                answer = await client.answer()  # with its last chunk
+                assert "x-kyma-fallback" not in answer.headers  # the source is not blamed
+                assert words(dialect, answer.body) == "one two"
+                assert b'"error"' not in answer.body
+            records = await running.records()
+            assert [(one["ending"], one["completion_tokens"]) for one in records] == [("completed", 3)] * 2
+            await running.is_at_rest()
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+async def test_who_asks_for_a_whole_answer_gets_one_though_the_source_streams(tmp_path: Path, dialect: str) -> None:
+    other = OTHER[dialect]
+    async with providers(1) as (source,):
+        source.plays(head() + b"".join(map(chunk, STREAMS[other])) + LAST_CHUNK)
+        async with gateway(configuration(other, ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect)
+            answer = await client.answer()
+            assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+            assert said(dialect, answer) == "one two"
+            record = (await running.records())[0]
+            assert (record["prompt_tokens"], record["completion_tokens"], record["ending"]) == (7, 3, "completed")
+
+
+def said(dialect: str, answer: Answer) -> str:
+    text: str = answer.json["content"][0]["text"] if dialect == "anthropic" else answer.json["choices"][0]["message"]["content"]
+    return text
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+async def test_a_stream_that_is_cut_is_no_whole_answer_either(tmp_path: Path, dialect: str) -> None:
+    other = OTHER[dialect]
+    async with providers(2) as (odd, fine):
+        odd.plays(head() + b"".join(map(chunk, STREAMS[other][: 3 if other == "anthropic" else 2])) + LAST_CHUNK)
+        fine.plays(whole(json.dumps(WHOLE[other]).encode()))
+        async with gateway(configuration(other, other, ports=[odd.port, fine.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect)
+            answer = await client.answer()
+            assert (answer.headers["x-kyma-fallback-layer"], said(dialect, answer)) == ("1", "one two")
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("kind", ["application/octet-stream", "application/json", None])
+async def test_a_stream_is_known_by_what_it_is_not_by_its_type(
+    tmp_path: Path, dialect: str, streams: bool, kind: str | None
+) -> None:
+    other = OTHER[dialect]
+    opening = head(kind=kind) if kind else head().replace(b"content-type: text/event-stream\r\n", b"")
+    async with providers(1) as (source,):
+        source.plays(opening + b"".join(map(chunk, STREAMS[other])) + LAST_CHUNK)
+        async with gateway(configuration(other, ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, stream=streams)
+            answer = await client.answer()
+            assert answer.headers["content-type"] == ("text/event-stream" if streams else "application/json")
+            assert (words(dialect, answer.body) if streams else said(dialect, answer)) == "one two"
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_mark_of_the_order_of_bytes_is_no_part_of_an_answer(tmp_path: Path, dialect: str, streams: bool) -> None:
+    other = OTHER[dialect]
+    async with providers(1) as (source,):
+        source.plays(whole(b"\xef\xbb\xbf" + json.dumps(WHOLE[other]).encode()))
+        async with gateway(configuration(other, ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, stream=streams)
+            answer = await client.answer()
+            assert (words(dialect, answer.body) if streams else said(dialect, answer)) == "one two"
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_what_a_whole_answer_loses_is_named_with_what_the_request_lost(tmp_path: Path, streams: bool) -> None:
+    block = {"type": "text", "text": "one two", "citations": [{"cited_text": "q"}]}
+    async with providers(1) as (source,):
+        source.plays(whole(json.dumps(WHOLE["anthropic"] | {"content": [block, {"type": "server_tool_use"}]}).encode()))
+        async with gateway(configuration("anthropic", ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, "openai", seed=1, stream=streams)
+            answer = await client.answer()
+            assert answer.headers["x-kyma-dropped"] == "seed, answer.content[0].citations, answer.content[1].server_tool_use"
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+async def test_a_stream_is_not_whole_before_its_end_has_gone_out(tmp_path: Path, dialect: str) -> None:
+    pieces = {"openai": OPENAI, "anthropic": ANTHROPIC}[dialect]
+    async with providers(1) as (source,):
+        source.plays(head() + b"".join(map(chunk, pieces[:-1])), CLOSE)
+        async with gateway(configuration(dialect, ports=[source.port]), tmp_path) as running:
+            client = await running.client()
+            ask(client, dialect, stream=True)
+            await client.head()
+            assert b'"error"' in await client.rest()
+            assert (await running.records())[0]["ending"] == "broken"
