@@ -131,6 +131,9 @@ class Dialer:
             _, protocol = await loop.create_connection(
                 make, sock=sock, ssl=context, server_hostname=origin.host if context is not None else None
             )
+        except asyncio.CancelledError:
+            sock.detach()  # uvloop closes what it has taken; to do so again could hit another file of that number
+            raise
         except BaseException:
             sock.close()
             raise

@@ -61,12 +61,15 @@ class UpstreamPool:
         return task
 
     async def _dial(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
+        connection = UpstreamConnection(self, provider.origin, provider.keep_alive)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._dialer.dial(
-                    provider.origin, lambda: UpstreamConnection(self, provider.origin, provider.keep_alive)
-                )
+                return await self._dialer.dial(provider.origin, lambda: connection)
+        except asyncio.CancelledError:
+            self.lost(connection)  # uvloop tells nobody that it has closed one which was opened in that moment
+            raise
         except TimeoutError:
+            self.lost(connection)
             within = "in time" if timeout_s is None else f"within {timeout_s:g} s"
             raise DialFailed(Failure.CONNECT_TIMEOUT, f"no connection {within}") from None
         except ssl.SSLError as error:

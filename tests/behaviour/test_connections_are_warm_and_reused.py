@@ -91,3 +91,25 @@ async def test_a_connection_that_the_provider_closed_is_not_used_again(tmp_path:
         client.ask()
         assert (await client.answer()).status == 200
         assert [received.connection for received in provider.received] == [1, 2]
+
+
+async def test_a_dial_may_be_cancelled_in_any_of_its_moments(tmp_path: Path) -> None:
+    async with warmed(tmp_path, 0) as (running, provider):
+        upstreams = running.house.upstreams
+        (target,) = running.configuration.snapshot.providers.values()
+        heard: list[object] = []
+        cancelled = made = 0
+        for turns in range(60):
+            dialling = upstreams.dial(target, 5.0, heard.append)
+            for _ in range(turns % 30):
+                await asyncio.sleep(0)
+            dialling.cancel()
+            await asyncio.wait((dialling,))
+            if dialling.cancelled():
+                cancelled += 1
+            else:
+                made += 1
+                upstreams.put_back(dialling.result())
+            assert upstreams.statistics() == {"open": made, "idle": made}
+        assert cancelled > 0
+        await until(lambda: provider.open == made and len(heard) == made)
