@@ -15,10 +15,10 @@ from proxy.config.images import dimensions
 from proxy.config.snapshot import ImageWords, Provider, Source
 from proxy.core.image_request import is_web_url
 from proxy.core.job import ImageRequest, Picture
+from proxy.dialect.error_words import MOST_QUOTED
 from proxy.errors import GatewayError, Kind
 
 Json = dict[str, Any]
-_MOST_QUOTED: Final = 300
 _NOTHING: Final = msgspec.Raw()
 
 
@@ -123,4 +123,4 @@ def quoted(message: object) -> str | None:
     """A provider's words, as far as they can be shown."""
     if not isinstance(message, str) or not message.strip():
         return None
-    return " ".join(message.split())[:_MOST_QUOTED]
+    return " ".join(message.split())[:MOST_QUOTED]

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
 _OPENINGS: Final = (b"data:", b"event:", b": ", b":\n", b"id:", b"retry:")
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 MAX_HELD_BYTES: Final = 16_384
 """A first event longer than this is no error that a provider would send; it goes out without waiting for its end."""
 MOST_EVENT_BYTES: Final = 32 * 1024 * 1024
@@ -27,8 +27,8 @@ def first_event(held: bytes) -> bytes | None:
     close = held.find(b"\n\n")
     if close > 0 and held.startswith(b"data: ") and held.find(b"\n", 0, close) < 0 and held.find(b"\r", 0, close) < 0:
         return held[6:close]  # one line of data, as every provider begins
-    if held.startswith(_BOM):
-        held = held[len(_BOM) :]
+    if held.startswith(BOM):
+        held = held[len(BOM) :]
     data: list[bytes] = []
     position = 0
     for end in _LINE_END.finditer(held):
@@ -52,7 +52,7 @@ def first_event(held: bytes) -> bytes | None:
 
 def is_stream(opening: bytes) -> bool:
     """Whether a body that begins so is a stream of events, whatever its type says: no JSON begins like one."""
-    return opening.removeprefix(_BOM).startswith(_OPENINGS)
+    return opening.removeprefix(BOM).startswith(_OPENINGS)
 
 
 def ends_between_events(tail: bytes) -> bool:
@@ -109,11 +109,11 @@ class Splitter:
         if self._is_opening:
             piece = b"".join(self._line) + piece
             self._line = []
-            if len(piece) < len(_BOM) and _BOM.startswith(piece):
+            if len(piece) < len(BOM) and BOM.startswith(piece):
                 self._line.append(piece)
                 return []
             self._is_opening = False
-            piece = piece.removeprefix(_BOM)
+            piece = piece.removeprefix(BOM)
         if self._skips_line_feed and piece:
             piece = piece.removeprefix(b"\n")  # of a line end that was cut in two
             self._skips_line_feed = False

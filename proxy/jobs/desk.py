@@ -67,7 +67,6 @@ class Jobs:
         self._by_key: WeakValueDictionary[tuple[str, str], Job] = WeakValueDictionary()
         self._arriving: dict[tuple[str, str], asyncio.Task[Job]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._is_draining = False
         self._forgets_at = 0.0
         self._note = note
         self.under_way = JobsUnderWay(current, keeping, timing, wall=wall, note=self._ended)
@@ -84,7 +83,7 @@ class Jobs:
         named = None if wanted.idempotency_key is None else (_name(account), wanted.idempotency_key)
         if named is not None and (known := await self._known(named, account)) is not None:
             return _the_same(known, wanted), False
-        if self._is_draining:
+        if self.under_way.is_draining:
             raise GatewayError(Kind.DRAINING, "The gateway is going down; send the request again.")
         job = self._made(wanted, key, request_id)
         self._admit(job, wanted.route)
@@ -155,7 +154,6 @@ class Jobs:
 
     def drain(self) -> None:
         """Take no further jobs, and let nobody wait for one."""
-        self._is_draining = True
         self.under_way.drain()
 
     async def close(self) -> None:

@@ -60,7 +60,7 @@ class JobsUnderWay:
         self._loop = asyncio.get_running_loop()
         self._live: dict[str, _Live] = {}
         self._queues = JobQueues()
-        self._is_draining = False
+        self.is_draining = False
         self.finished = FinishedJobs()
         self.ended: dict[str, int] = {}
         """How many jobs ended, by status."""
@@ -134,12 +134,12 @@ class JobsUnderWay:
     async def wait(self, ident: str, seconds: float) -> None:
         """Wait for a job's end, for so long at most; nobody waits in a drain."""
         live = self._live.get(ident)
-        if live is not None and not self._is_draining:
+        if live is not None and not self.is_draining:
             await asyncio.wait((live.told,), timeout=seconds)
 
     def drain(self) -> None:
         """From now on nobody waits."""
-        self._is_draining = True
+        self.is_draining = True
         for live in self._live.values():
             live.tell()
 

@@ -29,7 +29,6 @@ from proxy.net.asking import request_bytes
 from proxy.net.caller import Caller
 from proxy.net.relay import Relay
 
-_BOM: Final = b"\xef\xbb\xbf"
 MOST_WHOLE_BYTES: Final = 64 * 1024 * 1024
 """A whole answer must be there before it can be translated; more than this is none."""
 
@@ -146,7 +145,7 @@ class TranslatedRelay(Relay):
 
     def _end_whole(self) -> None:
         """The whole answer is there: translate it, and let it go out as the caller wants it, in one piece or as a stream."""
-        translation, body = self._made(), b"".join(self._pieces).removeprefix(_BOM)
+        translation, body = self._made(), b"".join(self._pieces).removeprefix(sse.BOM)
         self._pieces.clear()
         is_stream = not self._is_error and (self._streams or sse.is_stream(body))
         try:

@@ -173,15 +173,21 @@ async def test_pictures_that_were_fetched_stay_charged_and_are_said_to_be_gone(t
             assert await studio.ledger(caller) == [HELD, GIVEN_BACK, CHARGED]
 
 
+async def left_with_its_source(houses: Houses, provider: Provider) -> dict[str, Any]:
+    """A job that a queue has taken and works on while the gateway ends."""
+    async with houses.next() as first:
+        _, caller = await houses.caller(first)
+        plays(provider, taken())
+        provider.plays(asyncio.Event())
+        job: dict[str, Any] = (await order(caller)).json
+        await until(lambda: len(provider.received) == 2)
+    return job
+
+
 async def test_a_job_whose_source_is_not_configured_any_more_is_given_back(tmp_path: Path) -> None:
     async with providers(1) as (provider,):
         houses = Houses(tmp_path, FAL, provider)
-        async with houses.next() as first:
-            _, caller = await houses.caller(first)
-            plays(provider, taken())
-            provider.plays(asyncio.Event())
-            job = (await order(caller)).json
-            await until(lambda: len(provider.received) == 2)
+        job = await left_with_its_source(houses, provider)
         async with houses.next(provider="another") as second:
             studio, caller = await houses.caller(second)
             await is_given_back(studio, caller, job, "not configured any more")
@@ -190,12 +196,7 @@ async def test_a_job_whose_source_is_not_configured_any_more_is_given_back(tmp_p
 async def test_a_job_that_was_done_while_the_gateway_was_away_is_delivered_however_late(tmp_path: Path) -> None:
     async with providers(1) as (provider,):
         houses = Houses(tmp_path, FAL, provider)
-        async with houses.next() as first:
-            _, caller = await houses.caller(first)
-            plays(provider, taken())
-            provider.plays(asyncio.Event())
-            job = (await order(caller)).json
-            await until(lambda: len(provider.received) == 2)
+        job = await left_with_its_source(houses, provider)
         provider.scripts.clear()
         plays(provider, look("COMPLETED"), fetched())
         async with houses.next(timing=HASTY._replace(expires=-1000.0)) as second:
