@@ -34,9 +34,9 @@ test-compiled: $(VENV)/dev.done $(VENV)/built.done ## run the same tests on the 
 	rm -rf build/compiled && mkdir -p build/compiled
 	git ls-files --cached --others --exclude-standard -z | tar --null --files-from=- --create --ignore-failed-read | \
 		tar --extract --directory=build/compiled
-	cd $(VENV)/lib/python3*/site-packages && find proxy kyma_proxy__mypyc* -name '*.so' | tar --files-from=- --create | \
-		tar --extract --directory=$(CURDIR)/build/compiled
-	cd build/compiled && $(CURDIR)/$(BIN)/python -c 'import proxy.gateway as it; assert it.__file__.endswith(".so"), it.__file__'
+	cd $(VENV)/lib/python3*/site-packages && find kyma_proxy kyma_proxy__mypyc* -name '*.so' | tar --files-from=- --create | \
+		tar --extract --directory=$(CURDIR)/build/compiled/proxy
+	cd build/compiled && PYTHONPATH=proxy $(CURDIR)/$(BIN)/python -P -c 'import kyma_proxy.gateway as it; assert it.__file__.endswith(".so"), it.__file__'
 	cd build/compiled && $(CURDIR)/$(BIN)/python -m pytest $(TESTS)
 
 soak: $(VENV)/dev.done ## ten minutes of trouble: providers die and come back under 200 streams (SOAK_OPTIONS='--minutes 1')
@@ -49,7 +49,7 @@ check: $(VENV)/dev.done ## lint, format, types, and the directions of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --diff .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
+	PYTHONPATH=proxy $(BIN)/lint-imports --no-cache
 
 format: $(VENV)/dev.done ## mend what the linter can mend
 	$(BIN)/ruff check --fix --quiet . || true

@@ -13,17 +13,26 @@ from setuptools.command.build_ext import build_ext
 
 # What runs on every request or piece. Files that declare structs for msgspec to decode stay plain: mypyc keeps no
 # annotations, and msgspec reads them.
-COMPILED = (
-    *(f"proxy/core/{name}.py" for name in ("accounts", "charging", "estimate", "limits", "routing", "ticket")),
-    *(f"proxy/core/{name}.py" for name in ("answers", "body", "exchange", "headers", "health", "inbound", "outcome", "plan")),
-    *(f"proxy/core/{name}.py" for name in ("repeat", "request_head", "sample", "usage")),
-    *(f"proxy/net/{name}.py" for name in ("asking", "edge", "pool", "race", "relay", "sweeper", "translated", "turn")),
-    "proxy/net/upstream.py",
-    *(f"proxy/telemetry/{name}.py" for name in ("counters", "recording")),
-    "proxy/accounting/meter.py",
-    "proxy/dialect/sse.py",
-    "proxy/gateway.py",
-)
+COMPILED = tuple(
+    f"proxy/kyma_proxy/{path}.py"
+    for path in (
+        "accounting/meter",
+        "core/accounts/accounts", "core/accounts/charging", "core/accounts/estimate", "core/accounts/limits",
+        "core/accounts/reservation", "core/accounts/usage",
+        "core/exchange",
+        "core/http/answers", "core/http/body", "core/http/headers", "core/http/inbound", "core/http/repeat",
+        "core/http/request_head", "core/http/sample", "core/http/source_request",
+        "core/routing/breaker", "core/routing/failures", "core/routing/plan", "core/routing/resolve",
+        "dialect/sse",
+        "gateway",
+        "net/downstream/connection",
+        "net/inline_coroutine",
+        "net/relay/attempts", "net/relay/pump", "net/relay/translated",
+        "net/sweeper",
+        "net/upstream/connection", "net/upstream/pool",
+        "telemetry/counters", "telemetry/recording",
+    )
+)  # fmt: skip
 
 
 class BuildOrGoWithout(build_ext):

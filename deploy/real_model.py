@@ -73,7 +73,7 @@ def main() -> int:
     gateway: subprocess.Popen[bytes] | None = None
     try:
         port = ours.recv()
-        command = [sys.executable, "-m", "proxy", "serve", "--config", "config/llm.yaml"]
+        command = [sys.executable, "-m", "kyma_proxy", "serve", "--config", "config/llm.yaml"]
         environment = {**os.environ, "KYMA_LLM_PORT": str(port)}
         # A process group of its own: Ctrl-C comes to us alone, and the gateway is told once, to end its streams.
         gateway = subprocess.Popen(command, cwd=ROOT, env=environment, process_group=0)

@@ -9,16 +9,16 @@ import msgspec
 
 from bench.micro import material
 from bench.micro.replies import ANSWER_HEADERS, stream, whole
-from proxy.core.answers import error_lines, json_answer
-from proxy.core.exchange import Exchange, State
-from proxy.core.headers import answer_head
-from proxy.core.sample import Sample
-from proxy.core.usage import Usage
-from proxy.dialect import sse
-from proxy.dialect.known import DIALECTS
-from proxy.errors import GatewayError, Kind
-from proxy.telemetry.counters import Counters
-from proxy.telemetry.recording import record_of
+from kyma_proxy.core.accounts.usage import Usage
+from kyma_proxy.core.exchange import Exchange, State
+from kyma_proxy.core.http.answers import error_lines, json_answer
+from kyma_proxy.core.http.headers import answer_head
+from kyma_proxy.core.http.sample import Sample
+from kyma_proxy.dialect import sse
+from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.telemetry.counters import Counters
+from kyma_proxy.telemetry.recording import record_of
 
 _ADDED: Final = b"x-request-id: 0123456789abcdef\r\nx-kyma-model: pooled\r\nx-kyma-alias: large\r\n"
 

@@ -18,8 +18,9 @@ from typing import Final
 from bench.micro.report import Build
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+_PACKAGE: Final = ROOT / "proxy" / "kyma_proxy"
 NAMES: Final = ("installed", "source")
-_PROBE: Final = "import bench.micro.child, proxy.gateway; print(proxy.gateway.__file__)"
+_PROBE: Final = "import bench.micro.child, kyma_proxy.gateway; print(kyma_proxy.gateway.__file__)"
 _PATIENCE_S: Final = 60.0
 
 
@@ -28,7 +29,7 @@ def stage(name: str, home: Path) -> dict[str, str]:
     home.mkdir()
     (home / "bench").symlink_to(ROOT / "bench")
     if name == "source":
-        shutil.copytree(ROOT / "proxy", home / "proxy", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+        shutil.copytree(_PACKAGE, home / _PACKAGE.name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     return {**os.environ, "PYTHONPATH": str(home), "PYTHONHASHSEED": "0"}
 
 
@@ -39,7 +40,7 @@ def look(name: str, environment: Mapping[str, str]) -> Build:
     if done.returncode:
         return Build(name=name, failed=(done.stderr.strip().splitlines() or ["it can't be imported"])[-1])
     path = Path(done.stdout.strip())
-    return Build(name=name, suffix="".join(path.suffixes), differing=differing(ROOT / "proxy", path.parent))
+    return Build(name=name, suffix="".join(path.suffixes), differing=differing(_PACKAGE, path.parent))
 
 
 def differing(tree: Path, other: Path) -> int:

@@ -8,10 +8,10 @@ from typing import Final
 
 from bench.micro.material import LONG
 from bench.micro.replies import stream
-from proxy.core.estimate import estimated_prompt_tokens
-from proxy.dialect.anthropic_to_openai import AnthropicToOpenAI
-from proxy.dialect.openai_to_anthropic import OpenAIToAnthropic
-from proxy.dialect.translation import Translation
+from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
+from kyma_proxy.dialect.anthropic_to_openai.request import AnthropicToOpenAI
+from kyma_proxy.dialect.openai_to_anthropic.translation import OpenAIToAnthropic
+from kyma_proxy.dialect.translation import Translation
 
 _CREATED: Final = 1_783_330_200
 _SOURCE_OF: Final = {"anthropic": "openai", "openai": "anthropic"}

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from bench.micro import material
 from bench.micro.material import HEADERS, WIRE
-from proxy.core.body import patched, read_head
-from proxy.core.endpoints import RELAYED
-from proxy.core.exchange import Event, Exchange
-from proxy.core.headers import request_head
-from proxy.core.health import Health, HealthTable
-from proxy.core.plan import plan
-from proxy.core.repeat import repeat_of
-from proxy.core.request_head import RequestHead, read_request_head
+from kyma_proxy.core.exchange import Event, Exchange
+from kyma_proxy.core.http.body import patched, read_head
+from kyma_proxy.core.http.endpoints import RELAYED
+from kyma_proxy.core.http.headers import request_head
+from kyma_proxy.core.http.repeat import repeat_of
+from kyma_proxy.core.http.request_head import RequestHead, read_request_head
+from kyma_proxy.core.routing.breaker import Health, HealthTable
+from kyma_proxy.core.routing.plan import plan
 
 _TARGET = b"/v1/chat/completions"
 

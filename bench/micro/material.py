@@ -6,12 +6,12 @@ import functools
 import json
 from typing import Final
 
-from proxy.config.compiling import load
-from proxy.config.snapshot import Snapshot
-from proxy.core.body import read_head
-from proxy.core.endpoints import RELAYED
-from proxy.core.exchange import Attempt, Exchange
-from proxy.core.inbound import Headers, Inbound
+from kyma_proxy.config.compiling import load
+from kyma_proxy.config.snapshot import Snapshot
+from kyma_proxy.core.exchange import Attempt, Exchange
+from kyma_proxy.core.http.body import read_head
+from kyma_proxy.core.http.endpoints import RELAYED
+from kyma_proxy.core.http.inbound import Headers, Inbound
 
 _SENTENCE: Final = 'Nobody in the harbour – not even the pilot – had seen the "late" tide turn that day, and so they waited.\n'
 _CONFIGURATION: Final = """\

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from proxy.core.inbound import Headers
+from kyma_proxy.core.http.inbound import Headers
 
 _ID: Final = "chatcmpl-0123456789abcdef0123456789ab"
 _USAGE: Final = {

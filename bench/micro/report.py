@@ -12,7 +12,7 @@ TIMES: Final = "times the reference"
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured: the suffix of `proxy.gateway`'s file, and how many of its files are not those of the tree."""
+    """What was measured: the suffix of `kyma_proxy.gateway`'s file, and how many of its files are not those of the tree."""
 
     name: str
     suffix: str = ""
@@ -73,7 +73,7 @@ def _told(run: Run) -> str:
     for build in run.builds:
         if build.failed is None:
             differing = f"; {build.differing} of its files are not those of the tree" if build.differing else ""
-            lines.append(f"{build.name}: proxy.gateway is a {build.suffix} file{differing}.")
+            lines.append(f"{build.name}: kyma_proxy.gateway is a {build.suffix} file{differing}.")
     return "\n".join(lines)
 
 

@@ -21,7 +21,7 @@ from bench.systems.contract import Place, System
 from bench.systems.programs import said
 from bench.systems.till import KEY, section
 
-_MODULE: Final = (sys.executable, "-P", "-m", "proxy")
+_RUN: Final = (sys.executable, "-P", "-m")
 
 
 class Gateway(System, frozen=True, kw_only=True):
@@ -35,11 +35,11 @@ class Gateway(System, frozen=True, kw_only=True):
 
     def command(self) -> Sequence[str] | None:
         """This interpreter, with the package and not the directory that it runs in."""
-        return (*_MODULE, "serve", "--config")
+        return (*_RUN, self._package(), "serve", "--config")
 
     def version(self) -> str:
         """As it says, with whether it is compiled."""
-        return said([*_MODULE, "--version"], self._environment())
+        return said([*_RUN, self._package(), "--version"], self._environment())
 
     def prepare(self, home: Path, port: int, place: Place) -> list[str]:
         """One file."""
@@ -54,6 +54,10 @@ class Gateway(System, frozen=True, kw_only=True):
     def headers(self, place: Place) -> Headers:
         """A key, where callers need one."""
         return (("x-api-key", KEY),) if place.accounts else ()
+
+    def _package(self) -> str:
+        """Its import name; a commit before 0.2 has another."""
+        return "kyma_proxy" if self.path is None or (self.path / "kyma_proxy").exists() else "proxy"
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
@@ -88,4 +92,4 @@ def _dialect(model: str) -> str:
     return "openai" if script is None else script.dialect
 
 
-INTERPRETED: Final = Gateway(name="gateway-interpreted", title="gateway, interpreted", path=ROOT)
+INTERPRETED: Final = Gateway(name="gateway-interpreted", title="gateway, interpreted", path=ROOT / "proxy")

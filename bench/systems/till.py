@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
-from proxy.store.sqlite import SqliteStore
+from kyma_proxy.store.sqlite.store import SqliteStore
 
 KEY: Final = f"ky-{'b' * 43}"
 _MONEY: Final = 10**15

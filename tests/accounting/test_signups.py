@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.accounting.meter import usd
-from proxy.accounting.signups import Signups
-from proxy.errors import GatewayError, Kind
+from kyma_proxy.accounting.meter import usd
+from kyma_proxy.accounting.signups import Signups
+from kyma_proxy.errors import GatewayError, Kind
 
 
 def test_who_made_too_many_waits_for_exactly_as_long_as_it_takes() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from tests.laboratory import whole
-from tests.till import TOKEN, Till, metered
+from tests.accounts_harness import TOKEN, Till, metered
+from tests.harness import whole
 
 ANSWER = whole(json.dumps({"id": "x", "usage": {"prompt_tokens": 100, "completion_tokens": 50}}).encode())
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import GatewayError
-from tests.laboratory import CLOSE, chunk, providers, until, whole
-from tests.laboratory import head as answer_head
-from tests.till import metered, till
+from kyma_proxy.errors import GatewayError
+from tests.accounts_harness import metered, till
+from tests.harness import CLOSE, chunk, providers, until, whole
+from tests.harness import head as answer_head
 
 USED = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
 ANSWER = whole(json.dumps({"id": "x", "choices": [{"message": {"content": "hi"}}], "usage": USED}).encode())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.laboratory import ANSWER, OK, Client, Gateway, Provider, configuration, gateway, providers, until
+from tests.harness import ANSWER, OK, Client, Gateway, Provider, configuration, gateway, providers, until
 
 AUTHORITY = trustme.CA()
 ASK = b'POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n%bcontent-length: 13\r\n\r\n{"model":"m"}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.laboratory import both, chunk, configuration, event, gateway, head, until
+from tests.harness import both, chunk, configuration, event, gateway, head, until
 
 
 async def test_before_the_answer_begins(tmp_path: Path) -> None:

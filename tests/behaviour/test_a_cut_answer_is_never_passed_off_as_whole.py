@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import CLOSE, RESET, both, chunk, event, head
+from tests.harness import CLOSE, RESET, both, chunk, event, head
 
 MESSAGE = b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":4}}}\n\n'
 

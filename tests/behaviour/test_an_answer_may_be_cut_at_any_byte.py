@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import ANSWER, CLOSE, DONE, LAST_CHUNK, OK, STREAM, Client, both, chunk, event, head
+from tests.harness import ANSWER, CLOSE, DONE, LAST_CHUNK, OK, STREAM, Client, both, chunk, event, head
 
 TOLD = STREAM.index(DONE) + len(DONE)
 """Where the stream has said that it is done."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import CLOSE, LAST_CHUNK, RESET, STREAM, Step, both, chunk, head, whole
+from tests.harness import CLOSE, LAST_CHUNK, RESET, STREAM, Step, both, chunk, head, whole
 
 ERROR = b'data: {"error":{"message":"overloaded","code":503}}\n\n'
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.laboratory import DONE, LAST_CHUNK, OK, STREAM, both, chunk, event, head, whole
+from tests.harness import DONE, LAST_CHUNK, OK, STREAM, both, chunk, event, head, whole
 
 FIRST = b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n'
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import ANSWER, both
+from tests.harness import ANSWER, both
 
 DEEP = 100_000
 PATHS = ["/v1/chat/completions", "/v1/messages"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import (
+from tests.harness import (
     ANSWER,
     CLOSE,
     LAST_CHUNK,

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tests.laboratory import CLOSE, OK, Client, Gateway, Provider, configuration, gateway, providers, until
+from tests.harness import CLOSE, OK, Client, Gateway, Provider, configuration, gateway, providers, until
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import CLOSE, LAST_CHUNK, both, chunk, configuration, event, gateway, head, providers
+from tests.harness import CLOSE, LAST_CHUNK, both, chunk, configuration, event, gateway, head, providers
 
 
 async def test_connect(tmp_path: Path, silent_port: int) -> None:

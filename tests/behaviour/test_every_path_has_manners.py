@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import Answer, Client, both
+from tests.harness import Answer, Client, both
 
 ORIGIN = "https://app.example"
 CORS = f"cors: {{origins: ['{ORIGIN}']}}\n"

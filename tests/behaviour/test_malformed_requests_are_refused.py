@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.laboratory import Client, Gateway, Provider, both, chunk, until
+from tests.harness import Client, Gateway, Provider, both, chunk, until
 
 LINE = b"POST /v1/messages HTTP/1.1\r\n"
 HEAD = LINE + b"host: gateway\r\n"

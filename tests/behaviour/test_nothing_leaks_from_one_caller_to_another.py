@@ -7,8 +7,8 @@ import gc
 import json
 from pathlib import Path
 
-from proxy.net.edge import Edge
-from tests.laboratory import OK, both, chunk, event, head, until, whole
+from kyma_proxy.net.downstream.connection import Edge
+from tests.harness import OK, both, chunk, event, head, until, whole
 
 LARGE = whole(b'{"a":"' + b"x" * 200_000 + b'"}')
 

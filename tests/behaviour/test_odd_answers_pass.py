@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import (
+from tests.harness import (
     ANSWER,
     CLOSE,
     DONE,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import ANSWER, DONE, OK, STREAM, Client, both, chunk, event, head, until, whole
+from tests.harness import ANSWER, DONE, OK, STREAM, Client, both, chunk, event, head, until, whole
 
 BODY = b'{"model":"m"}'
 STREAMED = b'{"model":"m","stream":true}'

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.laboratory import CLOSE, LAST_CHUNK, Client, chunk, gateway, head, providers, until, whole
+from tests.harness import CLOSE, LAST_CHUNK, Client, chunk, gateway, head, providers, until, whole
 
 CHUNKS = [
     {"id": "c1", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "one "}}]},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import CLOSE, RESET, STREAM, both, chunk, configuration, event, gateway, head, providers, until, whole
+from tests.harness import CLOSE, RESET, STREAM, both, chunk, configuration, event, gateway, head, providers, until, whole
 
 BUSY = whole(b"{}", status="503 Busy")
 

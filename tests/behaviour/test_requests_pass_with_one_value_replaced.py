@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import OK, both, chunk
+from tests.harness import OK, both, chunk
 
 BODY = (
     b'{ "messages" : [{"role":"user","content":"caf\\u00e9 \xf0\x9f\x98\x80"}],\n'

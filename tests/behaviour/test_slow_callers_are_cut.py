@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import LAST_CHUNK, Client, Gateway, both, chunk, head, until, whole
+from tests.harness import LAST_CHUNK, Client, Gateway, both, chunk, head, until, whole
 
 PIECE = bytes(range(256)) * 1024
 PIECES = 200

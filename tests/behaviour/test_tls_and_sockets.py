@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.laboratory import CLOSE, OK, STREAM, Client, Gateway, Provider, configuration, gateway, providers, until
-from tests.running import Running, free_port, serving
+from tests.harness import CLOSE, OK, STREAM, Client, Gateway, Provider, configuration, gateway, providers, until
+from tests.processes import Running, free_port, serving
 
 BODY = b'{"model":"m","messages":[]}'
 

@@ -18,7 +18,7 @@ from tests.behaviour.test_other_dialects_are_translated import (
     configuration,
     words,
 )
-from tests.laboratory import CLOSE, LAST_CHUNK, Answer, chunk, gateway, head, providers, whole
+from tests.harness import CLOSE, LAST_CHUNK, Answer, chunk, gateway, head, providers, whole
 
 SAYS_NOTHING = {
     "openai": {

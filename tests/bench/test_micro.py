@@ -132,8 +132,8 @@ def test_the_table_is_a_function_of_the_json() -> None:
     made = run(*rows, builds=(Build(name="installed", suffix=".so", differing=2), Build(name="source", suffix=".py")))
     assert report.table(msgspec.json.decode(msgspec.json.encode(made), type=Run)) == (
         "kyma-proxy abc, 2026-07-06, Python 3.11.7, Linux; instructions per operation.\n"
-        "installed: proxy.gateway is a .so file; 2 of its files are not those of the tree.\n"
-        "source: proxy.gateway is a .py file.\n\n"
+        "installed: kyma_proxy.gateway is a .so file; 2 of its files are not those of the tree.\n"
+        "source: kyma_proxy.gateway is a .py file.\n\n"
         "| case |  | installed, instructions | source, instructions | installed ÷ source |\n"
         "| --- | --- | ---: | ---: | ---: |\n"
         "| a.b | a part | 500 | 1,000 | 0.50 |\n"

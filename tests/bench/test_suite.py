@@ -18,7 +18,7 @@ from bench.results import Run
 from bench.scenario import Load, Point, Scenarios
 from bench.script import Script
 from bench.systems.contract import Place, System
-from tests.running import ROOT, environment, wait_until
+from tests.processes import ROOT, environment, wait_until
 
 RELAY = """
 import asyncio, os, sys

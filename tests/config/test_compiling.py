@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.addresses import parse_address
-from proxy.config.compiling import load
-from proxy.config.snapshot import TcpAddress, UnixAddress
-from proxy.errors import ConfigError, Problem
-from tests.snapshots import SEVERAL as GOOD
-from tests.snapshots import SEVERAL_KEYS as KEYS
+from kyma_proxy.config.addresses import parse_address
+from kyma_proxy.config.compiling import load
+from kyma_proxy.config.snapshot import TcpAddress, UnixAddress
+from kyma_proxy.errors import ConfigError, Problem
+from tests.factories import SEVERAL as GOOD
+from tests.factories import SEVERAL_KEYS as KEYS
 
 # GOOD is ten lines that have no problem; a case appends to them (its first line is 11) or puts words into one of them.
 NO_URL = (

@@ -6,10 +6,10 @@ from types import MappingProxyType
 
 import pytest
 
-from proxy.config.compiling import load
-from proxy.config.images import IMAGE_DIALECTS, dimensions
-from proxy.config.snapshot import ImageRules, ImageWords, Model, Snapshot
-from proxy.errors import ConfigError, Problem
+from kyma_proxy.config.compiling import load
+from kyma_proxy.config.images import IMAGE_DIALECTS, dimensions
+from kyma_proxy.config.snapshot import ImageRules, ImageWords, Model, Snapshot
+from kyma_proxy.errors import ConfigError, Problem
 
 GOOD = """\
 providers:

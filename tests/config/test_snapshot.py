@@ -7,11 +7,11 @@ from types import MappingProxyType
 import msgspec
 import pytest
 
-from proxy.config.compiling import load
-from proxy.config.ladder import SHIPPED_TIERS
-from proxy.config.snapshot import NANO, Snapshot, Timeouts
-from tests.snapshots import SEVERAL as GOOD
-from tests.snapshots import SEVERAL_KEYS as KEYS
+from kyma_proxy.config.compiling import load
+from kyma_proxy.config.snapshot import NANO, Snapshot, Timeouts
+from kyma_proxy.config.tiers import SHIPPED_TIERS
+from tests.factories import SEVERAL as GOOD
+from tests.factories import SEVERAL_KEYS as KEYS
 
 
 def compiled(text: str = GOOD, environment: dict[str, str] = KEYS) -> Snapshot:

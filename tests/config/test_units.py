@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config.units import Secret, parse_duration, parse_size, parse_usd
+from kyma_proxy.config.units import Secret, parse_duration, parse_size, parse_usd
 
 HOW_TO_WRITE = {
     parse_duration: "a duration is a number with a unit, such as 250ms, 2s, 5m or 1h",

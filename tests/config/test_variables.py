@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.compiling import load
-from proxy.config.document import Document
-from proxy.config.reading import read_document
-from proxy.errors import ConfigError, Problem
-from tests.snapshots import SMALLEST as GOOD
+from kyma_proxy.config.compiling import load
+from kyma_proxy.config.document import Document
+from kyma_proxy.config.reading import read_document
+from kyma_proxy.errors import ConfigError, Problem
+from tests.factories import SMALLEST as GOOD
 
 WITH_KEY = GOOD.replace("    dialect:", "    api_key: ${K}\n    dialect:") + "admin: {token: ${T}}\n"
 

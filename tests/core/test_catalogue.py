@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.config.ladder import SHIPPED_TIERS
-from proxy.config.snapshot import Snapshot
-from proxy.core.catalogue import Catalogue, Page, make_page
-from proxy.core.endpoints import RELAYED
-from tests.snapshots import DEFAULT, default_snapshot, snapshot
+from kyma_proxy.config.snapshot import Snapshot
+from kyma_proxy.config.tiers import SHIPPED_TIERS
+from kyma_proxy.core.catalogue import Catalogue, Page, make_page
+from kyma_proxy.core.http.endpoints import RELAYED
+from tests.factories import DEFAULT, default_snapshot, snapshot
 
 FIELDS = ("ts", "request_id")
 

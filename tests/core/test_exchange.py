@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.exchange import ENDINGS, Event, State
-from tests.inbounds import exchange
+from kyma_proxy.core.exchange import ENDINGS, Event, State
+from tests.factories import exchange
 
 # Rows are states, columns events; a dash can't happen. The endings have no rows: nothing can happen to them.
 LAW = """

@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.usage import NO_USAGE, Usage
-from proxy.dialect.anthropic_to_openai import AnthropicToOpenAI
-from proxy.dialect.anthropic_to_openai_messages import RAW_ARGUMENTS
-from proxy.dialect.anthropic_to_openai_stream import MessageStream
-from proxy.dialect.sse import Splitter, emitted
-from proxy.dialect.translation import StreamTranslation, Translation
-from proxy.dialect.unsigned import UNSIGNED
-from proxy.errors import GatewayError, Kind
+from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.dialect.anthropic_to_openai.messages import RAW_ARGUMENTS
+from kyma_proxy.dialect.anthropic_to_openai.request import AnthropicToOpenAI
+from kyma_proxy.dialect.anthropic_to_openai.stream import MessageStream
+from kyma_proxy.dialect.sse import Splitter, emitted
+from kyma_proxy.dialect.thinking_signature import UNSIGNED
+from kyma_proxy.dialect.translation import StreamTranslation, Translation
+from kyma_proxy.errors import GatewayError, Kind
 
 Json = dict[str, Any]
 CASES = sorted((Path(__file__).parent / "golden/anthropic_to_openai").iterdir())

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialect.anthropic import ANTHROPIC
-from proxy.dialect.contract import Dialect
-from proxy.dialect.known import DIALECTS
-from proxy.dialect.openai import OPENAI
-from proxy.dialect.sse import ends_between_events, first_event
-from proxy.errors import GatewayError, Kind
+from kyma_proxy.dialect.anthropic import ANTHROPIC
+from kyma_proxy.dialect.contract import Dialect
+from kyma_proxy.dialect.openai import OPENAI
+from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.dialect.sse import ends_between_events, first_event
+from kyma_proxy.errors import GatewayError, Kind
 
 OPENAI_STREAM = b'data: {"choices":[{"delta":{"content":"h\xc3\xa9"}}]}\n\ndata: {"choices":[]}\n\n'
 ANTHROPIC_STREAM = b'event: ping\ndata: {"type":"ping"}\n\nevent: content_block_stop\ndata: {"type":"content_block_stop"}\n\n'

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.usage import NO_USAGE, Usage
-from proxy.dialect.anthropic import ANTHROPIC
-from proxy.dialect.openai import OPENAI
-from proxy.dialect.openai_to_anthropic import OpenAIToAnthropic
-from proxy.dialect.translation import StreamTranslation, Translation
-from proxy.dialect.unsigned import UNSIGNED
-from proxy.errors import GatewayError, Kind
+from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.dialect.anthropic import ANTHROPIC
+from kyma_proxy.dialect.openai import OPENAI
+from kyma_proxy.dialect.openai_to_anthropic.translation import OpenAIToAnthropic
+from kyma_proxy.dialect.thinking_signature import UNSIGNED
+from kyma_proxy.dialect.translation import StreamTranslation, Translation
+from kyma_proxy.errors import GatewayError, Kind
 
 CASES = sorted((Path(__file__).parent / "golden" / "openai_to_anthropic").iterdir())
 ANSWERED = [case for case in CASES if (case / "answer.json").exists()]

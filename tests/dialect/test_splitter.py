@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialect.sse import COMMENT, MOST_EVENT_BYTES, Splitter, SseEvent, emitted
+from kyma_proxy.dialect.sse import COMMENT, MOST_EVENT_BYTES, Splitter, SseEvent, emitted
 
 LINE_ENDS = (b"\n", b"\r\n", b"\r")
 STREAMS: list[tuple[bytes, list[tuple[bytes, bytes]]]] = [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialect.sse import MAX_HELD_BYTES, ends_between_events, first_event, last_data
+from kyma_proxy.dialect.sse import MAX_HELD_BYTES, ends_between_events, first_event, last_data
 
 LINE_ENDS = (b"\n", b"\r\n", b"\r")
 LINES = st.lists(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialect.anthropic_to_openai import AnthropicToOpenAI
-from proxy.dialect.tool_ids import fit_id, own_id
+from kyma_proxy.dialect.anthropic_to_openai.request import AnthropicToOpenAI
+from kyma_proxy.dialect.tool_ids import fit_id, own_id
 
 IDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.from_regex(r"kyma-id-([0-9a-f]{2})*", fullmatch=True)
 

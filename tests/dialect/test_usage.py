@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.sample import Sample
-from proxy.core.usage import NO_USAGE, Usage
-from proxy.dialect.anthropic import ANTHROPIC
-from proxy.dialect.contract import Dialect
-from proxy.dialect.openai import OPENAI
-from proxy.dialect.usage import counts_from_end
+from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.core.http.sample import Sample
+from kyma_proxy.dialect.anthropic import ANTHROPIC
+from kyma_proxy.dialect.contract import Dialect
+from kyma_proxy.dialect.openai import OPENAI
+from kyma_proxy.dialect.usage import counts_from_end
 
 
 def whole(document: object) -> bytes:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from aiohttp import ClientError, ClientSession
 
-from tests.running import configuration, free_port, serving, simulated
+from tests.processes import configuration, free_port, serving, simulated
 
 _TOKEN = "an-admin-token-of-some-length"
 _LOST_S = 0.1

@@ -20,8 +20,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.laboratory import Client
-from tests.running import ROOT, environment, free_port, serving
+from tests.harness import Client
+from tests.processes import ROOT, environment, free_port, serving
 
 _PACE = "20ms"
 _DOWN_S, _UP_S = (0.5, 4.0), (1.0, 5.0)
@@ -36,7 +36,7 @@ class Provider:
 
     async def start(self) -> None:
         """Start it, and wait until it answers."""
-        words = ["-m", "proxy.simulated.server", "--listen", f"127.0.0.1:{self._port}", "--pace", _PACE]
+        words = ["-m", "kyma_proxy.simulated.server", "--listen", f"127.0.0.1:{self._port}", "--pace", _PACE]
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, *words, cwd=ROOT, env=environment(), stdout=asyncio.subprocess.DEVNULL
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.transcripts import TRANSCRIPTS, Transcript
-from tests.laboratory import CLOSE, RESET, Client, Head, Provider, Step, both, configuration, gateway, providers, whole
+from tests.harness import CLOSE, RESET, Client, Head, Provider, Step, both, configuration, gateway, providers, whole
 
 TIMEOUTS = "{connect: 2s, first_byte: 200ms, idle: 200ms}"
 GARBAGE = b"\x00\xff garbage \r\n\r\n"

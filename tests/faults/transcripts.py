@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tests.laboratory import LAST_CHUNK, chunk, head
+from tests.harness import LAST_CHUNK, chunk, head
 
 
 class Transcript(NamedTuple):

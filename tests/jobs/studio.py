@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from proxy.jobs.timing import Timing
-from tests.laboratory import Answer, Provider, gateway, providers, until, whole
-from tests.till import TOKEN, Caller, Till
+from kyma_proxy.jobs.timing import Timing
+from tests.accounts_harness import TOKEN, Caller, Till
+from tests.harness import Answer, Provider, gateway, providers, until, whole
 
 HASTY = Timing(
     expires=30.0, grace=30.0, first_look=0.002, last_look=0.01, most_looks_per_s=100_000.0, call=5.0, contact=0.2,

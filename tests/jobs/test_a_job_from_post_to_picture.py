@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from proxy.web.image_pages import preferred_wait
+from kyma_proxy.web.image_pages import preferred_wait
+from tests.harness import until, whole
 from tests.jobs.studio import (
     FAL,
     OPENAI,
@@ -28,7 +29,6 @@ from tests.jobs.studio import (
     studio,
     taken,
 )
-from tests.laboratory import until, whole
 
 
 def all_on_disk(directory: Path) -> bytes:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from proxy.net import calls
+from kyma_proxy.net.upstream import client as calls
+from tests.harness import CLOSE, RESET, until, whole
 from tests.jobs.studio import (
     FAL,
     HASTY,
@@ -27,7 +28,6 @@ from tests.jobs.studio import (
     studio,
     taken,
 )
-from tests.laboratory import CLOSE, RESET, until, whole
 
 HTML = whole(b"<html><body>Oh no.</body></html>", kind="text/html")
 FAULTS: dict[str, tuple[str, tuple[Any, ...]]] = {

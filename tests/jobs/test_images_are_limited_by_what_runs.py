@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core import job_queues
-from proxy.core.job import Job, JobEvent
-from proxy.jobs.timing import Timing
+from kyma_proxy.core.jobs import queues
+from kyma_proxy.core.jobs.job import Job, JobEvent
+from kyma_proxy.jobs.timing import Timing
+from tests.harness import until
 from tests.jobs.studio import HASTY, OPENAI, ended, made, order, studio
-from tests.laboratory import until
 
 TIERS = (
     "tiers:\n  - {tier: 0, min_purchased: 0, rpm: 3, per_model_rpm: 3, tpm: 100000, max_request_tokens: 100000, "
@@ -88,7 +88,7 @@ async def test_without_accounts_nobody_is_limited_but_the_gateway_itself(tmp_pat
 
 
 async def test_what_jobs_hold_in_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_queues, "MOST_BYTES", 1000)
+    monkeypatch.setattr(queues, "MOST_BYTES", 1000)
     async with studio(tmp_path, OPENAI) as (here, provider):
         gate = asyncio.Event()
         provider.plays(gate, made())

@@ -6,7 +6,9 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from proxy.jobs.timing import Timing
+from kyma_proxy.jobs.timing import Timing
+from tests.accounts_harness import Till
+from tests.harness import Provider, gateway, providers, until, whole
 from tests.jobs.studio import (
     FAL,
     HASTY,
@@ -26,9 +28,7 @@ from tests.jobs.studio import (
     refused,
     taken,
 )
-from tests.laboratory import Provider, gateway, providers, until, whole
 from tests.store.material import locked_by_another_process
-from tests.till import Till
 
 HELD, GIVEN_BACK, CHARGED = ("adjustment", -PRICE), ("refund", PRICE), ("usage", -PRICE)
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
+from tests.accounts_harness import TOKEN
+from tests.harness import until
 from tests.jobs.studio import FAL, OPENAI, PATH, PRICE, URL, configuration
-from tests.laboratory import until
-from tests.running import free_port, serving
-from tests.till import TOKEN
+from tests.processes import free_port, serving
 
 ROUNDS = 20
 TIERS = (

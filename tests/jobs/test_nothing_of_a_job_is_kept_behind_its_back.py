@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from proxy.core.job import Job
-from proxy.errors import GatewayError
+from kyma_proxy.core.jobs.job import Job
+from kyma_proxy.errors import GatewayError
 from tests.jobs.studio import FAL, OPENAI, look, order, plays, refused, studio, taken
 
 NO = {"error": {"message": "No such cats."}}

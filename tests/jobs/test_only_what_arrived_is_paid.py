@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.snapshot import NANO
-from proxy.core.finished_jobs import FinishedJobs
+from kyma_proxy.config.snapshot import NANO
+from kyma_proxy.core.jobs.finished import FinishedJobs
+from tests.harness import until
 from tests.jobs.studio import (
     FAL,
     OPENAI,
@@ -26,7 +27,6 @@ from tests.jobs.studio import (
     studio,
     taken,
 )
-from tests.laboratory import until
 
 HELD = ("adjustment", -PRICE)
 GIVEN_BACK = ("refund", PRICE)

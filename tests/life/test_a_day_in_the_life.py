@@ -13,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.running import Running, started
+from tests.processes import Running, started
 
 TOKEN = "an-admin-token-of-some-length"
 

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.snapshot import NANO
-from proxy.ops import account_access, account_texts
-from proxy.ops.account_texts import usd
-from proxy.ops.accounts import open_database
-from proxy.ops.cli import main
-from proxy.ops.reload import read_snapshot
-from tests.running import command, configuration, free_port, serving
+from kyma_proxy.config.snapshot import NANO
+from kyma_proxy.ops.accounts import access, texts
+from kyma_proxy.ops.accounts.opening import open_database
+from kyma_proxy.ops.accounts.texts import usd
+from kyma_proxy.ops.cli import main
+from kyma_proxy.ops.reload import read_snapshot
+from tests.processes import command, configuration, free_port, serving
 
 TOKEN = "canary-token-of-some-length"
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
@@ -212,7 +212,7 @@ def test_a_payment_of_another_amount_is_refused(tmp_path: Path, say: _Run) -> No
 
 
 def test_all_accounts_are_listed_however_many_there_are(tmp_path: Path, say: _Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.ops.account_commands._PAGE", 2)
+    monkeypatch.setattr("kyma_proxy.ops.accounts.commands._PAGE", 2)
     path = written(tmp_path)
     emails = [f"{number}@example.com" for number in range(5)]
     for email in emails:
@@ -230,7 +230,7 @@ def test_what_callers_named_can_not_write_on_the_operators_terminal(tmp_path: Pa
     refused = say(path, "keys", "create", "a@example.com", "--name", "\x1b[2J\nmine", "--json").json
     assert refused["error"]["code"] == "invalid_request"
     told = {"id": "key_1", "prefix": "ky-1", "name": "\x1b[2J\nmine", "created": 0, "last_used": None}  # from an older database
-    assert "?[2J?mine" in account_texts.keys({"data": [told]})
+    assert "?[2J?mine" in texts.keys({"data": [told]})
 
 
 # ---- who is asked, and what keeps one from it
@@ -272,7 +272,7 @@ def test_a_gateway_without_accounts_leaves_the_database_to_the_command(tmp_path:
 def test_a_database_in_use_is_never_opened_twice(
     shared: Shared, tmp_path: Path, say: _Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(account_access, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(access, "_PATIENCE_S", 0.0)
     elsewhere = written(tmp_path, database=shared.directory / "kyma.db")
     assert re.search(
         r"kyma\.db: is in use by process \d+, and nothing answers at admin\.listen", say(elsewhere, "accounts", "list").refusal
@@ -294,7 +294,7 @@ def test_who_will_soon_let_go_is_waited_for(tmp_path: Path, say: _Run, monkeypat
             holder.store.close()
         return open_database(wanted)
 
-    monkeypatch.setattr(account_access, "open_database", opened)
+    monkeypatch.setattr(access, "open_database", opened)
     assert say(path, "accounts", "list").stdout == "no accounts\n"
     assert len(tries) == 2
 
@@ -346,7 +346,7 @@ def test_an_interrupted_command_is_not_fine(tmp_path: Path, say: _Run, monkeypat
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(account_access, "ask_accounts", interrupted)
+    monkeypatch.setattr(access, "ask_accounts", interrupted)
     assert say(written(tmp_path), "accounts", "list").refusal.startswith("interrupted; ")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import PATIENCE_S, ROOT, environment, free_port, wait_until
+from tests.processes import PATIENCE_S, ROOT, environment, free_port, wait_until
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def demo(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
         text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{free_port()}")
     config, output = tmp_path / "demo.yaml", tmp_path / "output"
     config.write_text(text)
-    line = [sys.executable, "-W", "error", "-m", "proxy", "demo", "--config", str(config), "--pace", "1ms"]
+    line = [sys.executable, "-W", "error", "-m", "kyma_proxy", "demo", "--config", str(config), "--pace", "1ms"]
     with (
         output.open("wb") as out,
         subprocess.Popen(line, env=environment(), stdout=out, stderr=out, start_new_session=True) as process,

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from proxy.ops import reload
-from proxy.ops.reload import Configuration
-from tests.laboratory import LAST_CHUNK, Gateway, both, chunk, configuration, event, gateway, head, providers
-from tests.running import free_port, started, wait_until
+from kyma_proxy.ops import reload
+from kyma_proxy.ops.reload import Configuration
+from tests.harness import LAST_CHUNK, Gateway, both, chunk, configuration, event, gateway, head, providers
+from tests.processes import free_port, started, wait_until
 
 TOKEN = "a-token-for-the-admin-api"
 

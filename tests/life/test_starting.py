@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.running import command, configuration, environment, free_port
+from tests.processes import command, configuration, environment, free_port
 
 PROVIDER = "http://127.0.0.1:9/v1"
 WRONG = "listne: x\nmodels: 1\nproviders:\n  - {name: p, base_url: nowhere, dialect: klingon}\n"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests import laboratory
-from tests.laboratory import DONE, LAST_CHUNK, STREAM, Client, Provider, chunk, event, head, providers, until
-from tests.running import Running, free_port, relayed, serving
+from tests.harness import DONE, LAST_CHUNK, STREAM, Client, Provider, chunk, event, head, providers, until
+from tests.processes import Running, free_port, relayed, serving
 
 STOPS = [signal.SIGTERM, signal.SIGINT]
 

@@ -8,8 +8,8 @@ import socket
 from pathlib import Path
 
 from tests import laboratory
-from tests.laboratory import Client, until
-from tests.running import command, serving
+from tests.harness import Client, until
+from tests.processes import command, serving
 
 
 def on_socket(path: Path, log: object) -> str:

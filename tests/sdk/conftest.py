@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.running import Running, free_port, serving, started
+from tests.processes import Running, free_port, serving, started
 from tests.sdk.scripted import Scripted, scripted
 
 FAILING = (400, 401, 404, 413, 422, 429, 500, 503, 529)

@@ -12,7 +12,7 @@ import pytest
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from tests.running import Running
+from tests.processes import Running
 
 TALK: Any = [{"role": "user", "content": "one two three"}]
 

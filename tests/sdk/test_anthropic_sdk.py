@@ -8,7 +8,7 @@ from typing import Any
 import anthropic
 import pytest
 
-from tests.running import Running
+from tests.processes import Running
 
 TALK: Any = [{"role": "user", "content": "Tell me of Atlantis"}]
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

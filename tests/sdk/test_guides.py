@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import ROOT, Running, environment
+from tests.processes import ROOT, Running, environment
 
 GUIDES = ROOT / "docs" / "guides"
 _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -12,7 +12,7 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
-from tests.running import Running
+from tests.processes import Running
 from tests.sdk.scripted import Scripted
 from tests.sdk.test_anthropic_sdk_over_openai import TWO_CALLS, whole
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.laboratory import gateway as in_process
-from tests.running import ROOT, Running, environment
+from tests.harness import gateway as in_process
+from tests.processes import ROOT, Running, environment
 
 NODE = Path(__file__).parent / "node"
 CLAUDE = NODE / "node_modules" / ".bin" / "claude"

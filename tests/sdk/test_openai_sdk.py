@@ -12,7 +12,7 @@ import httpx2
 import openai
 import pytest
 
-from tests.running import Running, free_port, relayed, serving, simulated, wait_until
+from tests.processes import Running, free_port, relayed, serving, simulated, wait_until
 
 TALK: Any = [{"role": "user", "content": "Tell me of Atlantis"}]
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

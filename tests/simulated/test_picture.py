@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from proxy.simulated import letters
-from proxy.simulated.picture import Sketch, draw, sketched
+from kyma_proxy.simulated import letters
+from kyma_proxy.simulated.picture import Sketch, draw, sketched
 
 WHITE = (255, 255, 255)
 SIGNS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;!?'\"()+-*/=%&#$_"

@@ -11,11 +11,11 @@ import aiohttp
 import openai
 import pytest
 
-from proxy.simulated import fal, images, orders
-from proxy.simulated import server as simulated
-from proxy.simulated.kept import Kept
-from proxy.simulated.reading import BadRequest
-from proxy.simulated.studio import Clock
+from kyma_proxy.simulated import fal, images, orders
+from kyma_proxy.simulated import server as simulated
+from kyma_proxy.simulated.kept import Kept
+from kyma_proxy.simulated.reading import BadRequest
+from kyma_proxy.simulated.studio import Clock
 from tests.simulated.test_picture import decode
 
 PACE_S = 0.05

@@ -14,7 +14,7 @@ import anthropic
 import openai
 import pytest
 
-from proxy.simulated import server as simulated
+from kyma_proxy.simulated import server as simulated
 
 PROMPT = "Tell me of Atlantis"  # 19 characters, 4 words
 TALK = [{"role": "user", "content": PROMPT}]
@@ -286,7 +286,7 @@ async def test_a_paced_stream_ends_with_its_caller() -> None:
 
 
 async def started(*arguments: str) -> asyncio.subprocess.Process:
-    command = [sys.executable, "-m", "proxy.simulated.server", "--listen", "127.0.0.1:0", "--pace", "0s", *arguments]
+    command = [sys.executable, "-m", "kyma_proxy.simulated.server", "--listen", "127.0.0.1:0", "--pace", "0s", *arguments]
     return await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
 
 
@@ -320,7 +320,7 @@ def test_a_mistake_on_the_command_line_is_explained(arguments: list[str], capsys
 async def test_a_taken_port_is_one_line_and_exit_code_1(origin: str) -> None:
     port = origin.rpartition(":")[2]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "proxy.simulated.server", "--listen", f"127.0.0.1:{port}", stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", "kyma_proxy.simulated.server", "--listen", f"127.0.0.1:{port}", stderr=asyncio.subprocess.PIPE
     )
     _, complaint = await process.communicate()
     assert (process.returncode, complaint.count(b"\n")) == (1, 1)

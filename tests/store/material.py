@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from proxy.store.contract import AccountRow, Charge, Entry, EntryKind, JobRow, KeyRow
-from proxy.store.sqlite import SqliteStore
-from proxy.store.writing import Timing
-from tests.running import PATIENCE_S, environment
+from kyma_proxy.store.contract import AccountRow, Charge, Entry, EntryKind, JobRow, KeyRow
+from kyma_proxy.store.sqlite.store import SqliteStore
+from kyma_proxy.store.sqlite.writing import Timing
+from tests.processes import PATIENCE_S, environment
 
 AT = 1_750_000_000
 TODAY = AT // 86_400

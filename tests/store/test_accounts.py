@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.store.contract import (
+from kyma_proxy.store.contract import (
     Added,
     EmailTaken,
     Entry,
@@ -17,7 +17,7 @@ from proxy.store.contract import (
     StoreUnavailable,
     UnknownAccount,
 )
-from proxy.store.sqlite import SqliteStore
+from kyma_proxy.store.sqlite.store import SqliteStore
 from tests.store.material import AT, TODAY, account, balances, charge, key, on_disk, opened, purchase
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from proxy.store import writing
-from proxy.store.contract import Charge, UsageRow, day_of
-from proxy.store.sqlite import SqliteStore
-from proxy.store.writing import Timing
-from tests.laboratory import until
-from tests.running import PATIENCE_S
+from kyma_proxy.store.contract import Charge, UsageRow, day_of
+from kyma_proxy.store.sqlite import writing
+from kyma_proxy.store.sqlite.store import SqliteStore
+from kyma_proxy.store.sqlite.writing import Timing
+from tests.harness import until
+from tests.processes import PATIENCE_S
 from tests.store.material import AT, HASTY, TODAY, account, balances, charge, key, on_disk, opened, purchase
 
 DAY = 86_400

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.store import ledger, writing
-from proxy.store.contract import Added, StoreUnavailable
-from proxy.store.sqlite import SqliteStore
-from tests.laboratory import until
-from tests.running import PATIENCE_S, environment
+from kyma_proxy.store.contract import Added, StoreUnavailable
+from kyma_proxy.store.sqlite import ledger, writing
+from kyma_proxy.store.sqlite.store import SqliteStore
+from tests.harness import until
+from tests.processes import PATIENCE_S, environment
 from tests.store.material import (
     HASTY,
     TODAY,
@@ -292,8 +292,8 @@ async def test_a_database_that_can_not_be_read_says_so(tmp_path: Path) -> None:
 FILLS_THE_DISK = """
 import asyncio, resource, sys
 from pathlib import Path
-from proxy.store.contract import StoreUnavailable
-from tests.laboratory import until
+from kyma_proxy.store.contract import StoreUnavailable
+from tests.harness import until
 from tests.store.material import HASTY, account, balances, charge, opened, purchase
 
 async def main():

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.store.contract import Entry, PaymentConflict, UsageRow
-from proxy.store.sqlite import SqliteStore
+from kyma_proxy.store.contract import Entry, PaymentConflict, UsageRow
+from kyma_proxy.store.sqlite.store import SqliteStore
 from tests.store.material import AT, HASTY, account, balances, charge, key, opened, purchase
 
 NAMES = ("a", "b", "c")

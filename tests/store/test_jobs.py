@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import pytest
 
-from proxy.store.contract import JobRow, RowRefused, StoreError, UnknownAccount, UsageRow, day_of
-from proxy.store.jobs import NEWEST, UNFINISHED
-from proxy.store.migrations import migrate, shipped
-from proxy.store.sqlite import SqliteStore
+from kyma_proxy.store.contract import JobRow, RowRefused, StoreError, UnknownAccount, UsageRow, day_of
+from kyma_proxy.store.sqlite.jobs import NEWEST, UNFINISHED
+from kyma_proxy.store.sqlite.migrations import migrate, shipped
+from kyma_proxy.store.sqlite.store import SqliteStore
 from tests.store.material import AT, HASTY, TODAY, account, balances, charge, job, key, on_disk, opened, purchase
 
 LATER = AT + 100

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from random import Random
 
-from tests.running import PATIENCE_S, environment
+from tests.processes import PATIENCE_S, environment
 from tests.store.material import on_disk, opened, purchase
 
 ROUNDS = int(os.environ.get("KYMA_KILLS", "4"))
@@ -18,7 +18,7 @@ ROUNDS = int(os.environ.get("KYMA_KILLS", "4"))
 LIVES = """
 import asyncio, contextlib, itertools, sys
 from pathlib import Path
-from proxy.store.contract import EmailTaken
+from kyma_proxy.store.contract import EmailTaken
 from tests.store.material import HASTY, account, charge, key, opened, purchase
 
 NAMES = [f"account-{number}" for number in range(20)]

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from proxy.errors import StartError
-from proxy.store import migrations, opening, sqlite
-from proxy.store.failures import is_the_disks, why_it_can_not_start
-from proxy.store.migrations import migrate, shipped
-from proxy.store.sqlite import SqliteStore
-from tests.running import PATIENCE_S, environment
+from kyma_proxy.errors import StartError
+from kyma_proxy.store.sqlite import migrations, opening
+from kyma_proxy.store.sqlite import store as sqlite
+from kyma_proxy.store.sqlite.failures import is_the_disks, why_it_can_not_start
+from kyma_proxy.store.sqlite.migrations import migrate, shipped
+from kyma_proxy.store.sqlite.store import SqliteStore
+from tests.processes import PATIENCE_S, environment
 from tests.store.material import (
     HASTY,
     account,
@@ -38,8 +39,8 @@ NOBODY = 65_534
 OPENS = """
 import os, sys
 from pathlib import Path
-from proxy.errors import StartError
-from proxy.store.sqlite import SqliteStore
+from kyma_proxy.errors import StartError
+from kyma_proxy.store.sqlite.store import SqliteStore
 import asyncio, concurrent.futures.thread, encodings.idna
 if os.getuid() == 0:
     os.setgroups([])
@@ -334,7 +335,7 @@ def test_dying_on_the_way_to_a_version_leaves_the_one_before(tmp_path: Path, num
     steps = [*shipped(), "CREATE TABLE more (n INTEGER);"]
     steps[number - 1] += "\nSELECT die();\nCREATE TABLE never (n);"
     script = (
-        "import os, signal, sqlite3, sys; from pathlib import Path; from proxy.store.migrations import migrate\n"
+        "import os, signal, sqlite3, sys; from pathlib import Path; from kyma_proxy.store.sqlite.migrations import migrate\n"
         "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
         "connection.execute('PRAGMA cache_spill = 1'); connection.execute('PRAGMA cache_size = 1')\n"
         "connection.create_function('die', 0, lambda: os.kill(os.getpid(), signal.SIGKILL))\n"

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from proxy.telemetry import access_log
-from proxy.telemetry.access_log import AccessLog
-from proxy.telemetry.record import Record
-from proxy.telemetry.recording import other_record
+from kyma_proxy.telemetry import access_log
+from kyma_proxy.telemetry.access_log import AccessLog
+from kyma_proxy.telemetry.record import Record
+from kyma_proxy.telemetry.recording import other_record
 
 
 def record(number: int) -> Record:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.exchange import Attempt, Exchange, State
-from proxy.core.usage import Usage
-from proxy.telemetry.counters import OVERHEAD_SECONDS, SECONDS, Counters, Histogram
-from tests.inbounds import BODY, exchange, routed
+from kyma_proxy.core.accounts.usage import Usage
+from kyma_proxy.core.exchange import Attempt, Exchange, State
+from kyma_proxy.telemetry.counters import OVERHEAD_SECONDS, SECONDS, Counters, Histogram
+from tests.factories import BODY, exchange, routed
 
 
 def served() -> Exchange:

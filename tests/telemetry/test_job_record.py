@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from proxy.core.accounts import Account
-from proxy.core.job import ImageRequest, Job, JobState, Picture, Taken
-from proxy.errors import GatewayError, Kind
-from proxy.telemetry.record import LOGGED_FIELDS, Record
-from proxy.telemetry.recording import job_record
+from kyma_proxy.core.accounts.accounts import Account
+from kyma_proxy.core.jobs.job import ImageRequest, Job, JobState, Picture, Taken
+from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.telemetry.record import LOGGED_FIELDS, Record
+from kyma_proxy.telemetry.recording import job_record
 
 CREATED = 1_800_000_000.25
 NOW = 1_800_000_012.5

@@ -6,11 +6,11 @@ import re
 
 import msgspec
 
-from proxy.core.exchange import Attempt, State
-from proxy.core.usage import Usage
-from proxy.telemetry.record import LOGGED_FIELDS, Record
-from proxy.telemetry.recording import other_record, record_of
-from tests.inbounds import BODY, exchange, routed
+from kyma_proxy.core.accounts.usage import Usage
+from kyma_proxy.core.exchange import Attempt, State
+from kyma_proxy.telemetry.record import LOGGED_FIELDS, Record
+from kyma_proxy.telemetry.recording import other_record, record_of
+from tests.factories import BODY, exchange, routed
 
 FIELDS = """
 ts, request_id, account, key, endpoint, dialect, model_requested, model, provider, stream, status, ending, fallback_layer,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from proxy.core.job import Job, JobState, Picture
-from proxy.errors import GatewayError, Kind
-from proxy.web.job_documents import images_document, job_document, jobs_document
+from kyma_proxy.core.jobs.job import Job, JobState, Picture
+from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.web.job_documents import images_document, job_document, jobs_document
 
 MEMBERS = [
     "id", "object", "status", "model", "created_at", "completed_at", "output", "error", "estimated_cost", "charged_amount",

@@ -10,18 +10,18 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from proxy.core.catalogue import Catalogue, Page
-from proxy.core.endpoints import RELAYED
-from proxy.core.health import HealthTable
-from proxy.core.job import Job, JobState, Picture
-from proxy.dialect.known import DIALECTS
-from proxy.errors import GatewayError, Kind
-from proxy.telemetry.record import LOGGED_FIELDS
-from proxy.web.application import Site, application
-from proxy.web.image_pages import ImagePages
-from proxy.web.job_documents import images_document, job_document, jobs_document
-from proxy.web.openapi import openapi_page
-from tests.snapshots import snapshot
+from kyma_proxy.core.catalogue import Catalogue, Page
+from kyma_proxy.core.http.endpoints import RELAYED
+from kyma_proxy.core.jobs.job import Job, JobState, Picture
+from kyma_proxy.core.routing.breaker import HealthTable
+from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.telemetry.record import LOGGED_FIELDS
+from kyma_proxy.web.application import Site, application
+from kyma_proxy.web.image_pages import ImagePages
+from kyma_proxy.web.job_documents import images_document, job_document, jobs_document
+from kyma_proxy.web.openapi.document import openapi_page
+from tests.factories import snapshot
 
 DOCUMENT = msgspec.json.decode(openapi_page().body)
 PATHS = DOCUMENT["paths"]

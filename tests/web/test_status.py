@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from proxy.core.health import HealthTable
-from proxy.core.outcome import Failed, Failure
-from proxy.core.status import status
-from proxy.web.status_page import status_page
-from tests.laboratory import Gateway, both, whole
-from tests.snapshots import snapshot
+from kyma_proxy.core.routing.breaker import HealthTable
+from kyma_proxy.core.routing.failures import Failed, Failure
+from kyma_proxy.core.routing.status import status
+from kyma_proxy.web.status_page import status_page
+from tests.factories import snapshot
+from tests.harness import Gateway, both, whole
 
 TEXT = """\
 providers:

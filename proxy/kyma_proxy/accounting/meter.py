@@ -1,0 +1,197 @@
+"""This file lets metered requests in and settles them: who calls, within which limits, for how much. (Contract §1, §7, §8.)
+
+What is taken at admission (a place in the minute, tokens, money) is a `Ticket`; `settle` gives it back on every way out and
+puts the fact in its place. Nothing here waits: accounts are in memory, and the store is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+from kyma_proxy.config.snapshot import NANO, Model, Snapshot, Tier
+from kyma_proxy.core.accounts.accounts import Account, Accounts, Key, credential
+from kyma_proxy.core.accounts.charging import NOTHING, REPORTED, Bill, hold_for
+from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens, likely_output
+from kyma_proxy.core.accounts.limits import Limit, Refusal, Windows
+from kyma_proxy.core.accounts.reservation import Ticket
+from kyma_proxy.core.http.body import Written, includes_usage
+from kyma_proxy.core.http.endpoints import Endpoint
+from kyma_proxy.core.http.inbound import Headers
+from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
+from kyma_proxy.store.contract import Charge, day_of
+
+_SWEPT_AT_ONCE: Final = 200
+_PLAIN: Final = (b"", b"true", b"false", b"null")
+
+
+class Ledger(Protocol):
+    """Where charges go; the store, as far as a request needs it."""
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether charges can't be written just now."""
+
+    def charge(self, charge: Charge) -> None:
+        """Take a charge, at once."""
+
+    def key_used(self, key: str, day: int) -> None:
+        """Take note of a key's first use on a day, at once."""
+
+
+class Asked(NamedTuple):
+    """What a request is for: the endpoint, the model, and what the caller wrote of how its answer shall be."""
+
+    endpoint: Endpoint
+    model: Model
+    written: Written
+
+
+class Meter:
+    """Meters requests. `references` makes a name for each charge that no other has, of this process or another."""
+
+    def __init__(self, accounts: Accounts, ledger: Ledger, references: Callable[[], str]) -> None:
+        self.accounts = accounts
+        self._ledger = ledger
+        self._references = references
+        self._windows = Windows()
+
+    def identify(self, headers: Headers) -> Key:
+        """Whose request this is. Raises GatewayError: the same for no key and a wrong one."""
+        key = self.accounts.identify(credential(headers))
+        if key is None:
+            raise GatewayError(
+                Kind.INVALID_API_KEY,
+                "Send a valid key of this gateway as `Authorization: Bearer ky-…` or `x-api-key: ky-…`; a provider's key "
+                "is not one.",
+            )
+        if key.account.is_blocked:
+            raise GatewayError(Kind.FORBIDDEN, "This account is blocked; only the gateway's operator can unblock it.")
+        return key
+
+    def admit(self, key: Key, asked: Asked, body: bytes, snapshot: Snapshot, now: float) -> Ticket:
+        """Take what a request needs, or nothing. Raises GatewayError where there is not enough of it."""
+        if self._ledger.is_failing:
+            raise accounts_unavailable()
+        account = key.account
+        prompt = output = cost = 0
+        endpoint = asked.endpoint
+        if endpoint.takes_stream_options:
+            _check_stream(asked.written)
+        if endpoint.is_charged:
+            prompt = estimated_prompt_tokens(body)
+            if endpoint.generates:
+                default = snapshot.max_tokens if endpoint.takes_max_tokens else None
+                output = likely_output(asked.written.max_tokens, asked.written.copies, default)
+            cost = hold_for(prompt, output, asked.model.price)
+        if not account.can_afford(cost):
+            raise too_poor(account, cost, snapshot.accounts.top_up, "ask for fewer max_tokens")
+        tier = account.tier(snapshot.tiers)
+        admission = self._windows.of(account.id).admit(now, asked.model.id, prompt + output, tier)
+        if isinstance(admission, Refusal):
+            raise _too_many(admission, tier, snapshot.tiers, prompt + output)
+        account.hold(cost)
+        return Ticket(key, admission, prompt, cost)
+
+    def settle(self, ticket: Ticket, bill: Bill, model: str, request_id: str, wall: float) -> None:
+        """Give back what the ticket holds, and charge the bill in its place; `wall` is Unix time."""
+        key = ticket.key
+        account = key.account
+        account.release(ticket.held)
+        ticket.held = 0
+        ticket.admission.settle(bill.tokens)
+        at = int(wall)
+        self.note_use(key, at)
+        if bill is NOTHING:
+            return
+        usage = bill.usage
+        account.post(-bill.amount)
+        self._ledger.charge(
+            Charge(
+                account.id, key.id, self._references(), request_id, at, model,
+                usage.prompt or 0, usage.completion or 0, usage.cached or 0, usage.source != REPORTED, bill.amount,
+            )
+        )  # fmt: skip
+
+    def note_use(self, key: Key, wall: float) -> None:
+        """Take note of the day on which a key is used; `wall` is Unix time."""
+        day = day_of(int(wall))
+        if key.last_used_day is None or key.last_used_day < day:
+            key.last_used_day = day
+            self._ledger.key_used(key.id, day)
+
+    def lines(self, account: Account, ladder: tuple[Tier, ...], now: float) -> bytes:
+        """The `x-ratelimit-*` fields of an answer, under OpenAI's names. (Contract §4.2.)"""
+        tier = account.tier(ladder)
+        window = self._windows.of(account.id)
+        return (
+            b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-limit-tokens: %d\r\n"
+            b"x-ratelimit-remaining-requests: %d\r\nx-ratelimit-remaining-tokens: %d\r\n"
+            b"x-ratelimit-reset-requests: %.3fs\r\nx-ratelimit-reset-tokens: %.3fs\r\n"
+            % (
+                tier.rpm,
+                tier.tpm,
+                window.remaining_requests(now, tier),
+                window.remaining_tokens(now, tier),
+                window.requests_reset_s(now),
+                window.tokens_reset_s(now),
+            )
+        )
+
+    def used(self, account: Account, now: float) -> tuple[int, int]:
+        """How many requests and tokens of an account count against its minute."""
+        window = self._windows.of(account.id)
+        return window.used_requests(now), window.used_tokens(now)
+
+    def sweep(self, now: float) -> None:
+        """Forget the windows of accounts that have not called for a minute; a few of them at a time."""
+        self._windows.sweep(now, _SWEPT_AT_ONCE)
+
+
+def usd(nano: int) -> str:
+    """Nano-dollars as people write them: to the cent, or as exactly as they are."""
+    whole, part = divmod(abs(nano), NANO)
+    digits = f"{part:09d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if nano < 0 else ''}${whole}.{digits}"
+
+
+def _check_stream(written: Written) -> None:
+    """A stream must tell its usage, or it could only be charged by guess. Raises GatewayError."""
+    options = written.stream_options
+    if written.stream not in _PLAIN:
+        raise GatewayError(Kind.INVALID_REQUEST, "`stream` must be true or false.", param="stream")
+    if written.stream == b"true" and options and not includes_usage(options):
+        raise GatewayError(
+            Kind.INVALID_REQUEST,
+            "Requests are metered here: leave `stream_options` out, or set its `include_usage` to true.",
+            param="stream_options",
+        )
+
+
+def too_poor(account: Account, cost: int, top_up: str | None, otherwise: str) -> GatewayError:
+    """What a caller is told whose account can't hold what a request may cost; `otherwise` says how it would cost less."""
+    where = f"add credits at {top_up}" if top_up else "ask the gateway's operator for credits"
+    lacking = cost - account.available
+    return GatewayError(
+        Kind.INSUFFICIENT_CREDITS,
+        f"This request may cost {usd(cost)} and {usd(account.available)} is available, so {usd(lacking)} is missing; {where}, "
+        f"or {otherwise}.",
+    )
+
+
+def _too_many(refusal: Refusal, tier: Tier, ladder: tuple[Tier, ...], tokens: int) -> GatewayError:
+    higher = ladder[tier.tier + 1] if tier.tier + 1 < len(ladder) else None
+    more = f" Tier {higher.tier} begins with purchases of {usd(higher.min_purchased)}." if higher is not None else ""
+    if refusal.is_final:
+        return GatewayError(
+            Kind.FORBIDDEN,
+            f"This request needs about {tokens} tokens, and tier {tier.tier} allows {refusal.allowed} {refusal.limit.value}; "
+            f"send less at once.{more}",
+        )
+    seconds = refusal.retry_after
+    what = "" if refusal.limit is not Limit.TOKENS else f", and this request needs about {tokens}"
+    return GatewayError(
+        Kind.RATE_LIMIT_EXCEEDED,
+        f"Tier {tier.tier} allows {refusal.allowed} {refusal.limit.value}{what}; try again in {seconds} s.{more}",
+        retry_after=seconds,
+    )

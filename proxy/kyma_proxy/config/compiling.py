@@ -1,0 +1,373 @@
+"""This file turns a `Document` into a `Snapshot`, and finds every mistake of meaning in one pass.
+
+Dangling names, duplicates, addresses that can't be reached: each is a problem with the path and line of its cause.
+What only weakens the gateway (a provider without its key) is a warning, and the provider is off. (Contract §12.)
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from kyma_proxy.config import document as doc
+from kyma_proxy.config import snapshot as snap
+from kyma_proxy.config.addresses import is_host, parse_address
+from kyma_proxy.config.images import IMAGE_DIALECTS, problems_of, rules_of, words_of
+from kyma_proxy.config.reading import Lines, read_document
+from kyma_proxy.config.routes import routes_of
+from kyma_proxy.config.tiers import SHIPPED_TIERS
+from kyma_proxy.errors import ConfigError, Problem
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+# The gateway owns these towards a provider (contract §3.5); a configured one would contradict it.
+_OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
+_Entry = TypeVar("_Entry")
+_LEAST_PROBE_S: Final = 1.0
+_SIGNUP_CREDITS: Final = Decimal("0.50")
+
+
+def load(text: str, environment: Mapping[str, str]) -> snap.Snapshot:
+    """The snapshot of a configuration file's text. Raises ConfigError that holds every problem."""
+    document, lines, problems = read_document(text, environment)
+    if document is None:
+        raise ConfigError(problems)
+    return _Compiler(document, lines, problems).compile(hashlib.sha256(text.encode()).hexdigest()[:12])
+
+
+class _Compiler:
+    """One pass over one document; the methods stand in the order in which they are called."""
+
+    def __init__(self, document: doc.Document, lines: Lines, problems: list[Problem]) -> None:
+        self.document = document
+        self.lines = lines
+        self.problems = problems
+        self.warnings: list[str] = []
+        # A name that points at an entry left out for its own problem is not a second problem.
+        self.names_are_known = not any(
+            isinstance(entry, msgspec.UnsetType) for entry in (*document.providers, *document.models)
+        )
+
+    def compile(self, version: str) -> snap.Snapshot:
+        document = self.document
+        self._unique("providers", "name", [(at, provider.name) for at, provider in _present(document.providers)])
+        self._unique("models", "id", [(at, model.id) for at, model in _present(document.models)])
+        providers = {entry.name: self._provider(entry, f"providers[{at}]") for at, entry in _present(document.providers)}
+        models = {entry.id: self._model(entry, f"models[{at}]", providers) for at, entry in _present(document.models)}
+        self._aliases(models)
+        self._fallbacks(models)
+        if document.defaults.probe_after is not None and document.defaults.probe_after < _LEAST_PROBE_S:
+            self._problem("defaults.probe_after", f"is {_LEAST_PROBE_S:g}s at least, as every probe is paid for; null is off")
+        result = snap.Snapshot(
+            version=version,
+            listen=self._address(document.listen, "listen"),
+            tls=snap.Tls(document.tls.certificate, document.tls.key) if document.tls else None,
+            admin=self._admin(document.admin),
+            access_log=document.access_log,
+            drain=document.drain,
+            cors_origins=self._origins(document.cors.origins),
+            accounts=self._accounts(document.accounts),
+            max_tokens=document.defaults.max_tokens,
+            probe_after=document.defaults.probe_after,
+            limits=snap.Limits(**msgspec.structs.asdict(document.limits)),
+            tiers=self._tiers(document.tiers),
+            providers=MappingProxyType(providers),
+            models=MappingProxyType(models),
+            aliases=MappingProxyType(dict(document.aliases)),
+            fallbacks=MappingProxyType(dict(document.fallbacks)),
+            routes=routes_of(models, document.fallbacks),
+            warnings=tuple(self.warnings),
+        )
+        if self.problems:
+            raise ConfigError(self.problems)
+        return result
+
+    def _provider(self, entry: doc.Provider, path: str) -> snap.Provider:
+        origin, base_path = self._base_url(entry, path)
+        own = self._provider_headers(entry, path)
+        fixed = {"host": origin.authority, "accept-encoding": "identity", **own}
+        off = None
+        if entry.api_key is not None and entry.api_key.missing:
+            off = f"the environment variable {entry.api_key.missing} is not set"
+            self.warnings.append(f"provider {entry.name} is off: {off}")
+        return snap.Provider(
+            name=entry.name,
+            dialect=entry.dialect,
+            origin=origin,
+            base_path=base_path.encode(),
+            head="".join(f"{name}: {value}\r\n" for name, value in fixed.items()).encode("ascii", "replace"),
+            own_names=frozenset(name.encode() for name in own),
+            off=off,
+            warm_connections=entry.warm_connections,
+            keep_alive=entry.keep_alive,
+        )
+
+    def _base_url(self, entry: doc.Provider, path: str) -> tuple[snap.Origin, str]:
+        try:
+            url = urlsplit(entry.base_url)
+            host, port = url.hostname or "", url.port
+        except ValueError:
+            url, host, port = urlsplit(""), "", None
+        plain = url.username is None and not re.search(r"[^\x21-\x7e]|[?#\\]", entry.base_url)
+        if url.scheme not in ("http", "https") or not is_host(host) or not plain or port == 0:
+            self._problem(
+                f"{path}.base_url",
+                "a base URL is http:// or https://, a host and a path, with no user, query or fragment, "
+                "such as https://api.openai.com/v1",
+            )
+            return snap.Origin("http", "invalid", 0), ""
+        if entry.ca_file is not None and url.scheme != "https":
+            self._problem(f"{path}.ca_file", "has no effect, as base_url is not https")
+        return snap.Origin(url.scheme, host, port or {"http": 80, "https": 443}[url.scheme], entry.ca_file), url.path.rstrip(
+            "/"
+        )
+
+    def _provider_headers(self, entry: doc.Provider, path: str) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        for name, value in entry.headers.items():
+            if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+                self._problem(f"{path}.headers.{name}", "is no valid header: printable ASCII only, and no space in the name")
+            elif name.lower() in headers:
+                self._problem(f"{path}.headers.{name}", "is there twice; the case of a header's name makes no difference")
+            elif name.lower() in _OWN_HEADERS:
+                self._problem(f"{path}.headers.{name}", "is set by the gateway itself; leave it out")
+            else:
+                headers[name.lower()] = value
+        if entry.api_key is not None and not entry.api_key.missing:
+            key = entry.api_key.reveal()
+            if not _FIELD_VALUE.fullmatch(key):
+                self._problem(f"{path}.api_key", "holds characters that no header can carry; is there a line break in it?")
+            name, value = _credential(entry.dialect, key)
+            if name in headers:
+                self._problem(f"{path}.headers.{name}", "is what api_key sets; leave one of the two out")
+            headers[name] = value
+        return headers
+
+    def _model(self, entry: doc.Model, path: str, providers: Mapping[str, snap.Provider]) -> snap.Model:
+        pool = self._sources(entry.pool, f"{path}.pool", providers)
+        reserve = self._sources(entry.reserve, f"{path}.reserve", providers)
+        if pool and not any(source.weight for source in pool):
+            self._problem(f"{path}.pool", "every weight is 0, so no source would ever be chosen")
+        price = snap.Price(*(None if usd is None else int(usd * snap.NANO) for usd in _prices(entry.price)))
+        model = snap.Model(
+            id=entry.id,
+            name=entry.name or entry.id,
+            owned_by=entry.owned_by,
+            created=_epoch(entry.created) if self._is_date(entry.created, f"{path}.created") else 0,
+            context_window=entry.context_window,
+            max_output_tokens=entry.max_output_tokens,
+            input_modalities=entry.input_modalities,
+            output_modalities=entry.output_modalities,
+            supports_tools=entry.supports_tools,
+            supports_caching=entry.supports_caching or entry.price.cached_input is not None,
+            release_stage=entry.release_stage,
+            price=price,
+            policy=entry.policy or self.document.defaults.policy,
+            hedge_after=self.document.defaults.hedge_after
+            if isinstance(entry.hedge_after, msgspec.UnsetType)
+            else entry.hedge_after,
+            pool=pool,
+            reserve=reserve,
+            image=rules_of(entry.image),
+        )
+        for source in (*model.pool, *model.reserve):
+            if (source.provider.dialect in IMAGE_DIALECTS) != model.is_image:
+                wanted = "openai_images or fal_queue" if model.is_image else "openai or anthropic"
+                self._problem(
+                    path, f"provider {source.provider.name} speaks {source.provider.dialect}; this model needs {wanted}"
+                )
+        parts = (("pool", entry.pool), ("reserve", entry.reserve))
+        written = [(f"{part}[{at}]", source) for part, sources in parts for at, source in _present(sources)]
+        for where, what in problems_of(entry.image, written, model):
+            self._problem(f"{path}.{where}", what)
+        if self.document.accounts.required and None in ((price.image,) if model.is_image else (price.input, price.output)):
+            what = "an image" if model.is_image else "input or output"
+            self.warnings.append(f"model {model.id} has no price for {what}, which is free; write 0 if that is meant")
+        if all(source.provider.off for source in (*model.pool, *model.reserve)):
+            self.warnings.append(f"model {model.id} has no source: all its providers are off")
+        return model
+
+    def _sources(
+        self, entries: tuple[doc.Source, ...], path: str, providers: Mapping[str, snap.Provider]
+    ) -> tuple[snap.Source, ...]:
+        sources = []
+        for at, entry in _present(entries):
+            if provider := providers.get(entry.provider):
+                sources.append(self._source(entry, provider))
+            else:
+                self._unknown(f"{path}[{at}].provider", "provider", entry.provider, providers)
+        return tuple(sources)
+
+    def _source(self, entry: doc.Source, provider: snap.Provider) -> snap.Source:
+        written = next(one for _, one in _present(self.document.providers) if one.name == provider.name)
+        levels = (self.document.defaults.timeouts, written.timeouts, entry.timeouts)
+        reasoning = entry.reasoning_field or written.reasoning_field
+        return snap.Source(
+            key=f"{provider.name} {entry.model}",
+            provider=provider,
+            model=entry.model,
+            model_json=msgspec.json.encode(entry.model),
+            weight=entry.weight,
+            timeouts=_layered(levels),
+            stream_usage=entry.stream_usage,
+            max_tokens_field=entry.max_tokens_field or written.max_tokens_field,
+            reasoning_field=None if reasoning == "none" else reasoning,
+            image=words_of(entry.image, provider.dialect),
+        )
+
+    def _aliases(self, models: Mapping[str, snap.Model]) -> None:
+        for alias, target in self.document.aliases.items():
+            if not _NAME.fullmatch(alias):
+                self._problem(f"aliases.{alias}", "is no name: letters, digits and ._:/- only, and 128 of them at most")
+            if alias in models:
+                self._problem(f"aliases.{alias}", "is also the id of a model; an alias needs a name of its own")
+            if target not in models:
+                self._unknown(f"aliases.{alias}", "model", target, models)
+
+    def _fallbacks(self, models: Mapping[str, snap.Model]) -> None:
+        for model, substitutes in self.document.fallbacks.items():
+            if model not in models:
+                self._unknown(f"fallbacks.{model}", "model", model, models)
+            for at, substitute in _present(substitutes):
+                path = f"fallbacks.{model}[{at}]"
+                if substitute == model:
+                    self._problem(path, "a model can't stand in for itself")
+                elif substitute not in models:
+                    self._unknown(path, "model", substitute, models)
+                elif substitute in substitutes[:at]:
+                    self._problem(path, f"{substitute} is there twice")
+                elif model in models and models[substitute].is_image != models[model].is_image:
+                    self._problem(path, "a text model and an image model can't stand in for each other")
+
+    def _admin(self, admin: doc.Admin | None) -> snap.Admin | None:
+        if admin is None:
+            return None
+        token = admin.token
+        if token is not None and token.missing:
+            self.warnings.append(f"the admin API is off: the environment variable {token.missing} is not set")
+            token = None
+        if token is not None and len(token.reveal()) < 16:
+            self._problem(
+                "admin.token", "is too short to be a secret; use 16 characters or more, e.g. of `openssl rand -hex 24`"
+            )
+        return snap.Admin(self._address(admin.listen, "admin.listen"), token)
+
+    def _accounts(self, accounts: doc.Accounts) -> snap.Accounts:
+        scheme, _, path = accounts.database.partition(":")
+        if scheme != "sqlite" or not path or "\0" in path:
+            self._problem("accounts.database", "is written sqlite:FILE, such as sqlite:/var/lib/kyma/kyma.db")
+        if accounts.signup.enabled and not accounts.required:
+            self.warnings.append("accounts.signup has no effect while accounts.required is false")
+        bonus = _SIGNUP_CREDITS if accounts.signup.credits is None else accounts.signup.credits
+        return snap.Accounts(
+            required=accounts.required,
+            database=path,
+            signup=accounts.signup.enabled,
+            signup_credits=int(bonus * snap.NANO),
+            signups_per_hour=accounts.signup.per_hour,
+            top_up=accounts.top_up,
+        )
+
+    def _tiers(self, written: tuple[doc.Tier, ...] | None) -> tuple[snap.Tier, ...]:
+        if written is None:
+            return SHIPPED_TIERS
+        tiers = tuple(
+            snap.Tier(
+                **{name: getattr(rung, name) for name in rung.__struct_fields__ if name not in ("name", "min_purchased")},
+                name=rung.name or f"Tier {rung.tier}",
+                min_purchased=int(rung.min_purchased * snap.NANO),
+            )
+            for _, rung in _present(written)
+        )
+        for at, rung in enumerate(tiers):
+            below = tiers[at - 1].min_purchased if at else -1
+            if rung.tier != at or rung.min_purchased <= below or (at == 0 and rung.min_purchased):
+                self._problem(f"tiers[{at}]", "the ladder goes 0, 1, 2, … from min_purchased 0 upwards")
+        if not tiers:
+            self._problem("tiers", "the list must not be empty; leave it out for the shipped ladder")
+        return tiers
+
+    def _origins(self, origins: tuple[str, ...]) -> frozenset[str]:
+        for at, origin in _present(origins):
+            try:
+                url = urlsplit(origin)
+            except ValueError:
+                url = urlsplit("")
+            if origin != "*" and (
+                url.scheme not in ("http", "https") or not url.netloc or origin != f"{url.scheme}://{url.netloc}"
+            ):
+                self._problem(f"cors.origins[{at}]", 'an origin is "*" or a scheme and a host, such as https://app.example.com')
+        return frozenset(origins)
+
+    def _address(self, text: str, path: str) -> snap.Address:
+        try:
+            return parse_address(text)
+        except ValueError as error:
+            self._problem(path, str(error))
+            return snap.TcpAddress("", 0)
+
+    def _is_date(self, text: str | None, path: str) -> bool:
+        try:
+            return text is not None and bool(datetime.date.fromisoformat(text))
+        except ValueError:
+            self._problem(path, "is not a date such as 2026-04-01")
+            return False
+
+    def _unique(self, section: str, member: str, names: Iterable[tuple[int, str]]) -> None:
+        seen: set[str] = set()
+        for at, name in names:
+            if name in seen:
+                self._problem(f"{section}[{at}].{member}", f"{name} is there twice")
+            seen.add(name)
+
+    def _unknown(self, path: str, what: str, name: str, known: Iterable[str]) -> None:
+        close = difflib.get_close_matches(name, list(known), n=1)
+        if self.names_are_known:
+            self._problem(path, f"there is no {what} {name}" + (f"; did you mean {close[0]}?" if close else ""))
+
+    def _problem(self, path: str, message: str) -> None:
+        known = path
+        while known and known not in self.lines:
+            known = re.sub(r"(\.[^.\[]+|\[\d+\])$", "", known) if re.search(r"[.\[]", known) else ""
+        self.problems.append(Problem(path, self.lines.get(known, 0), message))
+
+
+def _present(entries: Iterable[_Entry]) -> list[tuple[int, _Entry]]:
+    """The entries of a list that were read without a problem, with their index."""
+    return [(at, entry) for at, entry in enumerate(entries) if not isinstance(entry, msgspec.UnsetType)]
+
+
+def _credential(dialect: str, key: str) -> tuple[str, str]:
+    if dialect == "anthropic":
+        return "x-api-key", key
+    return "authorization", f"Key {key}" if dialect == "fal_queue" else f"Bearer {key}"
+
+
+def _prices(price: doc.Price) -> tuple[Decimal | None, ...]:
+    cached = price.cached_input
+    return price.input, price.output, cached, price.image
+
+
+def _layered(levels: Iterable[doc.Timeouts]) -> snap.Timeouts:
+    """The timers of a source: the innermost level that names one decides it."""
+    named: dict[str, float | None] = {}
+    for level in levels:
+        for name in level.__struct_fields__:
+            value = getattr(level, name)
+            if value is not msgspec.UNSET:
+                named[name] = value or None
+    return snap.Timeouts(**named)
+
+
+def _epoch(date: str | None) -> int:
+    return (datetime.date.fromisoformat(date or "1970-01-01") - datetime.date(1970, 1, 1)).days * 86400

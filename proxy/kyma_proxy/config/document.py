@@ -1,0 +1,217 @@
+"""The configuration file as it is written: one strict struct a section. (Contract §12.)
+
+Names here are the names in YAML. What is checked here is shape; what names refer to is checked by `compiling`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from kyma_proxy.config.units import Delay, Duration, Secret, Size, Usd
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=128)]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Policy = Literal["weighted", "priority", "fastest"]
+ProviderDialect = Literal["openai", "anthropic", "openai_images", "fal_queue"]
+Modality = Literal["text", "image", "audio", "video", "file"]
+MaxTokensField = Literal["max_tokens", "max_completion_tokens", "max_output_tokens"]
+ImageMember = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+SizeForm = Literal["text", "object", "pair"]
+ReasoningField = Literal["reasoning_content", "reasoning", "none"]
+
+
+class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The manners of every section: immutable, unknown keys refused."""
+
+
+class Admin(Section, frozen=True):
+    """The admin listener; without a token its API is off."""
+
+    listen: str = "127.0.0.1:9090"
+    token: Secret | None = None
+
+
+class Signup(Section, frozen=True):
+    """Whether anybody may sign up, with how many US dollars of credit, and how often an hour from one address."""
+
+    enabled: bool = False
+    credits: Usd | None = None
+    per_hour: Annotated[int, Meta(ge=1, le=1000)] = 5
+
+
+class Accounts(Section, frozen=True):
+    """Who may call: everybody, or accounts with keys; `top_up` is where credits can be bought, for error texts."""
+
+    required: bool = False
+    database: str = "sqlite:kyma.db"
+    signup: Signup = Signup()
+    top_up: str | None = None
+
+
+class Timeouts(Section, frozen=True):
+    """Null switches a timer off; a member left out is taken from the level above."""
+
+    connect: Duration | msgspec.UnsetType | None = msgspec.UNSET
+    first_byte: Duration | msgspec.UnsetType | None = msgspec.UNSET
+    idle: Duration | msgspec.UnsetType | None = msgspec.UNSET
+    total: Duration | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Defaults(Section, frozen=True):
+    """What holds where a request, a model or a provider says nothing else."""
+
+    max_tokens: Positive | None = 4096
+    policy: Policy = "weighted"
+    hedge_after: Delay | None = None
+    probe_after: Duration | None = None
+    timeouts: Timeouts = Timeouts()
+
+
+class Limits(Section, frozen=True):
+    """What a caller's connection may ask of the gateway, in size and in time."""
+
+    max_body: Size = 32 * 2**20
+    max_head: Size = 64 * 2**10
+    max_connections: Positive = 10_000
+    head_timeout: Duration = 15.0
+    body_timeout: Duration = 30.0
+    keep_alive: Duration = 75.0
+    write_timeout: Duration = 60.0
+
+
+class Tls(Section, frozen=True):
+    """The public door's certificate chain and key, in PEM files."""
+
+    certificate: str
+    key: str
+
+
+class Cors(Section, frozen=True):
+    """The web origins whose pages may read answers."""
+
+    origins: tuple[str, ...] = ()
+
+
+class Tier(Section, frozen=True, kw_only=True):
+    """One rung of the ladder: what an account that has bought this much may do."""
+
+    tier: Count
+    name: str | None = None
+    min_purchased: Usd
+    rpm: Positive
+    per_model_rpm: Positive
+    tpm: Positive
+    max_request_tokens: Positive
+    image_concurrent: Count = 0
+    image_queue: Count = 0
+
+
+class Provider(Section, frozen=True):
+    """A base URL, how it speaks, and the credential for it."""
+
+    name: Name
+    base_url: str
+    dialect: ProviderDialect
+    api_key: Secret | None = None
+    headers: dict[str, str] = {}
+    timeouts: Timeouts = Timeouts()
+    max_tokens_field: MaxTokensField | None = None
+    reasoning_field: ReasoningField = "reasoning_content"
+    warm_connections: Annotated[int, Meta(ge=0, le=64)] = 1
+    keep_alive: Duration = 30.0
+    ca_file: str | None = None
+
+
+class ImageWords(Section, frozen=True):
+    """How a source is told of a request for images; what is left out is as its dialect has it.
+
+    `size` is the member that takes the size, in the form that `size_form` names but for those that `sizes` spells out; `count`
+    takes how many images are wanted, null where the source makes one at a time; `images` takes the pictures to begin with.
+    """
+
+    size: ImageMember | None = None
+    size_form: SizeForm | None = None
+    sizes: dict[str, str] = {}
+    count: ImageMember | msgspec.UnsetType | None = msgspec.UNSET
+    most: Annotated[int, Meta(ge=1, le=4)] = 4
+    images: Literal["image_url", "image_urls", "images"] | None = None
+
+
+class Source(Section, frozen=True):
+    """A model as one provider has it."""
+
+    provider: Name
+    model: Annotated[str, Meta(min_length=1, max_length=256)]
+    weight: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
+    timeouts: Timeouts = Timeouts()
+    stream_usage: bool = True
+    max_tokens_field: MaxTokensField | None = None
+    reasoning_field: ReasoningField | None = None
+    image: ImageWords = ImageWords()
+
+
+class ImageRules(Section, frozen=True):
+    """What a caller may ask of an image model; without `sizes` any size is passed on.
+
+    `extra` names the further members that are passed on as they are; a model that `needs_image` edits one.
+    """
+
+    sizes: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_:]+$", max_length=32)], ...] | None = None
+    extra: tuple[ImageMember, ...] = ()
+    most: Annotated[int, Meta(ge=1, le=4)] = 4
+    most_input_images: Annotated[int, Meta(ge=1, le=16)] = 1
+    needs_image: bool = False
+
+
+class Price(Section, frozen=True):
+    """US dollars per million tokens; `image` is per image."""
+
+    input: Usd | None = None
+    output: Usd | None = None
+    cached_input: Usd | None = None
+    image: Usd | None = None
+
+
+class Model(Section, frozen=True, kw_only=True):
+    """A model that callers may ask for, and the sources that it is had from."""
+
+    id: Name
+    name: str | None = None
+    owned_by: str = "unknown"
+    created: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    context_window: Positive | None = None
+    max_output_tokens: Positive | None = None
+    input_modalities: tuple[Modality, ...] = ("text",)
+    output_modalities: tuple[Modality, ...] = ("text",)
+    supports_tools: bool = False
+    supports_caching: bool = False
+    release_stage: Literal["stable", "preview", "deprecated"] = "stable"
+    price: Price = Price()
+    policy: Policy | None = None
+    hedge_after: Delay | msgspec.UnsetType | None = msgspec.UNSET
+    image: ImageRules = ImageRules()
+    pool: Annotated[tuple[Source, ...], Meta(min_length=1)]
+    reserve: tuple[Source, ...] = ()
+
+
+class Document(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    listen: str = "127.0.0.1:8080"
+    tls: Tls | None = None
+    admin: Admin | None = Admin()
+    access_log: str | None = "-"
+    drain: Duration = 30.0
+    cors: Cors = Cors()
+    accounts: Accounts = Accounts()
+    defaults: Defaults = Defaults()
+    limits: Limits = Limits()
+    tiers: tuple[Tier, ...] | None = None
+    providers: Annotated[tuple[Provider, ...], Meta(min_length=1)]
+    models: Annotated[tuple[Model, ...], Meta(min_length=1)]
+    fallbacks: dict[str, tuple[Name, ...]] = {}
+    aliases: dict[str, Name] = {}

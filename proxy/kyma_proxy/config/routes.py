@@ -1,0 +1,48 @@
+"""This file decides what can answer for each model, in each dialect in which callers ask. (Contract §9.)"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from kyma_proxy.config.images import IMAGE_DIALECTS
+from kyma_proxy.config.snapshot import IMAGES, Model, Route, Source, route_name
+
+_RELAYED_DIALECTS: Final = ("openai", "anthropic")
+
+
+def routes_of(models: Mapping[str, Model], fallbacks: Mapping[str, tuple[str, ...]]) -> Mapping[str, Mapping[str, Route]]:
+    """Every route, by its name and the model's id."""
+    routes = {
+        route_name(dialect, is_translated=is_translated): _routes(dialect, spoken, models, fallbacks)
+        for dialect in _RELAYED_DIALECTS
+        for is_translated, spoken in ((False, (dialect,)), (True, _RELAYED_DIALECTS))
+    }
+    return MappingProxyType({**routes, IMAGES: _routes(IMAGES, IMAGE_DIALECTS, models, fallbacks)})
+
+
+def _routes(
+    dialect: str, spoken: Collection[str], models: Mapping[str, Model], fallbacks: Mapping[str, tuple[str, ...]]
+) -> Mapping[str, Route]:
+    """What can answer in a dialect, of the sources that speak one of `spoken`."""
+
+    def on(sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        return tuple(one for one in sources if one.provider.off is None and one.provider.dialect in spoken)
+
+    def route(model: Model) -> Route:
+        pool, reserve = on(model.pool), on(model.reserve)
+        dialects = {one.provider.dialect for one in (*pool, *reserve)}
+        return Route(model=model, pool=pool, reserve=reserve, dialect=dialect, is_mixed=len(dialects) > 1)
+
+    alone = {name: route(model) for name, model in models.items()}
+    return MappingProxyType(
+        {
+            name: msgspec.structs.replace(
+                route, substitutes=tuple(alone[other] for other in fallbacks.get(name, ()) if other in alone)
+            )
+            for name, route in alone.items()
+        }
+    )

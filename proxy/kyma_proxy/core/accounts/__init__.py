@@ -1,0 +1,1 @@
+"""Accounts, limits and money, as pure rules."""

@@ -1,0 +1,184 @@
+"""This file makes what anyone may ask of the configuration: models, prices, tiers, capabilities. (Contract §6, §7.)
+
+Each document is bytes, made once per snapshot, with an ETag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from kyma_proxy.config.snapshot import NANO, Model, Snapshot
+from kyma_proxy.core.http.endpoints import IMAGE_JOBS, RELAYED
+from kyma_proxy.core.jobs.job import EXPIRES_AFTER_S, STATUSES
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A document ready to be sent; `max_age` in seconds, None where it must be asked for anew."""
+
+    body: bytes
+    etag: str
+    max_age: int | None
+
+
+class Catalogue:
+    """Every page of one snapshot."""
+
+    def __init__(self, snapshot: Snapshot, logged_fields: tuple[str, ...]) -> None:
+        entries = {model.id: _model(model) for model in snapshot.models.values()}
+        self.models = make_page({"object": "list", "data": list(entries.values()), "aliases": dict(snapshot.aliases)})
+        self.model: Final = MappingProxyType({name: make_page(entry) for name, entry in entries.items()})
+        self.aliases = snapshot.aliases
+        self.pricing = make_page(_pricing(snapshot), max_age=60)
+        self.tiers = make_page(_tiers(snapshot), max_age=300)
+        self.capabilities = make_page(_capabilities(snapshot, logged_fields))
+
+
+def make_page(document: object, *, max_age: int | None = None) -> Page:
+    """The page of a document; the same document always has the same ETag."""
+    body = msgspec.json.encode(document)
+    return Page(body, f'"{hashlib.sha256(body).hexdigest()[:24]}"', max_age)
+
+
+def _usd(nano: int | None) -> float | None:
+    return None if nano is None else nano / NANO
+
+
+def _model(model: Model) -> dict[str, object]:
+    price = model.price
+    pricing: dict[str, object] = (
+        {"mode": "per_image", "per_image_usd": _usd(price.image)}
+        if model.is_image
+        else {
+            "mode": "per_token",
+            "input": _usd(price.input),
+            "output": _usd(price.output),
+            "cached_input": _usd(price.cached_input),
+        }
+    )
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": model.created,
+        "owned_by": model.owned_by,
+        "name": model.name,
+        "context_window": model.context_window,
+        "max_output_tokens": model.max_output_tokens,
+        "gateway_output_limit": None,
+        "max_tokens_passthrough": True,
+        "supports_tools": model.supports_tools,
+        "supports_caching": model.supports_caching,
+        "input_modalities": model.input_modalities,
+        "output_modalities": model.output_modalities,
+        "release_stage": model.release_stage,
+        "pricing": pricing,
+    }
+
+
+def _pricing(snapshot: Snapshot) -> dict[str, object]:
+    models = sorted(snapshot.models.values(), key=lambda model: model.id)
+    text = [
+        {
+            "id": model.id,
+            "name": model.name,
+            "input_per_1m": _usd(model.price.input),
+            "output_per_1m": _usd(model.price.output),
+            "cached_input_per_1m": _usd(model.price.cached_input),
+        }
+        for model in models
+        if not model.is_image
+    ]
+    media = [
+        {
+            "id": model.id,
+            "name": model.name,
+            "modality": "image",
+            "pricing_mode": "per_image",
+            "usd_per_call": _usd(model.price.image),
+        }
+        for model in models
+        if model.is_image
+    ]
+    return {"object": "pricing.catalog", "text_count": len(text), "media_count": len(media), "text": text, "media": media}
+
+
+def _tiers(snapshot: Snapshot) -> dict[str, object]:
+    rungs = [
+        {
+            "tier": rung.tier,
+            "name": rung.name,
+            "min_deposit": _usd(rung.min_purchased),
+            "rpm": rung.rpm,
+            "per_model_rpm": rung.per_model_rpm,
+            "tpm": rung.tpm,
+            "max_single_request": rung.max_request_tokens,
+            "image_concurrent": rung.image_concurrent,
+            "image_queue_depth_cap": rung.image_queue,
+        }
+        for rung in snapshot.tiers
+    ]
+    return {"object": "tier.matrix", "tiers": rungs}
+
+
+def _images(snapshot: Snapshot) -> dict[str, object]:
+    return {
+        "expires_after_s": EXPIRES_AFTER_S,
+        "statuses": STATUSES,
+        "note": "Image jobs are polled at /v1/jobs/{id}, or waited for with `Prefer: wait=N`; what was delivered is charged.",
+        "models": [
+            {
+                "id": model.id,
+                "sizes": model.image.sizes,
+                "most_images": model.image.most,
+                "needs_image_url": model.image.needs_image,
+                "most_input_images": model.image.most_input_images if "image" in model.input_modalities else 0,
+                "extra": model.image.extra,
+            }
+            for model in snapshot.models.values()
+            if model.is_image
+        ],
+    }
+
+
+def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...]) -> dict[str, object]:
+    return {
+        "object": "capabilities",
+        "gateway_output_limit": None,
+        "max_tokens_passthrough": True,
+        "default_max_tokens": snapshot.max_tokens,
+        "endpoints": [
+            {"path": f"/v1{endpoint.path.decode()}", "method": "POST", "dialect": endpoint.dialect}
+            for endpoint in (*RELAYED.values(), IMAGE_JOBS)
+        ],
+        "dialects": sorted({endpoint.dialect for endpoint in RELAYED.values()}),
+        "images": _images(snapshot),
+        "streaming": {
+            "passthrough": "unchanged",
+            "note": "Server-sent events are passed on byte for byte, piece by piece; nothing is re-serialised or added. "
+            "Where a source speaks another dialect than the caller, they are translated one by one.",
+        },
+        "fallback": {
+            "layers": {
+                "1": "same model, another source of its pool",
+                "2": "same model, from its reserve",
+                "3": "another model of equal quality",
+            },
+            "headers": ["x-kyma-fallback", "x-kyma-fallback-layer"],
+        },
+        "headers": {
+            "x-request-id": "the caller's id where it is fit to be repeated, else a new one",
+            "x-kyma-model": "the catalogue id of the model that answered",
+            "x-kyma-alias": "the alias that was asked for, when one was",
+            "x-kyma-fallback": "true, only when a fallback answered",
+            "x-kyma-fallback-layer": "the layer of the source that answered, only when a fallback did",
+            "x-kyma-dropped": "what had no place in the other dialect, of the request or (`answer`) of a whole answer",
+            "x-kyma-estimated": "true, only when a count of tokens is the gateway's own estimate",
+        },
+        "privacy": {
+            "statement": "Prompts and answers are never stored, logged or put in an error message.",
+            "logged_fields": logged_fields,
+        },
+    }

@@ -1,0 +1,201 @@
+"""One request from its arrival to its ending: the record that is passed along the path, and the law of its life.
+
+The law is a table: state × event → state. What is not in the table can't happen, and raises. There is one point of
+no return, COMMIT: before it another source may still be tried, after it never. (Contract §4.3–4.6, §11.)
+"""
+
+from __future__ import annotations
+
+import enum
+from types import MappingProxyType
+from typing import Final, Protocol
+
+import msgspec
+
+from kyma_proxy.config.snapshot import Model, Route, Snapshot, Source
+from kyma_proxy.core.accounts.accounts import Key
+from kyma_proxy.core.accounts.reservation import Ticket
+from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.core.http.body import Head
+from kyma_proxy.core.http.endpoints import Endpoint
+from kyma_proxy.core.http.inbound import Inbound
+
+
+class State(enum.Enum):
+    """Where a request stands. The lower seven are endings; their values are the words of the access log."""
+
+    __hash__ = object.__hash__  # Enum's own is written in Python, and the table is asked on every step
+
+    OPEN = "open"  # no provider has the request
+    SENT = "sent"  # a provider may have it
+    COMMITTED = "committed"  # the caller has the head of a 2xx answer
+    REFUSING = "refusing"  # the caller has the head of a provider's error, relayed as it came
+
+    COMPLETED = "completed"
+    RELAYED_ERROR = "relayed_error"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    BROKEN = "broken"
+    CLIENT_GONE = "client_gone"
+    DRAINED = "drained"
+
+
+class Event(enum.Enum):
+    """What can happen to a request."""
+
+    __hash__ = object.__hash__
+
+    SEND = "send"  # its bytes go to a provider
+    MOVE_ON = "move_on"  # this source will not answer it
+    COMMIT = "commit"  # the head of a 2xx answer goes to the caller
+    REFUSE = "refuse"  # the head of a provider's error goes to the caller
+    END = "end"  # the answer's last byte has gone to the caller
+    CUT = "cut"  # the provider stopped in the middle of its answer
+    REJECT = "reject"  # the gateway itself will not serve it
+    EXHAUST = "exhaust"  # every source has failed
+    LEAVE = "leave"  # the caller left
+    ANSWER = "answer"  # the gateway itself has answered
+    DRAIN = "drain"  # the gateway is going down and can't wait any longer
+
+
+_TABLE: Final = MappingProxyType({
+    (State.OPEN, Event.SEND): State.SENT,
+    (State.OPEN, Event.MOVE_ON): State.OPEN,
+    (State.OPEN, Event.REJECT): State.REJECTED,
+    (State.OPEN, Event.EXHAUST): State.FAILED,
+    (State.OPEN, Event.ANSWER): State.COMPLETED,
+    (State.OPEN, Event.LEAVE): State.CLIENT_GONE,
+    (State.OPEN, Event.DRAIN): State.DRAINED,
+    (State.SENT, Event.MOVE_ON): State.OPEN,
+    (State.SENT, Event.COMMIT): State.COMMITTED,
+    (State.SENT, Event.REFUSE): State.REFUSING,
+    (State.SENT, Event.LEAVE): State.CLIENT_GONE,
+    (State.SENT, Event.DRAIN): State.DRAINED,
+    (State.COMMITTED, Event.END): State.COMPLETED,
+    (State.COMMITTED, Event.CUT): State.BROKEN,
+    (State.COMMITTED, Event.LEAVE): State.CLIENT_GONE,
+    (State.COMMITTED, Event.DRAIN): State.DRAINED,
+    (State.REFUSING, Event.END): State.RELAYED_ERROR,
+    (State.REFUSING, Event.CUT): State.BROKEN,
+    (State.REFUSING, Event.LEAVE): State.CLIENT_GONE,
+    (State.REFUSING, Event.DRAIN): State.DRAINED,
+})  # fmt: skip
+
+ENDINGS: Final = frozenset(
+    {State.COMPLETED, State.RELAYED_ERROR, State.REJECTED, State.FAILED, State.BROKEN, State.CLIENT_GONE, State.DRAINED}
+)
+
+
+ANSWERED: Final = "answered"
+ABANDONED: Final = "abandoned"
+
+
+class Attempt(msgspec.Struct, gc=False):
+    """One source that was tried, and how it went: ANSWERED, the word for its failure, or ABANDONED.
+
+    ABANDONED is the caller's doing, or the operator's: nothing is known against the source.
+    """
+
+    provider: str
+    result: str
+
+
+class Answering(Protocol):
+    """Who is getting an answer for a request right now."""
+
+    def drop(self) -> None:
+        """The answer is not wanted any more: close the provider's connection at once."""
+
+    def abandon(self, event: Event) -> None:
+        """The caller left, or the gateway goes down; nothing, where the answer is over already."""
+
+    def usage(self) -> Usage:
+        """What the provider reported."""
+
+    def delivered(self) -> int:
+        """About how many tokens of the answer went out."""
+
+
+class Exchange:
+    """Everything known of one request. Written by the task that serves it and by the relay of its answer, on one loop.
+
+    `route` is that of the model that was asked for, `model` the one that answers. `key` and `ticket` are there where requests
+    are metered: who calls, and what the request has taken; `cost` is then what it came to, in nano-dollars. `dropped` are
+    the request's members that had no place in the dialect of the source that answered. Times are seconds of the monotonic
+    clock, 0.0 until they happen.
+    """
+
+    __slots__ = (
+        "alias", "answered_by", "answering", "attempts", "bytes_in", "bytes_out", "closing", "cost", "dialled_s", "dropped",
+        "endpoint", "first_byte", "head", "inbound", "key", "layer", "model", "overhead_s", "provider_request_id", "route",
+        "sent", "snapshot", "state", "status", "ticket", "usage",
+    )  # fmt: skip
+
+    def __init__(self, inbound: Inbound, endpoint: Endpoint, snapshot: Snapshot) -> None:
+        self.inbound = inbound
+        self.endpoint = endpoint
+        self.snapshot = snapshot
+        self.state = State.OPEN
+        self.head: Head | None = None
+        self.model: Model | None = None
+        self.route: Route | None = None
+        self.alias: str | None = None
+        self.attempts: list[Attempt] = []
+        self.answered_by: Source | None = None
+        self.layer = 0
+        self.dropped: tuple[str, ...] = ()
+        self.status = 0
+        self.provider_request_id: str | None = None
+        self.closing = False
+        self.answering: Answering | None = None
+        self.bytes_in = len(inbound.body)
+        self.bytes_out = 0
+        self.usage: Usage = NO_USAGE
+        self.cost: int | None = None
+        self.key: Key | None = None
+        self.ticket: Ticket | None = None
+        self.sent = 0.0
+        self.first_byte = 0.0
+        self.dialled_s = 0.0
+        self.overhead_s = 0.0
+
+    def step(self, event: Event) -> None:
+        """Move to the next state. An event that the table does not allow is a programming error and raises."""
+        following = _TABLE.get((self.state, event))
+        if following is None:
+            raise RuntimeError(f"a request that is {self.state.value} can't {event.value}")
+        self.state = following
+
+    def asks_for_usage(self, source: Source) -> bool:
+        """Whether the gateway asks this source for a stream's usage, of which the caller will see nothing. (Contract §3.6.)"""
+        head = self.head
+        return (
+            self.ticket is not None
+            and source.stream_usage
+            and source.provider.dialect == self.endpoint.dialect
+            and self.endpoint.takes_stream_options
+            and head is not None
+            and head.streams
+            and head.written is not None
+            and not head.written.stream_options
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the request has reached one of its endings."""
+        return self.state in ENDINGS
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether a provider may have the request, and the caller has nothing yet."""
+        return self.state is State.SENT
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the caller got (the beginning of) an answer that is no error."""
+        return self.first_byte > 0.0 and 200 <= self.status < 300
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether the caller has the head of an answer."""
+        return self.state is State.COMMITTED or self.state is State.REFUSING

@@ -1,0 +1,59 @@
+"""This file makes the heads of the answers that are the gateway's own, and the fields that it adds to every answer."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Final
+
+from kyma_proxy.core.http.inbound import Headers, header
+from kyma_proxy.errors import GatewayError
+
+_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+_NAME: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{1,80}")
+_MOST_NAMES: Final = 20
+_EXPOSED: Final = (
+    b"access-control-expose-headers: x-request-id, x-kyma-model, x-kyma-alias, x-kyma-fallback, "
+    b"x-kyma-fallback-layer, x-kyma-dropped, x-kyma-estimated, retry-after\r\n"
+)
+
+
+def cors_lines(headers: Headers, origins: frozenset[str]) -> bytes:
+    """The lines that let a browser's page of an allowed origin read the answer; b"" for everybody else."""
+    if not origins:
+        return b""
+    origin = header(headers, b"origin")
+    if origin is None or not ("*" in origins or origin.decode("latin-1") in origins):
+        return b""
+    return b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
+
+
+def json_answer(status: int, body: bytes, added: bytes, *, close: bool) -> bytes:
+    """A whole answer with a JSON body. `added` holds lines of the head."""
+    return b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b%b\r\n%b" % (
+        status,
+        _REASONS.get(status, b"Error"),
+        len(body),
+        added,
+        b"connection: close\r\n" if close else b"",
+        body,
+    )
+
+
+def listed(names: tuple[str, ...]) -> bytes:
+    """Names in a field's value. They may be a caller's words, so only harmless ones are told, and not too many of them."""
+    fit = [name for name in names if _NAME.fullmatch(name)][:_MOST_NAMES]
+    return ", ".join([*fit, "..."] if len(fit) < len(names) else fit).encode()
+
+
+def id_lines(request_id: str, own_field: bytes) -> bytes:
+    """The request id, in the dialect's own field too, where it has one: its clients look nowhere else."""
+    identity = request_id.encode()
+    own = b"%b: %b\r\n" % (own_field, identity) if own_field else b""
+    return b"x-request-id: %b\r\n%b" % (identity, own)
+
+
+def error_lines(error: GatewayError, request_id: str, own_field: bytes = b"") -> bytes:
+    """The lines that every error carries: the request id, and when to come back where that is known."""
+    retry = b"" if error.retry_after is None else b"retry-after: %d\r\n" % error.retry_after
+    return id_lines(request_id, own_field) + retry

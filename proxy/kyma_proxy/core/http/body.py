@@ -1,0 +1,200 @@
+"""This file reads what routing needs from a request body, and replaces one value in it. (Contract §3.1–3.4.)
+
+The bytes stay the caller's: nothing is decoded and encoded again. msgspec checks that the whole body is one JSON
+object and gives the text of every member; the members' places are then measured, or found by walking the top level,
+stepping over each value by the length of its text. The walk is itself a parse: each step is compared with the bytes, so by the
+grammar's being unambiguous it is the only one, and a member that is there twice can't hide. Bodies as the SDKs and as Python
+write them need no search on the way.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from kyma_proxy.errors import GatewayError, Kind
+
+_SPACE: Final = rb"[ \t\r\n]*"
+_MEMBER: Final = re.compile(_SPACE + rb"[{,]" + _SPACE + rb'"((?:[^"\\]|\\.)*+)"' + _SPACE + rb":" + _SPACE)
+_END: Final = re.compile(_SPACE + rb"\}" + _SPACE)
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_text: Final = msgspec.json.Decoder(str).decode
+_anything: Final = msgspec.json.Decoder(msgspec.Raw).decode
+_MOST_MEMBERS: Final = 1000  # each is looked at, and the loop has streams to serve
+_MAX_MODEL_CHARACTERS: Final = 256
+_MOST_TOKENS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_COPIES: Final = ("n", "best_of")
+
+
+class Written(msgspec.Struct, frozen=True, gc=False):
+    """What a metered caller wrote, as texts of JSON values; b"" and () where it wrote nothing.
+
+    `max_tokens` are the most tokens of an answer, under each of the names, and `copies` how many answers it wants.
+    """
+
+    stream: bytes
+    stream_options: bytes
+    max_tokens: tuple[bytes, ...]
+    copies: tuple[bytes, ...]
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What routing needs to know of a body; `start` and `end` are where the value of `model` stands.
+
+    `written` is there where the request is metered.
+    """
+
+    model: str
+    start: int
+    end: int
+    streams: bool
+    has_max_tokens: bool
+    written: Written | None = None
+
+
+def read_head(body: bytes, *, is_metered: bool = False) -> Head:
+    """The head of a request body. Raises GatewayError for anything but one JSON object with a string `model`."""
+    try:
+        members = _members(body)
+    except msgspec.ValidationError:
+        raise GatewayError(Kind.INVALID_REQUEST, "The body must be one JSON object.") from None
+    except msgspec.DecodeError as error:
+        raise GatewayError(Kind.INVALID_JSON, f"The body is not valid JSON: {_reason(body, error)}.") from None
+    except UnicodeDecodeError:
+        raise _not_utf_8() from None
+    except RecursionError:
+        raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
+    if len(members) > _MOST_MEMBERS:
+        raise GatewayError(Kind.INVALID_REQUEST, f"The body has more than {_MOST_MEMBERS} members.")
+    model = members.get("model")
+    if model is None:
+        raise GatewayError(Kind.INVALID_REQUEST, "The body has no `model`; GET /v1/models lists them.", param="model")
+    try:
+        name = _text(model)
+    except UnicodeDecodeError:
+        raise _not_utf_8() from None
+    except msgspec.MsgspecError:
+        raise GatewayError(Kind.INVALID_REQUEST, "`model` must be a string.", param="model") from None
+    if not 0 < len(name) <= _MAX_MODEL_CHARACTERS:
+        raise GatewayError(Kind.INVALID_REQUEST, f"`model` must have 1 to {_MAX_MODEL_CHARACTERS} characters.", param="model")
+    start, end = _measure(body, members) or _step(body, members) or _walk(body, members)
+    return Head(
+        name,
+        start,
+        end,
+        "stream" in members and bytes(members["stream"]) == b"true",
+        "max_tokens" in members or "max_completion_tokens" in members,
+        _written(members) if is_metered else None,
+    )
+
+
+def _written(members: dict[str, msgspec.Raw]) -> Written:
+    return Written(
+        bytes(members["stream"]) if "stream" in members else b"",
+        bytes(members["stream_options"]) if "stream_options" in members else b"",
+        tuple([bytes(members[name]) for name in _MOST_TOKENS if name in members]),
+        tuple([bytes(members[name]) for name in _COPIES if name in members]),
+    )
+
+
+def includes_usage(stream_options: bytes) -> bool:
+    """Whether these options ask for a stream's usage."""
+    try:
+        return bytes(_members(stream_options).get("include_usage", msgspec.Raw(b""))) == b"true"
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
+
+
+def is_json(body: bytes) -> bool:
+    """Whether these bytes are one JSON value, whole."""
+    try:
+        _anything(body)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def patched(body: bytes, head: Head, model_json: bytes, insertion: bytes) -> list[bytes | memoryview]:
+    """The body in pieces, with `model` replaced and `insertion` (members, each with its comma) after the brace.
+
+    Large bodies are not copied: the pieces are views of the caller's bytes.
+    """
+    if len(body) <= 16_384:
+        if not insertion:
+            return [body[: head.start] + model_json + body[head.end :]]
+        brace = body.index(b"{") + 1
+        return [b"".join((body[:brace], insertion, body[brace : head.start], model_json, body[head.end :]))]
+    view = memoryview(body)
+    brace = body.index(b"{") + 1
+    return [b"".join((view[:brace], insertion)), view[brace : head.start], model_json, view[head.end :]]
+
+
+def _measure(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int] | None:
+    """Where the value of `model` stands in a body without white space, as the SDKs send them; else None.
+
+    The least that the members can take is the sum of their lengths. A body of exactly that size has nothing else in it,
+    neither white space nor a member twice, so every member's place is known without a look at it.
+    """
+    position = 1
+    found = (0, 0)
+    for name, value in members.items():
+        position += len(name) + 3
+        length = memoryview(value).nbytes
+        if name == "model":
+            found = (position, position + length)
+        position += length + 1
+    return found if position == len(body) else None
+
+
+def _step(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int] | None:
+    """Where the value of `model` stands in a body with a space after each comma and colon, as Python writes it; else None.
+
+    A walk that needs to look for nothing: the next member is known, and so is what must stand before it.
+    """
+    position = 1
+    found = (0, 0)
+    for name, raw in members.items():
+        before = b'"%b": ' % name.encode() if position == 1 else b', "%b": ' % name.encode()
+        value = bytes(raw)
+        if not body.startswith(before, position) or not body.startswith(value, position + len(before)):
+            return None
+        position += len(before)
+        if name == "model":
+            found = (position, position + len(value))
+        position += len(value)
+    return found if position == len(body) - 1 and body.startswith(b"{") else None
+
+
+def _walk(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int]:
+    """Where the value of `model` stands in any body. Raises GatewayError where a member is there twice."""
+    position = 0
+    found = (0, 0)
+    seen = set()
+    while (match := _MEMBER.match(body, position)) is not None:
+        key = match[1]
+        name = key.decode() if b"\\" not in key else _text(b'"' + key + b'"')
+        value = bytes(members[name]) if name in members and name not in seen else None
+        position = match.end()
+        if value is None or not body.startswith(value, position):
+            raise GatewayError(Kind.INVALID_JSON, "The body has a member twice; send each member once.")
+        seen.add(name)
+        if name == "model":
+            found = (position, position + len(value))
+        position += len(value)
+    if _END.fullmatch(body, position) is None:
+        raise GatewayError(Kind.INVALID_JSON, "The body has a member twice; send each member once.")
+    return found
+
+
+def _not_utf_8() -> GatewayError:
+    return GatewayError(Kind.INVALID_JSON, "The body is not valid JSON: it is not UTF-8.")
+
+
+def _reason(body: bytes, error: msgspec.DecodeError) -> str:
+    """msgspec's words for malformed JSON; they name a byte's place and never quote the body."""
+    words = str(error).removeprefix("JSON is malformed: ").lower()
+    if "truncated" in words and body.rstrip().endswith(b"}"):
+        return "it ends too early, or holds half of a surrogate pair such as \\ud83d alone"
+    return words

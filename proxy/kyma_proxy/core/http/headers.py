@@ -1,0 +1,138 @@
+"""This file decides every header that crosses the gateway, in both directions. (Contract §3.5, §4.2.)
+
+Heads are computed afresh for each attempt from what the caller sent; nothing is ever changed in place. No other file
+adds, drops or renames a field of a relayed message.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from kyma_proxy.config.snapshot import Source
+from kyma_proxy.core.http.endpoints import Endpoint
+from kyma_proxy.core.http.inbound import Headers, Inbound, header
+
+_HOP_BY_HOP: Final = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+)
+_DROPPED_TO_PROVIDER: Final = _HOP_BY_HOP | {
+    # the caller's credential
+    b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"proxy-authorization", b"cookie",
+    # decided per attempt
+    b"host", b"content-length", b"accept-encoding", b"expect", b"http2-settings",
+    # who stands in front of the gateway is nobody's business behind it
+    b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"cf-connecting-ip",
+}  # fmt: skip
+_DROPPED_TO_PROVIDER_PREFIXES: Final = (b"x-forwarded-", b"x-kyma-", b"access-control-request-")
+_DROPPED_TO_CALLER: Final = _HOP_BY_HOP | {
+    # framing is the gateway's, so that nothing that a provider names can remove it
+    b"content-length",
+    b"set-cookie", b"proxy-authenticate", b"www-authenticate", b"x-request-id",
+    # the operator's account
+    b"openai-organization", b"openai-project", b"anthropic-organization-id",
+    # these speak for the provider's own origin, not for this one
+    b"alt-svc", b"strict-transport-security", b"report-to", b"nel", b"reporting-endpoints",
+}  # fmt: skip
+_DROPPED_TO_CALLER_PREFIXES: Final = (
+    b"x-ratelimit-", b"ratelimit", b"anthropic-ratelimit-", b"x-kyma-", b"access-control-",
+)  # fmt: skip
+_MEANS_NOTHING_TO: Final = MappingProxyType({
+    "openai": frozenset({b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access"}),
+    "anthropic": frozenset({b"openai-beta", b"openai-organization", b"openai-project"}),
+})  # fmt: skip
+"""What only the other dialect's providers understand, by the dialect of a source that is asked in translation."""
+_ANTHROPIC_VERSION: Final = b"anthropic-version: 2023-06-01\r\n"
+_MOST_NAMES_REMEMBERED: Final = 2048
+
+KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
+"""What a caller of HTTP/1.0 must be told when its connection stays open (RFC 9112 §9.3)."""
+
+
+class _Rule:
+    """Which names pass. Verdicts are remembered by the name as it is spelled, up to a bound."""
+
+    def __init__(self, dropped: frozenset[bytes], prefixes: tuple[bytes, ...]) -> None:
+        self._dropped = dropped
+        self._prefixes = prefixes
+        self._starts: dict[bytes, bytes] = {}
+
+    def lines(self, headers: Headers) -> bytes:
+        """The fields that pass, as lines of a head."""
+        known = self._starts
+        parts: list[bytes] = []
+        for name, value in headers:
+            start = known.get(name)
+            if start is None:
+                start = self._judge(name)
+            if start:
+                parts += (start, value, b"\r\n")
+            elif len(name) == 10 and name.lower() == b"connection" and value not in _USUAL_CONNECTIONS:
+                return self._lines_without(headers)
+        return b"".join(parts)
+
+    def _lines_without(self, headers: Headers) -> bytes:
+        """The same, less the fields that `Connection` declares hop-by-hop (RFC 9110 §7.6.1)."""
+        named = {
+            token.strip().lower() for name, value in headers if name.lower() == b"connection" for token in value.split(b",")
+        }
+        return self.lines([(name, value) for name, value in headers if name.lower() not in named | {b"connection"}])
+
+    def _judge(self, name: bytes) -> bytes:
+        """The start of the field's line, or b"" where the field does not pass."""
+        lower = name.lower()
+        start = b"" if lower in self._dropped or lower.startswith(self._prefixes) else name + b": "
+        if len(self._starts) < _MOST_NAMES_REMEMBERED:
+            self._starts[name] = start
+        return start
+
+
+_USUAL_CONNECTIONS: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close"})
+_to_provider: Final[dict[frozenset[bytes], _Rule]] = {}
+_to_caller: Final = _Rule(_DROPPED_TO_CALLER, _DROPPED_TO_CALLER_PREFIXES)
+
+
+def _rule_for(own_names: frozenset[bytes]) -> _Rule:
+    """The rule towards a provider that sets these fields itself; as many are kept as configurations have had."""
+    rule = _to_provider.get(own_names)
+    if rule is None:
+        rule = _to_provider[own_names] = _Rule(_DROPPED_TO_PROVIDER | own_names, _DROPPED_TO_PROVIDER_PREFIXES)
+    return rule
+
+
+def request_head(inbound: Inbound, endpoint: Endpoint, source: Source, length: int, *, is_translated: bool = False) -> bytes:
+    """The head of the request to a source, whose body has `length` bytes.
+
+    Translated, it has no field that only the caller's dialect knows, and no query, as that is of the caller's endpoint.
+    """
+    provider = source.provider
+    dropped = provider.own_names if not is_translated else provider.own_names | _MEANS_NOTHING_TO[provider.dialect]
+    lines = inbound.passed.get(dropped)
+    if lines is None:
+        lines = inbound.passed[dropped] = _rule_for(dropped).lines(inbound.headers)
+    target = provider.base_path + endpoint.path
+    if inbound.query and not is_translated:
+        target = b"%b?%b" % (target, inbound.query)
+    if provider.dialect == "anthropic" and header(inbound.headers, b"anthropic-version") is None:
+        lines += b"" if b"anthropic-version" in provider.own_names else _ANTHROPIC_VERSION
+    return b"POST %b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n" % (target, provider.head, lines, length)
+
+
+def answer_head(
+    status: int, reason: bytes, headers: Headers, added: bytes, *, length: bytes | None, chunked: bool, close: bool
+) -> bytes:
+    """The head of a relayed answer. `added` holds the gateway's own lines; framing is the gateway's too.
+
+    `length` is that of the body where it is known, and then it is not sent in chunks.
+    """
+    framing = b"transfer-encoding: chunked\r\n" if chunked else b""
+    if length is not None:
+        framing = b"content-length: %b\r\n" % length
+    return b"HTTP/1.1 %d %b\r\n%b%b%b%b\r\n" % (
+        status,
+        reason,
+        _to_caller.lines(headers),
+        added,
+        framing,
+        b"connection: close\r\n" if close else b"",
+    )

@@ -1,0 +1,96 @@
+"""This file decides whether a request's head is fit to be served. (RFC 9110, RFC 9112; contract §5.)
+
+The parser has already refused what is no HTTP (bare line feeds, folded fields, two lengths, length and chunks).
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from kyma_proxy.core.http.inbound import Headers
+from kyma_proxy.errors import GatewayError, Kind
+
+MAX_TARGET_BYTES: Final = 8192
+_CONCERNS: Final = frozenset(
+    {b"host", b"content-length", b"transfer-encoding", b"content-encoding", b"expect", b"x-request-id"}
+)
+_MOST_NAMES_REMEMBERED: Final = 2048
+_concerns: Final[dict[bytes, bytes]] = {}
+
+
+class RequestHead(NamedTuple):
+    """What the connection needs to know of a head."""
+
+    method: bytes
+    path: bytes
+    query: bytes
+    is_http_10: bool
+    expects_continue: bool
+    has_body: bool
+    request_id: bytes | None
+
+
+def read_request_head(method: bytes, version: str, target: bytes, headers: Headers, max_body: int) -> RequestHead:
+    """The head as the connection needs it. Raises GatewayError where it is not fit to be served."""
+    if version not in ("1.1", "1.0"):
+        raise GatewayError(Kind.BAD_HTTP, "The gateway speaks HTTP/1.1 and HTTP/1.0 only.")
+    if len(target) > MAX_TARGET_BYTES:
+        raise GatewayError(Kind.URI_TOO_LONG, f"The request's target is longer than {MAX_TARGET_BYTES} bytes.")
+    if method == b"CONNECT":
+        raise GatewayError(Kind.METHOD_NOT_ALLOWED, "CONNECT is not served here; send requests to /v1/… directly.")
+    hosts = 0
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        concern = _concerns.get(name)
+        if concern is None:
+            concern = _remembered(name)
+        if concern == b"host":
+            hosts += 1
+        elif concern:
+            fields[concern] = fields[concern] + b", " + value if concern in fields else value
+    if hosts > 1 or (hosts == 0 and version == "1.1"):
+        raise GatewayError(Kind.BAD_HTTP, "A request needs exactly one Host header.")
+    if version == "1.0" and b"transfer-encoding" in fields:
+        raise GatewayError(Kind.BAD_HTTP, "HTTP/1.0 has no transfer encodings; send the body with a Content-Length.")
+    has_body, expects_continue = _read_framing(fields, max_body)
+    if not target.startswith(b"/"):
+        target = _origin_form(target)
+    path, _, query = target.partition(b"?")
+    expects_continue = expects_continue and version == "1.1"
+    return RequestHead(method, path, query, version == "1.0", expects_continue, has_body, fields.get(b"x-request-id"))
+
+
+def _read_framing(fields: dict[bytes, bytes], max_body: int) -> tuple[bool, bool]:
+    """Whether there is a body, and whether the caller waits for leave to send it."""
+    length = int(fields.get(b"content-length", b"0"))
+    if length > max_body:
+        raise GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {max_body} bytes.")
+    if _said(fields, b"transfer-encoding", b"chunked") != b"chunked":
+        raise GatewayError(Kind.UNSUPPORTED_ENCODING, "The only transfer encoding that is taken is `chunked`.")
+    if _said(fields, b"content-encoding", b"identity") not in (b"", b"identity"):
+        raise GatewayError(Kind.UNSUPPORTED_ENCODING, "The gateway reads the body's `model`; send the body uncompressed.")
+    if _said(fields, b"expect", b"100-continue") != b"100-continue":
+        raise GatewayError(Kind.EXPECTATION_FAILED, "The only expectation that is met is `100-continue`.")
+    return length > 0 or b"transfer-encoding" in fields, b"expect" in fields
+
+
+def _said(fields: dict[bytes, bytes], name: bytes, otherwise: bytes) -> bytes:
+    value = fields.get(name)
+    return otherwise if value is None else value.strip().lower()
+
+
+def _remembered(name: bytes) -> bytes:
+    lower = name.lower()
+    concern = lower if lower in _CONCERNS else b""
+    if len(_concerns) < _MOST_NAMES_REMEMBERED:
+        _concerns[name] = concern
+    return concern
+
+
+def _origin_form(target: bytes) -> bytes:
+    """The path and query of a target in absolute form (RFC 9112 §3.2.2); `*` stays."""
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        return target
+    end = min(at for at in (rest.find(b"/"), rest.find(b"?"), len(rest)) if at >= 0)
+    return rest[end:] if rest.startswith(b"/", end) else b"/" + rest[end:]

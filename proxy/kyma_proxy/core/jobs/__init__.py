@@ -1,0 +1,1 @@
+"""Image jobs, as pure rules: their states, queues and requests."""

@@ -1,0 +1,201 @@
+"""This file reads what a caller wants of an image model, and says what is wrong with it. (Contract §10.)
+
+Members that a model takes beside the common ones are in its `image.extra`; callers write them under `extra`, or beside the
+others as the OpenAI SDK does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from kyma_proxy.config.addresses import is_host
+from kyma_proxy.config.snapshot import Route, Snapshot
+from kyma_proxy.core.http.body import read_head
+from kyma_proxy.core.http.endpoints import IMAGE_JOBS
+from kyma_proxy.core.jobs.job import ImageRequest
+from kyma_proxy.core.routing.resolve import route_of
+from kyma_proxy.errors import GatewayError, Kind
+
+MOST_PROMPT_CHARACTERS: Final = 4000
+MOST_IMAGES: Final = 4
+MOST_KEY_CHARACTERS: Final = 128
+_MOST_URL_CHARACTERS: Final = 4096
+_SIZE: Final = re.compile(r"[1-9][0-9]{0,4}[x:][1-9][0-9]{0,4}")
+_KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,[A-Za-z0-9+/]")
+_COMMON: Final = frozenset({
+    "model", "prompt", "n", "size", "image_url", "image_urls", "idempotency_key", "extra", "response_format", "user", "stream",
+})  # fmt: skip
+_NULL: Final = b"null"
+_Members = dict[str, msgspec.Raw]
+_members: Final = msgspec.json.Decoder(_Members).decode
+_text: Final = msgspec.json.Decoder(str).decode
+_whole: Final = msgspec.json.Decoder(int).decode
+_texts: Final = msgspec.json.Decoder(list[str]).decode
+
+
+class Wanted(msgspec.Struct, frozen=True, gc=False):
+    """A request that is right: what can answer it, the name by which its model was called, and the key that makes it one."""
+
+    request: ImageRequest
+    route: Route
+    alias: str | None
+    idempotency_key: str | None
+
+
+def read_image_request(body: bytes, snapshot: Snapshot, key_field: str | None) -> Wanted:
+    """The request in a body; `key_field` is the header `Idempotency-Key`. Raises GatewayError."""
+    head = read_head(body)
+    members = _given(_members(body))
+    route, is_alias = route_of(snapshot, IMAGE_JOBS, head.model)
+    model = route.model
+    if not model.is_image:
+        raise _wrong("model", f"{model.id} is a text model and makes no images; ask it at /v1/chat/completions")
+    if bytes(members.get("stream", b"false")) != b"false":
+        raise _wrong("stream", "Images don't stream; leave `stream` out, or poll the job")
+    request = ImageRequest(
+        model=model.id,
+        prompt=_prompt(members),
+        n=_n(members, model.id, model.image.most),
+        size=_size(members, model.id, model.image.sizes),
+        images=_images(members, route),
+        extra=_extra(members, model.id, model.image.extra),
+        response_format=_response_format(members),
+    )
+    return Wanted(request, route, head.model if is_alias else None, _idempotency_key(members, key_field))
+
+
+def _wrong(param: str, message: str) -> GatewayError:
+    return GatewayError(Kind.INVALID_REQUEST, f"{message}.", param=param)
+
+
+def _given(members: _Members) -> _Members:
+    """The members that say anything: null is as good as nothing."""
+    return {name: value for name, value in members.items() if bytes(value) != _NULL}
+
+
+def _string(members: Mapping[str, msgspec.Raw], name: str) -> str | None:
+    value = members.get(name)
+    if value is None:
+        return None
+    try:
+        return _text(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise _wrong(name, f"`{name}` must be a string") from None
+
+
+def _prompt(members: _Members) -> str:
+    prompt = _string(members, "prompt")
+    if prompt is None or not prompt.strip():
+        raise _wrong("prompt", "`prompt` is missing; say what the picture shall show")
+    if len(prompt) > MOST_PROMPT_CHARACTERS:
+        raise _wrong("prompt", f"`prompt` has {len(prompt)} characters; {MOST_PROMPT_CHARACTERS} are allowed")
+    return prompt
+
+
+def _n(members: _Members, model: str, most: int) -> int:
+    try:
+        n = _whole(members.get("n", b"1"))
+    except msgspec.MsgspecError:
+        n = 0
+    if not 1 <= n <= MOST_IMAGES:
+        raise _wrong("n", f"`n` must be a whole number from 1 to {MOST_IMAGES}")
+    if n > most:
+        raise _wrong("n", f"{model} makes {most} at once; send `n` as {most} or less, or several requests")
+    return n
+
+
+def _size(members: _Members, model: str, sizes: tuple[str, ...] | None) -> str | None:
+    size = _string(members, "size")
+    if size is None or size == "auto":
+        return None
+    if sizes is not None and size not in sizes:
+        offered = f"it has {', '.join(sizes)}" if sizes else "leave `size` out"
+        raise _wrong("size", f"{model} does not have the size {size[:32]!r}; {offered}")
+    if sizes is None and not _SIZE.fullmatch(size):
+        raise _wrong("size", "`size` must be a width and a height such as 1024x1024, or a ratio such as 16:9")
+    return size
+
+
+def _images(members: _Members, route: Route) -> tuple[str, ...]:
+    model = route.model
+    one = _string(members, "image_url")
+    images = [one] if one is not None else []
+    if "image_urls" in members:
+        try:
+            images += _texts(members["image_urls"])
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise _wrong("image_urls", "`image_urls` must be a list of strings") from None
+    name = "image_urls" if one is None and images else "image_url"
+    if not images and model.image.needs_image:
+        raise _wrong("image_url", f"{model.id} edits a picture; send it as `image_url`, a URL or a data URL")
+    if images and "image" not in model.input_modalities:
+        raise _wrong(name, f"{model.id} takes no picture to begin with; leave `{name}` out")
+    if len(images) > model.image.most_input_images:
+        raise _wrong("image_urls", f"{model.id} takes {model.image.most_input_images} picture(s) to begin with")
+    if not all(is_web_url(url) or (url.isascii() and _DATA_URL.match(url)) for url in images):
+        raise _wrong(name, f"`{name}` must be a http(s) URL, or a data URL of an image in base64")
+    return tuple(images)
+
+
+def is_web_url(text: str) -> bool:
+    """Whether this is an absolute http(s) URL that anybody may follow: with a host and without a password."""
+    if len(text) > _MOST_URL_CHARACTERS or not text.isascii() or not text.isprintable() or " " in text:
+        return False
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and is_host(url.hostname or "") and url.username is None and port != 0
+
+
+def _extra(members: _Members, model: str, known: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
+    beside = {name: value for name, value in members.items() if name not in _COMMON}
+    try:
+        written = _given(_members(members.get("extra", b"{}")))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise _wrong("extra", "`extra` must be an object") from None
+    for name in beside.keys() & written.keys():
+        raise _wrong("extra", f"{name[:64]!r} is both in `extra` and beside it; send it once")
+    for name in (*beside, *written):
+        if name not in known:
+            taken = f"beside the common members it takes {', '.join(known)}" if known else "it takes no further members"
+            raise _wrong(
+                name if name.isidentifier() and len(name) <= 64 else "extra", f"{model} does not take {name[:64]!r}; {taken}"
+            )
+    extra = sorted((name, bytes(value)) for name, value in {**beside, **written}.items())
+    for name, value in extra:
+        if not _is_utf_8(value):
+            raise _wrong(name, f"`{name}` is not UTF-8")
+    return tuple(extra)
+
+
+def _is_utf_8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _response_format(members: _Members) -> str | None:
+    form = _string(members, "response_format")
+    if form not in (None, "url", "b64_json"):
+        raise _wrong("response_format", "`response_format` must be url or b64_json")
+    return form
+
+
+def _idempotency_key(members: _Members, field: str | None) -> str | None:
+    key = _string(members, "idempotency_key")
+    if key is not None and field is not None and key != field:
+        raise _wrong("idempotency_key", "The header Idempotency-Key and `idempotency_key` differ; send one of them")
+    key = field if key is None else key
+    if key is not None and (len(key) > MOST_KEY_CHARACTERS or not _KEY.fullmatch(key)):
+        raise _wrong("idempotency_key", f"An idempotency key has 1 to {MOST_KEY_CHARACTERS} printable ASCII characters")
+    return key

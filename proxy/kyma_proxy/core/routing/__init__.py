@@ -1,0 +1,1 @@
+"""Which sources are asked, in which order, and what their failures mean."""

@@ -1,0 +1,53 @@
+"""This file finds what can answer for the model that a caller names, and says so where nothing can. (Contract §3.2.)"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Final
+
+from kyma_proxy.config.snapshot import Model, Route, Snapshot, route_name
+from kyma_proxy.core.http.endpoints import Endpoint
+from kyma_proxy.core.routing.failures import exhausted
+from kyma_proxy.errors import GatewayError, Kind
+
+_MOST_COMPARED: Final = 20
+
+
+def route_of(snapshot: Snapshot, endpoint: Endpoint, name: str) -> tuple[Route, bool]:
+    """What can answer for the model or alias `name` at an endpoint, and whether it is an alias. Raises GatewayError."""
+    routes = snapshot.routes[endpoint.route]
+    route = routes.get(name)
+    if route is not None:
+        return route, False
+    target = snapshot.aliases.get(name)
+    if target is None:
+        raise _unknown_model(name, snapshot)
+    return routes[target], True
+
+
+def has_translated(snapshot: Snapshot, model: Model) -> bool:
+    """Whether any source answers for a model, if only in another dialect."""
+    return not snapshot.routes[route_name("anthropic", is_translated=True)][model.id].is_empty
+
+
+def unanswerable(model: Model, dialect: str) -> GatewayError:
+    """Why a model of which no source is on answers nobody who speaks this dialect."""
+    if model.is_image:
+        return GatewayError(
+            Kind.INVALID_REQUEST, f"{model.id} makes images; ask for them at /v1/images/generations.", param="model"
+        )
+    others = {source.provider.dialect for source in (*model.pool, *model.reserve) if source.provider.off is None}
+    if others:
+        where = "/v1/messages" if "anthropic" in others else "/v1/chat/completions"
+        return GatewayError(
+            Kind.INVALID_REQUEST, f"No source of {model.id} speaks {dialect}; ask for it at {where}.", param="model"
+        )
+    return exhausted(model.id, ())
+
+
+def _unknown_model(name: str, snapshot: Snapshot) -> GatewayError:
+    # Comparing is slow, and the loop has streams to serve: only names that begin alike are looked at.
+    alike = [known for known in (*snapshot.models, *snapshot.aliases) if known[:2].lower() == name[:2].lower()]
+    close = difflib.get_close_matches(name[:64], alike[:_MOST_COMPARED], n=1, cutoff=0.4)
+    hint = f"; did you mean {close[0]}?" if close else ";"
+    return GatewayError(Kind.MODEL_NOT_FOUND, f"There is no model {name}{hint} GET /v1/models lists them all.", param="model")

@@ -1,0 +1,1 @@
+"""Callers who speak Anthropic, over sources that speak OpenAI."""

@@ -1,0 +1,1 @@
+"""How image providers are spoken to."""

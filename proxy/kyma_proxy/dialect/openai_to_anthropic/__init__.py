@@ -1,0 +1,1 @@
+"""Callers who speak OpenAI, over sources that speak Anthropic."""

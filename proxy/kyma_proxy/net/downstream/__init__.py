@@ -1,0 +1,1 @@
+"""Connections from callers."""

@@ -1,0 +1,265 @@
+"""This file owns a connection to a provider: one protocol each, one request at a time.
+
+It feeds the answer's parser (llhttp, through httptools) and hands head, body and end to the `Answer` that waits for them;
+the answer never sees a socket. Between two answers the connection belongs to the pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+import httptools
+
+from kyma_proxy.config.snapshot import Origin, Timeouts
+from kyma_proxy.core.http.inbound import Headers
+from kyma_proxy.core.routing.failures import Failure
+
+if TYPE_CHECKING:
+    from kyma_proxy.net.upstream.pool import UpstreamPool
+
+MAX_HEAD_BYTES: Final = 256 * 1024
+"""The largest head of an answer; more is garbage."""
+
+_NEVER: Final = 10.0**12
+
+monotonic = time.monotonic
+
+
+class Answer(Protocol):
+    """Who waits for an answer. Exactly one of `on_end` and `on_cut` is called, last."""
+
+    def on_head(self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes]) -> None:
+        """The answer's head has come; `fields` has the same by lower-case name."""
+
+    def on_body(self, piece: bytes) -> None:
+        """A piece of the answer's body has come."""
+
+    def on_end(self, *, is_certain: bool) -> None:
+        """The answer is whole; uncertain where only the end of the connection says so."""
+
+    def on_cut(self, failure: Failure, detail: str, *, nothing_came: bool) -> None:
+        """There will be no (more) answer; `nothing_came` says that not one byte of it did."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to a provider."""
+
+    __slots__ = (
+        "_announced", "_answer", "_complete", "_count", "_ends_with_connection", "_first_byte_s", "_head_bytes", "_headers",
+        "_idle_s", "_is_informational", "_is_reusable", "_is_spoiled", "_paused", "_pieces", "_pool", "_reason",
+        "_total_due", "is_fresh", "keep_alive_s", "on_body", "origin", "parser", "read_at", "sent_at", "slot", "transport",
+    )  # fmt: skip
+    __deletable__ = ("parser",)  # mypyc wants to know
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: UpstreamPool, origin: Origin, keep_alive_s: float) -> None:
+        # for the life of the connection
+        self._pool = pool
+        self.origin = origin
+        self.keep_alive_s = keep_alive_s
+        self.slot = 0
+        self.is_fresh = True
+        self.read_at = monotonic()
+        self._pieces: list[bytes] = []
+        # llhttp's body callback appends without a frame of Python.
+        self.on_body = self._pieces.append
+        self.parser = httptools.HttpResponseParser(self)
+        # for one answer
+        self._answer: Answer | None = None
+        self._headers: Headers = []
+        self._reason = b""
+        self._announced = self._complete = self._is_informational = self._ends_with_connection = False
+        self._is_reusable = self._is_spoiled = self._paused = False
+        self._count = 0
+        self._head_bytes = 0
+        self.sent_at = 0.0
+        self._first_byte_s = self._idle_s = self._total_due = _NEVER
+
+    # ---- what the gateway does with it
+
+    def send(self, answer: Answer, pieces: list[bytes | memoryview], timeouts: Timeouts, total_due: float | None) -> None:
+        """Send a request; `answer` hears of what comes. `total_due` is when the whole request must have ended."""
+        self._answer = answer
+        now = self.sent_at = self.read_at = monotonic()
+        self._first_byte_s = _NEVER if timeouts.first_byte is None else timeouts.first_byte
+        self._idle_s = _NEVER if timeouts.idle is None else timeouts.idle
+        self._total_due = _NEVER if total_due is None else total_due
+        self._pool.sweeper.watch(self, min(now + self._first_byte_s, self._total_due))
+        if len(pieces) == 1:
+            self.transport.write(pieces[0])
+        else:
+            self.transport.writelines(pieces)
+
+    def answer_began(self) -> None:
+        """The caller has bytes of the answer: from now on the idle timer counts."""
+        self._first_byte_s = _NEVER
+        if self._idle_s < _NEVER and self._answer is not None:
+            self._pool.sweeper.watch(self, self.read_at + self._idle_s)
+
+    def pause(self) -> None:
+        """Read no more until `resume`: the caller is slower than the provider. No timer counts meanwhile."""
+        if self._answer is not None:  # a connection that has answered belongs to the pool, and to the next caller
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused:
+            self._paused = False
+            self.read_at = monotonic()
+            self.transport.resume_reading()
+
+    def abandon(self) -> None:
+        """Close at once and tell nobody: the answer is not wanted any more."""
+        self._answer = None
+        self.transport.abort()
+
+    def look(self, now: float) -> float | None:
+        """The sweeper's question: is anything late?"""
+        if self._answer is None:
+            due = self.read_at + self.keep_alive_s
+            if now >= due:
+                self._pool.expired(self)
+                return None
+            return due
+        if now >= self._total_due:
+            self._cut(Failure.TOTAL_TIMEOUT, "the whole answer took too long")
+            return None
+        if self._paused:
+            return min(now + 1.0, self._total_due)
+        if self._first_byte_s < _NEVER:
+            due = self.sent_at + self._first_byte_s
+            failure = Failure.FIRST_BYTE_TIMEOUT
+            detail = f"no first byte within {self._first_byte_s:g} s"
+        else:
+            due = self.read_at + self._idle_s
+            failure = Failure.IDLE_TIMEOUT
+            detail = f"silent for {self._idle_s:g} s"
+        if now >= due:
+            self._cut(failure, detail)
+            return None
+        return min(due, self._total_due)
+
+    # ---- what the transport tells it
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._pool.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.read_at = monotonic()
+        if self._answer is None:
+            self._pool.spoiled(self)  # bytes that nobody asked for
+            return
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._is_spoiled = True  # what was understood before the error still counts
+        if not self._announced:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._cut(Failure.BROKEN, f"its head is larger than {MAX_HEAD_BYTES // 1024} KiB")
+                return
+        if self._pieces:
+            self._deliver()
+        if self._complete:
+            self._finish()
+        elif self._is_spoiled:
+            self._cut(Failure.BROKEN, "its answer is not HTTP")
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.sweeper.forget(self)
+        self._pool.lost(self)
+        answer = self._answer
+        del self.parser  # the two refer to each other, and the collector seldom looks
+        if answer is None:
+            return
+        if exc is None and self._announced and self._ends_with_connection:
+            self._answer = None
+            answer.on_end(is_certain=False)  # a body without a length ends with its connection (RFC 9112 §6.3)
+        else:
+            self._cut(Failure.BROKEN, "the connection broke" if exc is not None else "the connection was closed")
+
+    # ---- what the parser tells it
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._is_spoiled = True  # a second answer, to no request
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._announced:  # afterwards they are trailers, which are not passed on
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self.parser.get_status_code()
+        if 100 <= status < 200 and status != 101:
+            self._is_informational = True
+            self._headers = []
+            self._reason = b""
+        elif not self._announced:
+            fields = {name.lower(): value for name, value in self._headers}
+            has_length = b"content-length" in fields
+            self._ends_with_connection = not has_length and b"transfer-encoding" not in fields
+            if not self._ends_with_connection and not has_length and _codings(self._headers) != b"chunked":
+                raise httptools.HttpParserError("a body in a coding that nobody asked for can't be passed on")
+            self._announced = True
+            if self._answer is not None:
+                self._answer.on_head(status, self._reason, self._headers, fields)
+
+    def on_message_complete(self) -> None:
+        if self._is_informational:
+            self._is_informational = False
+        elif not self._complete:
+            self._complete = True
+            self._count = len(self._pieces)
+            self._is_reusable = self.parser.should_keep_alive()
+
+    # ---- the ways out
+
+    def _deliver(self) -> None:
+        pieces = self._pieces
+        if self._complete:
+            del pieces[self._count :]
+        if pieces:
+            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            if self._answer is not None:
+                self._answer.on_body(piece)
+
+    def _finish(self) -> None:
+        """The answer is whole: make room for the next, then tell."""
+        answer, self._answer = self._answer, None
+        transport = self.transport
+        is_sent = not transport.get_write_buffer_size()  # else it answered without hearing the request out
+        if self._is_reusable and is_sent and not self._is_spoiled and not transport.is_closing():
+            if self.is_fresh and self.origin.scheme == "https":
+                self._pool.remember_session(self)
+            self._headers = []
+            self._reason = b""
+            self._announced = self._complete = self.is_fresh = False
+            self._head_bytes = 0
+            self.resume()
+            self._pool.put_back(self)
+        else:
+            transport.abort()
+        if answer is not None:
+            answer.on_end(is_certain=True)
+
+    def _cut(self, failure: Failure, detail: str) -> None:
+        answer, self._answer = self._answer, None
+        self.transport.abort()
+        if answer is not None:
+            answer.on_cut(failure, detail, nothing_came=not self._announced and self._head_bytes == 0)
+
+
+def _codings(headers: Headers) -> bytes:
+    return b",".join(value for name, value in headers if name.lower() == b"transfer-encoding").strip().lower()

@@ -1,0 +1,157 @@
+"""This file opens connections to providers: names to addresses, happy eyeballs, TLS with session reuse.
+
+Addresses come from aiodns through aiohttp's resolver and are kept for a while; when a name can't be resolved again,
+the old addresses serve on. All that can go wrong becomes an OSError with a short reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import aiohappyeyeballs
+from aiohttp.abc import AbstractResolver
+
+from kyma_proxy.config.snapshot import Origin
+
+ADDRESS_TTL_S: Final = 60.0
+_EYEBALLS_DELAY_S: Final = 0.25
+_MOST_NAMES: Final = 1024
+
+_Protocol = TypeVar("_Protocol", bound=asyncio.Protocol)
+
+
+class Addresses:
+    """Names and their addresses, each resolved once at a time and kept for ADDRESS_TTL_S."""
+
+    def __init__(self, resolver: AbstractResolver, clock: Callable[[], float]) -> None:
+        self._resolver = resolver
+        self._clock = clock
+        self._known: dict[tuple[str, int], tuple[float, list[aiohappyeyeballs.AddrInfoType]]] = {}
+        self._asking: dict[tuple[str, int], asyncio.Task[list[aiohappyeyeballs.AddrInfoType]]] = {}
+
+    async def of(self, host: str, port: int) -> list[aiohappyeyeballs.AddrInfoType]:
+        """The addresses of a host, in the order in which they are to be tried. Raises OSError."""
+        literal = _literal(host, port)
+        if literal is not None:
+            return [literal]
+        key = (host, port)
+        known = self._known.get(key)
+        if known is not None and known[0] > self._clock():
+            return list(known[1])
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = self._asking[key] = asyncio.create_task(self._ask(key))
+            asking.add_done_callback(lambda _: self._asking.pop(key, None))
+        try:
+            # Shielded, as others may wait for the same answer.
+            return list(await asyncio.shield(asking))
+        except OSError:
+            if known is not None:
+                return list(known[1])
+            raise
+
+    async def close(self) -> None:
+        """End what is still asking, and the resolver."""
+        for asking in list(self._asking.values()):
+            asking.cancel()
+        await self._resolver.close()
+
+    async def _ask(self, key: tuple[str, int]) -> list[aiohappyeyeballs.AddrInfoType]:
+        host, port = key
+        found = await self._resolver.resolve(host, port, family=socket.AF_UNSPEC)
+        infos: list[aiohappyeyeballs.AddrInfoType] = []
+        for one in found:
+            address: Any = (one["host"], one["port"]) if one["family"] == socket.AF_INET else (one["host"], one["port"], 0, 0)
+            infos.append((one["family"], socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address))
+        if not infos:
+            raise OSError(f"{host} has no address")
+        if len(self._known) >= _MOST_NAMES:
+            self._known.clear()
+        self._known[key] = (self._clock() + ADDRESS_TTL_S, infos)
+        return infos
+
+
+class SessionContext(ssl.SSLContext):
+    """A client's TLS context that offers each host the session of its last connection (RFC 8446 §2.2)."""
+
+    sessions: dict[str, ssl.SSLSession]
+
+    @classmethod
+    def create(cls, ca_file: str | None) -> SessionContext:
+        """A context that trusts the system's authorities, or those of `ca_file` alone. Raises OSError."""
+        context = cls(ssl.PROTOCOL_TLS_CLIENT)
+        context.sessions = {}
+        context.set_alpn_protocols(["http/1.1"])
+        if ca_file is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(ca_file)
+        return context
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """What asyncio calls to begin TLS; the session is ours to add."""
+        if session is None and isinstance(server_hostname, str):
+            session = self.sessions.get(server_hostname)
+        return super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+
+    def remember(self, host: str, connection: ssl.SSLObject) -> None:
+        """Keep the session of a connection that has received its ticket."""
+        session = connection.session
+        if session is not None and session.has_ticket:
+            self.sessions[host] = session
+
+
+class Dialer:
+    """Opens connections. One TLS context per set of authorities, made when it is first needed."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+        self._contexts: dict[str | None, tuple[int, SessionContext]] = {}
+
+    async def dial(self, origin: Origin, make: Callable[[], _Protocol]) -> _Protocol:
+        """A connection to `origin`, TLS done. Raises OSError (ssl.SSLError among them); cancelling closes what is open."""
+        loop = asyncio.get_running_loop()
+        context = self._context(origin.ca_file) if origin.scheme == "https" else None
+        infos = await self._addresses.of(origin.host, origin.port)
+        sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=_EYEBALLS_DELAY_S, interleave=1)
+        try:
+            _, protocol = await loop.create_connection(
+                make, sock=sock, ssl=context, server_hostname=origin.host if context is not None else None
+            )
+        except asyncio.CancelledError:
+            sock.detach()  # uvloop closes what it has taken; to do so again could hit another file of that number
+            raise
+        except BaseException:
+            sock.close()
+            raise
+        return protocol
+
+    def _context(self, ca_file: str | None) -> SessionContext:
+        written = os.stat(ca_file).st_mtime_ns if ca_file is not None else 0
+        known = self._contexts.get(ca_file)
+        if known is None or known[0] != written:  # authorities are renewed in place
+            known = self._contexts[ca_file] = (written, SessionContext.create(ca_file))
+        return known[1]
+
+
+def _literal(host: str, port: int) -> aiohappyeyeballs.AddrInfoType | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    if address.version == 6:
+        return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))
+    return (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))

@@ -1,0 +1,178 @@
+"""This file keeps the connections to providers: those at work, those idle, those on their way.
+
+Idle connections are reused newest first, kept warm while a provider is in use, and closed before the provider does so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from kyma_proxy.config.snapshot import Origin, Provider
+from kyma_proxy.core.routing.failures import Failure
+from kyma_proxy.net.sweeper import Sweeper
+from kyma_proxy.net.upstream.connection import UpstreamConnection, monotonic
+from kyma_proxy.net.upstream.dialing import Dialer, SessionContext
+
+_WARM_WHILE_USED_S: Final = 300.0
+
+
+class DialFailed(Exception):
+    """No connection could be opened; `detail` says why, in words that hold no address or credential."""
+
+    def __init__(self, failure: Failure, detail: str) -> None:
+        super().__init__(detail)
+        self.failure = failure
+        self.detail = detail
+
+
+class UpstreamPool:
+    """The connections of the process to every origin: those at work, those idle, those on their way."""
+
+    def __init__(self, dialer: Dialer, sweeper: Sweeper) -> None:
+        self.sweeper = sweeper
+        self._dialer = dialer
+        self._idle: dict[Origin, list[UpstreamConnection]] = {}
+        self._open: set[UpstreamConnection] = set()
+        self._wanted: dict[Origin, Provider] = {}
+        self._used_at: dict[Origin, float] = {}
+        self._warming: dict[asyncio.Task[None], Origin] = {}
+
+    def take(self, origin: Origin) -> UpstreamConnection | None:
+        """The idle connection that was used last, or None."""
+        self._used_at[origin] = monotonic()
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if not connection.transport.is_closing():
+                return connection
+        return None
+
+    def dial(
+        self, provider: Provider, timeout_s: float | None, told: Callable[[UpstreamConnection | DialFailed], None]
+    ) -> asyncio.Task[UpstreamConnection]:
+        """Open a fresh connection; `told` hears of it, or why there is none. Once the task is cancelled it hears nothing."""
+        task = asyncio.get_running_loop().create_task(self._dial(provider, timeout_s))
+        task.add_done_callback(lambda ended: None if ended.cancelled() else told(_dialled(ended)))
+        return task
+
+    async def _dial(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
+        connection = UpstreamConnection(self, provider.origin, provider.keep_alive)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._dialer.dial(provider.origin, lambda: connection)
+        except asyncio.CancelledError:
+            self.lost(connection)  # uvloop tells nobody that it has closed one which was opened in that moment
+            raise
+        except TimeoutError:
+            self.lost(connection)
+            within = "in time" if timeout_s is None else f"within {timeout_s:g} s"
+            raise DialFailed(Failure.CONNECT_TIMEOUT, f"no connection {within}") from None
+        except ssl.SSLError as error:
+            raise DialFailed(Failure.CONNECT, f"TLS failed: {_tls_reason(error)}") from None
+        except OSError as error:
+            raise DialFailed(Failure.CONNECT, f"no connection: {_reason(error)}") from None
+
+    def opened(self, connection: UpstreamConnection) -> None:
+        """A connection is open; it is counted until it is lost."""
+        self._open.add(connection)
+
+    def warm(self, providers: Iterable[Provider]) -> None:
+        """Open connections ahead to these providers, and keep them while they are used; forget all others."""
+        self._wanted = {provider.origin: provider for provider in providers if provider.warm_connections}
+        for origin in self._wanted:
+            self._used_at.setdefault(origin, monotonic())
+            self._refill(origin)
+
+    def put_back(self, connection: UpstreamConnection) -> None:
+        """A connection's answer is over and it can serve again."""
+        if connection.transport.is_closing():
+            return
+        self._idle.setdefault(connection.origin, []).append(connection)
+        self.sweeper.watch(connection, connection.read_at + connection.keep_alive_s)
+
+    def remember_session(self, connection: UpstreamConnection) -> None:
+        """Keep a connection's TLS session for the next one to its host."""
+        tls = connection.transport.get_extra_info("ssl_object")
+        if tls is not None and isinstance(tls.context, SessionContext):
+            tls.context.remember(connection.origin.host, tls)
+
+    def expired(self, connection: UpstreamConnection) -> None:
+        """A connection has been idle long enough; the provider would soon close it. Replace it while in use."""
+        connection.abandon()
+        self._drop_idle(connection)
+        self._refill(connection.origin)
+
+    def spoiled(self, connection: UpstreamConnection) -> None:
+        """A connection spoke without being asked; nothing that it says later can be trusted."""
+        connection.abandon()
+        self._drop_idle(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """A connection is closed."""
+        self._open.discard(connection)
+        self._drop_idle(connection)
+
+    def statistics(self) -> dict[str, int]:
+        """How many connections are open, and how many of them idle."""
+        return {"open": len(self._open), "idle": sum(len(idle) for idle in self._idle.values())}
+
+    async def close(self) -> None:
+        """Close every connection, and end every dial."""
+        self._wanted = {}
+        for task in list(self._warming):
+            task.cancel()
+        await asyncio.gather(*self._warming, return_exceptions=True)
+        for connection in list(self._open):
+            connection.abandon()
+
+    def _drop_idle(self, connection: UpstreamConnection) -> None:
+        idle = self._idle.get(connection.origin)
+        if idle:
+            with contextlib.suppress(ValueError):
+                idle.remove(connection)
+
+    def _refill(self, origin: Origin) -> None:
+        provider = self._wanted.get(origin)
+        if provider is None or monotonic() - self._used_at[origin] > _WARM_WHILE_USED_S:
+            return
+        under_way = list(self._warming.values()).count(origin)
+        for _ in range(provider.warm_connections - len(self._idle.get(origin, ())) - under_way):
+            task = asyncio.get_running_loop().create_task(self._dial_ahead(provider))
+            self._warming[task] = origin
+            task.add_done_callback(self._warming.pop)
+
+    async def _dial_ahead(self, provider: Provider) -> None:
+        # A request that needs the provider will meet the same failure and report it.
+        with contextlib.suppress(DialFailed):
+            self.put_back(await self._dial(provider, 10.0))
+
+
+def _dialled(task: asyncio.Task[UpstreamConnection]) -> UpstreamConnection | DialFailed:
+    try:
+        connection = task.result()
+    except DialFailed as failed:
+        return failed
+    except Exception as error:
+        task.get_loop().call_exception_handler({"message": "a dial failed inside the gateway", "exception": error})
+        return DialFailed(Failure.CONNECT, "the gateway failed")
+    if connection.transport.is_closing():
+        return DialFailed(Failure.BROKEN, "the connection was closed")
+    return connection
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not valid ({error.verify_message})"
+    return (error.reason or "handshake failure").lower().replace("_", " ")
+
+
+def _reason(error: OSError) -> str:
+    """Short words for a failed connect. The library's own may hold addresses, so only the system's are used."""
+    if isinstance(error, ConnectionRefusedError):
+        return "refused"
+    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "its name or address can't be reached"

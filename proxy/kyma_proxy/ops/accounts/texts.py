@@ -1,0 +1,129 @@
+"""This file says the admin API's documents to people: a few aligned lines, amounts in dollars, moments in UTC."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Final
+
+from kyma_proxy.ops.admin_client import Document
+
+_CENT_DIGITS: Final = 2
+_NANO_DIGITS: Final = 9
+
+
+def created(document: Document) -> str:
+    """A new account and its key."""
+    return f"{account(document)}\nkey        {document['api_key']}\n{_ONCE}"
+
+
+def key_created(document: Document) -> str:
+    """A new key."""
+    return _pairs(("key", document["api_key"]), ("id", document["id"]), ("name", document["name"])) + f"\n{_ONCE}"
+
+
+def account(document: Document) -> str:
+    """An account's name, state and money."""
+    held = f", of which {usd(document['held'])} is held" if document["held"] else ""
+    return _pairs(
+        ("account", document["id"]),
+        ("e-mail", document["email"]),
+        ("created", moment(document["created"])),
+        ("state", _state(document)),
+        ("tier", document["tier"]),
+        ("balance", usd(document["balance"]) + held),
+        ("purchased", usd(document["purchased"])),
+    )
+
+
+def account_and_keys(document: Document) -> str:
+    """An account and its keys that work."""
+    return f"{account(document)}\n\n{keys({'data': document['keys']})}"
+
+
+def accounts(document: Document) -> str:
+    """Accounts, one a line."""
+    rows = [
+        (one["id"], one["email"], _state(one), f"tier {one['tier']}", usd(one["balance"]), moment(one["created"]))
+        for one in document["data"]
+    ]
+    return _table(("ACCOUNT", "E-MAIL", "STATE", "TIER", "BALANCE", "CREATED"), rows, "no accounts")
+
+
+def keys(document: Document) -> str:
+    """Keys, one a line."""
+    rows = [
+        (one["id"], f"{one['prefix']}…", one["name"], moment(one["created"]), one["last_used"] or "never")
+        for one in document["data"]
+    ]
+    return _table(("KEY", "BEGINS WITH", "NAME", "CREATED", "LAST USED"), rows, "no keys")
+
+
+def key_revoked(document: Document) -> str:
+    """A key that is no more."""
+    return f"revoked {plain(document['id'])}; the next request with it is refused"
+
+
+def credits_added(document: Document) -> str:
+    """What was added, or had been before, and the account as it is now."""
+    amount, kind, paid = usd(document["amount"]), document["kind"], document["payment_id"]
+    named = f"{kind} of {amount}" + (f", payment {plain(paid)}" if paid else "")
+    if document["is_new"]:
+        return f"added: {named}\n{account(document['account'])}"
+    since = moment(document["created"])
+    return f"nothing has changed: {named}, is in the ledger since {since}\n{account(document['account'])}"
+
+
+def ledger(document: Document) -> str:
+    """Entries, one a line."""
+    rows = [(str(one["id"]), moment(one["created"]), one["kind"], usd(one["amount"]), _about(one)) for one in document["data"]]
+    text = _table(("ENTRY", "WHEN", "KIND", "AMOUNT", "ABOUT"), rows, "no entries")
+    return f"{text}\nThere are older ones; --limit shows more." if document["has_more"] else text
+
+
+def usd(amount: float) -> str:
+    """Dollars with their cents, and with as many further digits as there are, up to nano-dollars."""
+    whole, _, digits = f"{abs(Decimal(str(amount))):,.{_NANO_DIGITS}f}".partition(".")
+    return f"{'-' if amount < 0 else ''}${whole}.{digits.rstrip('0').ljust(_CENT_DIGITS, '0')}"
+
+
+def moment(seconds: int) -> str:
+    """A moment in UTC, to the second."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def plain(text: str) -> str:
+    """The text on one line: what would move a terminal's cursor or change its colours, as callers name their keys, is a `?`."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+_ONCE: Final = "The key is shown this once and is kept nowhere; whoever loses it needs another: kyma-proxy keys create ACCOUNT"
+
+
+def _state(document: Document) -> str:
+    return "blocked" if document["blocked"] else "active"
+
+
+def _about(entry: Document) -> str:
+    parts = (entry["payment_id"] and f"payment {entry['payment_id']}", entry["model"], entry["request_id"], entry["note"])
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _pairs(*pairs: tuple[str, object]) -> str:
+    return "\n".join(f"{name:<11}{plain(str(value))}" for name, value in pairs)
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], nothing: str) -> str:
+    """Columns as wide as their widest cell; money stands on the right."""
+    lines = [heads, *(tuple(plain(cell) for cell in row) for row in rows)]
+    if len(lines) == 1:
+        return nothing
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    is_money = [head in ("BALANCE", "AMOUNT") for head in heads]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(line, widths, is_money, strict=True)
+        ).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,205 @@
+"""This file builds every object that has a state, once, and hands each what it needs. Nothing else constructs them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+from aiohttp.resolver import AsyncResolver
+
+from kyma_proxy.accounting.meter import Meter
+from kyma_proxy.accounting.service import Books
+from kyma_proxy.core.jobs.job import Job
+from kyma_proxy.core.routing.breaker import HealthTable
+from kyma_proxy.gateway import Gateway
+from kyma_proxy.jobs.repository import JobKeeping
+from kyma_proxy.jobs.service import Jobs
+from kyma_proxy.jobs.timing import USUAL, Timing
+from kyma_proxy.net.downstream.connection import Edge
+from kyma_proxy.net.downstream.listener import Door
+from kyma_proxy.net.sweeper import Sweeper
+from kyma_proxy.net.upstream.client import Calls
+from kyma_proxy.net.upstream.connection import monotonic
+from kyma_proxy.net.upstream.dialing import Addresses, Dialer
+from kyma_proxy.net.upstream.pool import UpstreamPool
+from kyma_proxy.ops.health_checks import Probing
+from kyma_proxy.ops.reload import Configuration
+from kyma_proxy.telemetry.access_log import AccessLog
+from kyma_proxy.telemetry.counters import Counters
+from kyma_proxy.telemetry.metrics import CountersCollector, registry, render
+from kyma_proxy.telemetry.record import Record
+from kyma_proxy.telemetry.recording import job_record
+from kyma_proxy.web.account_pages import AccountPages
+from kyma_proxy.web.admin import admin_application
+from kyma_proxy.web.admin_accounts import AdminAccounts
+from kyma_proxy.web.application import Site, application
+from kyma_proxy.web.control_plane_bridge import ControlLane
+from kyma_proxy.web.image_pages import ImagePages
+
+_LAST_CHANGES_S: Final = 6.0
+
+
+def _references() -> Callable[[], str]:
+    """Names for charges that no other has, of this process or another; later ones come later in the alphabet."""
+    prefix = f"{time.time_ns():x}-{os.urandom(4).hex()}"
+    numbers = itertools.count(1)
+    return lambda: f"{prefix}-{next(numbers):09x}"
+
+
+class House:
+    """The running program's parts. Made inside the loop that runs it; `close` ends it."""
+
+    def __init__(
+        self, configuration: Configuration, log: AccessLog | None, books: Books | None = None, *, jobs_timing: Timing = USUAL
+    ) -> None:
+        """Build everything; `log` and the store of `books` are closed with it. Without books, everybody may call."""
+        current = configuration.current
+        self.sweeper = Sweeper(monotonic)
+        self.counters = Counters()
+        self.log = log
+        self.addresses = Addresses(AsyncResolver(), monotonic)
+        self.upstreams = UpstreamPool(Dialer(self.addresses), self.sweeper)
+        self.health = HealthTable()
+        self.books = books
+        self.meter = None if books is None else Meter(books.accounts, books.store, _references())
+        self.gateway = Gateway(
+            current, self.upstreams, self.counters, self.log, health=self.health, random=random.random, meter=self.meter
+        )
+        self.site = Site(current, lambda: self.door.is_draining, self.health, monotonic)
+        pages = admin_pages = None
+        if books is not None and self.meter is not None:
+            pages = AccountPages(current, books, self.meter, clock=monotonic, wall=time.time)
+            admin_pages = AdminAccounts(current, books)
+        self.jobs = Jobs(
+            current, JobKeeping(books, lambda: asyncio.sleep(jobs_timing.again)), Calls(self.upstreams), self.health,
+            clock=monotonic, wall=time.time, random=random.random, random_bytes=os.urandom, note=self._note_job,
+            timing=jobs_timing,
+        )  # fmt: skip
+        images = ImagePages(current, self.jobs, self.meter, wall=time.time)
+        # A handler whose caller has left waits for nothing; what must not be left half done runs in tasks of its own.
+        self._control = web.AppRunner(application(self.site, images, pages), access_log=None, handler_cancellation=True)
+        self.door = Door(current, self.sweeper, self.gateway, self._lane)
+        self.admin = admin_application(
+            current, lambda: self.door.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
+            admin_pages,
+        )  # fmt: skip
+        self._probing = Probing(current, self.upstreams, self.health, random.random)
+        self._probes: asyncio.Task[None] | None = None
+        collector = CountersCollector(
+            self.counters, self._gauges(), reloads=configuration.reloads, probes=self._probing.probes, sources=self._sources,
+            jobs=self.jobs.under_way.ended,
+        )  # fmt: skip
+        self._registry = registry(collector)
+        self._loop = asyncio.get_running_loop()
+        self._current = current
+        configuration.when_changed(self._reconfigured)
+
+    async def open(self) -> None:
+        """Begin to work: sweep deadlines, flush the log, open warm connections."""
+        await self._control.setup()
+        if self.log is not None:
+            self.sweeper.every_tick(self.log.flush)
+        if self.meter is not None:
+            meter = self.meter
+            self.sweeper.every_tick(lambda: meter.sweep(monotonic()))
+        self.jobs.open()
+        self.sweeper.every_tick(self.jobs.sweep)
+        self.sweeper.start(self._loop)
+        self._probes = self._loop.create_task(self._probing.run())
+        self._reconfigured()
+
+    def _reconfigured(self) -> None:
+        """Another snapshot is in force: keep warm what it uses, and forget the health of what it does not know."""
+        snapshot = self._current()
+        sources = [source for model in snapshot.models.values() for source in (*model.pool, *model.reserve)]
+        used = {
+            source.provider.name: source.provider
+            for model in snapshot.models.values()
+            for source in model.pool
+            if not model.is_image
+        }
+        self.upstreams.warm(provider for provider in used.values() if provider.off is None)
+        self.health.retain(sources, snapshot.models)
+
+    def edge(self) -> Edge:
+        """A protocol for a caller's new connection."""
+        return Edge(self.door, self._loop)
+
+    def _lane(self, edge: Edge) -> ControlLane:
+        server = self._control.server
+        assert server is not None  # noqa: S101  (opened)
+        return ControlLane(server, edge, self._current().limits.max_head, self._note)
+
+    def _note(self, record: Record) -> None:
+        if self.log is not None:
+            self.log.write(record)
+
+    def _note_job(self, job: Job) -> None:
+        self._note(job_record(job, time.time()))
+
+    def _metrics(self) -> bytes:
+        return render(self._registry)
+
+    def _sources(self) -> dict[tuple[str, str], bool]:
+        """Whether each source that is on is asked, by provider and that provider's model id."""
+        models = self._current().models.values()
+        now = monotonic()
+        return {
+            (source.provider.name, source.model): self.health.of(source.key).admits(now)
+            for model in models
+            for source in (*model.pool, *model.reserve)
+            if source.provider.off is None
+        }
+
+    def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
+        gauges: dict[str, tuple[str, Callable[[], float]]] = {
+            "kyma_in_flight": ("Relayed requests that are being served.", lambda: self.gateway.in_flight),
+            "kyma_connections": ("Callers' open connections.", lambda: len(self.door.edges)),
+            "kyma_provider_connections": (
+                "Open connections to providers.", lambda: self.upstreams.statistics()["open"]),
+            "kyma_provider_connections_idle": (
+                "Idle connections to providers.", lambda: self.upstreams.statistics()["idle"]),
+            "kyma_jobs_under_way": ("Image jobs that wait or run.", lambda: len(self.jobs.under_way)),
+            "kyma_jobs_settling": ("Image jobs that are over and not on disk yet.", lambda: self.jobs.under_way.settling),
+            "kyma_jobs_running": ("Image jobs that are with a source.", lambda: self.jobs.under_way.running),
+            "kyma_access_log_lost_lines": (
+                "Lines of the access log that could not be written.", lambda: self.log.lost_lines if self.log else 0),
+        }  # fmt: skip
+        if self.books is not None:
+            accounts, store = self.books.accounts, self.books.store
+            gauges |= {
+                "kyma_accounts": ("Accounts.", lambda: len(accounts)),
+                "kyma_charges_waiting": ("Charges that are not on disk yet.", lambda: store.waiting),
+                "kyma_charges_lost": ("Charges that could not be written.", lambda: store.figures.lost),
+                "kyma_accounts_failing": ("1 while the database can't be written.", lambda: int(store.is_failing)),
+            }
+        return gauges
+
+    async def close(self) -> None:
+        """Let go of everything; what is still being served is cut."""
+        for edge in list(self.door.edges):
+            edge.abort()
+        if self._probes is not None:
+            self._probes.cancel()
+            await asyncio.gather(self._probes, return_exceptions=True)
+        self.jobs.drain()
+        await self._control.cleanup()
+        with contextlib.suppress(TimeoutError):  # a disk that is stuck must not keep the process
+            async with asyncio.timeout(_LAST_CHANGES_S):
+                await self.jobs.close()
+                if self.books is not None:
+                    await self.books.settled()
+        await self.upstreams.close()
+        await self.addresses.close()
+        self.sweeper.stop()
+        if self.books is not None:
+            await asyncio.to_thread(self.books.store.close)
+        if self.log is not None:
+            self.log.close()

@@ -1,0 +1,251 @@
+"""This file runs the gateway: from a configuration's text to listening sockets, and from a signal to the end.
+
+A start that fails ends in one line that says what to do. SIGTERM and SIGINT drain: nothing new is taken in, what runs
+may end by itself for a while, then it is ended so that callers can see it; a second signal does not wait. SIGUSR1 opens
+the access log again, SIGHUP reads the configuration again. (Contract §12, §13.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import resource
+import signal
+import socket
+import ssl
+import stat
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from aiohttp import web
+
+from kyma_proxy import __version__
+from kyma_proxy.accounting.service import Books
+from kyma_proxy.config.snapshot import Address, Snapshot, TcpAddress, Tls
+from kyma_proxy.errors import InUseError, StartError
+from kyma_proxy.ops import memory
+from kyma_proxy.ops.accounts.opening import open_books
+from kyma_proxy.ops.assemble import House
+from kyma_proxy.ops.reload import Configuration, Reloading
+from kyma_proxy.telemetry.access_log import AccessLog
+
+_log: Final = logging.getLogger("kyma-proxy")
+_BACKLOG: Final = 4096
+_LAST_WORDS_S: Final = 1.0
+_LOCK_PATIENCE_S: Final = 2.0
+_LOCK_LOOKS_EVERY_S: Final = 0.05
+
+
+def run(
+    path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], None],
+    *, hangup_reloads: bool = True, check_integrity: bool = False,
+) -> None:  # fmt: skip
+    """Serve the configuration at `path` until a signal says to stop; `ready` is called once it answers.
+
+    `check_integrity`: read the whole database of accounts first, and refuse to start where anything in it is wrong.
+
+    SIGHUP, which a closed terminal sends too, reads the configuration again, or stops where nobody would come back.
+    Raises StartError or ConfigError.
+    """
+    configuration = Configuration(path, environment)
+    _allow_many_files()
+    memory.keep_freed_memory()
+    books = _patiently_opened(configuration.snapshot, check_integrity=check_integrity)
+    uvloop.run(_serve(configuration, books, ready, hangup_reloads=hangup_reloads))
+
+
+def _patiently_opened(snapshot: Snapshot, *, check_integrity: bool) -> Books | None:
+    """The accounts; a command that has them for a moment is waited for. Raises StartError."""
+    due = time.monotonic() + _LOCK_PATIENCE_S
+    while True:
+        try:
+            return open_books(snapshot, check_integrity=check_integrity)
+        except InUseError:
+            if time.monotonic() > due:
+                raise
+        time.sleep(_LOCK_LOOKS_EVERY_S)  # noqa: TID251  (no loop runs yet)
+
+
+def tell(snapshot: Snapshot, path: Path) -> None:
+    """Say what is being served, and what is not, to the operator."""
+    for warning in snapshot.warnings:
+        _log.warning("%s", warning)
+    scheme = "https" if snapshot.tls is not None else "http"
+    where = f"{scheme}://{snapshot.listen}" if isinstance(snapshot.listen, TcpAddress) else str(snapshot.listen)
+    admin = f", admin on {snapshot.admin.listen}" if snapshot.admin is not None else ""
+    on = sum(provider.off is None for provider in snapshot.providers.values())
+    _log.info(
+        "kyma-proxy %s serves %s on %s%s: %d models, %d of %d providers on",
+        __version__, path, where, admin, len(snapshot.models), on, len(snapshot.providers),
+    )  # fmt: skip
+
+
+async def _serve(
+    configuration: Configuration, books: Books | None, ready: Callable[[Snapshot], None], *, hangup_reloads: bool
+) -> None:
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+    snapshot = configuration.snapshot
+    house = House(configuration, _open_log(snapshot.access_log), books)
+    reloading = Reloading(configuration)
+    _catch_signals(house, reloading if hangup_reloads else None, stop, hurry)
+    await house.open()
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            if snapshot.admin is not None:
+                await _open_admin(stack, house, snapshot.admin.listen)
+            server = await _open_door(house, snapshot)
+            stack.callback(_remove_socket, snapshot.listen)
+            ready(snapshot)
+            memory.settle()
+            await stop.wait()
+            server.close()
+            await _drain(house, configuration.snapshot.drain, hurry)
+    finally:
+        await reloading.stop()
+        await house.close()
+
+
+def _open_log(path: str | None) -> AccessLog | None:
+    try:
+        return None if path is None else AccessLog(path)
+    except OSError as error:
+        raise StartError(f"access_log {path}: {(error.strerror or str(error)).lower()}") from None
+
+
+async def _open_door(house: House, snapshot: Snapshot) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    tls = _tls_context(snapshot.tls) if snapshot.tls is not None else None
+    address = snapshot.listen
+    handshake_s = snapshot.limits.head_timeout if tls is not None else None
+    try:
+        if isinstance(address, TcpAddress):
+            return await loop.create_server(
+                house.edge, address.host, address.port, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=_BACKLOG
+            )
+        _remove_stale_socket(address.path)
+        return await loop.create_unix_server(
+            house.edge, address.path, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=_BACKLOG
+        )
+    except OSError as error:
+        raise StartError(_cannot_listen("listen", address, error)) from None
+
+
+async def _open_admin(stack: contextlib.AsyncExitStack, house: House, address: Address) -> None:
+    runner = web.AppRunner(house.admin, access_log=None, handle_signals=False)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        if isinstance(address, TcpAddress):
+            await web.TCPSite(runner, address.host, address.port).start()
+        else:
+            _remove_stale_socket(address.path)
+            await web.UnixSite(runner, address.path).start()
+            stack.callback(_remove_socket, address)
+    except OSError as error:
+        raise StartError(_cannot_listen("admin.listen", address, error)) from None
+
+
+async def _drain(house: House, seconds: float, hurry: asyncio.Event) -> None:
+    """Wait for what is being served, then end it."""
+    house.door.drain()
+    house.jobs.drain()
+    if house.gateway.in_flight or house.jobs.under_way.passing:
+        _log.info(
+            "draining: %d requests and %d image jobs, for up to %g s",
+            house.gateway.in_flight, house.jobs.under_way.passing, seconds,
+        )  # fmt: skip
+    await _until_idle(house, seconds, hurry)
+    if house.gateway.in_flight or house.jobs.under_way.passing:
+        _log.warning(
+            "drained: %d requests are cut, %d image jobs given back", house.gateway.in_flight, house.jobs.under_way.passing
+        )
+        house.gateway.drain()
+    await _until_idle(house, _LAST_WORDS_S, asyncio.Event())
+
+
+async def _until_idle(house: House, seconds: float, hurry: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while _is_busy(house) and not hurry.is_set():  # noqa: ASYNC110  (two conditions, once)
+                await asyncio.sleep(0.02)
+
+
+def _is_busy(house: House) -> bool:
+    return bool(house.gateway.in_flight or house.door.edges or house.jobs.under_way.passing)
+
+
+def _catch_signals(house: House, reloading: Reloading | None, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stopping() -> None:
+        if stop.is_set():
+            hurry.set()
+        stop.set()
+
+    loop.add_signal_handler(signal.SIGTERM, stopping)
+    loop.add_signal_handler(signal.SIGINT, stopping)
+    # Without a log there is nothing to open again; the signal's own default would end the process.
+    loop.add_signal_handler(signal.SIGUSR1, house.log.reopen if house.log is not None else _nothing_to_open)
+    loop.add_signal_handler(signal.SIGHUP, reloading.ask if reloading is not None else stopping)
+
+
+def _nothing_to_open() -> None:
+    """SIGUSR1 without a log."""
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["http/1.1"])
+    for path in (tls.certificate, tls.key):
+        if not os.access(path, os.R_OK):
+            raise StartError(f"tls: {path} can't be read")
+    try:
+        context.load_cert_chain(tls.certificate, tls.key, "")  # a locked key must not ask the terminal for its password
+    except (ssl.SSLError, OSError):
+        raise StartError(f"tls: {tls.certificate} and {tls.key} are not a PEM certificate chain and its key") from None
+    return context
+
+
+def _cannot_listen(path: str, address: Address, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{path} {address}: the address is in use; stop what listens there, or choose another"
+    if error.errno == errno.EACCES:
+        return f"{path} {address}: permission denied; ports below 1024 are for root"
+    return f"{path} {address}: {(error.strerror or str(error)).lower()}"
+
+
+def _remove_stale_socket(path: str) -> None:
+    """Remove the socket of a process that has died. Raises OSError where one lives: uvloop would take its place unasked."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+    raise OSError(errno.EADDRINUSE, "the address is in use")
+
+
+def _remove_socket(address: Address) -> None:
+    if not isinstance(address, TcpAddress):
+        with contextlib.suppress(OSError):
+            os.unlink(address.path)
+
+
+def _allow_many_files() -> None:
+    """Each stream needs two descriptors; take as many as the system lets a process have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,174 @@
+"""This file is what is written: charges by the group, and everything else by the operation. (Contract §8.)
+
+All of it runs in the writing thread, within a transaction of its caller. A group of charges is one statement, whatever its
+size: Python then gives the interpreter's lock away once for it and not once a row, and the event loop is not held up. The
+statement is an insert into a view whose trigger does the work, in C.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from kyma_proxy.store.contract import (
+    AccountRow,
+    Added,
+    Charge,
+    EmailTaken,
+    Entry,
+    KeyRow,
+    PaymentConflict,
+    UnknownAccount,
+)
+
+ENTRY_COLUMNS: Final = "account, at, kind, amount, reference, request_id, model, key, note, id"
+"""The columns of an entry, in the order of `Entry`."""
+
+_PREPARE: Final = """
+CREATE TEMP TABLE charges (
+    id                INTEGER NOT NULL PRIMARY KEY,
+    account           TEXT    NOT NULL,
+    key               TEXT,
+    reference         TEXT    NOT NULL,
+    request_id        TEXT    NOT NULL,
+    at                INTEGER NOT NULL,
+    model             TEXT    NOT NULL,
+    prompt_tokens     INTEGER NOT NULL CHECK (prompt_tokens BETWEEN 0 AND 1000000000000000),
+    completion_tokens INTEGER NOT NULL CHECK (completion_tokens BETWEEN 0 AND 1000000000000000),
+    cached_tokens     INTEGER NOT NULL CHECK (cached_tokens BETWEEN 0 AND 1000000000000000),
+    is_estimated      INTEGER NOT NULL,
+    amount            INTEGER NOT NULL CHECK (amount BETWEEN 0 AND 1000000000000000)  -- so that no group's sum overflows
+) STRICT;
+
+CREATE TEMP VIEW handed_over AS SELECT NULL AS charges;
+
+CREATE TEMP TRIGGER write_charges INSTEAD OF INSERT ON handed_over BEGIN
+    DELETE FROM charges;
+
+    INSERT INTO charges
+    SELECT (SELECT coalesce(max(id), 0) FROM entries) + 1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3,
+        value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10
+    FROM json_each(new.charges);
+
+    INSERT INTO entries (id, account, previous, at, kind, amount, reference, request_id, model, key, note)
+    SELECT id, account,
+        coalesce(
+            lag(id) OVER (PARTITION BY account ORDER BY id),
+            (SELECT last_entry FROM accounts WHERE accounts.id = charges.account)
+        ),
+        at, 'usage', -amount, reference, request_id, model, key, iif(is_estimated, 'estimated', NULL)
+    FROM charges WHERE amount > 0 ORDER BY id;
+
+    UPDATE accounts SET balance = balance - cost, last_entry = coalesce(last, last_entry)
+    FROM (SELECT account, sum(amount) AS cost, max(id) FILTER (WHERE amount > 0) AS last FROM charges GROUP BY account) AS sums
+    WHERE accounts.id = sums.account;
+
+    INSERT INTO usage
+    SELECT at / 86400, account, model, coalesce(key, ''),
+        count(*), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), sum(amount)
+    FROM charges WHERE true GROUP BY 1, 2, 3, 4
+    ON CONFLICT DO UPDATE SET
+        requests = requests + excluded.requests,
+        prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+        completion_tokens = completion_tokens + excluded.completion_tokens,
+        cached_tokens = cached_tokens + excluded.cached_tokens,
+        cost = cost + excluded.cost;
+END;
+"""
+_DAYS: Final = """
+UPDATE keys SET last_used_day = day
+FROM (SELECT value ->> 0 AS used_key, max(value ->> 1) AS day FROM json_each(?) GROUP BY 1)
+WHERE id = used_key AND day > coalesce(last_used_day, -1)
+"""
+_json: Final = msgspec.json.Encoder().encode
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the connection know `write_charges`; to be called once."""
+    connection.executescript(_PREPARE)
+
+
+def write_charges(connection: sqlite3.Connection, charges: Sequence[Charge]) -> None:
+    """Write a group of charges: all of them or none. Raises one of `UNFIT` where one of them can't be written."""
+    connection.execute("INSERT INTO handed_over VALUES (?)", (_json(charges).decode(),))
+
+
+def write_days(connection: sqlite3.Connection, days: Sequence[tuple[str, int]]) -> None:
+    """Write on which days keys were used last. Raises as `write_charges` does."""
+    connection.execute(_DAYS, (_json(days).decode(),))
+
+
+def is_charged(connection: sqlite3.Connection, reference: str) -> bool:
+    """Whether the ledger has a charge of this reference."""
+    return _entry(connection, "usage", reference) is not None
+
+
+def create_account(connection: sqlite3.Connection, row: AccountRow, key: KeyRow | None, entries: Sequence[Entry]) -> None:
+    """Add an account with its first key and entries. Raises EmailTaken, PaymentConflict."""
+    folded = row.email.lower()
+    if connection.execute("SELECT 1 FROM accounts WHERE folded_email = ?", (folded,)).fetchone():
+        raise EmailTaken(f"the e-mail {row.email} is taken")
+    connection.execute(
+        "INSERT INTO accounts (id, email, folded_email, created, is_blocked) VALUES (?, ?, ?, ?, ?)",
+        (row.id, row.email, folded, row.created, row.is_blocked),
+    )
+    if key is not None:
+        create_key(connection, key)
+    for entry in entries:
+        if not add_entry(connection, entry).is_new:
+            raise PaymentConflict(f"{entry.kind} {entry.reference} is in the ledger already")
+
+
+def add_entry(connection: sqlite3.Connection, entry: Entry) -> Added:
+    """Add to the ledger and to the account's sums, once. Raises PaymentConflict, UnknownAccount."""
+    known = _entry(connection, entry.kind, entry.reference)
+    if known is not None:
+        if (known.account, known.amount) != (entry.account, entry.amount):
+            raise PaymentConflict(
+                f"{entry.kind} {entry.reference} is in the ledger already: {known.amount} nano-dollars for {known.account}"
+            )
+        return Added(known, is_new=False)
+    found = connection.execute("SELECT last_entry FROM accounts WHERE id = ?", (entry.account,)).fetchone()
+    if found is None:
+        raise UnknownAccount(f"there is no account {entry.account}")
+    number = connection.execute(
+        "INSERT INTO entries (account, at, kind, amount, reference, request_id, model, key, note, previous) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*entry[:-1], *found),
+    ).lastrowid
+    assert number is not None  # noqa: S101  (an insert has one)
+    connection.execute(
+        "UPDATE accounts SET balance = balance + ?, purchased = purchased + ?, last_entry = ? WHERE id = ?",
+        (entry.amount, entry.amount if entry.kind == "purchase" else 0, number, entry.account),
+    )
+    return Added(entry._replace(id=number), is_new=True)
+
+
+def create_key(connection: sqlite3.Connection, row: KeyRow) -> None:
+    """Add a key. Raises UnknownAccount."""
+    if not connection.execute("SELECT 1 FROM accounts WHERE id = ?", (row.account,)).fetchone():
+        raise UnknownAccount(f"there is no account {row.account}")
+    connection.execute(
+        "INSERT INTO keys (id, account, digest, prefix, name, created, last_used_day, is_revoked) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        row,
+    )
+
+
+def revoke_key(connection: sqlite3.Connection, account: str, key: str) -> bool:
+    """Revoke a key; whether the account has such a key."""
+    return connection.execute("UPDATE keys SET is_revoked = 1 WHERE id = ? AND account = ?", (key, account)).rowcount == 1
+
+
+def set_blocked(connection: sqlite3.Connection, account: str, is_blocked: bool) -> bool:
+    """Block or unblock an account; whether there is one."""
+    return connection.execute("UPDATE accounts SET is_blocked = ? WHERE id = ?", (is_blocked, account)).rowcount == 1
+
+
+def _entry(connection: sqlite3.Connection, kind: str, reference: str) -> Entry | None:
+    sql = f"SELECT {ENTRY_COLUMNS} FROM entries WHERE kind = ? AND reference = ?"  # noqa: S608  (a constant)
+    row = connection.execute(sql, (kind, reference)).fetchone()
+    return None if row is None else Entry(*row)

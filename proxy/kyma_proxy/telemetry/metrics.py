@@ -1,0 +1,100 @@
+"""This file renders the counters for Prometheus. All work is done when a scrape asks, none when a request ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
+from typing import Any
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from kyma_proxy.telemetry.counters import Counters, Histogram
+
+
+class CountersCollector(Collector):
+    """Reads the gateway's own counters; `gauges` and `sources` are asked for what is true right now."""
+
+    def __init__(
+        self,
+        counters: Counters,
+        gauges: Mapping[str, tuple[str, Callable[[], float]]],
+        *,
+        reloads: Mapping[str, int],
+        probes: Mapping[str, int],
+        sources: Callable[[], Mapping[tuple[str, str], bool]],
+        jobs: Mapping[str, int],
+    ) -> None:
+        self._counters = counters
+        self._gauges = gauges
+        self._reloads = reloads
+        self._probes = probes
+        self._sources = sources
+        self._jobs = jobs
+
+    def collect(self) -> Iterable[Metric]:
+        """Every metric family, as of now."""
+        counters = self._counters
+        requests = CounterMetricFamily(
+            "kyma_requests", "Relayed requests that have ended.",
+            labels=("endpoint", "model", "provider", "status", "ending"),
+        )  # fmt: skip
+        for (endpoint, model, provider, status, ending), count in list(counters.requests.items()):
+            requests.add_metric((endpoint, model, provider, str(status), ending.value), count)
+        yield requests
+        yield _counter(
+            "kyma_rejected", "Requests refused at the door.", ("code",), {(k,): v for k, v in counters.rejected.items()}
+        )
+        yield _counter("kyma_failed_attempts", "Sources that did not answer.", ("provider", "failure"), counters.attempts)
+        yield _counter("kyma_tokens", "Tokens that providers reported.", ("model", "kind"), counters.tokens)
+        yield _counter("kyma_request_bytes", "Bytes of request bodies.", (), {(): counters.bytes_in})
+        yield _counter("kyma_answer_bytes", "Bytes of answer bodies.", (), {(): counters.bytes_out})
+        yield _counter("kyma_stale_retries", "Requests sent again on a fresh connection.", (), {(): counters.stale_retries})
+        yield _histogram("kyma_first_byte_seconds", "From the request's last byte to the answer's first.", counters.ttft)
+        yield _histogram("kyma_duration_seconds", "From the request's last byte to the answer's end.", counters.duration)
+        yield _histogram("kyma_overhead_seconds", "What the gateway itself added before the first byte.", counters.overhead)
+        yield _counter(
+            "kyma_reloads", "Reloads of the configuration.", ("result",), {(k,): v for k, v in self._reloads.items()}
+        )
+        yield _counter(
+            "kyma_probes", "Requests for one token to sources that nobody asks.", ("result",),
+            {(k,): v for k, v in self._probes.items()},
+        )  # fmt: skip
+        yield _counter("kyma_jobs", "Image jobs that have ended.", ("status",), {(k,): v for k, v in self._jobs.items()})
+        on = GaugeMetricFamily("kyma_source_on", "1 where the source is asked, 0 while it rests.", labels=("provider", "model"))
+        for key, is_on in self._sources().items():
+            on.add_metric(key, int(is_on))
+        yield on
+        for name, (text, read) in self._gauges.items():
+            yield GaugeMetricFamily(name, text, value=read())
+
+
+def registry(collector: CountersCollector) -> CollectorRegistry:
+    """A registry of the gateway's counters and of the process itself."""
+    made = CollectorRegistry()
+    made.register(collector)
+    ProcessCollector(registry=made)
+    PlatformCollector(registry=made)
+    GCCollector(registry=made)
+    return made
+
+
+def render(metrics: CollectorRegistry) -> bytes:
+    """The text that a scrape gets."""
+    return generate_latest(metrics)
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, count in list(values.items()):
+        family.add_metric(key, count)
+    return family
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    bounds = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
+    family = HistogramMetricFamily(name, text)
+    family.add_metric((), list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.total)
+    return family

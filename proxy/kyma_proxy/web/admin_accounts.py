@@ -1,0 +1,144 @@
+"""This file is the admin API's part that is about accounts: make, show, block, give and take in money, keys. (Contract §8.)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Annotated, Final
+
+import msgspec
+from aiohttp import web
+
+from kyma_proxy.accounting.service import Books
+from kyma_proxy.config.snapshot import Snapshot
+from kyma_proxy.core.accounts.accounts import Account
+from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.store.contract import Added
+from kyma_proxy.web import documents
+from kyma_proxy.web.reading import Form, NewKey, check_printable, json_answer, nano_usd, number, read_form
+
+LEAST_PURCHASE: Final = Decimal(5)
+_MOST_LISTED: Final = 1000
+_USUALLY_LISTED: Final = 100
+_Amount = int | float | str
+
+
+class _NewAccount(Form, frozen=True):
+    email: Annotated[str, msgspec.Meta(max_length=254)]
+    grant: _Amount | None = None
+
+
+class _Purchase(Form, frozen=True):
+    amount: _Amount
+    payment_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+    def __post_init__(self) -> None:
+        check_printable(self.payment_id, "payment_id")
+
+
+class _Grant(Form, frozen=True):
+    amount: _Amount
+    reason: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.reason is not None:
+            check_printable(self.reason, "reason")
+
+
+class AdminAccounts:
+    """The accounts, for whoever holds the admin token."""
+
+    def __init__(self, current: Callable[[], Snapshot], books: Books) -> None:
+        self._current = current
+        self._books = books
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the routes."""
+        one = "/admin/accounts/{id}"
+        for method, path, handler in (
+            ("POST", "/admin/accounts", self._create), ("GET", "/admin/accounts", self._list), ("GET", one, self._show),
+            ("POST", f"{one}/purchases", self._purchase), ("POST", f"{one}/grants", self._grant),
+            ("POST", f"{one}/block", self._block), ("POST", f"{one}/unblock", self._unblock),
+            ("GET", f"{one}/keys", self._keys), ("POST", f"{one}/keys", self._create_key),
+            ("DELETE", f"{one}/keys/{{key}}", self._revoke_key), ("GET", f"{one}/transactions", self._transactions),
+        ):  # fmt: skip
+            app.router.add_route(method, path, handler)
+
+    async def _create(self, request: web.Request) -> web.Response:
+        form = await read_form(request, _NewAccount)
+        amount = 0 if form.grant is None else nano_usd(form.grant, "grant")
+        account, _, secret = await self._books.create_account(form.email, amount=amount, kind="grant")
+        return json_answer({**self._document(account), "api_key": secret}, status=201)
+
+    async def _list(self, request: web.Request) -> web.Response:
+        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MOST_LISTED)
+        offset = number(request, "offset", default=0, least=0, most=2**40)
+        email = request.query.get("email")
+        accounts = list(self._books.accounts)
+        if email is not None:
+            found = self._books.accounts.account_of_email(email)
+            accounts = [] if found is None else [found]
+        shown = accounts[offset : offset + limit]
+        data = [self._document(account) for account in shown]
+        return json_answer({"object": "list", "data": data, "total": len(accounts), "has_more": offset + limit < len(accounts)})
+
+    async def _show(self, request: web.Request) -> web.Response:
+        account = self._account(request)
+        return json_answer({**self._document(account), "keys": documents.keys_document(account)["data"]})
+
+    async def _purchase(self, request: web.Request) -> web.Response:
+        account = self._account(request)
+        form = await read_form(request, _Purchase)
+        amount = nano_usd(form.amount, "amount", least=LEAST_PURCHASE)
+        return self._added(account, await self._books.purchase(account, amount, form.payment_id))
+
+    async def _grant(self, request: web.Request) -> web.Response:
+        account = self._account(request)
+        form = await read_form(request, _Grant)
+        return self._added(account, await self._books.grant(account, nano_usd(form.amount, "amount"), form.reason))
+
+    async def _block(self, request: web.Request) -> web.Response:
+        return await self._set_blocked(request, is_blocked=True)
+
+    async def _unblock(self, request: web.Request) -> web.Response:
+        return await self._set_blocked(request, is_blocked=False)
+
+    async def _set_blocked(self, request: web.Request, *, is_blocked: bool) -> web.Response:
+        account = self._account(request)
+        await self._books.set_blocked(account, is_blocked)
+        return json_answer(self._document(account))
+
+    async def _keys(self, request: web.Request) -> web.Response:
+        return json_answer(documents.keys_document(self._account(request)))
+
+    async def _create_key(self, request: web.Request) -> web.Response:
+        account = self._account(request)
+        form = await read_form(request, NewKey)
+        key, secret = await self._books.create_key(account, form.name)
+        return json_answer({**documents.key_document(key), "api_key": secret}, status=201)
+
+    async def _revoke_key(self, request: web.Request) -> web.Response:
+        key_id = request.match_info["key"]
+        await self._books.revoke_key(self._account(request), key_id)
+        return json_answer({"id": key_id, "object": "key", "deleted": True})
+
+    async def _transactions(self, request: web.Request) -> web.Response:
+        account = self._account(request)
+        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MOST_LISTED)
+        before = number(request, "before", default=0, least=1, most=2**62) or None
+        return json_answer(
+            documents.transactions_document(await self._books.store.transactions(account.id, before, limit + 1), limit)
+        )
+
+    def _account(self, request: web.Request) -> Account:
+        account = self._books.accounts.account(request.match_info["id"])
+        if account is None:
+            raise GatewayError(Kind.NOT_FOUND, "There is no such account; GET /admin/accounts lists them.")
+        return account
+
+    def _added(self, account: Account, added: Added) -> web.Response:
+        document = {**documents.entry_document(added.entry), "is_new": added.is_new, "account": self._document(account)}
+        return json_answer(document, status=201 if added.is_new else 200)
+
+    def _document(self, account: Account) -> documents.Document:
+        return documents.account_document(account, self._current().tiers)

@@ -1,0 +1,213 @@
+"""This file puts aiohttp behind the public door, one request at a time.
+
+The edge stays the owner of the connection: it has parsed and bounded the request, and gives it to aiohttp's own protocol
+as plain HTTP over a transport that writes through to the caller's. When aiohttp has finished the answer, the edge reads
+on. So a client may mix relayed and control-plane requests on one connection as it likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import web
+
+from kyma_proxy.core.accounts.accounts import Key
+from kyma_proxy.core.http.inbound import Inbound
+from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES
+from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.net.downstream.connection import Edge, monotonic
+from kyma_proxy.telemetry.record import Record
+from kyma_proxy.telemetry.recording import other_record
+
+CALLER: Final = web.RequestKey("caller", Key)
+"""Under which name a handler leaves the key of whoever calls in its request, for the log."""
+ERROR_FIELDS: Final[web.RequestKey[dict[str, str]]] = web.RequestKey("error_fields")
+"""And what the head of its answer shall have, should it be an error."""
+WHEN_SENT: Final[web.RequestKey[Callable[[], None]]] = web.RequestKey("when_sent")
+"""And what is to be called when the answer has been written to a caller who is still there."""
+REQUEST_ID_HEADER = "X-Kyma-Request-Id"
+"""Carries the edge's request id into the application; a caller's own is removed."""
+
+
+_log: Final = logging.getLogger("kyma-proxy")
+_NO_LOG: Final = logging.getLogger("kyma-proxy.control")
+_NO_LOG.disabled = True
+_NEVER_S: Final = 10 * 365 * 86_400.0
+
+
+class EdgeTransport(asyncio.Transport):
+    """What aiohttp writes to: the caller's transport."""
+
+    def __init__(self, edge: Edge, lane: ControlLane) -> None:
+        super().__init__()
+        self._edge = edge
+        self._lane = lane
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._edge.is_open:
+            self._edge.transport.write(bytes(data))
+
+    def is_closing(self) -> bool:
+        return not self._edge.is_open
+
+    def close(self) -> None:
+        if self._lane.is_serving and self._edge.is_open:  # else the connection is not aiohttp's to close
+            self._edge.transport.close()
+
+    def abort(self) -> None:
+        if self._lane.is_serving:
+            self._edge.abort()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._edge.transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        """One request comes at a time, so there is nothing to pause."""
+
+    def resume_reading(self) -> None:
+        """See `pause_reading`."""
+
+    def is_reading(self) -> bool:
+        return True
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """The edge's limits hold."""
+
+    def get_write_buffer_size(self) -> int:
+        return self._edge.transport.get_write_buffer_size()
+
+
+class ControlProtocol(web.RequestHandler):
+    """aiohttp's protocol, which also tells when an answer is over."""
+
+    lane: ControlLane
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        response, was_reset = await super().finish_response(request, resp, start_time)
+        self.lane.finished(request, response)
+        return response, was_reset
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun; only the connection can tell")
+        return self.lane.failure(status, exc, message)
+
+
+class ControlLane:
+    """One caller's connection, as the control plane sees it."""
+
+    def __init__(self, server: web.Server, edge: Edge, max_head: int, log: Callable[[Record], None]) -> None:
+        self._edge = edge
+        self._log = log
+        self._inbound: Inbound | None = None
+        self._bytes_in = 0
+        self._was_unreadable = False
+        # Size and time are the edge's to limit; aiohttp's own limits are set out of the way.
+        self._protocol = ControlProtocol(
+            server, loop=asyncio.get_running_loop(), access_log=_NO_LOG, tcp_keepalive=False,
+            max_line_size=MAX_TARGET_BYTES * 2, max_field_size=max_head, max_headers=max_head,
+            keepalive_timeout=_NEVER_S,
+        )  # fmt: skip
+        self._protocol.lane = self
+        self._protocol.connection_made(EdgeTransport(edge, self))
+
+    def serve(self, inbound: Inbound) -> None:
+        """Give a request to the application."""
+        self._inbound = inbound
+        self._bytes_in = len(inbound.body)
+        if self._edge.is_writable:
+            self.resume()
+        else:
+            self.pause()
+        dropped = (b"connection", b"content-length", b"transfer-encoding", b"expect", REQUEST_ID_HEADER.lower().encode())
+        lines = [b"%b: %b\r\n" % (name, value) for name, value in inbound.headers if name.lower() not in dropped]
+        target = b"%b?%b" % (inbound.path, inbound.query) if inbound.query else inbound.path
+        self._protocol.data_received(
+            b"%b %b HTTP/1.%d\r\n%b%b: %b\r\nconnection: %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (
+                inbound.method,
+                target,
+                0 if inbound.is_http_10 else 1,
+                b"".join(lines),
+                REQUEST_ID_HEADER.encode(),
+                inbound.request_id.encode(),
+                b"keep-alive" if inbound.keep_alive else b"close",
+                len(inbound.body),
+                inbound.body,
+            )
+        )
+        inbound.body = b""  # aiohttp has it, and an answer may take its time
+
+    def finished(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """The application's answer has been written."""
+        inbound, self._inbound = self._inbound, None
+        when_sent = request.get(WHEN_SENT) if isinstance(request, web.Request) else None
+        if when_sent is not None and self._edge.is_open:
+            when_sent()
+        if inbound is not None:
+            self._log(
+                other_record(
+                    inbound.request_id,
+                    "-" if self._was_unreadable else _endpoint(request),
+                    response.status,
+                    time.time(),
+                    duration_s=monotonic() - inbound.received,
+                    bytes_in=self._bytes_in,
+                    bytes_out=response.content_length or 0,
+                    key=request.get(CALLER) if isinstance(request, web.Request) else None,
+                )
+            )
+        self._edge.finish(close=not response.keep_alive)
+
+    def failure(self, status: int, error: BaseException | None, words: str | None) -> web.Response:
+        """The answer to what aiohttp itself can't serve: a field that it takes only once, say."""
+        inbound = self._inbound
+        self._was_unreadable = True  # such a request has no route, and its connection ends with it
+        identity = "" if inbound is None else inbound.request_id
+        if status < 500:
+            reason = (words or "it can't be read").strip().rstrip(".")
+            told = GatewayError(Kind.BAD_HTTP, f"The request can't be served: {reason}.")
+        else:
+            _log.error("request %s failed inside the control plane", identity, exc_info=error)
+            told = GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id.")
+        is_anthropic = inbound is not None and inbound.path.startswith(b"/v1/messages")
+        body = DIALECTS["anthropic" if is_anthropic else "openai"].error_body(told, identity)
+        response = web.Response(status=told.kind.status, body=body, content_type="application/json")
+        response.headers["X-Request-Id"] = identity
+        response.headers["Connection"] = "close"
+        response.force_close()
+        return response
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether aiohttp owes the caller an answer."""
+        return self._inbound is not None
+
+    def pause(self) -> None:
+        """The caller is slow."""
+        if not self._protocol.writing_paused:
+            self._protocol.pause_writing()
+
+    def resume(self) -> None:
+        """The caller has caught up."""
+        if self._protocol.writing_paused:
+            self._protocol.resume_writing()
+
+    def leave(self) -> None:
+        """The connection is gone."""
+        self._protocol.connection_lost(None)
+
+
+def _endpoint(request: web.BaseRequest) -> str:
+    """The route's own spelling, so that a path can't put words into the log; "-" where there is none."""
+    resource = request.match_info.route.resource if isinstance(request, web.Request) else None
+    return "-" if resource is None else resource.canonical.removeprefix("/v1/")

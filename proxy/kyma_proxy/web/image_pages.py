@@ -1,0 +1,139 @@
+"""This file answers those who want images: it takes jobs in, and says how they fare. (Contract §10.)"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from aiohttp import web
+
+from kyma_proxy.accounting.meter import Meter
+from kyma_proxy.config.snapshot import Snapshot
+from kyma_proxy.core.accounts.accounts import Account, Key
+from kyma_proxy.core.jobs.job import Job, JobState
+from kyma_proxy.core.jobs.request import read_image_request
+from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
+from kyma_proxy.jobs.service import Jobs
+from kyma_proxy.store.contract import StoreUnavailable
+from kyma_proxy.web.control_plane_bridge import CALLER, ERROR_FIELDS, REQUEST_ID_HEADER, WHEN_SENT
+from kyma_proxy.web.job_documents import Document, images_document, job_document, jobs_document
+from kyma_proxy.web.reading import json_answer, number, read_body
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_LONGEST_WAIT_S: Final = 300
+_MOST_BODY_BYTES: Final = 8 * 2**20
+_MOST_LISTED: Final = 100
+_USUALLY_LISTED: Final = 20
+PATHS: Final = (
+    ("POST", "/v1/images/generations"), ("GET", "/v1/jobs"), ("GET", "/v1/jobs/{id}"), ("DELETE", "/v1/jobs/{id}"),
+)  # fmt: skip
+
+
+class ImagePages:
+    """The pages of image jobs. Without a meter everybody may call, and all jobs are everybody's. `wall` is Unix time."""
+
+    def __init__(self, current: Callable[[], Snapshot], jobs: Jobs, meter: Meter | None, *, wall: Callable[[], float]) -> None:
+        self._current = current
+        self._jobs = jobs
+        self._meter = meter
+        self._wall = wall
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the routes of `PATHS`."""
+        handlers = (self._submit, self._list, self._show, self._cancel)
+        for (method, path), handler in zip(PATHS, handlers, strict=True):
+            app.router.add_route(method, path, self._mine(handler))
+
+    def _mine(self, handler: Callable[[web.Request, Key | None], Awaitable[web.Response]]) -> _Handler:
+        """The handler, for whoever may call."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            key = None
+            if self._meter is not None:
+                key = request[CALLER] = self._meter.identify(list(request.raw_headers))
+            try:
+                return await handler(request, key)
+            except StoreUnavailable:
+                raise accounts_unavailable() from None
+
+        return answer
+
+    async def _submit(self, request: web.Request, key: Key | None) -> web.Response:
+        job, is_new = await self._taken_in(request, key)
+        if self._meter is not None and key is not None:
+            self._meter.note_use(key, self._wall())
+        wait = await self._waited(request, job)
+        if wait is not None and job.failure is not None:
+            # The gateway has asked every source: a client that sends the same again would only begin another job.
+            request[ERROR_FIELDS] = {"Location": f"/v1/jobs/{job.id}", "X-Should-Retry": "false"}
+            raise job.failure.fresh()
+        is_done = wait is not None and job.state is JobState.SUCCEEDED and bool(job.pictures)
+        document = images_document(job) if is_done else job_document(job)
+        response = self._told(request, job, document, 202 if is_new and not is_done else 200)
+        response.headers["Location"] = f"/v1/jobs/{job.id}"
+        return response
+
+    async def _taken_in(self, request: web.Request, key: Key | None) -> tuple[Job, bool]:
+        """The job that is asked for, and whether it is new. What it came with is kept nowhere else."""
+        body = await read_body(request, _MOST_BODY_BYTES)
+        wanted = read_image_request(body, self._current(), request.headers.get("Idempotency-Key"))
+        return await self._jobs.submit(wanted, key, request.headers.get(REQUEST_ID_HEADER, ""))
+
+    async def _list(self, request: web.Request, key: Key | None) -> web.Response:
+        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MOST_LISTED)
+        jobs = await self._jobs.newest(_account(key), request.query.get("before"), limit + 1)
+        return json_answer(jobs_document(jobs, limit))
+
+    async def _show(self, request: web.Request, key: Key | None) -> web.Response:
+        job = await self._found(request, key)
+        await self._waited(request, job)
+        return self._told(request, job, job_document(job))
+
+    async def _cancel(self, request: web.Request, key: Key | None) -> web.Response:
+        job = await self._found(request, key)
+        await self._jobs.cancel(job)
+        return self._told(request, job, job_document(job), 200 if job.has_ended else 202)
+
+    async def _waited(self, request: web.Request, job: Job) -> int | None:
+        """Wait for a job's end as long as the caller prefers; for how many seconds that is, None where it does not."""
+        wait = preferred_wait(request.headers.getall("Prefer", ()))
+        if wait is not None:
+            await self._jobs.wait(job, wait)
+        return wait
+
+    def _told(self, request: web.Request, job: Job, document: Document, status: int = 200) -> web.Response:
+        """The answer, with what its head says: which model, by which way, which preference was followed, when to ask again."""
+        response = json_answer(document, status)
+        taken, wait = job.taken, preferred_wait(request.headers.getall("Prefer", ()))
+        response.headers["X-Kyma-Model"] = job.model if taken is None else taken.model
+        if job.alias is not None:
+            response.headers["X-Kyma-Alias"] = job.alias
+        if taken is not None and taken.layer:
+            response.headers["X-Kyma-Fallback"] = "true"
+            response.headers["X-Kyma-Fallback-Layer"] = str(taken.layer)
+        if wait is not None:
+            response.headers["Preference-Applied"] = f"wait={wait}"
+        if not job.has_ended:
+            response.headers["Retry-After"] = "1"
+        request[WHEN_SENT] = lambda: self._jobs.delivered(job)
+        return response
+
+    async def _found(self, request: web.Request, key: Key | None) -> Job:
+        job = await self._jobs.find(_account(key), request.match_info["id"])
+        if job is None:
+            raise GatewayError(Kind.NOT_FOUND, "There is no such job; GET /v1/jobs lists yours, of the last 30 days.")
+        return job
+
+
+def _account(key: Key | None) -> Account | None:
+    return None if key is None else key.account
+
+
+def preferred_wait(fields: Iterable[str]) -> int | None:
+    """For how many seconds an answer shall wait, `Prefer: wait=N`, 300 at most; None where it shall not. (RFC 7240.)"""
+    for preference in ",".join(fields).split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        value = value.strip().strip('"')
+        if name.strip().lower() == "wait" and value.isascii() and value.isdigit():
+            return min(int(value[:9]), _LONGEST_WAIT_S)
+    return None

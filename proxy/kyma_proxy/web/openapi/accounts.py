@@ -1,0 +1,97 @@
+"""This file describes what accounts may ask of the gateway, for the API's description. (Contract §2, §7, §8.)"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from kyma_proxy.web.openapi.schemas import (
+    BOOLEAN,
+    COUNT,
+    STRING,
+    STRING_OR_NULL,
+    USD,
+    Json,
+    Operation,
+    exactly,
+    list_of,
+    one_of,
+    query,
+    ref,
+)
+
+_MONEY: Final[Json] = {"type": "number", "description": "US dollars"}
+_DAY: Final[Json] = {**STRING, "format": "date"}
+
+
+_KEY_NAME: Final[Json] = {**STRING, "minLength": 1, "maxLength": 100}
+_KEY_ID: Final[Json] = {"name": "id", "in": "path", "required": True, "schema": STRING}
+_KEY_MEMBERS: Final[dict[str, Json]] = {
+    "id": STRING, "object": {"const": "key"}, "prefix": STRING, "name": STRING, "created": COUNT,
+    "last_used": {**_DAY, "type": ["string", "null"]},
+}  # fmt: skip
+_COUNTS: Final[dict[str, Json]] = {
+    "requests": COUNT, "prompt_tokens": COUNT, "completion_tokens": COUNT, "cached_tokens": COUNT, "cost_usd": USD,
+}  # fmt: skip
+
+ACCOUNT_SCHEMAS: Final = MappingProxyType[str, Json]({
+    "Registered": exactly(id=STRING, email=STRING, api_key=STRING, balance=USD),
+    "Limits": exactly(
+        tier=COUNT, rpm_limit=COUNT, rpm_used=COUNT, rpm_remaining=COUNT, tpm_limit=COUNT, tpm_used=COUNT, used_today=COUNT,
+        has_credits=BOOLEAN,
+    ),
+    "Balance": exactly(
+        object={"const": "credits.balance"}, balance=_MONEY, held=_MONEY, available=_MONEY, purchased=USD,
+        currency={"const": "USD"}, tier=COUNT,
+    ),
+    "Transaction": exactly(
+        id=COUNT, object={"const": "credits.transaction"}, created=COUNT,
+        kind=one_of("signup_bonus", "purchase", "grant", "usage", "refund", "adjustment"), amount=_MONEY,
+        payment_id=STRING_OR_NULL, request_id=STRING_OR_NULL, model=STRING_OR_NULL, key=STRING_OR_NULL, note=STRING_OR_NULL,
+    ),
+    "Transactions": exactly(
+        object={"const": "list"}, data=list_of(ref("Transaction")), has_more=BOOLEAN,
+        next_before={"type": ["integer", "null"], "description": "What to send as `before` for the next page."},
+    ),
+    "Key": exactly(**_KEY_MEMBERS),
+    "Keys": exactly(object={"const": "list"}, data=list_of(ref("Key"))),
+    "NewKey": exactly(**_KEY_MEMBERS, api_key={**STRING, "description": "The key itself, which is shown this once."}),
+    "DeletedKey": exactly(id=STRING, object={"const": "key"}, deleted={"const": True}),
+    "Usage": exactly(
+        object={"const": "usage"}, **{"from": _DAY, "to": _DAY},
+        data=list_of(exactly(day=_DAY, model=STRING, key=STRING_OR_NULL, **_COUNTS)), total=exactly(**_COUNTS),
+    ),
+})  # fmt: skip
+
+ACCOUNT_OPERATIONS: Final = (
+    Operation(
+        "post", "/v1/auth/register", "register", "Sign up, where that is allowed; the key is shown this once.",
+        ref("Registered"), 201, body=exactly(email={**STRING, "format": "email"}), errors=(403, 409, 429), is_public=True,
+    ),
+    Operation("get", "/v1/auth/limits", "limits", "The caller's own limits and use.", ref("Limits")),
+    Operation("get", "/v1/credits/balance", "balance", "The caller's money.", ref("Balance")),
+    Operation(
+        "get", "/v1/credits/transactions", "transactions", "The caller's ledger, newest first.", ref("Transactions"),
+        parameters=(
+            query("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
+            query("before", "Only those before this id.", {"type": "integer", "minimum": 1}),
+        ),
+    ),
+    Operation("get", "/v1/keys", "keys", "The caller's keys.", ref("Keys")),
+    Operation(
+        "post", "/v1/keys", "create_key", "A further key, which is shown this once.", ref("NewKey"), 201,
+        body={"type": "object", "properties": {"name": _KEY_NAME}, "additionalProperties": False},
+        errors=(409,),
+    ),
+    Operation(
+        "delete", "/v1/keys/{id}", "revoke_key", "Take a key out of use, from the next request on.", ref("DeletedKey"),
+        parameters=(_KEY_ID,),
+    ),
+    Operation(
+        "get", "/v1/usage", "usage", "What the caller used, by day, model and key.", ref("Usage"),
+        parameters=(
+            query("from", "The first day; 29 days before the last, where it is left out.", _DAY),
+            query("to", "The last day; today in UTC, where it is left out.", _DAY),
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,88 @@
+"""This file describes image jobs, for the API's description. (Contract §10.)"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from kyma_proxy.core.jobs.job import STATUSES
+from kyma_proxy.core.jobs.request import MOST_IMAGES, MOST_KEY_CHARACTERS, MOST_PROMPT_CHARACTERS
+from kyma_proxy.web.openapi.schemas import (
+    BOOLEAN,
+    COUNT,
+    STRING,
+    STRING_OR_NULL,
+    USD,
+    USD_OR_NULL,
+    Json,
+    Operation,
+    exactly,
+    field,
+    list_of,
+    one_of,
+    open_object,
+    query,
+    ref,
+)
+
+_IMAGES: Final = exactly(
+    created=COUNT,
+    data=list_of({"oneOf": [exactly(url={**STRING, "format": "uri"}), exactly(b64_json=STRING)]}),
+)
+_MOMENT_OR_NULL: Final[Json] = {"type": ["integer", "null"], "minimum": 0}
+_KEY: Final[Json] = {**STRING, "minLength": 1, "maxLength": MOST_KEY_CHARACTERS}
+_ID: Final[Json] = {"name": "id", "in": "path", "required": True, "schema": STRING}
+_WAIT: Final = field("Prefer", "`wait=N`: the answer waits up to N seconds for the job's end. (RFC 7240)", STRING)
+
+IMAGE_SCHEMAS: Final = MappingProxyType[str, Json]({
+    "Images": _IMAGES,
+    "ImageJob": exactly(
+        id=STRING, object={"const": "image.job"}, status=one_of(*STATUSES), model=STRING, created_at=COUNT,
+        completed_at=_MOMENT_OR_NULL, output={"oneOf": [{"type": "null"}, ref("Images")]},
+        error={"oneOf": [{"type": "null"}, exactly(code=STRING, message=STRING)]},
+        estimated_cost=USD, charged_amount=USD_OR_NULL,
+    ),
+    "ImageJobs": exactly(object={"const": "list"}, data=list_of(ref("ImageJob")), has_more=BOOLEAN, next_before=STRING_OR_NULL),
+})  # fmt: skip
+
+_REQUEST: Final = open_object(
+    model={**STRING, "minLength": 1, "maxLength": 256, "description": "An image model's id or alias: GET /v1/models."},
+    prompt={**STRING, "minLength": 1, "maxLength": MOST_PROMPT_CHARACTERS},
+    optional={
+        "n": {"type": "integer", "minimum": 1, "maximum": MOST_IMAGES, "default": 1},
+        "size": {**STRING, "description": "One of the model's sizes: GET /v1/capabilities."},
+        "image_url": {**STRING, "description": "A picture to begin with: a URL, or a data URL in base64."},
+        "image_urls": list_of(STRING),
+        "idempotency_key": _KEY,
+        "response_format": one_of("url", "b64_json"),
+        "extra": {"type": "object", "description": "Further members that the model takes: GET /v1/capabilities."},
+    },
+)
+
+IMAGE_OPERATIONS: Final = (
+    Operation(
+        "post", "/v1/images/generations", "images_generations",
+        "Start an image job. With `Prefer: wait=N` the answer is the images themselves, if they are there in time.",
+        ref("ImageJob"), 202, body=_REQUEST, errors=(402, 409, 413, 429, 502, 504), tag="images", needs_key=False,
+        parameters=(_WAIT, field("Idempotency-Key", "The same key, the same job; as `idempotency_key`.", _KEY)),
+        answers=((200, "The job that has this idempotency key; or the images, where they were waited for.",
+                  {"oneOf": [ref("ImageJob"), ref("Images")]}),),
+    ),
+    Operation(
+        "get", "/v1/jobs", "jobs", "The caller's jobs of the last 30 days, newest first, without their output.",
+        ref("ImageJobs"), tag="images", needs_key=False,
+        parameters=(
+            query("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
+            query("before", "Only those before the job with this id.", STRING),
+        ),
+    ),
+    Operation(
+        "get", "/v1/jobs/{id}", "job", "One job, with its output once it has succeeded.", ref("ImageJob"),
+        parameters=(_ID, _WAIT), tag="images", needs_key=False,
+    ),
+    Operation(
+        "delete", "/v1/jobs/{id}", "cancel_job", "Cancel a job that has not ended; what it holds is given back.",
+        ref("ImageJob"), parameters=(_ID,), tag="images", needs_key=False,
+        answers=((202, "It is being cancelled, which takes longer than usual.", ref("ImageJob")),),
+    ),
+)  # fmt: skip

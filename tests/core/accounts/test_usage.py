@@ -1,0 +1,90 @@
+"""What an answer costs, and the bounded memory of a body's two ends."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kyma_proxy.config.snapshot import NANO, Price
+from kyma_proxy.core.accounts.usage import NO_USAGE, Usage, cost_nano_usd
+from kyma_proxy.core.http.sample import Sample
+
+PRICE = Price(input=int(0.68 * NANO), output=int(4.05 * NANO), cached_input=int(0.068 * NANO))
+TOKENS = st.integers(0, 10**9)
+EDGE = Sample.EDGE_BYTES
+
+
+def usage(prompt: int | None, completion: int | None = None, cached: int | None = None) -> Usage:
+    return Usage(prompt, completion, cached, "reported")
+
+
+def sampled(pieces: list[bytes]) -> Sample:
+    sample = Sample()
+    for piece in pieces:
+        sample.add(piece)
+    return sample
+
+
+@pytest.mark.parametrize(("used", "nano_usd"), [
+    (usage(1_000_000, 0), 680_000_000),
+    (usage(0, 1_000_000), 4_050_000_000),
+    (usage(1_000_000, 1_000_000), 4_730_000_000),
+    (usage(1_000_000, 0, 1_000_000), 68_000_000),
+    (usage(1_000_000, 0, 400_000), 435_200_000),
+    (usage(1, 1), 4730),
+    (usage(100), 68_000),
+    (usage(100, 0, 1_000), 6_800),
+    (usage(0, 0), 0),
+])  # fmt: skip
+def test_tokens_cost_what_the_catalogue_says(used: Usage, nano_usd: int) -> None:
+    assert cost_nano_usd(used, PRICE) == nano_usd
+
+
+def test_without_a_cached_price_cached_input_costs_as_much_as_any() -> None:
+    assert cost_nano_usd(usage(1_000_000, 0, 1_000_000), Price(input=NANO, output=NANO)) == NANO
+
+
+def test_without_an_output_price_output_is_free() -> None:
+    assert cost_nano_usd(usage(1_000_000, 5), Price(input=NANO)) == NANO
+
+
+def test_a_fraction_of_a_nano_dollar_is_rounded_up() -> None:
+    assert cost_nano_usd(usage(1), Price(input=1)) == 1
+
+
+def test_what_is_not_known_has_no_cost() -> None:
+    assert cost_nano_usd(NO_USAGE, PRICE) is None
+    assert cost_nano_usd(usage(None, 5), PRICE) is None
+    assert cost_nano_usd(usage(5, 5), Price()) is None
+
+
+@given(TOKENS, TOKENS, TOKENS, TOKENS)
+def test_more_tokens_never_cost_less_and_cache_hits_never_cost_more(a: int, b: int, cached: int, more: int) -> None:
+    plain, larger = cost_nano_usd(usage(a, b), PRICE), cost_nano_usd(usage(a + more, b + more), PRICE)
+    hit = cost_nano_usd(usage(a, b, cached), PRICE)
+    assert plain is not None
+    assert larger is not None
+    assert hit is not None
+    assert 0 <= hit <= plain <= larger
+
+
+@settings(deadline=None)
+@given(st.lists(st.builds(lambda seed, times: seed * times, st.binary(max_size=8), st.integers(0, 700)), max_size=20))
+def test_the_ends_of_any_body_are_kept_in_bounded_memory(pieces: list[bytes]) -> None:
+    body, sample = b"".join(pieces), sampled(pieces)
+    assert body.startswith(sample.opening)
+    assert body.endswith(sample.tail)
+    assert len(sample.opening) >= min(EDGE, len(body))
+    assert len(sample.tail) >= min(EDGE, len(body))
+    assert len(sample.opening) + len(sample.tail) <= 4 * EDGE
+
+
+def test_an_empty_body_has_empty_ends() -> None:
+    assert (Sample().opening, Sample().tail) == (b"", b"")
+
+
+def test_the_opening_of_a_long_body_does_not_move() -> None:
+    sample = sampled([b"begin", *[b"x" * 1000] * 50, b"end"])
+    assert sample.opening == b"begin" + b"x" * (EDGE - 5)
+    assert sample.tail.endswith(b"xend")

@@ -1,0 +1,55 @@
+"""What a caller sent is found however it is spelled, and its request id is repeated only where it is harmless."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kyma_proxy.core.http.endpoints import RELAYED
+from kyma_proxy.core.http.inbound import header, request_id
+
+
+@pytest.mark.parametrize("name", [b"retry-after", b"Retry-After", b"RETRY-AFTER"])
+def test_a_field_is_found_however_it_is_spelled(name: bytes) -> None:
+    assert header([(b"x-other", b"1"), (name, b"5")], b"retry-after") == b"5"
+
+
+def test_the_first_of_several_fields_counts_and_a_missing_one_is_none() -> None:
+    assert header([(b"A", b"1"), (b"a", b"2")], b"a") == b"1"
+    assert header([(b"ab", b"1"), (b"b", b"2")], b"a") is None
+    assert header([], b"a") is None
+
+
+@pytest.mark.parametrize("given_id", ["a", "req_1.2-3", "A" * 128])
+def test_a_harmless_request_id_is_the_callers(given_id: str) -> None:
+    assert request_id(given_id.encode(), "fresh") == given_id
+
+
+@pytest.mark.parametrize("given_id", [b"", b"A" * 129, b"a b", b"a\n", b"a\r\nx: y", b"\xc3\xa9", b"a/b", b'"a"'])
+def test_any_other_request_id_is_replaced(given_id: bytes) -> None:
+    assert request_id(given_id, "fresh") == "fresh"
+
+
+@given(st.binary(max_size=140))
+def test_a_repeated_request_id_is_always_safe_in_a_header_and_in_a_log(given_id: bytes) -> None:
+    used = request_id(given_id, "fresh")
+    assert used.isascii()
+    assert used.isprintable()
+    assert 1 <= len(used) <= 128
+
+
+def test_without_a_request_id_there_is_a_fresh_one() -> None:
+    assert request_id(None, "fresh") == "fresh"
+
+
+def test_the_relayed_endpoints_are_those_of_both_dialects() -> None:
+    assert {path: (one.dialect, one.takes_max_tokens) for path, one in RELAYED.items()} == {
+        b"/v1/chat/completions": ("openai", True),
+        b"/v1/completions": ("openai", True),
+        b"/v1/responses": ("openai", False),
+        b"/v1/embeddings": ("openai", False),
+        b"/v1/messages": ("anthropic", True),
+        b"/v1/messages/count_tokens": ("anthropic", False),
+    }
+    assert all(path == b"/v1" + one.path == b"/v1/" + one.name.encode() for path, one in RELAYED.items())

@@ -1,0 +1,118 @@
+"""Which heads are fit to be served, and what each of the others is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from kyma_proxy.core.http import request_head as rules
+from kyma_proxy.core.http.inbound import Headers
+from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, read_request_head
+from kyma_proxy.errors import GatewayError, Kind
+
+HOST = (b"Host", b"gateway")
+
+
+def read(
+    *headers: tuple[bytes, bytes], method: bytes = b"POST", version: str = "1.1", target: bytes = b"/v1/messages"
+) -> RequestHead:
+    fields: Headers = [HOST, *headers] if version == "1.1" else [*headers]
+    return read_request_head(method, version, target, fields, 1000)
+
+
+def refusal(*headers: tuple[bytes, bytes], method: bytes = b"POST", version: str = "1.1", target: bytes = b"/") -> Kind:
+    with pytest.raises(GatewayError) as caught:
+        read(*headers, method=method, version=version, target=target)
+    return caught.value.kind
+
+
+def test_a_head_is_what_was_sent() -> None:
+    assert read((b"X-Any", b"1"), target=b"/v1/messages?beta=true&x=a?b") == RequestHead(
+        b"POST", b"/v1/messages", b"beta=true&x=a?b", False, False, False, None
+    )
+
+
+@pytest.mark.parametrize("version", ["0.9", "2.0", "1.2", ""])
+def test_other_versions_of_http_are_refused(version: str) -> None:
+    assert refusal(version=version) is Kind.BAD_HTTP
+
+
+def test_http_1_0_is_served_without_a_host() -> None:
+    assert read(version="1.0").is_http_10
+    assert read(HOST, version="1.0").is_http_10
+    assert refusal(HOST, HOST, version="1.0") is Kind.BAD_HTTP
+
+
+@pytest.mark.parametrize("hosts", [0, 2, 3])
+def test_http_1_1_needs_exactly_one_host(hosts: int) -> None:
+    with pytest.raises(GatewayError) as caught:
+        read_request_head(b"GET", "1.1", b"/", [(b"hOsT", b"gateway")] * hosts, 1000)
+    assert caught.value.kind is Kind.BAD_HTTP
+
+
+def test_a_target_may_be_long_but_not_endless() -> None:
+    assert read(target=b"/" + b"x" * (MAX_TARGET_BYTES - 1)).path[-1:] == b"x"
+    assert refusal(target=b"/" + b"x" * MAX_TARGET_BYTES) is Kind.URI_TOO_LONG
+
+
+def test_tunnels_are_not_served() -> None:
+    assert refusal(method=b"CONNECT", target=b"example.org:443") is Kind.METHOD_NOT_ALLOWED
+
+
+@pytest.mark.parametrize(("target", "path", "query"), [
+    (b"/", b"/", b""),
+    (b"/a?", b"/a", b""),
+    (b"http://gateway/v1/models?x=1", b"/v1/models", b"x=1"),
+    (b"HTTPS://gateway:8080/v1/models", b"/v1/models", b""),
+    (b"http://gateway", b"/", b""),
+    (b"http:///a", b"/a", b""),
+    (b"http://gateway?x=a/b", b"/", b"x=a/b"),
+    (b"http://gateway/a?x=/b", b"/a", b"x=/b"),
+    (b"*", b"*", b""),
+    (b"ftp://gateway/a", b"ftp://gateway/a", b""),
+    (b"nonsense", b"nonsense", b""),
+])  # fmt: skip
+def test_a_target_in_absolute_form_is_its_path_and_query(target: bytes, path: bytes, query: bytes) -> None:
+    head = read(target=target)
+    assert (head.path, head.query) == (path, query)
+
+
+@pytest.mark.parametrize("name", [b"content-length", b"Content-Length", b"CONTENT-LENGTH"])
+def test_a_length_says_whether_there_is_a_body_and_has_a_limit(name: bytes) -> None:
+    assert not read((name, b"0")).has_body
+    assert read((name, b"1")).has_body
+    assert read((name, b"1000")).has_body
+    assert refusal((name, b"1001")) is Kind.BODY_TOO_LARGE
+    assert refusal((name, b"9" * 30)) is Kind.BODY_TOO_LARGE
+
+
+@pytest.mark.parametrize("value", [b"chunked", b"Chunked", b" chunked "])
+def test_chunks_are_a_body(value: bytes) -> None:
+    assert read((b"Transfer-Encoding", value)).has_body
+
+
+@pytest.mark.parametrize("value", [b"gzip", b"gzip, chunked", b"chunked, chunked", b"identity", b""])
+def test_no_other_transfer_encoding_is_taken(value: bytes) -> None:
+    assert refusal((b"transfer-encoding", value)) is Kind.UNSUPPORTED_ENCODING
+
+
+@pytest.mark.parametrize("value", [b"identity", b"Identity", b" ", b""])
+def test_an_uncompressed_body_is_taken(value: bytes) -> None:
+    assert read((b"content-encoding", value)).method == b"POST"
+
+
+@pytest.mark.parametrize("value", [b"gzip", b"br", b"identity, gzip", b"zstd"])
+def test_a_compressed_body_can_not_be_read_and_is_refused(value: bytes) -> None:
+    assert refusal((b"Content-Encoding", value)) is Kind.UNSUPPORTED_ENCODING
+
+
+def test_the_one_expectation_is_met_where_the_version_knows_it() -> None:
+    assert read((b"Expect", b"100-Continue")).expects_continue
+    assert not read((b"Expect", b"100-continue"), version="1.0").expects_continue
+    assert refusal((b"expect", b"more")) is Kind.EXPECTATION_FAILED
+
+
+def test_the_memory_of_names_is_bounded_and_a_full_one_still_judges_right() -> None:
+    for at in range(rules._MOST_NAMES_REMEMBERED + 1):
+        assert read((b"X-Name-%d" % at, b"1"), (b"ConTent-Length", b"5")).has_body
+    assert len(rules._concerns) == rules._MOST_NAMES_REMEMBERED
+    rules._concerns.clear()

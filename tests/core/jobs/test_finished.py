@@ -1,0 +1,134 @@
+"""Jobs that have ended are kept while there is room and time, the newest for longest."""
+
+from __future__ import annotations
+
+import pytest
+
+from kyma_proxy.core.accounts.accounts import Account
+from kyma_proxy.core.jobs import finished
+from kyma_proxy.core.jobs.finished import KEPT_S, MOST_BYTES, FinishedJobs
+from kyma_proxy.core.jobs.job import Job, Picture
+
+NOW = 1_750_000_000
+
+
+def ended(name: str, at: int = NOW, size: int = 0) -> Job:
+    job = Job(name, account=None, model="picture", n=1, price=0, created=float(at))
+    job.completed = at
+    if size:
+        job.pictures = (Picture(b64_json=b'"' + b"A" * (size - 2) + b'"'),)
+    return job
+
+
+def names(jobs: FinishedJobs) -> list[str]:
+    return [job.id for job in jobs]
+
+
+def test_what_has_ended_is_found_and_listed_the_newest_first() -> None:
+    jobs = FinishedJobs()
+    for at in range(3):
+        assert jobs.add(ended(f"j{at}", NOW + at), NOW + at) == []
+    assert names(jobs) == ["j2", "j1", "j0"]
+    assert len(jobs) == 3
+    found = jobs.get("j1")
+    assert found is not None
+    assert found.id == "j1"
+    assert jobs.get("j9") is None
+
+
+def test_what_is_an_hour_old_goes_when_the_next_one_comes_or_at_a_sweep() -> None:
+    jobs = FinishedJobs()
+    jobs.add(ended("old", NOW), NOW)
+    jobs.add(ended("young", NOW + 10), NOW + 10)
+    jobs.sweep(NOW + KEPT_S)
+    assert names(jobs) == ["young", "old"]
+    jobs.sweep(NOW + KEPT_S + 1)
+    assert (names(jobs), jobs.get("old")) == (["young"], None)
+    assert jobs.add(ended("new", NOW + 2 * KEPT_S, size=9), NOW + 2 * KEPT_S) == []
+    assert names(jobs) == ["new"]
+
+
+def test_even_the_newest_goes_when_its_time_is_over() -> None:
+    jobs = FinishedJobs()
+    jobs.add(ended("only", size=9), NOW)
+    jobs.sweep(NOW + KEPT_S + 1)
+    jobs.sweep(NOW + 9 * KEPT_S)
+    assert len(jobs) == 0
+
+
+def test_there_are_never_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finished, "MOST_KEPT", 3)
+    jobs = FinishedJobs()
+    lost = [job.id for at in range(5) for job in jobs.add(ended(f"j{at}", size=9 if at else 0), NOW)]
+    assert lost == ["j1"]  # with j0 no picture goes
+    assert names(jobs) == ["j4", "j3", "j2"]
+
+
+def test_what_was_delivered_goes_before_what_was_not() -> None:
+    jobs = FinishedJobs(most_bytes=1000)
+    for name in ("first", "second", "third"):
+        jobs.add(ended(name, size=300), NOW)
+    second = jobs.get("second")
+    assert second is not None
+    second.is_delivered = True
+    assert jobs.add(ended("fourth", size=300), NOW) == []
+    assert names(jobs) == ["fourth", "third", "first"]
+    assert [job.id for job in jobs.add(ended("fifth", size=300), NOW)] == ["first"]
+
+
+def test_their_pictures_never_take_more_than_so_many_bytes() -> None:
+    jobs = FinishedJobs(most_bytes=1000)
+    gone = [job.id for at in range(4) for job in jobs.add(ended(f"j{at}", size=400), NOW)]
+    assert gone == ["j0", "j1"]
+    assert names(jobs) == ["j3", "j2"]
+    assert [job.id for job in jobs.add(ended("large", size=999), NOW)] == ["j2", "j3"]
+    assert jobs.add(ended("none"), NOW) == []
+
+
+def test_the_newest_stays_however_large_and_goes_for_the_next() -> None:
+    jobs = FinishedJobs(most_bytes=1000)
+    jobs.add(ended("small", size=10), NOW)
+    assert [job.id for job in jobs.add(ended("huge", size=5000), NOW)] == ["small"]
+    assert names(jobs) == ["huge"]
+    assert [job.id for job in jobs.add(ended("next", size=10), NOW)] == ["huge"]
+    assert jobs.add(ended("beside", size=990), NOW) == []
+    assert names(jobs) == ["beside", "next"]
+
+
+def test_what_a_job_takes_is_what_it_took_when_it_came() -> None:
+    jobs = FinishedJobs(most_bytes=1000)
+    first = ended("first", size=600)
+    jobs.add(first, NOW)
+    first.pictures = ()
+    assert jobs.add(ended("second", size=600), NOW) == []
+    assert names(jobs) == ["second"]
+    assert jobs.add(ended("third", size=400), NOW) == []
+
+
+def test_the_usual_room_is_that_of_a_quarter_of_a_gibibyte() -> None:
+    assert (MOST_BYTES, KEPT_S) == (256 * 2**20, 3600)
+
+
+def test_nobody_pushes_out_what_is_anothers() -> None:
+    one, other = (Account(name, f"{name}@a.example", 0) for name in ("one", "other"))
+    jobs = FinishedJobs(most_bytes=1000, most_bytes_of_one=600)
+    theirs = ended("theirs", size=300)
+    theirs.account = other
+    jobs.add(theirs, NOW)
+    lost: list[str] = []
+    for at in range(4):
+        mine = ended(f"mine{at}", size=300)
+        mine.account = one
+        lost += [job.id for job in jobs.add(mine, NOW)]
+    assert (names(jobs), lost) == (["mine3", "mine2", "theirs"], ["mine0", "mine1"])
+
+
+def test_where_there_is_no_room_for_all_those_with_most_give_way() -> None:
+    jobs = FinishedJobs(most_bytes=1000, most_bytes_of_one=900)
+    for name, sizes in (("much", [300, 300]), ("little", [100, 100, 100]), ("new", [200])):
+        account = Account(name, f"{name}@a.example", 0)
+        for at, size in enumerate(sizes):
+            job = ended(f"{name}{at}", size=size)
+            job.account = account
+            lost = [gone.id for gone in jobs.add(job, NOW)]
+    assert lost == ["much0"]

@@ -1,0 +1,77 @@
+"""Sources that nobody asks are probed where the operator wants that, and no others."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from kyma_proxy.core.routing.breaker import HealthTable
+from kyma_proxy.core.routing.failures import Failed, Failure
+from kyma_proxy.core.routing.health_check import due_for_probe, probe_request, probe_verdict
+from tests.factories import snapshot
+
+TEXT = """\
+defaults: {probe_after: 10m}
+providers:
+  - {name: a, base_url: http://a.example/v1, dialect: openai, api_key: secret, max_tokens_field: max_completion_tokens}
+  - {name: b, base_url: http://b.example/v1, dialect: anthropic, api_key: secret}
+  - {name: off, base_url: http://off.example, dialect: openai, api_key: "${NOT_SET}"}
+  - {name: images, base_url: http://i.example, dialect: openai_images}
+models:
+  - {id: m, pool: [{provider: a, model: m1}, {provider: off, model: m2}], reserve: [{provider: b, model: m3}]}
+  - {id: n, pool: [{provider: a, model: m1}]}
+  - {id: i, output_modalities: [image], pool: [{provider: images, model: i1}]}
+"""
+
+
+def due(table: HealthTable, now: float, text: str = TEXT) -> list[str]:
+    return [source.key for source in due_for_probe(snapshot(text), table, now, started=0.0)]
+
+
+def test_who_was_not_asked_for_long_is_due_and_each_once() -> None:
+    table = HealthTable()
+    assert due(table, 599.0) == []
+    assert due(table, 600.0) == ["a m1", "b m3"]
+    table.of("a m1").begin(100.0)
+    assert due(table, 600.0) == ["b m3"]
+    assert due(table, 700.0) == ["a m1", "b m3"]
+
+
+def test_who_rests_is_left_alone() -> None:
+    table = HealthTable()
+    for _ in range(2):
+        table.of("a m1").failed(600.0, Failed(Failure.CONNECT, "a", "refused"), lambda: 0.0, is_probe=False)
+    assert due(table, 600.0) == ["b m3"]
+    assert due(table, 610.0) == ["a m1", "b m3"]
+
+
+def test_nobody_is_probed_unless_the_operator_says_so() -> None:
+    assert due(HealthTable(), 1e9, TEXT.replace("defaults: {probe_after: 10m}\n", "")) == []
+
+
+def test_a_probe_is_an_ordinary_request_for_one_token() -> None:
+    models = snapshot(TEXT).models["m"]
+    head, _, body = probe_request(models.pool[0], 0.0).partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
+    assert b"authorization: Bearer secret" in head
+    assert b"content-length: %d" % len(body) in head
+    assert msgspec.json.decode(body) == {
+        "model": "m1", "max_completion_tokens": 1, "messages": [{"role": "user", "content": "ping"}],
+    }  # fmt: skip
+    head, _, body = probe_request(models.reserve[0], 0.0).partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/messages HTTP/1.1\r\n")
+    assert b"anthropic-version: " in head
+    assert msgspec.json.decode(body)["max_tokens"] == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "is_well"), [(200, True), (400, True), (404, True), (422, True), (401, False), (503, False)]
+)
+def test_a_refusal_of_the_probe_itself_says_that_the_source_is_there(status: int, is_well: bool) -> None:
+    assert (probe_verdict(status, {}, "a") is None) is is_well
+
+
+def test_a_hint_in_the_answer_to_a_probe_counts() -> None:
+    failed = probe_verdict(429, {b"retry-after": b"100"}, "a")
+    assert failed is not None
+    assert failed.retry_after == 100

@@ -1,0 +1,184 @@
+"""A request is told to each source in its own words, or not at all; and what comes back is looked at before it is passed on."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from kyma_proxy.config.compiling import load
+from kyma_proxy.config.snapshot import Model
+from kyma_proxy.core.jobs.job import ImageRequest, Picture
+from kyma_proxy.dialect.images.contract import picture, quoted, said
+from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
+from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
+from kyma_proxy.errors import GatewayError, Kind
+from tests.dialect.material import DATA_URL, OTHER_URL, URL, request, source
+from tests.factories import source as text_source
+
+PAIR = "{size_form: pair}"
+OBJECT = "{size_form: object}"
+MAPPED = '{size: aspect_ratio, sizes: {1024x1024: "1:1", "1536x1024": landscape}}'
+
+
+def told(words: str, wanted: ImageRequest, dialect: str = "openai_images") -> bytes:
+    return msgspec.json.encode(said(wanted, source(dialect, words)))
+
+
+def untold(words: str, wanted: ImageRequest, dialect: str = "openai_images") -> tuple[str, str | None]:
+    with pytest.raises(GatewayError) as caught:
+        told(words, wanted, dialect)
+    assert caught.value.kind is Kind.INVALID_REQUEST
+    return caught.value.message, caught.value.param
+
+
+@pytest.mark.parametrize(
+    ("words", "size", "body"),
+    [
+        ("{}", None, b'{"prompt":"a cat"}'),
+        ("{}", "1024x768", b'{"prompt":"a cat","size":"1024x768"}'),
+        ("{}", "16:9", b'{"prompt":"a cat","size":"16:9"}'),
+        (OBJECT, "1024x768", b'{"prompt":"a cat","size":{"width":1024,"height":768}}'),
+        (PAIR, "1024x768", b'{"prompt":"a cat","width":1024,"height":768}'),
+        (MAPPED, "1024x1024", b'{"prompt":"a cat","aspect_ratio":"1:1"}'),
+        (MAPPED, "1536x1024", b'{"prompt":"a cat","aspect_ratio":"landscape"}'),
+        (MAPPED, "3x2", b'{"prompt":"a cat","aspect_ratio":"3x2"}'),
+        ("{size_form: object, sizes: {512x512: square}}", "512x512", b'{"prompt":"a cat","size":"square"}'),
+        ("{size_form: object, sizes: {512x512: square}}", "512x513", b'{"prompt":"a cat","size":{"width":512,"height":513}}'),
+    ],
+)
+def test_a_size_is_said_in_the_form_that_the_source_wants(words: str, size: str | None, body: bytes) -> None:
+    assert told(words, request(size=size)) == body
+
+
+@pytest.mark.parametrize("words", [OBJECT, PAIR])
+@pytest.mark.parametrize("size", ["16:9", "square", "0x10", "10x", "1024X1024", "100000x1", "1x1x1", "-1x1", "\uff11x1"])
+def test_a_size_without_sides_can_not_be_said_as_sides(words: str, size: str) -> None:
+    said = f"No source of the model can make this: it has no size {size}."
+    assert untold(words, request(size=size)) == (said, "size")
+
+
+@pytest.mark.parametrize(
+    ("words", "n", "body"),
+    [
+        ("{}", 1, b'{"prompt":"a cat"}'),
+        ("{}", 3, b'{"prompt":"a cat","n":3}'),
+        ("{count: samples}", 4, b'{"prompt":"a cat","samples":4}'),
+        ("{count: null}", 1, b'{"prompt":"a cat"}'),
+    ],
+)
+def test_more_than_one_image_is_asked_for_by_number(words: str, n: int, body: bytes) -> None:
+    assert told(words, request(n)) == body
+
+
+@pytest.mark.parametrize(
+    ("words", "n", "most"), [("{count: null}", 2, 1), ("{most: 2}", 3, 2), ("{count: null, most: 4}", 4, 1)]
+)
+def test_what_a_source_does_not_make_at_once_can_not_be_told_it(words: str, n: int, most: int) -> None:
+    assert untold(words, request(n)) == (f"No source of the model can make this: it makes {most} at once.", "n")
+
+
+@pytest.mark.parametrize(
+    ("words", "images", "body"),
+    [
+        ("{images: image_url}", (URL,), b'"image_url":"https://a.example/1.png"}'),
+        ("{images: image_urls}", (URL,), b'"image_urls":["https://a.example/1.png"]}'),
+        ("{images: image_urls}", (URL, OTHER_URL), b'"image_urls":["https://a.example/1.png","https://a.example/2.png"]}'),
+        ("{images: images}", (URL, DATA_URL), b'"images":[{"image_url":"%s"},{"image_url":"%s"}]}' % (
+            URL.encode(), DATA_URL.encode(),
+        )),
+        ("{images: images}", (), b'{"prompt":"a cat"}'),
+    ],
+)  # fmt: skip
+def test_pictures_to_begin_with_are_said_under_the_sources_name(words: str, images: tuple[str, ...], body: bytes) -> None:
+    assert told(words, request(images=images)).endswith(body)
+
+
+def test_a_source_that_takes_one_picture_can_not_be_told_two() -> None:
+    said = "No source of the model can make this: it takes one picture to begin with."
+    assert untold("{images: image_url}", request(images=(URL, OTHER_URL))) == (said, "image_urls")
+
+
+def test_further_members_are_said_as_they_were_written() -> None:
+    extra = (("seed", b"1e3"), ("style", b'{"a" : [1.50,\t"\\u00e9"]}'))
+    assert told("{}", request(extra=extra)) == b'{"seed":1e3,"style":{"a" : [1.50,\t"\\u00e9"]},"prompt":"a cat"}'
+
+
+@pytest.mark.parametrize("name", ["prompt", "size", "n", "images"])
+def test_no_further_member_takes_the_place_of_what_the_gateway_says(name: str) -> None:
+    """The configuration refuses such names; that it does is not relied on."""
+    wanted = request(2, size="1x1", images=(URL,), extra=((name, b'"slipped in"'),))
+    assert b"slipped in" not in told("{}", wanted)
+
+
+def test_a_source_of_text_can_not_be_told_anything() -> None:
+    with pytest.raises(GatewayError, match="No source of the model can make this: it makes no images") as caught:
+        said(request(), text_source("small"))
+    assert caught.value.param is None
+
+
+@pytest.mark.parametrize(
+    ("url", "b64_json", "found"),
+    [
+        (URL, b"", Picture(url=URL)),
+        (URL, b'"aGk="', Picture(url=URL)),
+        (None, b'"aGk="', Picture(b64_json=b'"aGk="')),
+        (None, b'"\\/9j\\u002f"', Picture(b64_json=b'"\\/9j\\u002f"')),
+        ("not a url", b'"aGk="', Picture(b64_json=b'"aGk="')),
+        ("javascript:alert(1)", b"", None),
+        (DATA_URL, b"", None),
+        (None, b"", None),
+        (None, b'""', None),
+        (None, b"null", None),
+        (None, b"12345", None),
+        (None, b'["aGk="]', None),
+        (None, '"é"'.encode(), None),
+        (None, b'"\xff\xfe"', None),
+    ],
+)
+def test_a_picture_is_an_address_that_anybody_may_follow_or_a_text(
+    url: str | None, b64_json: bytes, found: Picture | None
+) -> None:
+    assert picture(url, msgspec.Raw(b64_json)) == found
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("No cats.", "No cats."),
+        ("  No\n\tcats  ", "No cats"),
+        ("", None),
+        (" \n", None),
+        (None, None),
+        (5, None),
+        (["No cats"], None),
+        ({"msg": "No cats"}, None),
+        ("x" * 301, "x" * 300),
+    ],
+)
+def test_a_providers_words_are_shown_in_one_line_and_not_without_end(message: object, shown: str | None) -> None:
+    assert quoted(message) == shown
+
+
+def shipped() -> list[Model]:
+    text = (Path(__file__).parents[2] / "config" / "kyma.yaml").read_text(encoding="utf-8")
+    keys = dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "secret-of-sixteen-letters")
+    return [model for model in load(text, keys).models.values() if model.is_image]
+
+
+@pytest.mark.parametrize("model", shipped(), ids=lambda model: model.id)
+def test_whatever_the_shipped_catalogue_offers_some_source_can_be_told(model: Model) -> None:
+    dialects = {"openai_images": OPENAI_IMAGES, "fal_queue": FAL_QUEUE}
+    images = (URL,) * model.image.most_input_images if model.image.needs_image else ()
+    assert model.image.needs_image is (model.id == "flux-kontext-pro")
+    for size in (None, *(model.image.sizes or ())):
+        for n in range(1, model.image.most + 1):
+            told = []
+            for one in (*model.pool, *model.reserve):
+                with contextlib.suppress(GatewayError):
+                    told.append(dialects[one.provider.dialect].asks(request(n, size=size, images=images), one))
+            assert told, (size, n)
+            assert n > 1 or len(told) == len(model.pool) + len(model.reserve)

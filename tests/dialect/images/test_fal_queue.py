@@ -1,0 +1,225 @@
+"""fal.ai's queue: a job is submitted, looked at until it is done, and fetched; by paths that the gateway makes itself."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kyma_proxy.core.jobs.job import ImageRequest, Picture
+from kyma_proxy.dialect.images.contract import Call, ImageQueue
+from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
+from kyma_proxy.errors import GatewayError, Kind
+from tests.dialect.material import DATA_URL, OTHER_URL, URL, request, source
+
+HTML = b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"
+NAME = "764cabcf-b745-4b3e-ae38-1200304cf45b"
+
+
+def queue() -> ImageQueue:
+    assert FAL_QUEUE.queue is not None
+    return FAL_QUEUE.queue
+
+
+def asks(wanted: ImageRequest, words: str = "{}") -> Call:
+    return FAL_QUEUE.asks(wanted, source("fal_queue", words, "fal-ai/flux-pro/v1.1-ultra"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words", "body"),
+    [
+        (request(), "{}", b'{"prompt":"a cat"}'),
+        (
+            request(2, size="1024x768", response_format="url"), "{}",
+            b'{"prompt":"a cat","image_size":{"width":1024,"height":768},"num_images":2}',
+        ),
+        (request(size="16:9"), "{size: aspect_ratio}", b'{"prompt":"a cat","aspect_ratio":"16:9"}'),
+        (
+            request(size="1024x1024", extra=(("seed", b"7"),)), "{sizes: {1024x1024: square_hd}}",
+            b'{"seed":7,"prompt":"a cat","image_size":"square_hd"}',
+        ),
+        (request(images=(DATA_URL,)), "{}", b'{"prompt":"a cat","image_url":"data:image/png;base64,iVBORw0KGgo="}'),
+        (
+            request(images=(URL, OTHER_URL)), "{images: image_urls}",
+            b'{"prompt":"a cat","image_urls":["https://a.example/1.png","https://a.example/2.png"]}',
+        ),
+        (request(images=(URL,)), "{images: images}", b'{"prompt":"a cat","images":[{"image_url":"https://a.example/1.png"}]}'),
+    ],
+)  # fmt: skip
+def test_a_job_is_submitted_at_the_models_path(wanted: ImageRequest, words: str, body: bytes) -> None:
+    assert asks(wanted, words) == Call("POST", "/fal-ai/flux-pro/v1.1-ultra", body)
+
+
+def test_a_queue_gives_addresses_and_never_the_pictures_themselves() -> None:
+    with pytest.raises(GatewayError) as caught:
+        asks(request(response_format="b64_json"))
+    assert (caught.value.kind, caught.value.param) == (Kind.INVALID_REQUEST, "response_format")
+    why = "none gives the images themselves; leave `response_format` out and fetch their URLs"
+    assert caught.value.message == f"No source of the model can make this: {why}."
+
+
+@pytest.mark.parametrize("words", ["{count: null}", "{most: 1}"])
+def test_what_can_not_be_told_is_not_asked(words: str) -> None:
+    with pytest.raises(GatewayError, match="it makes 1 at once"):
+        asks(request(2), words)
+
+
+@pytest.mark.parametrize(
+    ("model", "base"),
+    [("fal-ai/flux-pro/v1.1-ultra", "/fal-ai/flux-pro"), ("owner/app", "/owner/app"), ("owner/app/a/b/c", "/owner/app")],
+)
+def test_a_job_is_found_by_the_app_and_its_name(model: str, base: str) -> None:
+    one = source("fal_queue", model=model)
+    assert queue().looks(one, NAME) == Call("GET", f"{base}/requests/{NAME}/status", None)
+    assert queue().fetches(one, NAME) == Call("GET", f"{base}/requests/{NAME}", None)
+    assert queue().cancels(one, NAME) == Call("PUT", f"{base}/requests/{NAME}/cancel", None)
+
+
+@pytest.mark.parametrize("name", [NAME, "a", "A_b-9", "x" * 128])
+def test_the_queues_name_for_a_job_is_read(name: str) -> None:
+    body = {"status": "IN_QUEUE", "request_id": name, "status_url": "https://evil.example/"}
+    assert queue().name(msgspec.json.encode(body)) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "..", ".", "a?b", "a#b", "a b", "a\n", "a%2fb", "a\\b", "x" * 129, "\u00e9", "a:b", "a;b", "\0"]
+)
+def test_a_name_that_could_lead_elsewhere_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="without a usable name"):
+        queue().name(msgspec.json.encode({"request_id": name}))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", HTML, b"{}", b"[]", b"null", b'{"request_id":null}', b'{"request_id":5}', b'{"request_id":"\xff"}']
+)
+def test_an_answer_without_a_name_is_a_value_error(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        queue().name(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "is_done"),
+    [("IN_QUEUE", False), ("IN_PROGRESS", False), ("COMPLETED", True), ("FAILED", True), ("ERROR", True)],
+)
+def test_whatever_is_not_under_way_is_done_and_can_be_fetched(status: str, is_done: bool) -> None:
+    assert queue().is_done(msgspec.json.encode({"status": status, "queue_position": 3, "logs": None})) is is_done
+
+
+@pytest.mark.parametrize(
+    "body", [b"", HTML, b"{}", b"[]", b'{"status":null}', b'{"status":5}', b'{"status":"COMPLETED"', b"\xff"]
+)
+def test_a_look_that_says_nothing_of_sense_is_a_value_error(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        queue().is_done(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "pictures"),
+    [
+        (b'{"images":[{"url":"https://a.example/1.png","content_type":"image/png","width":512}],"seed":7}', [Picture(url=URL)]),
+        (b'{"images":[{"url":"https://a.example/1.png"},{"url":"https://a.example/2.png"}]}', [
+            Picture(url=URL), Picture(url=OTHER_URL),
+        ]),
+        (b'{"image":{"url":"https://a.example/1.png"}}', [Picture(url=URL)]),
+        (b'{"images":[],"image":{"url":"https://a.example/1.png"}}', [Picture(url=URL)]),
+        (b'{"images":[{"url":"https://a.example/1.png"}],"image":{"url":"https://a.example/2.png"}}', [Picture(url=URL)]),
+        (b'{"images":[{"url":"cat.png"},{"url":null},{},{"url":"data:image/png;base64,aGk="}]}', []),
+        (b'{"images":[{"url":"file:///etc/passwd"},{"url":"https://a.example/2.png"}]}', [Picture(url=OTHER_URL)]),
+        (b"{}", []),
+        (b'{"image":null}', []),
+        (b'{"detail":"not found"}', []),
+    ],
+)  # fmt: skip
+def test_the_pictures_are_read_and_what_is_none_is_left_out(body: bytes, pictures: list[Picture]) -> None:
+    assert FAL_QUEUE.pictures(body) == pictures
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", HTML, b"null", b"[]", b'{"images":null}', b'{"images":{}}', b'{"images":[null]}', b'{"images":["a"]}',
+        b'{"images":[{"url":5}]}', b'{"image":"a"}', b'{"images":[{"url":"https://a.example/1.png"}]',
+        b'{"image":{"url":"\xff"}}',
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_not_as_promised_is_a_value_error(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        FAL_QUEUE.pictures(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"detail": "No cats."}, "No cats."),
+        ({"error": "No cats.", "error_type": "x"}, "No cats."),
+        ({"detail": None, "error": "No cats."}, "No cats."),
+        ({"detail": [{"loc": ["body", "prompt"], "msg": "too long", "type": "x"}]}, "prompt: too long"),
+        (
+            {
+                "detail": [
+                    {"loc": ["body", "image_size", "width"], "msg": "too wide"},
+                    {"loc": ["body", "seed", 0], "msg": "odd"},
+                ]
+            },
+            "image_size.width: too wide; seed.0: odd",
+        ),
+        ({"detail": [{"loc": ["body"], "msg": "odd"}, {"msg": "strange"}]}, "odd; strange"),
+        ({"detail": [{"loc": ["body", "prompt"]}, {"loc": "x", "msg": {"input": "SECRET"}}, "text", None]}, None),
+        ({"detail": [{"loc": ["body", {"input": "SECRET"}], "msg": "odd"}]}, "odd"),
+        ({"detail": []}, None),
+        ({"detail": {"msg": "odd"}}, None),
+        ({"detail": 5}, None),
+        ({}, None),
+        ([], None),
+        ("No cats.", None),
+    ],
+)
+def test_why_a_job_is_refused_is_told_in_the_queues_words(body: object, message: str | None) -> None:
+    assert FAL_QUEUE.message(msgspec.json.encode(body)) == message
+
+
+@pytest.mark.parametrize("body", [b"", HTML, b'{"detail":"\xff"}', b'{"detail":' + b"[" * 100_000])
+def test_what_can_not_be_read_has_no_words(body: bytes) -> None:
+    assert FAL_QUEUE.message(body) is None
+
+
+def test_what_was_sent_is_never_told_again() -> None:
+    row = {"loc": ["body", "prompt"], "msg": "too long", "input": "SECRET", "ctx": {"value": "SECRET"}, "url": "SECRET"}
+    message = FAL_QUEUE.message(msgspec.json.encode({"detail": [row] * 3, "input": "SECRET"}))
+    assert message == "prompt: too long; prompt: too long; prompt: too long"
+
+
+def test_what_is_wrong_in_a_thousand_places_is_not_told_at_length() -> None:
+    body = msgspec.json.encode({"detail": [{"loc": ["body", "x" * 50], "msg": "odd"}] * 1000})
+    assert len(FAL_QUEUE.message(body) or "") == 300
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from([URL, "COMPLETED", NAME]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["images", "image", "url", "detail", "error", "loc", "msg", "status", "request_id", "x"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(json_values.map(msgspec.json.encode) | st.binary(max_size=40) | st.just(b'{"images":' + b"[" * 100_000))
+def test_any_answer_is_accepted_or_a_value_error(body: bytes) -> None:
+    with contextlib.suppress(ValueError, RecursionError):
+        assert all(one.url is not None for one in FAL_QUEUE.pictures(body))
+    with contextlib.suppress(ValueError, RecursionError):
+        assert queue().name(body)
+    with contextlib.suppress(ValueError, RecursionError):
+        assert isinstance(queue().is_done(body), bool)
+    message = FAL_QUEUE.message(body)
+    assert message is None or message.strip()

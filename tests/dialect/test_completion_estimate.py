@@ -1,0 +1,175 @@
+"""How many tokens of an answer went out, told from the two ends that are kept of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kyma_proxy.core.http.sample import Sample
+from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
+from kyma_proxy.simulated import anthropic, openai
+from kyma_proxy.simulated.reading import Answer
+
+
+def chat(**delta: object) -> dict[str, object]:
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
+    }
+
+
+def call(**function: object) -> dict[str, object]:
+    return chat(tool_calls=[{"index": 0, "function": function}])
+
+
+def claude(**delta: object) -> dict[str, object]:
+    return {"type": "content_block_delta", "index": 0, "delta": delta}
+
+
+def completion(text: str) -> dict[str, object]:
+    return {"object": "text_completion", "choices": [{"index": 0, "text": text, "finish_reason": None}]}
+
+
+def response(name: str, delta: object) -> dict[str, object]:
+    return {"type": f"response.{name}.delta", "item_id": "msg_1", "output_index": 0, "delta": delta}
+
+
+def sse(*events: object, end: str = "\n\n") -> bytes:
+    return b"".join(f"data: {json.dumps(event, ensure_ascii=False)}{end}".encode() for event in events)
+
+
+def delivered(body: bytes, size: int = 400, *, streams: bool = True) -> int:
+    sample = Sample()
+    for start in range(0, len(body), size):
+        sample.add(body[start : start + size])
+    return estimated_completion_tokens(sample.opening, sample.tail, len(body), streams)
+
+
+@pytest.mark.parametrize(("event", "tokens"), [
+    (chat(content="twelve bytes"), 3), (chat(content="a"), 1), (chat(content=" fourteen byte"), 3),
+    (chat(content="一二三四"), 3),
+    (chat(reasoning_content="twelve bytes"), 3), (chat(reasoning="twelve bytes"), 3), (chat(refusal="twelve bytes"), 3),
+    (chat(reasoning="twelve bytes", reasoning_content="twelve bytes"), 3),
+    (call(arguments='{"city":1}  '), 3), (chat(function_call={"arguments": '{"city":1}  '}), 3),
+    (completion("twelve bytes"), 3),
+    (response("output_text", "twelve bytes"), 3), (response("function_call_arguments", "twelve bytes"), 3),
+    (claude(type="text_delta", text="twelve bytes"), 3), (claude(type="thinking_delta", thinking="twelve bytes"), 3),
+    (claude(type="input_json_delta", partial_json="twelve bytes"), 3),
+    (chat(role="assistant", content=""), 0), (chat(role="assistant", content=None), 0), (chat(), 0), (call(name="weather"), 0),
+    (claude(type="signature_delta", signature="EqQBCgIYAhIM"), 0),
+    ({"type": "message_start", "message": {"content": [], "usage": {"input_tokens": 9, "output_tokens": 1}}}, 0),
+    ({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}, 0),
+    ({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}, 0),
+    ({"type": "response.output_text.done", "text": "all of it once more"}, 0), ({"type": "ping"}, 0),
+    ({"choices": [], "usage": None}, 0), ({"choices": None}, 0), ({"choices": 7}, 0), (chat(content=["twelve bytes"]), 0),
+    ({"error": {"message": "overloaded"}}, 0), ([], 0), ("text", 0), (None, 0),
+])  # fmt: skip
+def test_a_token_is_four_bytes_of_what_an_event_adds_and_an_event_is_at_least_one(event: object, tokens: int) -> None:
+    for end in ("\n\n", "\r\n\r\n"):
+        assert delivered(sse(event, end=end)) == tokens
+        assert delivered(b": keep-alive\n\nevent: x\n" + sse(event, event, end=end) + b"data: [DONE]\n\n") == 2 * tokens
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"\n", b": keep-alive\n\n", b"data:", b"data: {\n\n", b'data: {"choices":[{"delta":{"content":"cut o',
+    b'data: {"choices":[{"delta":{"content":"\xff\xfe"}}]}\n\n', b'data: {"delta":"\\ud83d"}\n\n',
+    b"data: " + b'{"x":' * 9000 + b"\n\n", b"\x1f\x8b\x08\xff\xfe" * 99,
+])  # fmt: skip
+def test_where_nothing_whole_went_out_nothing_is_counted(body: bytes) -> None:
+    assert delivered(body) == 0
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=40, max_size=400), st.integers(1, 3000), st.integers(0, 200))
+def test_a_long_stream_is_judged_by_its_ends(words: list[int], size: int, cut: int) -> None:
+    words = words * 10
+    body = sse(chat(role="assistant", content=""), *(chat(content="x" * word) for word in words))
+    fact = sum(max(word // 4, 1) for word in words)
+    assert 0.5 * fact < delivered(body[: len(body) - cut], size) < 1.8 * fact
+
+
+@pytest.mark.parametrize("count", [1, 10, 30, 50, 70, 200, 5000])
+def test_an_even_stream_is_estimated_to_the_event(count: int) -> None:
+    body = sse(*[claude(type="text_delta", text=" word")] * count)
+    assert abs(delivered(body) - count) <= 1
+
+
+@settings(deadline=None)
+@given(st.integers(0, 300), st.lists(st.integers(0, 12_000), max_size=9))
+def test_how_a_stream_was_cut_into_pieces_makes_no_difference(count: int, cuts: list[int]) -> None:
+    body = sse(*(chat(content=" word") for _ in range(count)))
+    sample = Sample()
+    edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+    for start, stop in itertools.pairwise(edges):
+        sample.add(body[start:stop])
+    assert abs(estimated_completion_tokens(sample.opening, sample.tail, len(body), True) - count) <= 1 + count / 50
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300), st.binary(max_size=300), st.integers(0, 10**6), st.booleans())
+def test_no_bytes_at_all_give_a_number_below_zero(opening: bytes, tail: bytes, more: int, streams: bool) -> None:
+    assert estimated_completion_tokens(opening, tail, more, streams) >= 0
+
+
+def test_a_first_event_larger_than_the_sample_is_no_text() -> None:
+    created = {"type": "response.created", "response": {"instructions": "x" * 30_000, "output": []}}
+    assert delivered(sse(created)) == 0
+
+
+SAID = Answer(
+    model="small", pieces=tuple(f" word{at}" for at in range(300)), tool=None, is_cut=False, prompt_tokens=9, stream=True,
+    include_usage=False,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("events", [
+    lambda: openai.chat_events(SAID, "1", 1), lambda: openai.completion_events(SAID, "1", 1),
+    lambda: anthropic.message_events(SAID, "1"),
+])  # fmt: skip
+def test_the_streams_of_every_endpoint_are_understood(events: Callable[[], list[bytes]]) -> None:
+    fact = sum(max(len(piece) // 4, 1) for piece in SAID.pieces)
+    assert 0.8 * fact < delivered(b"".join(events())) < 1.2 * fact
+
+
+def test_responses_that_were_cut_are_understood() -> None:
+    events = list(openai.response_events(SAID, "1", 1))[:-4]  # before the events that repeat all that was said
+    fact = sum(max(len(piece) // 4, 1) for piece in SAID.pieces)
+    assert 0.8 * fact < delivered(b"".join(events)) < 1.2 * fact
+
+
+WHOLE = {
+    "chat": {"choices": [{"message": {"role": "assistant", "content": "TEXT", "refusal": None}}]},
+    "tool": {"choices": [{"message": {"content": None, "tool_calls": [{"function": {"name": "f", "arguments": "TEXT"}}]}}]},
+    "completion": {"choices": [{"text": "TEXT", "index": 0}]},
+    "response": {"object": "response", "output": [{"type": "message", "content": [{"type": "output_text", "text": "TEXT"}]}]},
+    "message": {"type": "message", "content": [{"type": "text", "text": "TEXT"}], "stop_reason": "end_turn"},
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("text", ["word " * 4, "word " * 4000, 'a "quoted" \\ text ' * 9, "很长的故事" * 9])
+def test_a_whole_answer_counts_four_bytes_of_its_text(name: str, indent: int | None, text: str) -> None:
+    body = json.dumps(WHOLE[name], indent=indent).replace("TEXT", json.dumps(text)[1:-1]).encode()
+    fact = len(text.encode()) / 4
+    assert fact <= delivered(body, streams=False) <= fact * 1.1 + 2
+
+
+@pytest.mark.parametrize("document", [
+    {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.25] * 1536}], "model": "small"},
+    {"input_tokens": 2095}, {}, [], {"choices": []}, {"content": None}, {"text": {"format": {"type": "text"}}},
+])  # fmt: skip
+def test_an_answer_without_text_has_no_tokens(document: object) -> None:
+    assert delivered(json.dumps(document).encode(), streams=False) == 0
+
+
+@pytest.mark.parametrize("cut", [b"", b" and", b" \\u12", b" \\ud83d", b" \\", b"\\u00e9"])
+def test_a_whole_answer_that_broke_off_counts_what_came(cut: bytes) -> None:
+    body = b'{"choices":[{"message":{"content":"' + b"word " * 40 + cut
+    assert 50 <= delivered(body, streams=False) <= 53

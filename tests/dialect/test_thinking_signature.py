@@ -1,0 +1,119 @@
+"""A thought that a translation gave to a caller is taken out where Anthropic would refuse it, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kyma_proxy.dialect.thinking_signature import UNSIGNED, may_hold_unsigned, without_unsigned
+
+Json = dict[str, Any]
+FOREIGN = {"type": "thinking", "thinking": "7 times 13.", "signature": UNSIGNED}
+SIGNED = {"type": "thinking", "thinking": "7 times 13.", "signature": "EqQBCgIYAhIM"}
+TEXT = {"type": "text", "text": "No."}
+USE = {"type": "tool_use", "id": "t", "name": "n", "input": {"type": "thinking", "signature": UNSIGNED}}
+BLOCKS = st.sampled_from([FOREIGN, SIGNED, TEXT, USE, {"type": "redacted_thinking", "data": UNSIGNED}])
+CONTENTS = st.lists(BLOCKS, max_size=4) | st.sampled_from(["", "No.", UNSIGNED])
+MESSAGES = st.lists(st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": CONTENTS}), max_size=5)
+
+
+def body(*contents: Any, indent: int | None = None) -> bytes:
+    messages = [{"role": "assistant", "content": content} for content in contents]
+    return json.dumps({"model": "m", "messages": messages, "max_tokens": 5}, indent=indent).encode()
+
+
+def test_only_the_thought_goes_and_all_else_stays_as_it_is_written() -> None:
+    thought = '{"type":"thinking","thinking":"7 times 13.","signature":"kyma-unsigned"}'
+    written = '{"model": "m",  "messages": [{"content":[%s{"type":"text", "text":"\\u004eo."}],"n":1.0 }] ,"max_tokens":5e0}'
+    assert without_unsigned((written % f"{thought},").encode()) == ((written % "").encode(), ("messages[0].content[0]",))
+
+
+@given(MESSAGES, st.sampled_from([None, 1]))
+def test_what_is_left_is_the_conversation_without_such_thoughts(messages: list[Json], indent: int | None) -> None:
+    document = {"model": "m", "metadata": {"user_id": UNSIGNED}, "messages": messages, "system": [TEXT]}
+    made, dropped = without_unsigned(json.dumps(document, indent=indent).encode())
+    left = []
+    for message in messages:
+        content = message["content"]
+        kept = content if isinstance(content, str) else [block for block in content if block != FOREIGN]
+        if kept or not content:
+            left.append(message | {"content": kept})
+    assert json.loads(made) == document | {"messages": left}
+    assert len(dropped) == sum(
+        message["content"].count(FOREIGN) for message in messages if isinstance(message["content"], list)
+    )
+
+
+def test_a_message_of_which_nothing_is_left_goes_too() -> None:
+    made, dropped = without_unsigned(body([FOREIGN], [FOREIGN, TEXT], "word"))
+    assert [message["content"] for message in json.loads(made)["messages"]] == [[TEXT], "word"]
+    assert dropped == ("messages[0].content[0]", "messages[1].content[0]")
+
+
+def test_what_is_signed_or_holds_the_mark_elsewhere_stays_byte_for_byte() -> None:
+    written = body([SIGNED, USE], UNSIGNED, [{"type": "text", "text": f'say "{UNSIGNED}"'}], indent=1)
+    assert without_unsigned(written) == (written, ())
+
+
+RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "7"}]}
+CALL = {"type": "tool_use", "id": "t", "name": "n", "input": {}}
+CLEARS = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
+
+
+@pytest.mark.parametrize(("turns", "thinking", "goes"), [
+    ([[FOREIGN, CALL]], "enabled", True), ([[FOREIGN, TEXT, CALL]], "enabled", True), ([[FOREIGN, CALL]], "adaptive", False),
+    ([[FOREIGN, CALL]], "disabled", False), ([[SIGNED, FOREIGN, CALL]], "enabled", False),
+    ([[FOREIGN, TEXT]], "enabled", False),
+    ([[FOREIGN, CALL], [SIGNED, CALL]], "enabled", False), ([[SIGNED, CALL], [FOREIGN, CALL]], "enabled", True),
+    ([[FOREIGN, CALL], [TEXT, CALL]], "enabled", False), ([[FOREIGN, CALL], [FOREIGN]], "enabled", True),
+])  # fmt: skip
+def test_a_turn_that_lost_its_thought_between_its_calls_and_their_results_goes_on_without_thinking(
+    turns: list[list[Json]], thinking: str, goes: bool
+) -> None:
+    messages = [one for turn in turns for one in ({"role": "assistant", "content": turn}, RESULT)]
+    document = {
+        "model": "m", "thinking": {"type": thinking, "budget_tokens": 2000}, "max_tokens": 5, "messages": messages,
+        "temperature": 1.0,
+    }  # fmt: skip
+    made, dropped = without_unsigned(json.dumps(document).encode())
+    found = json.loads(made)
+    assert ("thinking" in found, "thinking" in dropped) == (not goes, goes)
+    assert {name: found[name] for name in ("model", "max_tokens", "temperature")} == {
+        "model": "m", "max_tokens": 5, "temperature": 1.0,
+    }  # fmt: skip
+    assert b'"temperature":1.0' in made.replace(b" ", b"")
+
+
+def test_what_clears_thoughts_goes_with_the_thinking() -> None:
+    messages = [{"role": "assistant", "content": [FOREIGN, CALL]}, RESULT]
+    document = {"thinking": {"type": "enabled", "budget_tokens": 2000}, "context_management": CLEARS, "messages": messages}
+    made, dropped = without_unsigned(json.dumps(document).encode())
+    assert dropped == ("messages[0].content[0]", "thinking", "context_management")
+    assert json.loads(made) == {"messages": [{"role": "assistant", "content": [CALL]}, RESULT]}
+
+
+def test_who_does_not_think_keeps_what_else_was_asked_for() -> None:
+    document = {"messages": [{"role": "assistant", "content": [FOREIGN, CALL]}, RESULT], "context_management": CLEARS}
+    made, dropped = without_unsigned(json.dumps(document).encode())
+    assert dropped == ("messages[0].content[0]",)
+    assert json.loads(made)["context_management"] == CLEARS
+
+
+NONE = [
+    b"[]", b"{", b"\xff", b"[" * 9999, b'{"messages":1}', b'{"messages":["kyma-unsigned"]}',
+    b'{"messages":[{"content":["kyma-unsigned"]}]}', b'{"messages":[{"role":"kyma-unsigned"}]}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("written", NONE)
+def test_what_is_no_request_stays_as_it_is(written: bytes) -> None:
+    assert without_unsigned(written) == (written, ())
+
+
+def test_a_request_that_a_client_has_spaced_out_is_looked_into() -> None:
+    assert may_hold_unsigned(body([FOREIGN], indent=2))
+    assert not may_hold_unsigned(body([SIGNED, TEXT]))

@@ -1,0 +1,77 @@
+"""One usage-only event is kept from the caller, however the stream is cut into pieces; all else passes byte for byte."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kyma_proxy.dialect.usage_filter import Withholding
+
+USAGE = {"prompt_tokens": 7, "completion_tokens": 3}
+
+
+def event(document: object, end: str = "\n\n") -> bytes:
+    return f"data: {json.dumps(document)}{end}".encode()
+
+
+WORDS = [event({"choices": [{"delta": {"content": f"word {at} \u00e9"}}], "usage": None}) for at in range(3)]
+LAST = event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+ONLY = event({"id": "x", "choices": [], "usage": USAGE})
+DONE = b"data: [DONE]\n\n"
+
+STREAMS = {
+    "as OpenAI sends it": ([*WORDS, LAST], ONLY, [DONE]),
+    "with carriage returns": ([event({"choices": [1]}, "\r\n\r\n")], event({"usage": USAGE}, "\r\n\r\n"), [DONE]),
+    "without the end": (WORDS, ONLY, []),
+    "without the last blank line": (WORDS, ONLY.rstrip(b"\n"), []),
+    "without usage": ([*WORDS, LAST], b"", [DONE]),
+    "with usage beside a choice": ([*WORDS, event({"choices": [{"delta": {}}], "usage": USAGE})], b"", [DONE]),
+    "with a second usage": (WORDS, ONLY, [ONLY, DONE]),
+    "that talks about usage": ([event({"choices": [{"delta": {"content": '"prompt_tokens": 1'}}]})], ONLY, [DONE]),
+    "with comments": ([b": keep-alive\n\n", *WORDS, b": \"prompt_tokens\"\n\n"], ONLY, [b": x\n\n", DONE]),
+    "with broken JSON": ([b'data: {"prompt_tokens": \n\n', *WORDS], ONLY, [DONE]),
+    "with no choices at all": (WORDS, event({"usage": USAGE}), [DONE]),
+}  # fmt: skip
+
+
+def passed(pieces: list[bytes]) -> bytes:
+    withholding = Withholding()
+    out = b"".join(withholding.pass_on(piece) for piece in pieces)
+    return out + withholding.rest()
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_every_split_gives_the_same(name: str) -> None:
+    before, kept, after = STREAMS[name]
+    stream = b"".join([*before, kept, *after])
+    expected = b"".join([*before, *after])
+    assert passed([stream]) == expected
+    assert passed([stream[at : at + 1] for at in range(len(stream))]) == expected
+    for cut in range(1, len(stream)):
+        assert passed([stream[:cut], stream[cut:]]) == expected
+
+
+@given(st.sampled_from(sorted(STREAMS)), st.lists(st.integers(1, 400), max_size=8))
+def test_any_pieces_give_the_same(name: str, cuts: list[int]) -> None:
+    before, kept, after = STREAMS[name]
+    stream = b"".join([*before, kept, *after])
+    places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    pieces = [stream[start:end] for start, end in itertools.pairwise(places)]
+    assert passed(pieces) == b"".join([*before, *after])
+
+
+def test_whole_events_are_not_held() -> None:
+    withholding = Withholding()
+    for word in WORDS:
+        assert withholding.pass_on(word) == word
+
+
+def test_an_endless_event_is_not_held_for_ever() -> None:
+    withholding = Withholding()
+    sent = [b"data: " + b"x" * 65536] * 8
+    out = b"".join(withholding.pass_on(piece) for piece in sent)
+    assert out == b"".join(sent)
