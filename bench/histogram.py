@@ -10,7 +10,7 @@ from hdrh.histogram import HdrHistogram
 
 _HIGHEST_NS: Final = 3_600_000_000_000
 _DIGITS: Final = 3
-_LEAST_ABOVE: Final = 10
+_MIN_ABOVE: Final = 10
 CURVE: Final = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99)
 
 
@@ -67,4 +67,4 @@ def curve(coded: str) -> list[float]:
 
 def _is_known(histogram: HdrHistogram, share: float) -> bool:
     above: int = round(histogram.get_total_count() * (100 - share))
-    return above >= 100 * _LEAST_ABOVE
+    return above >= 100 * _MIN_ABOVE

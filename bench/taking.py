@@ -18,7 +18,7 @@ from bench.systems.target import Target
 _SHARES: Final = ("p50", "p90", "p99")
 _FIRST_RATE: Final = 50.0
 _HIGHEST_RATE: Final = 100_000.0
-_LEAST_STEP: Final = 1.1
+_MIN_STEP: Final = 1.1
 _TRIAL_S: Final = 8.0
 _LOG_PATIENCE_S: Final = 3.0
 
@@ -98,7 +98,7 @@ def _sustained(bench: Bench, target: Target, point: Point, load: Load) -> float:
     good, bad = 0.0, _FIRST_RATE
     while bad < _HIGHEST_RATE and holds(bad):
         good, bad = bad, bad * 2
-    while good and bad / good > _LEAST_STEP:
+    while good and bad / good > _MIN_STEP:
         middle = (good * bad) ** 0.5
         good, bad = (middle, bad) if holds(middle) else (good, middle)
     if not good:

@@ -38,20 +38,20 @@ class Caller:
         return (await self.ask("GET", "/v1/credits/balance")).json
 
 
-class Till:
+class AccountsGateway:
     """A gateway with accounts."""
 
     def __init__(self, running: Gateway) -> None:
         self.running = running
 
     @property
-    def books(self) -> Any:
+    def account_service(self) -> Any:
         """The accounts."""
-        return self.running.house.books
+        return self.running.app.account_service
 
     async def caller(self, email: str = "a@example.com", *, nano: int = 10**9) -> Caller:
         """Somebody new, with so many nano-dollars."""
-        account, _, secret = await self.books.create_account(email, amount=nano, kind="grant")
+        account, _, secret = await self.account_service.create_account(email, amount=nano, kind="grant")
         return Caller(await self.running.client(), account.id, secret)
 
     async def someone(self, secret: str) -> Caller:
@@ -60,16 +60,16 @@ class Till:
 
 
 @contextlib.asynccontextmanager
-async def till(directory: Path, *ports: int, accounts: str = "", more: str = "") -> AsyncIterator[Till]:
+async def accounts_gateway(directory: Path, *ports: int, accounts: str = "", more: str = "") -> AsyncIterator[AccountsGateway]:
     """A gateway with accounts in front of these ports; see `configuration` for the model."""
     section = f"accounts: {{required: true, database: 'sqlite:{directory}/kyma.db'{accounts}}}\n"
     text = configuration(*ports, more=f"{more}{section}admin: {{token: {TOKEN}}}\n")
     async with gateway(text, directory) as running:
-        yield Till(running)
+        yield AccountsGateway(running)
 
 
 @contextlib.asynccontextmanager
-async def metered(directory: Path, *, accounts: str = "", more: str = "") -> AsyncIterator[tuple[Till, Provider]]:
+async def metered(directory: Path, *, accounts: str = "", more: str = "") -> AsyncIterator[tuple[AccountsGateway, Provider]]:
     """A gateway with accounts and its one provider."""
-    async with providers(1) as (provider,), till(directory, provider.port, accounts=accounts, more=more) as made:
+    async with providers(1) as (provider,), accounts_gateway(directory, provider.port, accounts=accounts, more=more) as made:
         yield made, provider

@@ -7,7 +7,7 @@ import functools
 from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import Snapshot, Source
 from kyma_proxy.core.exchange import Exchange
-from kyma_proxy.core.http.body import read_head
+from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.inbound import Headers, Inbound
 
@@ -97,7 +97,7 @@ def exchange(path: bytes = b"/v1/chat/completions") -> Exchange:
 def routed(path: bytes = b"/v1/chat/completions") -> Exchange:
     """A request whose model has been found under an alias."""
     routed = exchange(path)
-    routed.head = read_head(BODY)
+    routed.routing = read_routing_fields(BODY)
     routed.alias = "fast"
     routed.model = routed.snapshot.models["small"]
     return routed

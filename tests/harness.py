@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from kyma_proxy.jobs.timing import USUAL, Timing
-from kyma_proxy.ops.accounts.opening import open_books
-from kyma_proxy.ops.assemble import House
+from kyma_proxy.ops.accounts.opening import open_accounts
+from kyma_proxy.ops.assemble import App
 from kyma_proxy.ops.reload import Configuration
 from kyma_proxy.telemetry.access_log import AccessLog
 
@@ -239,8 +239,8 @@ class Answer:
 class Gateway:
     """A gateway that runs in this process, in front of scripted providers."""
 
-    def __init__(self, house: House, port: int, log: Path, configuration: Configuration) -> None:
-        self.house = house
+    def __init__(self, app: App, port: int, log: Path, configuration: Configuration) -> None:
+        self.app = app
         self.port = port
         self.configuration = configuration
         self._log = log
@@ -262,25 +262,25 @@ class Gateway:
 
     async def is_at_rest(self) -> None:
         """Wait until nothing is being served and no connection is at work; fails when something leaks."""
-        house = self.house
-        await until(lambda: house.gateway.in_flight == 0)
-        await until(lambda: house.upstreams.statistics()["open"] == house.upstreams.statistics()["idle"])
+        app = self.app
+        await until(lambda: app.gateway.in_flight == 0)
+        await until(lambda: app.upstreams.statistics()["open"] == app.upstreams.statistics()["idle"])
 
     async def close(self) -> None:
         """Let every caller leave; then nothing may be left over."""
         for client in self._clients:
             client.leave()
-        await until(lambda: not self.house.door.edges)
-        await self.house.jobs.close()
+        await until(lambda: not self.app.listener.connections)
+        await self.app.jobs.close()
         await self.is_at_rest()
-        await self.house.close()
-        await until(lambda: not self.house.sweeper.watched())
+        await self.app.close()
+        await until(lambda: not self.app.sweeper.watched())
 
     async def give_up(self) -> None:
         """Let go of everything after a failure, without which the test's loop would not end."""
         for client in self._clients:
             client.leave()
-        await self.house.close()
+        await self.app.close()
 
 
 TIMEOUTS = "{connect: 2s, first_byte: 10s, idle: 10s}"
@@ -328,10 +328,10 @@ async def gateway(
     path = directory / "gateway.yaml"
     path.write_text(text)
     in_force = Configuration(path, {})
-    house = House(in_force, AccessLog(str(log)), open_books(in_force.snapshot), jobs_timing=timing)
-    await house.open()
-    server = await asyncio.get_running_loop().create_server(house.edge, "127.0.0.1", 0, ssl=tls)
-    running = Gateway(house, server.sockets[0].getsockname()[1], log, in_force)
+    app = App(in_force, AccessLog(str(log)), open_accounts(in_force.snapshot), jobs_timing=timing)
+    await app.open()
+    server = await asyncio.get_running_loop().create_server(app.downstream, "127.0.0.1", 0, ssl=tls)
+    running = Gateway(app, server.sockets[0].getsockname()[1], log, in_force)
     try:
         yield running
         await running.close()

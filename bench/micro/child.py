@@ -29,7 +29,7 @@ _COUNTED_S: Final = 0.25
 """How long the longer count takes under valgrind: ten million instructions or more; a fork's ten thousand are nothing to it."""
 _TIMED_S: Final = 0.001
 _ROUNDS: Final = 101
-_MOST_S: Final = 60
+_MAX_S: Final = 60
 _FIELDS: Final = tuple((b"x-field-%d" % number, b"value") for number in range(16))
 _PASSING: Final = frozenset(name for name, _ in _FIELDS[::2])
 
@@ -109,7 +109,7 @@ def _forked(work: Callable[[], object]) -> int:
     """Do the work in a process of its own; its number, once it has ended. Raises RuntimeError where it ended badly."""
     child = os.fork()
     if not child:
-        signal.alarm(_MOST_S)
+        signal.alarm(_MAX_S)
         try:
             work()
         except BaseException as error:

@@ -55,8 +55,8 @@ def telling(caller: str) -> Callable[[], object]:
     """A text event in mid-stream is translated for a caller of this dialect."""
     events = stream(_SOURCE_OF[caller])
     under_way, word = _translation(caller).stream(), events[2]
-    under_way.pass_on(b"".join(events[:2]))
-    return lambda: under_way.pass_on(word)
+    under_way.feed(b"".join(events[:2]))
+    return lambda: under_way.feed(word)
 
 
 def estimating() -> Callable[[], object]:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from bench.micro import material
 from bench.micro.material import HEADERS, WIRE
 from kyma_proxy.core.exchange import Event, Exchange
-from kyma_proxy.core.http.body import patched, read_head
+from kyma_proxy.core.http.body import patched, read_routing_fields
 from kyma_proxy.core.http.endpoints import RELAYED
-from kyma_proxy.core.http.headers import request_head
+from kyma_proxy.core.http.headers import encode_request_head
 from kyma_proxy.core.http.repeat import repeat_of
 from kyma_proxy.core.http.request_head import RequestHead, read_request_head
-from kyma_proxy.core.routing.breaker import Health, HealthTable
+from kyma_proxy.core.routing.breaker import BreakerTable, CircuitBreaker
 from kyma_proxy.core.routing.plan import plan
 
 _TARGET = b"/v1/chat/completions"
@@ -21,12 +21,12 @@ _TARGET = b"/v1/chat/completions"
 
 def reading(body: bytes) -> Callable[[], object]:
     """What routing needs is read from a body."""
-    return lambda: read_head(body)
+    return lambda: read_routing_fields(body)
 
 
 def patching(body: bytes, *, inserts: bool) -> Callable[[], object]:
     """The model is replaced; with `inserts`, max_tokens is put in."""
-    head = read_head(body)
+    head = read_routing_fields(body)
     source = material.snapshot().models["pooled"].pool[0]
     insertion = b'"max_tokens":4096,' if inserts else b""
     return lambda: patched(body, head, source.model_json, insertion)
@@ -58,11 +58,11 @@ def heading_to_provider(*, is_repeated: bool) -> Callable[[], object]:
     forget = inbound.passed.clear
 
     def again() -> object:
-        return request_head(inbound, endpoint, source, 1024)
+        return encode_request_head(inbound, endpoint, source, 1024)
 
     def anew() -> object:
         forget()
-        return request_head(inbound, endpoint, source, 1024)
+        return encode_request_head(inbound, endpoint, source, 1024)
 
     return again if is_repeated else anew
 
@@ -70,18 +70,18 @@ def heading_to_provider(*, is_repeated: bool) -> Callable[[], object]:
 def planning(name: str) -> Callable[[], object]:
     """The order of a model's sources is drawn. Chance is a fixed round of numbers, so that every run draws the same."""
     route = material.snapshot().routes["openai"][name]
-    table = HealthTable()
+    table = BreakerTable()
     chance = itertools.cycle((0.05, 0.95, 0.45, 0.7, 0.2, 0.55, 0.85, 0.3)).__next__
     return lambda: plan(route, table, 100.0, chance)
 
 
 def faring() -> Callable[[], object]:
     """A source is asked, and answers in time."""
-    health = Health()
+    health = CircuitBreaker()
 
     def ask() -> object:
         if health.admits(100.0):
-            health.answered(100.0, is_probe=health.begin(100.0), first_byte_s=0.1)
+            health.answered(100.0, is_trial=health.begin(100.0), first_byte_s=0.1)
         return health.word
 
     return ask

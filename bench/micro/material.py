@@ -9,7 +9,7 @@ from typing import Final
 from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.core.exchange import Attempt, Exchange
-from kyma_proxy.core.http.body import read_head
+from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.inbound import Headers, Inbound
 
@@ -106,7 +106,7 @@ def inbound() -> Inbound:
 def exchange() -> Exchange:
     """A request on its way: routed, and one source is being tried."""
     going = Exchange(inbound(), RELAYED[b"/v1/chat/completions"], snapshot())
-    going.head = read_head(SHORT)
+    going.routing = read_routing_fields(SHORT)
     going.alias = "large"
     going.model = going.snapshot.models["pooled"]
     going.attempts.append(Attempt("alpha", "answered"))

@@ -16,7 +16,7 @@ import msgspec
 
 from bench.client import Headers
 
-MOST_BODY_BYTES: Final = 64 * 2**20
+MAX_BODY_BYTES: Final = 64 * 2**20
 """What a system is told to let through; the bench sends 12 MB at most."""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.processes import most_files
-from bench.systems.contract import MOST_BODY_BYTES, Place, System
+from bench.systems.contract import MAX_BODY_BYTES, Place, System
 from bench.systems.programs import HOW_TO_GET_PEERS, found, said
 
 _CONNECTIONS: Final = 16_384
@@ -66,7 +66,7 @@ class Nginx(System, frozen=True, kw_only=True):
             tls="" if place.tls is None else _TLS.format(authority=place.tls),
             files=most_files(),
             connections=min(_CONNECTIONS, most_files()),
-            body=MOST_BODY_BYTES,
+            body=MAX_BODY_BYTES,
         )
         path.write_text(text)
         home.chmod(0o755)  # the worker may be another user

@@ -13,29 +13,29 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from kyma_proxy.accounting.meter import Asked, Meter
+from kyma_proxy.accounting.meter import Meter, MeteredRequest
 from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.accounts.charging import NOTHING, bill
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
-from kyma_proxy.core.accounts.reservation import Ticket
+from kyma_proxy.core.accounts.reservation import Reservation
 from kyma_proxy.core.exchange import ABANDONED, Attempt, Event, Exchange, State
 from kyma_proxy.core.http.answers import cors_lines, error_lines, id_lines, json_answer, listed
-from kyma_proxy.core.http.body import read_head
+from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.headers import KEEP_ALIVE
 from kyma_proxy.core.http.inbound import Inbound
-from kyma_proxy.core.routing.breaker import HealthTable
-from kyma_proxy.core.routing.failures import Failed, Failure, exhausted
-from kyma_proxy.core.routing.plan import Step, last_resort, plan, resting
+from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, exhausted
+from kyma_proxy.core.routing.plan import Step, last_resort, open_breakers, plan
 from kyma_proxy.core.routing.resolve import has_translated, route_of, unanswerable
 from kyma_proxy.dialect.registry import DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
-from kyma_proxy.net.downstream.connection import Edge
-from kyma_proxy.net.relay.attempts import Course, first_over
+from kyma_proxy.net.downstream.connection import DownstreamConnection
+from kyma_proxy.net.relay.attempts import Attempts, wait_first
 from kyma_proxy.net.relay.pump import Relay
 from kyma_proxy.net.relay.translated import relay_of
 from kyma_proxy.net.upstream.connection import UpstreamConnection, monotonic
-from kyma_proxy.net.upstream.pool import DialFailed, UpstreamPool
+from kyma_proxy.net.upstream.pool import DialError, UpstreamPool
 from kyma_proxy.telemetry.counters import Counters
 from kyma_proxy.telemetry.record import Log
 from kyma_proxy.telemetry.recording import other_record, record_of
@@ -54,7 +54,7 @@ class Gateway:
         counters: Counters,
         log: Log | None,
         *,
-        health: HealthTable,
+        health: BreakerTable,
         random: Callable[[], float],
         meter: Meter | None = None,
     ) -> None:
@@ -66,9 +66,9 @@ class Gateway:
         self._log = log
         self._random = random
         self._meter = meter
-        self._live: dict[Exchange, Edge] = {}
+        self._live: dict[Exchange, DownstreamConnection] = {}
 
-    async def relay(self, inbound: Inbound, edge: Edge) -> None:
+    async def relay(self, inbound: Inbound, edge: DownstreamConnection) -> None:
         """Serve one request, whatever happens to it."""
         exchange = Exchange(inbound, RELAYED[inbound.path], self._current())
         self._live[exchange] = edge
@@ -95,7 +95,7 @@ class Gateway:
 
     def _route(self, exchange: Exchange) -> Route:
         """What can answer for the model that the caller asks for, in the caller's dialect."""
-        head = exchange.head = read_head(exchange.inbound.body, is_metered=self._meter is not None)
+        head = exchange.routing = read_routing_fields(exchange.inbound.body, is_metered=self._meter is not None)
         route, is_alias = route_of(exchange.snapshot, exchange.endpoint, head.model)
         if is_alias:
             exchange.alias = head.model
@@ -111,20 +111,20 @@ class Gateway:
 
     def _admit(self, exchange: Exchange, meter: Meter, route: Route) -> None:
         """Take a place in the caller's limits, and hold what the request may cost."""
-        head, key, inbound = exchange.head, exchange.key, exchange.inbound
+        head, key, inbound = exchange.routing, exchange.key, exchange.inbound
         assert head is not None and key is not None  # noqa: S101, PT018  (routed, identified)
         assert head.written is not None  # noqa: S101  (metered)
-        asked = Asked(exchange.endpoint, route.model, head.written)
-        exchange.ticket = meter.admit(key, asked, inbound.body, exchange.snapshot, monotonic())
+        asked = MeteredRequest(exchange.endpoint, route.model, head.written)
+        exchange.reservation = meter.admit(key, asked, inbound.body, exchange.snapshot, monotonic())
 
     # ---- attempt and relay
 
-    async def _attempt_all(self, exchange: Exchange, route: Route, steps: tuple[Step, ...], edge: Edge) -> None:
+    async def _attempt_all(self, exchange: Exchange, route: Route, steps: tuple[Step, ...], edge: DownstreamConnection) -> None:
         """Ask one source after the other, or a slow one's successor beside it, until one has answered.
 
         Raises GatewayError when none has. Two run at once only where a model is hedged; the first to commit wins.
         """
-        course = Course(steps, route, self._health, can_estimate=exchange.endpoint.is_estimated)
+        course = Attempts(steps, route, self._health, can_estimate=exchange.endpoint.is_estimated)
         running = course.running
         try:
             while True:
@@ -136,7 +136,7 @@ class Gateway:
                         self._last_resort(route, course)
                     self._start(exchange, course, edge)
                     continue
-                relay = await first_over(exchange, course)
+                relay = await wait_first(exchange, course)
                 if relay is None:
                     self._start(exchange, course, edge)
                     continue
@@ -155,27 +155,27 @@ class Gateway:
                 relay.let_go()
             running.clear()  # it and its members refer to each other
 
-    def _last_resort(self, route: Route, course: Course) -> None:
+    def _last_resort(self, route: Route, course: Attempts) -> None:
         """Who is asked when all others have failed. Raises GatewayError when there is nobody left."""
         now = monotonic()
         course.left += reversed(last_resort(route, self._health, now, course.tried))
         if not course.left:
-            if course.untold is not None and not course.failures:
-                raise course.untold
-            raise exhausted(route.model.id, [*course.failures, *resting(route, self._health, now, course.tried)])
+            if course.unsupported is not None and not course.failures:
+                raise course.unsupported
+            raise exhausted(route.model.id, [*course.failures, *open_breakers(route, self._health, now, course.tried)])
 
-    def _start(self, exchange: Exchange, course: Course, edge: Edge) -> None:
+    def _start(self, exchange: Exchange, course: Attempts, edge: DownstreamConnection) -> None:
         """Ask the next of the sources that are left, if it can still be asked."""
         step = course.left.pop()
         name = step.source.provider.name
         now = monotonic()
-        if step.source.key in course.tried or not (step.anyway or step.health.admits(now)):
+        if step.source.key in course.tried or not (step.bypass_breaker or step.health.admits(now)):
             return  # it stands in the plan twice, or has begun to rest since the plan was made
         course.tried.add(step.source.key)
         total = step.source.timeouts.total
         total_due = None if total is None else exchange.inbound.received + total
         if total_due is not None and now >= total_due:
-            course.failures.append(Failed(Failure.TOTAL_TIMEOUT, name, "no time was left for it"))
+            course.failures.append(AttemptFailure(FailureKind.TOTAL_TIMEOUT, name, "no time was left for it"))
             return
         attempt = Attempt(name, ABANDONED)
         exchange.attempts.append(attempt)
@@ -183,13 +183,13 @@ class Gateway:
             relay = relay_of(exchange, step, edge, attempt, running=course.running, total_due=total_due,
                              is_last=course.is_last, added_head=self._added_head)  # fmt: skip
         except GatewayError as error:  # what the caller asks for can't be said in the source's dialect
-            course.untold = error
+            course.unsupported = error
             exchange.attempts.remove(attempt)
             return
-        relay.is_probe = step.health.begin(now)
+        relay.is_trial = step.health.begin(now)
         self._ask(exchange, relay, course, edge, now)
 
-    def _ask(self, exchange: Exchange, relay: Relay, course: Course, edge: Edge, now: float) -> None:
+    def _ask(self, exchange: Exchange, relay: Relay, course: Attempts, edge: DownstreamConnection, now: float) -> None:
         """Send the request to the relay's source: at once over an idle connection, or as soon as a fresh one is open."""
         connection = None if relay.needs_fresh else self._upstreams.take(relay.step.source.provider.origin)
         relay.is_reused = connection is not None
@@ -202,17 +202,17 @@ class Gateway:
         else:
             self._dial(exchange, relay, course, edge, now)
 
-    def _dial(self, exchange: Exchange, relay: Relay, course: Course, edge: Edge, now: float) -> None:
+    def _dial(self, exchange: Exchange, relay: Relay, course: Attempts, edge: DownstreamConnection, now: float) -> None:
         limit = relay.step.source.timeouts.connect
         if relay.total_due is not None:
             limit = relay.total_due - now if limit is None else min(limit, relay.total_due - now)
 
-        def dialled(result: UpstreamConnection | DialFailed) -> None:
+        def dialled(result: UpstreamConnection | DialError) -> None:
             ended = monotonic()
             if not exchange.sent:
                 exchange.dialled_s += ended - course.waits_since
                 course.waits_since = ended
-            if isinstance(result, DialFailed):
+            if isinstance(result, DialError):
                 relay.unreachable(result.failure, result.detail)
             elif relay.is_over:  # nobody waits for it any more
                 self._upstreams.put_back(result)
@@ -222,11 +222,11 @@ class Gateway:
                 except Exception:
                     _log.exception("request %s failed inside the gateway", exchange.inbound.request_id)
                     result.abandon()
-                    relay.unreachable(Failure.CONNECT, "the gateway failed")
+                    relay.unreachable(FailureKind.CONNECT, "the gateway failed")
 
         relay.dialling = self._upstreams.dial(relay.step.source.provider, limit, dialled)
 
-    def _send(self, exchange: Exchange, relay: Relay, connection: UpstreamConnection, edge: Edge) -> None:
+    def _send(self, exchange: Exchange, relay: Relay, connection: UpstreamConnection, edge: DownstreamConnection) -> None:
         step = relay.step
         exchange.answering = relay
         edge.attach(relay)
@@ -238,10 +238,10 @@ class Gateway:
             exchange.sent = connection.sent_at
             exchange.overhead_s += connection.sent_at - exchange.inbound.received - exchange.dialled_s
 
-    def _blame(self, exchange: Exchange, relay: Relay, failed: Failed, course: Course) -> None:
+    def _blame(self, exchange: Exchange, relay: Relay, failed: AttemptFailure, course: Attempts) -> None:
         """A source has failed; where no other is being asked, the request is open again."""
         relay.attempt.result = failed.word
-        relay.step.health.failed(monotonic(), failed, self._random, is_probe=relay.is_probe)
+        relay.step.health.failed(monotonic(), failed, self._random, is_trial=relay.is_trial)
         course.failures.append(failed)
         if not course.running:
             exchange.step(Event.MOVE_ON)
@@ -250,15 +250,15 @@ class Gateway:
         """An answer is over. Who was asked before and was overtaken was slow; who broke an answer off has failed."""
         now = monotonic()
         exchange.usage = relay.usage()
-        if relay.broke_by is not None and relay.broke_by is not Failure.TOTAL_TIMEOUT:
-            failed = Failed(relay.broke_by, relay.step.source.provider.name, "stopped in the middle of an answer")
+        if relay.broke_by is not None and relay.broke_by is not FailureKind.TOTAL_TIMEOUT:
+            failed = AttemptFailure(relay.broke_by, relay.step.source.provider.name, "stopped in the middle of an answer")
             relay.attempt.result = failed.word
-            relay.step.health.failed(now, failed, self._random, is_probe=False, after_answer=True)
+            relay.step.health.failed(now, failed, self._random, is_trial=False, after_answer=True)
         for other in others:
             if other.was_dropped and other.waited_s > relay.waited_s and exchange.answered_by is not None:
-                other.attempt.result = Failure.OVERTAKEN.value
-                slow = Failed(Failure.OVERTAKEN, other.step.source.provider.name, "another was faster")
-                other.step.health.failed(now, slow, self._random, is_probe=False)
+                other.attempt.result = FailureKind.OVERTAKEN.value
+                slow = AttemptFailure(FailureKind.OVERTAKEN, other.step.source.provider.name, "another was faster")
+                other.step.health.failed(now, slow, self._random, is_trial=False)
 
     def _added_head(self, exchange: Exchange, step: Step) -> bytes:
         """The gateway's own lines of a relayed answer's head. (Contract §4.2.)"""
@@ -283,7 +283,7 @@ class Gateway:
 
     # ---- the other ways out
 
-    def _refuse(self, exchange: Exchange, error: GatewayError, edge: Edge) -> None:
+    def _refuse(self, exchange: Exchange, error: GatewayError, edge: DownstreamConnection) -> None:
         """Answer with an error of the gateway's own; where an answer has begun, only the connection can tell."""
         if exchange.has_ended:
             return  # it has been answered, and the connection may serve another request already
@@ -309,7 +309,7 @@ class Gateway:
         added += cors_lines(inbound.headers, exchange.snapshot.cors_origins) + self._limit_lines(exchange)
         self._respond(exchange, edge, error.kind.status, body, added)
 
-    def _estimate(self, exchange: Exchange, edge: Edge) -> None:
+    def _estimate(self, exchange: Exchange, edge: DownstreamConnection) -> None:
         """Count a prompt's tokens for a model of which no source can do that: about, and marked so. (Contract §2.)"""
         inbound = exchange.inbound
         body = b'{"input_tokens":%d}' % estimated_prompt_tokens(inbound.body)
@@ -320,14 +320,14 @@ class Gateway:
         added += cors_lines(inbound.headers, exchange.snapshot.cors_origins) + self._limit_lines(exchange)
         self._respond(exchange, edge, 200, body, added)
 
-    def _respond(self, exchange: Exchange, edge: Edge, status: int, body: bytes, added: bytes) -> None:
+    def _respond(self, exchange: Exchange, edge: DownstreamConnection, status: int, body: bytes, added: bytes) -> None:
         inbound = exchange.inbound
         close = not inbound.keep_alive or edge.will_close
         if inbound.is_http_10 and not close:
             added += KEEP_ALIVE
         edge.respond(json_answer(status, body, added, close=close), close=close)
 
-    def _leave(self, exchange: Exchange, edge: Edge) -> None:
+    def _leave(self, exchange: Exchange, edge: DownstreamConnection) -> None:
         """It was cancelled: the caller has left, or the gateway is going down and can't wait any longer."""
         answering = exchange.answering
         if edge.is_open and not exchange.has_ended and not exchange.is_committed:
@@ -361,8 +361,8 @@ class Gateway:
         now = monotonic()
         del self._live[exchange]
         try:
-            if exchange.ticket is not None:
-                self._charge(exchange, exchange.ticket)
+            if exchange.reservation is not None:
+                self._charge(exchange, exchange.reservation)
             exchange.answering = None
             self._counters.count(exchange, now)
             if exchange.route is not None and exchange.state in _TELLS_OF_THE_MODEL:
@@ -373,7 +373,7 @@ class Gateway:
         except Exception:
             _log.exception("request %s could not be logged", exchange.inbound.request_id)
 
-    def _charge(self, exchange: Exchange, ticket: Ticket) -> None:
+    def _charge(self, exchange: Exchange, ticket: Reservation) -> None:
         """Give back what the request holds, and charge what it came to. (Contract §8.)"""
         answering, asked, answered, meter = exchange.answering, exchange.route, exchange.model, self._meter
         assert meter is not None and asked is not None and answered is not None  # noqa: S101, PT018  (admitted)

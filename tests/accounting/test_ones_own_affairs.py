@@ -47,7 +47,7 @@ async def test_limits_say_what_is_used_of_them(tmp_path: Path) -> None:
         caller = await till.caller()
         provider.plays(ANSWER)
         await caller.chat()
-        await till.books.store.settled()
+        await till.account_service.store.settled()
         limits = (await caller.ask("GET", "/v1/auth/limits")).json
         validate(limits, response_schema("/v1/auth/limits", "get", 200))
         assert limits == {
@@ -63,7 +63,7 @@ async def test_use_is_told_by_day_model_and_key(tmp_path: Path) -> None:
         for one in (caller, caller, second):
             provider.plays(ANSWER)
             await one.chat()
-        await till.books.store.settled()
+        await till.account_service.store.settled()
         usage = (await caller.ask("GET", "/v1/usage")).json
         validate(usage, response_schema("/v1/usage", "get", 200))
         assert sorted(row["requests"] for row in usage["data"]) == [1, 2]
@@ -82,7 +82,7 @@ async def test_the_ledger_is_paged_newest_first(tmp_path: Path) -> None:
         for _ in range(3):
             provider.plays(ANSWER)
             await caller.chat()
-        await till.books.store.settled()
+        await till.account_service.store.settled()
         first = (await caller.ask("GET", "/v1/credits/transactions?limit=3")).json
         validate(first, response_schema("/v1/credits/transactions", "get", 200))
         assert [one["kind"] for one in first["data"]] == ["usage"] * 3

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from tests.accounts_harness import TOKEN, Till, metered
+from tests.accounts_harness import TOKEN, AccountsGateway, metered
 from tests.harness import whole
 
 ANSWER = whole(json.dumps({"id": "x", "usage": {"prompt_tokens": 100, "completion_tokens": 50}}).encode())
@@ -19,8 +19,8 @@ ANSWER = whole(json.dumps({"id": "x", "usage": {"prompt_tokens": 100, "completio
 class Operator:
     """Whoever holds the admin token."""
 
-    def __init__(self, till: Till, token: str = TOKEN) -> None:
-        self._client = TestClient(TestServer(till.running.house.admin))
+    def __init__(self, till: AccountsGateway, token: str = TOKEN) -> None:
+        self._client = TestClient(TestServer(till.running.app.admin))
         self._headers = {"Authorization": f"Bearer {token}"}
 
     async def __aenter__(self) -> Operator:
@@ -156,7 +156,7 @@ async def test_accounts_and_money_are_there_after_a_restart(tmp_path: Path) -> N
 async def test_the_metrics_say_how_the_books_fare(tmp_path: Path) -> None:
     async with metered(tmp_path) as (till, _):
         await till.caller()
-        async with TestClient(TestServer(till.running.house.admin)) as client, client.get("/metrics") as answer:
+        async with TestClient(TestServer(till.running.app.admin)) as client, client.get("/metrics") as answer:
             page = await answer.text()
         for line in ("kyma_accounts 1.0", "kyma_charges_waiting 0.0", "kyma_charges_lost 0.0", "kyma_accounts_failing 0.0"):
             assert f"\n{line}\n" in page

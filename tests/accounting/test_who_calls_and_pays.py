@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kyma_proxy.errors import GatewayError
-from tests.accounts_harness import metered, till
+from tests.accounts_harness import accounts_gateway, metered
 from tests.harness import CLOSE, chunk, providers, until, whole
 from tests.harness import head as answer_head
 
@@ -35,8 +35,8 @@ DONE = b"data: [DONE]\n\n"
     "header", ["", "authorization: Bearer ky-{}\r\n", "x-api-key: ky-{}\r\n", "authorization: Bearer sk-a\r\n"]
 )
 async def test_no_key_and_a_wrong_one_get_the_same_answer(tmp_path: Path, header: str) -> None:
-    async with metered(tmp_path) as (till, provider):
-        client = await till.running.client()
+    async with metered(tmp_path) as (accounts_gateway, provider):
+        client = await accounts_gateway.running.client()
         body = b'{"model":"m","messages":[]}'
         line = header.format("0" * 43)
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n{line}content-length: {len(body)}\r\n\r\n"
@@ -48,28 +48,28 @@ async def test_no_key_and_a_wrong_one_get_the_same_answer(tmp_path: Path, header
 
 
 async def test_an_answer_is_charged_as_its_provider_reported_it(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider):
+    async with metered(tmp_path) as (accounts_gateway, provider):
         provider.plays(ANSWER)
-        caller = await till.caller()
+        caller = await accounts_gateway.caller()
         answer = await caller.chat()
         assert answer.status == 200
         assert answer.headers["x-ratelimit-limit-requests"] == "30"
         assert answer.headers["x-ratelimit-remaining-requests"] == "29"
         money = await caller.balance()
         assert (money["balance"], money["held"]) == (1 - COST, 0)
-        await till.books.store.settled()
+        await accounts_gateway.account_service.store.settled()
         entries = (await caller.ask("GET", "/v1/credits/transactions")).json["data"]
         assert [(one["kind"], one["amount"], one["model"]) for one in entries] == [("usage", -COST, "m"), ("grant", 1.0, None)]
-        record = (await till.running.records())[0]
+        record = (await accounts_gateway.running.records())[0]
         assert (record["account"], record["key"]) == (caller.account, caller.secret[:11])
         assert (record["cost_usd"], record["usage_source"]) == (COST, "reported")
         assert caller.secret.encode() not in str([vars(one) for one in provider.received]).encode()
 
 
 async def test_a_stream_is_asked_for_its_usage_and_the_caller_sees_nothing_of_that(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider):
+    async with metered(tmp_path) as (accounts_gateway, provider):
         provider.plays(answer_head() + chunk(content_event("one")) + chunk(usage_event()) + chunk(DONE) + b"0\r\n\r\n")
-        caller = await till.caller()
+        caller = await accounts_gateway.caller()
         answer = await caller.chat(stream=True)
         assert answer.body == content_event("one") + DONE
         assert provider.received[0].body.startswith(b'{"stream_options":{"include_usage":true},')
@@ -77,9 +77,9 @@ async def test_a_stream_is_asked_for_its_usage_and_the_caller_sees_nothing_of_th
 
 
 async def test_a_caller_who_asks_for_usage_gets_it(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider):
+    async with metered(tmp_path) as (accounts_gateway, provider):
         provider.plays(answer_head() + chunk(content_event("one")) + chunk(usage_event()) + chunk(DONE) + b"0\r\n\r\n")
-        caller = await till.caller()
+        caller = await accounts_gateway.caller()
         answer = await caller.chat(stream=True, stream_options={"include_usage": True})
         assert answer.body == content_event("one") + usage_event() + DONE
         assert provider.received[0].body.count(b"stream_options") == 1
@@ -87,31 +87,31 @@ async def test_a_caller_who_asks_for_usage_gets_it(tmp_path: Path) -> None:
 
 
 async def test_a_stream_without_usage_is_estimated_and_says_so(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider):
+    async with metered(tmp_path) as (accounts_gateway, provider):
         provider.plays(answer_head() + b"".join(chunk(content_event("word ")) for _ in range(100)) + chunk(DONE) + b"0\r\n\r\n")
-        caller = await till.caller()
+        caller = await accounts_gateway.caller()
         await caller.chat(stream=True)
-        record = (await till.running.records())[0]
+        record = (await accounts_gateway.running.records())[0]
         assert (record["usage_source"], record["completion_tokens"]) == ("estimated", 100)
         assert record["cost_usd"] == pytest.approx(1 - (await caller.balance())["balance"])
 
 
 @pytest.mark.parametrize("how", ["the caller leaves", "the provider dies"])
 async def test_what_was_delivered_of_a_cut_stream_is_charged(tmp_path: Path, how: str) -> None:
-    async with metered(tmp_path) as (till, provider):
+    async with metered(tmp_path) as (accounts_gateway, provider):
         begun = answer_head() + b"".join(chunk(content_event("word ")) for _ in range(40))
         provider.plays(begun, asyncio.Event() if how == "the caller leaves" else CLOSE)
-        caller = await till.caller()
+        caller = await accounts_gateway.caller()
         caller.client.send(_stream(caller.secret))
         await caller.client.head()
         seen = b""
         while seen.count(b"data:") < 40:
             seen += await caller.client.chunk()
         caller.client.leave()
-        record = (await till.running.records())[0]
+        record = (await accounts_gateway.running.records())[0]
         assert record["ending"] == ("client_gone" if how == "the caller leaves" else "broken")
         assert (record["usage_source"], record["completion_tokens"]) == ("estimated", 40)
-        account = till.books.accounts.account(caller.account)
+        account = accounts_gateway.account_service.accounts.account(caller.account)
         assert account.held == 0
         assert account.balance == 10**9 - round(record["cost_usd"] * 1e9)
         assert record["cost_usd"] > 0
@@ -127,21 +127,21 @@ def _stream(secret: str) -> bytes:
 
 @pytest.mark.parametrize("status", ["503 Busy", "400 Bad Request", "429 Slow Down"])
 async def test_what_fails_costs_nothing_and_holds_nothing(tmp_path: Path, status: str) -> None:
-    async with metered(tmp_path) as (till, provider):
+    async with metered(tmp_path) as (accounts_gateway, provider):
         provider.plays(whole(b'{"error":{}}', status=status))
-        caller = await till.caller()
+        caller = await accounts_gateway.caller()
         assert (await caller.chat()).status >= 400
         money = await caller.balance()
         assert (money["balance"], money["held"]) == (1.0, 0)
 
 
 async def test_a_caller_who_leaves_before_the_answer_pays_nothing(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider):
+    async with metered(tmp_path) as (accounts_gateway, provider):
         provider.plays(asyncio.Event())
-        caller = await till.caller()
+        caller = await accounts_gateway.caller()
         caller.client.send(_stream(caller.secret))
         await until(lambda: provider.received)
-        account = till.books.accounts.account(caller.account)
+        account = accounts_gateway.account_service.accounts.account(caller.account)
         assert account.held > 0
         caller.client.leave()
         await until(lambda: account.held == 0)
@@ -149,8 +149,8 @@ async def test_a_caller_who_leaves_before_the_answer_pays_nothing(tmp_path: Path
 
 
 async def test_the_balance_must_cover_what_a_request_may_cost(tmp_path: Path) -> None:
-    async with metered(tmp_path, accounts=", top_up: 'https://pay.example'") as (till, provider):
-        caller = await till.caller(nano=1000)
+    async with metered(tmp_path, accounts=", top_up: 'https://pay.example'") as (accounts_gateway, provider):
+        caller = await accounts_gateway.caller(nano=1000)
         answer = await caller.chat()
         assert (answer.status, answer.json["error"]["code"]) == (402, "insufficient_credits")
         assert "$0.000001 is available" in answer.json["error"]["message"]
@@ -161,13 +161,13 @@ async def test_the_balance_must_cover_what_a_request_may_cost(tmp_path: Path) ->
 
 async def test_holds_of_requests_at_once_add_up(tmp_path: Path) -> None:
     """Ten requests that cost a cent each can't be had for one."""
-    async with metered(tmp_path) as (till, provider):
+    async with metered(tmp_path) as (accounts_gateway, provider):
         go = asyncio.Event()
         for _ in range(2):
             provider.plays(go, ANSWER)
         may_cost = 9_000_000  # 4,096 tokens of output at 2 dollars a million, and some of input
-        caller = await till.caller(nano=may_cost * 2)
-        others = [await till.someone(caller.secret) for _ in range(2)]
+        caller = await accounts_gateway.caller(nano=may_cost * 2)
+        others = [await accounts_gateway.someone(caller.secret) for _ in range(2)]
         first = [asyncio.create_task(other.chat()) for other in others]
         await until(lambda: len(provider.received) == 2)
         assert (await caller.chat()).status == 402
@@ -182,11 +182,11 @@ async def test_the_thirty_first_request_of_a_minute_waits_and_all_keys_share(tmp
         tmp_path,
         more="tiers: [{tier: 0, min_purchased: 0, rpm: 3, per_model_rpm: 3, tpm: 100000, max_request_tokens: 20000}]\n",
     ) as (
-        till,
+        accounts_gateway,
         provider,
     ):
-        caller = await till.caller()
-        second = await till.someone((await caller.ask("POST", "/v1/keys", {"name": "second"})).json["api_key"])
+        caller = await accounts_gateway.caller()
+        second = await accounts_gateway.someone((await caller.ask("POST", "/v1/keys", {"name": "second"})).json["api_key"])
         for one in (caller, second, caller):
             provider.plays(ANSWER)
             assert (await one.chat()).status == 200
@@ -195,14 +195,14 @@ async def test_the_thirty_first_request_of_a_minute_waits_and_all_keys_share(tmp
         assert answer.json["error"]["type"] == "rate_limit"
         assert 59 <= int(answer.headers["retry-after"]) <= 60
         assert answer.headers["x-ratelimit-remaining-requests"] == "0"
-        other = await till.caller("b@example.com")
+        other = await accounts_gateway.caller("b@example.com")
         provider.plays(ANSWER)
         assert (await other.chat()).status == 200
 
 
 async def test_a_request_that_no_wait_could_let_in_is_forbidden(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider):
-        caller = await till.caller(nano=10**12)
+    async with metered(tmp_path) as (accounts_gateway, provider):
+        caller = await accounts_gateway.caller(nano=10**12)
         answer = await caller.chat(messages=[{"role": "user", "content": "word " * 200_000}])
         assert (answer.status, answer.json["error"]["code"]) == (403, "forbidden")
         assert "200000 tokens in one request" in answer.json["error"]["message"]
@@ -210,15 +210,17 @@ async def test_a_request_that_no_wait_could_let_in_is_forbidden(tmp_path: Path) 
 
 
 async def test_a_revoked_key_and_a_blocked_account_are_refused_at_once(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider):
-        caller = await till.caller()
+    async with metered(tmp_path) as (accounts_gateway, provider):
+        caller = await accounts_gateway.caller()
         made = (await caller.ask("POST", "/v1/keys", {"name": "other"})).json
-        other = await till.someone(made["api_key"])
+        other = await accounts_gateway.someone(made["api_key"])
         provider.plays(ANSWER)
         assert (await other.chat()).status == 200
         assert (await caller.ask("DELETE", f"/v1/keys/{made['id']}")).json["deleted"]
         assert (await other.chat()).status == 401
-        await till.books.set_blocked(till.books.accounts.account(caller.account), True)
+        await accounts_gateway.account_service.set_blocked(
+            accounts_gateway.account_service.accounts.account(caller.account), True
+        )
         assert (await caller.chat()).status == 403
         assert (await caller.balance())["error"]["code"] == "forbidden"
 
@@ -229,8 +231,8 @@ async def test_a_substitute_costs_no_more_than_what_was_asked_for(tmp_path: Path
         "  - {id: cheap, price: {input: 0.5, output: 0.5}, pool: [{provider: p0, model: cheap}]}\n"
         "fallbacks: {m: [dear], dear: [m]}\n"
     )
-    async with metered(tmp_path, more=more) as (till, provider):
-        caller = await till.caller()
+    async with metered(tmp_path, more=more) as (accounts_gateway, provider):
+        caller = await accounts_gateway.caller()
         for model, cost in (("m", COST), ("dear", COST)):
             provider.plays(whole(b"{}", status="503 Busy"))
             provider.plays(ANSWER)
@@ -240,7 +242,7 @@ async def test_a_substitute_costs_no_more_than_what_was_asked_for(tmp_path: Path
 
 
 async def test_a_hedged_request_is_charged_once_and_holds_nothing(tmp_path: Path) -> None:
-    async with providers(2) as (slow, fast), till(tmp_path, slow.port, fast.port) as made:
+    async with providers(2) as (slow, fast), accounts_gateway(tmp_path, slow.port, fast.port) as made:
         path = tmp_path / "gateway.yaml"
         path.write_text(path.read_text().replace("hedge_after: null", "hedge_after: 20ms"))
         assert (await made.running.configuration.reload("test")).result == "reloaded"
@@ -267,8 +269,10 @@ async def test_answers_that_are_wanted_at_once_are_held_for_each(tmp_path: Path)
 async def test_no_more_keys_are_made_at_once_than_an_account_may_have(tmp_path: Path) -> None:
     async with metered(tmp_path) as (made, _):
         caller = await made.caller()
-        account = made.books.accounts.account(caller.account)
-        done = await asyncio.gather(*(made.books.create_key(account, "key") for _ in range(150)), return_exceptions=True)
+        account = made.account_service.accounts.account(caller.account)
+        done = await asyncio.gather(
+            *(made.account_service.create_key(account, "key") for _ in range(150)), return_exceptions=True
+        )
         assert sum(isinstance(one, GatewayError) for one in done) == 51
         assert len(account.keys) == 100
 

@@ -48,7 +48,7 @@ async def test_while_a_connection_is_being_opened(tmp_path: Path, silent_port: i
     async with gateway(configuration(silent_port, timeouts="{connect: 30s}"), tmp_path) as running:
         client = await running.client()
         client.ask()
-        await until(lambda: running.house.gateway.in_flight)
+        await until(lambda: running.app.gateway.in_flight)
         client.leave()
         record = (await running.records())[0]
         assert (record["ending"], record["attempts"]) == ("client_gone", ["p0:abandoned"])
@@ -59,9 +59,9 @@ async def test_in_the_middle_of_its_request(tmp_path: Path) -> None:
     async with both(tmp_path) as (running, provider):
         client = await running.client()
         client.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{")
-        await until(lambda: running.house.door.edges)
+        await until(lambda: running.app.listener.connections)
         client.leave()
-        await until(lambda: not running.house.door.edges)
+        await until(lambda: not running.app.listener.connections)
         assert provider.received == []
 
 

@@ -112,7 +112,7 @@ async def test_a_connection_gone_stale_is_replaced_and_is_no_fallback(tmp_path: 
         assert "x-kyma-fallback" not in answer.headers
         assert provider.connections == 2
         assert (await gateway.records(2))[1]["attempts"] == ["p0:answered"]
-        assert gateway.house.counters.stale_retries == 1
+        assert gateway.app.counters.stale_retries == 1
 
 
 async def test_a_fresh_connection_that_breaks_is_not_tried_again(tmp_path: Path) -> None:

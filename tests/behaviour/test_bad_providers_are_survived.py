@@ -75,7 +75,7 @@ async def test_the_next_source_answers(tmp_path: Path, steps: tuple[Step, ...]) 
         word = "101" if b"101" in bytes(str(steps[0]), "latin-1") else "broken"
         assert record["attempts"] == [f"p0:{word}", "p1:answered"]
         await running.is_at_rest()
-        assert running.house.upstreams.statistics()["open"] == 1
+        assert running.app.upstreams.statistics()["open"] == 1
         assert len(good.received) == 1
 
 
@@ -89,7 +89,7 @@ async def test_the_only_source_makes_it_a_502(tmp_path: Path, steps: tuple[Step,
         assert (answer.status, answer.json["error"]["code"]) == (502, "provider_error")
         assert "x-kyma-fallback" not in answer.headers
         await running.is_at_rest()
-        assert running.house.upstreams.statistics()["open"] == 0
+        assert running.app.upstreams.statistics()["open"] == 0
         client.ask()
         assert (await client.answer()).body == ANSWER
         failed, served = await running.records(2)
@@ -212,7 +212,7 @@ async def test_who_accepts_and_closes_is_a_502_every_time(tmp_path: Path) -> Non
             client.ask()
             assert (await client.answer()).status == 502
         await running.is_at_rest()
-        assert running.house.upstreams.statistics() == {"open": 0, "idle": 0}
+        assert running.app.upstreams.statistics() == {"open": 0, "idle": 0}
 
 
 async def test_who_answers_before_the_request_is_heard_out_is_not_asked_on_that_connection_again(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ async def held(running: Gateway, provider: Provider) -> tuple[Client, asyncio.Ev
 
 async def test_connections_are_open_before_the_first_request(tmp_path: Path) -> None:
     async with warmed(tmp_path, 2) as (running, provider):
-        await until(lambda: running.house.upstreams.statistics() == {"open": 2, "idle": 2})
+        await until(lambda: running.app.upstreams.statistics() == {"open": 2, "idle": 2})
         assert provider.received == []
         for _ in range(3):
             client = await running.client()
@@ -43,7 +43,7 @@ async def test_connections_are_open_before_the_first_request(tmp_path: Path) -> 
 
 async def test_the_connection_that_was_used_last_is_used_next(tmp_path: Path) -> None:
     async with warmed(tmp_path, 2) as (running, provider):
-        await until(lambda: running.house.upstreams.statistics()["idle"] == 2)
+        await until(lambda: running.app.upstreams.statistics()["idle"] == 2)
         for last in (0, 1):
             pair = [await held(running, provider) for _ in range(2)]
             used = [received.connection for received in provider.received[-2:]]
@@ -74,7 +74,7 @@ async def test_warm_connections_are_replaced_one_for_one(tmp_path: Path) -> None
 
         def have_aged() -> bool:
             nonlocal most
-            most = max(most, running.house.upstreams.statistics()["open"])
+            most = max(most, running.app.upstreams.statistics()["open"])
             return provider.connections >= 12
 
         await until(have_aged)
@@ -87,7 +87,7 @@ async def test_a_connection_that_the_provider_closed_is_not_used_again(tmp_path:
         client = await running.client()
         client.ask()
         assert (await client.answer()).status == 200
-        await until(lambda: running.house.upstreams.statistics()["open"] == 0)
+        await until(lambda: running.app.upstreams.statistics()["open"] == 0)
         client.ask()
         assert (await client.answer()).status == 200
         assert [received.connection for received in provider.received] == [1, 2]
@@ -95,7 +95,7 @@ async def test_a_connection_that_the_provider_closed_is_not_used_again(tmp_path:
 
 async def test_a_dial_may_be_cancelled_in_any_of_its_moments(tmp_path: Path) -> None:
     async with warmed(tmp_path, 0) as (running, provider):
-        upstreams = running.house.upstreams
+        upstreams = running.app.upstreams
         (target,) = running.configuration.snapshot.providers.values()
         heard: list[object] = []
         cancelled = made = 0

@@ -113,7 +113,7 @@ async def test_no_timer_of_a_finished_request_is_left_to_fire(tmp_path: Path) ->
         client.ask()
         await client.answer()
         provider.plays(head() + chunk(event("x")) + LAST_CHUNK, CLOSE)
-        ticks = running.house.sweeper
+        ticks = running.app.sweeper
         seen = []
         ticks.every_tick(lambda: seen.append(1))
         while len(seen) < 6:

@@ -152,10 +152,10 @@ async def test_a_head_or_body_that_is_cut_leaves_nothing_behind(tmp_path: Path, 
     async with both(tmp_path) as (gateway, provider):
         client = await gateway.client()
         client.send(sent)
-        await until(lambda: gateway.house.door.edges)
+        await until(lambda: gateway.app.listener.connections)
         client.writer.write_eof()
         assert await client.rest() == b""
-        await until(lambda: not gateway.house.door.edges)
+        await until(lambda: not gateway.app.listener.connections)
         assert not provider.received
 
 

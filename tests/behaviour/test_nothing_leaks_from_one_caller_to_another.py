@@ -7,7 +7,7 @@ import gc
 import json
 from pathlib import Path
 
-from kyma_proxy.net.downstream.connection import Edge
+from kyma_proxy.net.downstream.connection import DownstreamConnection
 from tests.harness import OK, both, chunk, event, head, until, whole
 
 LARGE = whole(b'{"a":"' + b"x" * 200_000 + b'"}')
@@ -21,7 +21,7 @@ async def test_a_caller_who_does_not_read_leaves_no_paused_connection_in_the_poo
         slow = await gateway.client()
         for _ in range(61):
             slow.ask()
-        await until(lambda: any(not edge.is_writable for edge in gateway.house.door.edges))
+        await until(lambda: any(not edge.is_writable for edge in gateway.app.listener.connections))
         other = await gateway.client()
         for _ in range(3):
             other.ask()
@@ -37,7 +37,7 @@ async def test_pipelined_requests_wait_until_the_answer_before_them_has_been_tak
         client = await gateway.client()
         for _ in range(40):
             client.ask()
-        await until(lambda: not gateway.house.door.edges)  # it read nothing, so it is gone
+        await until(lambda: not gateway.app.listener.connections)  # it read nothing, so it is gone
         assert len(provider.received) < 40
 
 
@@ -106,8 +106,8 @@ async def test_a_closed_connection_is_let_go_of_without_the_collector(tmp_path: 
                 client.post(b'{"model":"m"}', path=path, more="connection: close\r\n")
                 assert (await client.answer()).status == 200
                 await client.rest()
-            await until(lambda: not gateway.house.door.edges)
+            await until(lambda: not gateway.app.listener.connections)
             await gateway.is_at_rest()
-            await until(lambda: not any(isinstance(one, Edge) for one in gc.get_objects()))
+            await until(lambda: not any(isinstance(one, DownstreamConnection) for one in gc.get_objects()))
         finally:
             gc.enable()

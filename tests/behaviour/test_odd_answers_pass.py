@@ -165,8 +165,8 @@ async def test_nor_does_what_comes_later(tmp_path: Path) -> None:
         client = await gateway.client()
         client.ask()
         assert (await client.answer()).body == ANSWER
-        assert gateway.house.upstreams.statistics() == {"open": 1, "idle": 1}
+        assert gateway.app.upstreams.statistics() == {"open": 1, "idle": 1}
         later.set()
-        await until(lambda: gateway.house.upstreams.statistics() == {"open": 0, "idle": 0})
+        await until(lambda: gateway.app.upstreams.statistics() == {"open": 0, "idle": 0})
         client.ask()
         assert (await client.answer()).body == ANSWER

@@ -73,7 +73,7 @@ async def test_three_requests_may_be_cut_anywhere(tmp_path: Path) -> None:
             assert second.json == {"status": "ok"}
             assert (third.headers["x-request-id"], third.body[-14:]) == ("b", b"data: [DONE]\n\n")
             client.leave()
-            await until(lambda: not gateway.house.door.edges)
+            await until(lambda: not gateway.app.listener.connections)
         assert len(await gateway.records(3 * (len(sent) - 1))) == 3 * (len(sent) - 1)
         assert len(provider.received) == 2 * (len(sent) - 1)
 

@@ -226,7 +226,7 @@ async def test_a_caller_who_leaves_is_noticed(tmp_path: Path, dialect: str) -> N
             client = await running.client()
             ask(client, dialect, stream=True)
             await client.head()
-            (exchange,) = running.house.gateway._live
+            (exchange,) = running.app.gateway._live
             assert exchange.inbound.body == b""
             assert exchange.answering is not None
             assert exchange.answering._translation is None  # type: ignore[attr-defined]  the prompt is not kept twice either

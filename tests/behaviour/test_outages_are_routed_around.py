@@ -102,11 +102,11 @@ async def test_where_nobody_else_is_left_a_source_at_which_nobody_was_is_asked_a
         for _ in range(4):
             client.ask()
             assert (await client.answer()).status == 502
-        assert not running.house.health.of("p0 real-0").admits(0.0)
+        assert not running.app.health.of("p0 real-0").admits(0.0)
         client.ask()
         answer = await client.answer()
         assert (answer.status, answer.headers["x-kyma-fallback-layer"]) == (200, "1")
-        assert running.house.health.of("p0 real-0").word == "on"
+        assert running.app.health.of("p0 real-0").word == "on"
 
 
 async def test_a_request_whose_plan_left_a_resting_source_out_still_finds_it(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ async def test_an_answer_does_not_wait_for_its_rivals_connection(tmp_path: Path,
             first.plays(go, STREAM)
             client = await running.client()
             client.ask(stream=True)
-            await until(lambda: any(len(one.attempts) == 2 for one in running.house.gateway._live))
+            await until(lambda: any(len(one.attempts) == 2 for one in running.app.gateway._live))
             go.set()
             assert (await client.answer()).body.endswith(b"data: [DONE]\n\n")
             assert (await running.records())[0]["attempts"] == ["p0:answered", "p1:abandoned"]
@@ -276,7 +276,7 @@ async def test_when_one_of_two_fails_the_other_is_waited_for(tmp_path: Path, los
         client.ask(stream=True)
         await until(lambda: made[1].received)
         fail.set()
-        await until(lambda: running.house.health.of(f"p{loser} real-{loser}").last is not None)
+        await until(lambda: running.app.health.of(f"p{loser} real-{loser}").last is not None)
         go.set()
         assert (await client.answer()).body.endswith(b"data: [DONE]\n\n")
         words = ["503", "answered"] if loser == 0 else ["answered", "503"]
@@ -293,14 +293,14 @@ async def test_the_winner_of_a_race_whose_last_starter_failed_hears_of_the_calle
         client.ask(stream=True)
         await until(lambda: second.received)
         fail.set()
-        await until(lambda: running.house.health.of("p1 real-1").last is not None)
+        await until(lambda: running.app.health.of("p1 real-1").last is not None)
         go.set()
         await client.head()
         assert await client.chunk() == event("one")
         if ends == "leave":
             client.leave()
         else:
-            running.house.gateway.drain()
+            running.app.gateway.drain()
             assert b'"error"' in await client.rest()
         await until(lambda: first.open == 0)
         record = (await running.records())[0]
@@ -315,7 +315,7 @@ async def test_a_drain_ends_both_sides_of_a_race_and_tells_the_caller(tmp_path: 
         client = await running.client()
         client.ask()
         await until(lambda: second.received)
-        running.house.gateway.drain()
+        running.app.gateway.drain()
         answer = await client.answer()
         assert (answer.status, answer.json["error"]["code"]) == (503, "draining")
         await until(lambda: first.open == second.open == 0)
@@ -329,7 +329,7 @@ async def test_a_404_wins_no_race_and_hides_no_other_failure(tmp_path: Path) -> 
         wrong.plays(whole(b"{}", status="404 No"))
         client = await running.client()
         client.ask(stream=True)
-        await until(lambda: running.house.health.of("p1 real-1").last is not None)
+        await until(lambda: running.app.health.of("p1 real-1").last is not None)
         go.set()
         assert (await client.answer()).body.endswith(b"data: [DONE]\n\n")
         slow.plays(BUSY)
@@ -342,13 +342,13 @@ async def test_a_connection_that_was_opened_ahead_and_has_gone_stale_is_no_failu
     async with providers(1) as (provider,):
         text = configuration(provider.port).replace("warm_connections: 0", "warm_connections: 1")
         async with gateway(text, tmp_path) as running:
-            await until(lambda: running.house.upstreams.statistics()["idle"] == 1)
+            await until(lambda: running.app.upstreams.statistics()["idle"] == 1)
             provider.plays(RESET)
             client = await running.client()
             client.ask()
             answer = await client.answer()
             assert (answer.status, answer.headers.get("x-kyma-fallback")) == (200, None)
-            assert running.house.health.of("p0 real-0").last is None
+            assert running.app.health.of("p0 real-0").last is None
 
 
 async def test_when_both_fail_the_next_one_is_asked_and_then_the_caller_is_told(tmp_path: Path) -> None:
@@ -387,7 +387,7 @@ async def test_a_caller_who_leaves_after_one_of_two_has_failed_ends_the_other(tm
         client.ask()
         await until(lambda: second.received)
         fail.set()
-        await until(lambda: running.house.health.of("p1 real-1").last is not None)
+        await until(lambda: running.app.health.of("p1 real-1").last is not None)
         client.leave()
         await until(lambda: first.open == 0)
         assert (await running.records())[0]["ending"] == "client_gone"
@@ -445,7 +445,7 @@ async def test_a_source_that_nobody_asks_is_probed_and_that_is_no_traffic(tmp_pa
         async with gateway(text, tmp_path) as running:
             await until(lambda: well.received and busy.received)
             assert b'"max_tokens":1' in well.received[0].body
-            health = running.house.health
+            health = running.app.health
             await until(lambda: health.of("p1 real-1").last is not None)
             assert health.of("p0 real-0").last is None
             client = await running.client()
@@ -460,5 +460,5 @@ async def test_a_probe_that_hears_nothing_is_let_go_when_the_gateway_ends(tmp_pa
         text = configuration(mute.port).replace("max_tokens: null", "max_tokens: null, probe_after: 1s")
         async with gateway(text, tmp_path) as running:
             await until(lambda: mute.received)
-            await running.house.close()
+            await running.app.close()
         await until(lambda: mute.open == 0)

@@ -91,7 +91,7 @@ async def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
         client.ask()
         assert (await client.answer()).status == 200
         assert await client.rest() == b""
-        await until(lambda: not gateway.house.door.edges)
+        await until(lambda: not gateway.app.listener.connections)
         assert len(await gateway.records()) == 1
 
 
@@ -122,8 +122,8 @@ async def test_memory_is_bounded_while_a_caller_waits_and_every_byte_arrives_whe
         provider.plays(head(kind="application/json"), *[chunk(PIECE)] * PIECES, LAST_CHUNK)
         client = await narrow_client(gateway)
         client.ask()
-        await until(lambda: any(not edge.is_writable for edge in gateway.house.door.edges))
-        (edge,) = gateway.house.door.edges
+        await until(lambda: any(not edge.is_writable for edge in gateway.app.listener.connections))
+        (edge,) = gateway.app.listener.connections
         await is_steady(lambda: provider.written)
         # what the kernel holds for three sockets, and what the gateway itself holds
         assert provider.written < 20 * 2**20

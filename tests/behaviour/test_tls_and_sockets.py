@@ -160,7 +160,7 @@ async def test_a_name_that_does_not_exist_is_told_in_good_time(tmp_path: Path) -
 
 
 @contextlib.asynccontextmanager
-async def door(directory: Path, listen: str, base: str, more: str = "") -> AsyncIterator[tuple[Running, Provider]]:
+async def listener(directory: Path, listen: str, base: str, more: str = "") -> AsyncIterator[tuple[Running, Provider]]:
     """A gateway process that listens there, in front of a scripted provider."""
     async with providers() as (provider,):
         text = (
@@ -192,7 +192,7 @@ async def is_served(client: Client, provider: Provider) -> None:
 async def test_the_public_door_speaks_tls(tmp_path: Path) -> None:
     authority, port = Authority(tmp_path, "localhost"), free_port()
     more = f"tls: {{certificate: '{authority.certificate}', key: '{authority.key}'}}\n"
-    async with door(tmp_path, f"127.0.0.1:{port}", "", more) as (running, provider):
+    async with listener(tmp_path, f"127.0.0.1:{port}", "", more) as (running, provider):
         client = Client(*await asyncio.open_connection("localhost", port, ssl=authority.client))
         tls = client.writer.get_extra_info("ssl_object")
         assert tls.selected_alpn_protocol() == "http/1.1"
@@ -207,12 +207,12 @@ async def test_the_public_door_speaks_tls(tmp_path: Path) -> None:
 
 async def test_the_public_door_is_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "kyma.sock"
-    async with door(tmp_path, f"unix:{path}", "") as (_, provider):
+    async with listener(tmp_path, f"unix:{path}", "") as (_, provider):
         await is_served(Client(*await asyncio.open_unix_connection(path)), provider)
 
 
 @needs_ipv6
 async def test_the_public_door_is_on_ipv6(tmp_path: Path) -> None:
     port = free_port()
-    async with door(tmp_path, f"[::1]:{port}", f"http://[::1]:{port}") as (_, provider):
+    async with listener(tmp_path, f"[::1]:{port}", f"http://[::1]:{port}") as (_, provider):
         await is_served(Client(*await asyncio.open_connection("::1", port)), provider)

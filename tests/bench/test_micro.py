@@ -98,7 +98,7 @@ def test_a_case_is_counted_by_two_processes_and_timed_over_the_reference(monkeyp
 
 
 def test_cases_that_the_process_does_not_come_to_have_failed() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "proxy"), str(ROOT)))}
     figures = dict(measuring.measure(["no.such", "plan.one"], environment, counts=False))
     assert len(figures) == 2
     assert all(figure.failed and "there is no no.such" in figure.failed for figure in figures.values())

@@ -150,7 +150,7 @@ def test_images_are_had_from_every_source_that_is_on_and_text_from_none() -> Non
 
 
 def test_the_queues_key_is_sent_as_it_wants_it() -> None:
-    assert b"authorization: Key secret\r\n" in loaded().providers["queue"].head
+    assert b"authorization: Key secret\r\n" in loaded().providers["queue"].header_lines
 
 
 def test_an_unpriced_image_is_free_where_others_pay_and_that_is_said() -> None:

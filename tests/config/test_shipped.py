@@ -114,7 +114,7 @@ def test_every_provider_of_a_shipped_file_is_of_use(name: str) -> None:
 @pytest.mark.parametrize("name", ["kyma.yaml", "sidecar.yaml", "demo.yaml"])
 def test_a_credential_goes_over_tls_and_never_stands_in_the_file(name: str) -> None:
     for one in shipped(name, keys=True).providers.values():
-        has_key = b"secret-of-" in one.head
+        has_key = b"secret-of-" in one.header_lines
         assert has_key == (one.origin.scheme == "https"), one.name
 
 

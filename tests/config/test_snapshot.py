@@ -36,7 +36,7 @@ def test_a_provider_without_its_key_is_off_and_the_gateway_runs() -> None:
         "model picture has no source: all its providers are off",
     )
     assert [one.off is None for one in snapshot.providers.values()] == [False, True, False]
-    assert b"authorization" not in snapshot.providers["one"].head
+    assert b"authorization" not in snapshot.providers["one"].header_lines
 
 
 def test_an_admin_token_without_its_variable_switches_the_api_off() -> None:
@@ -52,11 +52,11 @@ def test_a_providers_address_and_credential_are_ready_to_send() -> None:
     ).providers.values()
     assert (one.origin.scheme, one.origin.host, one.origin.port, one.base_path) == ("https", "one.example", 8443, b"/v1")
     assert (two.origin.port, two.base_path) == (80, b"")
-    assert one.head == (
+    assert one.header_lines == (
         b"host: one.example:8443\r\naccept-encoding: identity\r\nx-team: blue\r\nauthorization: Bearer hunter2\r\n"
     )
-    assert two.head.endswith(b"x-api-key: k\r\n")
-    assert art.head.endswith(b"authorization: Key hunter3\r\n")
+    assert two.header_lines.endswith(b"x-api-key: k\r\n")
+    assert art.header_lines.endswith(b"authorization: Key hunter3\r\n")
     assert one.own_names == {b"x-team", b"authorization"}
 
 

@@ -74,6 +74,6 @@ def test_a_request_can_tell_where_it_stands(state: State) -> None:
 def test_a_new_request_knows_nothing_yet() -> None:
     request = exchange()
     assert (request.state, request.attempts, request.status, request.layer) == (State.OPEN, [], 0, 0)
-    assert (request.head, request.model, request.alias, request.answered_by) == (None,) * 4
+    assert (request.routing, request.model, request.alias, request.answered_by) == (None,) * 4
     assert (request.sent, request.first_byte, request.dialled_s, request.overhead_s) == (0.0,) * 4
     assert request.usage.source == "none"

@@ -72,14 +72,14 @@ def called(index: int, arguments: str, **more: Any) -> bytes:
 
 def translated(*pieces: bytes) -> tuple[bytes, MessageStream]:
     stream = MessageStream("shown-model", STOPS)
-    out = b"".join([stream.pass_on(piece) for piece in pieces])
-    return out + stream.rest(), stream
+    out = b"".join([stream.feed(piece) for piece in pieces])
+    return out + stream.flush(), stream
 
 
 def events(stream: bytes) -> list[Json]:
     splitter = Splitter()
-    found = [json.loads(event.data) for event in splitter.pass_on(stream) if event.data != b"[DONE]"]
-    assert splitter.rest() == []
+    found = [json.loads(event.data) for event in splitter.feed(stream) if event.data != b"[DONE]"]
+    assert splitter.flush() == []
     return found
 
 
@@ -122,9 +122,9 @@ def test_no_stream_that_was_cut_short_is_passed_off_as_whole(case: Path) -> None
     told = max(source.find(b'"finish_reason":"'), source.find(b"[DONE]"))
     for cut in range(len(source)):
         stream = MessageStream("shown-model", STOPS)
-        before = stream.pass_on(source[:cut])
+        before = stream.feed(source[:cut])
         assert expected.startswith(before)  # all that goes out is what would have gone out
-        after = stream.rest()
+        after = stream.flush()
         assert (b"message_stop" in before + after) == stream.is_finished
         assert not stream.is_finished or cut > told or about(case).get("finished", True)
 
@@ -629,7 +629,7 @@ def test_each_delta_goes_out_with_the_event_that_brought_it() -> None:
         chunk({"role": "assistant", "content": ""}), chunk({"reasoning_content": "a"}), chunk({"content": "b"}),
         called(0, "", id="x", name="n"), called(0, '{"a":'), called(0, "1}"), called(1, "", id="y", name="n"), called(1, "{}"),
     ]  # fmt: skip
-    out = [[event["type"] for event in events(stream.pass_on(piece))] for piece in pieces]
+    out = [[event["type"] for event in events(stream.feed(piece))] for piece in pieces]
     start, delta, stop = "content_block_start", "content_block_delta", "content_block_stop"
     assert out == [
         ["message_start"],
@@ -641,19 +641,19 @@ def test_each_delta_goes_out_with_the_event_that_brought_it() -> None:
         [],
         [stop, start, delta],
     ]
-    assert [event["type"] for event in events(stream.pass_on(chunk({}, "tool_calls")))] == [stop]
+    assert [event["type"] for event in events(stream.feed(chunk({}, "tool_calls")))] == [stop]
     assert stream.is_finished
-    assert [event["type"] for event in events(stream.rest())] == ["message_delta", "message_stop"]
+    assert [event["type"] for event in events(stream.flush())] == ["message_delta", "message_stop"]
 
 
 def test_only_the_call_that_must_wait_is_held() -> None:
     stream = MessageStream("shown-model", STOPS)
     both = called(0, '{"a":"', id="x", name="n") + called(1, "{", id="y", name="m")
-    assert [event["type"] for event in events(stream.pass_on(both))][-1] == "content_block_delta"
-    assert stream.pass_on(called(1, "}")) == b""
-    assert len(events(stream.pass_on(called(0, '}\\"')))) == 1  # in a string a brace ends nothing
-    assert stream.pass_on(called(1, " ")) == b""
-    out = events(stream.pass_on(called(0, '"}')))
+    assert [event["type"] for event in events(stream.feed(both))][-1] == "content_block_delta"
+    assert stream.feed(called(1, "}")) == b""
+    assert len(events(stream.feed(called(0, '}\\"')))) == 1  # in a string a brace ends nothing
+    assert stream.feed(called(1, " ")) == b""
+    out = events(stream.feed(called(0, '"}')))
     assert [event["type"] for event in out] == [
         "content_block_delta", "content_block_stop", "content_block_start", "content_block_delta",
     ]  # fmt: skip
@@ -666,15 +666,15 @@ def test_the_end_of_a_call_is_seen_wherever_its_arguments_are_cut() -> None:
     for cut in range(1, len(arguments)):
         stream = MessageStream("shown-model", STOPS)
         for piece in (arguments[:cut], arguments[cut:-1]):
-            stream.pass_on(called(0, piece, id="x", name="n"))
-        assert stream.pass_on(called(1, "{}", id="y", name="n")) == b""
-        assert len(events(stream.pass_on(called(0, "}")))) == 4
+            stream.feed(called(0, piece, id="x", name="n"))
+        assert stream.feed(called(1, "{}", id="y", name="n")) == b""
+        assert len(events(stream.feed(called(0, "}")))) == 4
 
 
 def test_what_follows_with_the_same_index_does_not_wait() -> None:
     stream = MessageStream("shown-model", STOPS)
-    stream.pass_on(called(0, "", id="x", name="n"))
-    out = events(stream.pass_on(called(0, "{", id="y", name="n")))
+    stream.feed(called(0, "", id="x", name="n"))
+    out = events(stream.feed(called(0, "{", id="y", name="n")))
     assert [event["type"] for event in out] == [
         "content_block_start", "content_block_stop", "content_block_start", "content_block_delta",
     ]  # fmt: skip
@@ -720,7 +720,7 @@ def test_an_error_bears_the_callers_request_id() -> None:
     made = translation(request_id="abc")
     assert json.loads(made.whole(500, b"{}").body)["request_id"] == "abc"
     for broken in (b'data: {"error":{"message":"no"}}\n\n', b"data: {\n\n", b"event: error\ndata: {}\n\n"):
-        (error,) = events(made.stream().pass_on(broken))
+        (error,) = events(made.stream().feed(broken))
         assert (error["type"], error["request_id"]) == ("error", "abc")
 
 
@@ -836,7 +836,7 @@ def test_a_stream_that_has_said_why_it_stopped_is_whole(end: bytes) -> None:
     out, stream = translated(chunk({"content": "a"}), chunk({}, "stop"), end)
     assert fold_message(out)["content"] == [{"type": "text", "text": "a"}]
     assert stream.is_finished
-    assert stream.pass_on(chunk({"content": "b"})) == stream.rest() == b""
+    assert stream.feed(chunk({"content": "b"})) == stream.flush() == b""
 
 
 def test_a_stream_that_is_done_without_a_word_is_an_empty_message() -> None:
@@ -849,10 +849,10 @@ def test_a_stream_that_is_done_without_a_word_is_an_empty_message() -> None:
 
 def test_life_goes_on_to_the_caller() -> None:
     stream = MessageStream("shown-model", STOPS)
-    assert stream.pass_on(b": keep-alive\n\n") == b":\n\n"
-    stream.pass_on(chunk({"content": "a"}))
-    assert stream.pass_on(b": keep-alive\n") == b'event: ping\ndata: {"type":"ping"}\n\n'
-    assert stream.pass_on(b"\ndata:\n\nid: 1\n\n") == b""
+    assert stream.feed(b": keep-alive\n\n") == b":\n\n"
+    stream.feed(chunk({"content": "a"}))
+    assert stream.feed(b": keep-alive\n") == b'event: ping\ndata: {"type":"ping"}\n\n'
+    assert stream.feed(b"\ndata:\n\nid: 1\n\n") == b""
 
 
 def test_a_large_event_is_read_in_pieces_and_costs_no_more_than_its_bytes() -> None:

@@ -105,8 +105,8 @@ def test_an_even_stream_is_estimated_to_the_event(count: int) -> None:
 def test_how_a_stream_was_cut_into_pieces_makes_no_difference(count: int, cuts: list[int]) -> None:
     body = sse(*(chat(content=" word") for _ in range(count)))
     sample = Sample()
-    edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    for start, stop in itertools.pairwise(edges):
+    connections = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+    for start, stop in itertools.pairwise(connections):
         sample.add(body[start:stop])
     assert abs(estimated_completion_tokens(sample.opening, sample.tail, len(body), True) - count) <= 1 + count / 50
 

@@ -76,7 +76,7 @@ def event(document: Json) -> bytes:
 
 
 def through(stream: StreamTranslation, *pieces: bytes) -> bytes:
-    return b"".join([stream.pass_on(piece) for piece in pieces]) + stream.rest()
+    return b"".join([stream.feed(piece) for piece in pieces]) + stream.flush()
 
 
 BEGIN = event({"type": "message_start", "message": {"id": "msg_1", "usage": {"input_tokens": 3, "output_tokens": 1}}})
@@ -292,8 +292,8 @@ def streams(draw: st.DrawFn) -> bytes:
 def test_whatever_comes_the_square_commutes_and_no_split_matters(source: bytes, cuts: list[int]) -> None:
     once = translation(stream_options={"include_usage": True})
     assert_square(once, source)
-    edges = [0, *sorted(min(cut, len(source)) for cut in cuts), len(source)]
-    pieces = [source[begin:end] for begin, end in itertools.pairwise(edges)]
+    connections = [0, *sorted(min(cut, len(source)) for cut in cuts), len(source)]
+    pieces = [source[begin:end] for begin, end in itertools.pairwise(connections)]
     assert through(once.stream(), *pieces) == through(once.stream(), source)
 
 
@@ -823,7 +823,7 @@ def test_only_a_whole_stream_is_folded(case: Path) -> None:
 def test_after_its_end_nothing_more_goes_out() -> None:
     stream = translation().stream()
     whole = through(stream, BEGIN, END, STOP)
-    assert (stream.pass_on(text("late")), stream.rest()) == (b"", b"")
+    assert (stream.feed(text("late")), stream.flush()) == (b"", b"")
     assert through(translation().stream(), BEGIN + END + STOP + text("late")) == whole
 
 
@@ -873,7 +873,7 @@ def test_an_event_without_end_is_not_held_for_ever() -> None:
     stream = translation().stream()
     told = b""
     for _ in range(200):
-        told += stream.pass_on(b"data: " + b"x" * 1_000_000 + b"\n")
+        told += stream.feed(b"data: " + b"x" * 1_000_000 + b"\n")
         if told:
             break
     assert b'"error"' in told

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyma_proxy.dialect.sse import COMMENT, MOST_EVENT_BYTES, Splitter, SseEvent, emitted
+from kyma_proxy.dialect.sse import COMMENT, MAX_EVENT_BYTES, Splitter, SseEvent, emitted
 
 LINE_ENDS = (b"\n", b"\r\n", b"\r")
 STREAMS: list[tuple[bytes, list[tuple[bytes, bytes]]]] = [
@@ -38,8 +38,8 @@ DATA = st.lists(st.sampled_from([b"", b" ", b"1", b":", b"data: x", "€".encode
 
 def split(pieces: list[bytes]) -> list[SseEvent]:
     splitter = Splitter()
-    events = [event for piece in pieces for event in splitter.pass_on(piece)]
-    return events + splitter.rest()
+    events = [event for piece in pieces for event in splitter.feed(piece)]
+    return events + splitter.flush()
 
 
 @pytest.mark.parametrize("line_end", LINE_ENDS)
@@ -77,7 +77,7 @@ def test_an_event_is_given_out_with_the_byte_that_ends_it() -> None:
     for line_end in LINE_ENDS:
         splitter = Splitter()
         stream = b"data: 1" + line_end + line_end
-        given_out = [splitter.pass_on(stream[at : at + 1]) for at in range(len(stream))]
+        given_out = [splitter.feed(stream[at : at + 1]) for at in range(len(stream))]
         # Of the last line end the first byte is enough: whether a line feed follows is of no account.
         last = len(stream) - len(line_end)
         assert [at for at, events in enumerate(given_out) if events] == [last]
@@ -94,15 +94,15 @@ def test_comments_are_given_out_where_they_stand_for_whom_they_matter(line_end: 
     stream = b": life\n\ndata: 1\n:\nevent: x\n\n:not ended".replace(b"\n", line_end)
     for cut in range(len(stream) + 1):
         splitter = Splitter(keeps_comments=True)
-        events = [*splitter.pass_on(stream[:cut]), *splitter.pass_on(stream[cut:]), *splitter.rest()]
+        events = [*splitter.feed(stream[:cut]), *splitter.feed(stream[cut:]), *splitter.flush()]
         assert events == [(COMMENT, b"life"), (COMMENT, b""), (b"x", b"1")]
 
 
 def test_rest_gives_each_event_once() -> None:
     splitter = Splitter()
-    assert splitter.pass_on(b"data: 1") == []
-    assert splitter.rest() == [(b"", b"1")]
-    assert splitter.rest() == []
+    assert splitter.feed(b"data: 1") == []
+    assert splitter.flush() == [(b"", b"1")]
+    assert splitter.flush() == []
 
 
 def test_a_large_event_in_tiny_pieces_takes_no_more_than_its_bytes_do() -> None:
@@ -125,18 +125,18 @@ def test_many_lines_in_one_piece_take_no_more_than_their_bytes_do() -> None:
 def test_an_event_that_never_ends_is_not_waited_for(begin: bytes, end: bytes) -> None:
     piece = (b"data: " if end else b"") + b"x" * (1 << 20) + end
     splitter = Splitter()
-    splitter.pass_on(begin)
-    for _ in range(MOST_EVENT_BYTES // (1 << 20) - 1):
-        assert splitter.pass_on(piece) == []
+    splitter.feed(begin)
+    for _ in range(MAX_EVENT_BYTES // (1 << 20) - 1):
+        assert splitter.feed(piece) == []
     with pytest.raises(ValueError, match="longer than"):
-        splitter.pass_on(piece)
+        splitter.feed(piece)
 
 
 def test_what_is_over_does_not_count_as_held() -> None:
     splitter = Splitter()
     piece = b"x" * (1 << 20)
-    for _ in range(MOST_EVENT_BYTES // len(piece) + 2):
-        splitter.pass_on(b"data: " + piece)
-        assert len(splitter.pass_on(b"\n\n")) == 1
-        splitter.pass_on(b": " + piece)
-        assert splitter.pass_on(b"\n") == []
+    for _ in range(MAX_EVENT_BYTES // len(piece) + 2):
+        splitter.feed(b"data: " + piece)
+        assert len(splitter.feed(b"\n\n")) == 1
+        splitter.feed(b": " + piece)
+        assert splitter.feed(b"\n") == []

@@ -48,7 +48,7 @@ def test_a_conversation_with_odd_ids_goes_to_anthropic_and_back_again() -> None:
     answer = json.dumps({"id": "1", "choices": [choice]}).encode()
     (use,) = json.loads(made.whole(200, answer).body)["content"]
     assert re.fullmatch("[a-zA-Z0-9_-]+", use["id"])
-    assert b'"id":"%b"' % use["id"].encode() in made.stream().pass_on(made.streamed(answer))
+    assert b'"id":"%b"' % use["id"].encode() in made.stream().feed(made.streamed(answer))
 
     picture = {"type": "image", "source": {"type": "url", "url": "https://a.example/1.png"}}
     result = {"type": "tool_result", "tool_use_id": use["id"], "content": [picture]}

@@ -95,8 +95,8 @@ def test_any_split_of_a_body_of_any_length_gives_the_same_usage(
     middle = body.find(b"\n\n") + 2 if b"\n\n" in body else 1
     body = body[:middle] + b" " * length + body[middle:]
     sample = Sample()
-    edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    for start, stop in itertools.pairwise(edges):
+    connections = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+    for start, stop in itertools.pairwise(connections):
         sample.add(body[start:stop])
     assert dialect.read_usage(sample.opening, sample.tail) == expected
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyma_proxy.dialect.usage_filter import Withholding
+from kyma_proxy.dialect.usage_filter import UsageFilter
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3}
 
@@ -39,9 +39,9 @@ STREAMS = {
 
 
 def passed(pieces: list[bytes]) -> bytes:
-    withholding = Withholding()
-    out = b"".join(withholding.pass_on(piece) for piece in pieces)
-    return out + withholding.rest()
+    withholding = UsageFilter()
+    out = b"".join(withholding.feed(piece) for piece in pieces)
+    return out + withholding.flush()
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -65,13 +65,13 @@ def test_any_pieces_give_the_same(name: str, cuts: list[int]) -> None:
 
 
 def test_whole_events_are_not_held() -> None:
-    withholding = Withholding()
+    withholding = UsageFilter()
     for word in WORDS:
-        assert withholding.pass_on(word) == word
+        assert withholding.feed(word) == word
 
 
 def test_an_endless_event_is_not_held_for_ever() -> None:
-    withholding = Withholding()
+    withholding = UsageFilter()
     sent = [b"data: " + b"x" * 65536] * 8
-    out = b"".join(withholding.pass_on(piece) for piece in sent)
+    out = b"".join(withholding.feed(piece) for piece in sent)
     assert out == b"".join(sent)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kyma_proxy.jobs.timing import Timing
-from tests.accounts_harness import TOKEN, Caller, Till
+from tests.accounts_harness import TOKEN, AccountsGateway, Caller
 from tests.harness import Answer, Provider, gateway, providers, until, whole
 
 HASTY = Timing(
@@ -79,14 +79,14 @@ def configuration(*sources: tuple[str, int], accounts: str = "", more: str = "",
 class Studio:
     """A gateway with image models, and callers."""
 
-    def __init__(self, till: Till) -> None:
+    def __init__(self, till: AccountsGateway) -> None:
         self.till = till
         self.running = till.running
 
     @property
     def under_way(self) -> Any:
         """The jobs of this gateway."""
-        return self.running.house.jobs.under_way
+        return self.running.app.jobs.scheduler
 
     async def anybody(self) -> Caller:
         """A caller where nobody is asked for a key."""
@@ -103,7 +103,7 @@ class Studio:
 
     async def is_at_rest(self) -> None:
         """Wait until no job is under way."""
-        await until(lambda: len(self.under_way) == 0)
+        await until(lambda: len(self.scheduler) == 0)
 
 
 async def order(caller: Caller, *, headers: str = "", **members: Any) -> Answer:
@@ -134,7 +134,7 @@ async def studio(
         accounts = f"accounts: {{required: true, database: 'sqlite:{directory}/kyma.db'}}\n" if has_accounts else ""
         sources = [(dialect, provider.port) for dialect, provider in zip(dialects, scripted, strict=True)]
         async with gateway(configuration(*sources, accounts=accounts, **how), directory, timing=timing) as running:
-            yield Studio(Till(running)), *scripted
+            yield Studio(AccountsGateway(running)), *scripted
 
 
 def plays(provider: Provider, *answers: bytes) -> None:

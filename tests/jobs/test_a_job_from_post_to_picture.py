@@ -266,9 +266,9 @@ async def test_who_leaves_while_waiting_has_not_had_the_pictures_and_leaves_noth
         await until(lambda: len(asyncio.all_tasks()) <= before)
         goes_on.set()
         await here.is_at_rest()
-        assert not here.under_way.get(job["id"]).is_delivered
+        assert not here.scheduler.get(job["id"]).is_delivered
         await ended(caller, job)
-        assert here.under_way.get(job["id"]).is_delivered
+        assert here.scheduler.get(job["id"]).is_delivered
 
 
 async def test_an_error_after_a_wait_names_the_job_and_asks_no_client_to_try_again(tmp_path: Path) -> None:

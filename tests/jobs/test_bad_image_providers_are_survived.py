@@ -242,7 +242,7 @@ async def test_a_queue_that_is_left_is_told_that_it_works_for_nothing(tmp_path: 
 async def test_an_answer_that_is_too_large_is_fetched_once_and_kept_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "MOST_BYTES", 1000)
+    monkeypatch.setattr(calls, "MAX_BYTES", 1000)
     for dialect, answers in ((FAL, (taken(), look("COMPLETED"), whole(b"x" * 5000))), (OPENAI, (whole(b"x" * 5000),))):
         (directory := tmp_path / dialect).mkdir()
         async with studio(directory, dialect) as (here, provider):

@@ -71,7 +71,7 @@ async def test_a_place_is_free_again_after_every_way_out(tmp_path: Path) -> None
                 assert (await ended(caller, job))["status"] == "expired"
             provider.scripts.clear()
         await here.is_at_rest()
-        assert here.under_way.running == 0
+        assert here.scheduler.running == 0
         gate.set()
 
 
@@ -88,7 +88,7 @@ async def test_without_accounts_nobody_is_limited_but_the_gateway_itself(tmp_pat
 
 
 async def test_what_jobs_hold_in_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "MOST_BYTES", 1000)
+    monkeypatch.setattr(queues, "MAX_BYTES", 1000)
     async with studio(tmp_path, OPENAI) as (here, provider):
         gate = asyncio.Event()
         provider.plays(gate, made())
@@ -103,13 +103,13 @@ async def test_what_jobs_hold_in_memory_is_bounded(tmp_path: Path, monkeypatch: 
 
 async def test_a_job_that_is_stopped_before_its_first_step_ends_like_any_other(tmp_path: Path) -> None:
     async with studio(tmp_path, OPENAI, has_accounts=False) as (here, provider):
-        route = here.running.house._current().routes["images"]["pic"]
+        route = here.running.app._current().routes["images"]["pic"]
         job = Job("job_1", account=None, model="pic", n=1, price=0, created=0)
-        here.under_way.admit(job)
-        here.under_way.start(job, here.running.house.jobs._runner, route)
-        here.under_way.stop(job.id, JobEvent.CANCEL)
-        await here.under_way.wait(job.id, None)
-        assert (job.status, len(here.under_way), here.under_way.running) == ("refunded", 0, 0)
+        here.scheduler.admit(job)
+        here.scheduler.start(job, here.running.app.jobs._runner, route)
+        here.scheduler.stop(job.id, JobEvent.CANCEL)
+        await here.scheduler.wait(job.id, None)
+        assert (job.status, len(here.scheduler), here.scheduler.running) == ("refunded", 0, 0)
         assert provider.received == []
 
 
@@ -120,10 +120,10 @@ async def test_jobs_of_an_account_that_is_blocked_before_their_turn_are_not_begu
         caller = await here.caller()
         for _ in range(2):
             await order(caller)
-        account = here.till.books.accounts.account(caller.account)
-        await here.till.books.set_blocked(account, True)
+        account = here.till.account_service.accounts.account(caller.account)
+        await here.till.account_service.set_blocked(account, True)
         gate.set()
         await here.is_at_rest()
-        assert [job.status for job in here.under_way.finished] == ["failed", "succeeded"]
+        assert [job.status for job in here.scheduler.finished] == ["failed", "succeeded"]
         assert len(provider.received) == 1
         assert account.balance == round(0.95e9)

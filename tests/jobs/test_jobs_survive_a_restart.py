@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kyma_proxy.jobs.timing import Timing
-from tests.accounts_harness import Till
+from tests.accounts_harness import AccountsGateway
 from tests.harness import Provider, gateway, providers, until, whole
 from tests.jobs.studio import (
     FAL,
@@ -47,7 +47,7 @@ class Houses:
         return gateway(text, self._directory, timing=timing)
 
     async def caller(self, running: Any) -> tuple[Studio, Caller]:
-        studio = Studio(Till(running))
+        studio = Studio(AccountsGateway(running))
         if not self.account:
             caller = await studio.caller()
             self.account, self.secret = caller.account, caller.secret
@@ -128,7 +128,7 @@ async def test_pictures_that_are_fetched_again_cost_what_they_cost_then(tmp_path
         plays(dear, refused("401 Unauthorized"))
         plays(cheap, *by_queue())
         async with gateway(text, tmp_path, timing=HASTY) as first:
-            studio = Studio(Till(first))
+            studio = Studio(AccountsGateway(first))
             caller = await studio.caller()
             job = (await order(caller)).json
             await studio.is_at_rest()
@@ -137,7 +137,7 @@ async def test_pictures_that_are_fetched_again_cost_what_they_cost_then(tmp_path
             caller = Caller(await second.client(), caller.account, caller.secret)
             done = await ended(caller, job)
             assert (done["status"], done["charged_amount"]) == ("succeeded", 0.02)
-            assert await Studio(Till(second)).ledger(caller) == [HELD, GIVEN_BACK, ("usage", -0.02)]
+            assert await Studio(AccountsGateway(second)).ledger(caller) == [HELD, GIVEN_BACK, ("usage", -0.02)]
 
 
 async def test_pictures_that_can_not_be_had_again_are_given_back(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ async def test_without_accounts_a_stop_ends_every_job_and_says_so_in_the_log(tmp
         plays(provider, taken())
         provider.plays(asyncio.Event())
         async with gateway(configuration((FAL, provider.port)), tmp_path, timing=HASTY) as running:
-            caller = await Studio(Till(running)).anybody()
+            caller = await Studio(AccountsGateway(running)).anybody()
             await order(caller)
             await until(lambda: len(provider.received) == 2)
         (record,) = [one for one in await running.records(2) if one["endpoint"] == "image.job"]
@@ -244,9 +244,9 @@ async def test_nothing_is_begun_that_nobody_would_end(tmp_path: Path) -> None:
             _, caller = await houses.caller(first)
             asked = [asyncio.create_task(order(caller))]
             await asyncio.sleep(0)
-            await first.house.jobs.close()
+            await first.app.jobs.close()
             assert provider.received == []
-            assert len(first.house.jobs.under_way) == 0
+            assert len(first.app.jobs.scheduler) == 0
             await asyncio.gather(*asked, return_exceptions=True)
 
 
@@ -260,7 +260,7 @@ async def test_nothing_is_shown_that_is_not_on_disk(tmp_path: Path) -> None:
             job = (await order(caller)).json
             with locked_by_another_process(tmp_path / "kyma.db"):
                 goes_on.set()
-                await until(lambda: studio.under_way.settling)
+                await until(lambda: studio.scheduler.settling)
                 shown = (await caller.ask("GET", f"/v1/jobs/{job['id']}")).json
                 assert (shown["status"], shown["output"], shown["completed_at"]) == ("processing", None, None)
             assert (await ended(caller, job))["status"] == "succeeded"

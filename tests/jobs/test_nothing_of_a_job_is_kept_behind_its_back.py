@@ -49,7 +49,7 @@ async def test_a_failure_holds_no_frame_in_which_the_prompt_could_be(
             answer = await order(caller, headers=prefer, idempotency_key="one and the same", **wanted)
             assert answer.status >= 400 if prefer else answer.status == (202 if at == 1 else 200)
             await here.is_at_rest()
-            (job,) = here.under_way.finished
+            (job,) = here.scheduler.finished
             assert isinstance(job, Job)
             assert isinstance(job.failure, GatewayError)
             assert (job.request, holds(job.failure)) == (None, [])

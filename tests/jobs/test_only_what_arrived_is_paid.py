@@ -162,8 +162,8 @@ async def test_memory_and_disk_agree_after_every_kind_of_ending(tmp_path: Path) 
         for answers in (by_queue(), (refused("400 Bad Request"),), (taken(), refused("404 Not Found")), by_queue()):
             plays(provider, *answers)
             await bought(caller)
-        stored = {row.id: row.balance for row in here.till.books.store.load()[0]}
-        account = here.till.books.accounts.account(caller.account)
+        stored = {row.id: row.balance for row in here.till.account_service.store.load()[0]}
+        account = here.till.account_service.accounts.account(caller.account)
         assert (account.balance, account.held) == (stored[caller.account], 0)
         assert account.balance == round((1 - 2 * PRICE) * NANO)
 
@@ -192,7 +192,7 @@ async def test_a_stand_in_is_charged_at_the_price_with_which_it_began(tmp_path: 
 
 async def test_pictures_for_which_there_is_no_room_are_given_back_if_nobody_has_had_them(tmp_path: Path) -> None:
     async with studio(tmp_path, OPENAI) as (here, provider):
-        here.under_way.finished = FinishedJobs(most_bytes=40)
+        here.scheduler.finished = FinishedJobs(most_bytes=40)
         caller = await here.caller()
         plays(provider, made(), made())
         first = (await order(caller)).json
@@ -213,7 +213,7 @@ async def test_a_job_whose_end_can_not_be_noted_ends_all_the_same(
 
     async with studio(tmp_path, OPENAI) as (here, provider):
         plays(provider, made())
-        monkeypatch.setattr(here.under_way, "_note", fails)
+        monkeypatch.setattr(here.scheduler, "_note", fails)
         caller = await here.caller()
         assert (await bought(caller))["status"] == "succeeded"
         assert "could not be settled" in caplog.text

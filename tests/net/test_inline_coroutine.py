@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from kyma_proxy.net.inline_coroutine import Outcome, Turn
+from kyma_proxy.net.inline_coroutine import InlineCoroutine, OneShotFuture
 
 
-def begin(coroutine: Coroutine[Any, Any, None], failed: Callable[[], None] = lambda: None) -> Turn:
-    return Turn(coroutine, asyncio.get_running_loop(), failed)
+def begin(coroutine: Coroutine[Any, Any, None], failed: Callable[[], None] = lambda: None) -> InlineCoroutine:
+    return InlineCoroutine(coroutine, asyncio.get_running_loop(), failed)
 
 
 async def turns(count: int = 5) -> None:
@@ -32,7 +32,7 @@ async def test_the_first_step_is_taken_at_once() -> None:
 
 
 async def test_it_goes_on_after_the_call_that_told_and_not_within_it() -> None:
-    outcome: Outcome[str] = Outcome()
+    outcome: OneShotFuture[str] = OneShotFuture()
     seen: list[str] = []
 
     async def waiting() -> None:
@@ -47,7 +47,7 @@ async def test_it_goes_on_after_the_call_that_told_and_not_within_it() -> None:
 
 
 async def test_what_was_told_before_is_not_waited_for() -> None:
-    outcome: Outcome[None] = Outcome()
+    outcome: OneShotFuture[None] = OneShotFuture()
     outcome.tell(None)
     seen = []
 
@@ -60,7 +60,7 @@ async def test_what_was_told_before_is_not_waited_for() -> None:
 
 
 async def test_cancelling_raises_where_it_waits_once_and_never_after_its_end() -> None:
-    outcome: Outcome[None] = Outcome()
+    outcome: OneShotFuture[None] = OneShotFuture()
     seen = []
 
     async def waiting() -> None:
@@ -81,7 +81,7 @@ async def test_cancelling_raises_where_it_waits_once_and_never_after_its_end() -
 
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_an_error_goes_to_the_loop_and_ends_it_and_who_began_it_hears_of_it(at_once: bool) -> None:
-    outcome: Outcome[None] = Outcome()
+    outcome: OneShotFuture[None] = OneShotFuture()
     heard: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(type(context.get("exception"))))
 

@@ -207,8 +207,8 @@ async def test_waiters_that_are_cancelled_while_the_disk_fails_take_nothing_with
 async def test_so_many_charges_may_wait_before_the_store_says_that_it_fails_and_so_many_before_they_are_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "MOST_WAITING", 10)
-    monkeypatch.setattr(writing, "_MOST_HELD", 20)
+    monkeypatch.setattr(writing, "MAX_WAITING", 10)
+    monkeypatch.setattr(writing, "_MAX_HELD", 20)
     path = tmp_path / "db"
     with opened(path, HASTY._replace(busy=PATIENCE_S)) as store:
         await with_account(store)
@@ -224,7 +224,7 @@ async def test_so_many_charges_may_wait_before_the_store_says_that_it_fails_and_
 
 
 async def test_so_many_operations_may_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_MOST_OPERATIONS", 5)
+    monkeypatch.setattr(writing, "_MAX_OPERATIONS", 5)
     path = tmp_path / "db"
     with opened(path) as store:
         await with_account(store)

@@ -32,8 +32,8 @@ def test_a_histogram_puts_every_value_into_exactly_one_bucket(values: list[float
     histogram = Histogram((0.1, 1.0, 10.0))
     for value in values:
         histogram.observe(value)
-    edges = [-1.0, *histogram.bounds, float("inf")]
-    buckets = itertools.pairwise(edges)
+    connections = [-1.0, *histogram.bounds, float("inf")]
+    buckets = itertools.pairwise(connections)
     assert histogram.counts == [sum(low < value <= high for value in values) for low, high in buckets]
     assert histogram.total == pytest.approx(sum(values))
 

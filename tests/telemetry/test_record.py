@@ -77,7 +77,7 @@ def test_a_request_that_could_not_be_read_has_no_model_and_no_cost() -> None:
 
 def test_an_unknown_models_name_is_cut_short() -> None:
     unknown = routed()
-    unknown.head = msgspec.structs.replace(unknown.head, model="x" * 256)  # type: ignore[type-var]
+    unknown.routing = msgspec.structs.replace(unknown.routing, model="x" * 256)  # type: ignore[type-var]
     unknown.model = None
     record = record_of(unknown, 1.0, 101.0)
     assert (record.model_requested, record.model) == ("x" * 128, None)

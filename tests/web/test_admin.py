@@ -46,7 +46,7 @@ async def desk(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
         text = configuration(provider.port, more=getattr(request, "param", TOKEN_LINE))
         text = text.replace("warm_connections", "headers: {x-organisation: canary-header}, warm_connections")
         async with gateway(text, tmp_path) as running:
-            runner = web.AppRunner(running.house.admin, access_log=None)
+            runner = web.AppRunner(running.app.admin, access_log=None)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
@@ -63,7 +63,7 @@ async def test_health_and_metrics_need_no_token(desk: Desk, path: str) -> None:
 
 
 async def test_readiness_ends_with_the_draining_and_life_does_not(desk: Desk) -> None:
-    desk.running.house.door.drain()
+    desk.running.app.listener.drain()
     assert await desk.got("/readyz") == (503, '{"status": "draining"}')
     assert await desk.got("/livez") == (200, '{"status": "ok"}')
 

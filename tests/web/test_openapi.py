@@ -13,11 +13,11 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from kyma_proxy.core.catalogue import Catalogue, Page
 from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.jobs.job import Job, JobState, Picture
-from kyma_proxy.core.routing.breaker import HealthTable
+from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.dialect.registry import DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.telemetry.record import LOGGED_FIELDS
-from kyma_proxy.web.application import Site, application
+from kyma_proxy.web.application import PublicPages, application
 from kyma_proxy.web.image_pages import ImagePages
 from kyma_proxy.web.job_documents import images_document, job_document, jobs_document
 from kyma_proxy.web.openapi.document import openapi_page
@@ -62,7 +62,7 @@ def test_the_document_is_valid_openapi_3_1() -> None:
 
 def test_every_relayed_path_and_every_route_is_described_and_nothing_else_is() -> None:
     images = ImagePages(snapshot, None, None, wall=lambda: 0.0)  # type: ignore[arg-type]  # nobody calls
-    app = application(Site(snapshot, lambda: False, HealthTable(), lambda: 0.0), images, None)
+    app = application(PublicPages(snapshot, lambda: False, BreakerTable(), lambda: 0.0), images, None)
     routes = {(resource.canonical, route.method.lower()) for resource in app.router.resources() for route in resource}
     served = {(path, method) for path, method in routes if method != "head"}
     served |= {(path.decode(), "post") for path in RELAYED}

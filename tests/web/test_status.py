@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from kyma_proxy.core.routing.breaker import HealthTable
-from kyma_proxy.core.routing.failures import Failed, Failure
+from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.status import status
 from kyma_proxy.web.status_page import status_page
 from tests.factories import snapshot
@@ -28,19 +28,21 @@ fallbacks: {o: [n]}
 """
 
 
-def rest(table: HealthTable, *keys: str) -> None:
+def rest(table: BreakerTable, *keys: str) -> None:
     for key in keys:
         for _ in range(2):
-            table.of(key).failed(0.0, Failed(Failure.CONNECT, "a", "no connection: refused"), lambda: 0.0, is_probe=False)
+            table.of(key).failed(
+                0.0, AttemptFailure(FailureKind.CONNECT, "a", "no connection: refused"), lambda: 0.0, is_trial=False
+            )
 
 
-def words(table: HealthTable, now: float = 0.0) -> tuple[Any, dict[str, Any]]:
+def words(table: BreakerTable, now: float = 0.0) -> tuple[Any, dict[str, Any]]:
     document: Any = status(snapshot(TEXT), table, now)
     return document["status"], {model["id"]: model["status"] for model in document["models"]}
 
 
 def test_a_model_is_as_well_as_who_can_answer_for_it() -> None:
-    table = HealthTable()
+    table = BreakerTable()
     assert words(table) == ("degraded", {"m": "available", "n": "available", "o": "degraded", "p": "unavailable"})
     rest(table, "a m1")
     assert words(table)[1]["m"] == "degraded"
@@ -50,7 +52,7 @@ def test_a_model_is_as_well_as_who_can_answer_for_it() -> None:
 
 
 def test_a_source_says_why_it_is_not_asked_and_for_how_long() -> None:
-    table = HealthTable()
+    table = BreakerTable()
     rest(table, "a m1")
     document: Any = status(snapshot(TEXT), table, 4.0)
     resting, off, reserve = document["models"][0]["sources"]

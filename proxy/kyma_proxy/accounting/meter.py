@@ -1,6 +1,6 @@
 """This file lets metered requests in and settles them: who calls, within which limits, for how much. (Contract §1, §7, §8.)
 
-What is taken at admission (a place in the minute, tokens, money) is a `Ticket`; `settle` gives it back on every way out and
+What is taken at admission (a place in the minute, tokens, money) is a `Reservation`; `settle` gives it back on every way out and
 puts the fact in its place. Nothing here waits: accounts are in memory, and the store is told.
 """
 
@@ -14,8 +14,8 @@ from kyma_proxy.core.accounts.accounts import Account, Accounts, Key, credential
 from kyma_proxy.core.accounts.charging import NOTHING, REPORTED, Bill, hold_for
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens, likely_output
 from kyma_proxy.core.accounts.limits import Limit, Refusal, Windows
-from kyma_proxy.core.accounts.reservation import Ticket
-from kyma_proxy.core.http.body import Written, includes_usage
+from kyma_proxy.core.accounts.reservation import Reservation
+from kyma_proxy.core.http.body import MeteredFields, includes_usage
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
@@ -39,12 +39,12 @@ class Ledger(Protocol):
         """Take note of a key's first use on a day, at once."""
 
 
-class Asked(NamedTuple):
+class MeteredRequest(NamedTuple):
     """What a request is for: the endpoint, the model, and what the caller wrote of how its answer shall be."""
 
     endpoint: Endpoint
     model: Model
-    written: Written
+    written: MeteredFields
 
 
 class Meter:
@@ -69,7 +69,7 @@ class Meter:
             raise GatewayError(Kind.FORBIDDEN, "This account is blocked; only the gateway's operator can unblock it.")
         return key
 
-    def admit(self, key: Key, asked: Asked, body: bytes, snapshot: Snapshot, now: float) -> Ticket:
+    def admit(self, key: Key, asked: MeteredRequest, body: bytes, snapshot: Snapshot, now: float) -> Reservation:
         """Take what a request needs, or nothing. Raises GatewayError where there is not enough of it."""
         if self._ledger.is_failing:
             raise accounts_unavailable()
@@ -85,15 +85,15 @@ class Meter:
                 output = likely_output(asked.written.max_tokens, asked.written.copies, default)
             cost = hold_for(prompt, output, asked.model.price)
         if not account.can_afford(cost):
-            raise too_poor(account, cost, snapshot.accounts.top_up, "ask for fewer max_tokens")
+            raise insufficient_credits(account, cost, snapshot.accounts.top_up, "ask for fewer max_tokens")
         tier = account.tier(snapshot.tiers)
         admission = self._windows.of(account.id).admit(now, asked.model.id, prompt + output, tier)
         if isinstance(admission, Refusal):
             raise _too_many(admission, tier, snapshot.tiers, prompt + output)
         account.hold(cost)
-        return Ticket(key, admission, prompt, cost)
+        return Reservation(key, admission, prompt, cost)
 
-    def settle(self, ticket: Ticket, bill: Bill, model: str, request_id: str, wall: float) -> None:
+    def settle(self, ticket: Reservation, bill: Bill, model: str, request_id: str, wall: float) -> None:
         """Give back what the ticket holds, and charge the bill in its place; `wall` is Unix time."""
         key = ticket.key
         account = key.account
@@ -155,7 +155,7 @@ def usd(nano: int) -> str:
     return f"{'-' if nano < 0 else ''}${whole}.{digits}"
 
 
-def _check_stream(written: Written) -> None:
+def _check_stream(written: MeteredFields) -> None:
     """A stream must tell its usage, or it could only be charged by guess. Raises GatewayError."""
     options = written.stream_options
     if written.stream not in _PLAIN:
@@ -168,7 +168,7 @@ def _check_stream(written: Written) -> None:
         )
 
 
-def too_poor(account: Account, cost: int, top_up: str | None, otherwise: str) -> GatewayError:
+def insufficient_credits(account: Account, cost: int, top_up: str | None, otherwise: str) -> GatewayError:
     """What a caller is told whose account can't hold what a request may cost; `otherwise` says how it would cost less."""
     where = f"add credits at {top_up}" if top_up else "ask the gateway's operator for credits"
     lacking = cost - account.available

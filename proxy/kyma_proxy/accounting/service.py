@@ -25,17 +25,17 @@ from kyma_proxy.store.contract import (
     day_of,
 )
 
-MOST_KEYS: Final = 100
+MAX_KEYS: Final = 100
 """An account has so many keys at once at most."""
 
-MOST_KEYS_A_DAY: Final = 200
+MAX_KEYS_A_DAY: Final = 200
 """What is made is on disk for good, so an account can't make any number."""
 
 _ID_BYTES: Final = 8
 _T = TypeVar("_T")
 
 
-class Books:
+class AccountService:
     """The accounts in memory and in the store. `wall` is Unix time, `random_bytes` the system's random source."""
 
     def __init__(self, store: Store, *, wall: Callable[[], float], random_bytes: Callable[[int], bytes]) -> None:
@@ -71,10 +71,10 @@ class Books:
         if self._made_on != today:
             self._made_on, self._made = today, {}
         made = self._made.get(account.id, 0)
-        if len(account.keys) + self._in_the_making.get(account.id, 0) >= MOST_KEYS:
-            raise GatewayError(Kind.CONFLICT, f"An account has {MOST_KEYS} keys at most; revoke one first.")
-        if made >= MOST_KEYS_A_DAY:
-            raise GatewayError(Kind.CONFLICT, f"An account makes {MOST_KEYS_A_DAY} keys a day at most; come back tomorrow.")
+        if len(account.keys) + self._in_the_making.get(account.id, 0) >= MAX_KEYS:
+            raise GatewayError(Kind.CONFLICT, f"An account has {MAX_KEYS} keys at most; revoke one first.")
+        if made >= MAX_KEYS_A_DAY:
+            raise GatewayError(Kind.CONFLICT, f"An account makes {MAX_KEYS_A_DAY} keys a day at most; come back tomorrow.")
         self._made[account.id] = made + 1
         self._in_the_making[account.id] = self._in_the_making.get(account.id, 0) + 1
         return await self._to_the_end(self._create_key(account, name))

@@ -9,7 +9,7 @@ from typing import Final
 from kyma_proxy.errors import GatewayError, Kind
 
 _HOUR_S: Final = 3600.0
-_MOST_ADDRESSES: Final = 10_000
+_MAX_ADDRESSES: Final = 10_000
 _HOME_BITS: Final = 48
 
 
@@ -23,7 +23,7 @@ class Signups:
         """Count an attempt from this address at `now`, monotonic seconds. Raises GatewayError where it is one too many."""
         home = _home(address)
         self._forget(now)
-        if len(self._at) >= _MOST_ADDRESSES and home not in self._at:
+        if len(self._at) >= _MAX_ADDRESSES and home not in self._at:
             raise GatewayError(Kind.OVERLOADED, "Too many people sign up just now; try again later.", retry_after=600)
         times = self._at.setdefault(home, deque())
         self._at.move_to_end(home)

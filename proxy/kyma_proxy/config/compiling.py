@@ -33,7 +33,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 # The gateway owns these towards a provider (contract §3.5); a configured one would contradict it.
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
 _Entry = TypeVar("_Entry")
-_LEAST_PROBE_S: Final = 1.0
+_MIN_PROBE_S: Final = 1.0
 _SIGNUP_CREDITS: Final = Decimal("0.50")
 
 
@@ -66,8 +66,8 @@ class _Compiler:
         models = {entry.id: self._model(entry, f"models[{at}]", providers) for at, entry in _present(document.models)}
         self._aliases(models)
         self._fallbacks(models)
-        if document.defaults.probe_after is not None and document.defaults.probe_after < _LEAST_PROBE_S:
-            self._problem("defaults.probe_after", f"is {_LEAST_PROBE_S:g}s at least, as every probe is paid for; null is off")
+        if document.defaults.probe_after is not None and document.defaults.probe_after < _MIN_PROBE_S:
+            self._problem("defaults.probe_after", f"is {_MIN_PROBE_S:g}s at least, as every probe is paid for; null is off")
         result = snap.Snapshot(
             version=version,
             listen=self._address(document.listen, "listen"),
@@ -105,7 +105,7 @@ class _Compiler:
             dialect=entry.dialect,
             origin=origin,
             base_path=base_path.encode(),
-            head="".join(f"{name}: {value}\r\n" for name, value in fixed.items()).encode("ascii", "replace"),
+            header_lines="".join(f"{name}: {value}\r\n" for name, value in fixed.items()).encode("ascii", "replace"),
             own_names=frozenset(name.encode() for name in own),
             off=off,
             warm_connections=entry.warm_connections,

@@ -66,7 +66,7 @@ class Timeouts(msgspec.Struct, frozen=True):
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """A base URL, a dialect and a credential. `off` says why it can't be used; None when it can.
 
-    `head` holds the lines that every request to it begins with, the credential among them; `own_names` are the
+    `header_lines` are the lines that every request to it begins with, the credential among them; `own_names` are the
     fields that it sets itself, in lower case, which a caller's do not override.
     """
 
@@ -74,14 +74,14 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str
     origin: Origin
     base_path: bytes
-    head: bytes
+    header_lines: bytes
     own_names: frozenset[bytes]
     off: str | None
     warm_connections: int
     keep_alive: float
 
     def __repr__(self) -> str:
-        """The name alone: `head` holds the credential."""
+        """The name alone: `header_lines` hold the credential."""
         return f"Provider({self.name!r})"
 
 

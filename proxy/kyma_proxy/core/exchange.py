@@ -14,9 +14,9 @@ import msgspec
 
 from kyma_proxy.config.snapshot import Model, Route, Snapshot, Source
 from kyma_proxy.core.accounts.accounts import Key
-from kyma_proxy.core.accounts.reservation import Ticket
+from kyma_proxy.core.accounts.reservation import Reservation
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.core.http.body import Head
+from kyma_proxy.core.http.body import RoutingFields
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.core.http.inbound import Inbound
 
@@ -119,7 +119,7 @@ class Answering(Protocol):
 class Exchange:
     """Everything known of one request. Written by the task that serves it and by the relay of its answer, on one loop.
 
-    `route` is that of the model that was asked for, `model` the one that answers. `key` and `ticket` are there where requests
+    `route` is that of the model that was asked for, `model` the one that answers. `key` and `reservation` are there where requests
     are metered: who calls, and what the request has taken; `cost` is then what it came to, in nano-dollars. `dropped` are
     the request's members that had no place in the dialect of the source that answered. Times are seconds of the monotonic
     clock, 0.0 until they happen.
@@ -127,8 +127,8 @@ class Exchange:
 
     __slots__ = (
         "alias", "answered_by", "answering", "attempts", "bytes_in", "bytes_out", "closing", "cost", "dialled_s", "dropped",
-        "endpoint", "first_byte", "head", "inbound", "key", "layer", "model", "overhead_s", "provider_request_id", "route",
-        "sent", "snapshot", "state", "status", "ticket", "usage",
+        "endpoint", "first_byte", "inbound", "key", "layer", "model", "overhead_s", "provider_request_id", "reservation", "route", "routing",
+        "sent", "snapshot", "state", "status", "usage",
     )  # fmt: skip
 
     def __init__(self, inbound: Inbound, endpoint: Endpoint, snapshot: Snapshot) -> None:
@@ -136,7 +136,7 @@ class Exchange:
         self.endpoint = endpoint
         self.snapshot = snapshot
         self.state = State.OPEN
-        self.head: Head | None = None
+        self.routing: RoutingFields | None = None
         self.model: Model | None = None
         self.route: Route | None = None
         self.alias: str | None = None
@@ -153,7 +153,7 @@ class Exchange:
         self.usage: Usage = NO_USAGE
         self.cost: int | None = None
         self.key: Key | None = None
-        self.ticket: Ticket | None = None
+        self.reservation: Reservation | None = None
         self.sent = 0.0
         self.first_byte = 0.0
         self.dialled_s = 0.0
@@ -168,16 +168,16 @@ class Exchange:
 
     def asks_for_usage(self, source: Source) -> bool:
         """Whether the gateway asks this source for a stream's usage, of which the caller will see nothing. (Contract §3.6.)"""
-        head = self.head
+        routing = self.routing
         return (
-            self.ticket is not None
+            self.reservation is not None
             and source.stream_usage
             and source.provider.dialect == self.endpoint.dialect
             and self.endpoint.takes_stream_options
-            and head is not None
-            and head.streams
-            and head.written is not None
-            and not head.written.stream_options
+            and routing is not None
+            and routing.streams
+            and routing.written is not None
+            and not routing.written.stream_options
         )
 
     @property

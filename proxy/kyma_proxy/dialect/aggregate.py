@@ -97,6 +97,6 @@ def completion_of(events: bytes) -> bytes:
 def _events(stream: bytes) -> Iterator[dict[str, Any]]:
     """The events of a stream, but for OpenAI's `[DONE]`."""
     splitter = Splitter()
-    for event in (*splitter.pass_on(stream), *splitter.rest()):
+    for event in (*splitter.feed(stream), *splitter.flush()):
         if event.data.startswith(b"{"):
             yield _decode(event.data)

@@ -15,7 +15,7 @@ _OPENINGS: Final = (b"data:", b"event:", b": ", b":\n", b"id:", b"retry:")
 BOM: Final = b"\xef\xbb\xbf"
 MAX_HELD_BYTES: Final = 16_384
 """A first event longer than this is no error that a provider would send; it goes out without waiting for its end."""
-MOST_EVENT_BYTES: Final = 32 * 1024 * 1024
+MAX_EVENT_BYTES: Final = 32 * 1024 * 1024
 """An event longer than this is none that a provider would send, and is not waited for."""
 
 
@@ -44,8 +44,8 @@ def first_event(held: bytes) -> bytes | None:
                 data.append(value.removeprefix(b" "))
         elif data:
             return b"\n".join(data)
-    rest = held[position:]
-    if rest.startswith(b":") or len(held) > MAX_HELD_BYTES:
+    last = held[position:]
+    if last.startswith(b":") or len(held) > MAX_HELD_BYTES:
         return b""
     return None
 
@@ -104,8 +104,8 @@ class Splitter:
         self._is_opening = True
         self._skips_line_feed = False
 
-    def pass_on(self, piece: bytes) -> list[SseEvent]:
-        """The events that this piece completes. Raises ValueError where one is longer than MOST_EVENT_BYTES."""
+    def feed(self, piece: bytes) -> list[SseEvent]:
+        """The events that this piece completes. Raises ValueError where one is longer than MAX_EVENT_BYTES."""
         if self._is_opening:
             piece = b"".join(self._line) + piece
             self._line = []
@@ -122,7 +122,7 @@ class Splitter:
             piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         return self._split(piece)
 
-    def rest(self) -> list[SseEvent]:
+    def flush(self) -> list[SseEvent]:
         """When the stream has ended: its last event, where it came without its blank line."""
         line = b"".join(self._line)
         self._line = []
@@ -179,5 +179,5 @@ class Splitter:
 
     def _hold(self, size: int) -> None:
         self._held += size
-        if self._held > MOST_EVENT_BYTES:
-            raise ValueError(f"an event of the stream is longer than {MOST_EVENT_BYTES} bytes")
+        if self._held > MAX_EVENT_BYTES:
+            raise ValueError(f"an event of the stream is longer than {MAX_EVENT_BYTES} bytes")

@@ -12,7 +12,7 @@ from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.core.http.endpoints import Endpoint
 
 
-class Asked(NamedTuple):
+class TranslatedRequest(NamedTuple):
     """A request in the source's dialect: where it goes, its body, and the members of the caller's that were dropped."""
 
     endpoint: Endpoint
@@ -20,7 +20,7 @@ class Asked(NamedTuple):
     dropped: tuple[str, ...] = ()
 
 
-class Whole(NamedTuple):
+class TranslatedAnswer(NamedTuple):
     """A whole answer in the caller's dialect, and the names of what of the source's has no place in it."""
 
     status: int
@@ -44,10 +44,10 @@ class StreamTranslation(Protocol):
     def has_failed(self) -> bool:
         """Whether the caller has been told, by an event, that the answer will not be whole."""
 
-    def pass_on(self, piece: bytes) -> bytes:
+    def feed(self, piece: bytes) -> bytes:
         """The caller's bytes that a piece of the source's stream makes ready; b"" where an event is not whole yet."""
 
-    def rest(self) -> bytes:
+    def flush(self) -> bytes:
         """The caller's bytes that are left when the source's stream has ended well."""
 
 
@@ -55,10 +55,10 @@ class Translation(Protocol):
     """One request's way to a source of another dialect and back."""
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> TranslatedRequest:
         """What the source is asked."""
 
-    def whole(self, status: int, body: bytes) -> Whole:
+    def whole(self, status: int, body: bytes) -> TranslatedAnswer:
         """A whole answer of the source's, an error (status 400 and above) among them. Raises ValueError where it is none."""
 
     def stream(self) -> StreamTranslation:
@@ -67,7 +67,7 @@ class Translation(Protocol):
     def streamed(self, body: bytes) -> bytes:
         """The source's stream that a whole answer of the source's amounts to, for a caller who wants one."""
 
-    def folded(self, body: bytes) -> Whole:
+    def folded(self, body: bytes) -> TranslatedAnswer:
         """The whole answer that a whole stream of the source's amounts to, for a caller who wants that.
 
         Raises ValueError where the stream is not whole, or ends with an error.

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import msgspec
 
 _NAME: Final = b'"usage"'
-_MOST_LOOKS: Final = 8
+_MAX_LOOKS: Final = 8
 _VALUE: Final = re.compile(rb"[ \t\r\n]{0,6}:[ \t\r\n]{0,6}(\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}?)")
 """An object, to where it ends if it nests no deeper than usage does and no string in it holds a brace."""
 
@@ -48,7 +48,7 @@ _decode: Final = msgspec.json.Decoder(Counts).decode
 def counts_from_end(text: bytes) -> Iterator[Counts]:
     """The usage objects in `text` that hold any count, the last one first."""
     position = len(text)
-    for _ in range(_MOST_LOOKS):
+    for _ in range(_MAX_LOOKS):
         position = text.rfind(_NAME, 0, position)
         if position < 0:
             return

@@ -13,7 +13,7 @@ import msgspec
 
 _BOUNDARY: Final = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
 _MARK: Final = b'"prompt_tokens"'
-_MOST_HELD_BYTES: Final = 256 * 1024
+_MAX_HELD_BYTES: Final = 256 * 1024
 _DATA: Final = b"data:"
 
 
@@ -25,7 +25,7 @@ class _Event(msgspec.Struct, gc=False):
 _event: Final = msgspec.json.Decoder(_Event).decode
 
 
-class Withholding:
+class UsageFilter:
     """Lets a stream pass but for its first usage-only event."""
 
     __slots__ = ("_held", "is_done")
@@ -35,7 +35,7 @@ class Withholding:
         self.is_done = False
         """The event has come, or can't be told from others any more: all that follows passes."""
 
-    def pass_on(self, piece: bytes) -> bytes:
+    def feed(self, piece: bytes) -> bytes:
         """What of the stream may go out now; b"" where an event must be heard out first."""
         if self.is_done:
             return piece
@@ -51,16 +51,16 @@ class Withholding:
                 self.is_done = True
             else:
                 out.append(event)
-        rest = data[start:]
-        if self.is_done or len(rest) > _MOST_HELD_BYTES:
+        left = data[start:]
+        if self.is_done or len(left) > _MAX_HELD_BYTES:
             self.is_done = True
             self._held = b""
-            out.append(rest)
+            out.append(left)
         else:
-            self._held = rest
+            self._held = left
         return b"".join(out)
 
-    def rest(self) -> bytes:
+    def flush(self) -> bytes:
         """What is left when the stream ends: an event without its blank line, which passes unless it is the one."""
         held, self._held = self._held, b""
         return b"" if _MARK in held and _is_usage_only(held) else held

@@ -13,14 +13,14 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Source, Timeouts
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
-from kyma_proxy.core.routing.failures import Failed, Failure, moves_on
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on
 from kyma_proxy.core.routing.retry_after import retry_after
-from kyma_proxy.dialect.images.contract import Call, ImageDialect
+from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.jobs.timing import Timing
-from kyma_proxy.net.upstream.client import CallFailed, Calls, Nothing, Reply
+from kyma_proxy.net.upstream.client import NoResponse, NoResponseError, ProviderResponse, UpstreamClient
 
 _SPOKEN: Final = MappingProxyType({"openai_images": OPENAI_IMAGES, "fal_queue": FAL_QUEUE})
 _UNDONE: Final = frozenset({429, 503})
@@ -31,16 +31,18 @@ _GROWTH: Final = 1.3
 class SourceFailed(Exception):
     """A source will not deliver. `is_undone` says that it surely did nothing."""
 
-    def __init__(self, failed: Failed, *, is_undone: bool = False) -> None:
+    def __init__(self, failed: AttemptFailure, *, is_undone: bool = False) -> None:
         super().__init__(failed.detail)
         self.failed = failed
         self.is_undone = is_undone
 
 
-class Asking:
+class ProviderClient:
     """Asks sources. `clock` is monotonic; `running` tells how many jobs are with one."""
 
-    def __init__(self, calls: Calls, timing: Timing, *, clock: Callable[[], float], running: Callable[[], int]) -> None:
+    def __init__(
+        self, calls: UpstreamClient, timing: Timing, *, clock: Callable[[], float], running: Callable[[], int]
+    ) -> None:
         self._calls = calls
         self._timing = timing
         self._clock = clock
@@ -82,7 +84,7 @@ class Asking:
         if queue is not None:
             await self._maybe(source, queue.cancels(source, name))
 
-    async def _fetch(self, source: Source, dialect: ImageDialect, call: Call) -> tuple[Picture, ...]:
+    async def _fetch(self, source: Source, dialect: ImageDialect, call: ProviderRequest) -> tuple[Picture, ...]:
         """What was made; a source that can't say it just now is asked again."""
         began = self._clock()
         while True:
@@ -100,27 +102,29 @@ class Asking:
         """For an answer that need not be made first."""
         return Timeouts(source.timeouts.connect, self._timing.call, self._timing.call)
 
-    async def _asked(self, source: Source, dialect: ImageDialect, call: Call, timeouts: Timeouts) -> Reply:
+    async def _asked(
+        self, source: Source, dialect: ImageDialect, call: ProviderRequest, timeouts: Timeouts
+    ) -> ProviderResponse:
         """The answer to what begins a job."""
         try:
             reply = await self._calls.make(source.provider, call, timeouts)
-        except CallFailed as failed:
+        except NoResponseError as failed:
             raise _unanswered(source, failed.why) from None
         if not 200 <= reply.status < 300:
             raise _refused(source, dialect, reply)
         return reply
 
-    async def _maybe(self, source: Source, call: Call) -> Reply | None:
+    async def _maybe(self, source: Source, call: ProviderRequest) -> ProviderResponse | None:
         """The answer about a job that is there anyway; None where there is none just now."""
         try:
             return await self._calls.make(source.provider, call, self._soon(source))
-        except CallFailed as failed:
+        except NoResponseError as failed:
             if failed.why.is_final:
                 raise _unanswered(source, failed.why) from None
             return None
 
 
-def _is_done(source: Source, dialect: ImageDialect, reply: Reply | None) -> bool | None:
+def _is_done(source: Source, dialect: ImageDialect, reply: ProviderResponse | None) -> bool | None:
     """What a look at a job says; None where it says nothing of sense. Raises where the job is gone."""
     if reply is None or reply.status in _TRANSIENT or reply.status == 500:
         return None
@@ -132,17 +136,17 @@ def _is_done(source: Source, dialect: ImageDialect, reply: Reply | None) -> bool
         return None
 
 
-def _refused(source: Source, dialect: ImageDialect, reply: Reply) -> SourceFailed | GatewayError:
+def _refused(source: Source, dialect: ImageDialect, reply: ProviderResponse) -> SourceFailed | GatewayError:
     status = reply.status
     if moves_on(status, is_last=False):
         detail = "does not know what it was asked for" if status == 404 else f"answered {status}"
-        failed = Failed(Failure.STATUS, source.provider.name, detail, status, retry_after(reply.fields))
+        failed = AttemptFailure(FailureKind.STATUS, source.provider.name, detail, status, retry_after(reply.fields))
         return SourceFailed(failed, is_undone=status in _UNDONE)
     why = dialect.message(reply.body) or f"it answered {status} and no more"
     return GatewayError(Kind.INVALID_REQUEST, f"The provider refused what was asked for: {why.rstrip('.')}.")
 
 
-def _pictures(source: Source, dialect: ImageDialect, reply: Reply) -> tuple[Picture, ...]:
+def _pictures(source: Source, dialect: ImageDialect, reply: ProviderResponse) -> tuple[Picture, ...]:
     try:
         pictures = dialect.pictures(reply.body)
     except (ValueError, RecursionError):
@@ -152,13 +156,15 @@ def _pictures(source: Source, dialect: ImageDialect, reply: Reply) -> tuple[Pict
     return tuple(pictures)
 
 
-def _unanswered(source: Source, why: Nothing) -> SourceFailed:
-    return SourceFailed(Failed(why.failure, source.provider.name, why.detail), is_undone=why.is_undone)
+def _unanswered(source: Source, why: NoResponse) -> SourceFailed:
+    return SourceFailed(AttemptFailure(why.failure, source.provider.name, why.detail), is_undone=why.is_undone)
 
 
 def _broken(source: Source, detail: str) -> SourceFailed:
-    return SourceFailed(Failed(Failure.BROKEN, source.provider.name, detail))
+    return SourceFailed(AttemptFailure(FailureKind.BROKEN, source.provider.name, detail))
 
 
 def _out_of_touch(source: Source) -> SourceFailed:
-    return SourceFailed(Failed(Failure.IDLE_TIMEOUT, source.provider.name, "gave no sensible word of the job any more"))
+    return SourceFailed(
+        AttemptFailure(FailureKind.IDLE_TIMEOUT, source.provider.name, "gave no sensible word of the job any more")
+    )

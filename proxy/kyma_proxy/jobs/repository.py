@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from kyma_proxy.accounting.service import Books
+from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.core.jobs.job import Job, JobState, Taken, status_of
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
 from kyma_proxy.store.contract import JobRow, Store, StoreError, StoreUnavailable
@@ -18,31 +18,31 @@ from kyma_proxy.store.contract import JobRow, Store, StoreError, StoreUnavailabl
 _log: Final = logging.getLogger("kyma-proxy")
 
 
-class JobKeeping:
+class JobRepository:
     """The jobs' place in the store and in the balances. `pause` waits before what could not be written is tried again."""
 
-    def __init__(self, books: Books | None, pause: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self.books = books
+    def __init__(self, account_service: AccountService | None, pause: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.account_service = account_service
         self._pause = pause
         self._under_way: set[asyncio.Task[bool]] = set()
 
     @property
     def is_failing(self) -> bool:
         """Whether nothing can be written just now."""
-        return self.books is not None and self.books.store.is_failing
+        return self.account_service is not None and self.account_service.store.is_failing
 
     def hold(self, job: Job) -> None:
         """Set aside what a job may cost, until `add` has taken it."""
-        if self.books is not None and job.account is not None:
+        if self.account_service is not None and job.account is not None:
             job.account.hold(job.held)
 
     async def add(self, job: Job) -> JobRow | None:
         """Keep a new job, and take what was held; or return the row of an older one that has its key. Raises GatewayError."""
-        books, account = self.books, job.account
-        if books is None or account is None:
+        account_service, account = self.account_service, job.account
+        if account_service is None or account is None:
             return None
         try:
-            row, is_new = await books.store.add_job(_row(job, JobState.QUEUED))
+            row, is_new = await account_service.store.add_job(_row(job, JobState.QUEUED))
         except StoreUnavailable:
             raise accounts_unavailable() from None
         finally:
@@ -55,12 +55,12 @@ class JobKeeping:
 
     async def accepted(self, job: Job) -> None:
         """Keep who works on a job, so that it can go on after a restart."""
-        if self.books is not None and not job.is_settled:
+        if self.account_service is not None and not job.is_settled:
             await self._surely(lambda store: store.job_accepted(_row(job, JobState.ACCEPTED)))
 
     async def end(self, job: Job, ending: JobState) -> None:
         """Settle a job, once: give back what it holds, and charge what it came to."""
-        if self.books is not None and not job.is_settled:
+        if self.account_service is not None and not job.is_settled:
             is_written = await self._surely(lambda store: store.end_job(_row(job, ending)))
             if is_written and job.account is not None:
                 job.account.post(job.held)
@@ -70,7 +70,7 @@ class JobKeeping:
     async def lose(self, job: Job) -> None:
         """Give back what a job came to whose pictures are lost before anybody had them."""
         came_to, job.charged = job.charged, 0
-        if self.books is not None:
+        if self.account_service is not None:
             is_lost = await self._surely(lambda store: store.lose_job(_row(job, JobState.REFUNDED)))
             if is_lost and job.account is not None:
                 job.account.post(came_to)
@@ -80,14 +80,14 @@ class JobKeeping:
         if job.is_delivered:
             return
         job.is_delivered = True
-        if self.books is not None:
+        if self.account_service is not None:
             task = asyncio.get_running_loop().create_task(self._surely(lambda store: store.job_delivered(job.id)))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
 
     async def forget(self, before: int) -> None:
         """Forget the jobs of before this moment that have ended, a few at a time: charges are written between them."""
-        while self.books is not None and await self._surely(lambda store: store.forget_jobs(before)):
+        while self.account_service is not None and await self._surely(lambda store: store.forget_jobs(before)):
             pass
 
     async def settled(self) -> None:
@@ -99,10 +99,10 @@ class JobKeeping:
 
         Whether anything has changed: not where it had been written before, or where the database refuses it for good.
         """
-        assert self.books is not None  # noqa: S101  (asked before)
+        assert self.account_service is not None  # noqa: S101  (asked before)
         while True:
             try:
-                return await write(self.books.store)
+                return await write(self.account_service.store)
             except StoreUnavailable:
                 await self._pause()
             except StoreError:
@@ -120,12 +120,17 @@ def _row(job: Job, state: JobState) -> JobRow:
     )  # fmt: skip
 
 
-def job_of(row: JobRow, books: Books) -> Job:
+def job_of(row: JobRow, account_service: AccountService) -> Job:
     """A job as the store has it, which is not in memory any more, or not yet."""
     job = Job(
-        row.id, account=books.accounts.account(row.account), model=row.model, n=row.n, price=row.price, created=row.created
+        row.id,
+        account=account_service.accounts.account(row.account),
+        model=row.model,
+        n=row.n,
+        price=row.price,
+        created=row.created,
     )
-    key = books.accounts.key(row.key)
+    key = account_service.accounts.key(row.key)
     job.number = row.number
     job.key_id, job.key_prefix, job.request_id = row.key, None if key is None else key.prefix, row.request_id
     job.idempotency_key, job.digest = row.idempotency_key, row.digest or b""

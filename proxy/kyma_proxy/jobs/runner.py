@@ -13,12 +13,12 @@ from typing import Final
 from kyma_proxy.config.snapshot import Route
 from kyma_proxy.core.exchange import ABANDONED, ANSWERED
 from kyma_proxy.core.jobs.job import Job, JobEvent, Taken
-from kyma_proxy.core.routing.breaker import HealthTable
-from kyma_proxy.core.routing.failures import Failed, Failure, exhausted
-from kyma_proxy.core.routing.plan import Step, last_resort, plan, resting
-from kyma_proxy.dialect.images.contract import Unsayable
+from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, exhausted
+from kyma_proxy.core.routing.plan import Step, last_resort, open_breakers, plan
+from kyma_proxy.dialect.images.contract import Unsupported
 from kyma_proxy.errors import GatewayError
-from kyma_proxy.jobs.provider_client import Asking, SourceFailed
+from kyma_proxy.jobs.provider_client import ProviderClient, SourceFailed
 from kyma_proxy.jobs.timing import Timing
 
 _LONGEST_HINT_S: Final = 60
@@ -28,17 +28,17 @@ class _Course:
     """How far a job has come with the sources of its model.
 
     `spent` are those that are not asked again: they may have made the pictures, or can't be told what is wanted, for which
-    `untold` is the reason. `tried` are they and those of this round.
+    `unsupported` is the reason. `tried` are they and those of this round.
     """
 
-    __slots__ = ("_keys", "failures", "spent", "tried", "untold")
+    __slots__ = ("_keys", "failures", "spent", "tried", "unsupported")
 
     def __init__(self, route: Route) -> None:
         self._keys = {one.key for way in (route, *route.substitutes) for one in (*way.pool, *way.reserve)}
         self.spent: set[str] = set()
         self.tried: set[str] = set()
-        self.failures: dict[str, Failed] = {}
-        self.untold: GatewayError | None = None
+        self.failures: dict[str, AttemptFailure] = {}
+        self.unsupported: GatewayError | None = None
 
     @property
     def is_over(self) -> bool:
@@ -53,7 +53,7 @@ class _Course:
 
     def could_not_be_told(self, key: str, why: GatewayError) -> None:
         """A source can't be told what is wanted."""
-        self.untold = why
+        self.unsupported = why
         self.spent.add(key)
 
 
@@ -61,10 +61,10 @@ class JobRunner:
     """Runs jobs. `keep` keeps who works on one, `call_off` tells a source that it works for nothing."""
 
     def __init__(
-        self, asking: Asking, health: HealthTable, timing: Timing, *, clock: Callable[[], float],
+        self, provider_client: ProviderClient, health: BreakerTable, timing: Timing, *, clock: Callable[[], float],
         random: Callable[[], float], keep: Callable[[Job], Awaitable[None]], call_off: Callable[[Taken], None],
     ) -> None:  # fmt: skip
-        self._asking = asking
+        self._provider_client = provider_client
         self._health = health
         self._timing = timing
         self._clock = clock
@@ -78,9 +78,9 @@ class JobRunner:
         for pause in (*self._timing.rounds, None):
             if await self._round(job, route, course):
                 return
-            others = resting(route, self._health, self._clock(), course.failures)
-            if course.is_over and course.untold is not None and not course.failures:
-                raise course.untold
+            others = open_breakers(route, self._health, self._clock(), course.failures)
+            if course.is_over and course.unsupported is not None and not course.failures:
+                raise course.unsupported
             if pause is None or course.is_over:
                 break
             hints = [one.retry_after for one in (*course.failures.values(), *others) if one.retry_after is not None]
@@ -92,7 +92,7 @@ class JobRunner:
         """Follow a job that a source had taken before a restart. Raises SourceFailed or GatewayError."""
         taken = job.taken
         assert taken is not None and taken.source is not None  # noqa: S101, PT018  (else there is nothing to resume)
-        job.pictures = (await self._asking.follow(taken.source, taken.provider_job))[: job.n]
+        job.pictures = (await self._provider_client.follow(taken.source, taken.provider_job))[: job.n]
         job.attempts.append(f"{taken.provider}:answered")
 
     async def _round(self, job: Job, route: Route, course: _Course) -> bool:
@@ -107,7 +107,7 @@ class JobRunner:
                 await self._attempt(job, step)
             except SourceFailed as failing:
                 course.failed(step.source.key, failing)
-            except Unsayable as error:
+            except Unsupported as error:
                 course.could_not_be_told(step.source.key, error.fresh())
             else:
                 return True
@@ -117,13 +117,13 @@ class JobRunner:
         """Have one source make the pictures. Raises SourceFailed, Unsayable, or GatewayError where no other need be asked."""
         source, health, began = step.source, step.health, self._clock()
         assert job.request is not None  # noqa: S101  (until its end)
-        is_probe = health.begin(began)
+        is_trial = health.begin(began)
         result: str | None = ABANDONED
         try:
-            told = await self._asking.begin(source, job.request)
+            told = await self._provider_client.begin(source, job.request)
             now = self._clock()
-            health.answered(now, is_probe=is_probe, streams=False, first_byte_s=now - began)
-            is_probe = False
+            health.answered(now, is_trial=is_trial, streams=False, first_byte_s=now - began)
+            is_trial = False
             job.taken = Taken(
                 provider=source.provider.name, provider_model=source.model, provider_job=told if isinstance(told, str) else "",
                 model=step.model.id, layer=step.layer, price=step.model.price.image or 0, source=source,
@@ -131,33 +131,33 @@ class JobRunner:
             if isinstance(told, str):
                 job.step(JobEvent.ACCEPT)
                 await self._keep(job)
-                told = await self._asking.follow(source, told)
+                told = await self._provider_client.follow(source, told)
             job.pictures = told[: job.n]
             result = ANSWERED
         except SourceFailed as failing:
             result = failing.failed.word
-            health.failed(self._clock(), failing.failed, self._random, is_probe=is_probe, after_answer=job.taken is not None)
+            health.failed(self._clock(), failing.failed, self._random, is_trial=is_trial, after_answer=job.taken is not None)
             self._leave(job, failing.failed)
             raise
-        except Unsayable:
+        except Unsupported:
             result = None  # it was not asked
-            health.abandoned(is_probe=is_probe)
+            health.abandoned(is_trial=is_trial)
             raise
         except GatewayError:  # the source is well, and does not want this request
             result = ANSWERED
             if job.taken is None:
-                health.answered(self._clock(), is_probe=is_probe, streams=False)
+                health.answered(self._clock(), is_trial=is_trial, streams=False)
             raise
         except BaseException:
-            health.abandoned(is_probe=is_probe)
+            health.abandoned(is_trial=is_trial)
             raise
         finally:
             if result is not None:
                 job.attempts.append(f"{source.provider.name}:{result}")
 
-    def _leave(self, job: Job, failed: Failed) -> None:
+    def _leave(self, job: Job, failed: AttemptFailure) -> None:
         """Another source is asked; one that only went silent may still be at work, and is told that nobody waits."""
-        if job.taken is not None and failed.failure is Failure.IDLE_TIMEOUT:
+        if job.taken is not None and failed.failure is FailureKind.IDLE_TIMEOUT:
             self._call_off(job.taken)
         job.step(JobEvent.MOVE_ON)
         job.taken = None

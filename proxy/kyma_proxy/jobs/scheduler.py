@@ -14,15 +14,15 @@ from typing import Final
 from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.jobs.finished import FinishedJobs
 from kyma_proxy.core.jobs.job import Job, JobEvent, JobState
-from kyma_proxy.core.jobs.queues import MOST_JOBS, JobQueues, Places
+from kyma_proxy.core.jobs.queues import MAX_JOBS, JobQueues, Places
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.jobs.provider_client import SourceFailed
-from kyma_proxy.jobs.repository import JobKeeping
+from kyma_proxy.jobs.repository import JobRepository
 from kyma_proxy.jobs.runner import JobRunner
 from kyma_proxy.jobs.timing import Timing
 
 _log: Final = logging.getLogger("kyma-proxy")
-_WITHOUT_ACCOUNTS: Final = Places(1_000, MOST_JOBS)
+_WITHOUT_ACCOUNTS: Final = Places(1_000, MAX_JOBS)
 _Way = Callable[[], Awaitable[None]]
 
 
@@ -45,15 +45,15 @@ class _Live:
             self.told.set_result(None)
 
 
-class JobsUnderWay:
+class JobScheduler:
     """The jobs that wait or run, and those that have ended of late. `note` hears of every ending, and by what it came."""
 
     def __init__(
-        self, current: Callable[[], Snapshot], keeping: JobKeeping, timing: Timing, *, wall: Callable[[], float],
+        self, current: Callable[[], Snapshot], repository: JobRepository, timing: Timing, *, wall: Callable[[], float],
         note: Callable[[Job, JobEvent], None],
     ) -> None:  # fmt: skip
         self._current = current
-        self._keeping = keeping
+        self._repository = repository
         self._timing = timing
         self._wall = wall
         self._note = note
@@ -218,12 +218,12 @@ class JobsUnderWay:
         if event is JobEvent.DELIVER:
             if not is_known:
                 job.charged = len(job.pictures) * _price(job)
-            await self._keeping.end(job, JobState.SUCCEEDED)
+            await self._repository.end(job, JobState.SUCCEEDED)
         elif job.is_settled:
             event = JobEvent.LOSE
-            await self._keeping.lose(job)
+            await self._repository.lose(job)
         else:
-            await self._keeping.end(job, job.after(event))
+            await self._repository.end(job, job.after(event))
         job.step(event)
         job.request = None
         for other in self.finished.add(job, int(self._wall())):
@@ -236,12 +236,12 @@ class JobsUnderWay:
         """There was no more room for pictures that nobody has had: they are given back."""
         job.pictures = ()
         job.failure = lost("there was no room to keep its pictures until they were fetched")
-        await self._keeping.lose(job)
+        await self._repository.lose(job)
         job.step(JobEvent.LOSE)
 
     def _outlives(self, live: _Live) -> bool:
         """Whether a job can go on after the process's end: a source works on it, and the store knows which, or soon does."""
-        return live.job.state is JobState.ACCEPTED and self._keeping.books is not None and not live.is_ending
+        return live.job.state is JobState.ACCEPTED and self._repository.account_service is not None and not live.is_ending
 
     def _leave(self, job: Job) -> None:
         self._let_run(self._queues.leave(job.owner, job, self._places(job)))

@@ -17,21 +17,21 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from kyma_proxy.accounting.meter import too_poor
+from kyma_proxy.accounting.meter import insufficient_credits
 from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.accounts.accounts import Account, Key
 from kyma_proxy.core.jobs.finished import KEPT_S
 from kyma_proxy.core.jobs.job import ImageRequest, Job, JobEvent, JobState, Taken
-from kyma_proxy.core.jobs.request import Wanted
-from kyma_proxy.core.routing.breaker import HealthTable
+from kyma_proxy.core.jobs.request import ImageJobRequest
+from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.core.routing.failures import exhausted
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
-from kyma_proxy.jobs.provider_client import Asking
-from kyma_proxy.jobs.repository import JobKeeping, job_of
+from kyma_proxy.jobs.provider_client import ProviderClient
+from kyma_proxy.jobs.repository import JobRepository, job_of
 from kyma_proxy.jobs.runner import JobRunner
-from kyma_proxy.jobs.scheduler import JobsUnderWay, lost
+from kyma_proxy.jobs.scheduler import JobScheduler, lost
 from kyma_proxy.jobs.timing import USUAL, Timing
-from kyma_proxy.net.upstream.client import Calls
+from kyma_proxy.net.upstream.client import UpstreamClient
 from kyma_proxy.store.contract import JobRow
 
 _ID_BYTES: Final = 16
@@ -46,19 +46,19 @@ _TELLS_OF_THE_MODEL: Final = frozenset({JobEvent.DELIVER, JobEvent.FAIL, JobEven
 _T = TypeVar("_T")
 
 
-class Jobs:
+class JobService:
     """All image jobs of this process. Made inside the loop; `open` begins, `close` ends.
 
     `clock` is monotonic, `wall` Unix time; `note` hears of every job that has ended.
     """
 
     def __init__(
-        self, current: Callable[[], Snapshot], keeping: JobKeeping, calls: Calls, health: HealthTable,
+        self, current: Callable[[], Snapshot], repository: JobRepository, calls: UpstreamClient, health: BreakerTable,
         *, clock: Callable[[], float], wall: Callable[[], float], random: Callable[[], float],
         random_bytes: Callable[[int], bytes], note: Callable[[Job], None], timing: Timing = USUAL,
     ) -> None:  # fmt: skip
         self._current = current
-        self._keeping = keeping
+        self._repository = repository
         self._health = health
         self._clock = clock
         self._wall = wall
@@ -69,21 +69,21 @@ class Jobs:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._forgets_at = 0.0
         self._note = note
-        self.under_way = JobsUnderWay(current, keeping, timing, wall=wall, note=self._ended)
-        self._asking = Asking(calls, timing, clock=clock, running=lambda: self.under_way.running)
+        self.scheduler = JobScheduler(current, repository, timing, wall=wall, note=self._ended)
+        self._provider_client = ProviderClient(calls, timing, clock=clock, running=lambda: self.scheduler.running)
         self._runner = JobRunner(
-            self._asking, health, timing, clock=clock, random=random, keep=keeping.accepted, call_off=self._call_off
+            self._provider_client, health, timing, clock=clock, random=random, keep=repository.accepted, call_off=self._call_off
         )
 
     # ---- what callers ask for
 
-    async def submit(self, wanted: Wanted, key: Key | None, request_id: str) -> tuple[Job, bool]:
+    async def submit(self, wanted: ImageJobRequest, key: Key | None, request_id: str) -> tuple[Job, bool]:
         """Take a job in; or give the one that has its idempotency key, with False. Raises GatewayError, StoreUnavailable."""
         account = None if key is None else key.account
         named = None if wanted.idempotency_key is None else (_name(account), wanted.idempotency_key)
         if named is not None and (known := await self._known(named, account)) is not None:
             return _the_same(known, wanted), False
-        if self.under_way.is_draining:
+        if self.scheduler.is_draining:
             raise GatewayError(Kind.DRAINING, "The gateway is going down; send the request again.")
         job = self._made(wanted, key, request_id)
         self._admit(job, wanted.route)
@@ -96,65 +96,68 @@ class Jobs:
 
     async def find(self, account: Account | None, ident: str) -> Job | None:
         """An account's job; None where it has no such job, even where another has. Raises StoreUnavailable."""
-        job = self.under_way.get(ident)
+        job = self.scheduler.get(ident)
         if job is not None:
             return job if job.account is account else None
-        books = self._keeping.books
-        row = None if books is None or account is None else await books.store.job(account.id, ident)
+        account_service = self._repository.account_service
+        row = None if account_service is None or account is None else await account_service.store.job(account.id, ident)
         return None if row is None else self._job_of(row)
 
     async def newest(self, account: Account | None, before: str | None, limit: int) -> list[Job]:
         """An account's jobs, the newest first, or those that follow the one `before`. Raises GatewayError, StoreUnavailable."""
-        books = self._keeping.books
-        if books is None or account is None:
+        account_service = self._repository.account_service
+        if account_service is None or account is None:
             return self._newest_in_memory(before, limit)
-        row = None if before is None else await books.store.job(account.id, before)
+        row = None if before is None else await account_service.store.job(account.id, before)
         if before is not None and row is None:
             raise _no_such_job()
-        return [self._job_of(one) for one in await books.store.jobs(account.id, None if row is None else row.number, limit)]
+        return [
+            self._job_of(one)
+            for one in await account_service.store.jobs(account.id, None if row is None else row.number, limit)
+        ]
 
     async def wait(self, job: Job, seconds: float) -> None:
         """Wait for a job's end, for so long at most; nobody waits while the gateway goes down."""
-        await self.under_way.wait(job.id, seconds)
+        await self.scheduler.wait(job.id, seconds)
 
     async def cancel(self, job: Job) -> None:
         """End a job early. One that is just ending, or has ended, ends as it does; a disk that is stuck is not waited out."""
-        self.under_way.stop(job.id, JobEvent.CANCEL)
-        await self.under_way.wait(job.id, _CANCEL_S)
+        self.scheduler.stop(job.id, JobEvent.CANCEL)
+        await self.scheduler.wait(job.id, _CANCEL_S)
 
     def delivered(self, job: Job) -> None:
         """A caller has had the pictures."""
         if job.state is JobState.SUCCEEDED and job.pictures:
-            self._keeping.delivered(job)
+            self._repository.delivered(job)
 
     # ---- from the start of the process to its end
 
     def open(self) -> None:
         """Go on with the jobs of before, as far as that can be done, and give back what the others cost."""
-        books = self._keeping.books
-        rows = [] if books is None else books.store.unfinished_jobs(int(self._wall()) - KEPT_S)
+        account_service = self._repository.account_service
+        rows = [] if account_service is None else account_service.store.unfinished_jobs(int(self._wall()) - KEPT_S)
         for row in rows:
-            assert books is not None  # noqa: S101  (it has the row)
-            job = job_of(row, books)
+            assert account_service is not None  # noqa: S101  (it has the row)
+            job = job_of(row, account_service)
             job.taken = self._still(job.taken)
             if job.taken is None or job.taken.source is None:
-                self.under_way.give_back(job, _restarted(job))
+                self.scheduler.give_back(job, _restarted(job))
                 continue
             if job.state is JobState.SUCCEEDED:
                 job.step(JobEvent.RESUME)
-            self.under_way.resume(job, self._runner, len(rows))
+            self.scheduler.resume(job, self._runner, len(rows))
 
     def sweep(self) -> None:
         """Let go of what is too old to be asked for."""
         now = self._wall()
-        self.under_way.finished.sweep(int(now))
+        self.scheduler.finished.sweep(int(now))
         if now >= self._forgets_at:
             self._forgets_at = now + _DAY_S
-            self._spawn(self._keeping.forget(int(now) - KEPT_DAYS * _DAY_S))
+            self._spawn(self._repository.forget(int(now) - KEPT_DAYS * _DAY_S))
 
     def drain(self) -> None:
         """Take no further jobs, and let nobody wait for one."""
-        self.under_way.drain()
+        self.scheduler.drain()
 
     async def close(self) -> None:
         """End everything. What a source works on goes on after the next start, where there is a store."""
@@ -162,16 +165,16 @@ class Jobs:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.under_way.close()
+        await self.scheduler.close()
         if self._tasks:  # sources are told that they work for nothing, if they hear it soon
             _, late = await asyncio.wait(self._tasks, timeout=_LAST_CALLS_S)
             for task in late:
                 task.cancel()
-        await self._keeping.settled()
+        await self._repository.settled()
 
     # ---- one job
 
-    def _made(self, wanted: Wanted, key: Key | None, request_id: str) -> Job:
+    def _made(self, wanted: ImageJobRequest, key: Key | None, request_id: str) -> Job:
         request, model = wanted.request, wanted.route.model
         account = None if key is None else key.account
         ident = f"job_{self._random_bytes(_ID_BYTES).hex()}"
@@ -189,33 +192,33 @@ class Jobs:
         if route.is_empty:
             raise exhausted(route.model.id, ())
         account = job.account
-        if self._keeping.is_failing:
+        if self._repository.is_failing:
             raise accounts_unavailable()
         if account is not None and not account.can_afford(job.held):
-            raise too_poor(account, job.held, self._current().accounts.top_up, "ask for fewer images")
-        self.under_way.admit(job)
-        self._keeping.hold(job)
+            raise insufficient_credits(account, job.held, self._current().accounts.top_up, "ask for fewer images")
+        self.scheduler.admit(job)
+        self._repository.hold(job)
 
     async def _take_in(self, job: Job, route: Route) -> Job:
         """Keep an admitted job and start it; or dismiss it, and return the one that has its idempotency key."""
         try:
-            row = await self._keeping.add(job)
+            row = await self._repository.add(job)
         except BaseException:
-            self.under_way.dismiss(job)
+            self.scheduler.dismiss(job)
             raise
         if row is not None:
-            self.under_way.dismiss(job)
+            self.scheduler.dismiss(job)
             return self._job_of(row)
-        if self._keeping.books is None and job.idempotency_key is not None:
+        if self._repository.account_service is None and job.idempotency_key is not None:
             self._by_key[_name(job.account), job.idempotency_key] = job
-        self.under_way.start(job, self._runner, route)
+        self.scheduler.start(job, self._runner, route)
         return job
 
     async def _known(self, named: tuple[str, str], account: Account | None) -> Job | None:
         """The job that has an account's idempotency key, one that is just being taken in among them."""
-        books = self._keeping.books
-        if books is not None and account is not None and named not in self._arriving:
-            row = await books.store.job_of_key(account.id, named[1])
+        account_service = self._repository.account_service
+        if account_service is not None and account is not None and named not in self._arriving:
+            row = await account_service.store.job_of_key(account.id, named[1])
             if row is not None:
                 return self._job_of(row)
         arriving = self._arriving.get(named)  # it may have come while the store was read
@@ -228,15 +231,15 @@ class Jobs:
 
     def _job_of(self, row: JobRow) -> Job:
         """The job in memory, where there is more of it, or as the store has it."""
-        job = self.under_way.get(row.id)
-        books = self._keeping.books
-        assert books is not None  # noqa: S101  (it has the row)
-        return job_of(row, books) if job is None else job
+        job = self.scheduler.get(row.id)
+        account_service = self._repository.account_service
+        assert account_service is not None  # noqa: S101  (it has the row)
+        return job_of(row, account_service) if job is None else job
 
     def _newest_in_memory(self, before: str | None, limit: int) -> list[Job]:
-        known: Iterable[Job] = itertools.chain(self.under_way, self.under_way.finished)
+        known: Iterable[Job] = itertools.chain(self.scheduler, self.scheduler.finished)
         if before is not None:
-            first = self.under_way.get(before)
+            first = self.scheduler.get(before)
             if first is None:
                 raise _no_such_job()
             known = (job for job in known if job.number < first.number)
@@ -263,7 +266,7 @@ class Jobs:
 
     def _call_off(self, taken: Taken) -> None:
         if taken.source is not None and taken.provider_job:
-            self._spawn(self._asking.cancel(taken.source, taken.provider_job))
+            self._spawn(self._provider_client.cancel(taken.source, taken.provider_job))
 
     def _arrived(self, named: tuple[str, str], task: asyncio.Task[Job]) -> None:
         if self._arriving.get(named) is task:
@@ -290,7 +293,7 @@ def _digest(ident: str, request: ImageRequest) -> bytes:
     return digest.digest()
 
 
-def _the_same(job: Job, wanted: Wanted) -> Job:
+def _the_same(job: Job, wanted: ImageJobRequest) -> Job:
     """The job, if it is for the same. Raises GatewayError."""
     if not hmac.compare_digest(job.digest, _digest(job.id, wanted.request)):
         raise GatewayError(

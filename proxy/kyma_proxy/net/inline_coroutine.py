@@ -1,8 +1,8 @@
 """This file runs a request's coroutine in the callbacks that bring what it waits for, without a task.
 
 A task's first step waits for the loop's next turn, and its wake-up takes a future and another turn: some 3 µs a request,
-and time before the first byte. A `Turn` takes its first step at once, and the next one in the loop's turn after an
-`Outcome` was told. Whatever needs a task (a dial, with its time-out and sockets) has one of its own, and tells.
+and time before the first byte. A `InlineCoroutine` takes its first step at once, and the next one in the loop's turn after an
+`OneShotFuture` was told. Whatever needs a task (a dial, with its time-out and sockets) has one of its own, and tells.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 T = TypeVar("T")
 
 
-class Outcome(Generic[T]):
+class OneShotFuture(Generic[T]):
     """What one coroutine waits for and somebody else tells, once; what is told after that is ignored."""
 
     __slots__ = ("_is_told", "_value", "_waiting")
@@ -22,7 +22,7 @@ class Outcome(Generic[T]):
     def __init__(self) -> None:
         self._is_told = False
         self._value: T | None = None
-        self._waiting: Turn | None = None
+        self._waiting: InlineCoroutine | None = None
 
     def tell(self, value: T) -> None:
         """Say what has come out; who waits goes on in the loop's next turn."""
@@ -34,18 +34,18 @@ class Outcome(Generic[T]):
         if waiting is not None:
             waiting.wake()
 
-    def __await__(self) -> Generator[Outcome[T], None, T]:
+    def __await__(self) -> Generator[OneShotFuture[T], None, T]:
         while not self._is_told:
             yield self
         return cast("T", self._value)
 
-    def wakes(self, turn: Turn) -> None:
+    def wakes(self, turn: InlineCoroutine) -> None:
         """This one waits for it. (For Turn.)"""
         self._waiting = turn
 
 
-class Turn:
-    """A coroutine under way, which may await `Outcome`s and nothing else.
+class InlineCoroutine:
+    """A coroutine under way, which may await `OneShotFuture`s and nothing else.
 
     Where it fails, the loop's exception handler is told, and then `failed` is called.
     """
@@ -81,7 +81,7 @@ class Turn:
                 waited = coroutine.throw(asyncio.CancelledError())
             else:
                 waited = coroutine.send(None)
-            if not isinstance(waited, Outcome):
+            if not isinstance(waited, OneShotFuture):
                 coroutine.close()
                 raise TypeError(f"a Turn awaits Outcomes only, not {waited!r}")
         except StopIteration:

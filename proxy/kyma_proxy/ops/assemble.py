@@ -15,21 +15,21 @@ from aiohttp import web
 from aiohttp.resolver import AsyncResolver
 
 from kyma_proxy.accounting.meter import Meter
-from kyma_proxy.accounting.service import Books
+from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.core.jobs.job import Job
-from kyma_proxy.core.routing.breaker import HealthTable
+from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.gateway import Gateway
-from kyma_proxy.jobs.repository import JobKeeping
-from kyma_proxy.jobs.service import Jobs
+from kyma_proxy.jobs.repository import JobRepository
+from kyma_proxy.jobs.service import JobService
 from kyma_proxy.jobs.timing import USUAL, Timing
-from kyma_proxy.net.downstream.connection import Edge
-from kyma_proxy.net.downstream.listener import Door
+from kyma_proxy.net.downstream.connection import DownstreamConnection
+from kyma_proxy.net.downstream.listener import Listener
 from kyma_proxy.net.sweeper import Sweeper
-from kyma_proxy.net.upstream.client import Calls
+from kyma_proxy.net.upstream.client import UpstreamClient
 from kyma_proxy.net.upstream.connection import monotonic
 from kyma_proxy.net.upstream.dialing import Addresses, Dialer
 from kyma_proxy.net.upstream.pool import UpstreamPool
-from kyma_proxy.ops.health_checks import Probing
+from kyma_proxy.ops.health_checks import HealthChecks
 from kyma_proxy.ops.reload import Configuration
 from kyma_proxy.telemetry.access_log import AccessLog
 from kyma_proxy.telemetry.counters import Counters
@@ -39,8 +39,8 @@ from kyma_proxy.telemetry.recording import job_record
 from kyma_proxy.web.account_pages import AccountPages
 from kyma_proxy.web.admin import admin_application
 from kyma_proxy.web.admin_accounts import AdminAccounts
-from kyma_proxy.web.application import Site, application
-from kyma_proxy.web.control_plane_bridge import ControlLane
+from kyma_proxy.web.application import PublicPages, application
+from kyma_proxy.web.control_plane_bridge import ControlPlaneBridge
 from kyma_proxy.web.image_pages import ImagePages
 
 _LAST_CHANGES_S: Final = 6.0
@@ -53,48 +53,53 @@ def _references() -> Callable[[], str]:
     return lambda: f"{prefix}-{next(numbers):09x}"
 
 
-class House:
+class App:
     """The running program's parts. Made inside the loop that runs it; `close` ends it."""
 
     def __init__(
-        self, configuration: Configuration, log: AccessLog | None, books: Books | None = None, *, jobs_timing: Timing = USUAL
+        self,
+        configuration: Configuration,
+        log: AccessLog | None,
+        account_service: AccountService | None = None,
+        *,
+        jobs_timing: Timing = USUAL,
     ) -> None:
-        """Build everything; `log` and the store of `books` are closed with it. Without books, everybody may call."""
+        """Build everything; `log` and the store of `account_service` are closed with it. Without books, everybody may call."""
         current = configuration.current
         self.sweeper = Sweeper(monotonic)
         self.counters = Counters()
         self.log = log
         self.addresses = Addresses(AsyncResolver(), monotonic)
         self.upstreams = UpstreamPool(Dialer(self.addresses), self.sweeper)
-        self.health = HealthTable()
-        self.books = books
-        self.meter = None if books is None else Meter(books.accounts, books.store, _references())
+        self.health = BreakerTable()
+        self.account_service = account_service
+        self.meter = None if account_service is None else Meter(account_service.accounts, account_service.store, _references())
         self.gateway = Gateway(
             current, self.upstreams, self.counters, self.log, health=self.health, random=random.random, meter=self.meter
         )
-        self.site = Site(current, lambda: self.door.is_draining, self.health, monotonic)
+        self.site = PublicPages(current, lambda: self.listener.is_draining, self.health, monotonic)
         pages = admin_pages = None
-        if books is not None and self.meter is not None:
-            pages = AccountPages(current, books, self.meter, clock=monotonic, wall=time.time)
-            admin_pages = AdminAccounts(current, books)
-        self.jobs = Jobs(
-            current, JobKeeping(books, lambda: asyncio.sleep(jobs_timing.again)), Calls(self.upstreams), self.health,
+        if account_service is not None and self.meter is not None:
+            pages = AccountPages(current, account_service, self.meter, clock=monotonic, wall=time.time)
+            admin_pages = AdminAccounts(current, account_service)
+        self.jobs = JobService(
+            current, JobRepository(account_service, lambda: asyncio.sleep(jobs_timing.again)), UpstreamClient(self.upstreams), self.health,
             clock=monotonic, wall=time.time, random=random.random, random_bytes=os.urandom, note=self._note_job,
             timing=jobs_timing,
         )  # fmt: skip
         images = ImagePages(current, self.jobs, self.meter, wall=time.time)
         # A handler whose caller has left waits for nothing; what must not be left half done runs in tasks of its own.
         self._control = web.AppRunner(application(self.site, images, pages), access_log=None, handler_cancellation=True)
-        self.door = Door(current, self.sweeper, self.gateway, self._lane)
+        self.listener = Listener(current, self.sweeper, self.gateway, self._bridge)
         self.admin = admin_application(
-            current, lambda: self.door.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
+            current, lambda: self.listener.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
             admin_pages,
         )  # fmt: skip
-        self._probing = Probing(current, self.upstreams, self.health, random.random)
+        self._probing = HealthChecks(current, self.upstreams, self.health, random.random)
         self._probes: asyncio.Task[None] | None = None
         collector = CountersCollector(
             self.counters, self._gauges(), reloads=configuration.reloads, probes=self._probing.probes, sources=self._sources,
-            jobs=self.jobs.under_way.ended,
+            jobs=self.jobs.scheduler.ended,
         )  # fmt: skip
         self._registry = registry(collector)
         self._loop = asyncio.get_running_loop()
@@ -128,14 +133,14 @@ class House:
         self.upstreams.warm(provider for provider in used.values() if provider.off is None)
         self.health.retain(sources, snapshot.models)
 
-    def edge(self) -> Edge:
+    def downstream(self) -> DownstreamConnection:
         """A protocol for a caller's new connection."""
-        return Edge(self.door, self._loop)
+        return DownstreamConnection(self.listener, self._loop)
 
-    def _lane(self, edge: Edge) -> ControlLane:
+    def _bridge(self, downstream: DownstreamConnection) -> ControlPlaneBridge:
         server = self._control.server
         assert server is not None  # noqa: S101  (opened)
-        return ControlLane(server, edge, self._current().limits.max_head, self._note)
+        return ControlPlaneBridge(server, downstream, self._current().limits.max_head, self._note)
 
     def _note(self, record: Record) -> None:
         if self.log is not None:
@@ -161,19 +166,19 @@ class House:
     def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
             "kyma_in_flight": ("Relayed requests that are being served.", lambda: self.gateway.in_flight),
-            "kyma_connections": ("Callers' open connections.", lambda: len(self.door.edges)),
+            "kyma_connections": ("Callers' open connections.", lambda: len(self.listener.connections)),
             "kyma_provider_connections": (
                 "Open connections to providers.", lambda: self.upstreams.statistics()["open"]),
             "kyma_provider_connections_idle": (
                 "Idle connections to providers.", lambda: self.upstreams.statistics()["idle"]),
-            "kyma_jobs_under_way": ("Image jobs that wait or run.", lambda: len(self.jobs.under_way)),
-            "kyma_jobs_settling": ("Image jobs that are over and not on disk yet.", lambda: self.jobs.under_way.settling),
-            "kyma_jobs_running": ("Image jobs that are with a source.", lambda: self.jobs.under_way.running),
+            "kyma_jobs_under_way": ("Image jobs that wait or run.", lambda: len(self.jobs.scheduler)),
+            "kyma_jobs_settling": ("Image jobs that are over and not on disk yet.", lambda: self.jobs.scheduler.settling),
+            "kyma_jobs_running": ("Image jobs that are with a source.", lambda: self.jobs.scheduler.running),
             "kyma_access_log_lost_lines": (
                 "Lines of the access log that could not be written.", lambda: self.log.lost_lines if self.log else 0),
         }  # fmt: skip
-        if self.books is not None:
-            accounts, store = self.books.accounts, self.books.store
+        if self.account_service is not None:
+            accounts, store = self.account_service.accounts, self.account_service.store
             gauges |= {
                 "kyma_accounts": ("Accounts.", lambda: len(accounts)),
                 "kyma_charges_waiting": ("Charges that are not on disk yet.", lambda: store.waiting),
@@ -184,8 +189,8 @@ class House:
 
     async def close(self) -> None:
         """Let go of everything; what is still being served is cut."""
-        for edge in list(self.door.edges):
-            edge.abort()
+        for downstream in list(self.listener.connections):
+            downstream.abort()
         if self._probes is not None:
             self._probes.cancel()
             await asyncio.gather(self._probes, return_exceptions=True)
@@ -194,12 +199,12 @@ class House:
         with contextlib.suppress(TimeoutError):  # a disk that is stuck must not keep the process
             async with asyncio.timeout(_LAST_CHANGES_S):
                 await self.jobs.close()
-                if self.books is not None:
-                    await self.books.settled()
+                if self.account_service is not None:
+                    await self.account_service.settled()
         await self.upstreams.close()
         await self.addresses.close()
         self.sweeper.stop()
-        if self.books is not None:
-            await asyncio.to_thread(self.books.store.close)
+        if self.account_service is not None:
+            await asyncio.to_thread(self.account_service.store.close)
         if self.log is not None:
             self.log.close()

@@ -11,7 +11,7 @@ from typing import Final
 _M_TRIM_THRESHOLD: Final = -1  # the numbers of <malloc.h>
 _M_MMAP_THRESHOLD: Final = -3
 _LARGEST_KEPT_BYTES: Final = 4 * 2**20
-_MOST_KEPT_BYTES: Final = 32 * 2**20
+_MAX_KEPT_BYTES: Final = 32 * 2**20
 
 
 def keep_freed_memory() -> None:
@@ -26,7 +26,7 @@ def keep_freed_memory() -> None:
     except (AttributeError, OSError):
         return
     mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, _MAX_KEPT_BYTES)
 
 
 @contextlib.contextmanager

@@ -26,12 +26,12 @@ import uvloop
 from aiohttp import web
 
 from kyma_proxy import __version__
-from kyma_proxy.accounting.service import Books
+from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.config.snapshot import Address, Snapshot, TcpAddress, Tls
 from kyma_proxy.errors import InUseError, StartError
 from kyma_proxy.ops import memory
-from kyma_proxy.ops.accounts.opening import open_books
-from kyma_proxy.ops.assemble import House
+from kyma_proxy.ops.accounts.opening import open_accounts
+from kyma_proxy.ops.assemble import App
 from kyma_proxy.ops.reload import Configuration, Reloading
 from kyma_proxy.telemetry.access_log import AccessLog
 
@@ -56,16 +56,16 @@ def run(
     configuration = Configuration(path, environment)
     _allow_many_files()
     memory.keep_freed_memory()
-    books = _patiently_opened(configuration.snapshot, check_integrity=check_integrity)
-    uvloop.run(_serve(configuration, books, ready, hangup_reloads=hangup_reloads))
+    account_service = _patiently_opened(configuration.snapshot, check_integrity=check_integrity)
+    uvloop.run(_serve(configuration, account_service, ready, hangup_reloads=hangup_reloads))
 
 
-def _patiently_opened(snapshot: Snapshot, *, check_integrity: bool) -> Books | None:
+def _patiently_opened(snapshot: Snapshot, *, check_integrity: bool) -> AccountService | None:
     """The accounts; a command that has them for a moment is waited for. Raises StartError."""
     due = time.monotonic() + _LOCK_PATIENCE_S
     while True:
         try:
-            return open_books(snapshot, check_integrity=check_integrity)
+            return open_accounts(snapshot, check_integrity=check_integrity)
         except InUseError:
             if time.monotonic() > due:
                 raise
@@ -87,29 +87,33 @@ def tell(snapshot: Snapshot, path: Path) -> None:
 
 
 async def _serve(
-    configuration: Configuration, books: Books | None, ready: Callable[[Snapshot], None], *, hangup_reloads: bool
+    configuration: Configuration,
+    account_service: AccountService | None,
+    ready: Callable[[Snapshot], None],
+    *,
+    hangup_reloads: bool,
 ) -> None:
     stop = asyncio.Event()
     hurry = asyncio.Event()
     snapshot = configuration.snapshot
-    house = House(configuration, _open_log(snapshot.access_log), books)
+    app = App(configuration, _open_log(snapshot.access_log), account_service)
     reloading = Reloading(configuration)
-    _catch_signals(house, reloading if hangup_reloads else None, stop, hurry)
-    await house.open()
+    _catch_signals(app, reloading if hangup_reloads else None, stop, hurry)
+    await app.open()
     try:
         async with contextlib.AsyncExitStack() as stack:
             if snapshot.admin is not None:
-                await _open_admin(stack, house, snapshot.admin.listen)
-            server = await _open_door(house, snapshot)
+                await _open_admin(stack, app, snapshot.admin.listen)
+            server = await _open_door(app, snapshot)
             stack.callback(_remove_socket, snapshot.listen)
             ready(snapshot)
             memory.settle()
             await stop.wait()
             server.close()
-            await _drain(house, configuration.snapshot.drain, hurry)
+            await _drain(app, configuration.snapshot.drain, hurry)
     finally:
         await reloading.stop()
-        await house.close()
+        await app.close()
 
 
 def _open_log(path: str | None) -> AccessLog | None:
@@ -119,7 +123,7 @@ def _open_log(path: str | None) -> AccessLog | None:
         raise StartError(f"access_log {path}: {(error.strerror or str(error)).lower()}") from None
 
 
-async def _open_door(house: House, snapshot: Snapshot) -> asyncio.Server:
+async def _open_door(app: App, snapshot: Snapshot) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     tls = _tls_context(snapshot.tls) if snapshot.tls is not None else None
     address = snapshot.listen
@@ -127,18 +131,18 @@ async def _open_door(house: House, snapshot: Snapshot) -> asyncio.Server:
     try:
         if isinstance(address, TcpAddress):
             return await loop.create_server(
-                house.edge, address.host, address.port, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=_BACKLOG
+                app.downstream, address.host, address.port, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=_BACKLOG
             )
         _remove_stale_socket(address.path)
         return await loop.create_unix_server(
-            house.edge, address.path, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=_BACKLOG
+            app.downstream, address.path, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=_BACKLOG
         )
     except OSError as error:
         raise StartError(_cannot_listen("listen", address, error)) from None
 
 
-async def _open_admin(stack: contextlib.AsyncExitStack, house: House, address: Address) -> None:
-    runner = web.AppRunner(house.admin, access_log=None, handle_signals=False)
+async def _open_admin(stack: contextlib.AsyncExitStack, app: App, address: Address) -> None:
+    runner = web.AppRunner(app.admin, access_log=None, handle_signals=False)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:
@@ -152,36 +156,36 @@ async def _open_admin(stack: contextlib.AsyncExitStack, house: House, address: A
         raise StartError(_cannot_listen("admin.listen", address, error)) from None
 
 
-async def _drain(house: House, seconds: float, hurry: asyncio.Event) -> None:
+async def _drain(app: App, seconds: float, hurry: asyncio.Event) -> None:
     """Wait for what is being served, then end it."""
-    house.door.drain()
-    house.jobs.drain()
-    if house.gateway.in_flight or house.jobs.under_way.passing:
+    app.listener.drain()
+    app.jobs.drain()
+    if app.gateway.in_flight or app.jobs.scheduler.passing:
         _log.info(
             "draining: %d requests and %d image jobs, for up to %g s",
-            house.gateway.in_flight, house.jobs.under_way.passing, seconds,
+            app.gateway.in_flight, app.jobs.scheduler.passing, seconds,
         )  # fmt: skip
-    await _until_idle(house, seconds, hurry)
-    if house.gateway.in_flight or house.jobs.under_way.passing:
+    await _until_idle(app, seconds, hurry)
+    if app.gateway.in_flight or app.jobs.scheduler.passing:
         _log.warning(
-            "drained: %d requests are cut, %d image jobs given back", house.gateway.in_flight, house.jobs.under_way.passing
+            "drained: %d requests are cut, %d image jobs given back", app.gateway.in_flight, app.jobs.scheduler.passing
         )
-        house.gateway.drain()
-    await _until_idle(house, _LAST_WORDS_S, asyncio.Event())
+        app.gateway.drain()
+    await _until_idle(app, _LAST_WORDS_S, asyncio.Event())
 
 
-async def _until_idle(house: House, seconds: float, hurry: asyncio.Event) -> None:
+async def _until_idle(app: App, seconds: float, hurry: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while _is_busy(house) and not hurry.is_set():  # noqa: ASYNC110  (two conditions, once)
+            while _is_busy(app) and not hurry.is_set():  # noqa: ASYNC110  (two conditions, once)
                 await asyncio.sleep(0.02)
 
 
-def _is_busy(house: House) -> bool:
-    return bool(house.gateway.in_flight or house.door.edges or house.jobs.under_way.passing)
+def _is_busy(app: App) -> bool:
+    return bool(app.gateway.in_flight or app.listener.connections or app.jobs.scheduler.passing)
 
 
-def _catch_signals(house: House, reloading: Reloading | None, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+def _catch_signals(app: App, reloading: Reloading | None, stop: asyncio.Event, hurry: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def stopping() -> None:
@@ -192,7 +196,7 @@ def _catch_signals(house: House, reloading: Reloading | None, stop: asyncio.Even
     loop.add_signal_handler(signal.SIGTERM, stopping)
     loop.add_signal_handler(signal.SIGINT, stopping)
     # Without a log there is nothing to open again; the signal's own default would end the process.
-    loop.add_signal_handler(signal.SIGUSR1, house.log.reopen if house.log is not None else _nothing_to_open)
+    loop.add_signal_handler(signal.SIGUSR1, app.log.reopen if app.log is not None else _nothing_to_open)
     loop.add_signal_handler(signal.SIGHUP, reloading.ask if reloading is not None else stopping)
 
 

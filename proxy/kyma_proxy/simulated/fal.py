@@ -22,7 +22,7 @@ from kyma_proxy.simulated.reading import BadRequest, Json
 NOT_FOUND: Final[Json] = {"detail": "Request not found"}
 NOTHING_TO_CANCEL: Final[Json] = {"status": "NOT_FOUND"}
 _PACES_IN_QUEUE: Final = 6
-_MOST_PICTURES: Final = 4
+_MAX_PICTURES: Final = 4
 _CANCELLED: Final = "Request was cancelled"
 _SIZES: Final[dict[object, tuple[int, int]]] = {
     "square_hd": (1024, 1024),
@@ -56,7 +56,7 @@ def read(body: Json) -> tuple[Order, int | None]:
     image_url = body.get("image_url")
     if image_url is not None and not isinstance(image_url, str):
         raise BadRequest("Input should be a valid string", "image_url", "string_type")
-    count = pictures_wanted(body, "num_images", _MOST_PICTURES)
+    count = pictures_wanted(body, "num_images", _MAX_PICTURES)
     return order(body, count, _size(body), is_edit=image_url is not None), seed
 
 

@@ -12,7 +12,7 @@ from kyma_proxy.simulated.orders import FAILURE, Order, order, pictures_wanted, 
 from kyma_proxy.simulated.picture import draw
 from kyma_proxy.simulated.reading import BadRequest, Json, model_of
 
-_MOST_PICTURES: Final = 10
+_MAX_PICTURES: Final = 10
 FAILED: Final[Json] = {"error": {"message": FAILURE, "type": "server_error", "param": None, "code": None}}
 
 
@@ -50,7 +50,7 @@ def _read(body: Json, *, is_edit: bool) -> ImagesRequest:
     response_format = body.get("response_format")
     if response_format not in (None, "url", "b64_json"):
         raise BadRequest("'response_format' must be url or b64_json.", "response_format")
-    wanted = order(body, pictures_wanted(body, "n", _MOST_PICTURES), size, is_edit=is_edit)
+    wanted = order(body, pictures_wanted(body, "n", _MAX_PICTURES), size, is_edit=is_edit)
     return ImagesRequest(order=wanted, is_inline=response_format == "b64_json")
 
 

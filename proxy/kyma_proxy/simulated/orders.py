@@ -13,12 +13,12 @@ from typing import Final
 
 import msgspec
 
-from kyma_proxy.simulated.picture import LEAST_SIDE, MOST_SIDE, Sketch, sketched
+from kyma_proxy.simulated.picture import MAX_SIDE, MIN_SIDE, Sketch, sketched
 from kyma_proxy.simulated.reading import BadRequest, Json, count_of
 
 FAILURE: Final = "The simulated provider failed, as the prompt contains 'fail'."
 PACES_TO_MAKE: Final = 20  # how long a request for pictures takes, in paces of a stream
-_MOST_PROMPT: Final = 32_000  # characters
+_MAX_PROMPT: Final = 32_000  # characters
 _SIZE: Final = re.compile(r"([0-9]{1,5})([x:])([0-9]{1,5})")
 
 
@@ -49,26 +49,26 @@ def pictures_wanted(body: Json, name: str, most: int) -> int:
 def size_of(asked: object) -> tuple[int, int] | None:
     """The size that "WxH", a ratio as "16:9" or "auto" stands for; None where it is none of these."""
     if asked == "auto":
-        return MOST_SIDE, MOST_SIDE
+        return MAX_SIDE, MAX_SIDE
     found = _SIZE.fullmatch(asked) if isinstance(asked, str) else None
     if found is None or not (width := int(found[1])) or not (height := int(found[3])):
         return None
     if found[2] == "x":
         return fitted(width, height)
     longest = max(width, height)
-    return fitted(width * MOST_SIDE // longest, height * MOST_SIDE // longest)
+    return fitted(width * MAX_SIDE // longest, height * MAX_SIDE // longest)
 
 
 def fitted(width: int, height: int) -> tuple[int, int]:
     """The size that is drawn: of the same shape, where a side would be too long."""
-    longest = max(width, height, MOST_SIDE)
-    return max(LEAST_SIDE, width * MOST_SIDE // longest), max(LEAST_SIDE, height * MOST_SIDE // longest)
+    longest = max(width, height, MAX_SIDE)
+    return max(MIN_SIDE, width * MAX_SIDE // longest), max(MIN_SIDE, height * MAX_SIDE // longest)
 
 
 def _prompt_of(body: Json) -> str:
     prompt = body.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise BadRequest("'prompt' must be a string that is not empty.", "prompt")
-    if len(prompt) > _MOST_PROMPT:
-        raise BadRequest(f"'prompt' must have at most {_MOST_PROMPT} characters.", "prompt")
+    if len(prompt) > _MAX_PROMPT:
+        raise BadRequest(f"'prompt' must have at most {_MAX_PROMPT} characters.", "prompt")
     return prompt

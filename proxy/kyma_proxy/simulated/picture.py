@@ -18,8 +18,8 @@ import msgspec
 
 from kyma_proxy.simulated.letters import HEIGHT, WIDTH, dots, plain
 
-LEAST_SIDE: Final = 64
-MOST_SIDE: Final = 1024
+MIN_SIDE: Final = 64
+MAX_SIDE: Final = 1024
 _SHADES: Final = 64  # of the ground, from the top to the bottom
 _GLYPH: Final = WIDTH + 1  # dots from one letter to the next
 _LINE: Final = HEIGHT + 3  # dots from one line to the next
@@ -50,7 +50,7 @@ def sketched(prompt: str, number: int, count: int, width: int, height: int, *, t
 
 def draw(sketch: Sketch) -> bytes:
     """The PNG. A side that is too long or too short for a picture is made to fit."""
-    width, height = (min(max(side, LEAST_SIDE), MOST_SIDE) for side in (sketch.width, sketch.height))
+    width, height = (min(max(side, MIN_SIDE), MAX_SIDE) for side in (sketch.width, sketch.height))
     rows = _rows(plain(sketch.text), width, height)
     pixels = b"".join(
         b"\0" + row.replace(_GROUND, bytes((1 + at * _SHADES // height,)))  # each row begins with its filter: none

@@ -21,8 +21,8 @@ from kyma_proxy.simulated.orders import PACES_TO_MAKE
 from kyma_proxy.simulated.picture import Sketch, draw
 from kyma_proxy.simulated.shapes import answered, read_object
 
-_MOST_REQUESTS: Final = 1_000
-_MOST_PICTURES: Final = 4 * _MOST_REQUESTS
+_MAX_REQUESTS: Final = 1_000
+_MAX_PICTURES: Final = 4 * _MAX_REQUESTS
 _KEPT_S: Final = 600
 _APP: Final = "/queue/{owner:[A-Za-z0-9_.~-]+}/{app:[A-Za-z0-9_.~-]+}"
 _REQUEST: Final = _APP + "/requests/{ident:[A-Za-z0-9-]+}"
@@ -44,8 +44,8 @@ class Studio:
     def __init__(self, pace_s: float, clock: Clock) -> None:
         self._pace_s = pace_s
         self._clock = clock
-        self._jobs: Kept[fal.Job] = Kept(_MOST_REQUESTS, _KEPT_S)
-        self._pictures: Kept[Sketch] = Kept(_MOST_PICTURES, _KEPT_S)
+        self._jobs: Kept[fal.Job] = Kept(_MAX_REQUESTS, _KEPT_S)
+        self._pictures: Kept[Sketch] = Kept(_MAX_PICTURES, _KEPT_S)
 
     def open(self, router: web.UrlDispatcher) -> None:
         """Adds what it serves to the provider's routes."""

@@ -14,7 +14,7 @@ import msgspec
 EntryKind = Literal["signup_bonus", "purchase", "grant", "usage", "refund", "adjustment"]
 """What moved the money of an entry."""
 
-MOST_WAITING: Final = 200_000
+MAX_WAITING: Final = 200_000
 """So many charges not on disk, and the store says that it is failing."""
 
 _DAY_S: Final = 86_400

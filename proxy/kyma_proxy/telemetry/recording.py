@@ -21,7 +21,7 @@ def record_of(exchange: Exchange, wall: float, now: float) -> Record:
     model = exchange.model
     source = exchange.answered_by
     cost = exchange.cost
-    if exchange.ticket is None and model is not None:
+    if exchange.reservation is None and model is not None:
         cost = cost_nano_usd(usage, model.price)
     key = exchange.key
     return Record(
@@ -31,10 +31,10 @@ def record_of(exchange: Exchange, wall: float, now: float) -> Record:
         None if key is None else key.prefix,
         exchange.endpoint.name,
         exchange.endpoint.dialect,
-        None if exchange.head is None else exchange.head.model[:_MAX_MODEL_CHARACTERS],
+        None if exchange.routing is None else exchange.routing.model[:_MAX_MODEL_CHARACTERS],
         None if model is None else model.id,
         None if source is None else source.provider.name,
-        exchange.head is not None and exchange.head.streams,
+        exchange.routing is not None and exchange.routing.streams,
         exchange.status,
         exchange.state.value,
         exchange.layer,

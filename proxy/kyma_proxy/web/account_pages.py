@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from kyma_proxy.accounting.meter import Meter
-from kyma_proxy.accounting.service import Books
+from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.accounting.signups import Signups
 from kyma_proxy.config.snapshot import NANO, Snapshot
 from kyma_proxy.core.accounts.accounts import Key
@@ -21,10 +21,10 @@ from kyma_proxy.web.control_plane_bridge import CALLER
 from kyma_proxy.web.reading import Form, NewKey, day, json_answer, number, read_form
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_MOST_LISTED: Final = 100
+_MAX_LISTED: Final = 100
 _USUALLY_LISTED: Final = 20
 _USUAL_DAYS: Final = 30
-_MOST_DAYS: Final = 366
+_MAX_DAYS: Final = 366
 PATHS: Final = (
     ("POST", "/v1/auth/register"), ("GET", "/v1/auth/limits"), ("GET", "/v1/credits/balance"),
     ("GET", "/v1/credits/transactions"), ("GET", "/v1/keys"), ("POST", "/v1/keys"), ("DELETE", "/v1/keys/{id}"),
@@ -42,14 +42,14 @@ class AccountPages:
     def __init__(
         self,
         current: Callable[[], Snapshot],
-        books: Books,
+        account_service: AccountService,
         meter: Meter,
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
         self._current = current
-        self._books = books
+        self._account_service = account_service
         self._meter = meter
         self._clock = clock
         self._wall = wall
@@ -82,7 +82,9 @@ class AccountPages:
             raise GatewayError(Kind.FORBIDDEN, "Nobody can sign up here; ask the gateway's operator for a key.")
         form = await read_form(request, _Registration)
         self._signups.admit(request.remote, accounts.signups_per_hour, self._clock())
-        account, _, secret = await self._books.create_account(form.email, amount=accounts.signup_credits, kind="signup_bonus")
+        account, _, secret = await self._account_service.create_account(
+            form.email, amount=accounts.signup_credits, kind="signup_bonus"
+        )
         document = {"id": account.id, "email": account.email, "api_key": secret, "balance": account.balance / NANO}
         return json_answer(document, status=201)
 
@@ -90,7 +92,7 @@ class AccountPages:
         account = key.account
         tier = account.tier(self._current().tiers)
         requests, tokens = self._meter.used(account, self._clock())
-        today = await self._books.store.requests_on(account.id, day_of(int(self._wall())))
+        today = await self._account_service.store.requests_on(account.id, day_of(int(self._wall())))
         return json_answer({
             "tier": tier.tier,
             "rpm_limit": tier.rpm,
@@ -106,9 +108,9 @@ class AccountPages:
         return json_answer({"object": "credits.balance", **documents.balance(key.account, self._current().tiers)})
 
     async def _transactions(self, request: web.Request, key: Key) -> web.Response:
-        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MOST_LISTED)
+        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MAX_LISTED)
         before = number(request, "before", default=0, least=1, most=2**62) or None
-        entries = await self._books.store.transactions(key.account.id, before, limit + 1)
+        entries = await self._account_service.store.transactions(key.account.id, before, limit + 1)
         return json_answer(documents.transactions_document(entries, limit))
 
     async def _keys(self, request: web.Request, key: Key) -> web.Response:
@@ -116,12 +118,12 @@ class AccountPages:
 
     async def _create_key(self, request: web.Request, key: Key) -> web.Response:
         form = await read_form(request, NewKey)
-        made, secret = await self._books.create_key(key.account, form.name)
+        made, secret = await self._account_service.create_key(key.account, form.name)
         return json_answer({**documents.key_document(made), "api_key": secret}, status=201)
 
     async def _revoke_key(self, request: web.Request, key: Key) -> web.Response:
         key_id = request.match_info["id"]
-        await self._books.revoke_key(key.account, key_id)
+        await self._account_service.revoke_key(key.account, key_id)
         return json_answer({"id": key_id, "object": "key", "deleted": True})
 
     async def _usage(self, request: web.Request, key: Key) -> web.Response:
@@ -129,11 +131,11 @@ class AccountPages:
         last = day(request, "to", today)
         usual = datetime.date.fromordinal(max(1, last.toordinal() - _USUAL_DAYS + 1))
         first = day(request, "from", usual)
-        if not 0 <= (last - first).days < _MOST_DAYS:
+        if not 0 <= (last - first).days < _MAX_DAYS:
             raise GatewayError(
-                Kind.INVALID_REQUEST, f"`from` must not be after `to`, and at most {_MOST_DAYS} days are shown.", param="from"
+                Kind.INVALID_REQUEST, f"`from` must not be after `to`, and at most {_MAX_DAYS} days are shown.", param="from"
             )
-        rows = await self._books.store.usage(key.account.id, documents.day_number(first), documents.day_number(last))
+        rows = await self._account_service.store.usage(key.account.id, documents.day_number(first), documents.day_number(last))
         return json_answer(documents.usage_document(rows, first, last))
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import msgspec
 from aiohttp import web
 
-from kyma_proxy.accounting.service import Books
+from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.core.accounts.accounts import Account
 from kyma_proxy.errors import GatewayError, Kind
@@ -17,8 +17,8 @@ from kyma_proxy.store.contract import Added
 from kyma_proxy.web import documents
 from kyma_proxy.web.reading import Form, NewKey, check_printable, json_answer, nano_usd, number, read_form
 
-LEAST_PURCHASE: Final = Decimal(5)
-_MOST_LISTED: Final = 1000
+MIN_PURCHASE: Final = Decimal(5)
+_MAX_LISTED: Final = 1000
 _USUALLY_LISTED: Final = 100
 _Amount = int | float | str
 
@@ -48,9 +48,9 @@ class _Grant(Form, frozen=True):
 class AdminAccounts:
     """The accounts, for whoever holds the admin token."""
 
-    def __init__(self, current: Callable[[], Snapshot], books: Books) -> None:
+    def __init__(self, current: Callable[[], Snapshot], account_service: AccountService) -> None:
         self._current = current
-        self._books = books
+        self._account_service = account_service
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
@@ -67,16 +67,16 @@ class AdminAccounts:
     async def _create(self, request: web.Request) -> web.Response:
         form = await read_form(request, _NewAccount)
         amount = 0 if form.grant is None else nano_usd(form.grant, "grant")
-        account, _, secret = await self._books.create_account(form.email, amount=amount, kind="grant")
+        account, _, secret = await self._account_service.create_account(form.email, amount=amount, kind="grant")
         return json_answer({**self._document(account), "api_key": secret}, status=201)
 
     async def _list(self, request: web.Request) -> web.Response:
-        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MOST_LISTED)
+        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MAX_LISTED)
         offset = number(request, "offset", default=0, least=0, most=2**40)
         email = request.query.get("email")
-        accounts = list(self._books.accounts)
+        accounts = list(self._account_service.accounts)
         if email is not None:
-            found = self._books.accounts.account_of_email(email)
+            found = self._account_service.accounts.account_of_email(email)
             accounts = [] if found is None else [found]
         shown = accounts[offset : offset + limit]
         data = [self._document(account) for account in shown]
@@ -89,13 +89,13 @@ class AdminAccounts:
     async def _purchase(self, request: web.Request) -> web.Response:
         account = self._account(request)
         form = await read_form(request, _Purchase)
-        amount = nano_usd(form.amount, "amount", least=LEAST_PURCHASE)
-        return self._added(account, await self._books.purchase(account, amount, form.payment_id))
+        amount = nano_usd(form.amount, "amount", least=MIN_PURCHASE)
+        return self._added(account, await self._account_service.purchase(account, amount, form.payment_id))
 
     async def _grant(self, request: web.Request) -> web.Response:
         account = self._account(request)
         form = await read_form(request, _Grant)
-        return self._added(account, await self._books.grant(account, nano_usd(form.amount, "amount"), form.reason))
+        return self._added(account, await self._account_service.grant(account, nano_usd(form.amount, "amount"), form.reason))
 
     async def _block(self, request: web.Request) -> web.Response:
         return await self._set_blocked(request, is_blocked=True)
@@ -105,7 +105,7 @@ class AdminAccounts:
 
     async def _set_blocked(self, request: web.Request, *, is_blocked: bool) -> web.Response:
         account = self._account(request)
-        await self._books.set_blocked(account, is_blocked)
+        await self._account_service.set_blocked(account, is_blocked)
         return json_answer(self._document(account))
 
     async def _keys(self, request: web.Request) -> web.Response:
@@ -114,24 +114,26 @@ class AdminAccounts:
     async def _create_key(self, request: web.Request) -> web.Response:
         account = self._account(request)
         form = await read_form(request, NewKey)
-        key, secret = await self._books.create_key(account, form.name)
+        key, secret = await self._account_service.create_key(account, form.name)
         return json_answer({**documents.key_document(key), "api_key": secret}, status=201)
 
     async def _revoke_key(self, request: web.Request) -> web.Response:
         key_id = request.match_info["key"]
-        await self._books.revoke_key(self._account(request), key_id)
+        await self._account_service.revoke_key(self._account(request), key_id)
         return json_answer({"id": key_id, "object": "key", "deleted": True})
 
     async def _transactions(self, request: web.Request) -> web.Response:
         account = self._account(request)
-        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MOST_LISTED)
+        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MAX_LISTED)
         before = number(request, "before", default=0, least=1, most=2**62) or None
         return json_answer(
-            documents.transactions_document(await self._books.store.transactions(account.id, before, limit + 1), limit)
+            documents.transactions_document(
+                await self._account_service.store.transactions(account.id, before, limit + 1), limit
+            )
         )
 
     def _account(self, request: web.Request) -> Account:
-        account = self._books.accounts.account(request.match_info["id"])
+        account = self._account_service.accounts.account(request.match_info["id"])
         if account is None:
             raise GatewayError(Kind.NOT_FOUND, "There is no such account; GET /admin/accounts lists them.")
         return account

@@ -13,7 +13,7 @@ from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.core.catalogue import Catalogue, Page
 from kyma_proxy.core.http.answers import cors_lines
 from kyma_proxy.core.http.endpoints import RELAYED
-from kyma_proxy.core.routing.breaker import HealthTable
+from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.core.routing.status import status
 from kyma_proxy.dialect.registry import DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
@@ -30,11 +30,11 @@ _PREFLIGHT_S: Final = "600"
 _STATUS_MAX_AGE_S: Final = 1.0
 
 
-class Site:
+class PublicPages:
     """The pages of the snapshot in force, made anew when it changes."""
 
     def __init__(
-        self, current: Callable[[], Snapshot], is_draining: Callable[[], bool], health: HealthTable, clock: Callable[[], float]
+        self, current: Callable[[], Snapshot], is_draining: Callable[[], bool], health: BreakerTable, clock: Callable[[], float]
     ) -> None:
         self.current = current
         self.is_draining = is_draining
@@ -63,7 +63,7 @@ class Site:
         return known[2]
 
 
-def application(site: Site, images: ImagePages, accounts: AccountPages | None) -> web.Application:
+def application(site: PublicPages, images: ImagePages, accounts: AccountPages | None) -> web.Application:
     """The application; `site` is asked anew for every request, and there are `accounts` where requests are metered."""
 
     def page(read: Callable[[], Page]) -> _Handler:
@@ -80,10 +80,10 @@ def application(site: Site, images: ImagePages, accounts: AccountPages | None) -
             raise GatewayError(Kind.MODEL_NOT_FOUND, f"There is no model {name}; GET /v1/models lists them all.", param="model")
         return _answer(request, page)
 
-    async def how_it_fares(request: web.Request) -> web.Response:
+    async def status_json(request: web.Request) -> web.Response:
         return web.Response(body=site.status, content_type="application/json", headers={"Cache-Control": "no-store"})
 
-    async def how_it_fares_for_people(request: web.Request) -> web.Response:
+    async def status_html(request: web.Request) -> web.Response:
         return _status_page(site)
 
     async def health(request: web.Request) -> web.Response:
@@ -91,7 +91,7 @@ def application(site: Site, images: ImagePages, accounts: AccountPages | None) -
         return web.json_response({"status": "draining" if draining else "ok"}, status=503 if draining else 200)
 
     @web.middleware
-    async def manners(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def error_middleware(request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Every answer has the request id and the cross-origin lines; every error is in the caller's dialect."""
         try:
             response = _preflight(request, site.current()) or await handler(request)
@@ -105,7 +105,7 @@ def application(site: Site, images: ImagePages, accounts: AccountPages | None) -
         _add_common_fields(request, response, site.current())
         return response
 
-    app = web.Application(middlewares=[manners])
+    app = web.Application(middlewares=[error_middleware])
     app.router.add_get("/v1/models", page(lambda: site.catalogue.models))
     app.router.add_get("/v1/models/{id:.+}", model)
     app.router.add_get("/v1/capabilities", page(lambda: site.catalogue.capabilities))
@@ -113,8 +113,8 @@ def application(site: Site, images: ImagePages, accounts: AccountPages | None) -
     app.router.add_get("/v1/credits/pricing", page(lambda: site.catalogue.pricing))
     app.router.add_get("/v1/limits/tiers", page(lambda: site.catalogue.tiers))
     app.router.add_get("/v1/openapi.json", page(lambda: site.openapi))
-    app.router.add_get("/v1/status", how_it_fares)
-    app.router.add_get("/status", how_it_fares_for_people)
+    app.router.add_get("/v1/status", status_json)
+    app.router.add_get("/status", status_html)
     app.router.add_get("/v1/health", health)
     images.add_to(app)
     if accounts is not None:
@@ -132,7 +132,7 @@ def _add_common_fields(request: web.Request, response: web.StreamResponse, snaps
         response.headers[name] = value
 
 
-def _status_page(site: Site) -> web.Response:
+def _status_page(site: PublicPages) -> web.Response:
     headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
     return web.Response(body=status_page(site.status), content_type="text/html", charset="utf-8", headers=headers)
 

@@ -20,7 +20,7 @@ from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES
 from kyma_proxy.dialect.registry import DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
-from kyma_proxy.net.downstream.connection import Edge, monotonic
+from kyma_proxy.net.downstream.connection import DownstreamConnection, monotonic
 from kyma_proxy.telemetry.record import Record
 from kyma_proxy.telemetry.recording import other_record
 
@@ -40,31 +40,31 @@ _NO_LOG.disabled = True
 _NEVER_S: Final = 10 * 365 * 86_400.0
 
 
-class EdgeTransport(asyncio.Transport):
+class BridgeTransport(asyncio.Transport):
     """What aiohttp writes to: the caller's transport."""
 
-    def __init__(self, edge: Edge, lane: ControlLane) -> None:
+    def __init__(self, connection: DownstreamConnection, bridge: ControlPlaneBridge) -> None:
         super().__init__()
-        self._edge = edge
-        self._lane = lane
+        self._connection = connection
+        self._bridge = bridge
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._edge.is_open:
-            self._edge.transport.write(bytes(data))
+        if self._connection.is_open:
+            self._connection.transport.write(bytes(data))
 
     def is_closing(self) -> bool:
-        return not self._edge.is_open
+        return not self._connection.is_open
 
     def close(self) -> None:
-        if self._lane.is_serving and self._edge.is_open:  # else the connection is not aiohttp's to close
-            self._edge.transport.close()
+        if self._bridge.is_serving and self._connection.is_open:  # else the connection is not aiohttp's to close
+            self._connection.transport.close()
 
     def abort(self) -> None:
-        if self._lane.is_serving:
-            self._edge.abort()
+        if self._bridge.is_serving:
+            self._connection.abort()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._edge.transport.get_extra_info(name, default)
+        return self._connection.transport.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
         """One request comes at a time, so there is nothing to pause."""
@@ -79,19 +79,19 @@ class EdgeTransport(asyncio.Transport):
         """The edge's limits hold."""
 
     def get_write_buffer_size(self) -> int:
-        return self._edge.transport.get_write_buffer_size()
+        return self._connection.transport.get_write_buffer_size()
 
 
 class ControlProtocol(web.RequestHandler):
     """aiohttp's protocol, which also tells when an answer is over."""
 
-    lane: ControlLane
+    bridge: ControlPlaneBridge
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         response, was_reset = await super().finish_response(request, resp, start_time)
-        self.lane.finished(request, response)
+        self.bridge.finished(request, response)
         return response, was_reset
 
     def handle_error(
@@ -99,14 +99,16 @@ class ControlProtocol(web.RequestHandler):
     ) -> web.StreamResponse:
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun; only the connection can tell")
-        return self.lane.failure(status, exc, message)
+        return self.bridge.failure(status, exc, message)
 
 
-class ControlLane:
+class ControlPlaneBridge:
     """One caller's connection, as the control plane sees it."""
 
-    def __init__(self, server: web.Server, edge: Edge, max_head: int, log: Callable[[Record], None]) -> None:
-        self._edge = edge
+    def __init__(
+        self, server: web.Server, connection: DownstreamConnection, max_head: int, log: Callable[[Record], None]
+    ) -> None:
+        self._connection = connection
         self._log = log
         self._inbound: Inbound | None = None
         self._bytes_in = 0
@@ -117,14 +119,14 @@ class ControlLane:
             max_line_size=MAX_TARGET_BYTES * 2, max_field_size=max_head, max_headers=max_head,
             keepalive_timeout=_NEVER_S,
         )  # fmt: skip
-        self._protocol.lane = self
-        self._protocol.connection_made(EdgeTransport(edge, self))
+        self._protocol.bridge = self
+        self._protocol.connection_made(BridgeTransport(connection, self))
 
     def serve(self, inbound: Inbound) -> None:
         """Give a request to the application."""
         self._inbound = inbound
         self._bytes_in = len(inbound.body)
-        if self._edge.is_writable:
+        if self._connection.is_writable:
             self.resume()
         else:
             self.pause()
@@ -151,7 +153,7 @@ class ControlLane:
         """The application's answer has been written."""
         inbound, self._inbound = self._inbound, None
         when_sent = request.get(WHEN_SENT) if isinstance(request, web.Request) else None
-        if when_sent is not None and self._edge.is_open:
+        if when_sent is not None and self._connection.is_open:
             when_sent()
         if inbound is not None:
             self._log(
@@ -166,7 +168,7 @@ class ControlLane:
                     key=request.get(CALLER) if isinstance(request, web.Request) else None,
                 )
             )
-        self._edge.finish(close=not response.keep_alive)
+        self._connection.finish(close=not response.keep_alive)
 
     def failure(self, status: int, error: BaseException | None, words: str | None) -> web.Response:
         """The answer to what aiohttp itself can't serve: a field that it takes only once, say."""

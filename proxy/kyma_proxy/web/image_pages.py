@@ -13,7 +13,7 @@ from kyma_proxy.core.accounts.accounts import Account, Key
 from kyma_proxy.core.jobs.job import Job, JobState
 from kyma_proxy.core.jobs.request import read_image_request
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
-from kyma_proxy.jobs.service import Jobs
+from kyma_proxy.jobs.service import JobService
 from kyma_proxy.store.contract import StoreUnavailable
 from kyma_proxy.web.control_plane_bridge import CALLER, ERROR_FIELDS, REQUEST_ID_HEADER, WHEN_SENT
 from kyma_proxy.web.job_documents import Document, images_document, job_document, jobs_document
@@ -21,8 +21,8 @@ from kyma_proxy.web.reading import json_answer, number, read_body
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LONGEST_WAIT_S: Final = 300
-_MOST_BODY_BYTES: Final = 8 * 2**20
-_MOST_LISTED: Final = 100
+_MAX_BODY_BYTES: Final = 8 * 2**20
+_MAX_LISTED: Final = 100
 _USUALLY_LISTED: Final = 20
 PATHS: Final = (
     ("POST", "/v1/images/generations"), ("GET", "/v1/jobs"), ("GET", "/v1/jobs/{id}"), ("DELETE", "/v1/jobs/{id}"),
@@ -32,7 +32,9 @@ PATHS: Final = (
 class ImagePages:
     """The pages of image jobs. Without a meter everybody may call, and all jobs are everybody's. `wall` is Unix time."""
 
-    def __init__(self, current: Callable[[], Snapshot], jobs: Jobs, meter: Meter | None, *, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, current: Callable[[], Snapshot], jobs: JobService, meter: Meter | None, *, wall: Callable[[], float]
+    ) -> None:
         self._current = current
         self._jobs = jobs
         self._meter = meter
@@ -75,12 +77,12 @@ class ImagePages:
 
     async def _taken_in(self, request: web.Request, key: Key | None) -> tuple[Job, bool]:
         """The job that is asked for, and whether it is new. What it came with is kept nowhere else."""
-        body = await read_body(request, _MOST_BODY_BYTES)
+        body = await read_body(request, _MAX_BODY_BYTES)
         wanted = read_image_request(body, self._current(), request.headers.get("Idempotency-Key"))
         return await self._jobs.submit(wanted, key, request.headers.get(REQUEST_ID_HEADER, ""))
 
     async def _list(self, request: web.Request, key: Key | None) -> web.Response:
-        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MOST_LISTED)
+        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MAX_LISTED)
         jobs = await self._jobs.newest(_account(key), request.query.get("before"), limit + 1)
         return json_answer(jobs_document(jobs, limit))
 

@@ -13,7 +13,7 @@ from kyma_proxy.config.snapshot import NANO
 from kyma_proxy.errors import GatewayError, Kind
 
 _MAX_BODY_BYTES: Final = 64 * 1024
-_MOST_USD: Final = 1_000_000
+_MAX_USD: Final = 1_000_000
 _T = TypeVar("_T")
 
 
@@ -66,10 +66,10 @@ def nano_usd(written: object, param: str, *, least: Decimal = Decimal(0)) -> int
         amount = Decimal(str(written)) if isinstance(written, int | float | str) and not isinstance(written, bool) else None
     except InvalidOperation:
         amount = None
-    if amount is None or not amount.is_finite() or amount <= 0 or amount < least or amount > _MOST_USD:
+    if amount is None or not amount.is_finite() or amount <= 0 or amount < least or amount > _MAX_USD:
         raise GatewayError(
             Kind.INVALID_REQUEST,
-            f'`{param}` must be an amount of US dollars, such as 10 or "10.50", from {least or "above 0"} to {_MOST_USD}.',
+            f'`{param}` must be an amount of US dollars, such as 10 or "10.50", from {least or "above 0"} to {_MAX_USD}.',
             param=param,
         )
     nano = amount * NANO

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kyma_proxy.core.http.body import Head, Written, is_json, patched, read_head
+from kyma_proxy.core.http.body import MeteredFields, RoutingFields, is_json, patched, read_routing_fields
 from kyma_proxy.errors import GatewayError, Kind
 
 SENT_AS = b'"vendor/small-1"'
@@ -60,7 +60,7 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, str]:
 
 def refusal(body: bytes) -> GatewayError:
     with pytest.raises(GatewayError) as caught:
-        read_head(body)
+        read_routing_fields(body)
     return caught.value
 
 
@@ -71,7 +71,7 @@ def test_only_the_model_changes_and_only_the_insertion_is_added(
 ) -> None:
     body, model = made
     body += b" " * padding
-    head = read_head(body)
+    head = read_routing_fields(body)
     assert head.model == model
     sent = b"".join(patched(body, head, SENT_AS, insertion))
     brace = body.index(b"{") + 1
@@ -85,12 +85,12 @@ def test_only_the_model_changes_and_only_the_insertion_is_added(
 def test_spelling_is_kept_byte_for_byte() -> None:
     before, after = b' \t{ "x" : 1.0e+2,"m\\u006fdel"\n:', b' , "y":-0,"\xc3\xa9\\u00e9":{"model":"a","model":"b"}}\r\n'
     body = before + b'"small"' + after
-    assert patched(body, read_head(body), SENT_AS, b"") == [before + SENT_AS + after]
+    assert patched(body, read_routing_fields(body), SENT_AS, b"") == [before + SENT_AS + after]
 
 
 def test_a_large_body_goes_out_in_views_and_is_not_copied() -> None:
     body = b'{"before":1,"model":"small","prompt":"%b"}' % (b"x" * 100_000)
-    pieces = patched(body, read_head(body), SENT_AS, INSERTION)
+    pieces = patched(body, read_routing_fields(body), SENT_AS, INSERTION)
     assert b"".join(pieces) == body.replace(b"{", b"{" + INSERTION, 1).replace(b'"small"', SENT_AS)
     assert sum(len(piece) for piece in pieces if isinstance(piece, bytes)) < 100
     assert all(piece.obj is body for piece in pieces if isinstance(piece, memoryview))
@@ -116,8 +116,10 @@ def test_a_large_body_goes_out_in_views_and_is_not_copied() -> None:
 def test_what_routing_needs_is_read_from_the_top_level_alone(members: bytes, expected: tuple[Any, ...]) -> None:
     body = b'{"model":"small"' + members + b"}"
     streams, has_max_tokens, *written = expected
-    assert read_head(body) == Head("small", 9, 16, streams, has_max_tokens)
-    assert read_head(body, is_metered=True) == Head("small", 9, 16, streams, has_max_tokens, Written(*written))
+    assert read_routing_fields(body) == RoutingFields("small", 9, 16, streams, has_max_tokens)
+    assert read_routing_fields(body, is_metered=True) == RoutingFields(
+        "small", 9, 16, streams, has_max_tokens, MeteredFields(*written)
+    )
 
 
 @pytest.mark.parametrize("body", [
@@ -146,7 +148,7 @@ def test_json_that_is_no_object_is_refused(body: bytes) -> None:
 def test_a_model_must_be_a_string_of_1_to_256_characters(model: bytes) -> None:
     error = refusal(b'{"model":%b}' % model)
     assert (error.kind, error.param) == (Kind.INVALID_REQUEST, "model")
-    assert read_head(b'{"model":"%b"}' % (b"x" * 256)).model == "x" * 256
+    assert read_routing_fields(b'{"model":"%b"}' % (b"x" * 256)).model == "x" * 256
 
 
 def test_a_body_without_a_model_is_told_where_models_are_listed() -> None:
@@ -171,7 +173,7 @@ def test_no_member_that_is_there_twice_hides_behind_another_however_bodies_are_s
         body = "{" + comma.join(f'"{name}"{colon}{value}' for name, value in members) + "}"
         twice = len(set(names)) < len(names)
         try:
-            head = read_head(body.encode())
+            head = read_routing_fields(body.encode())
         except GatewayError:
             assert twice or ("model", "1") in members or "model" not in names
         else:
@@ -191,7 +193,7 @@ def test_deep_nesting_passes_and_absurd_nesting_is_refused(opening: bytes, closi
     def nested(depth: int) -> bytes:
         return b'{"x":%b1%b,"model":"small"}' % (opening * depth, closing * depth)
 
-    assert read_head(nested(200)).model == "small"
+    assert read_routing_fields(nested(200)).model == "small"
     assert (refusal(nested(100_000)).kind, "deep" in refusal(nested(100_000)).message) == (Kind.INVALID_JSON, True)
 
 
@@ -199,7 +201,7 @@ def test_deep_nesting_passes_and_absurd_nesting_is_refused(opening: bytes, closi
 @given(st.binary(max_size=60) | bodies().flatmap(lambda made: st.integers(0, len(made[0])).map(lambda end: made[0][:end])))
 def test_whatever_comes_is_read_or_refused(body: bytes) -> None:
     try:
-        head = read_head(body)
+        head = read_routing_fields(body)
     except GatewayError as error:
         refused_as = error.kind
     else:
@@ -224,4 +226,4 @@ def test_a_whole_json_value_is_told_from_a_cut_one(body: bytes) -> None:
 def test_more_members_than_any_request_has_are_refused() -> None:
     body = b'{"model":"m",' + b",".join(b'"k%d":1' % number for number in range(1000)) + b"}"
     with pytest.raises(GatewayError, match="more than 1000 members"):
-        read_head(body)
+        read_routing_fields(body)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.http import headers as rules
 from kyma_proxy.core.http.endpoints import RELAYED
-from kyma_proxy.core.http.headers import answer_head, request_head
+from kyma_proxy.core.http.headers import encode_answer_head, encode_request_head
 from kyma_proxy.core.http.inbound import Headers
 from tests.factories import inbound, source
 
@@ -41,14 +41,14 @@ CASES = (str.lower, str.upper, str.title, str.swapcase)
 
 def sent(given: Headers, to: Source | None = None, *, query: bytes = b"", path: bytes = b"/v1/chat/completions") -> list[bytes]:
     """The lines of the head that a provider gets."""
-    head = request_head(inbound(headers=given, query=query, path=path), RELAYED[path], to or source("small"), 7)
+    head = encode_request_head(inbound(headers=given, query=query, path=path), RELAYED[path], to or source("small"), 7)
     assert head.endswith(b"\r\n\r\n")
     return head[:-4].split(b"\r\n")
 
 
 def answered(given: Headers, added: bytes = b"", *, chunked: bool = False, close: bool = False) -> list[bytes]:
     """The lines of the head that a caller gets."""
-    head = answer_head(200, b"OK", given, added, length=None, chunked=chunked, close=close)
+    head = encode_answer_head(200, b"OK", given, added, length=None, chunked=chunked, close=close)
     assert head.endswith(b"\r\n\r\n")
     return head[:-4].split(b"\r\n")
 
@@ -168,13 +168,13 @@ def test_framing_is_the_gateways_own() -> None:
 
 def test_the_memory_of_names_is_bounded_and_a_full_one_still_judges_right() -> None:
     rule = rules._Rule(frozenset({b"dropped"}), (b"x-dropped-",))
-    for at in range(rules._MOST_NAMES_REMEMBERED):
+    for at in range(rules._MAX_NAMES_REMEMBERED):
         given = [field(f"X-Name-{at}"), field("Dropped"), field(f"X-Dropped-{at}")]
         assert rule.lines(given) == b"X-Name-%d: value\r\n" % at
-    assert len(rule._starts) == rules._MOST_NAMES_REMEMBERED
+    assert len(rule._starts) == rules._MAX_NAMES_REMEMBERED
 
 
 def test_nothing_that_a_provider_names_removes_the_length() -> None:
     given = [field("Content-Length", b"5"), field("Connection", b"content-length")]
-    head = answer_head(200, b"OK", given, b"", length=b"5", chunked=False, close=False)
+    head = encode_answer_head(200, b"OK", given, b"", length=b"5", chunked=False, close=False)
     assert head == b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"

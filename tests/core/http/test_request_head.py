@@ -112,7 +112,7 @@ def test_the_one_expectation_is_met_where_the_version_knows_it() -> None:
 
 
 def test_the_memory_of_names_is_bounded_and_a_full_one_still_judges_right() -> None:
-    for at in range(rules._MOST_NAMES_REMEMBERED + 1):
+    for at in range(rules._MAX_NAMES_REMEMBERED + 1):
         assert read((b"X-Name-%d" % at, b"1"), (b"ConTent-Length", b"5")).has_body
-    assert len(rules._concerns) == rules._MOST_NAMES_REMEMBERED
+    assert len(rules._concerns) == rules._MAX_NAMES_REMEMBERED
     rules._concerns.clear()

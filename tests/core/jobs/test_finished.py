@@ -6,7 +6,7 @@ import pytest
 
 from kyma_proxy.core.accounts.accounts import Account
 from kyma_proxy.core.jobs import finished
-from kyma_proxy.core.jobs.finished import KEPT_S, MOST_BYTES, FinishedJobs
+from kyma_proxy.core.jobs.finished import KEPT_S, MAX_BYTES, FinishedJobs
 from kyma_proxy.core.jobs.job import Job, Picture
 
 NOW = 1_750_000_000
@@ -57,7 +57,7 @@ def test_even_the_newest_goes_when_its_time_is_over() -> None:
 
 
 def test_there_are_never_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finished, "MOST_KEPT", 3)
+    monkeypatch.setattr(finished, "MAX_KEPT", 3)
     jobs = FinishedJobs()
     lost = [job.id for at in range(5) for job in jobs.add(ended(f"j{at}", size=9 if at else 0), NOW)]
     assert lost == ["j1"]  # with j0 no picture goes
@@ -106,7 +106,7 @@ def test_what_a_job_takes_is_what_it_took_when_it_came() -> None:
 
 
 def test_the_usual_room_is_that_of_a_quarter_of_a_gibibyte() -> None:
-    assert (MOST_BYTES, KEPT_S) == (256 * 2**20, 3600)
+    assert (MAX_BYTES, KEPT_S) == (256 * 2**20, 3600)
 
 
 def test_nobody_pushes_out_what_is_anothers() -> None:

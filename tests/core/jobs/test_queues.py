@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kyma_proxy.core.jobs import queues as rules
 from kyma_proxy.core.jobs.job import Job
-from kyma_proxy.core.jobs.queues import MOST_JOBS, JobQueues, Places
+from kyma_proxy.core.jobs.queues import MAX_JOBS, JobQueues, Places
 from kyma_proxy.errors import GatewayError, Kind
 
 PLACES = Places(2, 3)
@@ -130,7 +130,7 @@ def test_a_lower_tier_takes_nobody_in_while_more_wait_than_it_allows() -> None:
 
 
 def test_all_accounts_together_have_so_many_places_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "MOST_JOBS", 4)
+    monkeypatch.setattr(rules, "MAX_JOBS", 4)
     queues = JobQueues()
     jobs = filled(queues, 4)
     error = refusal(queues, "b", PLACES)
@@ -142,7 +142,7 @@ def test_all_accounts_together_have_so_many_places_and_no_more(monkeypatch: pyte
 
 
 def test_the_bound_on_all_is_ten_thousand() -> None:
-    assert MOST_JOBS == 10_000
+    assert MAX_JOBS == 10_000
 
 
 def test_jobs_of_before_a_restart_run_whatever_the_bounds_and_are_counted() -> None:

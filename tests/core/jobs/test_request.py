@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kyma_proxy.core.jobs.job import ImageRequest
-from kyma_proxy.core.jobs.request import Wanted, is_web_url, read_image_request
+from kyma_proxy.core.jobs.request import ImageJobRequest, is_web_url, read_image_request
 from kyma_proxy.errors import GatewayError, Kind
 from tests.factories import snapshot
 
@@ -38,7 +38,7 @@ URL = "https://cdn.example/cat.png"
 DATA_URL = "data:image/png;base64,iVBORw0KGgo="
 
 
-def read(field: str | None = None, /, **members: Any) -> Wanted:
+def read(field: str | None = None, /, **members: Any) -> ImageJobRequest:
     return read_image_request(msgspec.json.encode({"model": "plain", "prompt": "a cat", **members}), SNAPSHOT, field)
 
 

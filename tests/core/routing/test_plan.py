@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyma_proxy.config.snapshot import Route
-from kyma_proxy.core.routing.breaker import HealthTable
-from kyma_proxy.core.routing.failures import Failed, Failure, exhausted, moves_on
-from kyma_proxy.core.routing.plan import Step, plan, resting
+from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, exhausted, moves_on
+from kyma_proxy.core.routing.plan import Step, open_breakers, plan
 from kyma_proxy.errors import Kind
 from tests.factories import snapshot
 
-TIMEOUTS = (Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT, Failure.TOTAL_TIMEOUT)
+TIMEOUTS = (FailureKind.CONNECT_TIMEOUT, FailureKind.FIRST_BYTE_TIMEOUT, FailureKind.TOTAL_TIMEOUT)
 
 
 def model(
@@ -38,8 +38,8 @@ def model(
     return snapshot(text).routes[dialect]["m"]
 
 
-def planned(of: Route, random: Random, table: HealthTable | None = None, now: float = 0.0) -> tuple[Step, ...]:
-    return plan(of, table or HealthTable(), now, random.random)
+def planned(of: Route, random: Random, table: BreakerTable | None = None, now: float = 0.0) -> tuple[Step, ...]:
+    return plan(of, table or BreakerTable(), now, random.random)
 
 
 def order(of: Route, random: Random) -> list[str]:
@@ -57,14 +57,14 @@ models:
   - {id: o, policy: priority, pool: [{provider: b, model: o1}]}
 fallbacks: {m: [n, o], n: [m]}
 """
-REFUSED = Failed(Failure.CONNECT, "a", "no connection: refused")
+REFUSED = AttemptFailure(FailureKind.CONNECT, "a", "no connection: refused")
 
 
-def rest(table: HealthTable, *keys: str) -> None:
+def rest(table: BreakerTable, *keys: str) -> None:
     """Let these sources rest for ten seconds from 0.0 on."""
     for key in keys:
         for _ in range(2):
-            table.of(key).failed(0.0, REFUSED, lambda: 0.0, is_probe=False)
+            table.of(key).failed(0.0, REFUSED, lambda: 0.0, is_trial=False)
 
 
 def test_the_layers_come_in_their_order_and_a_substitute_goes_through_its_own_pool_and_reserve() -> None:
@@ -78,21 +78,21 @@ def test_the_layers_come_in_their_order_and_a_substitute_goes_through_its_own_po
 
 
 def test_what_rests_is_left_out_and_who_answers_in_its_place_keeps_its_layer() -> None:
-    route, table = snapshot(LAYERED).routes["openai"]["m"], HealthTable()
+    route, table = snapshot(LAYERED).routes["openai"]["m"], BreakerTable()
     rest(table, "a m1", "c m3")
     assert [(step.source.model, step.layer) for step in planned(route, Random(7), table, 5.0)] == [
         ("m2", 1), ("n1", 3), ("n2", 3), ("o1", 3),
     ]  # fmt: skip
-    assert [one.detail.split(" after")[0] for one in resting(route, table, 5.0, ())] == ["rests for 5 s", "rests for 5 s"]
-    assert [one.provider for one in resting(route, table, 5.0, ["a m1"])] == ["c"]
+    assert [one.detail.split(" after")[0] for one in open_breakers(route, table, 5.0, ())] == ["rests for 5 s", "rests for 5 s"]
+    assert [one.provider for one in open_breakers(route, table, 5.0, ["a m1"])] == ["c"]
     assert next(step.source.model for step in planned(route, Random(7), table, 10.0)) == "m1"
 
 
 def test_where_everything_rests_the_plan_is_empty_and_says_why() -> None:
-    route, table = snapshot(LAYERED).routes["openai"]["o"], HealthTable()
+    route, table = snapshot(LAYERED).routes["openai"]["o"], BreakerTable()
     rest(table, "b o1")
     assert planned(route, Random(7), table, 1.0) == ()
-    error = exhausted("o", resting(route, table, 1.0, ()))
+    error = exhausted("o", open_breakers(route, table, 1.0, ()))
     assert (error.kind, error.retry_after) == (Kind.NO_SOURCE_AVAILABLE, 9)
     assert "rests for 9 s after: no connection: refused" in error.message
 
@@ -102,9 +102,9 @@ def test_priority_is_the_order_of_the_file() -> None:
 
 
 def test_the_faster_of_two_random_choices_goes_first() -> None:
-    route, table, random = model(1, 1, 1, policy="fastest"), HealthTable(), Random(7)
+    route, table, random = model(1, 1, 1, policy="fastest"), BreakerTable(), Random(7)
     for key, seconds in (("p0 m0", 0.3), ("p1 m1", 0.1), ("p2 m2", 0.2)):
-        table.of(key).answered(0.0, is_probe=False, first_byte_s=seconds)
+        table.of(key).answered(0.0, is_trial=False, first_byte_s=seconds)
     firsts = Counter(planned(route, random, table)[0].source.model for _ in range(3000))
     assert firsts["m0"] == 0
     assert round(firsts["m1"] / 3000, 1) == 0.7  # of three pairs, two hold the fastest
@@ -112,13 +112,13 @@ def test_the_faster_of_two_random_choices_goes_first() -> None:
 
 
 def test_a_source_whose_time_is_not_known_is_given_the_chance_to_show_it() -> None:
-    route, table = model(1, 1, policy="fastest"), HealthTable()
-    table.of("p0 m0").answered(0.0, is_probe=False, first_byte_s=0.001)
+    route, table = model(1, 1, policy="fastest"), BreakerTable()
+    table.of("p0 m0").answered(0.0, is_trial=False, first_byte_s=0.001)
     assert {planned(route, Random(seed), table)[0].source.model for seed in range(20)} == {"m1"}
 
 
-def status(code: int, retry_after: int | None = None, provider: str = "alpha") -> Failed:
-    return Failed(Failure.STATUS, provider, f"answered {code}", code, retry_after)
+def status(code: int, retry_after: int | None = None, provider: str = "alpha") -> AttemptFailure:
+    return AttemptFailure(FailureKind.STATUS, provider, f"answered {code}", code, retry_after)
 
 
 def test_sources_come_first_as_often_as_their_weights_say() -> None:
@@ -149,13 +149,13 @@ def test_every_usable_source_is_tried_exactly_once_and_only_the_first_is_layer_0
 
 @pytest.mark.parametrize("point", [0.0, 0.5, 1 - 2**-53])
 def test_the_ends_of_chance_are_drawn_like_the_rest(point: float) -> None:
-    assert len(plan(model(0.1, 0.2, 0.7), HealthTable(), 0.0, lambda: point)) == 3
-    assert plan(model(0, 1), HealthTable(), 0.0, lambda: point)[0].source.model == "m1"
+    assert len(plan(model(0.1, 0.2, 0.7), BreakerTable(), 0.0, lambda: point)) == 3
+    assert plan(model(0, 1), BreakerTable(), 0.0, lambda: point)[0].source.model == "m1"
 
 
 def test_rounding_never_puts_a_source_of_weight_0_first() -> None:
     crumbs = model(0.1, 0.2, 0.7, 0)
-    assert plan(crumbs, HealthTable(), 0.0, lambda: 1 - 2**-53)[0].source.weight
+    assert plan(crumbs, BreakerTable(), 0.0, lambda: 1 - 2**-53)[0].source.weight
 
 
 def test_sources_of_weight_0_come_in_the_order_of_the_file() -> None:
@@ -209,40 +209,46 @@ def test_rate_limits_everywhere_are_told_with_the_smallest_hint(hints: list[int 
 
 
 @pytest.mark.parametrize("failure", TIMEOUTS)
-def test_time_outs_everywhere_are_told_as_one(failure: Failure) -> None:
-    failures = [Failed(failure, "alpha", "was late"), Failed(Failure.CONNECT_TIMEOUT, "beta", "did not answer")]
+def test_time_outs_everywhere_are_told_as_one(failure: FailureKind) -> None:
+    failures = [
+        AttemptFailure(failure, "alpha", "was late"),
+        AttemptFailure(FailureKind.CONNECT_TIMEOUT, "beta", "did not answer"),
+    ]
     error = exhausted("small", failures)
     assert error.kind is Kind.PROVIDER_TIMEOUT
     assert "alpha: was late; beta: did not answer" in error.message
 
 
 @pytest.mark.parametrize("other", [
-    status(500), status(401), Failed(Failure.CONNECT, "beta", "refused"), Failed(Failure.BROKEN, "beta", "hung up"),
-    Failed(Failure.ERROR_EVENT, "beta", "overloaded"),
+    status(500), status(401), AttemptFailure(FailureKind.CONNECT, "beta", "refused"), AttemptFailure(FailureKind.BROKEN, "beta", "hung up"),
+    AttemptFailure(FailureKind.ERROR_EVENT, "beta", "overloaded"),
 ])  # fmt: skip
-def test_failures_of_several_kinds_are_a_providers_error(other: Failed) -> None:
-    for failures in ([other], [status(429, 5), other], [Failed(TIMEOUTS[0], "alpha", "late"), other]):
+def test_failures_of_several_kinds_are_a_providers_error(other: AttemptFailure) -> None:
+    for failures in ([other], [status(429, 5), other], [AttemptFailure(TIMEOUTS[0], "alpha", "late"), other]):
         assert exhausted("small", failures).kind is Kind.PROVIDER_ERROR
 
 
 @pytest.mark.parametrize(("others", "hint"), [
     ([status(503, 4)], 4), ([status(429, 9), status(503, 3)], 3), ([status(503)], None),
-    ([Failed(Failure.CONNECT, "beta", "refused", retry_after=8, was_tried=False)], 8),
+    ([AttemptFailure(FailureKind.CONNECT, "beta", "refused", retry_after=8, was_tried=False)], 8),
 ])  # fmt: skip
-def test_a_mixed_failure_passes_on_the_smallest_hint(others: list[Failed], hint: int | None) -> None:
+def test_a_mixed_failure_passes_on_the_smallest_hint(others: list[AttemptFailure], hint: int | None) -> None:
     error = exhausted("small", [status(500), *others])
     assert (error.kind, error.retry_after) == (Kind.PROVIDER_ERROR, hint)
 
 
 def test_what_was_tried_says_more_than_what_rests() -> None:
-    rests = Failed(Failure.CONNECT, "beta", "rests for 8 s after: refused", retry_after=8, was_tried=False)
-    assert exhausted("small", [Failed(Failure.FIRST_BYTE_TIMEOUT, "alpha", "late"), rests]).kind is Kind.PROVIDER_TIMEOUT
+    rests = AttemptFailure(FailureKind.CONNECT, "beta", "rests for 8 s after: refused", retry_after=8, was_tried=False)
+    assert (
+        exhausted("small", [AttemptFailure(FailureKind.FIRST_BYTE_TIMEOUT, "alpha", "late"), rests]).kind
+        is Kind.PROVIDER_TIMEOUT
+    )
     assert exhausted("small", [status(429, 5), rests._replace(status=429)]).kind is Kind.PROVIDER_RATE_LIMITED
 
 
 def test_a_failure_is_logged_as_a_status_or_a_word() -> None:
     assert status(503).word == "503"
-    assert [Failed(failure, "alpha", "").word for failure in Failure if failure is not Failure.STATUS] == [
+    assert [AttemptFailure(failure, "alpha", "").word for failure in FailureKind if failure is not FailureKind.STATUS] == [
         "connect", "connect_timeout", "first_byte_timeout", "idle_timeout", "total_timeout", "broken", "error_event",
         "overtaken",
     ]  # fmt: skip

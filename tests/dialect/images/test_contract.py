@@ -28,7 +28,7 @@ def told(words: str, wanted: ImageRequest, dialect: str = "openai_images") -> by
     return msgspec.json.encode(said(wanted, source(dialect, words)))
 
 
-def untold(words: str, wanted: ImageRequest, dialect: str = "openai_images") -> tuple[str, str | None]:
+def unsupported(words: str, wanted: ImageRequest, dialect: str = "openai_images") -> tuple[str, str | None]:
     with pytest.raises(GatewayError) as caught:
         told(words, wanted, dialect)
     assert caught.value.kind is Kind.INVALID_REQUEST
@@ -58,7 +58,7 @@ def test_a_size_is_said_in_the_form_that_the_source_wants(words: str, size: str 
 @pytest.mark.parametrize("size", ["16:9", "square", "0x10", "10x", "1024X1024", "100000x1", "1x1x1", "-1x1", "\uff11x1"])
 def test_a_size_without_sides_can_not_be_said_as_sides(words: str, size: str) -> None:
     said = f"No source of the model can make this: it has no size {size}."
-    assert untold(words, request(size=size)) == (said, "size")
+    assert unsupported(words, request(size=size)) == (said, "size")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_more_than_one_image_is_asked_for_by_number(words: str, n: int, body: by
     ("words", "n", "most"), [("{count: null}", 2, 1), ("{most: 2}", 3, 2), ("{count: null, most: 4}", 4, 1)]
 )
 def test_what_a_source_does_not_make_at_once_can_not_be_told_it(words: str, n: int, most: int) -> None:
-    assert untold(words, request(n)) == (f"No source of the model can make this: it makes {most} at once.", "n")
+    assert unsupported(words, request(n)) == (f"No source of the model can make this: it makes {most} at once.", "n")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_pictures_to_begin_with_are_said_under_the_sources_name(words: str, imag
 
 def test_a_source_that_takes_one_picture_can_not_be_told_two() -> None:
     said = "No source of the model can make this: it takes one picture to begin with."
-    assert untold("{images: image_url}", request(images=(URL, OTHER_URL))) == (said, "image_urls")
+    assert unsupported("{images: image_url}", request(images=(URL, OTHER_URL))) == (said, "image_urls")
 
 
 def test_further_members_are_said_as_they_were_written() -> None:
@@ -164,7 +164,7 @@ def test_a_providers_words_are_shown_in_one_line_and_not_without_end(message: ob
 
 
 def shipped() -> list[Model]:
-    text = (Path(__file__).parents[2] / "config" / "kyma.yaml").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "config" / "kyma.yaml").read_text(encoding="utf-8")
     keys = dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "secret-of-sixteen-letters")
     return [model for model in load(text, keys).models.values() if model.is_image]
 

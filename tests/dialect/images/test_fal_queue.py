@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
-from kyma_proxy.dialect.images.contract import Call, ImageQueue
+from kyma_proxy.dialect.images.contract import ImageQueue, ProviderRequest
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.errors import GatewayError, Kind
 from tests.dialect.material import DATA_URL, OTHER_URL, URL, request, source
@@ -25,7 +25,7 @@ def queue() -> ImageQueue:
     return FAL_QUEUE.queue
 
 
-def asks(wanted: ImageRequest, words: str = "{}") -> Call:
+def asks(wanted: ImageRequest, words: str = "{}") -> ProviderRequest:
     return FAL_QUEUE.asks(wanted, source("fal_queue", words, "fal-ai/flux-pro/v1.1-ultra"))
 
 
@@ -51,7 +51,7 @@ def asks(wanted: ImageRequest, words: str = "{}") -> Call:
     ],
 )  # fmt: skip
 def test_a_job_is_submitted_at_the_models_path(wanted: ImageRequest, words: str, body: bytes) -> None:
-    assert asks(wanted, words) == Call("POST", "/fal-ai/flux-pro/v1.1-ultra", body)
+    assert asks(wanted, words) == ProviderRequest("POST", "/fal-ai/flux-pro/v1.1-ultra", body)
 
 
 def test_a_queue_gives_addresses_and_never_the_pictures_themselves() -> None:
@@ -74,9 +74,9 @@ def test_what_can_not_be_told_is_not_asked(words: str) -> None:
 )
 def test_a_job_is_found_by_the_app_and_its_name(model: str, base: str) -> None:
     one = source("fal_queue", model=model)
-    assert queue().looks(one, NAME) == Call("GET", f"{base}/requests/{NAME}/status", None)
-    assert queue().fetches(one, NAME) == Call("GET", f"{base}/requests/{NAME}", None)
-    assert queue().cancels(one, NAME) == Call("PUT", f"{base}/requests/{NAME}/cancel", None)
+    assert queue().looks(one, NAME) == ProviderRequest("GET", f"{base}/requests/{NAME}/status", None)
+    assert queue().fetches(one, NAME) == ProviderRequest("GET", f"{base}/requests/{NAME}", None)
+    assert queue().cancels(one, NAME) == ProviderRequest("PUT", f"{base}/requests/{NAME}/cancel", None)
 
 
 @pytest.mark.parametrize("name", [NAME, "a", "A_b-9", "x" * 128])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
-from kyma_proxy.dialect.images.contract import Call
+from kyma_proxy.dialect.images.contract import ProviderRequest
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
 from kyma_proxy.errors import GatewayError
 from tests.dialect.material import DATA_URL, OTHER_URL, URL, request, source
@@ -19,7 +19,7 @@ from tests.dialect.material import DATA_URL, OTHER_URL, URL, request, source
 HTML = b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"
 
 
-def asks(wanted: ImageRequest, words: str = "{}") -> Call:
+def asks(wanted: ImageRequest, words: str = "{}") -> ProviderRequest:
     return OPENAI_IMAGES.asks(wanted, source("openai_images", words, "recraftv3"))
 
 
@@ -51,7 +51,7 @@ def asks(wanted: ImageRequest, words: str = "{}") -> Call:
     ],
 )  # fmt: skip
 def test_a_request_is_one_call(wanted: ImageRequest, words: str, path: str, body: bytes) -> None:
-    assert asks(wanted, words) == Call("POST", path, body)
+    assert asks(wanted, words) == ProviderRequest("POST", path, body)
 
 
 def test_what_can_not_be_told_is_not_asked() -> None:

@@ -17,7 +17,7 @@ REPORTED: Final = "reported"
 ESTIMATED: Final = "estimated"
 _CHARGED: Final = frozenset({State.COMPLETED, State.BROKEN, State.CLIENT_GONE, State.DRAINED})
 _MUCH_LESS: Final = 2
-MOST_NANO: Final = 10**15
+MAX_NANO: Final = 10**15
 """No request costs more, whatever a provider reports; it is as much as a ledger takes."""
 
 
@@ -68,7 +68,7 @@ def bill(
         None if reported is None else usage.cached,
         ESTIMATED if is_guess else REPORTED,
     )
-    return Bill(used, min(_lower_total(used, asked, answered), MOST_NANO))
+    return Bill(used, min(_lower_total(used, asked, answered), MAX_NANO))
 
 
 def hold_for(prompt: int, output: int, price: Price) -> int:

@@ -16,10 +16,10 @@ from typing import Final
 
 BYTES_PER_TOKEN: Final = 4
 MEDIA_TOKENS: Final = 1000
-MOST_OUTPUT_TOKENS: Final = 4096
+MAX_OUTPUT_TOKENS: Final = 4096
 _STRIDE: Final = MEDIA_TOKENS * BYTES_PER_TOKEN
-_MOST_DIGITS: Final = 18
-_MOST_COPIES: Final = 128
+_MAX_DIGITS: Final = 18
+_MAX_COPIES: Final = 128
 _MEDIA_BYTES_PER_TOKEN: Final = 512
 _MEDIA_URL: Final = re.compile(rb'data:[^,"]{0,256};base64,[A-Za-z0-9+/=_\\-]{256}')  # PHP writes a slash as \/
 _MEDIA: Final = re.compile(rb"[A-Za-z0-9+/=_\\-]{256}")
@@ -65,12 +65,12 @@ def likely_output(max_tokens: tuple[bytes, ...], copies: tuple[bytes, ...], defa
     `max_tokens` and `copies` are texts of JSON values, as the caller wrote them. Which of several a provider obeys nobody can
     tell, so the largest counts; and one that is no positive integer counts as the most.
     """
-    asked = default or MOST_OUTPUT_TOKENS
+    asked = default or MAX_OUTPUT_TOKENS
     if max_tokens:
-        asked = max([_positive(written, MOST_OUTPUT_TOKENS) for written in max_tokens])
+        asked = max([_positive(written, MAX_OUTPUT_TOKENS) for written in max_tokens])
     answers = max([_positive(written, 1) for written in copies]) if copies else 1
-    return min(asked, MOST_OUTPUT_TOKENS) * min(answers, _MOST_COPIES)
+    return min(asked, MAX_OUTPUT_TOKENS) * min(answers, _MAX_COPIES)
 
 
 def _positive(written: bytes, otherwise: int) -> int:
-    return (int(written[:_MOST_DIGITS]) or otherwise) if written.isdigit() else otherwise
+    return (int(written[:_MAX_DIGITS]) or otherwise) if written.isdigit() else otherwise

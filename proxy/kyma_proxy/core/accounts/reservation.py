@@ -6,7 +6,7 @@ from kyma_proxy.core.accounts.accounts import Key
 from kyma_proxy.core.accounts.limits import Admission
 
 
-class Ticket:
+class Reservation:
     """A place in the account's minute, and `held` nano-dollars; `prompt` is the estimate of the prompt's tokens."""
 
     __slots__ = ("admission", "held", "key", "prompt")

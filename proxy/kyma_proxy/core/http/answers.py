@@ -11,7 +11,7 @@ from kyma_proxy.errors import GatewayError
 
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 _NAME: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{1,80}")
-_MOST_NAMES: Final = 20
+_MAX_NAMES: Final = 20
 _EXPOSED: Final = (
     b"access-control-expose-headers: x-request-id, x-kyma-model, x-kyma-alias, x-kyma-fallback, "
     b"x-kyma-fallback-layer, x-kyma-dropped, x-kyma-estimated, retry-after\r\n"
@@ -42,7 +42,7 @@ def json_answer(status: int, body: bytes, added: bytes, *, close: bool) -> bytes
 
 def listed(names: tuple[str, ...]) -> bytes:
     """Names in a field's value. They may be a caller's words, so only harmless ones are told, and not too many of them."""
-    fit = [name for name in names if _NAME.fullmatch(name)][:_MOST_NAMES]
+    fit = [name for name in names if _NAME.fullmatch(name)][:_MAX_NAMES]
     return ", ".join([*fit, "..."] if len(fit) < len(names) else fit).encode()
 
 

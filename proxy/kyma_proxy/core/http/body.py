@@ -22,13 +22,13 @@ _END: Final = re.compile(_SPACE + rb"\}" + _SPACE)
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _text: Final = msgspec.json.Decoder(str).decode
 _anything: Final = msgspec.json.Decoder(msgspec.Raw).decode
-_MOST_MEMBERS: Final = 1000  # each is looked at, and the loop has streams to serve
+_MAX_MEMBERS: Final = 1000  # each is looked at, and the loop has streams to serve
 _MAX_MODEL_CHARACTERS: Final = 256
-_MOST_TOKENS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_MAX_TOKENS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _COPIES: Final = ("n", "best_of")
 
 
-class Written(msgspec.Struct, frozen=True, gc=False):
+class MeteredFields(msgspec.Struct, frozen=True, gc=False):
     """What a metered caller wrote, as texts of JSON values; b"" and () where it wrote nothing.
 
     `max_tokens` are the most tokens of an answer, under each of the names, and `copies` how many answers it wants.
@@ -40,7 +40,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     copies: tuple[bytes, ...]
 
 
-class Head(msgspec.Struct, frozen=True, gc=False):
+class RoutingFields(msgspec.Struct, frozen=True, gc=False):
     """What routing needs to know of a body; `start` and `end` are where the value of `model` stands.
 
     `written` is there where the request is metered.
@@ -51,10 +51,10 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     end: int
     streams: bool
     has_max_tokens: bool
-    written: Written | None = None
+    written: MeteredFields | None = None
 
 
-def read_head(body: bytes, *, is_metered: bool = False) -> Head:
+def read_routing_fields(body: bytes, *, is_metered: bool = False) -> RoutingFields:
     """The head of a request body. Raises GatewayError for anything but one JSON object with a string `model`."""
     try:
         members = _members(body)
@@ -66,8 +66,8 @@ def read_head(body: bytes, *, is_metered: bool = False) -> Head:
         raise _not_utf_8() from None
     except RecursionError:
         raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
-    if len(members) > _MOST_MEMBERS:
-        raise GatewayError(Kind.INVALID_REQUEST, f"The body has more than {_MOST_MEMBERS} members.")
+    if len(members) > _MAX_MEMBERS:
+        raise GatewayError(Kind.INVALID_REQUEST, f"The body has more than {_MAX_MEMBERS} members.")
     model = members.get("model")
     if model is None:
         raise GatewayError(Kind.INVALID_REQUEST, "The body has no `model`; GET /v1/models lists them.", param="model")
@@ -80,7 +80,7 @@ def read_head(body: bytes, *, is_metered: bool = False) -> Head:
     if not 0 < len(name) <= _MAX_MODEL_CHARACTERS:
         raise GatewayError(Kind.INVALID_REQUEST, f"`model` must have 1 to {_MAX_MODEL_CHARACTERS} characters.", param="model")
     start, end = _measure(body, members) or _step(body, members) or _walk(body, members)
-    return Head(
+    return RoutingFields(
         name,
         start,
         end,
@@ -90,11 +90,11 @@ def read_head(body: bytes, *, is_metered: bool = False) -> Head:
     )
 
 
-def _written(members: dict[str, msgspec.Raw]) -> Written:
-    return Written(
+def _written(members: dict[str, msgspec.Raw]) -> MeteredFields:
+    return MeteredFields(
         bytes(members["stream"]) if "stream" in members else b"",
         bytes(members["stream_options"]) if "stream_options" in members else b"",
-        tuple([bytes(members[name]) for name in _MOST_TOKENS if name in members]),
+        tuple([bytes(members[name]) for name in _MAX_TOKENS if name in members]),
         tuple([bytes(members[name]) for name in _COPIES if name in members]),
     )
 
@@ -116,7 +116,7 @@ def is_json(body: bytes) -> bool:
     return True
 
 
-def patched(body: bytes, head: Head, model_json: bytes, insertion: bytes) -> list[bytes | memoryview]:
+def patched(body: bytes, head: RoutingFields, model_json: bytes, insertion: bytes) -> list[bytes | memoryview]:
     """The body in pieces, with `model` replaced and `insertion` (members, each with its comma) after the brace.
 
     Large bodies are not copied: the pieces are views of the caller's bytes.

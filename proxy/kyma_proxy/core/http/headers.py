@@ -43,7 +43,7 @@ _MEANS_NOTHING_TO: Final = MappingProxyType({
 })  # fmt: skip
 """What only the other dialect's providers understand, by the dialect of a source that is asked in translation."""
 _ANTHROPIC_VERSION: Final = b"anthropic-version: 2023-06-01\r\n"
-_MOST_NAMES_REMEMBERED: Final = 2048
+_MAX_NAMES_REMEMBERED: Final = 2048
 
 KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
 """What a caller of HTTP/1.0 must be told when its connection stays open (RFC 9112 §9.3)."""
@@ -82,7 +82,7 @@ class _Rule:
         """The start of the field's line, or b"" where the field does not pass."""
         lower = name.lower()
         start = b"" if lower in self._dropped or lower.startswith(self._prefixes) else name + b": "
-        if len(self._starts) < _MOST_NAMES_REMEMBERED:
+        if len(self._starts) < _MAX_NAMES_REMEMBERED:
             self._starts[name] = start
         return start
 
@@ -100,7 +100,9 @@ def _rule_for(own_names: frozenset[bytes]) -> _Rule:
     return rule
 
 
-def request_head(inbound: Inbound, endpoint: Endpoint, source: Source, length: int, *, is_translated: bool = False) -> bytes:
+def encode_request_head(
+    inbound: Inbound, endpoint: Endpoint, source: Source, length: int, *, is_translated: bool = False
+) -> bytes:
     """The head of the request to a source, whose body has `length` bytes.
 
     Translated, it has no field that only the caller's dialect knows, and no query, as that is of the caller's endpoint.
@@ -115,10 +117,10 @@ def request_head(inbound: Inbound, endpoint: Endpoint, source: Source, length: i
         target = b"%b?%b" % (target, inbound.query)
     if provider.dialect == "anthropic" and header(inbound.headers, b"anthropic-version") is None:
         lines += b"" if b"anthropic-version" in provider.own_names else _ANTHROPIC_VERSION
-    return b"POST %b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n" % (target, provider.head, lines, length)
+    return b"POST %b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n" % (target, provider.header_lines, lines, length)
 
 
-def answer_head(
+def encode_answer_head(
     status: int, reason: bytes, headers: Headers, added: bytes, *, length: bytes | None, chunked: bool, close: bool
 ) -> bytes:
     """The head of a relayed answer. `added` holds the gateway's own lines; framing is the gateway's too.

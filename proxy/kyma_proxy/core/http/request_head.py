@@ -14,7 +14,7 @@ MAX_TARGET_BYTES: Final = 8192
 _CONCERNS: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"content-encoding", b"expect", b"x-request-id"}
 )
-_MOST_NAMES_REMEMBERED: Final = 2048
+_MAX_NAMES_REMEMBERED: Final = 2048
 _concerns: Final[dict[bytes, bytes]] = {}
 
 
@@ -82,7 +82,7 @@ def _said(fields: dict[bytes, bytes], name: bytes, otherwise: bytes) -> bytes:
 def _remembered(name: bytes) -> bytes:
     lower = name.lower()
     concern = lower if lower in _CONCERNS else b""
-    if len(_concerns) < _MOST_NAMES_REMEMBERED:
+    if len(_concerns) < _MAX_NAMES_REMEMBERED:
         _concerns[name] = concern
     return concern
 

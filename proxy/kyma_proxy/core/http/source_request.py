@@ -6,13 +6,13 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.exchange import Exchange
-from kyma_proxy.core.http.body import Head, patched
-from kyma_proxy.core.http.headers import request_head
+from kyma_proxy.core.http.body import RoutingFields, patched
+from kyma_proxy.core.http.headers import encode_request_head
 
 _ASKS_FOR_USAGE: Final = b'"stream_options":{"include_usage":true},'
 
 
-def request_bytes(exchange: Exchange, source: Source, body: bytes, head: Head) -> list[bytes | memoryview]:
+def request_bytes(exchange: Exchange, source: Source, body: bytes, head: RoutingFields) -> list[bytes | memoryview]:
     """The request's head, and the caller's body with one value replaced; `head` is what was read of that body."""
     inbound, endpoint = exchange.inbound, exchange.endpoint
     insertion = _ASKS_FOR_USAGE if exchange.asks_for_usage(source) else b""
@@ -22,5 +22,5 @@ def request_bytes(exchange: Exchange, source: Source, body: bytes, head: Head) -
         insertion += b'"%b":%d,' % ((member or "max_tokens").encode(), max_tokens)
     pieces = patched(body, head, source.model_json, insertion)
     if len(pieces) == 1:
-        return [b"".join((request_head(inbound, endpoint, source, len(pieces[0])), pieces[0]))]
-    return [request_head(inbound, endpoint, source, sum(map(len, pieces))), *pieces]
+        return [b"".join((encode_request_head(inbound, endpoint, source, len(pieces[0])), pieces[0]))]
+    return [encode_request_head(inbound, endpoint, source, sum(map(len, pieces))), *pieces]

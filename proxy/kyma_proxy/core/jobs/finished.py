@@ -9,16 +9,16 @@ from typing import Final
 from kyma_proxy.core.jobs.job import Job
 
 KEPT_S: Final = 3600
-MOST_KEPT: Final = 20_000
-MOST_BYTES: Final = 256 * 2**20
-MOST_BYTES_OF_ONE: Final = 64 * 2**20
+MAX_KEPT: Final = 20_000
+MAX_BYTES: Final = 256 * 2**20
+MAX_BYTES_OF_ONE: Final = 64 * 2**20
 """Of an account's pictures, so that none can push out all others'."""
 
 
 class FinishedJobs:
     """The jobs that ended last, oldest first. What is pushed out keeps its metadata in the store, where there is one."""
 
-    def __init__(self, most_bytes: int = MOST_BYTES, most_bytes_of_one: int = MOST_BYTES_OF_ONE) -> None:
+    def __init__(self, most_bytes: int = MAX_BYTES, most_bytes_of_one: int = MAX_BYTES_OF_ONE) -> None:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._sizes: dict[str, int] = {}
         self._bytes = 0
@@ -55,7 +55,7 @@ class FinishedJobs:
             largest = max(self._bytes_of, key=self._bytes_of.__getitem__)
             if not self._make_room(job, largest, lost):
                 break
-        while len(self._jobs) > MOST_KEPT and self._make_room(job, None, lost):
+        while len(self._jobs) > MAX_KEPT and self._make_room(job, None, lost):
             pass
         return lost
 

@@ -13,9 +13,9 @@ from kyma_proxy.core.jobs.job import Job
 from kyma_proxy.errors import GatewayError, Kind
 
 _LOOK_AGAIN_S: Final = 5
-MOST_JOBS: Final = 10_000
+MAX_JOBS: Final = 10_000
 """So many of all accounts, waiting and running; more would only expire."""
-MOST_BYTES: Final = 256 * 2**20
+MAX_BYTES: Final = 256 * 2**20
 """What they may hold together of what was sent with them, which is much only where pictures are sent."""
 
 
@@ -52,7 +52,7 @@ class JobQueues:
         lets run. Raises GatewayError where there is no place.
         """
         size = 0 if job.request is None else job.request.size_bytes
-        if len(self._sizes) >= MOST_JOBS or self._bytes + size > MOST_BYTES:
+        if len(self._sizes) >= MAX_JOBS or self._bytes + size > MAX_BYTES:
             raise GatewayError(Kind.OVERLOADED, "Too many image jobs are under way; try again.", retry_after=_LOOK_AGAIN_S)
         if not places.at_once:
             raise GatewayError(Kind.FORBIDDEN, "This tier has no image jobs; GET /v1/limits/tiers says which tiers do.")

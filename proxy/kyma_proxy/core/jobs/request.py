@@ -15,16 +15,16 @@ import msgspec
 
 from kyma_proxy.config.addresses import is_host
 from kyma_proxy.config.snapshot import Route, Snapshot
-from kyma_proxy.core.http.body import read_head
+from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.endpoints import IMAGE_JOBS
 from kyma_proxy.core.jobs.job import ImageRequest
 from kyma_proxy.core.routing.resolve import route_of
 from kyma_proxy.errors import GatewayError, Kind
 
-MOST_PROMPT_CHARACTERS: Final = 4000
-MOST_IMAGES: Final = 4
-MOST_KEY_CHARACTERS: Final = 128
-_MOST_URL_CHARACTERS: Final = 4096
+MAX_PROMPT_CHARACTERS: Final = 4000
+MAX_IMAGES: Final = 4
+MAX_KEY_CHARACTERS: Final = 128
+_MAX_URL_CHARACTERS: Final = 4096
 _SIZE: Final = re.compile(r"[1-9][0-9]{0,4}[x:][1-9][0-9]{0,4}")
 _KEY: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,[A-Za-z0-9+/]")
@@ -39,7 +39,7 @@ _whole: Final = msgspec.json.Decoder(int).decode
 _texts: Final = msgspec.json.Decoder(list[str]).decode
 
 
-class Wanted(msgspec.Struct, frozen=True, gc=False):
+class ImageJobRequest(msgspec.Struct, frozen=True, gc=False):
     """A request that is right: what can answer it, the name by which its model was called, and the key that makes it one."""
 
     request: ImageRequest
@@ -48,9 +48,9 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
     idempotency_key: str | None
 
 
-def read_image_request(body: bytes, snapshot: Snapshot, key_field: str | None) -> Wanted:
+def read_image_request(body: bytes, snapshot: Snapshot, key_field: str | None) -> ImageJobRequest:
     """The request in a body; `key_field` is the header `Idempotency-Key`. Raises GatewayError."""
-    head = read_head(body)
+    head = read_routing_fields(body)
     members = _given(_members(body))
     route, is_alias = route_of(snapshot, IMAGE_JOBS, head.model)
     model = route.model
@@ -67,7 +67,7 @@ def read_image_request(body: bytes, snapshot: Snapshot, key_field: str | None) -
         extra=_extra(members, model.id, model.image.extra),
         response_format=_response_format(members),
     )
-    return Wanted(request, route, head.model if is_alias else None, _idempotency_key(members, key_field))
+    return ImageJobRequest(request, route, head.model if is_alias else None, _idempotency_key(members, key_field))
 
 
 def _wrong(param: str, message: str) -> GatewayError:
@@ -93,8 +93,8 @@ def _prompt(members: _Members) -> str:
     prompt = _string(members, "prompt")
     if prompt is None or not prompt.strip():
         raise _wrong("prompt", "`prompt` is missing; say what the picture shall show")
-    if len(prompt) > MOST_PROMPT_CHARACTERS:
-        raise _wrong("prompt", f"`prompt` has {len(prompt)} characters; {MOST_PROMPT_CHARACTERS} are allowed")
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise _wrong("prompt", f"`prompt` has {len(prompt)} characters; {MAX_PROMPT_CHARACTERS} are allowed")
     return prompt
 
 
@@ -103,8 +103,8 @@ def _n(members: _Members, model: str, most: int) -> int:
         n = _whole(members.get("n", b"1"))
     except msgspec.MsgspecError:
         n = 0
-    if not 1 <= n <= MOST_IMAGES:
-        raise _wrong("n", f"`n` must be a whole number from 1 to {MOST_IMAGES}")
+    if not 1 <= n <= MAX_IMAGES:
+        raise _wrong("n", f"`n` must be a whole number from 1 to {MAX_IMAGES}")
     if n > most:
         raise _wrong("n", f"{model} makes {most} at once; send `n` as {most} or less, or several requests")
     return n
@@ -145,7 +145,7 @@ def _images(members: _Members, route: Route) -> tuple[str, ...]:
 
 def is_web_url(text: str) -> bool:
     """Whether this is an absolute http(s) URL that anybody may follow: with a host and without a password."""
-    if len(text) > _MOST_URL_CHARACTERS or not text.isascii() or not text.isprintable() or " " in text:
+    if len(text) > _MAX_URL_CHARACTERS or not text.isascii() or not text.isprintable() or " " in text:
         return False
     try:
         url = urlsplit(text)
@@ -196,6 +196,6 @@ def _idempotency_key(members: _Members, field: str | None) -> str | None:
     if key is not None and field is not None and key != field:
         raise _wrong("idempotency_key", "The header Idempotency-Key and `idempotency_key` differ; send one of them")
     key = field if key is None else key
-    if key is not None and (len(key) > MOST_KEY_CHARACTERS or not _KEY.fullmatch(key)):
-        raise _wrong("idempotency_key", f"An idempotency key has 1 to {MOST_KEY_CHARACTERS} printable ASCII characters")
+    if key is not None and (len(key) > MAX_KEY_CHARACTERS or not _KEY.fullmatch(key)):
+        raise _wrong("idempotency_key", f"An idempotency key has 1 to {MAX_KEY_CHARACTERS} printable ASCII characters")
     return key

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from kyma_proxy.errors import GatewayError, Kind
 
 
-class Failure(enum.Enum):
+class FailureKind(enum.Enum):
     """Why a source did not answer, or broke an answer off."""
 
     CONNECT = "connect"  # refused, unreachable, TLS, DNS
@@ -26,13 +26,13 @@ class Failure(enum.Enum):
     OVERTAKEN = "overtaken"  # another source, asked later, began to answer before it
 
 
-class Failed(NamedTuple):
+class AttemptFailure(NamedTuple):
     """A source's failure; `status` where it answered with one, `retry_after` in seconds where there is a hint.
 
     Of a source that rests `was_tried` is False, and the failure is the one for which it rests.
     """
 
-    failure: Failure
+    failure: FailureKind
     provider: str
     detail: str
     status: int = 0
@@ -42,11 +42,11 @@ class Failed(NamedTuple):
     @property
     def word(self) -> str:
         """The one word (or status) that the log has for it."""
-        return str(self.status) if self.failure is Failure.STATUS else self.failure.value
+        return str(self.status) if self.failure is FailureKind.STATUS else self.failure.value
 
 
 _MOVE_ON: Final = frozenset({401, 402, 403, 404, 408, 409, 429})
-_TIMEOUTS: Final = frozenset({Failure.CONNECT_TIMEOUT, Failure.FIRST_BYTE_TIMEOUT, Failure.TOTAL_TIMEOUT})
+_TIMEOUTS: Final = frozenset({FailureKind.CONNECT_TIMEOUT, FailureKind.FIRST_BYTE_TIMEOUT, FailureKind.TOTAL_TIMEOUT})
 
 
 def moves_on(status: int, *, is_last: bool) -> bool:
@@ -59,7 +59,7 @@ def moves_on(status: int, *, is_last: bool) -> bool:
     return status in _MOVE_ON or status >= 500 or status < 200 or 300 <= status < 400
 
 
-def exhausted(model: str, failures: Iterable[Failed]) -> GatewayError:
+def exhausted(model: str, failures: Iterable[AttemptFailure]) -> GatewayError:
     """What the caller is told when every source has failed: the most useful of the failures. (Contract §5.)"""
     failed = list(failures)
     if not failed:

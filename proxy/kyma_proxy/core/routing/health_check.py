@@ -12,16 +12,16 @@ import msgspec
 
 from kyma_proxy.config.snapshot import Snapshot, Source
 from kyma_proxy.core.http.endpoints import RELAYED
-from kyma_proxy.core.http.headers import request_head
+from kyma_proxy.core.http.headers import encode_request_head
 from kyma_proxy.core.http.inbound import Inbound
-from kyma_proxy.core.routing.breaker import HealthTable
-from kyma_proxy.core.routing.failures import Failed, Failure, moves_on
+from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on
 from kyma_proxy.core.routing.retry_after import retry_after
 
 _ENDPOINTS: Final = {"openai": RELAYED[b"/v1/chat/completions"], "anthropic": RELAYED[b"/v1/messages"]}
 
 
-def due_for_probe(snapshot: Snapshot, table: HealthTable, now: float, started: float) -> list[Source]:
+def due_for_check(snapshot: Snapshot, table: BreakerTable, now: float, started: float) -> list[Source]:
     """The sources of text models that are on, may be asked, and were not since `probe_after` (or since `started`)."""
     after = snapshot.probe_after
     if after is None:
@@ -37,7 +37,7 @@ def due_for_probe(snapshot: Snapshot, table: HealthTable, now: float, started: f
     return list(due.values())
 
 
-def probe_request(source: Source, now: float) -> bytes:
+def check_request(source: Source, now: float) -> bytes:
     """The bytes of a request for one token."""
     endpoint = _ENDPOINTS[source.provider.dialect]
     field = source.max_tokens_field if source.provider.dialect == "openai" else None
@@ -47,14 +47,14 @@ def probe_request(source: Source, now: float) -> bytes:
     inbound = Inbound(
         b"POST", b"/v1" + endpoint.path, b"", [(b"content-type", b"application/json")], body, "probe", now, False, True
     )
-    return request_head(inbound, endpoint, source, len(body)) + body
+    return encode_request_head(inbound, endpoint, source, len(body)) + body
 
 
-def probe_verdict(status: int, fields: dict[bytes, bytes], provider: str) -> Failed | None:
+def check_verdict(status: int, fields: dict[bytes, bytes], provider: str) -> AttemptFailure | None:
     """What an answer with this status says of its source, with the hint in its fields; None where it is well.
 
     A model that does not chat (one for embeddings, say) refuses a probe with a 4xx, which says no more than that it is there.
     """
     if status in (404, 405) or not moves_on(status, is_last=True):
         return None
-    return Failed(Failure.STATUS, provider, f"answered {status}", status, retry_after(fields))
+    return AttemptFailure(FailureKind.STATUS, provider, f"answered {status}", status, retry_after(fields))

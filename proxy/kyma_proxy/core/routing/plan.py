@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from kyma_proxy.config.snapshot import Model, Route, Source
-from kyma_proxy.core.routing.breaker import Health, HealthTable
-from kyma_proxy.core.routing.failures import Failed
+from kyma_proxy.core.routing.breaker import BreakerTable, CircuitBreaker
+from kyma_proxy.core.routing.failures import AttemptFailure
 
 _NEVER_FIRST = 1e300
 SUBSTITUTE: Final = 3
@@ -25,17 +25,19 @@ class Step:
     A source that rests is asked only `anyway`.
     """
 
-    __slots__ = ("anyway", "health", "layer", "model", "source")
+    __slots__ = ("bypass_breaker", "health", "layer", "model", "source")
 
-    def __init__(self, model: Model, source: Source, layer: int, health: Health, *, anyway: bool = False) -> None:
+    def __init__(
+        self, model: Model, source: Source, layer: int, health: CircuitBreaker, *, bypass_breaker: bool = False
+    ) -> None:
         self.model = model
         self.source = source
         self.layer = layer
         self.health = health
-        self.anyway = anyway
+        self.bypass_breaker = bypass_breaker
 
 
-def plan(route: Route, table: HealthTable, now: float, random: Callable[[], float]) -> tuple[Step, ...]:
+def plan(route: Route, table: BreakerTable, now: float, random: Callable[[], float]) -> tuple[Step, ...]:
     """The sources that are on, speak the route's dialect and don't rest, in the order in which they are to be tried.
 
     `now` is in seconds of the monotonic clock; `random` gives numbers in [0, 1).
@@ -67,7 +69,7 @@ def _native_first(route: Route, drawn: tuple[Source, ...] | list[Source]) -> tup
 
 
 def order(
-    sources: tuple[Source, ...], policy: str, table: HealthTable, now: float, random: Callable[[], float]
+    sources: tuple[Source, ...], policy: str, table: BreakerTable, now: float, random: Callable[[], float]
 ) -> tuple[Source, ...] | list[Source]:
     """The sources in the order of a policy.
 
@@ -89,10 +91,10 @@ def order(
     return drawn
 
 
-def last_resort(route: Route, table: HealthTable, now: float, tried: Collection[str]) -> list[Step]:
+def last_resort(route: Route, table: BreakerTable, now: float, tried: Collection[str]) -> list[Step]:
     """The sources to ask when all others have failed: those whose rest has just ended, and those that are worth asking anyway.
 
-    The latter rest for what says little of now (see `Health.is_worth_asking`), and nobody else is left to answer.
+    The latter rest for what says little of now (see `Health.may_bypass`), and nobody else is left to answer.
     """
     steps: list[Step] = []
     for one in (route, *route.substitutes):
@@ -101,14 +103,14 @@ def last_resort(route: Route, table: HealthTable, now: float, tried: Collection[
             for source in sources:
                 health = table.of(source.key)
                 is_due = health.admits(now)  # its rest has ended since the plan was made
-                if source.key not in tried and (is_due or health.is_worth_asking):
-                    steps.append(Step(one.model, source, layer, health, anyway=not is_due))
+                if source.key not in tried and (is_due or health.may_bypass):
+                    steps.append(Step(one.model, source, layer, health, bypass_breaker=not is_due))
     return steps
 
 
-def resting(route: Route, table: HealthTable, now: float, tried: Collection[str]) -> list[Failed]:
+def open_breakers(route: Route, table: BreakerTable, now: float, tried: Collection[str]) -> list[AttemptFailure]:
     """Why each source of the route that is not asked is not; `tried` are the keys of those that were."""
-    failures: list[Failed] = []
+    failures: list[AttemptFailure] = []
     for one in (route, *route.substitutes):
         for source in (*one.pool, *one.reserve):
             health = table.of(source.key)
@@ -118,7 +120,7 @@ def resting(route: Route, table: HealthTable, now: float, tried: Collection[str]
 
 
 def _add(
-    steps: list[Step], model: Model, sources: tuple[Source, ...] | list[Source], layer: int, *, table: HealthTable, now: float
+    steps: list[Step], model: Model, sources: tuple[Source, ...] | list[Source], layer: int, *, table: BreakerTable, now: float
 ) -> None:
     for source in sources:
         health = table.of(source.key)

@@ -10,7 +10,7 @@ from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.core.routing.failures import exhausted
 from kyma_proxy.errors import GatewayError, Kind
 
-_MOST_COMPARED: Final = 20
+_MAX_COMPARED: Final = 20
 
 
 def route_of(snapshot: Snapshot, endpoint: Endpoint, name: str) -> tuple[Route, bool]:
@@ -48,6 +48,6 @@ def unanswerable(model: Model, dialect: str) -> GatewayError:
 def _unknown_model(name: str, snapshot: Snapshot) -> GatewayError:
     # Comparing is slow, and the loop has streams to serve: only names that begin alike are looked at.
     alike = [known for known in (*snapshot.models, *snapshot.aliases) if known[:2].lower() == name[:2].lower()]
-    close = difflib.get_close_matches(name[:64], alike[:_MOST_COMPARED], n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name[:64], alike[:_MAX_COMPARED], n=1, cutoff=0.4)
     hint = f"; did you mean {close[0]}?" if close else ";"
     return GatewayError(Kind.MODEL_NOT_FOUND, f"There is no model {name}{hint} GET /v1/models lists them all.", param="model")

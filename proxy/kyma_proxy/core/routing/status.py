@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from kyma_proxy.config.snapshot import Model, Snapshot, Source
-from kyma_proxy.core.routing.breaker import HealthTable, Hours
+from kyma_proxy.core.routing.breaker import BreakerTable, HourlyCounts
 
 
-def status(snapshot: Snapshot, table: HealthTable, now: float) -> dict[str, object]:
+def status(snapshot: Snapshot, table: BreakerTable, now: float) -> dict[str, object]:
     """The document of `/v1/status`; `now` is in seconds of the monotonic clock.
 
     A model is `available` when every source of its pool that has a key is asked, `unavailable` when neither it nor a
@@ -31,18 +31,18 @@ def status(snapshot: Snapshot, table: HealthTable, now: float) -> dict[str, obje
     return {"object": "status", "status": words.pop() if len(words) == 1 else "degraded", "models": models}
 
 
-def _can_answer(model: Model, table: HealthTable, now: float) -> bool:
+def _can_answer(model: Model, table: BreakerTable, now: float) -> bool:
     return any(source.provider.off is None and table.of(source.key).admits(now) for source in (*model.pool, *model.reserve))
 
 
-def _word(model: Model, table: HealthTable, now: float, somebody_can: bool) -> str:
+def _word(model: Model, table: BreakerTable, now: float, somebody_can: bool) -> str:
     on = [source for source in model.pool if source.provider.off is None]
     if on and all(table.of(source.key).word == "on" for source in on):
         return "available"
     return "degraded" if somebody_can else "unavailable"
 
 
-def _source(source: Source, part: str, table: HealthTable, now: float) -> dict[str, object]:
+def _source(source: Source, part: str, table: BreakerTable, now: float) -> dict[str, object]:
     health = table.of(source.key)
     off = source.provider.off
     rests_for = health.rests_for(now)
@@ -59,7 +59,7 @@ def _source(source: Source, part: str, table: HealthTable, now: float) -> dict[s
     }
 
 
-def _counted(what: str, hours: Hours, now: float) -> dict[str, object]:
+def _counted(what: str, hours: HourlyCounts, now: float) -> dict[str, object]:
     went_well, failed = hours.sums(now)
     total = went_well + failed
     return {f"{what}_24h": total, "availability_24h": round(went_well / total, 6) if total else None}

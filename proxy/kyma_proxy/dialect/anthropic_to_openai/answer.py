@@ -17,11 +17,11 @@ from msgspec import Raw
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.anthropic_to_openai.messages import RAW_ARGUMENTS, Json
-from kyma_proxy.dialect.error_message import first_words, words_of
+from kyma_proxy.dialect.error_message import first_line, message_in
 from kyma_proxy.dialect.sse import emitted
 from kyma_proxy.dialect.thinking_signature import UNSIGNED
 from kyma_proxy.dialect.tool_ids import fit_id
-from kyma_proxy.dialect.translation import Whole
+from kyma_proxy.dialect.translation import TranslatedAnswer
 from kyma_proxy.dialect.usage import Counts
 
 T = TypeVar("T")
@@ -173,7 +173,7 @@ def decoded(decode: Callable[[bytes], T], data: bytes) -> T:
     return decoded(decode, mended)
 
 
-def answered(status: int, body: bytes, shown_model: str, stops: frozenset[str]) -> Whole:
+def answered(status: int, body: bytes, shown_model: str, stops: frozenset[str]) -> TranslatedAnswer:
     """A whole answer as a message; `stops` are the request's stop sequences. Raises ValueError where it is none."""
     answer = decoded(_answer, body)
     choice = next((choice for choice in answer.choices if not choice.index), None)
@@ -199,7 +199,7 @@ def answered(status: int, body: bytes, shown_model: str, stops: frozenset[str]) 
         "id": ident, "type": "message", "role": "assistant", "model": shown_model, "content": content,
         "stop_reason": reason, "stop_sequence": sequence, "usage": usage_json(reported),
     }  # fmt: skip
-    return Whole(status, _encode(message), usage_of(reported), said.lost)
+    return TranslatedAnswer(status, _encode(message), usage_of(reported), said.lost)
 
 
 def streamed(body: bytes) -> bytes:
@@ -210,13 +210,13 @@ def streamed(body: bytes) -> bytes:
     return emitted(b"", _encode(told)) + emitted(b"", b"[DONE]")
 
 
-def refused(status: int, body: bytes, request_id: str) -> Whole:
+def refused(status: int, body: bytes, request_id: str) -> TranslatedAnswer:
     """A source's error as Anthropic's, with the same status; `request_id` is "" where it is not to be told."""
     try:
         value = decoded(_anything, body)
     except ValueError:
         value = None
-    return Whole(status, error_json(status, words_of(value) or first_words(body), request_id), NO_USAGE)
+    return TranslatedAnswer(status, error_json(status, message_in(value) or first_line(body), request_id), NO_USAGE)
 
 
 def error_json(status: int, message: str, request_id: str) -> bytes:
@@ -235,7 +235,7 @@ def error_in_stream(error: object, request_id: str) -> bytes:
     status = code if isinstance(code, int) and 400 <= code <= 599 else 0
     for word in (code, kind):
         status = status or (_STATUS_OF_WORD.get(word, 0) if isinstance(word, str) else 0)
-    words = words_of(error) or "The source ended its answer with an error, and did not say why."
+    words = message_in(error) or "The source ended its answer with an error, and did not say why."
     return error_json(status or 500, words, request_id)
 
 

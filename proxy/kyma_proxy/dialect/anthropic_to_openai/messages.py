@@ -32,7 +32,7 @@ PARAGRAPH: Final = "\n\n"
 """What stands between two texts that become one."""
 _INDEX: Final = re.compile(r"\[\d+\]")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MOST_NAMES: Final = 64
+_MAX_NAMES: Final = 64
 _ALWAYS_READ: Final = frozenset({"type"})
 _NULL: Final = b"null"
 _NO_SIGNATURES: Final = (b'""', msgspec.json.encode(UNSIGNED))
@@ -121,7 +121,7 @@ class Reading:
 
     def drop(self, path: str) -> None:
         """Keep the name of a member that is left out."""
-        if len(self._dropped) < _MOST_NAMES:
+        if len(self._dropped) < _MAX_NAMES:
             self._dropped.setdefault(_INDEX.sub("[]", path), path)
 
     def members(self, raw: Raw | bytes, path: str) -> dict[str, Raw]:

@@ -25,13 +25,13 @@ from kyma_proxy.dialect.aggregate import message_of
 from kyma_proxy.dialect.anthropic_to_openai.answer import answered, refused, streamed
 from kyma_proxy.dialect.anthropic_to_openai.messages import PARAGRAPH, Conversation, Json, Reading, present
 from kyma_proxy.dialect.anthropic_to_openai.stream import MessageStream
-from kyma_proxy.dialect.translation import Asked, Whole
+from kyma_proxy.dialect.translation import TranslatedAnswer, TranslatedRequest
 from kyma_proxy.errors import GatewayError, Kind
 
 LOW_BUDGET_TOKENS: Final = 4_096
 MEDIUM_BUDGET_TOKENS: Final = 16_384
 _ENDPOINT: Final[Endpoint] = RELAYED[b"/v1/chat/completions"]
-_MOST_USER_CHARACTERS: Final = 64
+_MAX_USER_CHARACTERS: Final = 64
 _AS_IT_IS: Final = frozenset({
     "temperature", "top_p", "stream",
     # Not Anthropic's, but OpenAI's own, and they change nothing in the form of the answer.
@@ -146,14 +146,14 @@ class AnthropicToOpenAI:
         self._shown_model = shown_model
         self._request_id = request_id
         self._stops = frozenset(request.stop_sequences or ())
-        self._asked = Asked(_ENDPOINT, _encode({"model": model} | asked), reading.dropped)
+        self._asked = TranslatedRequest(_ENDPOINT, _encode({"model": model} | asked), reading.dropped)
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> TranslatedRequest:
         """What the source is asked."""
         return self._asked
 
-    def whole(self, status: int, body: bytes) -> Whole:
+    def whole(self, status: int, body: bytes) -> TranslatedAnswer:
         """A whole answer of the source's, or its error. Raises ValueError where it is neither."""
         if status >= 400:
             return refused(status, body, self._request_id)
@@ -167,13 +167,13 @@ class AnthropicToOpenAI:
         """The events that a whole answer amounts to. Raises ValueError where it is none."""
         return streamed(body)
 
-    def folded(self, body: bytes) -> Whole:
+    def folded(self, body: bytes) -> TranslatedAnswer:
         """The whole answer that a source's whole stream amounts to. Raises ValueError where it is none."""
         stream = self.stream()
-        told = stream.pass_on(body) + stream.rest()
+        told = stream.feed(body) + stream.flush()
         if not stream.is_finished:
             raise ValueError("the stream is not whole")
-        return Whole(200, message_of(told), stream.usage)
+        return TranslatedAnswer(200, message_of(told), stream.usage)
 
 
 def _said(request: _Request, members: dict[str, Raw], conversation: Conversation, reading: Reading) -> Json:
@@ -250,7 +250,7 @@ def _user(raw: Raw, reading: Reading) -> Json:
     metadata = reading.take(_metadata, raw, "metadata")
     if metadata.user_id is None:
         return {}
-    if len(metadata.user_id) > _MOST_USER_CHARACTERS:
+    if len(metadata.user_id) > _MAX_USER_CHARACTERS:
         reading.drop("metadata.user_id")
         return {}
     return {"user": metadata.user_id}

@@ -175,23 +175,23 @@ class MessageStream:
         """Whether the source has said why it stopped, or that it is done."""
         return self._is_done
 
-    def pass_on(self, piece: bytes) -> bytes:
+    def feed(self, piece: bytes) -> bytes:
         """The caller's bytes that a piece of the source's stream makes ready."""
         if self._is_over:
             return b""
         out: list[bytes] = []
         try:
-            for event in self._splitter.pass_on(piece):
+            for event in self._splitter.feed(piece):
                 self._take(out, event)
         except ValueError:
             self._break(out, error_json(502, _UNREADABLE, self._request_id))
         return b"".join(out)
 
-    def rest(self) -> bytes:
+    def flush(self) -> bytes:
         """The caller's bytes that are left when the source's stream has ended; nothing ends a stream that was cut."""
         out: list[bytes] = []
         try:
-            for event in self._splitter.rest():
+            for event in self._splitter.flush():
                 self._take(out, event)
         except ValueError:
             self._is_over = True  # the event was cut, and the stream with it

@@ -15,14 +15,14 @@ from kyma_proxy.config.images import dimensions
 from kyma_proxy.config.snapshot import ImageWords, Provider, Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.core.jobs.request import is_web_url
-from kyma_proxy.dialect.error_message import MOST_QUOTED
+from kyma_proxy.dialect.error_message import MAX_QUOTED
 from kyma_proxy.errors import GatewayError, Kind
 
 Json = dict[str, Any]
 _NOTHING: Final = msgspec.Raw()
 
 
-class Call(NamedTuple):
+class ProviderRequest(NamedTuple):
     """What a provider is asked; without a body where `body` is None."""
 
     method: str
@@ -31,13 +31,13 @@ class Call(NamedTuple):
 
     def request(self, provider: Provider) -> list[bytes | memoryview]:
         """The request to a provider, in pieces."""
-        line = b"%b %b%b HTTP/1.1\r\n%b" % (self.method.encode(), provider.base_path, self.path.encode(), provider.head)
+        line = b"%b %b%b HTTP/1.1\r\n%b" % (self.method.encode(), provider.base_path, self.path.encode(), provider.header_lines)
         if self.body is None:
             return [line + b"\r\n"]
         return [b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (line, len(self.body)), self.body]
 
 
-class Unsayable(GatewayError):
+class Unsupported(GatewayError):
     """A source can't be told what is wanted; another may."""
 
     def __init__(self, why: str, param: str | None = None) -> None:
@@ -47,7 +47,7 @@ class Unsayable(GatewayError):
 class ImageDialect(NamedTuple):
     """How image jobs are spoken of in one dialect. What reads an answer raises ValueError where that is not as promised."""
 
-    asks: Callable[[ImageRequest, Source], Call]
+    asks: Callable[[ImageRequest, Source], ProviderRequest]
     """Begins a job. Raises Unsayable."""
     pictures: Callable[[bytes], list[Picture]]
     """The images in an answer; those that are none are left out."""
@@ -62,24 +62,24 @@ class ImageQueue(NamedTuple):
 
     name: Callable[[bytes], str]
     """From the answer to the first call."""
-    looks: Callable[[Source, str], Call]
+    looks: Callable[[Source, str], ProviderRequest]
     is_done: Callable[[bytes], bool]
     """From the answer to a look."""
-    fetches: Callable[[Source, str], Call]
-    cancels: Callable[[Source, str], Call]
+    fetches: Callable[[Source, str], ProviderRequest]
+    cancels: Callable[[Source, str], ProviderRequest]
 
 
 def said(request: ImageRequest, source: Source) -> Json:
     """The members that are common to all sources, in this one's words. Raises Unsayable."""
     words = source.image
     if words is None:
-        raise Unsayable("it makes no images")
+        raise Unsupported("it makes no images")
     out: Json = {name: msgspec.Raw(value) for name, value in request.extra}
     out["prompt"] = request.prompt
     if request.size is not None:
         out |= _size(request.size, words)
     if request.n > words.most:
-        raise Unsayable(f"it makes {words.most} at once", "n")
+        raise Unsupported(f"it makes {words.most} at once", "n")
     if words.count is not None and request.n != 1:
         out[words.count] = request.n
     if request.images:
@@ -95,7 +95,7 @@ def _size(size: str, words: ImageWords) -> Json:
         return {words.size: size}
     sides = dimensions(size)
     if sides is None:
-        raise Unsayable(f"it has no size {size}", "size")
+        raise Unsupported(f"it has no size {size}", "size")
     width, height = sides
     pair = {"width": width, "height": height}
     return pair if words.size_form == "pair" else {words.size: pair}
@@ -107,7 +107,7 @@ def _images(images: tuple[str, ...], words: ImageWords) -> Json:
     if words.images == "image_urls":
         return {"image_urls": list(images)}
     if len(images) > 1:
-        raise Unsayable("it takes one picture to begin with", "image_urls")
+        raise Unsupported("it takes one picture to begin with", "image_urls")
     return {"image_url": images[0]}
 
 
@@ -123,4 +123,4 @@ def quoted(message: object) -> str | None:
     """A provider's words, as far as they can be shown."""
     if not isinstance(message, str) or not message.strip():
         return None
-    return " ".join(message.split())[:MOST_QUOTED]
+    return " ".join(message.split())[:MAX_QUOTED]

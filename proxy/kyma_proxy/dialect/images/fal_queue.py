@@ -13,7 +13,7 @@ import msgspec
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
-from kyma_proxy.dialect.images.contract import Call, ImageDialect, ImageQueue, Unsayable, picture, quoted, said
+from kyma_proxy.dialect.images.contract import ImageDialect, ImageQueue, ProviderRequest, Unsupported, picture, quoted, said
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _ACTIVE: Final = frozenset({"IN_QUEUE", "IN_PROGRESS"})
@@ -48,11 +48,11 @@ _failure: Final = msgspec.json.Decoder(_Failure).decode
 _encode: Final = msgspec.json.encode
 
 
-def _asks(request: ImageRequest, source: Source) -> Call:
+def _asks(request: ImageRequest, source: Source) -> ProviderRequest:
     if request.response_format == "b64_json":
         why = "none gives the images themselves; leave `response_format` out and fetch their URLs"
-        raise Unsayable(why, "response_format")
-    return Call("POST", f"/{source.model}", _encode(said(request, source)))
+        raise Unsupported(why, "response_format")
+    return ProviderRequest("POST", f"/{source.model}", _encode(said(request, source)))
 
 
 def _name(body: bytes) -> str:
@@ -101,9 +101,9 @@ FAL_QUEUE: Final = ImageDialect(
     message=_message,
     queue=ImageQueue(
         name=_name,
-        looks=lambda source, name: Call("GET", f"{_of(source, name)}/status"),
+        looks=lambda source, name: ProviderRequest("GET", f"{_of(source, name)}/status"),
         is_done=_is_done,
-        fetches=lambda source, name: Call("GET", _of(source, name)),
-        cancels=lambda source, name: Call("PUT", f"{_of(source, name)}/cancel"),
+        fetches=lambda source, name: ProviderRequest("GET", _of(source, name)),
+        cancels=lambda source, name: ProviderRequest("PUT", f"{_of(source, name)}/cancel"),
     ),
 )

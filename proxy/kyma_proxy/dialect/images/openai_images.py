@@ -12,7 +12,7 @@ import msgspec
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
-from kyma_proxy.dialect.images.contract import Call, ImageDialect, picture, quoted, said
+from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest, picture, quoted, said
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -38,11 +38,11 @@ _failure: Final = msgspec.json.Decoder(_Failure).decode
 _encode: Final = msgspec.json.encode
 
 
-def _asks(request: ImageRequest, source: Source) -> Call:
+def _asks(request: ImageRequest, source: Source) -> ProviderRequest:
     members = {"model": source.model} | said(request, source)
     if request.response_format is not None:
         members["response_format"] = request.response_format
-    return Call("POST", "/images/edits" if "images" in members else "/images/generations", _encode(members))
+    return ProviderRequest("POST", "/images/edits" if "images" in members else "/images/generations", _encode(members))
 
 
 def _pictures(body: bytes) -> list[Picture]:

@@ -13,9 +13,9 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.dialect.error_message import first_words, words_of
+from kyma_proxy.dialect.error_message import first_line, message_in
 from kyma_proxy.dialect.sse import emitted
-from kyma_proxy.dialect.translation import Whole
+from kyma_proxy.dialect.translation import TranslatedAnswer
 from kyma_proxy.dialect.usage import Counts
 from kyma_proxy.errors import Kind
 
@@ -110,7 +110,7 @@ _block: Final = msgspec.json.Decoder(ContentBlock).decode
 _tokens: Final = msgspec.json.Decoder(Tokens | None).decode
 
 
-def whole(body: bytes, shown: Shown) -> Whole:
+def whole(body: bytes, shown: Shown) -> TranslatedAnswer:
     """A message of Anthropic's as a `chat.completion`. Raises ValueError for what is no message."""
     message = _message(body)
     if message.type != "message":
@@ -124,7 +124,7 @@ def whole(body: bytes, shown: Shown) -> Whole:
     answer["choices"] = [choice]
     if tokens is not None:
         answer["usage"] = told_usage(tokens, tokens)
-    return Whole(200, _encode(answer), usage_of(tokens, tokens), tuple(dropped))
+    return TranslatedAnswer(200, _encode(answer), usage_of(tokens, tokens), tuple(dropped))
 
 
 def made_id(shown: Shown) -> str:
@@ -144,12 +144,12 @@ def streamed(body: bytes) -> bytes:
     return b"".join([emitted(b"", _encode(event)) for event in events])
 
 
-def failed(status: int, body: bytes) -> Whole:
+def failed(status: int, body: bytes) -> TranslatedAnswer:
     """An answer with an error's status, whatever it says. OpenAI's clients know no 529: it is told as a 503."""
     fault = fault_of(body)
     if not fault.message:
-        fault = Fault(fault.type, first_words(body))
-    return Whole(503 if status == _OVERLOADED else status, _encode({"error": told_error(fault, status)}), NO_USAGE)
+        fault = Fault(fault.type, first_line(body))
+    return TranslatedAnswer(503 if status == _OVERLOADED else status, _encode({"error": told_error(fault, status)}), NO_USAGE)
 
 
 def fault_of(data: bytes) -> Fault:
@@ -160,7 +160,7 @@ def fault_of(data: bytes) -> Fault:
         return Fault()
     within = value.get("error") if isinstance(value, dict) else None
     kind = within.get("type") if isinstance(within, dict) else None
-    return Fault(kind if isinstance(kind, str) else None, words_of(value))
+    return Fault(kind if isinstance(kind, str) else None, message_in(value))
 
 
 def told_error(fault: Fault, status: int) -> dict[str, object]:

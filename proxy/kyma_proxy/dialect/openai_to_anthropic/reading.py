@@ -12,7 +12,7 @@ import msgspec
 from kyma_proxy.errors import GatewayError, Kind
 
 NULL: Final = msgspec.Raw(b"null")
-MOST_NAMED: Final = 100
+MAX_NAMED: Final = 100
 """More members than these are not named: the list goes to the log."""
 _SHOWN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NEUTRAL: Final = {
@@ -250,7 +250,7 @@ def shown(word: str) -> str:
 
 def unplaced(body: bytes) -> Iterator[str]:
     """The first members of a request that was read, and theirs, that have no place with Anthropic."""
-    return islice(_unplaced(msgspec.Raw(body), _PLACED, ""), MOST_NAMED)
+    return islice(_unplaced(msgspec.Raw(body), _PLACED, ""), MAX_NAMED)
 
 
 def _unplaced(value: msgspec.Raw, spec: _Spec, where: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ import msgspec
 
 from kyma_proxy.dialect.openai_to_anthropic.messages import Block, Conversation, conversation
 from kyma_proxy.dialect.openai_to_anthropic.reading import (
-    MOST_NAMED,
+    MAX_NAMED,
     NULL,
     Choice,
     Function,
@@ -34,7 +34,7 @@ from kyma_proxy.dialect.openai_to_anthropic.reading import (
 )
 
 _DEFAULT_MAX_TOKENS: Final = 4096
-_LEAST_BUDGET: Final = 1024
+_MIN_BUDGET: Final = 1024
 _BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 65_536}
 _ADAPTIVE: Final = (4, 6)
 _NO_SAMPLING: Final = (4, 7)
@@ -67,7 +67,7 @@ def asked(body: bytes, request: Request, model: str, default_max_tokens: int | N
     if request.stream:
         out["stream"] = True
     dropped += unplaced(body)
-    return msgspec.json.encode(out), tuple(dropped[:MOST_NAMED])
+    return msgspec.json.encode(out), tuple(dropped[:MAX_NAMED])
 
 
 def _refuse(request: Request) -> None:
@@ -202,7 +202,7 @@ def _think(request: Request, out: Block, told: Conversation, model: str, dropped
         out["output_config"] = {"effort": "low" if effort in ("none", "minimal") else effort}
         return True
     budget = min(_BUDGETS[effort], _number(out["max_tokens"]) // 2)
-    if budget < _LEAST_BUDGET or not _may_begin_to_think(told.messages):
+    if budget < _MIN_BUDGET or not _may_begin_to_think(told.messages):
         dropped.append("reasoning_effort")
         return False
     out["thinking"] = {"type": "enabled", "budget_tokens": budget}

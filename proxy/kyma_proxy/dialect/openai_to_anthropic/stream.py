@@ -158,23 +158,23 @@ class ChunkStream:
         """Whether the caller has been told of an error."""
         return self._is_over and not self.is_finished
 
-    def pass_on(self, piece: bytes) -> bytes:
+    def feed(self, piece: bytes) -> bytes:
         """The chunks that a piece of the source's stream makes ready."""
         if self._is_over:
             return b""
         try:
-            events = self._splitter.pass_on(piece)
+            events = self._splitter.feed(piece)
         except ValueError:  # one is too long to be held
             return self._break(_UNREADABLE)
         if len(events) == 1:
             return self._take(events[0])
         return b"".join([self._take(event) for event in events])
 
-    def rest(self) -> bytes:
+    def flush(self) -> bytes:
         """The chunks of a last event that came without its blank line. One that was cut off says nothing."""
         if self._is_over:
             return b""
-        return b"".join([self._take(event, is_cut=True) for event in self._splitter.rest()])
+        return b"".join([self._take(event, is_cut=True) for event in self._splitter.flush()])
 
     def _take(self, read: SseEvent, *, is_cut: bool = False) -> bytes:
         name, data = read

@@ -14,7 +14,7 @@ from kyma_proxy.dialect.openai_to_anthropic.answer import Shown, failed, streame
 from kyma_proxy.dialect.openai_to_anthropic.reading import read
 from kyma_proxy.dialect.openai_to_anthropic.request import asked
 from kyma_proxy.dialect.openai_to_anthropic.stream import ChunkStream
-from kyma_proxy.dialect.translation import Asked, Whole
+from kyma_proxy.dialect.translation import TranslatedAnswer, TranslatedRequest
 
 _MESSAGES: Final = RELAYED[b"/v1/messages"]
 
@@ -31,12 +31,12 @@ class OpenAIToAnthropic:
 
     def __init__(self, body: bytes, model: str, *, shown_model: str, default_max_tokens: int | None, created: int) -> None:
         request = read(body)
-        self.asked = Asked(_MESSAGES, *asked(body, request, model, default_max_tokens))
+        self.asked = TranslatedRequest(_MESSAGES, *asked(body, request, model, default_max_tokens))
         options = request.stream_options
         wants_usage = options is not None and options.include_usage is True
         self._shown = Shown(shown_model, created, request.is_legacy, wants_usage)
 
-    def whole(self, status: int, body: bytes) -> Whole:
+    def whole(self, status: int, body: bytes) -> TranslatedAnswer:
         """A whole answer, an error among them. Raises ValueError where a 2xx answer is no message."""
         if status >= 400:
             return failed(status, body)
@@ -53,10 +53,10 @@ class OpenAIToAnthropic:
         """The events that a whole answer amounts to. Raises ValueError where it is none."""
         return streamed(body)
 
-    def folded(self, body: bytes) -> Whole:
+    def folded(self, body: bytes) -> TranslatedAnswer:
         """The whole answer that a source's whole stream amounts to. Raises ValueError where it is none."""
         stream = ChunkStream(self._shown._replace(wants_usage=True))
-        told = stream.pass_on(body) + stream.rest()
+        told = stream.feed(body) + stream.flush()
         if not stream.is_finished:
             raise ValueError("the stream is not whole")
-        return Whole(200, completion_of(told), stream.usage)
+        return TranslatedAnswer(200, completion_of(told), stream.usage)

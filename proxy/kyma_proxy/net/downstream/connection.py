@@ -28,40 +28,71 @@ from kyma_proxy.core.http.repeat import Repeat, repeat_of
 from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, read_request_head
 from kyma_proxy.dialect.registry import DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
-from kyma_proxy.net.downstream.listener import Door, Flow, Lane
-from kyma_proxy.net.inline_coroutine import Turn
+from kyma_proxy.net.downstream.listener import Bridge, FlowControl, Listener
+from kyma_proxy.net.inline_coroutine import InlineCoroutine
 
 _MAX_BACKLOG_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 4 * 2**20
 _MIN_BODY_BYTES_PER_S: Final = 1000
-_MOST_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
+_MAX_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
-_MOST_PIECES: Final = 1024
+_MAX_PIECES: Final = 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 monotonic = time.monotonic
 
 
-class Edge(asyncio.Protocol):
+class DownstreamConnection(asyncio.Protocol):
     """One caller's connection."""
 
     __slots__ = (
-        "_backlog", "_body", "_body_began", "_body_bytes", "_deadline", "_door", "_head", "_head_began",
-        "_head_bytes", "_headers", "_is_busy", "_is_closing", "_is_declining", "_is_lingering", "_is_reading", "_is_taking",
-        "_joined", "_keeps_alive", "_lane", "_limits", "_linger_bytes", "_loop", "_parser", "_passed", "_queue",
-        "_reading", "_refusal", "_repeat", "_turn", "_unsent", "_url", "flow", "is_writable", "slot", "transport",
+        "_backlog",
+        "_body",
+        "_body_began",
+        "_body_bytes",
+        "_bridge",
+        "_deadline",
+        "_head",
+        "_head_began",
+        "_head_bytes",
+        "_headers",
+        "_is_busy",
+        "_is_closing",
+        "_is_declining",
+        "_is_lingering",
+        "_is_reading",
+        "_is_taking",
+        "_joined",
+        "_keeps_alive",
+        "_limits",
+        "_linger_bytes",
+        "_listener",
+        "_loop",
+        "_parser",
+        "_passed",
+        "_queue",
+        "_reading",
+        "_refusal",
+        "_repeat",
+        "_turn",
+        "_unsent",
+        "_url",
+        "flow",
+        "is_writable",
+        "slot",
+        "transport",
     )  # fmt: skip
     __deletable__ = ("_parser",)  # mypyc wants to know
 
     transport: asyncio.Transport
 
-    def __init__(self, door: Door, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
         # for the life of the connection
-        self._door = door
+        self._listener = listener
         self._loop = loop
         self._parser = httptools.HttpRequestParser(self)
-        self._lane: Lane | None = None
+        self._bridge: Bridge | None = None
         self._queue: deque[Inbound | GatewayError] = deque()
         self._backlog = b""
         self._reading = 0
@@ -73,8 +104,8 @@ class Edge(asyncio.Protocol):
         self.slot = 0
         # for the answer under way
         self._is_busy = self._is_taking = False
-        self._turn: Turn | None = None
-        self.flow: Flow | None = None
+        self._turn: InlineCoroutine | None = None
+        self.flow: FlowControl | None = None
         self._deadline: float | None = None
         self._unsent = 0
         self.is_writable = True
@@ -84,7 +115,7 @@ class Edge(asyncio.Protocol):
         self._begin()
 
     def _begin(self) -> None:
-        self._limits = self._door.current().limits
+        self._limits = self._listener.current().limits
         self._url = b""
         self._headers: Headers = []
         self._head: RequestHead | None = None
@@ -100,13 +131,13 @@ class Edge(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        door = self._door
-        if len(door.edges) >= self._limits.max_connections:
+        listener = self._listener
+        if len(listener.connections) >= self._limits.max_connections:
             self._answer_error(
                 GatewayError(Kind.OVERLOADED, "Every connection of the gateway is in use; try again.", retry_after=1)
             )
             return
-        door.edges.add(self)
+        listener.connections.add(self)
         self._set_deadline(self._limits.head_timeout)
 
     def data_received(self, data: bytes) -> None:
@@ -133,23 +164,23 @@ class Edge(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        door = self._door
-        door.edges.discard(self)
-        door.sweeper.forget(self)
+        listener = self._listener
+        listener.connections.discard(self)
+        listener.sweeper.forget(self)
         self._queue.clear()
         self._backlog = b""
         self._is_closing = True
         # The relay hears of it in this very call: no piece may come between the loss and the task's waking up.
         flow, self.flow = self.flow, None
-        if flow is not None and flow is not self._lane:
+        if flow is not None and flow is not self._bridge:
             flow.leave()
         if self._turn is not None:
             self._turn.cancel()
-        if self._lane is not None:
-            self._lane.leave()
+        if self._bridge is not None:
+            self._bridge.leave()
         # The parser, the lane and this refer to each other; the collector, which seldom looks, shall not have to find out.
         self._begin()
-        self._repeat = self._turn = self._lane = None
+        self._repeat = self._turn = self._bridge = None
         del self._parser
 
     def pause_writing(self) -> None:
@@ -204,7 +235,7 @@ class Edge(asyncio.Protocol):
         self._body_bytes += len(piece)
         if self._body_bytes <= self._limits.max_body:
             self._body.append(piece)
-            if len(self._body) >= _MOST_PIECES:  # a piece weighs more than its bytes
+            if len(self._body) >= _MAX_PIECES:  # a piece weighs more than its bytes
                 self._joined.append(b"".join(self._body))
                 self._body.clear()
         elif self._refusal is None:
@@ -231,7 +262,7 @@ class Edge(asyncio.Protocol):
             query=head.query,
             headers=headers,
             body=body,
-            request_id=request_id(head.request_id, self._door.fresh_id()),
+            request_id=request_id(head.request_id, self._listener.fresh_id()),
             received=monotonic(),
             is_http_10=head.is_http_10,
             keep_alive=self._keeps_alive,
@@ -302,13 +333,13 @@ class Edge(asyncio.Protocol):
 
     def _dispatch(self, inbound: Inbound) -> None:
         if inbound.method == b"POST" and inbound.path in RELAYED:
-            turn = Turn(self._door.handlers.relay(inbound, self), self._loop, self.abort)
+            turn = InlineCoroutine(self._listener.handlers.relay(inbound, self), self._loop, self.abort)
             self._turn = turn if self._is_busy else None  # it may have been answered already
             return
-        if self._lane is None:
-            self._lane = self._door.lane(self)
-        self.flow = self._lane
-        self._lane.serve(inbound)
+        if self._bridge is None:
+            self._bridge = self._listener.bridge(self)
+        self.flow = self._bridge
+        self._bridge.serve(inbound)
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Serve a request that offers another protocol as what it is in this one (RFC 9110 §7.8).
@@ -327,14 +358,14 @@ class Edge(asyncio.Protocol):
 
     # ---- what the gateway and the control plane tell it
 
-    def attach(self, flow: Flow) -> None:
+    def attach(self, flow: FlowControl) -> None:
         """From now on `flow` is told when the caller is slow."""
         self.flow = flow
 
     @property
     def will_close(self) -> bool:
         """Whether the connection will be closed after the answer under way, whatever the caller wishes."""
-        return self._door.is_draining
+        return self._listener.is_draining
 
     @property
     def _is_over(self) -> bool:
@@ -362,7 +393,7 @@ class Edge(asyncio.Protocol):
         self._is_busy = False
         if self._is_closing:
             return
-        if close or self._door.is_draining:
+        if close or self._listener.is_draining:
             self._close()
             return
         if not self._is_reading and self._head is not None:
@@ -436,19 +467,19 @@ class Edge(asyncio.Protocol):
 
     def _set_deadline(self, seconds: float) -> None:
         self._deadline = due = monotonic() + seconds
-        self._door.sweeper.watch(self, due)
+        self._listener.sweeper.watch(self, due)
 
     # ---- refusing
 
     def _answer_error(self, error: GatewayError) -> None:
         """Tell the caller what is wrong with the request, and close: what follows can't be trusted to be one."""
-        door = self._door
+        listener = self._listener
         self._is_busy = True
-        identity = request_id(header(self._headers, b"x-request-id"), door.fresh_id())
+        identity = request_id(header(self._headers, b"x-request-id"), listener.fresh_id())
         dialect = DIALECTS["anthropic" if self._url.startswith(b"/v1/messages") else "openai"]
-        added = error_lines(error, identity, dialect.id_field) + cors_lines(self._headers, door.current().cors_origins)
+        added = error_lines(error, identity, dialect.id_field) + cors_lines(self._headers, listener.current().cors_origins)
         self.transport.write(json_answer(error.kind.status, dialect.error_body(error, identity), added, close=True))
-        door.handlers.reject(error, identity)
+        listener.handlers.reject(error, identity)
         self._linger()
 
     def _linger(self) -> None:
@@ -479,7 +510,7 @@ class Edge(asyncio.Protocol):
         if self._head is None:
             if self._head_bytes > limit:
                 self._refusal = self._head_too_large()
-        elif self._head_bytes > 2 * limit + _MOST_BYTES_PER_BODY_BYTE * self._body_bytes:
+        elif self._head_bytes > 2 * limit + _MAX_BYTES_PER_BODY_BYTE * self._body_bytes:
             self._refusal = GatewayError(Kind.HEAD_TOO_LARGE, f"The request's trailers are larger than {limit} bytes.")
 
     def _head_too_large(self) -> GatewayError:

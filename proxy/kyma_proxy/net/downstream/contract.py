@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from kyma_proxy.net.downstream.listener import Flow
+from kyma_proxy.net.downstream.listener import FlowControl
 
 
-class Caller(Protocol):
+class Downstream(Protocol):
     """The caller's side of a relay: where bytes go, and who must be told that they can't go on."""
 
     transport: asyncio.Transport
@@ -18,7 +18,7 @@ class Caller(Protocol):
     def will_close(self) -> bool:
         """Whether the connection will be closed after this answer, whatever the caller wishes."""
 
-    def attach(self, flow: Flow) -> None:
+    def attach(self, flow: FlowControl) -> None:
         """Whom to tell when the caller is slow, or leaves."""
 
     def finish(self, *, close: bool) -> None:

@@ -13,10 +13,10 @@ from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.sweeper import Sweeper
 
 if TYPE_CHECKING:
-    from kyma_proxy.net.downstream.connection import Edge
+    from kyma_proxy.net.downstream.connection import DownstreamConnection
 
 
-class Flow(Protocol):
+class FlowControl(Protocol):
     """Who writes an answer to a caller, and must wait while the caller is slow."""
 
     def pause(self) -> None:
@@ -29,7 +29,7 @@ class Flow(Protocol):
         """The caller has left."""
 
 
-class Lane(Flow, Protocol):
+class Bridge(FlowControl, Protocol):
     """The control plane's end of one caller's connection; it calls `Edge.finish` after each answer."""
 
     def serve(self, inbound: Inbound) -> None:
@@ -39,14 +39,14 @@ class Lane(Flow, Protocol):
 class Handlers(Protocol):
     """Who serves what the public listener takes in."""
 
-    def relay(self, inbound: Inbound, edge: Edge) -> Coroutine[Any, Any, None]:
+    def relay(self, inbound: Inbound, edge: DownstreamConnection) -> Coroutine[Any, Any, None]:
         """Serve a relayed endpoint; cancelled when the caller leaves."""
 
     def reject(self, error: GatewayError, request_id: str) -> None:
         """Take note of a request that was refused at the door."""
 
 
-class Door:
+class Listener:
     """The public listener's shared state."""
 
     def __init__(
@@ -54,13 +54,13 @@ class Door:
         current: Callable[[], Snapshot],
         sweeper: Sweeper,
         handlers: Handlers,
-        lane: Callable[[Edge], Lane],
+        bridge: Callable[[DownstreamConnection], Bridge],
     ) -> None:
         self.current = current
         self.sweeper = sweeper
         self.handlers = handlers
-        self.lane = lane
-        self.edges: set[Edge] = set()
+        self.bridge = bridge
+        self.connections: set[DownstreamConnection] = set()
         self.is_draining = False
         self._prefix = os.urandom(8).hex()
         self._numbers = itertools.count(1)
@@ -72,5 +72,5 @@ class Door:
     def drain(self) -> None:
         """Take no further request: idle connections are closed now, the others after their answer."""
         self.is_draining = True
-        for edge in list(self.edges):
+        for edge in list(self.connections):
             edge.close_when_idle()

@@ -12,21 +12,21 @@ from collections.abc import Callable
 from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.core.exchange import ANSWERED, Attempt, Event, Exchange
 from kyma_proxy.core.http.body import is_json
-from kyma_proxy.core.http.headers import KEEP_ALIVE, answer_head
+from kyma_proxy.core.http.headers import KEEP_ALIVE, encode_answer_head
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.http.sample import Sample
 from kyma_proxy.core.http.source_request import request_bytes
-from kyma_proxy.core.routing.failures import Failed, Failure, moves_on
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on
 from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.core.routing.retry_after import retry_after
 from kyma_proxy.dialect import sse
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.registry import DIALECTS
-from kyma_proxy.dialect.usage_filter import Withholding
+from kyma_proxy.dialect.usage_filter import UsageFilter
 from kyma_proxy.errors import GatewayError, Kind
-from kyma_proxy.net.downstream.contract import Caller
-from kyma_proxy.net.inline_coroutine import Outcome
+from kyma_proxy.net.downstream.contract import Downstream
+from kyma_proxy.net.inline_coroutine import OneShotFuture
 from kyma_proxy.net.upstream.connection import UpstreamConnection, monotonic
 
 
@@ -38,29 +38,61 @@ class Relay:
     """
 
     __slots__ = (
-        "_added_head", "_caller", "_chunked", "_dialect", "_exchange", "_fields", "_has_begun", "_has_length",
-        "_headers", "_held", "_is_asked", "_is_error", "_is_last", "_reason", "_running", "_sample", "_source", "_status",
-        "_streams", "_withholding", "_write",
-        "asked_at", "attempt", "broke_by", "dialling", "ended", "failed", "is_over", "is_probe", "is_reused", "needs_fresh",
-        "step", "total_due", "upstream", "waited_s", "was_dropped", "was_stale",
+        "_added_head",
+        "_caller",
+        "_chunked",
+        "_dialect",
+        "_exchange",
+        "_fields",
+        "_has_begun",
+        "_has_length",
+        "_headers",
+        "_held",
+        "_is_asked",
+        "_is_error",
+        "_is_last",
+        "_reason",
+        "_running",
+        "_sample",
+        "_source",
+        "_status",
+        "_streams",
+        "_withholding",
+        "_write",
+        "asked_at",
+        "attempt",
+        "broke_by",
+        "dialling",
+        "ended",
+        "failed",
+        "is_over",
+        "is_reused",
+        "is_trial",
+        "needs_fresh",
+        "step",
+        "total_due",
+        "upstream",
+        "waited_s",
+        "was_dropped",
+        "was_stale",
     )  # fmt: skip
 
     upstream: UpstreamConnection
 
     def __init__(
-        self, exchange: Exchange, step: Step, caller: Caller, attempt: Attempt, dialect: Dialect,
+        self, exchange: Exchange, step: Step, caller: Downstream, attempt: Attempt, dialect: Dialect,
         *, running: list[Relay], total_due: float | None, is_last: Callable[[], bool],
         added_head: Callable[[Exchange, Step], bytes],
     ) -> None:  # fmt: skip
         self.step = step
         self.attempt = attempt
         self.total_due = total_due
-        self.is_probe = False
-        self.ended: Outcome[Relay | None] | None = None
-        self.failed: Failed | None = None
+        self.is_trial = False
+        self.ended: OneShotFuture[Relay | None] | None = None
+        self.failed: AttemptFailure | None = None
         self.is_over = self.was_dropped = False
         self.was_stale = self.needs_fresh = self.is_reused = False
-        self.broke_by: Failure | None = None
+        self.broke_by: FailureKind | None = None
         self.asked_at = self.waited_s = 0.0
         self.dialling: asyncio.Task[UpstreamConnection] | None = None
         self._exchange = exchange
@@ -83,7 +115,7 @@ class Relay:
         self._held = b""
         # known with the commit
         self._chunked = False
-        self._withholding: Withholding | None = None
+        self._withholding: UsageFilter | None = None
         self._sample = Sample()
         self._write = caller.transport.write
 
@@ -97,7 +129,7 @@ class Relay:
         self._has_length = b"content-length" in fields
         self._is_error = not 200 <= status < 300
         if moves_on(status, is_last=status == 404 and self._is_last()):
-            self._fail(Failure.STATUS, f"answered {status}", status, retry_after(fields))
+            self._fail(FailureKind.STATUS, f"answered {status}", status, retry_after(fields))
             return
         kind = fields.get(b"content-type", b"")
         self._streams = kind.lower().startswith(b"text/event-stream") and not self._is_error
@@ -118,7 +150,7 @@ class Relay:
             return
         self._sample.add(piece)
         if self._withholding is not None:
-            piece = self._withholding.pass_on(piece)
+            piece = self._withholding.feed(piece)
             if not piece:
                 return
         size = len(piece)
@@ -131,12 +163,12 @@ class Relay:
                 return
             self._commit(self._held)
         elif not is_certain and not self._is_finished():
-            self.broke_by = Failure.BROKEN
+            self.broke_by = FailureKind.BROKEN
             self._break("the connection was closed before the answer's end")
             return
         self._finish()
 
-    def on_cut(self, failure: Failure, detail: str, *, nothing_came: bool) -> None:
+    def on_cut(self, failure: FailureKind, detail: str, *, nothing_came: bool) -> None:
         if self.is_over:
             return
         if self._has_begun:
@@ -146,8 +178,8 @@ class Relay:
             self.broke_by = failure
             self._break(detail)
             return
-        self.was_stale = nothing_came and failure is Failure.BROKEN and self.is_reused
-        self._resolve(Failed(failure, self.step.source.provider.name, detail))
+        self.was_stale = nothing_came and failure is FailureKind.BROKEN and self.is_reused
+        self._resolve(AttemptFailure(failure, self.step.source.provider.name, detail))
 
     # ---- what the gateway and the caller's connection tell it
 
@@ -177,21 +209,21 @@ class Relay:
     def request(self) -> list[bytes | memoryview]:
         """The bytes of the request to the source."""
         exchange = self._exchange
-        assert exchange.head is not None  # noqa: S101  (routed)
-        return request_bytes(exchange, self.step.source, exchange.inbound.body, exchange.head)
+        assert exchange.routing is not None  # noqa: S101  (routed)
+        return request_bytes(exchange, self.step.source, exchange.inbound.body, exchange.routing)
 
-    def unreachable(self, failure: Failure, detail: str) -> None:
+    def unreachable(self, failure: FailureKind, detail: str) -> None:
         """There is no connection over which the source could be asked."""
         self.dialling = None
         if not self.is_over:
-            self._resolve(Failed(failure, self.step.source.provider.name, detail))
+            self._resolve(AttemptFailure(failure, self.step.source.provider.name, detail))
 
     def let_go(self) -> None:
         """Nobody waits any more; what has not begun to go out is not wanted, and says nothing of its source."""
         self.ended = None
         if not self._has_begun:
             self._drop()
-        self.step.health.abandoned(is_probe=self.is_probe)
+        self.step.health.abandoned(is_trial=self.is_trial)
 
     def again(self) -> Relay:
         """Begin anew, over a fresh connection."""
@@ -205,8 +237,8 @@ class Relay:
         if self.is_over:
             return False
         self.is_over = self.was_dropped = True
-        self.step.health.abandoned(is_probe=self.is_probe)
-        self.is_probe = False
+        self.step.health.abandoned(is_trial=self.is_trial)
+        self.is_trial = False
         self.waited_s = monotonic() - self.asked_at
         if self._is_asked:
             self.upstream.abandon()
@@ -255,7 +287,7 @@ class Relay:
             self._held = held
             return False
         if event and self._source.is_error(event):
-            self._fail(Failure.ERROR_EVENT, "its stream began with an error", self._status, None)
+            self._fail(FailureKind.ERROR_EVENT, "its stream began with an error", self._status, None)
             return False
         return True
 
@@ -278,13 +310,13 @@ class Relay:
         held = self._held
         provider = self.step.source.provider.name
         if not is_certain and not self._is_error and not self._source.is_finished(held, self._streams):
-            self._resolve(Failed(Failure.BROKEN, provider, "the connection was closed before the answer's end"))
+            self._resolve(AttemptFailure(FailureKind.BROKEN, provider, "the connection was closed before the answer's end"))
             return False
         if self._streams and not held:
-            self._resolve(Failed(Failure.BROKEN, provider, "its stream was empty"))
+            self._resolve(AttemptFailure(FailureKind.BROKEN, provider, "its stream was empty"))
             return False
         if held and self._source.is_error(sse.first_event(held + b"\n\n") or b""):
-            self._resolve(Failed(Failure.ERROR_EVENT, provider, "its stream began with an error", self._status))
+            self._resolve(AttemptFailure(FailureKind.ERROR_EVENT, provider, "its stream began with an error", self._status))
             return False
         return True
 
@@ -309,14 +341,14 @@ class Relay:
         added = self._added_head(exchange, self.step)
         if is_http_10 and not exchange.closing:
             added += KEEP_ALIVE
-        head = answer_head(
+        head = encode_answer_head(
             self._status, self._reason, self._headers, added,
             length=self._fields.get(b"content-length"), chunked=self._chunked, close=exchange.closing,
         )  # fmt: skip
         self._sample.add(piece)
         if self._streams and exchange.asks_for_usage(self.step.source):
-            self._withholding = Withholding()
-            piece = self._withholding.pass_on(piece)
+            self._withholding = UsageFilter()
+            piece = self._withholding.feed(piece)
         size = len(piece)
         exchange.bytes_out = size
         if size:
@@ -331,11 +363,11 @@ class Relay:
         exchange.overhead_s += now - self.upstream.read_at
         self.waited_s = now - self.asked_at
         if self._status == 404:
-            self.step.health.abandoned(is_probe=self.is_probe)
+            self.step.health.abandoned(is_trial=self.is_trial)
         else:
             first_byte_s = None if self._is_error else now - self.upstream.sent_at  # to refuse is no feat
-            self.step.health.answered(now, is_probe=self.is_probe, streams=self._streams, first_byte_s=first_byte_s)
-        self.is_probe = False
+            self.step.health.answered(now, is_trial=self.is_trial, streams=self._streams, first_byte_s=first_byte_s)
+        self.is_trial = False
         self.upstream.answer_began()
         if not self._caller.is_writable:
             self.upstream.pause()
@@ -351,16 +383,16 @@ class Relay:
         """The answer has come whole, and but for what is held of it gone out."""
         exchange = self._exchange
         if self._withholding is not None:
-            self._write_held(self._withholding.rest())
+            self._write_held(self._withholding.flush())
         exchange.step(Event.END)
         if self._chunked:
             self._write(b"0\r\n\r\n")
         self._resolve(None)  # which only schedules; what follows may begin the next request
         self._caller.finish(close=exchange.closing)
 
-    def _fail(self, failure: Failure, detail: str, status: int, retry_after: int | None) -> None:
+    def _fail(self, failure: FailureKind, detail: str, status: int, retry_after: int | None) -> None:
         self.upstream.abandon()
-        self._resolve(Failed(failure, self.step.source.provider.name, detail, status, retry_after))
+        self._resolve(AttemptFailure(failure, self.step.source.provider.name, detail, status, retry_after))
 
     def _break(self, detail: str) -> None:
         """The provider stopped in mid-answer. Never pass it off as finished. (Contract §4.4.)"""
@@ -384,7 +416,7 @@ class Relay:
         # No last chunk: a client that does not read the event still sees an incomplete answer.
         self._caller.finish(close=True)
 
-    def _resolve(self, failed: Failed | None) -> None:
+    def _resolve(self, failed: AttemptFailure | None) -> None:
         self.is_over = True
         self.failed = failed
         ended, self.ended = self.ended, None  # the two would refer to each other

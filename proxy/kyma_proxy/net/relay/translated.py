@@ -14,10 +14,10 @@ from typing import Final
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.core.exchange import Attempt, Exchange
-from kyma_proxy.core.http.body import read_head
-from kyma_proxy.core.http.headers import request_head
+from kyma_proxy.core.http.body import read_routing_fields
+from kyma_proxy.core.http.headers import encode_request_head
 from kyma_proxy.core.http.source_request import request_bytes
-from kyma_proxy.core.routing.failures import Failed, Failure
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
 from kyma_proxy.dialect import sse
 from kyma_proxy.dialect.anthropic import ANTHROPIC
@@ -26,10 +26,10 @@ from kyma_proxy.dialect.registry import DIALECTS, refuse_blind, translation
 from kyma_proxy.dialect.thinking_signature import may_hold_unsigned, without_unsigned
 from kyma_proxy.dialect.translation import StreamTranslation, Translation
 from kyma_proxy.errors import GatewayError
-from kyma_proxy.net.downstream.contract import Caller
+from kyma_proxy.net.downstream.contract import Downstream
 from kyma_proxy.net.relay.pump import Relay
 
-MOST_WHOLE_BYTES: Final = 64 * 1024 * 1024
+MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
 """A whole answer must be there before it can be translated; more than this is none."""
 
 
@@ -39,7 +39,7 @@ class TranslatedRelay(Relay):
     __slots__ = ("_lost", "_pieces", "_reported", "_size", "_stream", "_translation")
 
     def __init__(
-        self, exchange: Exchange, step: Step, caller: Caller, attempt: Attempt, dialect: Dialect,
+        self, exchange: Exchange, step: Step, caller: Downstream, attempt: Attempt, dialect: Dialect,
         *, running: list[Relay], total_due: float | None, is_last: Callable[[], bool],
         added_head: Callable[[Exchange, Step], bytes],
     ) -> None:  # fmt: skip
@@ -57,25 +57,27 @@ class TranslatedRelay(Relay):
 
     def request(self) -> list[bytes | memoryview]:
         asked = self._made().asked
-        head = request_head(self._exchange.inbound, asked.endpoint, self.step.source, len(asked.body), is_translated=True)
+        head = encode_request_head(
+            self._exchange.inbound, asked.endpoint, self.step.source, len(asked.body), is_translated=True
+        )
         return [head + asked.body]
 
     def on_body(self, piece: bytes) -> None:
         stream = self._stream
         if stream is not None and self._has_begun:
-            self._put(stream.pass_on(piece))
+            self._put(stream.feed(piece))
         elif self.is_over:
             return
         elif stream is not None:
-            self._say(stream.pass_on(piece))
+            self._say(stream.feed(piece))
         elif self._is_to_stream(piece):
             stream = self._stream = self._made().stream()
-            self._say(stream.pass_on(piece), is_alive=piece.startswith(b":"))
+            self._say(stream.feed(piece), is_alive=piece.startswith(b":"))
         else:
             self._pieces.append(piece)
             self._size += len(piece)
-            if self._size > MOST_WHOLE_BYTES:
-                self._fail(Failure.BROKEN, "its answer is too large to be translated", self._status, None)
+            if self._size > MAX_WHOLE_BYTES:
+                self._fail(FailureKind.BROKEN, "its answer is too large to be translated", self._status, None)
 
     def on_end(self, *, is_certain: bool) -> None:
         if self.is_over:
@@ -84,18 +86,18 @@ class TranslatedRelay(Relay):
         if stream is None:
             self._end_whole()
             return
-        rest = stream.rest()
+        flush = stream.flush()
         if self._has_begun:
-            self._put(rest)
+            self._put(flush)
         elif stream.is_finished:
-            self._commit_stream(rest)
+            self._commit_stream(flush)
         else:
-            failure = Failure.ERROR_EVENT if stream.has_failed else Failure.BROKEN
+            failure = FailureKind.ERROR_EVENT if stream.has_failed else FailureKind.BROKEN
             name = self.step.source.provider.name
-            self._resolve(Failed(failure, name, "its stream ended before it said anything", self._status))
+            self._resolve(AttemptFailure(failure, name, "its stream ended before it said anything", self._status))
             return
         if not stream.is_finished:
-            self.broke_by = Failure.BROKEN
+            self.broke_by = FailureKind.BROKEN
             self._break("its stream ended before its end")
             return
         self._finish()
@@ -133,7 +135,7 @@ class TranslatedRelay(Relay):
         if not piece and not is_alive:
             return
         if self._dialect.is_error(sse.first_event(piece) or b""):
-            self._fail(Failure.ERROR_EVENT, "its stream began with an error, or can't be read", self._status, None)
+            self._fail(FailureKind.ERROR_EVENT, "its stream began with an error, or can't be read", self._status, None)
             return
         self._commit_stream(piece)
 
@@ -156,7 +158,7 @@ class TranslatedRelay(Relay):
                 events = None
         except ValueError:
             detail = "its answer is not what its dialect promises"
-            self._resolve(Failed(Failure.BROKEN, self.step.source.provider.name, detail, self._status))
+            self._resolve(AttemptFailure(FailureKind.BROKEN, self.step.source.provider.name, detail, self._status))
             return
         self._lost = whole.dropped
         if events is not None:
@@ -173,7 +175,7 @@ class TranslatedRelay(Relay):
         self._finish()
 
     def _asked_to_stream(self) -> bool:
-        head = self._exchange.head
+        head = self._exchange.routing
         return head is not None and head.streams
 
     def _stream_whole(self, events: bytes) -> None:
@@ -181,7 +183,7 @@ class TranslatedRelay(Relay):
         self._set_content_type(b"text/event-stream")
         self._streams = True
         stream = self._stream = self._made().stream()
-        self._commit_stream(stream.pass_on(events))
+        self._commit_stream(stream.feed(events))
         self.on_end(is_certain=True)
 
     def _set_content_type(self, kind: bytes) -> None:
@@ -211,7 +213,7 @@ class MendedRelay(Relay):
 
     def request(self) -> list[bytes | memoryview]:
         body, self._taken_out = without_unsigned(self._exchange.inbound.body)
-        return request_bytes(self._exchange, self.step.source, body, read_head(body))
+        return request_bytes(self._exchange, self.step.source, body, read_routing_fields(body))
 
     def _commit(self, piece: bytes) -> None:
         self._exchange.dropped = self._taken_out
@@ -219,7 +221,7 @@ class MendedRelay(Relay):
 
 
 def relay_of(
-    exchange: Exchange, step: Step, caller: Caller, attempt: Attempt,
+    exchange: Exchange, step: Step, caller: Downstream, attempt: Attempt,
     *, running: list[Relay], total_due: float | None, is_last: Callable[[], bool],
     added_head: Callable[[Exchange, Step], bytes],
 ) -> Relay:  # fmt: skip

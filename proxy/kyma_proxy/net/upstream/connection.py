@@ -1,6 +1,6 @@
 """This file owns a connection to a provider: one protocol each, one request at a time.
 
-It feeds the answer's parser (llhttp, through httptools) and hands head, body and end to the `Answer` that waits for them;
+It feeds the answer's parser (llhttp, through httptools) and hands head, body and end to the `ResponseHandler` that waits for them;
 the answer never sees a socket. Between two answers the connection belongs to the pool.
 """
 
@@ -14,7 +14,7 @@ import httptools
 
 from kyma_proxy.config.snapshot import Origin, Timeouts
 from kyma_proxy.core.http.inbound import Headers
-from kyma_proxy.core.routing.failures import Failure
+from kyma_proxy.core.routing.failures import FailureKind
 
 if TYPE_CHECKING:
     from kyma_proxy.net.upstream.pool import UpstreamPool
@@ -27,7 +27,7 @@ _NEVER: Final = 10.0**12
 monotonic = time.monotonic
 
 
-class Answer(Protocol):
+class ResponseHandler(Protocol):
     """Who waits for an answer. Exactly one of `on_end` and `on_cut` is called, last."""
 
     def on_head(self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes]) -> None:
@@ -39,7 +39,7 @@ class Answer(Protocol):
     def on_end(self, *, is_certain: bool) -> None:
         """The answer is whole; uncertain where only the end of the connection says so."""
 
-    def on_cut(self, failure: Failure, detail: str, *, nothing_came: bool) -> None:
+    def on_cut(self, failure: FailureKind, detail: str, *, nothing_came: bool) -> None:
         """There will be no (more) answer; `nothing_came` says that not one byte of it did."""
 
 
@@ -68,7 +68,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.on_body = self._pieces.append
         self.parser = httptools.HttpResponseParser(self)
         # for one answer
-        self._answer: Answer | None = None
+        self._answer: ResponseHandler | None = None
         self._headers: Headers = []
         self._reason = b""
         self._announced = self._complete = self._is_informational = self._ends_with_connection = False
@@ -80,7 +80,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     # ---- what the gateway does with it
 
-    def send(self, answer: Answer, pieces: list[bytes | memoryview], timeouts: Timeouts, total_due: float | None) -> None:
+    def send(
+        self, answer: ResponseHandler, pieces: list[bytes | memoryview], timeouts: Timeouts, total_due: float | None
+    ) -> None:
         """Send a request; `answer` hears of what comes. `total_due` is when the whole request must have ended."""
         self._answer = answer
         now = self.sent_at = self.read_at = monotonic()
@@ -126,17 +128,17 @@ class UpstreamConnection(asyncio.Protocol):
                 return None
             return due
         if now >= self._total_due:
-            self._cut(Failure.TOTAL_TIMEOUT, "the whole answer took too long")
+            self._cut(FailureKind.TOTAL_TIMEOUT, "the whole answer took too long")
             return None
         if self._paused:
             return min(now + 1.0, self._total_due)
         if self._first_byte_s < _NEVER:
             due = self.sent_at + self._first_byte_s
-            failure = Failure.FIRST_BYTE_TIMEOUT
+            failure = FailureKind.FIRST_BYTE_TIMEOUT
             detail = f"no first byte within {self._first_byte_s:g} s"
         else:
             due = self.read_at + self._idle_s
-            failure = Failure.IDLE_TIMEOUT
+            failure = FailureKind.IDLE_TIMEOUT
             detail = f"silent for {self._idle_s:g} s"
         if now >= due:
             self._cut(failure, detail)
@@ -161,14 +163,14 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._announced:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._cut(Failure.BROKEN, f"its head is larger than {MAX_HEAD_BYTES // 1024} KiB")
+                self._cut(FailureKind.BROKEN, f"its head is larger than {MAX_HEAD_BYTES // 1024} KiB")
                 return
         if self._pieces:
             self._deliver()
         if self._complete:
             self._finish()
         elif self._is_spoiled:
-            self._cut(Failure.BROKEN, "its answer is not HTTP")
+            self._cut(FailureKind.BROKEN, "its answer is not HTTP")
 
     def eof_received(self) -> bool:
         return False
@@ -184,7 +186,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._answer = None
             answer.on_end(is_certain=False)  # a body without a length ends with its connection (RFC 9112 §6.3)
         else:
-            self._cut(Failure.BROKEN, "the connection broke" if exc is not None else "the connection was closed")
+            self._cut(FailureKind.BROKEN, "the connection broke" if exc is not None else "the connection was closed")
 
     # ---- what the parser tells it
 
@@ -254,7 +256,7 @@ class UpstreamConnection(asyncio.Protocol):
         if answer is not None:
             answer.on_end(is_certain=True)
 
-    def _cut(self, failure: Failure, detail: str) -> None:
+    def _cut(self, failure: FailureKind, detail: str) -> None:
         answer, self._answer = self._answer, None
         self.transport.abort()
         if answer is not None:

@@ -21,7 +21,7 @@ from kyma_proxy.config.snapshot import Origin
 
 ADDRESS_TTL_S: Final = 60.0
 _EYEBALLS_DELAY_S: Final = 0.25
-_MOST_NAMES: Final = 1024
+_MAX_NAMES: Final = 1024
 
 _Protocol = TypeVar("_Protocol", bound=asyncio.Protocol)
 
@@ -71,7 +71,7 @@ class Addresses:
             infos.append((one["family"], socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address))
         if not infos:
             raise OSError(f"{host} has no address")
-        if len(self._known) >= _MOST_NAMES:
+        if len(self._known) >= _MAX_NAMES:
             self._known.clear()
         self._known[key] = (self._clock() + ADDRESS_TTL_S, infos)
         return infos

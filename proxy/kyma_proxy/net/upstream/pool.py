@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from kyma_proxy.config.snapshot import Origin, Provider
-from kyma_proxy.core.routing.failures import Failure
+from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream.connection import UpstreamConnection, monotonic
 from kyma_proxy.net.upstream.dialing import Dialer, SessionContext
@@ -21,10 +21,10 @@ from kyma_proxy.net.upstream.dialing import Dialer, SessionContext
 _WARM_WHILE_USED_S: Final = 300.0
 
 
-class DialFailed(Exception):
+class DialError(Exception):
     """No connection could be opened; `detail` says why, in words that hold no address or credential."""
 
-    def __init__(self, failure: Failure, detail: str) -> None:
+    def __init__(self, failure: FailureKind, detail: str) -> None:
         super().__init__(detail)
         self.failure = failure
         self.detail = detail
@@ -53,7 +53,7 @@ class UpstreamPool:
         return None
 
     def dial(
-        self, provider: Provider, timeout_s: float | None, told: Callable[[UpstreamConnection | DialFailed], None]
+        self, provider: Provider, timeout_s: float | None, told: Callable[[UpstreamConnection | DialError], None]
     ) -> asyncio.Task[UpstreamConnection]:
         """Open a fresh connection; `told` hears of it, or why there is none. Once the task is cancelled it hears nothing."""
         task = asyncio.get_running_loop().create_task(self._dial(provider, timeout_s))
@@ -71,11 +71,11 @@ class UpstreamPool:
         except TimeoutError:
             self.lost(connection)
             within = "in time" if timeout_s is None else f"within {timeout_s:g} s"
-            raise DialFailed(Failure.CONNECT_TIMEOUT, f"no connection {within}") from None
+            raise DialError(FailureKind.CONNECT_TIMEOUT, f"no connection {within}") from None
         except ssl.SSLError as error:
-            raise DialFailed(Failure.CONNECT, f"TLS failed: {_tls_reason(error)}") from None
+            raise DialError(FailureKind.CONNECT, f"TLS failed: {_tls_reason(error)}") from None
         except OSError as error:
-            raise DialFailed(Failure.CONNECT, f"no connection: {_reason(error)}") from None
+            raise DialError(FailureKind.CONNECT, f"no connection: {_reason(error)}") from None
 
     def opened(self, connection: UpstreamConnection) -> None:
         """A connection is open; it is counted until it is lost."""
@@ -148,20 +148,20 @@ class UpstreamPool:
 
     async def _dial_ahead(self, provider: Provider) -> None:
         # A request that needs the provider will meet the same failure and report it.
-        with contextlib.suppress(DialFailed):
+        with contextlib.suppress(DialError):
             self.put_back(await self._dial(provider, 10.0))
 
 
-def _dialled(task: asyncio.Task[UpstreamConnection]) -> UpstreamConnection | DialFailed:
+def _dialled(task: asyncio.Task[UpstreamConnection]) -> UpstreamConnection | DialError:
     try:
         connection = task.result()
-    except DialFailed as failed:
+    except DialError as failed:
         return failed
     except Exception as error:
         task.get_loop().call_exception_handler({"message": "a dial failed inside the gateway", "exception": error})
-        return DialFailed(Failure.CONNECT, "the gateway failed")
+        return DialError(FailureKind.CONNECT, "the gateway failed")
     if connection.transport.is_closing():
-        return DialFailed(Failure.BROKEN, "the connection was closed")
+        return DialError(FailureKind.BROKEN, "the connection was closed")
     return connection
 
 

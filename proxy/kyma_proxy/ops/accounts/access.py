@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from kyma_proxy.accounting.service import Books
+from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.config.snapshot import Admin, Reloaded, Snapshot
 from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import InUseError, StartError
@@ -53,9 +53,9 @@ async def ask_accounts(snapshot: Snapshot, question: Callable[[AdminClient], Doc
         else:
             with contextlib.closing(gateway):
                 return await asyncio.to_thread(question, gateway)
-        books = _opened(snapshot, why, is_last_try=time.monotonic() > due, makes_database=makes_database)
-        if books is not None:
-            async with _answering(snapshot, books) as here:
+        account_service = _opened(snapshot, why, is_last_try=time.monotonic() > due, makes_database=makes_database)
+        if account_service is not None:
+            async with _answering(snapshot, account_service) as here:
                 return await asyncio.to_thread(question, here)
         await asyncio.sleep(_LOOKS_EVERY_S)
 
@@ -107,25 +107,25 @@ def _advice(where: str, refusal: Refused, *, has_token: bool) -> str:
     return f"{where} has another admin token; use the configuration and the environment that it was started with"
 
 
-def _opened(snapshot: Snapshot, why: str, *, is_last_try: bool, makes_database: bool) -> Books | None:
+def _opened(snapshot: Snapshot, why: str, *, is_last_try: bool, makes_database: bool) -> AccountService | None:
     """The accounts in the database; None where another process has it and may let go of it soon. Raises StartError."""
     path = Path(os.path.realpath(snapshot.accounts.database))
     is_new = not os.path.lexists(path)
     if is_new and not makes_database:
         raise StartError(f"{path}: there is no database; `kyma-proxy accounts create` makes it, and so does the first start")
     try:
-        books = open_database(snapshot)
+        account_service = open_database(snapshot)
     except InUseError as error:
         if is_last_try:
             raise StartError(f"{str(error).partition(';')[0]}, {why}") from None
         return None
     if is_new:
         print(f"kyma-proxy: made the database {path}, as there was none", file=sys.stderr)
-    return books
+    return account_service
 
 
 @contextlib.asynccontextmanager
-async def _answering(snapshot: Snapshot, books: Books) -> AsyncIterator[AdminClient]:
+async def _answering(snapshot: Snapshot, account_service: AccountService) -> AsyncIterator[AdminClient]:
     """The admin API over these accounts, in this process, until the block ends; then the database is closed."""
     token = secrets.token_urlsafe()
     own = msgspec.structs.replace(snapshot, admin=Admin(snapshot.listen, Secret(token)))
@@ -133,7 +133,7 @@ async def _answering(snapshot: Snapshot, books: Books) -> AsyncIterator[AdminCli
     async def reload() -> Reloaded:
         return Reloaded(result="unchanged", version=own.version)
 
-    app = admin_application(lambda: own, lambda: False, lambda: b"", reload, AdminAccounts(lambda: own, books))
+    app = admin_application(lambda: own, lambda: False, lambda: b"", reload, AdminAccounts(lambda: own, account_service))
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     there, here = socket.socketpair()
     client = AdminClient(here, token, "this process")
@@ -145,5 +145,5 @@ async def _answering(snapshot: Snapshot, books: Books) -> AsyncIterator[AdminCli
     finally:
         client.close()
         await runner.cleanup()
-        await books.settled()
-        await asyncio.to_thread(books.store.close)
+        await account_service.settled()
+        await asyncio.to_thread(account_service.store.close)

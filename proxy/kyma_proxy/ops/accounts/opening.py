@@ -6,23 +6,23 @@ import os
 import time
 from pathlib import Path
 
-from kyma_proxy.accounting.service import Books
+from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.ops.memory import collector_paused
 from kyma_proxy.store.sqlite.store import SqliteStore
 
 
-def open_books(snapshot: Snapshot, *, check_integrity: bool = False) -> Books | None:
+def open_accounts(snapshot: Snapshot, *, check_integrity: bool = False) -> AccountService | None:
     """The accounts, or None where none are required. Raises StartError."""
     return open_database(snapshot, check_integrity=check_integrity) if snapshot.accounts.required else None
 
 
-def open_database(snapshot: Snapshot, *, check_integrity: bool = False) -> Books:
+def open_database(snapshot: Snapshot, *, check_integrity: bool = False) -> AccountService:
     """The accounts in the database that the configuration names, required or not; it is made where it is not there."""
     store = SqliteStore.open(Path(snapshot.accounts.database), check_integrity=check_integrity)
     try:
         with collector_paused():
-            return Books(store, wall=time.time, random_bytes=os.urandom)
+            return AccountService(store, wall=time.time, random_bytes=os.urandom)
     except BaseException:
         store.close()
         raise

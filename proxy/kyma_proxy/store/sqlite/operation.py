@@ -44,7 +44,7 @@ class Operation:
             settle([(self, None, unavailable(reason))])
 
 
-Outcome = tuple[Operation, Any, Exception | None]
+OperationResult = tuple[Operation, Any, Exception | None]
 """An operation, what it returned, and what it raised."""
 
 
@@ -53,9 +53,9 @@ def unavailable(reason: str | None) -> StoreUnavailable:
     return StoreUnavailable(f"the database could not be written in time: {reason or 'it is busy'}; nothing was changed")
 
 
-def tell(outcomes: Iterable[Outcome]) -> None:
+def tell(outcomes: Iterable[OperationResult]) -> None:
     """From the thread: tell the coroutines; once a loop, as waking it is what costs."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[OperationResult]] = {}
     for outcome in outcomes:
         by_loop.setdefault(outcome[0].loop, []).append(outcome)
     for loop, its in by_loop.items():
@@ -63,7 +63,7 @@ def tell(outcomes: Iterable[Outcome]) -> None:
             loop.call_soon_threadsafe(settle, its)
 
 
-def settle(outcomes: Iterable[Outcome]) -> None:
+def settle(outcomes: Iterable[OperationResult]) -> None:
     """On the loop: let the coroutines go on; those that were cancelled meanwhile are gone."""
     for operation, result, error in outcomes:
         if operation.future.done():

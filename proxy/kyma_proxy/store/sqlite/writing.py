@@ -16,16 +16,16 @@ import threading
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from kyma_proxy.store.contract import MOST_WAITING, Charge, Figures, RowRefused, StoreUnavailable
+from kyma_proxy.store.contract import MAX_WAITING, Charge, Figures, RowRefused, StoreUnavailable
 from kyma_proxy.store.sqlite import ledger
 from kyma_proxy.store.sqlite.failures import UNFIT, is_the_disks
-from kyma_proxy.store.sqlite.operation import Operation, Outcome, Work, tell, unavailable
+from kyma_proxy.store.sqlite.operation import Operation, OperationResult, Work, tell, unavailable
 
 _log: Final = logging.getLogger("kyma-proxy")
-_MOST_HELD: Final = 2 * MOST_WAITING
+_MAX_HELD: Final = 2 * MAX_WAITING
 """More charges are not held: requests that were let in before the store failed can't become that many."""
-_MOST_OPERATIONS: Final = 10_000
-_MOST_IN_A_GROUP: Final = 2_000
+_MAX_OPERATIONS: Final = 10_000
+_MAX_IN_A_GROUP: Final = 2_000
 _STAYS_AWAKE_S: Final = 1.0
 
 
@@ -80,7 +80,7 @@ class Writer:
         began = self._began
         return (
             self._has_failed
-            or len(self._charges) >= MOST_WAITING
+            or len(self._charges) >= MAX_WAITING
             or (began is not None and monotonic() - began > self._timing.patience)
         )
 
@@ -97,7 +97,7 @@ class Writer:
 
     def charge(self, charge: Charge) -> None:
         """Hand over a charge; it takes some 100 nanoseconds."""
-        if len(self._charges) >= _MOST_HELD:
+        if len(self._charges) >= _MAX_HELD:
             self._dropped += 1
             return
         self._charges.append(charge)
@@ -106,7 +106,7 @@ class Writer:
 
     def key_used(self, key: str, day: int) -> None:
         """Hand over on which day a key was used."""
-        if len(self._days) >= MOST_WAITING:
+        if len(self._days) >= MAX_WAITING:
             return
         self._days.append((key, day))
         if self._sleeps:
@@ -116,7 +116,7 @@ class Writer:
         """Have work done in the next group; what it returns or raises. Raises StoreUnavailable, and then it is not done."""
         if self._ends is not None:
             raise StoreUnavailable("the database is closed")
-        if self._messages.qsize() + len(self._operations) >= _MOST_OPERATIONS:
+        if self._messages.qsize() + len(self._operations) >= _MAX_OPERATIONS:
             raise unavailable(self.last_error)
         loop = asyncio.get_running_loop()
         patience = self._timing.patience
@@ -206,7 +206,7 @@ class Writer:
 
     def _write_charges(self, count: int) -> None:
         """Write the first so many; a group that is refused is halved until what is unfit in it stands alone."""
-        size = _MOST_IN_A_GROUP
+        size = _MAX_IN_A_GROUP
         while count > 0:
             size = min(size, count)
             group = self._charges[:size]
@@ -222,7 +222,7 @@ class Writer:
                 self.charged += size
             del self._charges[:size]
             count -= size
-            size = _MOST_IN_A_GROUP
+            size = _MAX_IN_A_GROUP
 
     def _refuse(self, charge: Charge, error: Exception) -> None:
         """What can't be written alone either is in the ledger already, or would be refused for ever."""
@@ -264,7 +264,7 @@ class Writer:
         self._committed()
         tell(outcomes)
 
-    def _do(self, operation: Operation) -> Outcome:
+    def _do(self, operation: Operation) -> OperationResult:
         """Do one of a group; what is wrong with it does not touch the others."""
         execute = self._connection.execute
         execute("SAVEPOINT operation")

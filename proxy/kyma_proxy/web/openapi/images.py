@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from kyma_proxy.core.jobs.job import STATUSES
-from kyma_proxy.core.jobs.request import MOST_IMAGES, MOST_KEY_CHARACTERS, MOST_PROMPT_CHARACTERS
+from kyma_proxy.core.jobs.request import MAX_IMAGES, MAX_KEY_CHARACTERS, MAX_PROMPT_CHARACTERS
 from kyma_proxy.web.openapi.schemas import (
     BOOLEAN,
     COUNT,
@@ -30,7 +30,7 @@ _IMAGES: Final = exactly(
     data=list_of({"oneOf": [exactly(url={**STRING, "format": "uri"}), exactly(b64_json=STRING)]}),
 )
 _MOMENT_OR_NULL: Final[Json] = {"type": ["integer", "null"], "minimum": 0}
-_KEY: Final[Json] = {**STRING, "minLength": 1, "maxLength": MOST_KEY_CHARACTERS}
+_KEY: Final[Json] = {**STRING, "minLength": 1, "maxLength": MAX_KEY_CHARACTERS}
 _ID: Final[Json] = {"name": "id", "in": "path", "required": True, "schema": STRING}
 _WAIT: Final = field("Prefer", "`wait=N`: the answer waits up to N seconds for the job's end. (RFC 7240)", STRING)
 
@@ -47,9 +47,9 @@ IMAGE_SCHEMAS: Final = MappingProxyType[str, Json]({
 
 _REQUEST: Final = open_object(
     model={**STRING, "minLength": 1, "maxLength": 256, "description": "An image model's id or alias: GET /v1/models."},
-    prompt={**STRING, "minLength": 1, "maxLength": MOST_PROMPT_CHARACTERS},
+    prompt={**STRING, "minLength": 1, "maxLength": MAX_PROMPT_CHARACTERS},
     optional={
-        "n": {"type": "integer", "minimum": 1, "maximum": MOST_IMAGES, "default": 1},
+        "n": {"type": "integer", "minimum": 1, "maximum": MAX_IMAGES, "default": 1},
         "size": {**STRING, "description": "One of the model's sizes: GET /v1/capabilities."},
         "image_url": {**STRING, "description": "A picture to begin with: a URL, or a data URL in base64."},
         "image_urls": list_of(STRING),
