@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import laboratory
+from tests import harness
 from tests.harness import DONE, LAST_CHUNK, STREAM, Client, Provider, chunk, event, head, providers, until
 from tests.processes import Running, free_port, relayed, serving
 
@@ -61,7 +61,7 @@ async def living(directory: Path, *, drain: str = "30s", log: str | None = None)
     first += f"access_log: {log or directory / 'access.log'}\n"
     async with providers() as (provider,):
         model, source = IMAGES
-        text = first + laboratory.configuration(provider.port, more=model).replace(
+        text = first + harness.configuration(provider.port, more=model).replace(
             "models:\n", f"{source % provider.port}models:\n"
         )
         with serving(text, directory, f"http://127.0.0.1:{port}") as running:
@@ -82,7 +82,7 @@ async def is_refused(port: int) -> bool:
 
 
 async def becomes_refused(port: int) -> None:
-    async with asyncio.timeout(laboratory.PATIENCE_S):
+    async with asyncio.timeout(harness.PATIENCE_S):
         while not await is_refused(port):
             await asyncio.sleep(0.005)
 
@@ -205,7 +205,7 @@ async def test_without_an_access_log_the_signal_changes_nothing(tmp_path: Path) 
 
 async def drawing(life: Life, gate: asyncio.Event) -> tuple[Client, str]:
     """A caller whose picture is being made, and will be once the event is set."""
-    life.provider.plays(gate, laboratory.whole(b'{"created":1,"data":[{"url":"https://pictures.example/1"}]}'))
+    life.provider.plays(gate, harness.whole(b'{"created":1,"data":[{"url":"https://pictures.example/1"}]}'))
     client = await life.client()
     client.post(b'{"model":"pic","prompt":"a cat"}', path="/v1/images/generations")
     job = (await client.answer()).json

@@ -7,13 +7,13 @@ import signal
 import socket
 from pathlib import Path
 
-from tests import laboratory
+from tests import harness
 from tests.harness import Client, until
 from tests.processes import command, serving
 
 
 def on_socket(path: Path, log: object) -> str:
-    return f"listen: unix:{path}\nadmin: null\naccess_log: '{log}'\n" + laboratory.configuration(9)
+    return f"listen: unix:{path}\nadmin: null\naccess_log: '{log}'\n" + harness.configuration(9)
 
 
 async def answers_at(path: Path) -> bool:
