@@ -77,12 +77,13 @@ def planning(name: str) -> Callable[[], object]:
 
 def faring() -> Callable[[], object]:
     """A source is asked, and answers in time."""
-    health = CircuitBreaker()
+    breaker = CircuitBreaker()
 
     def ask() -> object:
-        if health.admits(100.0):
-            health.answered(100.0, is_trial=health.begin(100.0), first_byte_s=0.1)
-        return health.word
+        permit = breaker.acquire(100.0)
+        if permit is not None:
+            permit.success(100.0, first_byte_s=0.1)
+        return breaker.state
 
     return ask
 

@@ -8,10 +8,12 @@ from typing import Final
 
 from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import Snapshot
-from kyma_proxy.core.exchange import Attempt, Exchange
+from kyma_proxy.core.exchange import ANSWERED, AttemptRecord, Exchange
 from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.inbound import Headers, Inbound
+from kyma_proxy.core.routing.breaker import CircuitBreaker
+from kyma_proxy.core.routing.plan import Step
 
 _SENTENCE: Final = 'Nobody in the harbour – not even the pilot – had seen the "late" tide turn that day, and so they waited.\n'
 _CONFIGURATION: Final = """\
@@ -109,5 +111,8 @@ def exchange() -> Exchange:
     going.routing = read_routing_fields(SHORT)
     going.alias = "large"
     going.model = going.snapshot.models["pooled"]
-    going.attempts.append(Attempt("alpha", "answered"))
+    source = going.model.pool[0]
+    attempt = AttemptRecord(Step(going.model, source, 0, CircuitBreaker()))
+    attempt.result = ANSWERED
+    going.attempts.append(attempt)
     return going
