@@ -19,7 +19,7 @@ from kyma_proxy.core.accounts.charging import NOTHING, bill
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
 from kyma_proxy.core.accounts.reservation import Reservation
 from kyma_proxy.core.exchange import ANSWERED, Event, Exchange, State
-from kyma_proxy.core.http.answers import cors_lines, error_lines, id_lines, json_answer, listed
+from kyma_proxy.core.http.answers import cors_lines, error_lines, id_lines, json_answer, relay_lines
 from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead
@@ -35,7 +35,7 @@ from kyma_proxy.net.relay.attempts import Attempt, Attempts, AttemptsListener
 from kyma_proxy.net.relay.bodies import body_for
 from kyma_proxy.net.relay.pump import Pump
 from kyma_proxy.net.upstream.connection import UpstreamConnection, monotonic
-from kyma_proxy.net.upstream.pool import DialError, UpstreamPool
+from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.telemetry.counters import Counters
 from kyma_proxy.telemetry.record import Log
 from kyma_proxy.telemetry.recording import other_record, record_of
@@ -175,46 +175,13 @@ class Gateway(AttemptsListener):
         dialect = DIALECTS[exchange.endpoint.dialect]
         attempt.pump = Pump(attempt, self, body, attempts.downstream, exchange.inbound, dialect)
         exchange.attempts.append(attempt)
-        if not attempts.running:
-            attempts.dial_started = now
         attempts.running.append(attempt)
-        attempt.started = now
-        connection = self._upstreams.take(source.provider.origin)
-        if connection is None:
-            self._dial(attempt, now)
-        else:
-            self._send(attempt, connection, is_reused=True)
+        attempt.connect(self._upstreams)
 
-    def _dial(self, attempt: Attempt, now: float) -> None:
-        """Open a fresh connection, and send the request as soon as it is open."""
-        source, attempts = attempt.step.source, attempt.group
-        limit = source.timeouts.connect
-        if attempt.total_due is not None:
-            limit = attempt.total_due - now if limit is None else min(limit, attempt.total_due - now)
+    # ---- what an attempt and its pump report
 
-        def dialled(result: UpstreamConnection | DialError) -> None:
-            attempt.dialling = None
-            if attempt.is_over:  # nobody waits for it
-                if not isinstance(result, DialError):
-                    self._upstreams.put_back(result)
-                return
-            if not attempts.exchange.sent:
-                ended = monotonic()
-                attempts.exchange.dialled_s += ended - attempts.dial_started
-                attempts.dial_started = ended
-            if isinstance(result, DialError):
-                self.on_failed(attempt, AttemptFailure(result.kind, attempt.provider, result.detail))
-                return
-            try:
-                self._send(attempt, result, is_reused=False)
-            except Exception:
-                _log.exception("request %s failed inside the gateway", attempts.exchange.inbound.request_id)
-                result.abort()
-                self.on_failed(attempt, AttemptFailure(FailureKind.CONNECT, attempt.provider, "the gateway failed"))
-
-        attempt.dialling = self._upstreams.dial(source.provider, limit, dialled)
-
-    def _send(self, attempt: Attempt, connection: UpstreamConnection, *, is_reused: bool) -> None:
+    def on_connected(self, attempt: Attempt, connection: UpstreamConnection, *, is_reused: bool) -> None:
+        """Send the request."""
         attempts, pump = attempt.group, attempt.pump
         exchange = attempts.exchange
         assert pump is not None  # noqa: S101  (it is not over)
@@ -228,8 +195,6 @@ class Gateway(AttemptsListener):
         if not exchange.sent:
             exchange.sent = connection.sent_at
             exchange.overhead_s = connection.sent_at - exchange.inbound.received - exchange.dialled_s
-
-    # ---- what the pump of an attempt reports
 
     def judge(self, attempt: Attempt, head: AnswerHead) -> AttemptFailure | None:
         """A status that another source may mend is a failure; every other answer is for the caller. (Contract §9.)"""
@@ -261,7 +226,9 @@ class Gateway(AttemptsListener):
         exchange.provider_request_id = head.provider_request_id
         exchange.dropped = pump.body.dropped
         exchange.inbound.body = b""  # no other source is asked, so the prompt need not be kept
-        return self._added_lines(exchange, step)
+        inbound = exchange.inbound
+        lines = relay_lines(inbound.request_id, step.model.id, exchange.alias, step.layer, exchange.dropped)
+        return lines + cors_lines(inbound.headers, exchange.snapshot.cors_origins) + self._limit_lines(exchange)
 
     def _end_others(self, attempts: Attempts, winner: Attempt, now: float) -> None:
         """End the other attempts. One that was asked before the winner was too slow, which counts against its source."""
@@ -286,9 +253,8 @@ class Gateway(AttemptsListener):
         if failure.retry is Retry.SAME_SOURCE_FRESH_CONNECTION:
             # The provider closed an idle connection in the moment in which it was chosen. (Contract §9.)
             self._counters.stale_retries += 1
-            now = attempt.started = monotonic()
             attempt.connection = None
-            self._dial(attempt, now)
+            attempt.connect(self._upstreams, is_fresh=True)
             return
         attempt.is_over = True
         attempt.result = failure.word
@@ -392,22 +358,6 @@ class Gateway(AttemptsListener):
         if inbound.is_http_10 and not close:
             added += KEEP_ALIVE
         downstream.respond(json_answer(status, body, added, close=close), close=close)
-
-    def _added_lines(self, exchange: Exchange, step: Step) -> bytes:
-        """The gateway's own lines of a relayed answer's head. (Contract §4.2.)"""
-        inbound = exchange.inbound
-        alias = b"" if exchange.alias is None else b"x-kyma-alias: %b\r\n" % exchange.alias.encode()
-        fallback = b"" if not step.layer else b"x-kyma-fallback: true\r\nx-kyma-fallback-layer: %d\r\n" % step.layer
-        if exchange.dropped:
-            fallback += b"x-kyma-dropped: %b\r\n" % listed(exchange.dropped)
-        return b"x-request-id: %b\r\nx-kyma-model: %b\r\n%b%b%b%b" % (
-            inbound.request_id.encode(),
-            step.model.id.encode(),
-            alias,
-            fallback,
-            cors_lines(inbound.headers, exchange.snapshot.cors_origins),
-            self._limit_lines(exchange),
-        )
 
     def _limit_lines(self, exchange: Exchange) -> bytes:
         """How much of its limits a metered caller has left."""

@@ -10,7 +10,7 @@ from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.core.exchange import State
 from kyma_proxy.telemetry.record import LOGGED_FIELDS, Record
 from kyma_proxy.telemetry.recording import other_record, record_of
-from tests.factories import BODY, attempt, exchange, routed
+from tests.factories import BODY, attempt, exchange, inbound, routed
 
 FIELDS = """
 ts, request_id, account, key, endpoint, dialect, model_requested, model, provider, stream, status, ending, fallback_layer,

@@ -6,20 +6,24 @@ Two attempts run at once only if a model is hedged. Nothing here decides what an
 from __future__ import annotations
 
 import asyncio
+import logging
+from abc import abstractmethod
 from typing import Final
 
 from kyma_proxy.config.snapshot import Route
 from kyma_proxy.config.units import AUTO
 from kyma_proxy.core.exchange import AttemptRecord, Exchange
 from kyma_proxy.core.routing.breaker import BreakerTable, Permit
-from kyma_proxy.core.routing.failures import AttemptFailure
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.plan import Step, open_breakers
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.inline_coroutine import OneShotFuture
 from kyma_proxy.net.relay.pump import Pump, PumpListener
 from kyma_proxy.net.upstream.connection import UpstreamConnection, monotonic
+from kyma_proxy.net.upstream.pool import DialError, UpstreamPool
 
+_log: Final = logging.getLogger("kyma-proxy")
 _HEDGED_QUANTILE: Final = 0.95
 _MIN_AUTO_S: Final = 0.02
 """Below this a source's usual time says more about the machine than about the source."""
@@ -43,6 +47,42 @@ class Attempt(AttemptRecord):
         self.connection: UpstreamConnection | None = None
         self.dialling: asyncio.Task[UpstreamConnection] | None = None
         self.is_over = False
+
+    def connect(self, upstreams: UpstreamPool, *, is_fresh: bool = False) -> None:
+        """Take an idle connection, or dial one (always, if it must be `is_fresh`). `on_connected` or `on_failed` follows."""
+        group = self.group
+        now = self.started = monotonic()
+        if len(group.running) == 1:
+            group.dial_started = now
+        connection = None if is_fresh else upstreams.take(self.step.source.provider.origin)
+        if connection is None:
+            self._dial(upstreams, now)
+        else:
+            group.listener.on_connected(self, connection, is_reused=True)
+
+    def _dial(self, upstreams: UpstreamPool, now: float) -> None:
+        source, listener = self.step.source, self.group.listener
+        limit = source.timeouts.connect
+        if self.total_due is not None:
+            limit = self.total_due - now if limit is None else min(limit, self.total_due - now)
+
+        def dialled(result: UpstreamConnection | DialError) -> None:
+            self.dialling = None
+            if not self.is_over:
+                self.group.note_dial()
+                if isinstance(result, DialError):
+                    listener.on_failed(self, AttemptFailure(result.kind, self.provider, result.detail))
+                    return
+                try:
+                    listener.on_connected(self, result, is_reused=False)
+                except Exception:
+                    _log.exception("request %s failed inside the gateway", self.group.exchange.inbound.request_id)
+                    result.abort()
+                    listener.on_failed(self, AttemptFailure(FailureKind.CONNECT, self.provider, "the gateway failed"))
+            elif not isinstance(result, DialError):  # nobody waits for it
+                upstreams.put_back(result)
+
+        self.dialling = upstreams.dial(source.provider, limit, dialled)
 
     def cancel(self) -> None:
         """End the attempt at once, and close what it has opened; nobody is called back. No verdict, unless there was one."""
@@ -88,6 +128,14 @@ class Attempts:
         """The sources to ask."""
         self._route = route
         self.remaining = list(reversed(steps))
+
+    def note_dial(self) -> None:
+        """A dial is over: until the request has been sent, the time that it took is no overhead of the gateway's."""
+        exchange = self.exchange
+        if not exchange.sent:
+            ended = monotonic()
+            exchange.dialled_s += ended - self.dial_started
+            self.dial_started = ended
 
     # ---- the race
 
@@ -184,6 +232,10 @@ class AttemptsListener(PumpListener[Attempt]):
 
     __slots__ = ()
 
+    @abstractmethod
+    def on_connected(self, attempt: Attempt, connection: UpstreamConnection, *, is_reused: bool) -> None:
+        """There is a connection over which the source can be asked."""
+
+    @abstractmethod
     def on_leave(self, attempts: Attempts) -> None:
         """The caller has left."""
-        raise NotImplementedError

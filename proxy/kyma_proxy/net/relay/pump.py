@@ -17,7 +17,7 @@ from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, Retry
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.connection import DownstreamConnection
-from kyma_proxy.net.relay.bodies import BadAnswer, Body
+from kyma_proxy.net.relay.body import BadAnswer, Body
 from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnection, monotonic
 
 A = TypeVar("A", bound=AttemptRecord)
