@@ -12,7 +12,7 @@ from bench.micro.provider_answers import ANSWER_HEADERS, stream, whole
 from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.core.exchange import Exchange, State
 from kyma_proxy.core.http.answers import error_lines, json_answer
-from kyma_proxy.core.http.headers import encode_answer_head
+from kyma_proxy.core.http.headers import AnswerHead, encode_answer_head
 from kyma_proxy.core.http.sample import Sample
 from kyma_proxy.dialect import sse
 from kyma_proxy.dialect.registry import DIALECTS
@@ -25,7 +25,9 @@ _ADDED: Final = b"x-request-id: 0123456789abcdef\r\nx-kyma-model: pooled\r\nx-ky
 
 def encode_head() -> Callable[[], object]:
     """Encode the head of a streamed answer for the caller."""
-    return lambda: encode_answer_head(200, b"OK", ANSWER_HEADERS, _ADDED, length=None, chunked=True, close=False)
+    fields = {name.lower(): value for name, value in ANSWER_HEADERS}
+    head = AnswerHead(200, b"OK", ANSWER_HEADERS, fields)
+    return lambda: encode_answer_head(head, _ADDED, chunked=True, close=False)
 
 
 def inspect_first_event() -> Callable[[], object]:

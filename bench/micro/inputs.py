@@ -8,10 +8,12 @@ from typing import Final
 
 from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import Snapshot
-from kyma_proxy.core.exchange import Attempt, Exchange
+from kyma_proxy.core.exchange import ANSWERED, AttemptRecord, Exchange
 from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.inbound import Headers, Inbound
+from kyma_proxy.core.routing.breaker import CircuitBreaker
+from kyma_proxy.core.routing.plan import Step
 
 _SENTENCE: Final = 'Nobody in the harbour – not even the pilot – had seen the "late" tide turn that day, and so they waited.\n'
 _CONFIGURATION: Final = """\
@@ -104,10 +106,12 @@ def inbound() -> Inbound:
 
 
 def routed_exchange() -> Exchange:
-    """A request in flight: it is routed, and one source has been tried."""
+    """A request in flight: it is routed, and one source has answered."""
     exchange = Exchange(inbound(), RELAYED[b"/v1/chat/completions"], snapshot())
     exchange.routing = read_routing_fields(SHORT)
     exchange.alias = "large"
     exchange.model = exchange.snapshot.models["pooled"]
-    exchange.attempts.append(Attempt("alpha", "answered"))
+    attempt = AttemptRecord(Step(exchange.model, exchange.model.pool[0], 0, CircuitBreaker()))
+    attempt.result = ANSWERED
+    exchange.attempts.append(attempt)
     return exchange

@@ -77,14 +77,15 @@ def plan_sources(name: str) -> Callable[[], object]:
 
 def use_breaker() -> Callable[[], object]:
     """Pass a circuit breaker, and report a success."""
-    health = CircuitBreaker()
+    breaker = CircuitBreaker()
 
-    def ask() -> object:
-        if health.admits(100.0):
-            health.answered(100.0, is_trial=health.begin(100.0), first_byte_s=0.1)
-        return health.word
+    def use() -> object:
+        permit = breaker.acquire(100.0)
+        if permit is not None:
+            permit.success(100.0, first_byte_s=0.1)
+        return breaker.state
 
-    return ask
+    return use
 
 
 def run_exchange() -> Callable[[], object]:

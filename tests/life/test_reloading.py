@@ -117,12 +117,12 @@ async def test_connections_and_what_is_known_of_sources_survive(tmp_path: Path, 
     async with providers(1) as (alive,), gateway(configuration(unused_tcp_port, alive.port), tmp_path) as running:
         for _ in range(2):
             assert await asked(running) == 200
-        resting = running.app.health.of("p0 real-0")
-        assert not resting.admits(0.0)
+        resting = running.app.breakers.of("p0 real-0")
+        assert not resting.allows(0.0)
         write(running, configuration(unused_tcp_port, alive.port, more="aliases: {fast: m}\n"))
         await running.configuration.reload("a test")
         assert await asked(running, "fast") == 200
-        assert running.app.health.of("p0 real-0") is resting
+        assert running.app.breakers.of("p0 real-0") is resting
         assert alive.connections == 1
         assert (await running.records(3))[2]["attempts"] == ["p1:answered"]
         write(running, configuration(alive.port))  # the source is mended: it has another address now

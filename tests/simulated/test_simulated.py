@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from kyma_proxy.simulated import server as simulated
+from tests.processes import environment
 
 PROMPT = "Tell me of Atlantis"  # 19 characters, 4 words
 TALK = [{"role": "user", "content": PROMPT}]
@@ -287,7 +288,8 @@ async def test_a_paced_stream_ends_with_its_caller() -> None:
 
 async def started(*arguments: str) -> asyncio.subprocess.Process:
     command = [sys.executable, "-m", "kyma_proxy.simulated.server", "--listen", "127.0.0.1:0", "--pace", "0s", *arguments]
-    return await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=environment())
 
 
 async def test_the_command_says_where_it_listens_and_ends_with_its_standard_input() -> None:
@@ -319,9 +321,8 @@ def test_a_mistake_on_the_command_line_is_explained(arguments: list[str], capsys
 
 async def test_a_taken_port_is_one_line_and_exit_code_1(origin: str) -> None:
     port = origin.rpartition(":")[2]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "kyma_proxy.simulated.server", "--listen", f"127.0.0.1:{port}", stderr=asyncio.subprocess.PIPE
-    )
+    command = [sys.executable, "-m", "kyma_proxy.simulated.server", "--listen", f"127.0.0.1:{port}"]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, env=environment())
     _, complaint = await process.communicate()
     assert (process.returncode, complaint.count(b"\n")) == (1, 1)
     assert f"127.0.0.1:{port}".encode() in complaint

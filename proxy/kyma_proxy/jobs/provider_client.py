@@ -107,7 +107,7 @@ class ProviderClient:
     ) -> ProviderResponse:
         """The answer to what begins a job."""
         try:
-            reply = await self._calls.make(source.provider, call, timeouts)
+            reply = await self._calls.send(source.provider, call.request(source.provider), timeouts)
         except NoResponseError as failed:
             raise _unanswered(source, failed.why) from None
         if not 200 <= reply.status < 300:
@@ -117,7 +117,7 @@ class ProviderClient:
     async def _maybe(self, source: Source, call: ProviderRequest) -> ProviderResponse | None:
         """The answer about a job that is there anyway; None where there is none just now."""
         try:
-            return await self._calls.make(source.provider, call, self._soon(source))
+            return await self._calls.send(source.provider, call.request(source.provider), self._soon(source))
         except NoResponseError as failed:
             if failed.why.is_final:
                 raise _unanswered(source, failed.why) from None
@@ -157,7 +157,7 @@ def _pictures(source: Source, dialect: ImageDialect, reply: ProviderResponse) ->
 
 
 def _unanswered(source: Source, why: NoResponse) -> SourceFailed:
-    return SourceFailed(AttemptFailure(why.failure, source.provider.name, why.detail), is_undone=why.is_undone)
+    return SourceFailed(AttemptFailure(why.kind, source.provider.name, why.detail), is_undone=why.is_undone)
 
 
 def _broken(source: Source, detail: str) -> SourceFailed:

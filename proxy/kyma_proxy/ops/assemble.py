@@ -71,34 +71,35 @@ class App:
         self.log = log
         self.addresses = Addresses(AsyncResolver(), monotonic)
         self.upstreams = UpstreamPool(Dialer(self.addresses), self.sweeper)
-        self.health = BreakerTable()
+        client = UpstreamClient(self.upstreams)
+        self.breakers = BreakerTable()
         self.account_service = account_service
         self.meter = None if account_service is None else Meter(account_service.accounts, account_service.store, _references())
         self.gateway = Gateway(
-            current, self.upstreams, self.counters, self.log, health=self.health, random=random.random, meter=self.meter
+            current, self.upstreams, self.counters, self.log, breakers=self.breakers, random=random.random, meter=self.meter
         )
-        self.site = PublicPages(current, lambda: self.listener.is_draining, self.health, monotonic)
+        self.site = PublicPages(current, lambda: self.listener.is_draining, self.breakers, monotonic)
         pages = admin_pages = None
         if account_service is not None and self.meter is not None:
             pages = AccountPages(current, account_service, self.meter, clock=monotonic, wall=time.time)
             admin_pages = AdminAccounts(current, account_service)
         self.jobs = JobService(
-            current, JobRepository(account_service, lambda: asyncio.sleep(jobs_timing.again)), UpstreamClient(self.upstreams), self.health,
+            current, JobRepository(account_service, lambda: asyncio.sleep(jobs_timing.again)), client, self.breakers,
             clock=monotonic, wall=time.time, random=random.random, random_bytes=os.urandom, note=self._note_job,
             timing=jobs_timing,
         )  # fmt: skip
         images = ImagePages(current, self.jobs, self.meter, wall=time.time)
         # A handler whose caller has left waits for nothing; what must not be left half done runs in tasks of its own.
         self._control = web.AppRunner(application(self.site, images, pages), access_log=None, handler_cancellation=True)
-        self.listener = Listener(current, self.sweeper, self.gateway, self._bridge)
+        self.listener = Listener(current, self.sweeper)
         self.admin = admin_application(
             current, lambda: self.listener.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
             admin_pages,
         )  # fmt: skip
-        self._probing = HealthChecks(current, self.upstreams, self.health, random.random)
-        self._probes: asyncio.Task[None] | None = None
+        self._health_checks = HealthChecks(current, client, self.breakers, random.random)
+        self._checking: asyncio.Task[None] | None = None
         collector = CountersCollector(
-            self.counters, self._gauges(), reloads=configuration.reloads, probes=self._probing.probes, sources=self._sources,
+            self.counters, self._gauges(), reloads=configuration.reloads, probes=self._health_checks.results, sources=self._sources,
             jobs=self.jobs.scheduler.ended,
         )  # fmt: skip
         self._registry = registry(collector)
@@ -117,7 +118,7 @@ class App:
         self.jobs.open()
         self.sweeper.every_tick(self.jobs.sweep)
         self.sweeper.start(self._loop)
-        self._probes = self._loop.create_task(self._probing.run())
+        self._checking = self._loop.create_task(self._health_checks.run())
         self._reconfigured()
 
     def _reconfigured(self) -> None:
@@ -131,11 +132,11 @@ class App:
             if not model.is_image
         }
         self.upstreams.warm(provider for provider in used.values() if provider.off is None)
-        self.health.retain(sources, snapshot.models)
+        self.breakers.retain(sources, snapshot.models)
 
     def downstream(self) -> DownstreamConnection:
         """A protocol for a caller's new connection."""
-        return DownstreamConnection(self.listener, self._loop)
+        return DownstreamConnection(self.listener, self.gateway, self._bridge, self._loop)
 
     def _bridge(self, downstream: DownstreamConnection) -> ControlPlaneBridge:
         server = self._control.server
@@ -157,7 +158,7 @@ class App:
         models = self._current().models.values()
         now = monotonic()
         return {
-            (source.provider.name, source.model): self.health.of(source.key).admits(now)
+            (source.provider.name, source.model): self.breakers.of(source.key).allows(now)
             for model in models
             for source in (*model.pool, *model.reserve)
             if source.provider.off is None
@@ -191,9 +192,9 @@ class App:
         """Let go of everything; what is still being served is cut."""
         for downstream in list(self.listener.connections):
             downstream.abort()
-        if self._probes is not None:
-            self._probes.cancel()
-            await asyncio.gather(self._probes, return_exceptions=True)
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.gather(self._checking, return_exceptions=True)
         self.jobs.drain()
         await self._control.cleanup()
         with contextlib.suppress(TimeoutError):  # a disk that is stuck must not keep the process
