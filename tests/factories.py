@@ -8,10 +8,10 @@ from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import Snapshot, Source
 from kyma_proxy.core.exchange import AttemptRecord, Exchange
 from kyma_proxy.core.http.body import read_routing_fields
-from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.core.routing.breaker import CircuitBreaker
 from kyma_proxy.core.routing.plan import Step
+from kyma_proxy.dialect.registry import RELAYED
 
 DEFAULT = """\
 providers:

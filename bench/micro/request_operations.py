@@ -9,12 +9,12 @@ from bench.micro import inputs
 from bench.micro.inputs import HEADERS, WIRE
 from kyma_proxy.core.exchange import Event, Exchange
 from kyma_proxy.core.http.body import patched, read_routing_fields
-from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.headers import encode_request_head
 from kyma_proxy.core.http.repeat import repeat_of
 from kyma_proxy.core.http.request_head import RequestHead, read_request_head
 from kyma_proxy.core.routing.breaker import BreakerTable, CircuitBreaker
 from kyma_proxy.core.routing.plan import plan
+from kyma_proxy.dialect.registry import RELAYED
 
 _TARGET = b"/v1/chat/completions"
 
@@ -58,11 +58,11 @@ def encode_head(*, is_repeated: bool) -> Callable[[], object]:
     clear_cache = inbound.passed.clear
 
     def encode_repeated() -> object:
-        return encode_request_head(inbound, endpoint, source, 1024)
+        return encode_request_head(inbound, endpoint.path, source, 1024)
 
     def encode_new() -> object:
         clear_cache()
-        return encode_request_head(inbound, endpoint, source, 1024)
+        return encode_request_head(inbound, endpoint.path, source, 1024)
 
     return encode_repeated if is_repeated else encode_new
 

@@ -21,14 +21,13 @@ from kyma_proxy.core.accounts.reservation import Reservation
 from kyma_proxy.core.exchange import ANSWERED, Event, Exchange, State
 from kyma_proxy.core.http.answers import cors_lines, error_lines, id_lines, json_answer, relay_lines
 from kyma_proxy.core.http.body import read_routing_fields
-from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead
 from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, Retry, exhausted, moves_on, status_failure
 from kyma_proxy.core.routing.plan import Step, last_resort, open_breakers, plan
 from kyma_proxy.core.routing.resolve import has_translated, route_of, unanswerable
-from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, RELAYED
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.attempts import Attempt, Attempts, AttemptsListener
@@ -110,9 +109,9 @@ class Gateway(AttemptsListener):
 
     def _plan(self, exchange: Exchange, route: Route) -> tuple[Step, ...]:
         steps = plan(route, self._breakers, monotonic(), self._random)
-        if steps or not route.is_empty or (exchange.endpoint.is_estimated and has_translated(exchange.snapshot, route.model)):
+        if steps or not route.is_empty or (exchange.endpoint.is_estimated and has_translated(exchange, route.model)):
             return steps
-        raise unanswerable(route.model, exchange.endpoint.dialect)
+        raise unanswerable(route.model, exchange.endpoint.dialect, MAIN_ENDPOINTS)
 
     def _admit(self, exchange: Exchange, meter: Meter, route: Route) -> None:
         """Reserve a place in the caller's limits, and what the request may cost."""

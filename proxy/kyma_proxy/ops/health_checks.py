@@ -12,7 +12,8 @@ import msgspec
 from kyma_proxy.config.snapshot import Snapshot, Source
 from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure
-from kyma_proxy.core.routing.health_check import check_request, check_verdict, due_for_check
+from kyma_proxy.core.routing.health_check import check_verdict, due_for_check
+from kyma_proxy.dialect.health_check import check_request
 from kyma_proxy.net.upstream.client import NoResponseError, UpstreamClient
 from kyma_proxy.net.upstream.connection import monotonic
 
@@ -66,7 +67,7 @@ class HealthChecks:
         timeouts = msgspec.structs.replace(source.timeouts, total=_MAX_CHECK_S)
         try:
             # On a fresh connection: an idle one may have been closed at the other end, which says nothing of the source.
-            response = await self._client.send(provider, [check_request(source, monotonic())], timeouts, is_fresh=True)
+            response = await self._client.send(provider, check_request(source), timeouts, is_fresh=True)
         except NoResponseError as error:
             return AttemptFailure(error.why.kind, provider.name, error.why.detail)
         return check_verdict(response.status, response.fields, provider.name)

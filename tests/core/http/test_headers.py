@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.http import headers as rules
-from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.headers import AnswerHead, encode_answer_head, encode_request_head
 from kyma_proxy.core.http.inbound import Headers
+from kyma_proxy.dialect.registry import RELAYED
 from tests.factories import inbound, source
 
 PASSES_TO_PROVIDER = (
@@ -41,7 +41,7 @@ CASES = (str.lower, str.upper, str.title, str.swapcase)
 
 def sent(given: Headers, to: Source | None = None, *, query: bytes = b"", path: bytes = b"/v1/chat/completions") -> list[bytes]:
     """The lines of the head that a provider gets."""
-    head = encode_request_head(inbound(headers=given, query=query, path=path), RELAYED[path], to or source("small"), 7)
+    head = encode_request_head(inbound(headers=given, query=query, path=path), RELAYED[path].path, to or source("small"), 7)
     assert head.endswith(b"\r\n\r\n")
     return head[:-4].split(b"\r\n")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
-from kyma_proxy.core.routing.health_check import check_request, check_verdict, due_for_check
+from kyma_proxy.core.routing.health_check import check_verdict, due_for_check
+from kyma_proxy.dialect.health_check import check_request
 from tests.factories import snapshot
 
 TEXT = """\
@@ -49,16 +51,20 @@ def test_there_are_no_checks_unless_the_operator_says_so() -> None:
     assert due(BreakerTable(), 1e9, TEXT.replace("defaults: {probe_after: 10m}\n", "")) == []
 
 
+def sent(source: Source) -> bytes:
+    return b"".join(check_request(source))
+
+
 def test_a_check_is_an_ordinary_request_for_one_token() -> None:
     models = snapshot(TEXT).models["m"]
-    head, _, body = check_request(models.pool[0], 0.0).partition(b"\r\n\r\n")
+    head, _, body = sent(models.pool[0]).partition(b"\r\n\r\n")
     assert head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
     assert b"authorization: Bearer secret" in head
     assert b"content-length: %d" % len(body) in head
     assert msgspec.json.decode(body) == {
         "model": "m1", "max_completion_tokens": 1, "messages": [{"role": "user", "content": "ping"}],
     }  # fmt: skip
-    head, _, body = check_request(models.reserve[0], 0.0).partition(b"\r\n\r\n")
+    head, _, body = sent(models.reserve[0]).partition(b"\r\n\r\n")
     assert head.startswith(b"POST /v1/messages HTTP/1.1\r\n")
     assert b"anthropic-version: " in head
     assert msgspec.json.decode(body)["max_tokens"] == 1

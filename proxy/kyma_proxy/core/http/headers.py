@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Final
 
 from kyma_proxy.config.snapshot import Source
-from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.core.http.inbound import Headers, Inbound, header
 
 _HOP_BY_HOP: Final = frozenset(
@@ -100,9 +99,7 @@ def _rule_for(own_names: frozenset[bytes]) -> _Rule:
     return rule
 
 
-def encode_request_head(
-    inbound: Inbound, endpoint: Endpoint, source: Source, length: int, *, is_translated: bool = False
-) -> bytes:
+def encode_request_head(inbound: Inbound, path: bytes, source: Source, length: int, *, is_translated: bool = False) -> bytes:
     """The head of the request to a source, whose body has `length` bytes.
 
     Translated, it has no field that only the caller's dialect knows, and no query, as that is of the caller's endpoint.
@@ -112,7 +109,7 @@ def encode_request_head(
     lines = inbound.passed.get(dropped)
     if lines is None:
         lines = inbound.passed[dropped] = _rule_for(dropped).lines(inbound.headers)
-    target = provider.base_path + endpoint.path
+    target = provider.base_path + path
     if inbound.query and not is_translated:
         target = b"%b?%b" % (target, inbound.query)
     if provider.dialect == "anthropic" and header(inbound.headers, b"anthropic-version") is None:

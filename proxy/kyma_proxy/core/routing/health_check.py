@@ -1,4 +1,4 @@
-"""Decides which sources get an active health check, and with which request. (Contract §9.)
+"""Decides which sources get an active health check, and what its answer means. (Contract §9.)
 
 A health check is an ordinary request for one token. It costs money, so it is off unless `defaults.probe_after` says otherwise.
 It does not count as traffic.
@@ -6,18 +6,9 @@ It does not count as traffic.
 
 from __future__ import annotations
 
-from typing import Final
-
-import msgspec
-
 from kyma_proxy.config.snapshot import Snapshot, Source
-from kyma_proxy.core.http.endpoints import RELAYED
-from kyma_proxy.core.http.headers import encode_request_head
-from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, moves_on, status_failure
-
-_ENDPOINTS: Final = {"openai": RELAYED[b"/v1/chat/completions"], "anthropic": RELAYED[b"/v1/messages"]}
 
 
 def due_for_check(snapshot: Snapshot, breakers: BreakerTable, now: float, started: float) -> list[Source]:
@@ -27,26 +18,13 @@ def due_for_check(snapshot: Snapshot, breakers: BreakerTable, now: float, starte
         return []
     due: dict[str, Source] = {}
     for model in snapshot.models.values():
-        for source in (*model.pool, *model.reserve):
-            if source.provider.off is not None or source.provider.dialect not in _ENDPOINTS:
+        for source in () if model.is_image else (*model.pool, *model.reserve):
+            if source.provider.off is not None:
                 continue
             breaker = breakers.of(source.key)
             if now - max(breaker.asked_at, started) >= after and breaker.allows(now):
                 due[source.key] = source
     return list(due.values())
-
-
-def check_request(source: Source, now: float) -> bytes:
-    """The bytes of a request for one token."""
-    endpoint = _ENDPOINTS[source.provider.dialect]
-    field = source.max_tokens_field if source.provider.dialect == "openai" else None
-    body = msgspec.json.encode(
-        {"model": source.model, field or "max_tokens": 1, "messages": [{"role": "user", "content": "ping"}]}
-    )
-    inbound = Inbound(
-        b"POST", b"/v1" + endpoint.path, b"", [(b"content-type", b"application/json")], body, "health-check", now, False, True
-    )
-    return encode_request_head(inbound, endpoint, source, len(body)) + body
 
 
 def check_verdict(status: int, fields: dict[bytes, bytes], provider: str) -> AttemptFailure | None:

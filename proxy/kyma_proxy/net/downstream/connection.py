@@ -19,9 +19,8 @@ from typing import Any, Final, Protocol, cast
 
 from kyma_proxy.core.http.answers import cors_lines, error_lines, json_answer
 from kyma_proxy.core.http.connection_state import ConnectionEvent, ConnectionState, after
-from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.inbound import Inbound
-from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.dialect.registry import RELAYED, dialect_at
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.listener import Listener
 from kyma_proxy.net.downstream.request_reader import RequestReader
@@ -342,7 +341,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self.state is ConnectionState.IDLE:
             self._step(ConnectionEvent.SERVE)
         identity = reader.identity()
-        dialect = DIALECTS["anthropic" if reader.target.startswith(b"/v1/messages") else "openai"]
+        dialect = dialect_at(reader.target)
         origins = self._listener.current().cors_origins
         added = error_lines(error, identity, dialect.id_field) + cors_lines(reader.headers, origins)
         self.transport.write(json_answer(error.kind.status, dialect.error_body(error, identity), added, close=True))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
-from kyma_proxy.dialect.anthropic import ANTHROPIC
-from kyma_proxy.dialect.registry import DIALECTS, refuse_blind
-from kyma_proxy.dialect.thinking_signature import may_hold_unsigned
+from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.dialect.vision import refuse_images
 from kyma_proxy.net.relay.body import Body
 from kyma_proxy.net.relay.passthrough import FilteredBody, PassthroughBody
 from kyma_proxy.net.relay.translated import TranslatedBody
@@ -21,7 +20,6 @@ def body_for(exchange: Exchange, step: Step) -> Body:
     if step.source.provider.dialect != dialect.name:
         return TranslatedBody(exchange, step, dialect)
     if step.layer == SUBSTITUTE:
-        refuse_blind(exchange.inbound.body, step.model)
-    strips_unsigned = dialect is ANTHROPIC and may_hold_unsigned(exchange.inbound.body)
-    body = PassthroughBody(exchange, step, dialect, strips_unsigned=strips_unsigned)
+        refuse_images(exchange.inbound.body, step.model)
+    body = PassthroughBody(exchange, step, dialect)
     return FilteredBody(body) if exchange.asks_for_usage(step.source) else body

@@ -15,8 +15,7 @@ from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.dialect import sse
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
-from kyma_proxy.dialect.contract import Dialect
-from kyma_proxy.dialect.thinking_signature import without_unsigned
+from kyma_proxy.dialect.contract import Cleaning, Dialect
 from kyma_proxy.dialect.usage_filter import UsageFilter
 from kyma_proxy.net.relay.body import BadAnswer, Body
 
@@ -24,16 +23,28 @@ from kyma_proxy.net.relay.body import BadAnswer, Body
 class PassthroughBody(Body):
     """The caller's dialect is the source's: bytes pass unchanged."""
 
-    __slots__ = ("_dialect", "_exchange", "_has_begun", "_has_length", "_held", "_is_error", "_sample", "_source", "_streams",
-                 "_strips_unsigned")  # fmt: skip
+    __slots__ = (
+        "_cleaning",
+        "_dialect",
+        "_exchange",
+        "_has_begun",
+        "_has_length",
+        "_held",
+        "_is_error",
+        "_sample",
+        "_source",
+        "_streams",
+    )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, step: Step, dialect: Dialect, *, strips_unsigned: bool) -> None:
-        """`strips_unsigned`: thoughts that nobody has signed are taken out of the request."""
+    def __init__(self, exchange: Exchange, step: Step, dialect: Dialect) -> None:
+        cleaning = dialect.cleaning
         self.dropped = ()
         self._exchange = exchange
         self._source = step.source
         self._dialect = dialect
-        self._strips_unsigned = strips_unsigned
+        self._cleaning: Cleaning | None = (
+            cleaning if cleaning is not None and cleaning.may_be_needed(exchange.inbound.body) else None
+        )
         self._has_begun = self._has_length = self._is_error = self._streams = False
         self._held = b""
         self._sample = Sample()
@@ -42,8 +53,8 @@ class PassthroughBody(Body):
         exchange = self._exchange
         body, routing = exchange.inbound.body, exchange.routing
         assert routing is not None  # noqa: S101  (routed)
-        if self._strips_unsigned:
-            body, self.dropped = without_unsigned(body)
+        if self._cleaning is not None:
+            body, self.dropped = self._cleaning.cleaned(body)
             routing = read_routing_fields(body)
         return request_bytes(exchange, self._source, body, routing)
 

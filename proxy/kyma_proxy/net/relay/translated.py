@@ -14,8 +14,9 @@ from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.dialect import sse
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
-from kyma_proxy.dialect.registry import translation
+from kyma_proxy.dialect.registry import TRANSLATORS
 from kyma_proxy.dialect.translation import StreamTranslation, Translation
+from kyma_proxy.dialect.vision import refuse_translated_images
 from kyma_proxy.net.relay.body import BadAnswer, Body
 
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
@@ -41,7 +42,10 @@ class TranslatedBody(Body):
         self._exchange = exchange
         self._source = step.source
         self._to = to
-        self.translation: Translation | None = translation(exchange, step.source, step.model, int(time.time()))
+        translate = TRANSLATORS[to.name, step.source.provider.dialect]
+        made = translate(exchange, step.source, step.model, int(time.time()))
+        refuse_translated_images(made.asked.body, step.model)
+        self.translation: Translation | None = made
         self._stream: StreamTranslation | None = None
         self._has_begun = False
         self._held: list[bytes] = []
@@ -54,7 +58,7 @@ class TranslatedBody(Body):
     def request(self) -> list[bytes | memoryview]:
         asked = self._made().asked
         head = encode_request_head(
-            self._exchange.inbound, asked.endpoint, self._source, len(asked.body), is_translated=True
+            self._exchange.inbound, asked.endpoint.path, self._source, len(asked.body), is_translated=True
         )  # fmt: skip
         return [head + asked.body]
 
