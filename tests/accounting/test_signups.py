@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from kyma_proxy.accounting.meter import usd
 from kyma_proxy.accounting.signups import Signups
 from kyma_proxy.errors import GatewayError, Kind
 
@@ -53,10 +52,3 @@ def test_nobody_new_is_let_in_while_there_are_too_many_addresses() -> None:
     signups.admit("10.0.0.0", 2, 100.0)  # who is known may come again
     signups.admit("192.0.2.1", 2, 3600.02)  # the first of them is forgotten after its hour
     assert len(signups._at) == 10_000
-
-
-@pytest.mark.parametrize(
-    ("nano", "text"), [(0, "$0.00"), (10**9, "$1.00"), (1, "$0.000000001"), (-15 * 10**8, "-$1.50"), (1_234_500_000, "$1.2345")]
-)
-def test_money_is_written_exactly(nano: int, text: str) -> None:
-    assert usd(nano) == text

@@ -16,6 +16,8 @@ from aiohttp.resolver import AsyncResolver
 
 from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.accounting.service import AccountService
+from kyma_proxy.core.accounts.limits import Windows
+from kyma_proxy.core.accounts.reservation import Holds
 from kyma_proxy.core.jobs.job import Job
 from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.gateway import Gateway
@@ -73,7 +75,9 @@ class App:
         self.upstreams = UpstreamPool(Dialer(self.addresses), self.sweeper)
         self.health = BreakerTable()
         self.account_service = account_service
-        self.meter = None if account_service is None else Meter(account_service.accounts, account_service.store, _references())
+        self.meter: Meter | None = None
+        if account_service is not None:
+            self.meter = Meter(account_service.accounts, account_service.store, _references(), Windows(), Holds())
         self.gateway = Gateway(
             current, self.upstreams, self.counters, self.log, health=self.health, random=random.random, meter=self.meter
         )
