@@ -1,7 +1,7 @@
 """Admits metered requests and settles them: who calls, within which limits, and for how much. (Contract §1, §7, §8.)
 
-What is taken at admission (a place in the minute, tokens, money) is a `Reservation`. `settle` gives it back and puts the fact in
-its place, however the request ended. Nothing here waits: accounts are in memory, and the ledger only takes charges in. Limits
+What is taken at admission (a place in the minute, tokens, money) is a `Reservation`. However the request ends, `settle` gives
+it back and puts the fact in its place. Nothing here waits: accounts are in memory, and the ledger only takes charges in. Limits
 and holds are handed in, so that a process that shares accounts with others can be given ones that borrow from a common stock.
 """
 

@@ -186,7 +186,7 @@ class App:
             gauges |= {
                 "kyma_accounts": ("Accounts.", lambda: len(accounts)),
                 "kyma_charges_waiting": ("Charges that are not on disk yet.", lambda: store.waiting),
-                "kyma_charges_lost": ("Charges that could not be written.", lambda: store.figures.lost),
+                "kyma_charges_lost": ("Charges that could not be written.", lambda: store.statistics().lost),
                 "kyma_accounts_failing": ("1 while the database can't be written.", lambda: int(store.is_failing)),
             }
         return gauges
