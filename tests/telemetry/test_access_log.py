@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kyma_proxy.telemetry import access_log
 from kyma_proxy.telemetry.access_log import AccessLog
 from kyma_proxy.telemetry.record import Record
 from kyma_proxy.telemetry.recording import other_record
@@ -118,14 +117,11 @@ def test_a_line_that_a_full_disk_cuts_in_half_spoils_no_other_line(tmp_path: Pat
     assert log.lost_lines == 4
 
 
-def test_lines_that_wait_for_a_slow_disk_are_bounded_and_the_others_are_counted_as_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(access_log, "MAX_PENDING_BYTES", 100_000)
+def test_lines_that_wait_for_a_slow_disk_are_bounded_and_the_others_are_counted_as_lost(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    log = AccessLog(str(pipe))
+    log = AccessLog(str(pipe), max_pending_bytes=100_000)
     for number in range(2000):  # more than a pipe holds
         log.write(record(number))
     log.flush()

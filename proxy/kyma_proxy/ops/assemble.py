@@ -204,7 +204,7 @@ class App:
             async with asyncio.timeout(_LAST_CHANGES_S):
                 await self.jobs.close()
                 if self.account_service is not None:
-                    await self.account_service.settled()
+                    await self.account_service.drain()
         await self.upstreams.close()
         await self.addresses.close()
         self.sweeper.stop()

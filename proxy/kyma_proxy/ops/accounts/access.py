@@ -146,5 +146,5 @@ async def _answering(snapshot: Snapshot, account_service: AccountService) -> Asy
     finally:
         client.close()
         await runner.cleanup()
-        await account_service.settled()
+        await account_service.drain()
         await asyncio.to_thread(account_service.store.close)
