@@ -28,7 +28,7 @@ from tests.jobs.studio import (
     refused,
     taken,
 )
-from tests.store.material import locked_by_another_process
+from tests.store.factories import locked_by_another_process
 
 HELD, GIVEN_BACK, CHARGED = ("adjustment", -PRICE), ("refund", PRICE), ("usage", -PRICE)
 

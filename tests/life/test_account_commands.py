@@ -14,13 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from kyma_proxy.config.snapshot import NANO
 from kyma_proxy.ops.accounts import access, texts
 from kyma_proxy.ops.accounts.opening import open_database
-from kyma_proxy.ops.accounts.texts import usd
 from kyma_proxy.ops.cli import main
 from kyma_proxy.ops.reload import read_snapshot
 from tests.processes import command, configuration, free_port, serving
@@ -388,12 +384,3 @@ def test_check_accounts_refuses_a_database_in_which_anything_is_wrong(tmp_path: 
         database.execute("UPDATE accounts SET balance = balance + 1")
     said = run(path, "serve", "--check-accounts")
     assert said.refusal.startswith(f"{tmp_path}/kyma.db: ")
-
-
-@given(st.integers(-(10**15), 10**15))
-def test_every_nano_dollar_is_told(nano: int) -> None:
-    text = usd(nano / NANO)
-    assert re.fullmatch(r"-?\$\d{1,3}(,\d{3})*\.\d{2,9}", text)
-    whole, digits = re.sub(r"[$,]", "", text).split(".")
-    assert int(whole.strip("-")) * NANO + int(digits.ljust(9, "0")) == abs(nano)
-    assert text.startswith("-") == (nano < 0)

@@ -1,4 +1,4 @@
-"""The access log's line: exactly the documented fields, metadata only."""
+"""The access log's record of a request has exactly the documented fields, metadata only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_record_has_exactly_the_documented_fields_in_their_order() -> None:
     assert list(msgspec.json.decode(msgspec.json.encode(other_record("r", "-", 400, 1.0)))) == list(LOGGED_FIELDS)
 
 
-def test_a_served_request_is_told_from_beginning_to_end() -> None:
+def test_the_record_of_a_served_request_is_complete() -> None:
     served = routed()
     served.state = State.COMPLETED
     served.status = 200
@@ -65,7 +65,7 @@ def test_a_served_request_is_told_from_beginning_to_end() -> None:
     )
 
 
-def test_a_request_that_could_not_be_read_has_no_model_and_no_cost() -> None:
+def test_the_record_of_a_request_that_could_not_be_read_has_no_model_and_no_cost() -> None:
     refused = exchange(b"/v1/messages")
     refused.state = State.REJECTED
     refused.status = 400
@@ -75,7 +75,7 @@ def test_a_request_that_could_not_be_read_has_no_model_and_no_cost() -> None:
     assert (record.stream, record.attempts, record.duration_ms, record.usage_source) == (False, [], 1.0, "none")
 
 
-def test_an_unknown_models_name_is_cut_short() -> None:
+def test_the_name_of_an_unknown_model_is_truncated() -> None:
     unknown = routed()
     unknown.routing = msgspec.structs.replace(unknown.routing, model="x" * 256)  # type: ignore[type-var]
     unknown.model = None
@@ -83,18 +83,18 @@ def test_an_unknown_models_name_is_cut_short() -> None:
     assert (record.model_requested, record.model) == ("x" * 128, None)
 
 
-def test_without_usage_there_is_no_cost() -> None:
+def test_the_record_of_a_request_without_usage_has_no_cost() -> None:
     assert record_of(routed(), 1.0, 101.0).cost_usd is None
 
 
-def test_what_was_refused_at_the_door_is_logged_too() -> None:
+def test_a_request_that_the_listener_refused_has_a_record() -> None:
     record = other_record("request-1", "-", 431, 1_800_000_000.0)
     assert (record.ts, record.request_id, record.status, record.ending) == (1_800_000_000.0, "request-1", 431, "rejected")
     assert (record.bytes_in, record.bytes_out, record.attempts, record.usage_source) == (0, 0, [], "none")
     assert (record.endpoint, record.dialect, record.stream) == ("-", "-", False)
 
 
-def test_nothing_of_the_body_or_of_a_header_can_be_in_a_record() -> None:
+def test_nothing_of_a_body_or_header_can_be_in_a_record() -> None:
     served = routed()
     served.inbound = inbound(headers=[(b"authorization", b"KEY")], query=b"QUERY")
     served.inbound.body = b'{"model":"fast","x":"PROMPT"}'

@@ -16,6 +16,8 @@ from aiohttp.resolver import AsyncResolver
 
 from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.accounting.service import AccountService
+from kyma_proxy.core.accounts.limits import Windows
+from kyma_proxy.core.accounts.reservation import Holds
 from kyma_proxy.core.jobs.job import Job
 from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.gateway import Gateway
@@ -74,7 +76,9 @@ class App:
         client = UpstreamClient(self.upstreams)
         self.breakers = BreakerTable()
         self.account_service = account_service
-        self.meter = None if account_service is None else Meter(account_service.accounts, account_service.store, _references())
+        self.meter: Meter | None = None
+        if account_service is not None:
+            self.meter = Meter(account_service.accounts, account_service.store, _references(), Windows(), Holds())
         self.gateway = Gateway(
             current, self.upstreams, self.counters, self.log, breakers=self.breakers, random=random.random, meter=self.meter
         )
@@ -183,7 +187,7 @@ class App:
             gauges |= {
                 "kyma_accounts": ("Accounts.", lambda: len(accounts)),
                 "kyma_charges_waiting": ("Charges that are not on disk yet.", lambda: store.waiting),
-                "kyma_charges_lost": ("Charges that could not be written.", lambda: store.figures.lost),
+                "kyma_charges_lost": ("Charges that could not be written.", lambda: store.statistics().lost),
                 "kyma_accounts_failing": ("1 while the database can't be written.", lambda: int(store.is_failing)),
             }
         return gauges
@@ -201,7 +205,7 @@ class App:
             async with asyncio.timeout(_LAST_CHANGES_S):
                 await self.jobs.close()
                 if self.account_service is not None:
-                    await self.account_service.settled()
+                    await self.account_service.drain()
         await self.upstreams.close()
         await self.addresses.close()
         self.sweeper.stop()

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from kyma_proxy import __version__, gateway
-from kyma_proxy.errors import ConfigError, StartError
+from kyma_proxy.config.problems import ConfigError
+from kyma_proxy.errors import StartError
 from kyma_proxy.ops.accounts.commands import add_account_commands
 from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path
 

@@ -16,8 +16,10 @@ from typing import Any, Final
 import msgspec
 
 from kyma_proxy.config.compiling import load
-from kyma_proxy.config.snapshot import Admin, Reloaded, Snapshot
-from kyma_proxy.errors import ConfigError, StartError
+from kyma_proxy.config.problems import ConfigError
+from kyma_proxy.config.reload_result import ReloadResult
+from kyma_proxy.config.snapshot import Admin, Snapshot
+from kyma_proxy.errors import StartError
 
 _log: Final = logging.getLogger("kyma-proxy")
 _LOOKS_EVERY_S: Final = 1.0
@@ -62,7 +64,7 @@ class Configuration:
         """Call `action` after each change."""
         self._when_changed.append(action)
 
-    async def reload(self, why: str) -> Reloaded:
+    async def reload(self, why: str) -> ReloadResult:
         """Read the file again, and put it in force if it is right. `why` is for the log."""
         async with self._one_at_a_time:
             self._seen = self._signature()
@@ -71,14 +73,14 @@ class Configuration:
                 read = await asyncio.to_thread(read_snapshot, self.path, self._environment)
             except ConfigError as error:
                 return self._failed(
-                    why, Reloaded(result="failed", version=self.snapshot.version, problems=tuple(error.problems))
+                    why, ReloadResult(result="failed", version=self.snapshot.version, problems=tuple(error.problems))
                 )
             except StartError as error:
-                return self._failed(why, Reloaded(result="failed", version=self.snapshot.version, message=str(error)))
+                return self._failed(why, ReloadResult(result="failed", version=self.snapshot.version, message=str(error)))
             except Exception:
                 _log.exception("reload (%s): the gateway failed to read %s", why, self.path)
                 message = "the gateway failed; its log says how"
-                return self._failed(why, Reloaded(result="failed", version=self.snapshot.version, message=message))
+                return self._failed(why, ReloadResult(result="failed", version=self.snapshot.version, message=message))
             return self._put_in_force(read, why)
 
     async def watch(self) -> None:
@@ -94,7 +96,7 @@ class Configuration:
             else:
                 changed_to = signature
 
-    def _put_in_force(self, read: Snapshot, why: str) -> Reloaded:
+    def _put_in_force(self, read: Snapshot, why: str) -> ReloadResult:
         before = self.snapshot
         after, needs_restart = _with_what_stays(before, read)
         for name in needs_restart:
@@ -108,9 +110,9 @@ class Configuration:
             for warning in after.warnings:
                 _log.warning("%s", warning)
         _log.info("reload (%s): %s is %s", why, self.path, "in force" if result == "reloaded" else "as it was")
-        return Reloaded(result=result, version=after.version, needs_restart=needs_restart, warnings=after.warnings)
+        return ReloadResult(result=result, version=after.version, needs_restart=needs_restart, warnings=after.warnings)
 
-    def _failed(self, why: str, outcome: Reloaded) -> Reloaded:
+    def _failed(self, why: str, outcome: ReloadResult) -> ReloadResult:
         self._count("failed")
         for reason in outcome.problems or (outcome.message,):
             _log.error("reload (%s): %s", why, reason)

@@ -22,7 +22,8 @@ import msgspec
 from aiohttp import web
 
 from kyma_proxy.accounting.service import AccountService
-from kyma_proxy.config.snapshot import Admin, Reloaded, Snapshot
+from kyma_proxy.config.reload_result import ReloadResult
+from kyma_proxy.config.snapshot import Admin, Snapshot
 from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import InUseError, StartError
 from kyma_proxy.ops.accounts.opening import open_database
@@ -130,8 +131,8 @@ async def _answering(snapshot: Snapshot, account_service: AccountService) -> Asy
     token = secrets.token_urlsafe()
     own = msgspec.structs.replace(snapshot, admin=Admin(snapshot.listen, Secret(token)))
 
-    async def reload() -> Reloaded:
-        return Reloaded(result="unchanged", version=own.version)
+    async def reload() -> ReloadResult:
+        return ReloadResult(result="unchanged", version=own.version)
 
     app = admin_application(lambda: own, lambda: False, lambda: b"", reload, AdminAccounts(lambda: own, account_service))
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
@@ -145,5 +146,5 @@ async def _answering(snapshot: Snapshot, account_service: AccountService) -> Asy
     finally:
         client.close()
         await runner.cleanup()
-        await account_service.settled()
+        await account_service.drain()
         await asyncio.to_thread(account_service.store.close)

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote
 
-from kyma_proxy.errors import ConfigError, StartError
+from kyma_proxy.config.problems import ConfigError
+from kyma_proxy.errors import StartError
 from kyma_proxy.ops.accounts import texts
 from kyma_proxy.ops.admin_client import AdminClient, Document, Refused
 from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
-from decimal import Decimal
 from typing import Final
 
+from kyma_proxy.core.accounts.money import to_nano, usd
 from kyma_proxy.ops.admin_client import Document
-
-_CENT_DIGITS: Final = 2
-_NANO_DIGITS: Final = 9
 
 
 def created(document: Document) -> str:
@@ -25,15 +22,15 @@ def key_created(document: Document) -> str:
 
 def account(document: Document) -> str:
     """An account's name, state and money."""
-    held = f", of which {usd(document['held'])} is held" if document["held"] else ""
+    held = f", of which {_usd(document['held'])} is held" if document["held"] else ""
     return _pairs(
         ("account", document["id"]),
         ("e-mail", document["email"]),
         ("created", moment(document["created"])),
         ("state", _state(document)),
         ("tier", document["tier"]),
-        ("balance", usd(document["balance"]) + held),
-        ("purchased", usd(document["purchased"])),
+        ("balance", _usd(document["balance"]) + held),
+        ("purchased", _usd(document["purchased"])),
     )
 
 
@@ -45,7 +42,7 @@ def account_and_keys(document: Document) -> str:
 def accounts(document: Document) -> str:
     """Accounts, one a line."""
     rows = [
-        (one["id"], one["email"], _state(one), f"tier {one['tier']}", usd(one["balance"]), moment(one["created"]))
+        (one["id"], one["email"], _state(one), f"tier {one['tier']}", _usd(one["balance"]), moment(one["created"]))
         for one in document["data"]
     ]
     return _table(("ACCOUNT", "E-MAIL", "STATE", "TIER", "BALANCE", "CREATED"), rows, "no accounts")
@@ -67,7 +64,7 @@ def key_revoked(document: Document) -> str:
 
 def credits_added(document: Document) -> str:
     """What was added, or had been before, and the account as it is now."""
-    amount, kind, paid = usd(document["amount"]), document["kind"], document["payment_id"]
+    amount, kind, paid = _usd(document["amount"]), document["kind"], document["payment_id"]
     named = f"{kind} of {amount}" + (f", payment {plain(paid)}" if paid else "")
     if document["is_new"]:
         return f"added: {named}\n{account(document['account'])}"
@@ -77,15 +74,9 @@ def credits_added(document: Document) -> str:
 
 def ledger(document: Document) -> str:
     """Entries, one a line."""
-    rows = [(str(one["id"]), moment(one["created"]), one["kind"], usd(one["amount"]), _about(one)) for one in document["data"]]
+    rows = [(str(one["id"]), moment(one["created"]), one["kind"], _usd(one["amount"]), _about(one)) for one in document["data"]]
     text = _table(("ENTRY", "WHEN", "KIND", "AMOUNT", "ABOUT"), rows, "no entries")
     return f"{text}\nThere are older ones; --limit shows more." if document["has_more"] else text
-
-
-def usd(amount: float) -> str:
-    """Dollars with their cents, and with as many further digits as there are, up to nano-dollars."""
-    whole, _, digits = f"{abs(Decimal(str(amount))):,.{_NANO_DIGITS}f}".partition(".")
-    return f"{'-' if amount < 0 else ''}${whole}.{digits.rstrip('0').ljust(_CENT_DIGITS, '0')}"
 
 
 def moment(seconds: int) -> str:
@@ -99,6 +90,10 @@ def plain(text: str) -> str:
 
 
 _ONCE: Final = "The key is shown this once and is kept nowhere; whoever loses it needs another: kyma-proxy keys create ACCOUNT"
+
+
+def _usd(amount: float) -> str:
+    return usd(to_nano(amount))
 
 
 def _state(document: Document) -> str:

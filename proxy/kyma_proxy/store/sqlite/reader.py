@@ -1,6 +1,6 @@
-"""This file reads: everything at the start, and single accounts while the gateway runs, in a thread of its own.
+"""Reads the database: all of it at the start, and single accounts while the gateway runs, in a thread of its own.
 
-What it sees is what is on disk, and so up to 100 ms old. It never waits for the writing thread, nor that one for it.
+It reads what is on disk, which may be 100 ms old. It never waits for the writing thread, and the writing thread never for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from kyma_proxy.store.contract import AccountRow, Entry, JobRow, KeyRow, StoreUnavailable, UsageRow
 from kyma_proxy.store.sqlite import jobs
-from kyma_proxy.store.sqlite.failures import why_it_can_not_start
+from kyma_proxy.store.sqlite.failures import start_error
 from kyma_proxy.store.sqlite.ledger import ENTRY_COLUMNS
 from kyma_proxy.store.sqlite.opening import connect_reader
 
@@ -44,10 +44,10 @@ WHERE the_day <= the_last ORDER BY day, model, key
 _REQUESTS: Final = "SELECT coalesce(sum(requests), 0) FROM usage WHERE day = :day AND account = :account"
 
 
-def load(path: Path, busy_s: float) -> tuple[list[AccountRow], list[KeyRow]]:
+def load(path: Path, busy_timeout_s: float) -> tuple[list[AccountRow], list[KeyRow]]:
     """All accounts, and all keys, the oldest first. Raises StartError."""
     try:
-        with closing(connect_reader(path, busy_s)) as connection:
+        with closing(connect_reader(path, busy_timeout_s)) as connection:
             accounts = [
                 AccountRow(ident, email, created, is_blocked == 1, balance, purchased)
                 for ident, email, created, is_blocked, balance, purchased in connection.execute(_ACCOUNTS)
@@ -57,25 +57,25 @@ def load(path: Path, busy_s: float) -> tuple[list[AccountRow], list[KeyRow]]:
                 for ident, account, digest, prefix, name, created, last_used_day, is_revoked in connection.execute(_KEYS)
             ]
     except sqlite3.Error as error:
-        raise why_it_can_not_start(path, error) from error
+        raise start_error(path, error) from error
     return accounts, keys
 
 
-def unfinished_jobs(path: Path, busy_s: float, since: int) -> list[JobRow]:
-    """The jobs that a start has to look after, the oldest first. Raises StartError."""
+def unfinished_jobs(path: Path, busy_timeout_s: float, since: int) -> list[JobRow]:
+    """The jobs that a start has to resume or to refund, the oldest first. Raises StartError."""
     try:
-        with closing(connect_reader(path, busy_s)) as connection:
+        with closing(connect_reader(path, busy_timeout_s)) as connection:
             return [jobs.row_of(row) for row in connection.execute(jobs.UNFINISHED, {"since": since})]
     except sqlite3.Error as error:
-        raise why_it_can_not_start(path, error) from error
+        raise start_error(path, error) from error
 
 
 class Reader:
-    """A connection that reads, and its thread."""
+    """A connection that only reads, and its thread."""
 
-    def __init__(self, path: Path, busy_s: float) -> None:
+    def __init__(self, path: Path, busy_timeout_s: float) -> None:
         """Connect. Raises sqlite3.Error."""
-        self._connection = connect_reader(path, busy_s)
+        self._connection = connect_reader(path, busy_timeout_s)
         self._thread = ThreadPoolExecutor(1, "store-reader")
 
     async def transactions(self, account: str, before: int | None, limit: int) -> list[Entry]:
@@ -109,14 +109,14 @@ class Reader:
         return [jobs.row_of(row) for row in await self._rows(jobs.NEWEST, values)]
 
     def close(self) -> None:
-        """End the thread, after what it has been asked."""
+        """End the thread, after the reads that it has been given."""
         self._thread.shutdown()
         self._connection.close()
 
     async def _rows(self, sql: str, values: dict[str, object]) -> list[Any]:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._fetch, sql, values)
-        except (sqlite3.Error, RuntimeError) as error:  # the latter once it is closed
+        except (sqlite3.Error, RuntimeError) as error:  # RuntimeError once it is closed
             raise StoreUnavailable(f"the database can't be read: {error}") from error
 
     def _fetch(self, sql: str, values: dict[str, object]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The operator makes accounts, takes in payments and gives credits through the admin API; each payment counts once."""
+"""The operator creates accounts, records payments and grants credits through the admin API; each payment counts once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ANSWER = whole(json.dumps({"id": "x", "usage": {"prompt_tokens": 100, "completio
 
 
 class Operator:
-    """Whoever holds the admin token."""
+    """A client of the admin API, with the admin token."""
 
-    def __init__(self, till: AccountsGateway, token: str = TOKEN) -> None:
-        self._client = TestClient(TestServer(till.running.app.admin))
+    def __init__(self, accounts_gateway: AccountsGateway, token: str = TOKEN) -> None:
+        self._client = TestClient(TestServer(accounts_gateway.running.app.admin))
         self._headers = {"Authorization": f"Bearer {token}"}
 
     async def __aenter__(self) -> Operator:
@@ -36,11 +36,11 @@ class Operator:
             return answer.status, await answer.json()
 
 
-async def test_an_account_is_made_shown_and_found(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider), Operator(till) as operator:
+async def test_an_account_is_created_shown_and_found(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, provider), Operator(accounts_gateway) as operator:
         status, made = await operator.ask("POST", "", {"email": "a@example.com", "grant": "1.25"})
         assert (status, made["balance"], made["tier"], made["blocked"]) == (201, 1.25, 0, False)
-        caller = await till.someone(made["api_key"])
+        caller = await accounts_gateway.someone(made["api_key"])
         provider.plays(ANSWER)
         assert (await caller.chat()).status == 200
         status, shown = await operator.ask("GET", f"/{made['id']}")
@@ -53,8 +53,8 @@ async def test_an_account_is_made_shown_and_found(tmp_path: Path) -> None:
 
 
 async def test_a_purchase_moves_the_tier_and_applies_to_the_next_request(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider), Operator(till) as operator:
-        caller = await till.caller(nano=0)
+    async with metered(tmp_path) as (accounts_gateway, provider), Operator(accounts_gateway) as operator:
+        caller = await accounts_gateway.caller(nano=0)
         assert (await caller.chat()).status == 402
         status, bought = await operator.ask("POST", f"/{caller.account}/purchases", {"amount": 10, "payment_id": "pay-1"})
         assert (status, bought["is_new"], bought["account"]["tier"], bought["account"]["balance"]) == (201, True, 1, 10.0)
@@ -63,23 +63,23 @@ async def test_a_purchase_moves_the_tier_and_applies_to_the_next_request(tmp_pat
         assert (answer.status, answer.headers["x-ratelimit-limit-requests"]) == (200, "60")
 
 
-async def test_the_same_payment_counts_once_also_at_once(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, _), Operator(till) as operator:
-        caller = await till.caller(nano=0)
+async def test_the_same_payment_counts_once_even_if_sent_concurrently(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, _), Operator(accounts_gateway) as operator:
+        caller = await accounts_gateway.caller(nano=0)
         payment = {"amount": 10, "payment_id": "pay-1"}
         answers = await asyncio.gather(*(operator.ask("POST", f"/{caller.account}/purchases", payment) for _ in range(8)))
         assert sorted(status for status, _ in answers) == [200] * 7 + [201]
         assert len({one["id"] for _, one in answers}) == 1
         assert (await caller.balance())["balance"] == 10.0
-        other = await till.caller("b@example.com", nano=0)
+        other = await accounts_gateway.caller("b@example.com", nano=0)
         for account, amount in ((other.account, 10), (caller.account, 11)):
-            status, told = await operator.ask("POST", f"/{account}/purchases", {"amount": amount, "payment_id": "pay-1"})
-            assert (status, told["error"]["code"]) == (409, "conflict")
+            status, answer = await operator.ask("POST", f"/{account}/purchases", {"amount": amount, "payment_id": "pay-1"})
+            assert (status, answer["error"]["code"]) == (409, "conflict")
 
 
-async def test_a_grant_is_no_purchase(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, _), Operator(till) as operator:
-        caller = await till.caller(nano=0)
+async def test_a_grant_does_not_move_the_tier(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, _), Operator(accounts_gateway) as operator:
+        caller = await accounts_gateway.caller(nano=0)
         status, granted = await operator.ask("POST", f"/{caller.account}/grants", {"amount": 500, "reason": "a good turn"})
         assert (status, granted["account"]["tier"], granted["account"]["purchased"]) == (201, 0, 0)
         status, ledger = await operator.ask("GET", f"/{caller.account}/transactions")
@@ -89,17 +89,17 @@ async def test_a_grant_is_no_purchase(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "amount", [0, -1, 4.99, "4.99", "ten", "1e400", "NaN", "Infinity", True, None, [], 10**7, "5.0000000001", 1e300]
 )
-async def test_an_amount_is_an_amount(tmp_path: Path, amount: object) -> None:
-    async with metered(tmp_path) as (till, _), Operator(till) as operator:
-        caller = await till.caller(nano=0)
-        status, told = await operator.ask("POST", f"/{caller.account}/purchases", {"amount": amount, "payment_id": "p"})
-        assert (status, told["error"]["code"]) == (400, "invalid_request")
+async def test_an_amount_that_is_invalid_or_too_small_is_refused(tmp_path: Path, amount: object) -> None:
+    async with metered(tmp_path) as (accounts_gateway, _), Operator(accounts_gateway) as operator:
+        caller = await accounts_gateway.caller(nano=0)
+        status, answer = await operator.ask("POST", f"/{caller.account}/purchases", {"amount": amount, "payment_id": "p"})
+        assert (status, answer["error"]["code"]) == (400, "invalid_request")
         assert (await caller.balance())["balance"] == 0
 
 
-async def test_a_blocked_account_is_shut_out_and_let_in_again(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider), Operator(till) as operator:
-        caller = await till.caller()
+async def test_a_blocked_account_is_refused_until_it_is_unblocked(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, provider), Operator(accounts_gateway) as operator:
+        caller = await accounts_gateway.caller()
         assert (await operator.ask("POST", f"/{caller.account}/block"))[1]["blocked"]
         assert (await caller.chat()).status == 403
         assert not (await operator.ask("POST", f"/{caller.account}/unblock"))[1]["blocked"]
@@ -107,28 +107,31 @@ async def test_a_blocked_account_is_shut_out_and_let_in_again(tmp_path: Path) ->
         assert (await caller.chat()).status == 200
 
 
-async def test_the_operator_gives_and_takes_keys(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider), Operator(till) as operator:
-        caller = await till.caller()
+async def test_the_operator_creates_and_revokes_keys(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, provider), Operator(accounts_gateway) as operator:
+        caller = await accounts_gateway.caller()
         status, key = await operator.ask("POST", f"/{caller.account}/keys", {"name": "server"})
         assert status == 201
         assert len((await operator.ask("GET", f"/{caller.account}/keys"))[1]["data"]) == 2
         provider.plays(ANSWER)
-        server = await till.someone(key["api_key"])
+        server = await accounts_gateway.someone(key["api_key"])
         assert (await server.chat()).status == 200
         assert (await operator.ask("DELETE", f"/{caller.account}/keys/{key['id']}"))[0] == 200
         assert (await server.chat()).status == 401
         assert (await operator.ask("DELETE", f"/{caller.account}/keys/{key['id']}x"))[0] == 404
 
 
-async def test_without_the_token_nothing_is_told(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, _), Operator(till, "a-wrong-token-of-some-length") as stranger:
+async def test_the_admin_api_answers_nothing_without_the_token(tmp_path: Path) -> None:
+    async with (
+        metered(tmp_path) as (accounts_gateway, _),
+        Operator(accounts_gateway, "a-wrong-token-of-some-length") as stranger,
+    ):
         for method, path in (("GET", ""), ("POST", ""), ("POST", "/acct_1/grants"), ("DELETE", "/acct_1/keys/key_1")):
             assert (await stranger.ask(method, path, {}))[0] == 401
 
 
-async def test_who_is_not_there_can_not_be_shown_or_paid_for(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, _), Operator(till) as operator:
+async def test_an_unknown_account_can_not_be_shown_or_changed(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, _), Operator(accounts_gateway) as operator:
         for method, path in (
             ("GET", "/acct_1"),
             ("POST", "/acct_1/grants"),
@@ -138,25 +141,25 @@ async def test_who_is_not_there_can_not_be_shown_or_paid_for(tmp_path: Path) -> 
             assert (await operator.ask(method, path, {"amount": 1}))[0] == 404
 
 
-async def test_accounts_and_money_are_there_after_a_restart(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider), Operator(till) as operator:
-        caller = await till.caller(nano=0)
+async def test_accounts_and_balances_survive_a_restart(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, provider), Operator(accounts_gateway) as operator:
+        caller = await accounts_gateway.caller(nano=0)
         await operator.ask("POST", f"/{caller.account}/purchases", {"amount": 50, "payment_id": "pay-1"})
         provider.plays(ANSWER)
         await caller.chat()
         before = await caller.balance()
         secret = caller.secret
-    async with metered(tmp_path) as (till, provider):
-        again = await till.someone(secret)
+    async with metered(tmp_path) as (accounts_gateway, provider):
+        again = await accounts_gateway.someone(secret)
         assert await again.balance() == before
         provider.plays(ANSWER)
         assert (await again.chat()).headers["x-ratelimit-limit-requests"] == "120"
 
 
-async def test_the_metrics_say_how_the_books_fare(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, _):
-        await till.caller()
-        async with TestClient(TestServer(till.running.app.admin)) as client, client.get("/metrics") as answer:
+async def test_the_metrics_show_the_state_of_the_accounts(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, _):
+        await accounts_gateway.caller()
+        async with TestClient(TestServer(accounts_gateway.running.app.admin)) as client, client.get("/metrics") as answer:
             page = await answer.text()
         for line in ("kyma_accounts 1.0", "kyma_charges_waiting 0.0", "kyma_charges_lost 0.0", "kyma_accounts_failing 0.0"):
             assert f"\n{line}\n" in page

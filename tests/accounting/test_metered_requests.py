@@ -1,4 +1,4 @@
-"""A metered caller is known by its key, kept within its limits, and charged for what arrived."""
+"""A metered caller is identified by its key, held to its limits, and charged for what was delivered."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DONE = b"data: [DONE]\n\n"
 @pytest.mark.parametrize(
     "header", ["", "authorization: Bearer ky-{}\r\n", "x-api-key: ky-{}\r\n", "authorization: Bearer sk-a\r\n"]
 )
-async def test_no_key_and_a_wrong_one_get_the_same_answer(tmp_path: Path, header: str) -> None:
+async def test_a_missing_key_and_a_wrong_one_get_the_same_answer(tmp_path: Path, header: str) -> None:
     async with metered(tmp_path) as (accounts_gateway, provider):
         client = await accounts_gateway.running.client()
         body = b'{"model":"m","messages":[]}'
@@ -57,7 +57,7 @@ async def test_an_answer_is_charged_as_its_provider_reported_it(tmp_path: Path) 
         assert answer.headers["x-ratelimit-remaining-requests"] == "29"
         money = await caller.balance()
         assert (money["balance"], money["held"]) == (1 - COST, 0)
-        await accounts_gateway.account_service.store.settled()
+        await accounts_gateway.account_service.store.flush()
         entries = (await caller.ask("GET", "/v1/credits/transactions")).json["data"]
         assert [(one["kind"], one["amount"], one["model"]) for one in entries] == [("usage", -COST, "m"), ("grant", 1.0, None)]
         record = (await accounts_gateway.running.records())[0]
@@ -66,7 +66,7 @@ async def test_an_answer_is_charged_as_its_provider_reported_it(tmp_path: Path) 
         assert caller.secret.encode() not in str([vars(one) for one in provider.received]).encode()
 
 
-async def test_a_stream_is_asked_for_its_usage_and_the_caller_sees_nothing_of_that(tmp_path: Path) -> None:
+async def test_the_gateway_asks_for_the_usage_of_a_stream_and_withholds_it_from_the_caller(tmp_path: Path) -> None:
     async with metered(tmp_path) as (accounts_gateway, provider):
         provider.plays(answer_head() + chunk(content_event("one")) + chunk(usage_event()) + chunk(DONE) + b"0\r\n\r\n")
         caller = await accounts_gateway.caller()
@@ -76,7 +76,7 @@ async def test_a_stream_is_asked_for_its_usage_and_the_caller_sees_nothing_of_th
         assert (await caller.balance())["balance"] == 1 - COST
 
 
-async def test_a_caller_who_asks_for_usage_gets_it(tmp_path: Path) -> None:
+async def test_a_caller_that_asks_for_usage_receives_it(tmp_path: Path) -> None:
     async with metered(tmp_path) as (accounts_gateway, provider):
         provider.plays(answer_head() + chunk(content_event("one")) + chunk(usage_event()) + chunk(DONE) + b"0\r\n\r\n")
         caller = await accounts_gateway.caller()
@@ -86,7 +86,7 @@ async def test_a_caller_who_asks_for_usage_gets_it(tmp_path: Path) -> None:
         assert (await caller.balance())["balance"] == 1 - COST
 
 
-async def test_a_stream_without_usage_is_estimated_and_says_so(tmp_path: Path) -> None:
+async def test_a_stream_without_usage_is_estimated_and_marked_so(tmp_path: Path) -> None:
     async with metered(tmp_path) as (accounts_gateway, provider):
         provider.plays(answer_head() + b"".join(chunk(content_event("word ")) for _ in range(100)) + chunk(DONE) + b"0\r\n\r\n")
         caller = await accounts_gateway.caller()
@@ -97,7 +97,7 @@ async def test_a_stream_without_usage_is_estimated_and_says_so(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("how", ["the caller leaves", "the provider dies"])
-async def test_what_was_delivered_of_a_cut_stream_is_charged(tmp_path: Path, how: str) -> None:
+async def test_the_delivered_part_of_a_cut_stream_is_charged(tmp_path: Path, how: str) -> None:
     async with metered(tmp_path) as (accounts_gateway, provider):
         begun = answer_head() + b"".join(chunk(content_event("word ")) for _ in range(40))
         provider.plays(begun, asyncio.Event() if how == "the caller leaves" else CLOSE)
@@ -126,7 +126,7 @@ def _stream(secret: str) -> bytes:
 
 
 @pytest.mark.parametrize("status", ["503 Busy", "400 Bad Request", "429 Slow Down"])
-async def test_what_fails_costs_nothing_and_holds_nothing(tmp_path: Path, status: str) -> None:
+async def test_a_request_that_fails_costs_nothing_and_holds_nothing(tmp_path: Path, status: str) -> None:
     async with metered(tmp_path) as (accounts_gateway, provider):
         provider.plays(whole(b'{"error":{}}', status=status))
         caller = await accounts_gateway.caller()
@@ -135,7 +135,7 @@ async def test_what_fails_costs_nothing_and_holds_nothing(tmp_path: Path, status
         assert (money["balance"], money["held"]) == (1.0, 0)
 
 
-async def test_a_caller_who_leaves_before_the_answer_pays_nothing(tmp_path: Path) -> None:
+async def test_a_caller_that_leaves_before_the_answer_pays_nothing(tmp_path: Path) -> None:
     async with metered(tmp_path) as (accounts_gateway, provider):
         provider.plays(asyncio.Event())
         caller = await accounts_gateway.caller()
@@ -159,7 +159,7 @@ async def test_the_balance_must_cover_what_a_request_may_cost(tmp_path: Path) ->
         assert (await caller.ask("GET", "/v1/auth/limits")).json["rpm_used"] == 0
 
 
-async def test_holds_of_requests_at_once_add_up(tmp_path: Path) -> None:
+async def test_the_holds_of_concurrent_requests_add_up(tmp_path: Path) -> None:
     """Ten requests that cost a cent each can't be had for one."""
     async with metered(tmp_path) as (accounts_gateway, provider):
         go = asyncio.Event()
@@ -177,7 +177,7 @@ async def test_holds_of_requests_at_once_add_up(tmp_path: Path) -> None:
         assert (await caller.chat()).status == 200
 
 
-async def test_the_thirty_first_request_of_a_minute_waits_and_all_keys_share(tmp_path: Path) -> None:
+async def test_the_request_over_the_limit_of_a_minute_is_refused_and_all_keys_share_the_limit(tmp_path: Path) -> None:
     async with metered(
         tmp_path,
         more="tiers: [{tier: 0, min_purchased: 0, rpm: 3, per_model_rpm: 3, tpm: 100000, max_request_tokens: 20000}]\n",
@@ -200,7 +200,7 @@ async def test_the_thirty_first_request_of_a_minute_waits_and_all_keys_share(tmp
         assert (await other.chat()).status == 200
 
 
-async def test_a_request_that_no_wait_could_let_in_is_forbidden(tmp_path: Path) -> None:
+async def test_a_request_that_no_wait_could_admit_is_forbidden(tmp_path: Path) -> None:
     async with metered(tmp_path) as (accounts_gateway, provider):
         caller = await accounts_gateway.caller(nano=10**12)
         answer = await caller.chat(messages=[{"role": "user", "content": "word " * 200_000}])
@@ -225,7 +225,7 @@ async def test_a_revoked_key_and_a_blocked_account_are_refused_at_once(tmp_path:
         assert (await caller.balance())["error"]["code"] == "forbidden"
 
 
-async def test_a_substitute_costs_no_more_than_what_was_asked_for(tmp_path: Path) -> None:
+async def test_an_answer_of_a_substitute_costs_no_more_than_the_requested_model(tmp_path: Path) -> None:
     more = (
         "  - {id: dear, price: {input: 100, output: 100}, pool: [{provider: p0, model: dear}]}\n"
         "  - {id: cheap, price: {input: 0.5, output: 0.5}, pool: [{provider: p0, model: cheap}]}\n"
@@ -255,7 +255,7 @@ async def test_a_hedged_request_is_charged_once_and_holds_nothing(tmp_path: Path
         assert (money["balance"], money["held"]) == (1 - COST, 0)
 
 
-async def test_answers_that_are_wanted_at_once_are_held_for_each(tmp_path: Path) -> None:
+async def test_the_hold_covers_each_of_the_n_answers_of_a_request(tmp_path: Path) -> None:
     async with metered(tmp_path) as (made, provider):
         caller = await made.caller(nano=10_000_000)  # enough for one answer of 4,096 tokens, not for two
         answer = await caller.chat(n=2)
@@ -266,7 +266,7 @@ async def test_answers_that_are_wanted_at_once_are_held_for_each(tmp_path: Path)
         assert (await caller.chat(n=1)).status == 200
 
 
-async def test_no_more_keys_are_made_at_once_than_an_account_may_have(tmp_path: Path) -> None:
+async def test_keys_created_at_once_do_not_exceed_the_limit_of_an_account(tmp_path: Path) -> None:
     async with metered(tmp_path) as (made, _):
         caller = await made.caller()
         account = made.account_service.accounts.account(caller.account)
@@ -285,7 +285,7 @@ async def test_no_more_keys_are_made_at_once_than_an_account_may_have(tmp_path: 
         {"stream_options": [1]}, {"stream": 1}, {"stream": "true"},
     ],
 )  # fmt: skip
-async def test_a_stream_can_not_hide_what_it_uses(tmp_path: Path, members: dict[str, object]) -> None:
+async def test_a_stream_that_would_not_report_its_usage_is_refused(tmp_path: Path, members: dict[str, object]) -> None:
     async with metered(tmp_path) as (made, provider):
         caller = await made.caller()
         answer = await caller.chat(**({"stream": True} | members))
@@ -295,7 +295,7 @@ async def test_a_stream_can_not_hide_what_it_uses(tmp_path: Path, members: dict[
 
 
 @pytest.mark.parametrize("header", ["x-api-key: {} \r\n", "x-api-key: {}\t\r\n", "authorization: bearer  {}  \r\n"])
-async def test_white_space_around_a_key_is_no_part_of_it(tmp_path: Path, header: str) -> None:
+async def test_white_space_around_a_key_is_ignored(tmp_path: Path, header: str) -> None:
     async with metered(tmp_path) as (made, provider):
         provider.plays(ANSWER)
         caller = await made.caller()
@@ -308,7 +308,7 @@ async def test_white_space_around_a_key_is_no_part_of_it(tmp_path: Path, header:
         assert (await client.answer()).status == 200
 
 
-async def test_a_provider_whose_bill_is_unpaid_is_not_the_callers_fault(tmp_path: Path) -> None:
+async def test_a_402_from_a_provider_is_a_502_for_the_caller(tmp_path: Path) -> None:
     async with metered(tmp_path) as (made, provider):
         provider.plays(whole(b'{"error":{}}', status="402 Payment Required"))
         caller = await made.caller()

@@ -1,4 +1,4 @@
-"""Rows for the tests of the store, other programs that hold its database, and a look at what is on disk."""
+"""Rows and stores for tests, another program that locks the database, and queries of what is on disk."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from kyma_proxy.store.contract import AccountRow, Charge, Entry, EntryKind, JobRow, KeyRow
-from kyma_proxy.store.sqlite.store import SqliteStore
-from kyma_proxy.store.sqlite.writing import Timing
+from kyma_proxy.store.sqlite.inbox import DEFAULT_CAPACITY, Capacity
+from kyma_proxy.store.sqlite.opening import connect
+from kyma_proxy.store.sqlite.store import Connect, SqliteStore
+from kyma_proxy.store.sqlite.writer import Timing
 from tests.processes import PATIENCE_S, environment
 
 AT = 1_750_000_000
 TODAY = AT // 86_400
-HASTY = Timing(gather=0.005, busy=0.02, retry=0.02, patience=PATIENCE_S)
-"""Short waits, and no operation given up."""
+FAST = Timing(gather=0.005, busy_timeout=0.02, backoff=0.02, timeout=PATIENCE_S)
+"""Short waits, and no operation times out."""
 
 _HOLDS_A_LOCK = """
 import sqlite3, sys
@@ -49,14 +51,44 @@ def charge(holder: str, reference: str, amount: int = 7, *, at: int = AT, model:
 def job(
     holder: str, name: str, *, n: int = 1, price: int = 54, created: int = AT, idempotency_key: str | None = None
 ) -> JobRow:
-    """A job as it is handed in."""
+    """A job as it is submitted."""
     digest = None if idempotency_key is None else hashlib.sha256(name.encode()).digest()
     return JobRow(name, holder, f"key-{holder}", f"request-{name}", idempotency_key, digest, "m", n, price, created)
 
 
-def opened(path: Path, timing: Timing = HASTY, *, check_integrity: bool = False) -> contextlib.closing[SqliteStore]:
-    """A store for the length of a block."""
-    return contextlib.closing(SqliteStore.open(path, check_integrity=check_integrity, timing=timing))
+def opened(
+    path: Path,
+    timing: Timing = FAST,
+    *,
+    check_integrity: bool = False,
+    capacity: Capacity = DEFAULT_CAPACITY,
+    connect: Connect = connect,
+) -> contextlib.closing[SqliteStore]:
+    """A store that is closed at the end of the block."""
+    store = SqliteStore.open(path, check_integrity=check_integrity, timing=timing, capacity=capacity, connect=connect)
+    return contextlib.closing(store)
+
+
+@contextlib.contextmanager
+def opened_with_connection(path: Path, timing: Timing = FAST) -> Iterator[tuple[SqliteStore, sqlite3.Connection]]:
+    """A store that is closed at the end of the block, and the connection with which it writes."""
+    connections: list[sqlite3.Connection] = []
+
+    def connect_and_keep(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+        connections.append(connect(path, busy_timeout_s))
+        return connections[-1]
+
+    with opened(path, timing, connect=connect_and_keep) as store:
+        yield store, connections[-1]
+
+
+@contextlib.contextmanager
+def impatient(store: SqliteStore, timeout: float = 0.15) -> Iterator[None]:
+    """What is begun in the block times out soon."""
+    timing = store.timing
+    store.timing = timing._replace(timeout=timeout)
+    yield
+    store.timing = timing
 
 
 def balances(store: SqliteStore) -> dict[str, int]:
@@ -65,14 +97,14 @@ def balances(store: SqliteStore) -> dict[str, int]:
 
 
 def on_disk(path: Path, sql: str) -> list[Any]:
-    """What another program reads in the database."""
+    """The rows that another program reads from the database."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         return connection.execute(sql).fetchall()
 
 
 @contextlib.contextmanager
 def locked_by_another_process(path: Path) -> Iterator[None]:
-    """Somebody's shell has begun to write, and does not go on, until the end of the block."""
+    """Until the end of the block, another program has begun a transaction and does not end it."""
     line = [sys.executable, "-c", _HOLDS_A_LOCK, str(path)]
     with subprocess.Popen(line, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

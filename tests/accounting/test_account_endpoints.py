@@ -1,4 +1,4 @@
-"""An account reads its limits, money, keys and use, and nobody else's; a newcomer may sign up where that is allowed."""
+"""An account reads its own limits, balance, keys and usage only; anybody may sign up if the operator allows it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SIGNUP = ", signup: {enabled: true, credits: 0.5, per_hour: 2}"
 
 
 @pytest.mark.parametrize(("method", "path"), [one for one in PATHS if one[1] != "/v1/auth/register"])
-async def test_every_page_of_an_account_needs_its_key(tmp_path: Path, method: str, path: str) -> None:
-    async with metered(tmp_path) as (till, _):
-        nobody = await till.someone("ky-" + "0" * 43)
+async def test_every_endpoint_of_an_account_needs_its_key(tmp_path: Path, method: str, path: str) -> None:
+    async with metered(tmp_path) as (accounts_gateway, _):
+        nobody = await accounts_gateway.someone("ky-" + "0" * 43)
         answer = await nobody.ask(method, path.replace("{id}", "key_1"))
         assert (answer.status, answer.json["error"]["code"]) == (401, "invalid_api_key")
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
-async def test_a_gateway_without_accounts_says_so(tmp_path: Path, method: str, path: str) -> None:
+async def test_account_endpoints_without_accounts_name_the_setting(tmp_path: Path, method: str, path: str) -> None:
     async with gateway(configuration(1), tmp_path) as running:
         answer = await Caller(await running.client(), "", "ky-a").ask(method, path.replace("{id}", "key_1"))
         assert (answer.status, answer.json["error"]["code"]) == (404, "not_found")
@@ -37,17 +37,17 @@ async def test_a_gateway_without_accounts_says_so(tmp_path: Path, method: str, p
 @pytest.mark.parametrize(
     "path", ["/v1/models", "/v1/capabilities", "/v1/pricing", "/v1/limits/tiers", "/v1/status", "/v1/health"]
 )
-async def test_what_is_public_needs_no_key(tmp_path: Path, path: str) -> None:
-    async with metered(tmp_path) as (till, _):
-        assert (await (await till.someone("")).ask("GET", path)).status == 200
+async def test_a_public_endpoint_needs_no_key(tmp_path: Path, path: str) -> None:
+    async with metered(tmp_path) as (accounts_gateway, _):
+        assert (await (await accounts_gateway.someone("")).ask("GET", path)).status == 200
 
 
-async def test_limits_say_what_is_used_of_them(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider):
-        caller = await till.caller()
+async def test_limits_show_what_is_used(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, provider):
+        caller = await accounts_gateway.caller()
         provider.plays(ANSWER)
         await caller.chat()
-        await till.account_service.store.settled()
+        await accounts_gateway.account_service.store.flush()
         limits = (await caller.ask("GET", "/v1/auth/limits")).json
         validate(limits, response_schema("/v1/auth/limits", "get", 200))
         assert limits == {
@@ -56,14 +56,14 @@ async def test_limits_say_what_is_used_of_them(tmp_path: Path) -> None:
         }  # fmt: skip
 
 
-async def test_use_is_told_by_day_model_and_key(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider):
-        caller = await till.caller()
-        second = await till.someone((await caller.ask("POST", "/v1/keys", {"name": "second"})).json["api_key"])
+async def test_usage_is_listed_by_day_model_and_key(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, provider):
+        caller = await accounts_gateway.caller()
+        second = await accounts_gateway.someone((await caller.ask("POST", "/v1/keys", {"name": "second"})).json["api_key"])
         for one in (caller, caller, second):
             provider.plays(ANSWER)
             await one.chat()
-        await till.account_service.store.settled()
+        await accounts_gateway.account_service.store.flush()
         usage = (await caller.ask("GET", "/v1/usage")).json
         validate(usage, response_schema("/v1/usage", "get", 200))
         assert sorted(row["requests"] for row in usage["data"]) == [1, 2]
@@ -77,12 +77,12 @@ async def test_use_is_told_by_day_model_and_key(tmp_path: Path) -> None:
 
 
 async def test_the_ledger_is_paged_newest_first(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider):
-        caller = await till.caller()
+    async with metered(tmp_path) as (accounts_gateway, provider):
+        caller = await accounts_gateway.caller()
         for _ in range(3):
             provider.plays(ANSWER)
             await caller.chat()
-        await till.account_service.store.settled()
+        await accounts_gateway.account_service.store.flush()
         first = (await caller.ask("GET", "/v1/credits/transactions?limit=3")).json
         validate(first, response_schema("/v1/credits/transactions", "get", 200))
         assert [one["kind"] for one in first["data"]] == ["usage"] * 3
@@ -97,19 +97,19 @@ async def test_the_ledger_is_paged_newest_first(tmp_path: Path) -> None:
 
 
 async def test_keys_are_listed_without_their_secrets(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, provider):
-        caller = await till.caller()
+    async with metered(tmp_path) as (accounts_gateway, provider):
+        caller = await accounts_gateway.caller()
         made = (await caller.ask("POST", "/v1/keys", {"name": "laptop"})).json
         validate(made, response_schema("/v1/keys", "post", 201))
         provider.plays(ANSWER)
-        await (await till.someone(made["api_key"])).chat()
+        await (await accounts_gateway.someone(made["api_key"])).chat()
         answer = await caller.ask("GET", "/v1/keys")
         validate(answer.json, response_schema("/v1/keys", "get", 200))
         assert made["api_key"].encode() not in answer.body
         first, laptop = answer.json["data"]
         assert (first["name"], laptop["name"], laptop["prefix"]) == ("first", "laptop", made["api_key"][:11])
         assert laptop["last_used"] is not None
-        other = await till.caller("b@example.com")
+        other = await accounts_gateway.caller("b@example.com")
         refused = await other.ask("DELETE", f"/v1/keys/{made['id']}")
         assert (refused.status, refused.json["error"]["code"]) == (404, "not_found")
         assert (await caller.ask("DELETE", f"/v1/keys/{made['id']}")).status == 200
@@ -129,25 +129,25 @@ async def test_keys_are_listed_without_their_secrets(tmp_path: Path) -> None:
         {"title": "a"},
     ],
 )
-async def test_a_key_has_a_name_of_reasonable_length(tmp_path: Path, body: object) -> None:
-    async with metered(tmp_path) as (till, _):
-        assert (await (await till.caller()).ask("POST", "/v1/keys", body)).status == 400
+async def test_an_invalid_key_name_is_refused(tmp_path: Path, body: object) -> None:
+    async with metered(tmp_path) as (accounts_gateway, _):
+        assert (await (await accounts_gateway.caller()).ask("POST", "/v1/keys", body)).status == 400
 
 
-async def test_an_account_has_so_many_keys_at_most(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, _):
-        caller = await till.caller()
+async def test_an_account_has_at_most_a_hundred_keys(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, _):
+        caller = await accounts_gateway.caller()
         statuses = [(await caller.ask("POST", "/v1/keys")).status for _ in range(100)]
         assert statuses == [201] * 99 + [409]
 
 
-async def test_a_newcomer_signs_up_and_calls(tmp_path: Path) -> None:
-    async with metered(tmp_path, accounts=SIGNUP) as (till, provider):
-        nobody = await till.someone("")
+async def test_a_new_account_can_call_models_at_once(tmp_path: Path) -> None:
+    async with metered(tmp_path, accounts=SIGNUP) as (accounts_gateway, provider):
+        nobody = await accounts_gateway.someone("")
         answer = await nobody.ask("POST", "/v1/auth/register", {"email": "New@Example.com"})
         validate(answer.json, response_schema("/v1/auth/register", "post", 201))
         assert (answer.status, answer.json["balance"], answer.json["email"]) == (201, 0.5, "New@Example.com")
-        newcomer = await till.someone(answer.json["api_key"])
+        newcomer = await accounts_gateway.someone(answer.json["api_key"])
         provider.plays(ANSWER)
         assert (await newcomer.chat()).status == 200
         money = await newcomer.balance()
@@ -160,21 +160,21 @@ async def test_a_newcomer_signs_up_and_calls(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("email", ["", "a", "a@b", "a b@example.com", "@example.com", "a" * 250 + "@b.com"])
-async def test_what_is_no_email_is_refused(tmp_path: Path, email: str) -> None:
-    async with metered(tmp_path, accounts=SIGNUP) as (till, _):
-        answer = await (await till.someone("")).ask("POST", "/v1/auth/register", {"email": email})
+async def test_an_invalid_email_is_refused(tmp_path: Path, email: str) -> None:
+    async with metered(tmp_path, accounts=SIGNUP) as (accounts_gateway, _):
+        answer = await (await accounts_gateway.someone("")).ask("POST", "/v1/auth/register", {"email": email})
         assert (answer.status, answer.json["error"]["code"]) == (400, "invalid_request")
 
 
-async def test_nobody_signs_up_unless_the_operator_allows_it(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, _):
-        answer = await (await till.someone("")).ask("POST", "/v1/auth/register", {"email": "a@example.com"})
+async def test_signing_up_is_refused_unless_the_operator_allows_it(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, _):
+        answer = await (await accounts_gateway.someone("")).ask("POST", "/v1/auth/register", {"email": "a@example.com"})
         assert (answer.status, answer.json["error"]["code"]) == (403, "forbidden")
 
 
-async def test_use_before_all_days_is_none(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (till, _):
-        caller = await till.caller()
+async def test_usage_of_days_at_the_ends_of_the_calendar_is_empty(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, _):
+        caller = await accounts_gateway.caller()
         for query in ("to=0001-01-01", "from=0001-01-01&to=0001-01-02", "to=9999-12-31&from=9999-12-31"):
             answer = await caller.ask("GET", f"/v1/usage?{query}")
             assert (answer.status, answer.json["data"]) == (200, [])
