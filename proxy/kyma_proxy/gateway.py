@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from kyma_proxy.accounting.meter import Meter, MeteredRequest
 from kyma_proxy.config.snapshot import Route, Snapshot
-from kyma_proxy.core.accounts.charging import NOTHING, bill
+from kyma_proxy.core.accounts.charging import NOTHING, bill_of
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
 from kyma_proxy.core.accounts.reservation import Reservation
 from kyma_proxy.core.exchange import ANSWERED, Event, Exchange, State
@@ -24,7 +24,16 @@ from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead
 from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.core.routing.breaker import BreakerTable
-from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, Retry, exhausted, moves_on, status_failure
+from kyma_proxy.core.routing.failures import (
+    AttemptFailure,
+    FailureKind,
+    Retry,
+    exhausted,
+    moves_on,
+    no_time_left,
+    overtaken,
+    status_failure,
+)
 from kyma_proxy.core.routing.plan import Step, last_resort, open_breakers, plan
 from kyma_proxy.core.routing.resolve import has_translated, route_of, unanswerable
 from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, RELAYED
@@ -45,7 +54,7 @@ _CLIENT_CLOSED_REQUEST: Final = 499
 
 
 class Gateway(AttemptsListener):
-    """Serves relayed requests. It is given everything that it needs; it keeps only which requests are being served."""
+    """Serves relayed requests. It is given everything that it needs; it keeps only which requests are being served (`live`)."""
 
     def __init__(
         self,
@@ -66,13 +75,13 @@ class Gateway(AttemptsListener):
         self._log = log
         self._random = random
         self._meter = meter
-        self._live: set[Attempts] = set()
+        self.live: set[Attempts] = set()
 
     def relay(self, inbound: Inbound, downstream: DownstreamConnection) -> Coroutine[Any, Any, None]:
         """Serve one request, whatever happens to it."""
         exchange = Exchange(inbound, RELAYED[inbound.path], self._current())
         attempts = Attempts(exchange, downstream, self, self._breakers)
-        self._live.add(attempts)
+        self.live.add(attempts)
         return self._serve(exchange, attempts)
 
     async def _serve(self, exchange: Exchange, attempts: Attempts) -> None:
@@ -159,8 +168,7 @@ class Gateway(AttemptsListener):
         attempts.tried.add(source.key)
         total_due = None if source.timeouts.total is None else exchange.inbound.received + source.timeouts.total
         if total_due is not None and now >= total_due:
-            late = AttemptFailure(FailureKind.TOTAL_TIMEOUT, source.provider.name, "no time was left for it")
-            attempts.failures.append(late)
+            attempts.failures.append(no_time_left(source.provider.name))
             return
         try:
             body = body_for(exchange, step)
@@ -225,9 +233,8 @@ class Gateway(AttemptsListener):
         exchange.provider_request_id = head.provider_request_id
         exchange.dropped = pump.body.dropped
         exchange.inbound.body = b""  # no other source is asked, so the prompt need not be kept
-        inbound = exchange.inbound
-        lines = relay_lines(inbound.request_id, step.model.id, exchange.alias, step.layer, exchange.dropped)
-        return lines + cors_lines(inbound.headers, exchange.snapshot.cors_origins) + self._limit_lines(exchange)
+        lines = relay_lines(exchange.inbound.request_id, step.model.id, exchange.alias, step.layer, exchange.dropped)
+        return lines + self._common_lines(exchange)
 
     def _end_others(self, attempts: Attempts, winner: Attempt, now: float) -> None:
         """End the other attempts. One that was asked before the winner was too slow, which counts against its source."""
@@ -236,8 +243,7 @@ class Gateway(AttemptsListener):
                 continue
             if other.started < winner.started:
                 other.result = FailureKind.OVERTAKEN.value
-                slow = AttemptFailure(FailureKind.OVERTAKEN, other.provider, "another was faster")
-                other.permit.failure(now, slow, self._random)
+                other.permit.failure(now, overtaken(other.provider), self._random)
             other.cancel()
         attempts.running = [winner]
 
@@ -273,12 +279,8 @@ class Gateway(AttemptsListener):
             attempt.result = failure.word
             attempt.step.breaker.record_broken(monotonic(), broken, self._random)
         attempt.group.exchange.step(Event.CUT)
-        pump.cut_short(
-            GatewayError(
-                Kind.PROVIDER_ERROR,
-                f"The provider {attempt.provider} stopped in the middle of its answer: {failure.detail}.",
-            )
-        )
+        message = f"The provider {attempt.provider} stopped in the middle of its answer: {failure.detail}."
+        pump.cut_short(GatewayError(Kind.PROVIDER_ERROR, message))
         self._end(attempt)
 
     def _end(self, attempt: Attempt) -> None:
@@ -293,7 +295,7 @@ class Gateway(AttemptsListener):
 
     def drain(self) -> None:
         """End every request that is still being served, in a way that its caller can see. (Contract §4.4, §13.)"""
-        for attempts in list(self._live):
+        for attempts in list(self.live):
             if attempts.exchange.is_committed:
                 self._abandon(attempts, Event.DRAIN)
             elif not attempts.exchange.has_ended:
@@ -352,16 +354,18 @@ class Gateway(AttemptsListener):
         exchange, downstream = attempts.exchange, attempts.downstream
         inbound = exchange.inbound
         exchange.status, exchange.bytes_out = status, len(body)
-        added += cors_lines(inbound.headers, exchange.snapshot.cors_origins) + self._limit_lines(exchange)
+        added += self._common_lines(exchange)
         close = not inbound.keep_alive or downstream.will_close
         if inbound.is_http_10 and not close:
             added += KEEP_ALIVE
         downstream.respond(json_answer(status, body, added, close=close), close=close)
 
-    def _limit_lines(self, exchange: Exchange) -> bytes:
-        """How much of its limits a metered caller has left."""
-        key, meter = exchange.key, self._meter
-        return b"" if key is None or meter is None else meter.lines(key.account, exchange.snapshot.tiers, monotonic())
+    def _common_lines(self, exchange: Exchange) -> bytes:
+        """The lines of every answer's head: cross-origin access, and what a metered caller has left of its limits."""
+        lines = cors_lines(exchange.inbound.headers, exchange.snapshot.cors_origins)
+        if exchange.key is not None and self._meter is not None:
+            lines += self._meter.lines(exchange.key.account, exchange.snapshot.tiers, monotonic())
+        return lines
 
     def reject(self, error: GatewayError, request_id: str) -> None:
         """Count and log a request that was refused before it could be served."""
@@ -372,18 +376,14 @@ class Gateway(AttemptsListener):
     @property
     def in_flight(self) -> int:
         """How many requests are being served."""
-        return len(self._live)
-
-    def exchanges(self) -> list[Exchange]:
-        """The requests that are being served."""
-        return [attempts.exchange for attempts in self._live]
+        return len(self.live)
 
     # ---- settle
 
     def _settle(self, attempts: Attempts) -> None:
         """Charge, count and log what has ended. Never waits, and never fails."""
         now, exchange = monotonic(), attempts.exchange
-        self._live.discard(attempts)
+        self.live.discard(attempts)
         try:
             answering = attempts.answering
             pump = None if answering is None else answering.pump
@@ -406,15 +406,12 @@ class Gateway(AttemptsListener):
 
     def _charge(self, exchange: Exchange, reservation: Reservation, pump: Pump[Attempt] | None) -> None:
         """Give back what the request has reserved, and charge what it came to. (Contract §8.)"""
-        asked, answered, meter = exchange.route, exchange.model, self._meter
-        assert meter is not None and asked is not None and answered is not None  # noqa: S101, PT018  (admitted)
+        answered, meter = exchange.model, self._meter
+        assert meter is not None and answered is not None  # noqa: S101, PT018  (admitted)
         due = NOTHING
         try:
-            if exchange.endpoint.is_charged and pump is not None:
-                due = bill(
-                    exchange.state, is_answered=exchange.is_answered, usage=exchange.usage, prompt=reservation.prompt,
-                    delivered=lambda: pump.body.delivered(pump.bytes_out), asked=asked.model.price, answered=answered.price,
-                )  # fmt: skip
+            if pump is not None:
+                due = bill_of(exchange, reservation.prompt, lambda: pump.body.delivered(pump.bytes_out))
         except Exception:  # the reservation must be given back, whatever a provider has sent
             _log.exception("request %s could not be billed", exchange.inbound.request_id)
         exchange.usage = due.usage

@@ -226,7 +226,7 @@ async def test_a_caller_who_leaves_is_noticed(tmp_path: Path, dialect: str) -> N
             client = await running.client()
             ask(client, dialect, stream=True)
             await client.head()
-            (exchange,) = running.app.gateway.exchanges()
+            (exchange,) = [one.exchange for one in running.app.gateway.live]
             assert exchange.inbound.body == b""
             (attempt,) = exchange.attempts
             assert attempt.pump.body.translation is None  # the prompt is not kept twice either

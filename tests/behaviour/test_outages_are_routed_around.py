@@ -215,7 +215,7 @@ async def test_an_answer_does_not_wait_for_its_rivals_connection(tmp_path: Path,
             first.plays(go, STREAM)
             client = await running.client()
             client.ask(stream=True)
-            await until(lambda: any(len(one.attempts) == 2 for one in running.app.gateway.exchanges()))
+            await until(lambda: any(len(one.exchange.attempts) == 2 for one in running.app.gateway.live))
             go.set()
             assert (await client.answer()).body.endswith(b"data: [DONE]\n\n")
             assert (await running.records())[0]["attempts"] == ["p0:answered", "p1:abandoned"]

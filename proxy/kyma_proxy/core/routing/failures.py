@@ -72,6 +72,16 @@ def status_failure(provider: str, status: int, fields: dict[bytes, bytes], *, de
     return AttemptFailure(FailureKind.STATUS, provider, detail or f"answered {status}", status, retry_after(fields))
 
 
+def no_time_left(provider: str) -> AttemptFailure:
+    """The failure of a source that can't be asked any more within its `total` timeout."""
+    return AttemptFailure(FailureKind.TOTAL_TIMEOUT, provider, "no time was left for it")
+
+
+def overtaken(provider: str) -> AttemptFailure:
+    """The failure of a source that another, which was asked later, has overtaken."""
+    return AttemptFailure(FailureKind.OVERTAKEN, provider, "another was faster")
+
+
 def exhausted(model: str, failures: Iterable[AttemptFailure]) -> GatewayError:
     """The error for a caller when every source has failed: the most useful of the failures. (Contract §5.)"""
     failed = list(failures)
