@@ -24,6 +24,7 @@ from bench.systems.contract import Deployment, System
 from bench.systems.target import Target, start
 
 _GRACE_S: Final = 15.0
+_DYING_S: Final = 0.5
 
 GenerateLoad = Callable[[Workload, int | None], LoadResult]
 """Sends a load from this core, or from any. Raises RuntimeError."""
@@ -137,7 +138,7 @@ class Harness:
         result = self._generate(workload, self._cores.load)
         if result.failed is None:
             return result
-        if not target.is_alive():
+        if target.ends_within(_DYING_S):
             raise RuntimeError(f"the system died: {target.output_tail()}")
         raise RuntimeError(f"{result.failed} ({result.errors} errors in all)")
 

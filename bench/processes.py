@@ -130,6 +130,14 @@ class Process:
         """True while it runs."""
         return self._child.poll() is None
 
+    def ends_within(self, timeout_s: float) -> bool:
+        """Wait for its end; returns True if it has ended. A dying process closes its connections a moment before it ends."""
+        try:
+            self._child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def output_tail(self) -> str:
         """The end of its output."""
         return self._log.read_text(errors="replace").strip()[-400:] or "(no output)"

@@ -44,6 +44,10 @@ class Target(msgspec.Struct, kw_only=True):
         """True while it runs."""
         return self.process is None or self.process.is_alive()
 
+    def ends_within(self, timeout_s: float) -> bool:
+        """Wait for the end of its process; returns True if it has ended."""
+        return self.process is not None and self.process.ends_within(timeout_s)
+
     def output_tail(self) -> str:
         """The end of its output."""
         return self.process.output_tail() if self.process is not None else ""
