@@ -85,7 +85,7 @@ async def test_the_next_source_takes_over_until_the_first_byte_and_never_behind_
     async with both(tmp_path, 2) as (gateway, bad, good):
         for at in range(len(script)):
             bad.plays(script[:at], CLOSE)
-            gateway.app.health.retain((), ())  # else the bad one would be left alone
+            gateway.app.breakers.retain((), ())  # else the bad one would be left alone
             client = await gateway.client()
             client.ask()
             asked = len(good.received)

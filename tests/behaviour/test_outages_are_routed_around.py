@@ -102,11 +102,11 @@ async def test_where_nobody_else_is_left_a_source_at_which_nobody_was_is_asked_a
         for _ in range(4):
             client.ask()
             assert (await client.answer()).status == 502
-        assert not running.app.health.of("p0 real-0").admits(0.0)
+        assert not running.app.breakers.of("p0 real-0").admits(0.0)
         client.ask()
         answer = await client.answer()
         assert (answer.status, answer.headers["x-kyma-fallback-layer"]) == (200, "1")
-        assert running.app.health.of("p0 real-0").word == "on"
+        assert running.app.breakers.of("p0 real-0").word == "on"
 
 
 async def test_a_request_whose_plan_left_a_resting_source_out_still_finds_it(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ async def test_when_one_of_two_fails_the_other_is_waited_for(tmp_path: Path, los
         client.ask(stream=True)
         await until(lambda: made[1].received)
         fail.set()
-        await until(lambda: running.app.health.of(f"p{loser} real-{loser}").last is not None)
+        await until(lambda: running.app.breakers.of(f"p{loser} real-{loser}").last is not None)
         go.set()
         assert (await client.answer()).body.endswith(b"data: [DONE]\n\n")
         words = ["503", "answered"] if loser == 0 else ["answered", "503"]
@@ -293,7 +293,7 @@ async def test_the_winner_of_a_race_whose_last_starter_failed_hears_of_the_calle
         client.ask(stream=True)
         await until(lambda: second.received)
         fail.set()
-        await until(lambda: running.app.health.of("p1 real-1").last is not None)
+        await until(lambda: running.app.breakers.of("p1 real-1").last is not None)
         go.set()
         await client.head()
         assert await client.chunk() == event("one")
@@ -329,7 +329,7 @@ async def test_a_404_wins_no_race_and_hides_no_other_failure(tmp_path: Path) -> 
         wrong.plays(whole(b"{}", status="404 No"))
         client = await running.client()
         client.ask(stream=True)
-        await until(lambda: running.app.health.of("p1 real-1").last is not None)
+        await until(lambda: running.app.breakers.of("p1 real-1").last is not None)
         go.set()
         assert (await client.answer()).body.endswith(b"data: [DONE]\n\n")
         slow.plays(BUSY)
@@ -348,7 +348,7 @@ async def test_a_connection_that_was_opened_ahead_and_has_gone_stale_is_no_failu
             client.ask()
             answer = await client.answer()
             assert (answer.status, answer.headers.get("x-kyma-fallback")) == (200, None)
-            assert running.app.health.of("p0 real-0").last is None
+            assert running.app.breakers.of("p0 real-0").last is None
 
 
 async def test_when_both_fail_the_next_one_is_asked_and_then_the_caller_is_told(tmp_path: Path) -> None:
@@ -387,7 +387,7 @@ async def test_a_caller_who_leaves_after_one_of_two_has_failed_ends_the_other(tm
         client.ask()
         await until(lambda: second.received)
         fail.set()
-        await until(lambda: running.app.health.of("p1 real-1").last is not None)
+        await until(lambda: running.app.breakers.of("p1 real-1").last is not None)
         client.leave()
         await until(lambda: first.open == 0)
         assert (await running.records())[0]["ending"] == "client_gone"
@@ -445,7 +445,7 @@ async def test_a_source_that_nobody_asks_is_probed_and_that_is_no_traffic(tmp_pa
         async with gateway(text, tmp_path) as running:
             await until(lambda: well.received and busy.received)
             assert b'"max_tokens":1' in well.received[0].body
-            health = running.app.health
+            health = running.app.breakers
             await until(lambda: health.of("p1 real-1").last is not None)
             assert health.of("p0 real-0").last is None
             client = await running.client()
