@@ -20,7 +20,7 @@ class Operator:
     """A client of the admin API, with the admin token."""
 
     def __init__(self, accounts_gateway: AccountsGateway, token: str = TOKEN) -> None:
-        self._client = TestClient(TestServer(accounts_gateway.running.app.admin))
+        self._client = TestClient(TestServer(accounts_gateway.running.app.admin_application))
         self._headers = {"Authorization": f"Bearer {token}"}
 
     async def __aenter__(self) -> Operator:
@@ -159,7 +159,10 @@ async def test_accounts_and_balances_survive_a_restart(tmp_path: Path) -> None:
 async def test_the_metrics_show_the_state_of_the_accounts(tmp_path: Path) -> None:
     async with metered(tmp_path) as (accounts_gateway, _):
         await accounts_gateway.caller()
-        async with TestClient(TestServer(accounts_gateway.running.app.admin)) as client, client.get("/metrics") as answer:
+        async with (
+            TestClient(TestServer(accounts_gateway.running.app.admin_application)) as client,
+            client.get("/metrics") as answer,
+        ):
             page = await answer.text()
         for line in ("kyma_accounts 1.0", "kyma_charges_waiting 0.0", "kyma_charges_lost 0.0", "kyma_accounts_failing 0.0"):
             assert f"\n{line}\n" in page

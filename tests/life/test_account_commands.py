@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -15,8 +16,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from kyma_proxy.ops.accounts import access, texts
+from kyma_proxy.errors import StartError
+from kyma_proxy.ops.accounts import access, formatting
+from kyma_proxy.ops.accounts.access import call_admin_api
+from kyma_proxy.ops.accounts.commands import PAGE_SIZE
 from kyma_proxy.ops.accounts.opening import open_database
+from kyma_proxy.ops.admin_client import AdminClient, Document
 from kyma_proxy.ops.cli import main
 from kyma_proxy.ops.reload import read_snapshot
 from tests.processes import command, configuration, free_port, serving
@@ -127,7 +132,7 @@ def day(path: Path) -> list[Said]:
     do("credits", "add", account, "0.5", "--kind", "grant", "--reason", "thanks", "--json")
     ledger = do("credits", "list", account, "--limit", "2").stdout
     assert re.findall(r"grant|purchase", ledger) == ["grant", "purchase"]
-    assert ledger.endswith("There are older ones; --limit shows more.\n")
+    assert ledger.endswith("There are older entries; --limit shows more.\n")
     key = do("keys", "create", account, "--name", "server", "--json").json
     assert "server" in do("keys", "list", "a@example.com").stdout
     do("keys", "revoke", "a@example.com", key["id"])
@@ -144,7 +149,7 @@ def day(path: Path) -> list[Said]:
 
 def nameless(said: list[Said]) -> list[str]:
     """What was printed, without what is new each time."""
-    names = re.compile(r"(acct|key)_[0-9a-f]{16}|ky-[\w-]{8,}|\"created\": \d+")
+    names = re.compile(r"(acct|key)_[0-9a-f]{16}|ky-[\w-]{8,}|\"created\":\d+")
     return [MOMENT.sub("WHEN", names.sub("NAME", one.stdout)) for one in said]
 
 
@@ -159,14 +164,13 @@ def test_both_ways_say_the_same(tmp_path: Path) -> None:
         assert "ky-" not in gateway.stderr
     assert nameless(told) == nameless(done)
     assert [each.stderr for each in told] == [""] * len(told)
-    assert [each.stderr for each in done] == [f"kyma-proxy: made the database {other}/kyma.db, as there was none\n"] + [""] * (
-        len(done) - 1
-    )
+    created = f"kyma-proxy: created the database {other}/kyma.db, as there was none\n"
+    assert [each.stderr for each in done] == [created] + [""] * (len(done) - 1)
 
 
 REFUSALS = [
     (("accounts", "create", "nobody"), "invalid_request", "`email` is not an e-mail address."),
-    (("accounts", "create", "SHARED@example.com"), "conflict", "An account with this e-mail is there already."),
+    (("accounts", "create", "SHARED@example.com"), "conflict", "There is already an account with this e-mail."),
     (("accounts", "create", "z@example.com", "--grant", "ten"), "invalid_request", "`grant` must be an amount"),
     (("accounts", "show", "acct_0"), "not_found", "There is no such account"),
     (("accounts", "show", "z@example.com"), "not_found", "There is no such account"),
@@ -198,6 +202,13 @@ def test_what_is_refused_is_said_in_one_line_or_one_document(
     assert say(shared.config, "credits", "list", shared.account).stdout == "no entries\n"
 
 
+def test_an_argument_or_a_file_name_that_is_not_utf_8_is_an_error_and_the_document_is_json(shared: Shared, say: _Run) -> None:
+    error = say(shared.config, "accounts", "create", "\udcff@example.com", "--json").json["error"]
+    assert (error["code"], error["message"]) == ("invalid_json", "An argument is not UTF-8 text.")
+    error = say(Path("/missing/\udcff.yaml"), "accounts", "list", "--json").json["error"]
+    assert (error["code"], error["message"]) == ("failed", "/missing/\udcff.yaml: no such file or directory")
+
+
 def test_a_payment_of_another_amount_is_refused(tmp_path: Path, say: _Run) -> None:
     path = written(tmp_path)
     say(path, "accounts", "create", "a@example.com")
@@ -207,17 +218,20 @@ def test_a_payment_of_another_amount_is_refused(tmp_path: Path, say: _Run) -> No
     assert say(path, "credits", "add", "a@example.com", "11", *pay).json["error"]["code"] == "conflict"
 
 
-def test_all_accounts_are_listed_however_many_there_are(tmp_path: Path, say: _Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kyma_proxy.ops.accounts.commands._PAGE", 2)
+def test_all_accounts_are_listed_however_many_there_are(tmp_path: Path, say: _Run) -> None:
     path = written(tmp_path)
-    emails = [f"{number}@example.com" for number in range(5)]
-    for email in emails:
-        say(path, "accounts", "create", email)
+    emails = sorted(f"{number}@example.com" for number in range(2 * PAGE_SIZE + 1))
+
+    async def create() -> None:
+        service = open_database(read_snapshot(path, {}))
+        await asyncio.gather(*(service.create_account(email) for email in emails))
+        service.store.close()
+
+    asyncio.run(create())
     assert sorted(one["email"] for one in say(path, "accounts", "list", "--json").json["data"]) == emails
-    assert len(say(path, "accounts", "list").stdout.splitlines()) == 6
-    assert [one["email"] for one in say(path, "accounts", "list", "--email", "3@Example.com", "--json").json["data"]] == emails[
-        3:4
-    ]
+    assert len(say(path, "accounts", "list").stdout.splitlines()) == 1 + len(emails)
+    found = say(path, "accounts", "list", "--email", "3@Example.com", "--json").json["data"]
+    assert [one["email"] for one in found] == ["3@example.com"]
 
 
 def test_what_callers_named_can_not_write_on_the_operators_terminal(tmp_path: Path, say: _Run) -> None:
@@ -226,7 +240,7 @@ def test_what_callers_named_can_not_write_on_the_operators_terminal(tmp_path: Pa
     refused = say(path, "keys", "create", "a@example.com", "--name", "\x1b[2J\nmine", "--json").json
     assert refused["error"]["code"] == "invalid_request"
     told = {"id": "key_1", "prefix": "ky-1", "name": "\x1b[2J\nmine", "created": 0, "last_used": None}  # from an older database
-    assert "?[2J?mine" in texts.keys({"data": [told]})
+    assert "?[2J?mine" in formatting.keys({"data": [told]})
 
 
 # ---- who is asked, and what keeps one from it
@@ -238,7 +252,7 @@ def test_a_token_that_is_wrong_or_not_set_here_is_named(shared: Shared, tmp_path
     error = say(path, "accounts", "list", "--json").json["error"]
     assert (error["code"], "has another admin token" in error["message"]) == ("failed", True)
     path.write_text(path.read_text().replace("another-token-of-some-length", "${KYMA_NO_SUCH_TOKEN}"))
-    assert "wants its admin token, and here is none; set admin.token, or the env" in say(path, "accounts", "list").refusal
+    assert "needs its admin token, and none is set here; set admin.token, or the" in say(path, "accounts", "list").refusal
 
 
 def test_a_gateway_without_a_token_says_so(tmp_path: Path, say: _Run) -> None:
@@ -250,7 +264,7 @@ def test_a_gateway_without_a_token_says_so(tmp_path: Path, say: _Run) -> None:
 def test_the_gateway_of_another_database_is_not_asked(shared: Shared, tmp_path: Path, say: _Run) -> None:
     path = written(tmp_path, admin=shared.admin)
     line = say(path, "accounts", "create", "z@example.com").refusal
-    assert line.startswith(f"the gateway at {shared.admin} keeps its accounts in {shared.directory}/kyma.db, and this ")
+    assert line.startswith(f"the gateway at {shared.admin} keeps its accounts in {shared.directory}/kyma.db, but this ")
     assert not (tmp_path / "kyma.db").exists()
 
 
@@ -265,18 +279,21 @@ def test_a_gateway_without_accounts_leaves_the_database_to_the_command(tmp_path:
         assert say(soon, "accounts", "show", "a@example.com").code == 0
 
 
-def test_a_database_in_use_is_never_opened_twice(
-    shared: Shared, tmp_path: Path, say: _Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(access, "_PATIENCE_S", 0.0)
+def test_a_database_in_use_is_never_opened_twice(shared: Shared, tmp_path: Path) -> None:
+    def refusal(path: Path) -> str:
+        with pytest.raises(StartError) as refused:
+            asyncio.run(call_admin_api(read_snapshot(path, {}), no_request, creates_database=False, lock_timeout_s=0.0))
+        return str(refused.value)
+
+    def no_request(_: AdminClient) -> Document:
+        raise AssertionError("there is no admin API to be called")
+
     elsewhere = written(tmp_path, database=shared.directory / "kyma.db")
-    assert re.search(
-        r"kyma\.db: is in use by process \d+, and nothing answers at admin\.listen", say(elsewhere, "accounts", "list").refusal
-    )
+    assert re.search(r"kyma\.db: is in use by process \d+, and nothing answers at admin\.listen", refusal(elsewhere))
     elsewhere.write_text(re.sub(r"(?m)^admin: .*$", "admin: null", elsewhere.read_text()))
-    assert "without an admin listener it can't be asked" in say(elsewhere, "accounts", "list").refusal
+    assert "without an admin listener it can't be called" in refusal(elsewhere)
     mistaken = written(tmp_path, admin=shared.admin, required="false", token=None, database=shared.directory / "kyma.db")
-    assert "and the gateway at" in say(mistaken, "accounts", "list").refusal
+    assert "and the gateway at" in refusal(mistaken)
 
 
 def test_who_will_soon_let_go_is_waited_for(tmp_path: Path, say: _Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,8 +346,8 @@ def test_the_token_is_not_sent_to_what_is_no_gateway(tmp_path: Path, say: _Run, 
 
 
 def test_a_gateway_that_dies_is_told(tmp_path: Path, say: _Run) -> None:
-    kept = json.dumps({"accounts": {"required": True, "database": f"{tmp_path}/kyma.db"}}).encode()
-    config = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(kept) + kept
+    served = json.dumps({"accounts": {"required": True, "database": f"{tmp_path}/kyma.db"}}).encode()
+    config = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(served) + served
     with listening(LIVE, config, b"") as (address, asked):
         line = say(written(tmp_path, admin=address), "accounts", "create", "a@example.com").refusal
     assert line.startswith(f"the gateway at {address} does not answer (")
@@ -342,7 +359,7 @@ def test_an_interrupted_command_is_not_fine(tmp_path: Path, say: _Run, monkeypat
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(access, "ask_accounts", interrupted)
+    monkeypatch.setattr(access, "call_admin_api", interrupted)
     assert say(written(tmp_path), "accounts", "list").refusal.startswith("interrupted; ")
 
 

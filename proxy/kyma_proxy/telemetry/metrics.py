@@ -26,14 +26,14 @@ class CountersCollector(Collector):
         gauges: Mapping[str, tuple[str, Callable[[], float]]],
         *,
         reloads: Mapping[str, int],
-        probes: Mapping[str, int],
+        health_checks: Mapping[str, int],
         sources: Callable[[], Mapping[tuple[str, str], bool]],
         jobs: Mapping[str, int],
     ) -> None:
         self._counters = counters
         self._gauges = gauges
         self._reloads = reloads
-        self._probes = probes
+        self._health_checks = health_checks
         self._sources = sources
         self._jobs = jobs
 
@@ -63,7 +63,7 @@ class CountersCollector(Collector):
         )
         yield _counter(
             "kyma_probes", "Health checks: requests for one token to sources without traffic.", ("result",),
-            {(k,): v for k, v in self._probes.items()},
+            {(k,): v for k, v in self._health_checks.items()},
         )  # fmt: skip
         yield _counter("kyma_jobs", "Image jobs that have ended.", ("status",), {(k,): v for k, v in self._jobs.items()})
         on = GaugeMetricFamily(

@@ -1,4 +1,4 @@
-"""This file says the admin API's documents to people: a few aligned lines, amounts in dollars, moments in UTC."""
+"""Formats the admin API's documents for people: a few aligned lines, amounts in dollars, moments in UTC."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def key_created(document: Document) -> str:
 
 
 def account(document: Document) -> str:
-    """An account's name, state and money."""
+    """An account's identity, state and balance."""
     held = f", of which {_usd(document['held'])} is held" if document["held"] else ""
     return _pairs(
         ("account", document["id"]),
@@ -35,12 +35,12 @@ def account(document: Document) -> str:
 
 
 def account_and_keys(document: Document) -> str:
-    """An account and its keys that work."""
+    """An account and its valid keys."""
     return f"{account(document)}\n\n{keys({'data': document['keys']})}"
 
 
 def accounts(document: Document) -> str:
-    """Accounts, one a line."""
+    """Accounts, one on each line."""
     rows = [
         (one["id"], one["email"], _state(one), f"tier {one['tier']}", _usd(one["balance"]), moment(one["created"]))
         for one in document["data"]
@@ -49,7 +49,7 @@ def accounts(document: Document) -> str:
 
 
 def keys(document: Document) -> str:
-    """Keys, one a line."""
+    """Keys, one on each line."""
     rows = [
         (one["id"], f"{one['prefix']}…", one["name"], moment(one["created"]), one["last_used"] or "never")
         for one in document["data"]
@@ -58,25 +58,25 @@ def keys(document: Document) -> str:
 
 
 def key_revoked(document: Document) -> str:
-    """A key that is no more."""
+    """A key that was revoked."""
     return f"revoked {plain(document['id'])}; the next request with it is refused"
 
 
 def credits_added(document: Document) -> str:
-    """What was added, or had been before, and the account as it is now."""
-    amount, kind, paid = _usd(document["amount"]), document["kind"], document["payment_id"]
-    named = f"{kind} of {amount}" + (f", payment {plain(paid)}" if paid else "")
+    """The entry that was added, now or before, and the account as it is now."""
+    amount, kind, payment = _usd(document["amount"]), document["kind"], document["payment_id"]
+    entry = f"{kind} of {amount}" + (f", payment {plain(payment)}" if payment else "")
     if document["is_new"]:
-        return f"added: {named}\n{account(document['account'])}"
+        return f"added: {entry}\n{account(document['account'])}"
     since = moment(document["created"])
-    return f"nothing has changed: {named}, is in the ledger since {since}\n{account(document['account'])}"
+    return f"nothing has changed: {entry}, is in the ledger since {since}\n{account(document['account'])}"
 
 
 def ledger(document: Document) -> str:
-    """Entries, one a line."""
+    """Entries of the ledger, one on each line."""
     rows = [(str(one["id"]), moment(one["created"]), one["kind"], _usd(one["amount"]), _about(one)) for one in document["data"]]
     text = _table(("ENTRY", "WHEN", "KIND", "AMOUNT", "ABOUT"), rows, "no entries")
-    return f"{text}\nThere are older ones; --limit shows more." if document["has_more"] else text
+    return f"{text}\nThere are older entries; --limit shows more." if document["has_more"] else text
 
 
 def moment(seconds: int) -> str:
@@ -85,11 +85,11 @@ def moment(seconds: int) -> str:
 
 
 def plain(text: str) -> str:
-    """The text on one line: what would move a terminal's cursor or change its colours, as callers name their keys, is a `?`."""
+    """The text on one line, with `?` for each control character: callers name their keys, and a terminal would obey."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-_ONCE: Final = "The key is shown this once and is kept nowhere; whoever loses it needs another: kyma-proxy keys create ACCOUNT"
+_ONCE: Final = "The key is shown only now and is stored nowhere; if it is lost, create another: kyma-proxy keys create ACCOUNT"
 
 
 def _usd(amount: float) -> str:
@@ -109,13 +109,13 @@ def _pairs(*pairs: tuple[str, object]) -> str:
     return "\n".join(f"{name:<11}{plain(str(value))}" for name, value in pairs)
 
 
-def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]], nothing: str) -> str:
-    """Columns as wide as their widest cell; money stands on the right."""
-    lines = [heads, *(tuple(plain(cell) for cell in row) for row in rows)]
+def _table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]], empty: str) -> str:
+    """Columns as wide as their widest cell; amounts are aligned to the right."""
+    lines = [headings, *(tuple(plain(cell) for cell in row) for row in rows)]
     if len(lines) == 1:
-        return nothing
+        return empty
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    is_money = [head in ("BALANCE", "AMOUNT") for head in heads]
+    is_money = [heading in ("BALANCE", "AMOUNT") for heading in headings]
     return "\n".join(
         "  ".join(
             cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(line, widths, is_money, strict=True)
