@@ -18,7 +18,8 @@ from bench.results import Run
 from bench.scenario import Load, Point, Scenarios
 from bench.script import Script
 from bench.systems.contract import Place, System
-from tests.processes import ROOT, environment, wait_until
+from tests.processes import ROOT, environment
+from tests.waiting import wait_until
 
 RELAY = """
 import asyncio, os, sys

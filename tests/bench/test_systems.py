@@ -25,7 +25,7 @@ from bench.script import Dialect, Script
 from bench.systems.contract import Place, System, Unsupported
 from bench.systems.field import FIELD
 from bench.systems.target import Target, start
-from tests.processes import wait_until
+from tests.waiting import wait_until
 
 ORDER = ["gateway", "gateway-interpreted", "nginx", "haproxy", "envoy", "smg", "portkey", "litellm"]
 

@@ -14,7 +14,8 @@ from typing import Any
 from kyma_proxy.store.contract import AccountRow, Charge, Entry, EntryKind, JobRow, KeyRow
 from kyma_proxy.store.sqlite.store import SqliteStore
 from kyma_proxy.store.sqlite.writing import Timing
-from tests.processes import PATIENCE_S, environment
+from tests.processes import environment
+from tests.waiting import PATIENCE_S
 
 AT = 1_750_000_000
 TODAY = AT // 86_400

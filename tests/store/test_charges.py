@@ -13,9 +13,8 @@ from kyma_proxy.store.contract import Charge, UsageRow, day_of
 from kyma_proxy.store.sqlite import writing
 from kyma_proxy.store.sqlite.store import SqliteStore
 from kyma_proxy.store.sqlite.writing import Timing
-from tests.harness import until
-from tests.processes import PATIENCE_S
 from tests.store.material import AT, HASTY, TODAY, account, balances, charge, key, on_disk, opened, purchase
+from tests.waiting import PATIENCE_S, until
 
 DAY = 86_400
 

@@ -15,8 +15,7 @@ import pytest
 from kyma_proxy.store.contract import Added, StoreUnavailable
 from kyma_proxy.store.sqlite import ledger, writing
 from kyma_proxy.store.sqlite.store import SqliteStore
-from tests.harness import until
-from tests.processes import PATIENCE_S, environment
+from tests.processes import environment
 from tests.store.material import (
     HASTY,
     TODAY,
@@ -29,6 +28,7 @@ from tests.store.material import (
     opened,
     purchase,
 )
+from tests.waiting import PATIENCE_S, until
 
 Trouble = Callable[[SqliteStore, Path], contextlib.AbstractContextManager[None]]
 
@@ -293,7 +293,6 @@ FILLS_THE_DISK = """
 import asyncio, resource, sys
 from pathlib import Path
 from kyma_proxy.store.contract import StoreUnavailable
-from tests.harness import until
 from tests.store.material import HASTY, account, balances, charge, opened, purchase
 
 async def main():

@@ -22,7 +22,7 @@ from kyma_proxy.store.sqlite import store as sqlite
 from kyma_proxy.store.sqlite.failures import is_the_disks, why_it_can_not_start
 from kyma_proxy.store.sqlite.migrations import migrate, shipped
 from kyma_proxy.store.sqlite.store import SqliteStore
-from tests.processes import PATIENCE_S, environment
+from tests.processes import environment
 from tests.store.material import (
     HASTY,
     account,
@@ -34,6 +34,7 @@ from tests.store.material import (
     opened,
     purchase,
 )
+from tests.waiting import PATIENCE_S
 
 NOBODY = 65_534
 OPENS = """

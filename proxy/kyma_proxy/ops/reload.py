@@ -20,7 +20,7 @@ from kyma_proxy.config.snapshot import Admin, Reloaded, Snapshot
 from kyma_proxy.errors import ConfigError, StartError
 
 _log: Final = logging.getLogger("kyma-proxy")
-_LOOKS_EVERY_S: Final = 1.0
+WATCH_EVERY_S: Final = 1.0
 _STAYS: Final = ("required", "database")
 
 
@@ -81,11 +81,11 @@ class Configuration:
                 return self._failed(why, Reloaded(result="failed", version=self.snapshot.version, message=message))
             return self._put_in_force(read, why)
 
-    async def watch(self) -> None:
-        """Reload whenever the file has changed and been left alone for a second; until cancelled."""
+    async def watch(self, *, every_s: float = WATCH_EVERY_S) -> None:
+        """Reload whenever the file has changed and been left alone for `every_s`; until cancelled."""
         changed_to = None
         while True:
-            await asyncio.sleep(_LOOKS_EVERY_S)
+            await asyncio.sleep(every_s)
             signature = self._signature()
             if signature == self._seen or signature is None:
                 changed_to = None

@@ -30,7 +30,7 @@ from kyma_proxy.ops.admin_client import AdminClient, Document, Refused, connect
 from kyma_proxy.web.admin import admin_application
 from kyma_proxy.web.admin_accounts import AdminAccounts
 
-_PATIENCE_S: Final = 2.0
+PATIENCE_S: Final = 2.0
 """For a gateway that has the database and does not listen yet, and for another command."""
 _LOOKS_EVERY_S: Final = 0.05
 
@@ -39,12 +39,14 @@ class _NotReached(Exception):
     """No gateway that keeps these accounts is known; why, and what to do if one has the database after all."""
 
 
-async def ask_accounts(snapshot: Snapshot, question: Callable[[AdminClient], Document], *, makes_database: bool) -> Document:
+async def ask_accounts(
+    snapshot: Snapshot, question: Callable[[AdminClient], Document], *, makes_database: bool, patience_s: float = PATIENCE_S
+) -> Document:
     """What `question` finds out from whoever keeps the accounts. Raises Refused or StartError.
 
     `makes_database`: whether a database is made where there is none; a slip in its name should not look like an empty one.
     """
-    due = time.monotonic() + _PATIENCE_S
+    due = time.monotonic() + patience_s
     while True:
         try:
             gateway = _running_gateway(snapshot)

@@ -24,7 +24,7 @@ from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_co
 
 _Words = argparse.Namespace
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
-_PAGE: Final = 200
+PAGE_SIZE: Final = 200
 """Accounts in one answer: so few that a gateway's streams do not feel it."""
 _WHO: Final = "the account's id or e-mail"
 _WHERE: Final = "It speaks to the admin listener of the running gateway, and opens the database itself where none runs."
@@ -143,7 +143,7 @@ def _list(words: _Words, api: AdminClient) -> Document:
         return api.ask("GET", f"/admin/accounts?email={_quoted(words.email)}")
     data: list[Document] = []
     while True:
-        page = api.ask("GET", f"/admin/accounts?limit={_PAGE}&offset={len(data)}")
+        page = api.ask("GET", f"/admin/accounts?limit={PAGE_SIZE}&offset={len(data)}")
         data += page["data"]
         if not page["has_more"]:
             return {**page, "data": data}
