@@ -1,4 +1,4 @@
-"""Every test runs on the loop that the program runs on."""
+"""What all tests share: the loop that the program runs on, and ports that do not answer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 import uvloop
 
+from tests.processes import free_port
+
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], uvloop.Loop]]:
-    """What pytest-asyncio makes its loops with."""
+    """The loops that pytest-asyncio makes."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """A port on which nothing listens. That of pytest-asyncio may be taken by another process's connection meanwhile."""
+    return free_port()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from kyma_proxy.accounting.meter import Meter, MeteredRequest
+from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.accounts.charging import NOTHING, bill_of
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
@@ -34,7 +34,7 @@ from kyma_proxy.core.routing.failures import (
     overtaken,
     status_failure,
 )
-from kyma_proxy.core.routing.plan import Step, last_resort, open_breakers, plan
+from kyma_proxy.core.routing.plan import last_resort, open_breakers, plan
 from kyma_proxy.core.routing.resolve import has_translated, route_of, unanswerable
 from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, RELAYED
 from kyma_proxy.errors import GatewayError, Kind
@@ -57,16 +57,9 @@ class Gateway(AttemptsListener):
     """Serves relayed requests. It is given everything that it needs; it keeps only which requests are being served (`live`)."""
 
     def __init__(
-        self,
-        current: Callable[[], Snapshot],
-        upstreams: UpstreamPool,
-        counters: Counters,
-        log: Log | None,
-        *,
-        breakers: BreakerTable,
-        random: Callable[[], float],
-        meter: Meter | None = None,
-    ) -> None:
+        self, current: Callable[[], Snapshot], upstreams: UpstreamPool, counters: Counters, log: Log | None,
+        *, breakers: BreakerTable, random: Callable[[], float], meter: Meter | None = None,
+    ) -> None:  # fmt: skip
         """Requests are metered if there is a meter; without one everybody may call."""
         self._current = current
         self._upstreams = upstreams
@@ -90,9 +83,9 @@ class Gateway(AttemptsListener):
             if meter is not None:
                 exchange.key = meter.identify(exchange.inbound.headers)
             route = self._route(exchange)
-            attempts.plan(route, self._plan(exchange, route))
+            self._plan(attempts, route)
             if meter is not None:
-                self._admit(exchange, meter, route)
+                exchange.reservation = meter.admit(exchange, monotonic())
             await self._attempt_all(attempts, route)
         except GatewayError as error:
             self._refuse(attempts, error)
@@ -104,7 +97,7 @@ class Gateway(AttemptsListener):
         finally:
             self._settle(attempts)
 
-    # ---- route, plan, admit
+    # ---- route and plan
 
     def _route(self, exchange: Exchange) -> Route:
         """The sources that can answer for the model that the caller asks for, in the caller's dialect."""
@@ -116,19 +109,13 @@ class Gateway(AttemptsListener):
         exchange.model = route.model
         return route
 
-    def _plan(self, exchange: Exchange, route: Route) -> tuple[Step, ...]:
+    def _plan(self, attempts: Attempts, route: Route) -> None:
+        """Choose the sources to ask, and their order. Raises GatewayError if there is none that could answer."""
+        exchange = attempts.exchange
         steps = plan(route, self._breakers, monotonic(), self._random)
-        if steps or not route.is_empty or (exchange.endpoint.is_estimated and has_translated(exchange, route.model)):
-            return steps
-        raise unanswerable(route.model, exchange.endpoint.dialect, MAIN_ENDPOINTS)
-
-    def _admit(self, exchange: Exchange, meter: Meter, route: Route) -> None:
-        """Reserve a place in the caller's limits, and what the request may cost."""
-        routing, key = exchange.routing, exchange.key
-        assert routing is not None and key is not None  # noqa: S101, PT018  (routed, identified)
-        assert routing.written is not None  # noqa: S101  (metered)
-        asked = MeteredRequest(exchange.endpoint, route.model, routing.written)
-        exchange.reservation = meter.admit(key, asked, exchange.inbound.body, exchange.snapshot, monotonic())
+        if not steps and route.is_empty and not (exchange.endpoint.is_estimated and has_translated(exchange, route.model)):
+            raise unanswerable(route.model, exchange.endpoint.dialect, MAIN_ENDPOINTS)
+        attempts.plan(route, steps)
 
     # ---- attempt
 
@@ -189,8 +176,7 @@ class Gateway(AttemptsListener):
 
     def on_connected(self, attempt: Attempt, connection: UpstreamConnection, *, is_reused: bool) -> None:
         """Send the request."""
-        attempts, pump = attempt.group, attempt.pump
-        exchange = attempts.exchange
+        attempts, exchange, pump = attempt.group, attempt.group.exchange, attempt.pump
         assert pump is not None  # noqa: S101  (it is not over)
         attempts.answering = attempt
         attempt.connection = connection
@@ -200,8 +186,8 @@ class Gateway(AttemptsListener):
         connection.send(pump, pump.body.request(), attempt.step.source.timeouts, attempt.total_due)
         attempt.sent = connection.sent_at
         if not exchange.sent:
-            exchange.sent = connection.sent_at
-            exchange.overhead_s = connection.sent_at - exchange.inbound.received - exchange.dialled_s
+            exchange.sent = attempt.sent
+            exchange.overhead_s = attempt.sent - exchange.inbound.received - exchange.dialled_s
 
     def judge(self, attempt: Attempt, head: AnswerHead) -> AttemptFailure | None:
         """A status that another source may mend is a failure; every other answer is for the caller. (Contract §9.)"""
@@ -218,8 +204,10 @@ class Gateway(AttemptsListener):
         exchange.step(Event.REFUSE if head.is_error else Event.COMMIT)
         now = connection.read_at
         attempts.answering = attempt
-        if len(attempts.running) > 1:
-            self._end_others(attempts, attempt, now)
+        for slow in attempts.overtaken_by(attempt):
+            slow.result = FailureKind.OVERTAKEN.value
+            slow.permit.failure(now, overtaken(slow.provider), self._random)
+        attempts.end_others(attempt)
         attempt.result = ANSWERED
         if head.status == 404:
             attempt.permit.release()
@@ -235,17 +223,6 @@ class Gateway(AttemptsListener):
         exchange.inbound.body = b""  # no other source is asked, so the prompt need not be kept
         lines = relay_lines(exchange.inbound.request_id, step.model.id, exchange.alias, step.layer, exchange.dropped)
         return lines + self._common_lines(exchange)
-
-    def _end_others(self, attempts: Attempts, winner: Attempt, now: float) -> None:
-        """End the other attempts. One that was asked before the winner was too slow, which counts against its source."""
-        for other in attempts.running:
-            if other is winner:
-                continue
-            if other.started < winner.started:
-                other.result = FailureKind.OVERTAKEN.value
-                other.permit.failure(now, overtaken(other.provider), self._random)
-            other.cancel()
-        attempts.running = [winner]
 
     def on_done(self, attempt: Attempt) -> None:
         """An answer has gone out whole."""
@@ -362,10 +339,10 @@ class Gateway(AttemptsListener):
 
     def _common_lines(self, exchange: Exchange) -> bytes:
         """The lines of every answer's head: cross-origin access, and what a metered caller has left of its limits."""
-        lines = cors_lines(exchange.inbound.headers, exchange.snapshot.cors_origins)
-        if exchange.key is not None and self._meter is not None:
-            lines += self._meter.lines(exchange.key.account, exchange.snapshot.tiers, monotonic())
-        return lines
+        lines, key = cors_lines(exchange.inbound.headers, exchange.snapshot.cors_origins), exchange.key
+        if key is None or self._meter is None:
+            return lines
+        return lines + self._meter.lines(key.account, exchange.snapshot.tiers, monotonic())
 
     def reject(self, error: GatewayError, request_id: str) -> None:
         """Count and log a request that was refused before it could be served."""

@@ -9,7 +9,8 @@ import pytest
 
 from kyma_proxy.web.account_pages import PATHS
 from tests.accounts_harness import Caller, metered
-from tests.harness import configuration, gateway, whole
+from tests.configurations import configuration
+from tests.harness import gateway, whole
 from tests.web.test_openapi import response_schema, validate
 
 USED = {"prompt_tokens": 1000, "completion_tokens": 500, "prompt_tokens_details": {"cached_tokens": 100}}

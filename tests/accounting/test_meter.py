@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from kyma_proxy.accounting.meter import Meter, MeteredRequest
+from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.core.accounts.accounts import Account, Accounts, Key
 from kyma_proxy.core.accounts.charging import NOTHING
 from kyma_proxy.core.accounts.limits import Window, Windows
 from kyma_proxy.core.accounts.reservation import Holds
 from kyma_proxy.core.http.body import read_routing_fields
-from kyma_proxy.dialect.registry import RELAYED
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.store.contract import Charge
-from tests.factories import default_snapshot
+from tests.factories import default_snapshot, routed
 
 BODY = b'{"model":"small","max_tokens":10}'
 
@@ -63,11 +62,12 @@ def test_money_and_a_place_in_the_minute_come_from_what_the_meter_was_given() ->
     key = Key("k", account, b"digest", "ky-prefix", "key", 0)
     windows, holds = SharedWindows(), BorrowedHolds(10**6)
     meter = Meter(Accounts(), NoLedger(), lambda: "reference", windows, holds)
-    fields = read_routing_fields(BODY, is_metered=True)
-    assert fields.written is not None
-    request = MeteredRequest(RELAYED[b"/v1/chat/completions"], snapshot.models["small"], fields.written)
+    request = routed()
+    request.key = key
+    request.routing = read_routing_fields(BODY, is_metered=True)
+    request.route = snapshot.routes["openai"]["small"]
 
-    reservation = meter.admit(key, request, BODY, snapshot, 0.0)
+    reservation = meter.admit(request, 0.0)
     assert 0 < reservation.held == 10**6 - holds.stock
     assert (account.held, windows.of_accounts) == (0, ["a"])
     meter.settle(reservation, NOTHING, "small", "request-1", 0.0)
@@ -75,6 +75,6 @@ def test_money_and_a_place_in_the_minute_come_from_what_the_meter_was_given() ->
 
     holds.stock = 0
     with pytest.raises(GatewayError) as refused:
-        meter.admit(key, request, BODY, snapshot, 0.0)
+        meter.admit(request, 0.0)
     assert refused.value.kind is Kind.INSUFFICIENT_CREDITS
     assert windows.of_accounts == ["a"]  # a request without money counts nowhere

@@ -11,8 +11,9 @@ import pytest
 
 from kyma_proxy.errors import GatewayError
 from tests.accounts_harness import accounts_gateway, metered
-from tests.harness import CLOSE, chunk, providers, until, whole
+from tests.harness import CLOSE, chunk, providers, whole
 from tests.harness import head as answer_head
+from tests.waiting import until
 
 USED = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
 ANSWER = whole(json.dumps({"id": "x", "choices": [{"message": {"content": "hi"}}], "usage": USED}).encode())

@@ -24,7 +24,7 @@ from bench.script import Dialect, Script
 from bench.systems.contract import Deployment, System
 from bench.systems.registry import SYSTEMS
 from bench.systems.target import Target, start
-from tests.processes import wait_until
+from tests.waiting import wait_until
 
 ORDER = ["gateway", "gateway-interpreted", "nginx", "haproxy", "envoy", "smg", "portkey", "litellm"]
 

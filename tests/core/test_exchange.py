@@ -29,7 +29,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize(("state", "event"), [*itertools.product(State, Event)])
-def test_every_pair_of_state_and_event_obeys_the_law(state: State, event: Event) -> None:
+def test_every_pair_of_state_and_event_follows_the_table(state: State, event: Event) -> None:
     request = exchange()
     request.state = state
     if (state, event) in EXPECTED:
@@ -41,7 +41,7 @@ def test_every_pair_of_state_and_event_obeys_the_law(state: State, event: Event)
     assert request.state is state
 
 
-def test_the_endings_are_the_words_of_the_access_log() -> None:
+def test_the_final_states_are_the_endings_of_the_access_log() -> None:
     words = {"completed", "relayed_error", "rejected", "failed", "broken", "client_gone", "drained"}
     assert {state.value for state in ENDINGS} == words
     assert not any(state in ENDINGS for state, _ in EXPECTED)
@@ -49,7 +49,7 @@ def test_the_endings_are_the_words_of_the_access_log() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(Event), max_size=30))
-def test_whatever_happens_a_request_ends_at_most_once_and_never_goes_back_behind_the_commit(events: list[Event]) -> None:
+def test_any_sequence_of_events_ends_a_request_at_most_once_and_never_undoes_the_commit(events: list[Event]) -> None:
     request = exchange()
     was_committed = False
     for event in events:
@@ -63,7 +63,7 @@ def test_whatever_happens_a_request_ends_at_most_once_and_never_goes_back_behind
 
 
 @pytest.mark.parametrize("state", State)
-def test_a_request_can_tell_where_it_stands(state: State) -> None:
+def test_the_predicates_follow_the_state(state: State) -> None:
     request = exchange()
     request.state = state
     assert request.is_sent is (state is State.SENT)
@@ -71,7 +71,7 @@ def test_a_request_can_tell_where_it_stands(state: State) -> None:
     assert request.has_ended is (state in ENDINGS)
 
 
-def test_a_new_request_knows_nothing_yet() -> None:
+def test_a_new_request_is_open_and_empty() -> None:
     request = exchange()
     assert (request.state, request.attempts, request.status, request.layer) == (State.OPEN, [], 0, 0)
     assert (request.routing, request.model, request.alias, request.answered_by) == (None,) * 4

@@ -24,7 +24,8 @@ from pathlib import Path
 
 from aiohttp import ClientError, ClientSession
 
-from tests.processes import configuration, free_port, serving, simulated
+from tests.configurations import listeners, simulated_configuration
+from tests.processes import free_port, serving, simulated_provider
 
 _TOKEN = "an-admin-token-of-some-length"
 _LOST_S = 0.1
@@ -116,16 +117,15 @@ def main() -> int:
     options = parser.parse_args()
     chance, judge = random.Random(options.seed), Judge()
     wrong: list[str] = []
-    with tempfile.TemporaryDirectory() as home, simulated() as provider:
+    with tempfile.TemporaryDirectory() as home, simulated_provider() as provider:
         directory = Path(home)
         listen, admin = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         more = (
             f"accounts: {{required: true, database: 'sqlite:{directory}/kyma.db'}}\n"
             f"tiers: [{{tier: 0, min_purchased: 0, {_LIMITS}}}]\n"
         )
-        text = configuration(
-            provider, listen, directory / "access.log", more=more, admin=f"{{listen: '{admin}', token: {_TOKEN}}}"
-        )
+        sections = listeners(listen, access_log=directory / "access.log", admin=f"{{listen: '{admin}', token: {_TOKEN}}}")
+        text = simulated_configuration(provider, more=f"{sections}{more}")
         for at in range(1, options.rounds + 1):
             with serving(text, directory, f"http://{listen}", "--check-accounts") as running:
                 seconds = chance.uniform(0.05, 0.6)

@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from tests.configurations import ProviderEntry, configuration, listeners
 from tests.harness import Client
 from tests.processes import ROOT, environment, free_port, serving
 
@@ -114,11 +115,9 @@ async def main() -> int:
     gateway, ports = free_port(), [free_port(), free_port()]
     providers = [Provider(port) for port in ports]
     with tempfile.TemporaryDirectory() as directory:
-        made = "".join(f"  - {{name: p{port}, base_url: 'http://127.0.0.1:{port}/v1', dialect: openai}}\n" for port in ports)
-        pool = ", ".join(f"{{provider: p{port}, model: simulated}}" for port in ports)
         log = Path(directory) / "access.log"
-        text = f"listen: 127.0.0.1:{gateway}\nadmin: null\naccess_log: {log}\nproviders:\n{made}"
-        text += f"models:\n  - {{id: m, pool: [{pool}]}}\n"
+        entries = (ProviderEntry(port, warm_connections=None, source="weight: 1") for port in ports)
+        text = configuration(*entries, defaults="", more=listeners(f"127.0.0.1:{gateway}", access_log=log))
         try:
             await asyncio.gather(*(provider.start() for provider in providers))
             with serving(text, Path(directory), f"http://127.0.0.1:{gateway}"):

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.configurations import configuration
 from tests.faults.transcripts import TRANSCRIPTS, Transcript
-from tests.harness import CLOSE, RESET, Client, Head, Provider, Step, both, configuration, gateway, providers, whole
+from tests.harness import CLOSE, RESET, Client, Head, Provider, Step, both, gateway, providers, whole
 
 TIMEOUTS = "{connect: 2s, first_byte: 200ms, idle: 200ms}"
 GARBAGE = b"\x00\xff garbage \r\n\r\n"
@@ -65,7 +66,9 @@ def has_committed(transcript: Transcript, at: int, *, is_within: bool) -> bool:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("transcript", "at", "is_within"), PHASES)
-async def test_a_connection_that(tmp_path: Path, transcript: Transcript, at: int, is_within: bool, fault: str) -> None:
+async def test_a_connection_fault_leads_to_the_next_source_before_the_first_byte_and_is_shown_after_it(
+    tmp_path: Path, transcript: Transcript, at: int, is_within: bool, fault: str
+) -> None:
     steps, word = FAULTS[fault]
     half = transcript.pieces[at][: len(transcript.pieces[at]) // 2] if is_within else b""
     sent = b"".join(transcript.pieces[:at]) + half
@@ -117,7 +120,7 @@ async def test_a_connection_that(tmp_path: Path, transcript: Transcript, at: int
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_an_answer_that_is_none_leads_on(
+async def test_an_unusable_answer_leads_to_the_next_source(
     tmp_path: Path, transcript: Transcript, first: tuple[Step, ...], word: str
 ) -> None:
     async with both(tmp_path, 2, dialect=transcript.dialect) as (running, bad, good):
@@ -133,7 +136,7 @@ async def test_an_answer_that_is_none_leads_on(
 
 @pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=[one.name for one in TRANSCRIPTS])
 @pytest.mark.parametrize("status", ["400 Bad", "405 No", "413 Large", "415 No", "422 No", "451 No"])
-async def test_an_answer_that_no_other_source_can_mend_is_relayed(tmp_path: Path, transcript: Transcript, status: str) -> None:
+async def test_a_status_that_is_not_retryable_is_relayed(tmp_path: Path, transcript: Transcript, status: str) -> None:
     async with both(tmp_path, 2, dialect=transcript.dialect) as (running, first, second):
         first.plays(whole(b'{"error":"yours"}', status=status))
         client = await running.client()
@@ -145,7 +148,9 @@ async def test_an_answer_that_no_other_source_can_mend_is_relayed(tmp_path: Path
 
 
 @pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=[one.name for one in TRANSCRIPTS])
-async def test_a_port_at_which_nobody_listens_leads_on(tmp_path: Path, transcript: Transcript, unused_tcp_port: int) -> None:
+async def test_a_refused_connection_leads_to_the_next_source(
+    tmp_path: Path, transcript: Transcript, unused_tcp_port: int
+) -> None:
     async with providers(1) as (good,):
         text = configuration(unused_tcp_port, good.port, dialect=transcript.dialect)
         async with gateway(text, tmp_path) as running:
@@ -160,7 +165,7 @@ async def test_a_port_at_which_nobody_listens_leads_on(tmp_path: Path, transcrip
 
 @pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=[one.name for one in TRANSCRIPTS])
 @pytest.mark.parametrize("when", ["before the head", "after the head", "in the middle"])
-async def test_a_caller_who_leaves_ends_the_attempt_and_blames_nobody(
+async def test_a_caller_who_disconnects_ends_the_attempt_and_is_no_failure(
     tmp_path: Path, transcript: Transcript, when: str
 ) -> None:
     count = {"before the head": 0, "after the head": 1, "in the middle": 2}[when]
@@ -186,7 +191,7 @@ async def _until_sent(provider: Provider, size: int) -> None:
             await asyncio.sleep(0.002)
 
 
-async def test_a_malformed_event_among_good_ones_is_nobodys_business(tmp_path: Path) -> None:
+async def test_a_malformed_event_among_good_ones_passes_through(tmp_path: Path) -> None:
     transcript = TRANSCRIPTS[0]
     broken = b'12\r\ndata: {"choices":[\n\n\r\n'.replace(b"12", b"%x" % len(b'data: {"choices":[\n\n'))
     async with both(tmp_path) as (running, provider):

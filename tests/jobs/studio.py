@@ -10,7 +10,8 @@ from typing import Any
 
 from kyma_proxy.jobs.timing import Timing
 from tests.accounts_harness import TOKEN, AccountsGateway, Caller
-from tests.harness import Answer, Provider, gateway, providers, until, whole
+from tests.harness import Answer, Provider, gateway, providers, whole
+from tests.waiting import until
 
 HASTY = Timing(
     expires=30.0, grace=30.0, first_look=0.002, last_look=0.01, most_looks_per_s=100_000.0, call=5.0, contact=0.2,

@@ -10,8 +10,8 @@ import pytest
 from kyma_proxy.core.jobs import queues
 from kyma_proxy.core.jobs.job import Job, JobEvent
 from kyma_proxy.jobs.timing import Timing
-from tests.harness import until
 from tests.jobs.studio import HASTY, OPENAI, ended, made, order, studio
+from tests.waiting import until
 
 TIERS = (
     "tiers:\n  - {tier: 0, min_purchased: 0, rpm: 3, per_model_rpm: 3, tpm: 100000, max_request_tokens: 100000, "

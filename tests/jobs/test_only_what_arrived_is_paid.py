@@ -9,7 +9,6 @@ import pytest
 
 from kyma_proxy.config.snapshot import NANO
 from kyma_proxy.core.jobs.finished import FinishedJobs
-from tests.harness import until
 from tests.jobs.studio import (
     FAL,
     OPENAI,
@@ -27,6 +26,7 @@ from tests.jobs.studio import (
     studio,
     taken,
 )
+from tests.waiting import until
 
 HELD = ("adjustment", -PRICE)
 GIVEN_BACK = ("refund", PRICE)

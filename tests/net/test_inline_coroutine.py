@@ -21,7 +21,7 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-async def test_the_first_step_is_taken_at_once() -> None:
+async def test_the_first_step_runs_at_once() -> None:
     seen = []
 
     async def first() -> None:
@@ -31,7 +31,7 @@ async def test_the_first_step_is_taken_at_once() -> None:
     assert seen == ["began"]
 
 
-async def test_it_goes_on_after_the_call_that_told_and_not_within_it() -> None:
+async def test_it_resumes_after_the_call_that_set_the_result_and_not_within_it() -> None:
     outcome: OneShotFuture[str] = OneShotFuture()
     seen: list[str] = []
 
@@ -46,7 +46,7 @@ async def test_it_goes_on_after_the_call_that_told_and_not_within_it() -> None:
     assert seen == ["first"]
 
 
-async def test_what_was_told_before_is_not_waited_for() -> None:
+async def test_a_result_that_is_already_set_is_not_waited_for() -> None:
     outcome: OneShotFuture[None] = OneShotFuture()
     outcome.resolve(None)
     seen = []
@@ -59,7 +59,7 @@ async def test_what_was_told_before_is_not_waited_for() -> None:
     assert seen == ["went on"]
 
 
-async def test_cancelling_raises_where_it_waits_once_and_never_after_its_end() -> None:
+async def test_cancel_raises_where_it_waits_once_and_never_after_its_end() -> None:
     outcome: OneShotFuture[None] = OneShotFuture()
     seen = []
 
@@ -80,7 +80,7 @@ async def test_cancelling_raises_where_it_waits_once_and_never_after_its_end() -
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_an_error_goes_to_the_loop_and_ends_it_and_who_began_it_hears_of_it(at_once: bool) -> None:
+async def test_an_error_goes_to_the_loops_handler_and_to_the_callback(at_once: bool) -> None:
     outcome: OneShotFuture[None] = OneShotFuture()
     heard: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(type(context.get("exception"))))
@@ -98,7 +98,7 @@ async def test_an_error_goes_to_the_loop_and_ends_it_and_who_began_it_hears_of_i
     assert heard == [ValueError, "failed"]
 
 
-async def test_to_await_anything_else_is_an_error_and_no_silence() -> None:
+async def test_awaiting_anything_else_is_an_error() -> None:
     heard: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(str(context.get("exception"))))
 

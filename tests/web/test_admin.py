@@ -13,7 +13,8 @@ import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.harness import STREAM, Client, Gateway, Provider, configuration, gateway, providers
+from tests.configurations import configuration
+from tests.harness import STREAM, Client, Gateway, Provider, gateway, providers
 
 TOKEN = "canary-token-0123456789"
 BEARER = {"authorization": f"Bearer {TOKEN}"}

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from tests.harness import Answer, Client, configuration, gateway
+from tests.configurations import configuration
+from tests.harness import Answer, Client, gateway
 
 IMAGES = "  - {name: images, base_url: 'http://127.0.0.1:9/v1', dialect: openai_images, warm_connections: 0}\n"
 MORE = """\

@@ -8,17 +8,17 @@ and holds are handed in, so that a process that shares accounts with others can 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
-from kyma_proxy.config.snapshot import Model, Snapshot, Tier
+from kyma_proxy.config.snapshot import Tier
 from kyma_proxy.core.accounts.accounts import Account, Accounts, Key, credential
 from kyma_proxy.core.accounts.charging import NOTHING, REPORTED, Bill, hold_for
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens, likely_output
 from kyma_proxy.core.accounts.limits import Limit, Refusal, Windows
 from kyma_proxy.core.accounts.money import usd
 from kyma_proxy.core.accounts.reservation import Holds, Reservation
+from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.body import MeteredFields, includes_usage
-from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
 from kyma_proxy.store.contract import Charge, day_of
@@ -39,14 +39,6 @@ class Ledger(Protocol):
 
     def key_used(self, key: str, day: int) -> None:
         """Take a note of a key's first use on a day, without waiting."""
-
-
-class MeteredRequest(NamedTuple):
-    """What a request asks for: the endpoint, the model, and the fields of its body that decide what it may cost."""
-
-    endpoint: Endpoint
-    model: Model
-    written: MeteredFields
 
 
 class Meter:
@@ -74,26 +66,33 @@ class Meter:
             raise GatewayError(Kind.FORBIDDEN, "This account is blocked; only the gateway's operator can unblock it.")
         return key
 
-    def admit(self, key: Key, request: MeteredRequest, body: bytes, snapshot: Snapshot, now: float) -> Reservation:
-        """Take what a request needs, or nothing. Raises GatewayError if there is not enough of it."""
+    def admit(self, exchange: Exchange, now: float) -> Reservation:
+        """Take what a request needs, or nothing. Raises GatewayError if there is not enough of it.
+
+        The exchange has its key and its route, and its routing fields are metered.
+        """
         if self._ledger.is_failing:
             raise accounts_unavailable()
+        key, route, routing = exchange.key, exchange.route, exchange.routing
+        assert key is not None and route is not None and routing is not None  # noqa: S101, PT018  (identified, routed)
+        written, model, snapshot = routing.written, route.model, exchange.snapshot
+        assert written is not None  # noqa: S101  (metered)
         account = key.account
         prompt = output = cost = 0
-        endpoint = request.endpoint
+        endpoint = exchange.endpoint
         if endpoint.takes_stream_options:
-            _check_stream(request.written)
+            _check_stream(written)
         if endpoint.is_charged:
-            prompt = estimated_prompt_tokens(body)
+            prompt = estimated_prompt_tokens(exchange.inbound.body)
             if endpoint.generates:
                 default = snapshot.max_tokens if endpoint.takes_max_tokens else None
-                output = likely_output(request.written.max_tokens, request.written.copies, default)
-            cost = hold_for(prompt, output, request.model.price)
+                output = likely_output(written.max_tokens, written.copies, default)
+            cost = hold_for(prompt, output, model.price)
         # Before the limits: a request without money counts nowhere.
         if not self._holds.can_afford(account, cost):
             raise insufficient_credits(account, cost, snapshot.accounts.top_up, "ask for fewer max_tokens")
         tier = account.tier(snapshot.tiers)
-        admission = self._windows.of(account.id).admit(now, request.model.id, prompt + output, tier)
+        admission = self._windows.of(account.id).admit(now, model.id, prompt + output, tier)
         if isinstance(admission, Refusal):
             raise _limit_exceeded(admission, tier, snapshot.tiers, prompt + output)
         self._holds.hold(account, cost)

@@ -9,13 +9,14 @@ from typing import Final
 from kyma_proxy.config.snapshot import Model, Source
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.endpoints import Endpoint
-from kyma_proxy.dialect import anthropic_to_openai, openai_to_anthropic
 from kyma_proxy.dialect.anthropic import ANTHROPIC
+from kyma_proxy.dialect.anthropic_to_openai.translate import translate as anthropic_to_openai
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.images.contract import ImageDialect
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
 from kyma_proxy.dialect.openai import OPENAI
+from kyma_proxy.dialect.openai_to_anthropic.translate import translate as openai_to_anthropic
 from kyma_proxy.dialect.translation import Translation
 
 Translator = Callable[[Exchange, Source, Model, int], Translation]
@@ -57,8 +58,8 @@ def unregister(name: str) -> None:
         del _translators[pair]
 
 
-register(OPENAI, {ANTHROPIC.name: openai_to_anthropic.translate})
-register(ANTHROPIC, {OPENAI.name: anthropic_to_openai.translate})
+register(OPENAI, {ANTHROPIC.name: openai_to_anthropic})
+register(ANTHROPIC, {OPENAI.name: anthropic_to_openai})
 
 
 def spoken_by_sources(dialect: str) -> frozenset[str]:

@@ -173,6 +173,18 @@ class Attempts:
             seconds = None if known is None else max(known, _MIN_AUTO_S)
         return None if seconds is None else max(0.0, attempt.started + seconds - monotonic())
 
+    def overtaken_by(self, winner: Attempt) -> list[Attempt]:
+        """The attempts that run since before the winner began, and have been too slow."""
+        return [] if len(self.running) == 1 else [one for one in self.running if one.started < winner.started]
+
+    def end_others(self, winner: Attempt) -> None:
+        """Cancel all other attempts: only one answer goes out."""
+        if len(self.running) > 1:
+            for attempt in self.running:
+                if attempt is not winner:
+                    attempt.cancel()
+            self.running = [winner]
+
     def end(self) -> None:
         """Cancel what still runs, without calling back. The request has its answer, or needs none."""
         for attempt in self.running:
