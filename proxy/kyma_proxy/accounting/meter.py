@@ -42,7 +42,7 @@ class Ledger(Protocol):
 
 
 class MeteredRequest(NamedTuple):
-    """What a request asks for: the endpoint, the model, and the fields of its body that decide what it may cost."""
+    """The endpoint, the model, and the fields of a request's body that decide what it may cost."""
 
     endpoint: Endpoint
     model: Model
