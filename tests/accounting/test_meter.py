@@ -10,7 +10,7 @@ from kyma_proxy.core.accounts.charging import NOTHING
 from kyma_proxy.core.accounts.limits import Window, Windows
 from kyma_proxy.core.accounts.reservation import Holds
 from kyma_proxy.core.http.body import read_routing_fields
-from kyma_proxy.core.http.endpoints import RELAYED
+from kyma_proxy.dialect.registry import RELAYED
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.store.contract import Charge
 from tests.factories import default_snapshot

@@ -226,10 +226,10 @@ async def test_a_caller_who_leaves_is_noticed(tmp_path: Path, dialect: str) -> N
             client = await running.client()
             ask(client, dialect, stream=True)
             await client.head()
-            (exchange,) = running.app.gateway._live
+            (exchange,) = [one.exchange for one in running.app.gateway.live]
             assert exchange.inbound.body == b""
-            assert exchange.answering is not None
-            assert exchange.answering._translation is None  # type: ignore[attr-defined]  the prompt is not kept twice either
+            (attempt,) = exchange.attempts
+            assert attempt.pump.body.translation is None  # the prompt is not kept twice either
             client.leave()
             await until(lambda: source.open == 0)
             assert (await running.records())[0]["ending"] == "client_gone"

@@ -87,7 +87,7 @@ async def test_a_lone_source_that_fails_is_left_alone_too_and_callers_are_told_w
             codes.append((answer.status, answer.json["error"]["code"]))
         assert codes == [(502, "provider_error")] * 4 + [(503, "no_source_available")] * 2
         assert 1 <= int(answer.headers["retry-after"]) <= 12
-        assert "rests for" in answer.json["error"]["message"]
+        assert "is skipped for" in answer.json["error"]["message"]
         assert (await running.records(6))[5]["attempts"] == []
         assert len(provider.received) == 4
 
@@ -102,11 +102,11 @@ async def test_where_nobody_else_is_left_a_source_at_which_nobody_was_is_asked_a
         for _ in range(4):
             client.ask()
             assert (await client.answer()).status == 502
-        assert not running.app.breakers.of("p0 real-0").admits(0.0)
+        assert not running.app.breakers.of("p0 real-0").allows(0.0)
         client.ask()
         answer = await client.answer()
         assert (answer.status, answer.headers["x-kyma-fallback-layer"]) == (200, "1")
-        assert running.app.breakers.of("p0 real-0").word == "on"
+        assert running.app.breakers.of("p0 real-0").state == "closed"
 
 
 async def test_a_request_whose_plan_left_a_resting_source_out_still_finds_it(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ async def test_an_answer_does_not_wait_for_its_rivals_connection(tmp_path: Path,
             first.plays(go, STREAM)
             client = await running.client()
             client.ask(stream=True)
-            await until(lambda: any(len(one.attempts) == 2 for one in running.app.gateway._live))
+            await until(lambda: any(len(one.exchange.attempts) == 2 for one in running.app.gateway.live))
             go.set()
             assert (await client.answer()).body.endswith(b"data: [DONE]\n\n")
             assert (await running.records())[0]["attempts"] == ["p0:answered", "p1:abandoned"]
@@ -445,9 +445,9 @@ async def test_a_source_that_nobody_asks_is_probed_and_that_is_no_traffic(tmp_pa
         async with gateway(text, tmp_path) as running:
             await until(lambda: well.received and busy.received)
             assert b'"max_tokens":1' in well.received[0].body
-            health = running.app.breakers
-            await until(lambda: health.of("p1 real-1").last is not None)
-            assert health.of("p0 real-0").last is None
+            breakers = running.app.breakers
+            await until(lambda: breakers.of("p1 real-1").last is not None)
+            assert breakers.of("p0 real-0").last is None
             client = await running.client()
             client.send(b"GET /v1/status HTTP/1.1\r\nhost: a\r\n\r\n")
             sources = (await client.answer()).json["models"][0]["sources"]

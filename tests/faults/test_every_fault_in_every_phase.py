@@ -176,8 +176,8 @@ async def test_a_caller_who_leaves_ends_the_attempt_and_blames_nobody(
         record = (await running.records())[0]
         assert record["ending"] == "client_gone"
         assert second.received == []
-        health = running.app.breakers.of("p0 real-0")
-        assert (health.word, health.last) == ("on", None)
+        breaker = running.app.breakers.of("p0 real-0")
+        assert (breaker.state, breaker.last) == ("closed", None)
 
 
 async def _until_sent(provider: Provider, size: int) -> None:

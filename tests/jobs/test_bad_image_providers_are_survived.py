@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kyma_proxy.net.upstream import client as calls
+from kyma_proxy.net.upstream.connection import ResponseHandler
 from tests.harness import CLOSE, RESET, until, whole
 from tests.jobs.studio import (
     FAL,
@@ -253,7 +254,7 @@ async def test_an_answer_that_is_too_large_is_fetched_once_and_kept_nowhere(
 
 
 def answers() -> int:
-    return sum(isinstance(one, calls._Answer) for one in gc.get_objects())
+    return sum(isinstance(one, ResponseHandler) for one in gc.get_objects())
 
 
 async def test_a_failed_exchange_leaves_nothing_for_the_collector(tmp_path: Path) -> None:

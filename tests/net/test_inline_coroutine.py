@@ -39,8 +39,8 @@ async def test_it_goes_on_after_the_call_that_told_and_not_within_it() -> None:
         seen.append(await outcome)
 
     begin(waiting())
-    outcome.tell("first")
-    outcome.tell("second")
+    outcome.resolve("first")
+    outcome.resolve("second")
     assert seen == []
     await turns()
     assert seen == ["first"]
@@ -48,7 +48,7 @@ async def test_it_goes_on_after_the_call_that_told_and_not_within_it() -> None:
 
 async def test_what_was_told_before_is_not_waited_for() -> None:
     outcome: OneShotFuture[None] = OneShotFuture()
-    outcome.tell(None)
+    outcome.resolve(None)
     seen = []
 
     async def waiting() -> None:
@@ -72,7 +72,7 @@ async def test_cancelling_raises_where_it_waits_once_and_never_after_its_end() -
     turn = begin(waiting())
     turn.cancel()
     turn.cancel()
-    outcome.tell(None)
+    outcome.resolve(None)
     await turns()
     turn.cancel()
     await turns()
@@ -91,7 +91,7 @@ async def test_an_error_goes_to_the_loop_and_ends_it_and_who_began_it_hears_of_i
         raise ValueError
 
     turn = begin(failing(), lambda: heard.append("failed"))
-    outcome.tell(None)
+    outcome.resolve(None)
     await turns()
     turn.cancel()
     await turns()
@@ -106,4 +106,4 @@ async def test_to_await_anything_else_is_an_error_and_no_silence() -> None:
         await asyncio.sleep(0)
 
     begin(waiting(), lambda: heard.append("failed"))
-    assert heard == ["a Turn awaits Outcomes only, not None", "failed"]
+    assert heard == ["an InlineCoroutine awaits OneShotFutures only, not None", "failed"]

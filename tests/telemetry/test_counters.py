@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.core.accounts.usage import Usage
-from kyma_proxy.core.exchange import Attempt, Exchange, State
+from kyma_proxy.core.exchange import Exchange, State
 from kyma_proxy.telemetry.counters import OVERHEAD_SECONDS, SECONDS, Counters, Histogram
-from tests.factories import BODY, exchange, routed
+from tests.factories import BODY, attempt, exchange, routed
 
 
 def served() -> Exchange:
@@ -23,7 +23,7 @@ def served() -> Exchange:
     request.overhead_s = 0.0003
     request.bytes_out = 50
     request.usage = Usage(10, 5, 4, "reported")
-    request.attempts = [Attempt("beta", "503"), Attempt("alpha", "answered")]
+    request.attempts = [attempt("503", at=1), attempt("answered")]
     return request
 
 

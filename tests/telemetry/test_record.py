@@ -7,10 +7,10 @@ import re
 import msgspec
 
 from kyma_proxy.core.accounts.usage import Usage
-from kyma_proxy.core.exchange import Attempt, State
+from kyma_proxy.core.exchange import State
 from kyma_proxy.telemetry.record import LOGGED_FIELDS, Record
 from kyma_proxy.telemetry.recording import other_record, record_of
-from tests.factories import BODY, exchange, routed
+from tests.factories import BODY, attempt, exchange, inbound, routed
 
 FIELDS = """
 ts, request_id, account, key, endpoint, dialect, model_requested, model, provider, stream, status, ending, fallback_layer,
@@ -30,7 +30,7 @@ def test_the_record_of_a_served_request_is_complete() -> None:
     served.status = 200
     served.layer = 1
     served.answered_by = served.snapshot.models["small"].pool[1]
-    served.attempts = [Attempt("alpha", "503"), Attempt("beta", "answered")]
+    served.attempts = [attempt("503"), attempt("answered", at=1)]
     served.first_byte = 100.25
     served.overhead_s = 0.000123
     served.provider_request_id = "req-9"
@@ -96,8 +96,7 @@ def test_a_request_that_the_listener_refused_has_a_record() -> None:
 
 def test_nothing_of_a_body_or_header_can_be_in_a_record() -> None:
     served = routed()
-    served.inbound = msgspec.structs.replace(
-        served.inbound, body=b'{"model":"fast","x":"PROMPT"}', headers=[(b"authorization", b"KEY")], query=b"QUERY"
-    )
+    served.inbound = inbound(headers=[(b"authorization", b"KEY")], query=b"QUERY")
+    served.inbound.body = b'{"model":"fast","x":"PROMPT"}'
     line = msgspec.json.encode(record_of(served, 1.0, 101.0))
     assert not any(word in line for word in (b"PROMPT", b"KEY", b"QUERY"))

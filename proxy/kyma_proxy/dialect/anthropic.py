@@ -1,17 +1,31 @@
-"""This file speaks Anthropic: its errors, its error events, its usage."""
+"""Speaks Anthropic: its endpoints, its errors and error events, its usage."""
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
+from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.dialect.contract import Dialect
+from kyma_proxy.core.http.endpoints import Endpoint, endpoint
+from kyma_proxy.dialect.contract import Cleaning, Dialect
 from kyma_proxy.dialect.sse import ends_between_events
+from kyma_proxy.dialect.thinking_signature import may_hold_unsigned, without_unsigned
 from kyma_proxy.dialect.usage import Counts, counts_from_end
-from kyma_proxy.errors import GatewayError
+from kyma_proxy.errors import GatewayError, Kind
 
+NAME: Final = "anthropic"
+MESSAGES: Final[Endpoint] = endpoint("messages", NAME, is_translated=True, takes_max_tokens=True)
+_ERROR_TYPES: Final = MappingProxyType({
+    Kind.JOB_LOST: "api_error",
+})  # fmt: skip
+_ERROR_TYPES_OF_STATUS: Final = MappingProxyType({
+    401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
+    413: "request_too_large", 429: "rate_limit_error", 500: "api_error", 502: "api_error", 503: "overloaded_error",
+    504: "api_error",
+})  # fmt: skip
 _encode: Final = msgspec.json.encode
 
 
@@ -22,10 +36,14 @@ class _Opening(msgspec.Struct, gc=False):
 _opening: Final = msgspec.json.Decoder(_Opening).decode
 
 
+def error_type(kind: Kind) -> str:
+    """Anthropic's word for a kind of error. (Contract §5.)"""
+    return _ERROR_TYPES.get(kind) or _ERROR_TYPES_OF_STATUS.get(kind.status, "invalid_request_error")
+
+
 def _error_body(error: GatewayError, request_id: str) -> bytes:
-    row = error.kind.value
-    words = {"type": row.anthropic_type, "message": error.message}
-    return _encode({"type": "error", "error": words, "request_id": request_id})
+    detail = {"type": error_type(error.kind), "message": error.message}
+    return _encode({"type": "error", "error": detail, "request_id": request_id})
 
 
 def _error_event(error: GatewayError, request_id: str, between_events: bool) -> bytes:
@@ -59,4 +77,29 @@ def _read_usage(opening: bytes, tail: bytes) -> Usage:
     return Usage(total, last.output_tokens, prompt.cache_read_input_tokens, "reported")
 
 
-ANTHROPIC: Final = Dialect("anthropic", _error_body, _error_event, _is_error, _is_finished, _read_usage, b"request-id")
+def _check(source: Source) -> tuple[bytes, bytes]:
+    return MESSAGES.path, _encode({"model": source.model, "max_tokens": 1, "messages": [{"role": "user", "content": "ping"}]})
+
+
+def _credential(key: str) -> tuple[str, str]:
+    return "x-api-key", key
+
+
+ANTHROPIC: Final = Dialect(
+    name=NAME,
+    endpoints=(
+        MESSAGES,
+        endpoint("messages/count_tokens", NAME, generates=False, is_charged=False, is_estimated=True),
+    ),
+    credential=_credential,
+    error_body=_error_body,
+    error_event=_error_event,
+    is_error=_is_error,
+    is_finished=_is_finished,
+    read_usage=_read_usage,
+    check=_check,
+    id_field=b"request-id",
+    own_fields=frozenset({b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access"}),
+    default_fields=((b"anthropic-version", b"2023-06-01"),),
+    cleaning=Cleaning(may_hold_unsigned, without_unsigned),
+)

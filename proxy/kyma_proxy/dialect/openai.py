@@ -1,17 +1,27 @@
-"""This file speaks OpenAI: its errors, its error events, its usage."""
+"""Speaks OpenAI: its endpoints, its errors and error events, its usage."""
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
+from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.core.http.endpoints import Endpoint, endpoint
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.sse import ends_between_events, last_data
 from kyma_proxy.dialect.usage import counts_from_end
-from kyma_proxy.errors import GatewayError
+from kyma_proxy.errors import GatewayError, Kind
 
+NAME: Final = "openai"
+CHAT: Final[Endpoint] = endpoint("chat/completions", NAME, is_translated=True, takes_max_tokens=True, takes_stream_options=True)
+_ERROR_TYPES: Final = MappingProxyType({
+    Kind.INSUFFICIENT_CREDITS: "insufficient_quota",
+    Kind.RATE_LIMIT_EXCEEDED: "rate_limit",
+    Kind.PROVIDER_RATE_LIMITED: "rate_limit_error",
+})  # fmt: skip
 _encode: Final = msgspec.json.encode
 _LAST_OF_RESPONSES: Final = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
 
@@ -24,9 +34,13 @@ class _Opening(msgspec.Struct, gc=False):
 _opening: Final = msgspec.json.Decoder(_Opening).decode
 
 
+def error_type(kind: Kind) -> str:
+    """OpenAI's word for a kind of error: the caller's fault, or the server's. (Contract §5.)"""
+    return _ERROR_TYPES.get(kind) or ("invalid_request_error" if kind.status < 500 else "server_error")
+
+
 def _error(error: GatewayError) -> dict[str, object]:
-    row = error.kind.value
-    return {"message": error.message, "type": row.openai_type, "param": error.param, "code": row.code}
+    return {"message": error.message, "type": error_type(error.kind), "param": error.param, "code": error.kind.code}
 
 
 def _error_body(error: GatewayError, request_id: str) -> bytes:
@@ -68,4 +82,29 @@ def _read_usage(opening: bytes, tail: bytes) -> Usage:
     return NO_USAGE
 
 
-OPENAI: Final = Dialect("openai", _error_body, _error_event, _is_error, _is_finished, _read_usage)
+def _check(source: Source) -> tuple[bytes, bytes]:
+    field = source.max_tokens_field or "max_tokens"
+    return CHAT.path, _encode({"model": source.model, field: 1, "messages": [{"role": "user", "content": "ping"}]})
+
+
+def _credential(key: str) -> tuple[str, str]:
+    return "authorization", f"Bearer {key}"
+
+
+OPENAI: Final = Dialect(
+    name=NAME,
+    endpoints=(
+        CHAT,
+        endpoint("completions", NAME, takes_max_tokens=True, takes_stream_options=True),
+        endpoint("responses", NAME),
+        endpoint("embeddings", NAME, generates=False),
+    ),
+    credential=_credential,
+    error_body=_error_body,
+    error_event=_error_event,
+    is_error=_is_error,
+    is_finished=_is_finished,
+    read_usage=_read_usage,
+    check=_check,
+    own_fields=frozenset({b"openai-beta", b"openai-organization", b"openai-project"}),
+)

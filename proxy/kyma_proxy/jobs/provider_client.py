@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Final
 
 from kyma_proxy.config.snapshot import Source, Timeouts
@@ -16,13 +15,11 @@ from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on
 from kyma_proxy.core.routing.retry_after import retry_after
 from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest
-from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
-from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
+from kyma_proxy.dialect.registry import IMAGE_DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.jobs.timing import Timing
 from kyma_proxy.net.upstream.client import NoResponse, NoResponseError, ProviderResponse, UpstreamClient
 
-_SPOKEN: Final = MappingProxyType({"openai_images": OPENAI_IMAGES, "fal_queue": FAL_QUEUE})
 _UNDONE: Final = frozenset({429, 503})
 _TRANSIENT: Final = frozenset({408, 429, 502, 503, 504})
 _GROWTH: Final = 1.3
@@ -50,7 +47,7 @@ class ProviderClient:
 
     async def begin(self, source: Source, request: ImageRequest) -> str | tuple[Picture, ...]:
         """The pictures, or the source's name for the job that it has taken. Raises Unsayable before it asks, too."""
-        dialect = _SPOKEN[source.provider.dialect]
+        dialect = IMAGE_DIALECTS[source.provider.dialect]
         call = dialect.asks(request, source)
         if dialect.queue is None:
             return _pictures(source, dialect, await self._asked(source, dialect, call, source.timeouts))
@@ -62,7 +59,7 @@ class ProviderClient:
 
     async def follow(self, source: Source, name: str) -> tuple[Picture, ...]:
         """Look at a job that the source has taken until it is done, and fetch what was made."""
-        dialect = _SPOKEN[source.provider.dialect]
+        dialect = IMAGE_DIALECTS[source.provider.dialect]
         queue = dialect.queue
         if queue is None:
             raise _broken(source, "has no queue in which the job could be")
@@ -80,7 +77,7 @@ class ProviderClient:
 
     async def cancel(self, source: Source, name: str) -> None:
         """Tell a source that a job is not wanted any more, whatever it says to that."""
-        queue = _SPOKEN[source.provider.dialect].queue
+        queue = IMAGE_DIALECTS[source.provider.dialect].queue
         if queue is not None:
             await self._maybe(source, queue.cancels(source, name))
 
@@ -107,7 +104,7 @@ class ProviderClient:
     ) -> ProviderResponse:
         """The answer to what begins a job."""
         try:
-            reply = await self._calls.make(source.provider, call, timeouts)
+            reply = await self._calls.send(source.provider, call.request(source.provider), timeouts)
         except NoResponseError as failed:
             raise _unanswered(source, failed.why) from None
         if not 200 <= reply.status < 300:
@@ -117,7 +114,7 @@ class ProviderClient:
     async def _maybe(self, source: Source, call: ProviderRequest) -> ProviderResponse | None:
         """The answer about a job that is there anyway; None where there is none just now."""
         try:
-            return await self._calls.make(source.provider, call, self._soon(source))
+            return await self._calls.send(source.provider, call.request(source.provider), self._soon(source))
         except NoResponseError as failed:
             if failed.why.is_final:
                 raise _unanswered(source, failed.why) from None
@@ -157,7 +154,7 @@ def _pictures(source: Source, dialect: ImageDialect, reply: ProviderResponse) ->
 
 
 def _unanswered(source: Source, why: NoResponse) -> SourceFailed:
-    return SourceFailed(AttemptFailure(why.failure, source.provider.name, why.detail), is_undone=why.is_undone)
+    return SourceFailed(AttemptFailure(why.kind, source.provider.name, why.detail), is_undone=why.is_undone)
 
 
 def _broken(source: Source, detail: str) -> SourceFailed:

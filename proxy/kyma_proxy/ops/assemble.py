@@ -73,6 +73,7 @@ class App:
         self.access_log = access_log
         self.addresses = Addresses(AsyncResolver(), monotonic)
         self.upstreams = UpstreamPool(Dialer(self.addresses), self.sweeper)
+        client = UpstreamClient(self.upstreams)
         self.breakers = BreakerTable()
         self.account_service = account_service
         self.meter: Meter | None = None
@@ -83,7 +84,7 @@ class App:
             self.upstreams,
             self.counters,
             self.access_log,
-            health=self.breakers,
+            breakers=self.breakers,
             random=random.random,
             meter=self.meter,
         )
@@ -93,7 +94,7 @@ class App:
             pages = AccountPages(current, account_service, self.meter, clock=monotonic, wall=time.time)
             admin_pages = AdminAccounts(current, account_service)
         self.jobs = JobService(
-            current, JobRepository(account_service, lambda: asyncio.sleep(jobs_timing.again)), UpstreamClient(self.upstreams),
+            current, JobRepository(account_service, lambda: asyncio.sleep(jobs_timing.again)), client,
             self.breakers, clock=monotonic, wall=time.time, random=random.random, random_bytes=os.urandom,
             note=self._log_job, timing=jobs_timing,
         )  # fmt: skip
@@ -102,15 +103,15 @@ class App:
         self._control_plane = web.AppRunner(
             application(self.public_pages, images, pages), access_log=None, handler_cancellation=True
         )
-        self.listener = Listener(current, self.sweeper, self.gateway, self._bridge)
+        self.listener = Listener(current, self.sweeper)
         self.admin_application = admin_application(
             current, lambda: self.listener.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
             admin_pages,
         )  # fmt: skip
-        self._health_checks = HealthChecks(current, self.upstreams, self.breakers, random.random)
+        self._health_checks = HealthChecks(current, client, self.breakers, random.random)
         self._checking: asyncio.Task[None] | None = None
         collector = CountersCollector(
-            self.counters, self._gauges(), reloads=configuration.reloads, health_checks=self._health_checks.probes,
+            self.counters, self._gauges(), reloads=configuration.reloads, health_checks=self._health_checks.results,
             sources=self._sources, jobs=self.jobs.scheduler.ended,
         )  # fmt: skip
         self._registry = registry(collector)
@@ -147,7 +148,7 @@ class App:
 
     def downstream(self) -> DownstreamConnection:
         """The protocol of a new downstream connection."""
-        return DownstreamConnection(self.listener, self._loop)
+        return DownstreamConnection(self.listener, self.gateway, self._bridge, self._loop)
 
     def _bridge(self, downstream: DownstreamConnection) -> ControlPlaneBridge:
         server = self._control_plane.server
@@ -169,7 +170,7 @@ class App:
         models = self._current().models.values()
         now = monotonic()
         return {
-            (source.provider.name, source.model): self.breakers.of(source.key).admits(now)
+            (source.provider.name, source.model): self.breakers.of(source.key).allows(now)
             for model in models
             for source in (*model.pool, *model.reserve)
             if source.provider.off is None

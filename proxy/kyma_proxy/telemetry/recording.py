@@ -7,6 +7,7 @@ from typing import Final
 from kyma_proxy.core.accounts.accounts import Key
 from kyma_proxy.core.accounts.usage import cost_nano_usd
 from kyma_proxy.core.exchange import Exchange
+from kyma_proxy.core.http.endpoints import IMAGE_JOBS
 from kyma_proxy.core.jobs.job import Job, JobState
 from kyma_proxy.errors import Kind
 from kyma_proxy.telemetry.record import Record
@@ -82,7 +83,7 @@ def job_record(job: Job, wall: float) -> Record:
     if taken is not None:
         model, provider, layer, provider_job = taken.model, taken.provider, taken.layer, taken.provider_job or None
     return Record(
-        wall, job.request_id, account, job.key_prefix, "image.job", "openai", job.alias or job.model, model, provider, False,
+        wall, job.request_id, account, job.key_prefix, "image.job", IMAGE_JOBS.dialect, job.alias or job.model, model, provider, False,
         200 if failure is None else failure.kind.status, ending, layer, job.attempts, None,
         round((wall - job.created) * 1e3, 3), 0, provider_job, 0, 0, None, None, None, "none", job.charged / 1e9,
     )  # fmt: skip

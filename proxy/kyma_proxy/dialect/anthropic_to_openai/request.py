@@ -20,17 +20,16 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from kyma_proxy.core.http.endpoints import RELAYED, Endpoint
 from kyma_proxy.dialect.aggregate import message_of
 from kyma_proxy.dialect.anthropic_to_openai.answer import answered, refused, streamed
 from kyma_proxy.dialect.anthropic_to_openai.messages import PARAGRAPH, Conversation, Json, Reading, present
 from kyma_proxy.dialect.anthropic_to_openai.stream import MessageStream
+from kyma_proxy.dialect.openai import CHAT
 from kyma_proxy.dialect.translation import TranslatedAnswer, TranslatedRequest
 from kyma_proxy.errors import GatewayError, Kind
 
 LOW_BUDGET_TOKENS: Final = 4_096
 MEDIUM_BUDGET_TOKENS: Final = 16_384
-_ENDPOINT: Final[Endpoint] = RELAYED[b"/v1/chat/completions"]
 _MAX_USER_CHARACTERS: Final = 64
 _AS_IT_IS: Final = frozenset({
     "temperature", "top_p", "stream",
@@ -146,7 +145,7 @@ class AnthropicToOpenAI:
         self._shown_model = shown_model
         self._request_id = request_id
         self._stops = frozenset(request.stop_sequences or ())
-        self._asked = TranslatedRequest(_ENDPOINT, _encode({"model": model} | asked), reading.dropped)
+        self._asked = TranslatedRequest(CHAT, _encode({"model": model} | asked), reading.dropped)
 
     @property
     def asked(self) -> TranslatedRequest:

@@ -47,6 +47,11 @@ class Unsupported(GatewayError):
 class ImageDialect(NamedTuple):
     """How image jobs are spoken of in one dialect. What reads an answer raises ValueError where that is not as promised."""
 
+    name: str
+    credential: Callable[[str], tuple[str, str]]
+    """The header field, name and value, in which its providers want their key."""
+    usual: ImageWords
+    """How its sources are told what is wanted, if the configuration says nothing else."""
     asks: Callable[[ImageRequest, Source], ProviderRequest]
     """Begins a job. Raises Unsayable."""
     pictures: Callable[[bytes], list[Picture]]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kyma_proxy.config.snapshot import Source
+from kyma_proxy.config.snapshot import ImageWords, Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import ImageDialect, ImageQueue, ProviderRequest, Unsupported, picture, quoted, said
 
@@ -95,7 +95,14 @@ def _place(loc: object) -> str:
     return f"{'.'.join(names)}: " if names else ""
 
 
+def _credential(key: str) -> tuple[str, str]:
+    return "authorization", f"Key {key}"
+
+
 FAL_QUEUE: Final = ImageDialect(
+    name="fal_queue",
+    credential=_credential,
+    usual=ImageWords(size="image_size", size_form="object", sizes={}, count="num_images", most=4, images="image_url"),
     asks=_asks,
     pictures=_pictures,
     message=_message,

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from kyma_proxy.config.snapshot import Source
+from kyma_proxy.config.snapshot import ImageWords, Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest, picture, quoted, said
 
@@ -59,4 +59,15 @@ def _message(body: bytes) -> str | None:
     return quoted(error.message if isinstance(error, _Fault) else error or failure.message)
 
 
-OPENAI_IMAGES: Final = ImageDialect(asks=_asks, pictures=_pictures, message=_message)
+def _credential(key: str) -> tuple[str, str]:
+    return "authorization", f"Bearer {key}"
+
+
+OPENAI_IMAGES: Final = ImageDialect(
+    name="openai_images",
+    credential=_credential,
+    usual=ImageWords(size="size", size_form="text", sizes={}, count="n", most=4, images="images"),
+    asks=_asks,
+    pictures=_pictures,
+    message=_message,
+)

@@ -14,6 +14,7 @@ import msgspec
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.error_message import first_line, message_in
+from kyma_proxy.dialect.openai import error_type
 from kyma_proxy.dialect.sse import emitted
 from kyma_proxy.dialect.translation import TranslatedAnswer
 from kyma_proxy.dialect.usage import Counts
@@ -166,9 +167,9 @@ def fault_of(data: bytes) -> Fault:
 def told_error(fault: Fault, status: int) -> dict[str, object]:
     """An error in OpenAI's words; `status` tells its kind where the source's word for it is not known."""
     other = Kind.PROVIDER_ERROR if status >= 500 else Kind.INVALID_REQUEST
-    row = (_KINDS.get(fault.type or "") or _KINDS_OF_STATUS.get(status, other)).value
+    kind = _KINDS.get(fault.type or "") or _KINDS_OF_STATUS.get(status, other)
     message = fault.message or f"The provider answered {status} without saying why; try again later."
-    return {"message": message, "type": row.openai_type, "param": None, "code": row.code}
+    return {"message": message, "type": error_type(kind), "param": None, "code": kind.code}
 
 
 def finish_reason(stop_reason: str | None, shown: Shown) -> str:

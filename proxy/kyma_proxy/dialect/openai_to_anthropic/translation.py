@@ -6,17 +6,13 @@ a stream, `…_stream`.
 
 from __future__ import annotations
 
-from typing import Final
-
-from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.dialect.aggregate import completion_of
+from kyma_proxy.dialect.anthropic import MESSAGES
 from kyma_proxy.dialect.openai_to_anthropic.answer import Shown, failed, streamed, whole
 from kyma_proxy.dialect.openai_to_anthropic.reading import read
 from kyma_proxy.dialect.openai_to_anthropic.request import asked
 from kyma_proxy.dialect.openai_to_anthropic.stream import ChunkStream
 from kyma_proxy.dialect.translation import TranslatedAnswer, TranslatedRequest
-
-_MESSAGES: Final = RELAYED[b"/v1/messages"]
 
 
 class OpenAIToAnthropic:
@@ -31,7 +27,7 @@ class OpenAIToAnthropic:
 
     def __init__(self, body: bytes, model: str, *, shown_model: str, default_max_tokens: int | None, created: int) -> None:
         request = read(body)
-        self.asked = TranslatedRequest(_MESSAGES, *asked(body, request, model, default_max_tokens))
+        self.asked = TranslatedRequest(MESSAGES, *asked(body, request, model, default_max_tokens))
         options = request.stream_options
         wants_usage = options is not None and options.include_usage is True
         self._shown = Shown(shown_model, created, request.is_legacy, wants_usage)

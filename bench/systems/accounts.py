@@ -1,4 +1,4 @@
-"""The gateway's accounts for the bench: so many of them in a database, of which one calls, with limits that it never meets."""
+"""Creates a database of accounts for the gateway. One of them calls, and its limits are never reached."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from typing import Any, Final
 from kyma_proxy.store.sqlite.store import SqliteStore
 
 KEY: Final = f"ky-{'b' * 43}"
-_MONEY: Final = 10**15
-_NEVER_MET: Final = 10**12
+_BALANCE_NANO_USD: Final = 10**15
+UNLIMITED_TIER: Final[dict[str, Any]] = {
+    "tier": 0,
+    "min_purchased": 0,
+    **dict.fromkeys(("rpm", "per_model_rpm", "tpm", "max_request_tokens"), 10**12),
+}
+"""A tier whose limits are never reached."""
 
 
-def section(home: Path, accounts: int) -> dict[str, Any]:
-    """What the gateway's configuration says of them; the database is made."""
+def accounts_section(home: Path, accounts: int) -> dict[str, Any]:
+    """Create the database in `home`; returns the accounts section and the tiers of the configuration."""
     path = home / "bench.db"
     SqliteStore.open(path).close()
     with sqlite3.connect(path) as database:
@@ -30,15 +35,16 @@ def section(home: Path, accounts: int) -> dict[str, Any]:
                 for at in range(accounts)
             ),
         )
-        # Without an entry the ledger's law would not hold; what is paid for with it is counted like anybody's.
+        # The balance must equal the sum of the ledger, so the balance needs an entry.
         database.execute(
-            "INSERT INTO entries (account, at, kind, amount, reference) VALUES ('acct_0', 0, 'grant', ?, 'bench')", (_MONEY,)
+            "INSERT INTO entries (account, at, kind, amount, reference) VALUES ('acct_0', 0, 'grant', ?, 'bench')",
+            (_BALANCE_NANO_USD,),
         )
-        database.execute("UPDATE accounts SET balance = ?, last_entry = last_insert_rowid() WHERE id = 'acct_0'", (_MONEY,))
+        database.execute(
+            "UPDATE accounts SET balance = ?, last_entry = last_insert_rowid() WHERE id = 'acct_0'", (_BALANCE_NANO_USD,)
+        )
     database.close()
-    tier = {"tier": 0, "min_purchased": 0}
-    limits = ("rpm", "per_model_rpm", "tpm", "max_request_tokens")
     return {
         "accounts": {"required": True, "database": f"sqlite:{path}"},
-        "tiers": [tier | dict.fromkeys(limits, _NEVER_MET)],
+        "tiers": [UNLIMITED_TIER],
     }

@@ -1,4 +1,4 @@
-"""What the cases are measured with: a configuration, and requests as the OpenAI SDK sends them."""
+"""The inputs of the cases: a configuration, and requests as the OpenAI SDK sends them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Final
 
 from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import Snapshot
-from kyma_proxy.core.exchange import Attempt, Exchange
+from kyma_proxy.core.exchange import ANSWERED, AttemptRecord, Exchange
 from kyma_proxy.core.http.body import read_routing_fields
-from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.inbound import Headers, Inbound
+from kyma_proxy.core.routing.breaker import CircuitBreaker
+from kyma_proxy.core.routing.plan import Step
+from kyma_proxy.dialect.registry import RELAYED
 
 _SENTENCE: Final = 'Nobody in the harbour – not even the pilot – had seen the "late" tide turn that day, and so they waited.\n'
 _CONFIGURATION: Final = """\
@@ -55,18 +57,18 @@ HEADERS: Final[Headers] = [
     (b"x-stainless-read-timeout", b"600"),
     (b"Content-Length", b"1024"),
 ]
-"""A request's fields, in the SDK's order and spelling."""
+"""The header fields of a request, in the SDK's order and spelling."""
 
 
 def _text(size: int) -> str:
-    """Words of this size in UTF-8, or up to a sentence less."""
+    """Text of this size in UTF-8, or up to one sentence shorter."""
     return _SENTENCE * (size // len(_SENTENCE.encode()))
 
 
-def _body(turns: int, size: int, *, tools: int = 0) -> dict[str, object]:
-    """A chat of so many turns of this size each; the members are in the SDK's order."""
+def _body(messages_count: int, size: int, *, tools: int = 0) -> dict[str, object]:
+    """A chat with messages of this size each; the members are in the SDK's order."""
     messages = [{"role": "system", "content": "You are a helpful assistant."}]
-    messages += [{"role": ("user", "assistant")[turn % 2], "content": _text(size)} for turn in range(turns)]
+    messages += [{"role": ("user", "assistant")[number % 2], "content": _text(size)} for number in range(messages_count)]
     parameters = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}
     tool = {"name": "look_up", "description": _text(300), "parameters": parameters}
     more = {"tools": [{"type": "function", "function": tool}] * tools} if tools else {}
@@ -74,40 +76,42 @@ def _body(turns: int, size: int, *, tools: int = 0) -> dict[str, object]:
     return {"messages": messages, "model": "large", "stream": True, "stream_options": options, "temperature": 0.2, **more}
 
 
-def _sent(document: dict[str, object]) -> bytes:
+def _encoded(document: dict[str, object]) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-SHORT: Final = _sent(_body(1, 900))
+SHORT: Final = _encoded(_body(1, 900))
 SPACED: Final = json.dumps(_body(1, 900)).encode()
-"""The same as people's own scripts send it, with the separators that Python's `json` puts in."""
-LONG: Final = _sent(_body(47, 800, tools=6))
-LARGE: Final = _sent(_body(1, 1_000_000))
+"""The same with white space, as Python's `json` writes it by default."""
+LONG: Final = _encoded(_body(47, 800, tools=6))
+LARGE: Final = _encoded(_body(1, 1_000_000))
 WIRE: Final = b"POST /v1/chat/completions HTTP/1.1\r\n%b\r\n%b" % (
     b"".join(b"%b: %b\r\n" % (name, b"%d" % len(SHORT) if name == b"Content-Length" else value) for name, value in HEADERS),
     SHORT,
 )
-"""The whole request of the short body, as it comes out of the socket."""
+"""The whole request with the short body, as it is read from the socket."""
 
 
 @functools.cache
 def snapshot() -> Snapshot:
-    """The configuration: a model with four sources, and one with a single one."""
+    """The configuration: models with four sources, with one, and with all layers."""
     return load(_CONFIGURATION, {})
 
 
 def inbound() -> Inbound:
-    """The request of the short body."""
+    """The request with the short body."""
     return Inbound(
         b"POST", b"/v1/chat/completions", b"", HEADERS, SHORT, "0123456789abcdef", 100.0, False, True, {}
     )  # fmt: skip
 
 
-def exchange() -> Exchange:
-    """A request on its way: routed, and one source is being tried."""
-    going = Exchange(inbound(), RELAYED[b"/v1/chat/completions"], snapshot())
-    going.routing = read_routing_fields(SHORT)
-    going.alias = "large"
-    going.model = going.snapshot.models["pooled"]
-    going.attempts.append(Attempt("alpha", "answered"))
-    return going
+def routed_exchange() -> Exchange:
+    """A request in flight: it is routed, and one source has answered."""
+    exchange = Exchange(inbound(), RELAYED[b"/v1/chat/completions"], snapshot())
+    exchange.routing = read_routing_fields(SHORT)
+    exchange.alias = "large"
+    exchange.model = exchange.snapshot.models["pooled"]
+    attempt = AttemptRecord(Step(exchange.model, exchange.model.pool[0], 0, CircuitBreaker()))
+    attempt.result = ANSWERED
+    exchange.attempts.append(attempt)
+    return exchange

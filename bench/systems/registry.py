@@ -1,4 +1,4 @@
-"""All systems, in the order of the tables: the gateway, plain proxies, gateways."""
+"""Lists all systems, in the order of the tables: the gateway, plain proxies, other gateways."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ from bench.systems.nginx import Nginx
 from bench.systems.portkey import Portkey
 from bench.systems.smg import Smg
 
-FIELD: Final[dict[str, System]] = {
+SYSTEMS: Final[dict[str, System]] = {
     system.name: system for system in (Gateway(), INTERPRETED, Nginx(), HAProxy(), Envoy(), Smg(), Portkey(), LiteLLM())
 }

@@ -1,4 +1,4 @@
-"""Operations between two dialects: each function prepares one and gives it. In one direction callers speak Anthropic."""
+"""Operations of translation: each function prepares one and returns it. `caller` is the dialect of the caller."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from bench.micro.material import LONG
-from bench.micro.replies import stream
+from bench.micro.inputs import LONG
+from bench.micro.provider_answers import stream
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
 from kyma_proxy.dialect.anthropic_to_openai.request import AnthropicToOpenAI
 from kyma_proxy.dialect.openai_to_anthropic.translation import OpenAIToAnthropic
@@ -18,14 +18,14 @@ _SOURCE_OF: Final = {"anthropic": "openai", "openai": "anthropic"}
 
 
 def _long() -> bytes:
-    """The long body as Anthropic's callers send it."""
+    """The long body as Anthropic's clients send it."""
     document = json.loads(LONG)
     system, *messages = document["messages"]
     tools = [
         {"name": tool["function"]["name"], "input_schema": tool["function"]["parameters"]} | {"description": "It looks it up."}
         for tool in document["tools"]
     ]
-    own = {
+    translated = {
         "model": "large",
         "max_tokens": 500,
         "system": system["content"],
@@ -33,7 +33,7 @@ def _long() -> bytes:
         "tools": tools,
         "stream": True,
     }
-    return json.dumps(own, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(translated, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 _BODIES: Final = {"openai": LONG, "anthropic": _long()}
@@ -46,20 +46,20 @@ def _translation(caller: str) -> Translation:
     return OpenAIToAnthropic(body, "claude-large", shown_model="large", default_max_tokens=4096, created=_CREATED)
 
 
-def asking(caller: str) -> Callable[[], object]:
-    """A long request is translated for a source of the other dialect."""
+def request(caller: str) -> Callable[[], object]:
+    """Translate a long request for a source of the other dialect."""
     return lambda: _translation(caller).asked.body
 
 
-def telling(caller: str) -> Callable[[], object]:
-    """A text event in mid-stream is translated for a caller of this dialect."""
+def event(caller: str) -> Callable[[], object]:
+    """Translate one text event of a stream for a caller of this dialect."""
     events = stream(_SOURCE_OF[caller])
-    under_way, word = _translation(caller).stream(), events[2]
-    under_way.feed(b"".join(events[:2]))
-    return lambda: under_way.feed(word)
+    translation, text_event = _translation(caller).stream(), events[2]
+    translation.feed(b"".join(events[:2]))
+    return lambda: translation.feed(text_event)
 
 
-def estimating() -> Callable[[], object]:
-    """The tokens of a long prompt are estimated, where no source can count them."""
+def estimate_tokens() -> Callable[[], object]:
+    """Estimate the tokens of a long prompt, as is done if no source can count them."""
     body = _BODIES["anthropic"]
     return lambda: estimated_prompt_tokens(body)

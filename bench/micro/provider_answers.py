@@ -1,4 +1,4 @@
-"""What the cases are measured with: answers as the providers give them."""
+"""The inputs of the cases: answers as providers send them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ANSWER_HEADERS: Final[Headers] = [
     (b"Server", b"cloudflare"),
     (b"alt-svc", b'h3=":443"; ma=86400'),
 ]
-"""The fields of a provider's answer: its own, and those of the network in front of it."""
+"""The header fields of a provider's answer: its own, and those of the CDN in front of it."""
 
 
 def _event(document: dict[str, object]) -> bytes:
@@ -79,9 +79,9 @@ def stream(dialect: str) -> list[bytes]:
 
 
 def whole(dialect: str) -> list[bytes]:
-    """An answer of 100 words in one piece."""
-    words = " tide" * 100
-    told = {"choices": [{"index": 0, "message": {"role": "assistant", "content": words}, "finish_reason": "stop"}]}
-    said = {"content": [{"type": "text", "text": words}], "stop_reason": "end_turn"}
-    document = {"id": _ID, **(told if dialect == "openai" else said), "usage": _USAGE[dialect]}
+    """An answer of 100 words that is not streamed."""
+    text = " tide" * 100
+    openai = {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]}
+    anthropic = {"content": [{"type": "text", "text": text}], "stop_reason": "end_turn"}
+    document = {"id": _ID, **(openai if dialect == "openai" else anthropic), "usage": _USAGE[dialect]}
     return [json.dumps(document, separators=(",", ":")).encode()]
