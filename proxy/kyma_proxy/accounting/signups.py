@@ -55,7 +55,7 @@ class SignupLimiter:
 
 
 def _network(address: str | None) -> str:
-    """What shares one count: an IPv4 address, an IPv6 network of 48 bits, or all callers without an address."""
+    """The addresses that share a count: an IPv4 address, an IPv6 network of 48 bits, or all callers without an address."""
     try:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:

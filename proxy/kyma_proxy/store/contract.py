@@ -133,7 +133,7 @@ class JobRow(NamedTuple):
 
 
 class StoreStatistics(NamedTuple):
-    """What the store has done since it was opened, and what it does now.
+    """The store's counters since it was opened, and its present state.
 
     `lost` charges could not be written for a reason of their own, or were too many. `waiting_key_uses` are not on disk yet.
     `is_idle`: nothing waits, and the store waits to be woken. `is_committing`: a transaction is being written.
@@ -193,7 +193,7 @@ class Store(Protocol):
         """The error of the last commit that failed."""
 
     def statistics(self) -> StoreStatistics:
-        """What was done so far, for the metrics."""
+        """Counters and present state, for the metrics."""
 
     def load(self) -> tuple[list[AccountRow], list[KeyRow]]:
         """All accounts, and all keys, also revoked ones, the oldest first. Blocks: for the start only. Raises StartError."""
@@ -229,7 +229,7 @@ class Store(Protocol):
         """The newest entries of an account, or the next older ones after the entry with the id `before`."""
 
     async def usage(self, account: str, from_day: int, to_day: int) -> list[UsageRow]:
-        """What an account used from one day to another, both included, by day, model and key."""
+        """The usage of an account from one day to another, both included, by day, model and key."""
 
     async def requests_on(self, account: str, day: int) -> int:
         """The number of requests of an account that ended on a day."""

@@ -1,6 +1,6 @@
 """Hands over what is to be written from the event loop to the writing thread.
 
-To hand over a charge or a key's use wakes nobody: while there is work, the thread looks for more every few milliseconds. An
+Handing over a charge or a key's use does not wake the thread: while there is work, it looks for more every few milliseconds. An
 operation wakes it at once. The loop adds at a list's end and the thread deletes at its front; both are single steps in C, so
 they need no lock.
 """
@@ -29,7 +29,7 @@ DEFAULT_CAPACITY: Final = Capacity()
 
 
 class Inbox:
-    """What waits to be written. `operations` is the thread's own list, filled by `wait`."""
+    """The work that waits to be written. `operations` is the thread's own list, filled by `wait`."""
 
     def __init__(self, capacity: Capacity = DEFAULT_CAPACITY) -> None:
         self.charges: list[Charge] = []

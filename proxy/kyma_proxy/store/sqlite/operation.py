@@ -31,11 +31,11 @@ class Operation:
         self._claimed: Final = threading.Lock()
 
     def claim(self) -> bool:
-        """Returns True if nobody had claimed it; from now on it is the caller's."""
+        """Claim it, for good unless `unclaim` is called. Returns False if it is claimed already."""
         return self._claimed.acquire(blocking=False)
 
     def unclaim(self) -> None:
-        """Give it back: it was not done, and may be claimed again."""
+        """Release the claim: it was not done, and may be claimed again."""
         self._claimed.release()
 
     def time_out(self, reason: str | None) -> None:
@@ -59,7 +59,7 @@ def resolve_threadsafe(results: Iterable[OperationResult]) -> None:
     for result in results:
         by_loop.setdefault(result[0].loop, []).append(result)
     for loop, of_loop in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no coroutine waits
             loop.call_soon_threadsafe(resolve, of_loop)
 
 

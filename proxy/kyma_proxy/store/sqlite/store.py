@@ -90,7 +90,7 @@ class SqliteStore:
         return self._writer.last_error
 
     def statistics(self) -> StoreStatistics:
-        """What was done so far."""
+        """Counters and present state."""
         return self._writer.statistics()
 
     def load(self) -> tuple[list[AccountRow], list[KeyRow]]:
@@ -135,7 +135,7 @@ class SqliteStore:
         return await self._reader.transactions(account, before, limit)
 
     async def usage(self, account: str, from_day: int, to_day: int) -> list[UsageRow]:
-        """What an account used, by day, model and key."""
+        """The usage of an account, by day, model and key."""
         return await self._reader.usage(account, from_day, to_day)
 
     async def requests_on(self, account: str, day: int) -> int:

@@ -74,7 +74,7 @@ class Writer:
         return self._has_failed or self._inbox.is_full or (began is not None and monotonic() - began > self.timing.timeout)
 
     def statistics(self) -> StoreStatistics:
-        """What was done so far."""
+        """Counters and present state."""
         inbox = self._inbox
         return StoreStatistics(
             self._commits, self._charges, self._operations, inbox.lost + self._refused, self._last_commit_s,
