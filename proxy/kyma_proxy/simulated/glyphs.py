@@ -1,15 +1,15 @@
-"""This file holds the letters of a simulated picture: a font of 5 × 7 dots, drawn as it looks. Pure."""
+"""A bitmap font for the labels of simulated images: glyphs of 5 × 7 dots, written as they look. Pure."""
 
 from __future__ import annotations
 
 import unicodedata
 from typing import Final
 
-WIDTH: Final = 5  # dots of a letter
+WIDTH: Final = 5  # dots of a glyph
 HEIGHT: Final = 7
 
-# In each group a line names the letters, and the seven lines below it are their dots.
-_DRAWN: Final = """\
+# In each group the first line names the glyphs, and the seven lines below it are their dots.
+_FONT: Final = """\
 A     B     C     D     E     F     G     H     I     J     K     L     M     N     O     P     Q     R     S
 .###. ####. .###. ###.. ##### ##### .###. #...# .###. ..### #...# #.... #...# #...# .###. ####. .###. ####. .####
 #...# #...# #...# #..#. #.... #.... #...# #...# ..#.. ...#. #..#. #.... ##.## #...# #...# #...# #...# #...# #....
@@ -39,24 +39,24 @@ T     U     V     W     X     Y     Z     0     1     2     3     4     5     6 
 """
 
 
-def _read() -> dict[str, tuple[str, ...]]:
-    letters = {}
-    for group in _DRAWN.removesuffix("\n").split("\n\n"):
+def _parse_font() -> dict[str, tuple[str, ...]]:
+    glyphs = {}
+    for group in _FONT.removesuffix("\n").split("\n\n"):
         names, *rows = group.split("\n")
         for at in range(0, len(rows[0]), WIDTH + 1):
-            letters[names[at]] = tuple(row[at : at + WIDTH] for row in rows)
-    return letters
+            glyphs[names[at]] = tuple(row[at : at + WIDTH] for row in rows)
+    return glyphs
 
 
-_BOX: Final = ("#####", *("#...#",) * (HEIGHT - 2), "#####")
-_LETTERS: Final = {" ": ("." * WIDTH,) * HEIGHT, **_read()}
+_UNKNOWN: Final = ("#####", *("#...#",) * (HEIGHT - 2), "#####")
+_GLYPHS: Final = {" ": ("." * WIDTH,) * HEIGHT, **_parse_font()}
 
 
-def plain(text: str) -> str:
-    """The text in capitals and without accents, as the font has no others."""
+def simplify(text: str) -> str:
+    """Returns the text in capitals and without accents: the font has no others."""
     return "".join(sign for sign in unicodedata.normalize("NFKD", text).upper() if not unicodedata.combining(sign))
 
 
-def dots(line: str, row: int) -> str:
-    """One row of dots of a line of text, `#` for ink, with a dot between letters; an unknown sign is a box."""
-    return ".".join(_LETTERS.get(sign, _BOX)[row] for sign in line)
+def dot_row(line: str, row: int) -> str:
+    """Returns one row of dots of a line of text. `#` is ink, one dot separates glyphs, and an unknown sign is a box."""
+    return ".".join(_GLYPHS.get(sign, _UNKNOWN)[row] for sign in line)
