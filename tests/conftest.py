@@ -16,6 +16,17 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], uvloop.Loop]]:
     return {"uvloop": uvloop.new_event_loop}
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that may take longest: otherwise one worker still has them when the others are done."""
+
+    def allowed_s(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return float(marker.args[0]) if marker is not None else 0.0
+
+    items.sort(key=allowed_s, reverse=True)
+
+
 @pytest.fixture
 def unused_tcp_port() -> int:
     """A port on which nothing listens. That of pytest-asyncio may be taken by another process's connection meanwhile."""

@@ -29,8 +29,9 @@ from tests.waiting import PATIENCE_S, until
 
 CLOSE = "close"
 RESET = "reset"
+SILENCE = "silence"
 Step = bytes | asyncio.Event | str
-"""What a provider does next: send bytes, wait for an event, close the connection, or reset it."""
+"""What a provider does next: send bytes, wait for an event, close the connection, reset it, or be silent until it ends."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
@@ -128,6 +129,9 @@ class Provider:
                     waiting.cancel()
                     if gone.done():
                         return False
+                elif step == SILENCE:
+                    await asyncio.wait((gone,))
+                    return False
                 elif step == RESET:
                     writer.transport.abort()
                     return False

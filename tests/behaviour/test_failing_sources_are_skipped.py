@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from tests.configurations import ProviderEntry, configuration
-from tests.harness import CLOSE, RESET, both, chunk, event, gateway, head, providers, whole
+from tests.harness import CLOSE, RESET, SILENCE, both, chunk, event, gateway, head, providers, whole
 from tests.waiting import until
 
 BUSY = whole(b"{}", status="503 Busy")
@@ -139,7 +138,7 @@ async def test_a_429_with_retry_after_skips_the_source_at_once(tmp_path: Path) -
 async def test_a_caller_who_disconnects_is_no_failure_of_the_source(tmp_path: Path) -> None:
     async with both(tmp_path) as (running, provider):
         for _ in range(6):
-            provider.plays(asyncio.Event())
+            provider.plays(SILENCE)
             provider.received.clear()
             client = await running.client()
             client.ask()

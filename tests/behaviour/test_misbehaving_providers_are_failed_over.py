@@ -17,6 +17,7 @@ from tests.harness import (  # fmt: skip)
     LAST_CHUNK,
     OK,
     RESET,
+    SILENCE,
     Step,
     both,
     chunk,
@@ -182,9 +183,8 @@ async def test_a_provider_that_refuses_connections_is_failed_over(tmp_path: Path
 
 
 async def test_a_provider_that_never_answers_is_a_504(tmp_path: Path) -> None:
-    never = asyncio.Event()
     async with both(tmp_path, timeouts="{first_byte: 150ms}") as (running, bad):
-        bad.plays(never)
+        bad.plays(SILENCE)
         client = await running.client()
         client.ask()
         assert (await client.answer()).json["error"]["code"] == "provider_timeout"

@@ -129,7 +129,7 @@ async def test_a_certificate_for_another_name_is_refused_before_a_credential_is_
 
 async def test_a_provider_that_does_not_speak_tls_gets_no_request(tmp_path: Path) -> None:
     async with providers() as (provider,):
-        text = configuration(ProviderEntry(f"https://127.0.0.1:{provider.port}/v1"))
+        text = configuration(ProviderEntry(f"https://127.0.0.1:{provider.port}/v1"), timeouts="{connect: 300ms}")
         async with gateway(text, tmp_path) as running:
             provider.plays(OK)
             answer = await asked(running)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.configurations import ProviderEntry, configuration
-from tests.harness import DONE, LAST_CHUNK, STREAM, Client, Provider, chunk, event, head, providers, whole
+from tests.harness import DONE, LAST_CHUNK, SILENCE, STREAM, Client, Provider, chunk, event, head, providers, whole
 from tests.processes import GatewayProcess, free_port, relayed, serving
 from tests.waiting import PATIENCE_S, until
 
@@ -144,7 +144,7 @@ async def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event(tmp_pat
 
 async def test_a_request_without_an_answer_at_the_end_of_the_drain_is_a_503(tmp_path: Path) -> None:
     async with living(tmp_path, drain="300ms") as life:
-        life.provider.plays(asyncio.Event())
+        life.provider.plays(SILENCE)
         client = await life.client()
         client.ask()
         await until(lambda: life.provider.received)

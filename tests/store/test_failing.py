@@ -294,6 +294,7 @@ import asyncio, resource, sys
 from pathlib import Path
 from kyma_proxy.store.contract import StoreUnavailable
 from tests.store.material import HASTY, account, balances, charge, opened, purchase
+from tests.waiting import until
 
 async def main():
     path = Path(sys.argv[1])
