@@ -33,5 +33,6 @@ async def test_a_health_check_without_an_answer_ends_with_the_gateway(tmp_path: 
         mute.plays(SILENCE)
         async with gateway(checked(mute.port), tmp_path) as running:
             await until(lambda: mute.received)
+            assert mute.open == 1
             await running.abort()
         await until(lambda: mute.open == 0)

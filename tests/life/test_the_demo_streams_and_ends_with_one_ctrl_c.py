@@ -93,5 +93,5 @@ def test_sigterm_to_the_demo_alone_ends_its_provider_too(demo: tuple[subprocess.
 def test_a_killed_demo_takes_its_provider_with_it(demo: tuple[subprocess.Popen[bytes], Path]) -> None:
     process, _ = demo
     process.kill()
-    process.wait(PATIENCE_S)
+    assert process.wait(PATIENCE_S) == -signal.SIGKILL
     wait_until(lambda: group_is_empty(process))
