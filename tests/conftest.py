@@ -1,4 +1,4 @@
-"""What all tests share: the loop that the program runs on, and ports that do not answer."""
+"""Fixtures of all tests: the event loop of the program, and ports that do not answer."""
 
 from __future__ import annotations
 

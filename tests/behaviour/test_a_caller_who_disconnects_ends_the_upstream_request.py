@@ -1,4 +1,4 @@
-"""A caller who leaves: the provider's connection is closed at once, and nothing stays behind."""
+"""When a caller disconnects, the connection to the provider is closed at once, and nothing is left over."""
 
 from __future__ import annotations
 

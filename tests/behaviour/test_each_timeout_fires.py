@@ -1,4 +1,4 @@
-"""Four timers: connect, first byte, idle, total. Each fires, and before the first byte each leads on."""
+"""Four timeouts: connect, first byte, idle, total. Each fires, and before the first byte each leads to the next source."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ async def test_the_only_source_is_skipped_too_and_callers_get_retry_after(tmp_pa
 
 
 async def test_a_source_that_was_unreachable_is_tried_again_when_no_other_is_left(tmp_path: Path) -> None:
-    """So a local model server that is started again answers its first caller."""
+    """So a local model server that has been restarted answers its first caller."""
     async with both(tmp_path, 2) as (running, first, second):
         for provider in (first, second):
             for _ in range(4):

@@ -1,4 +1,4 @@
-"""What is no request is answered with an error that says so, or cut; no provider hears of it, and nobody else suffers."""
+"""Malformed HTTP is answered with an error and the connection is closed; no provider sees it, and other callers are served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a provider does before its first byte of body, the next source is asked; the caller never sees the mess."""
+"""Whatever a provider does before the first byte of its body, the next source is tried, and the caller sees nothing of it."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ async def test_a_provider_that_never_answers_is_a_504(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def serving(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[int]:
-    """A provider of another kind; its port."""
+    """The port of a provider that this function serves."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=4096)
     try:
         yield server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""What one caller does, or one answer was, never reaches the next."""
+"""Nothing of one caller's requests and answers reaches another caller."""
 
 from __future__ import annotations
 

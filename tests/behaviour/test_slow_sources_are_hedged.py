@@ -1,4 +1,4 @@
-"""A source that is slow to answer is raced against the next; one of them answers, and the other is let go."""
+"""A source that is slow to answer is hedged with the next one: the first to answer wins, and the other attempt is cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callers and providers are reached over TLS, IPv6, names and unix sockets as well; no credential goes to a stranger."""
+"""TLS, IPv6, names and unix sockets work towards callers and providers; no credential goes to an unknown server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6
 
 
 class Authority:
-    """A certificate authority of our own, what it vouches for, and who trusts it."""
+    """A certificate authority of our own, a certificate of it, and the TLS contexts of both sides."""
 
     def __init__(self, directory: Path, *names: str) -> None:
         self._authority = trustme.CA()
@@ -48,7 +48,7 @@ class Authority:
 
     @property
     def client(self) -> ssl.SSLContext:
-        """The context of a caller who trusts it."""
+        """The TLS context of a caller who trusts it."""
         context = ssl.create_default_context(cafile=self.file)
         context.set_alpn_protocols(["http/1.1"])
         return context

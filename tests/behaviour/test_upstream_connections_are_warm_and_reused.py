@@ -1,4 +1,4 @@
-"""Connections to providers are opened ahead, used again newest first, and closed before the provider would."""
+"""Connections to providers are opened ahead, reused newest first, and closed before the provider would close them."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def ask(client: Client, transcript: Transcript) -> None:
 
 
 async def answer_of(client: Client) -> tuple[Head, bytes, bool]:
-    """The head, what came of the body, and True if that is all of it."""
+    """The head, the body as far as it came, and True if that is all of it."""
     head = await client.head()
     got = b""
     try:

@@ -1,4 +1,4 @@
-"""The configuration is replaced whole while the gateway serves; what lives goes on; what is wrong changes nothing."""
+"""A reload replaces the configuration as a whole; requests and connections go on, and a wrong file changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands about accounts say the same whether a gateway runs or not, and what keeps them from it in one line."""
+"""The account commands print the same with and without a running gateway, and say in one line why they fail."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def written(
 
 
 def checked(code: int, stdout: str, stderr: str) -> Outcome:
-    """An outcome, once it is seen that no secret and no trace is on stderr."""
+    """The outcome of a command, once it is checked that no secret and no traceback is on stderr."""
     assert "ky-" not in stderr
     assert TOKEN not in stdout + stderr
     assert "Traceback" not in stderr
@@ -152,7 +152,7 @@ def use_every_command(execute: Execute, path: Path) -> list[Outcome]:
 
 
 def without_names(outcomes: list[Outcome]) -> list[list[str]]:
-    """The lines that were printed, without what is new each time; keys of the same second are in any order."""
+    """The lines that were printed, without ids, keys and times; keys of the same second are in any order."""
     names = re.compile(r"(acct|key)_[0-9a-f]{16}|ky-[\w-]{8,}|\"created\": \d+")
     return [sorted(MOMENT.sub("WHEN", names.sub("NAME", one.stdout)).splitlines()) for one in outcomes]
 
@@ -279,7 +279,7 @@ def test_a_gateway_without_accounts_leaves_the_database_to_the_command(tmp_path:
 
 
 def impatient(path: Path) -> str:
-    """Why the accounts are not listed, without waiting for the process that has the database."""
+    """The reason why the accounts are not listed, without waiting for the process that has the database."""
     listing = access.ask_accounts(
         read_snapshot(path, {}), lambda api: api.ask("GET", "/admin/accounts"), makes_database=False, patience_s=0.0
     )
@@ -326,7 +326,7 @@ def test_only_create_makes_a_database(tmp_path: Path, execute: Execute) -> None:
 
 @contextlib.contextmanager
 def listening(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """Something that gives these answers on a connection and then ends it; its address, and what it received."""
+    """A server that gives these answers on one connection and closes it: its address, and the bytes that it received."""
     received: list[bytes] = []
 
     def serve() -> None:
