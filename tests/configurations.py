@@ -21,7 +21,7 @@ SIMULATED_MODELS = """\
 
 
 class ProviderEntry(NamedTuple):
-    """An entry of `providers`, and what the pool of the model `m` says of it."""
+    """An entry of `providers`, and its source in the pool of the model `m`."""
 
     at: int | str
     """A port of this machine, or a base URL."""
@@ -40,7 +40,7 @@ class ProviderEntry(NamedTuple):
 
     @property
     def base_url(self) -> str:
-        """Where the provider is reached."""
+        """The provider's base URL."""
         return f"http://127.0.0.1:{self.at}/v1" if isinstance(self.at, int) else self.at
 
 
@@ -81,7 +81,7 @@ def configuration(
 
 
 def listeners(listen: object, *, access_log: object, admin: str = "null") -> str:
-    """The sections that only a gateway in a process of its own has a use for."""
+    """The sections that only a gateway in a process of its own needs."""
     return f"listen: '{listen}'\nadmin: {admin}\naccess_log: '{access_log}'\n"
 
 

@@ -1,4 +1,4 @@
-"""What all tests share: the loop that the program runs on, and ports that do not answer."""
+"""Fixtures of all tests: the event loop of the program, and ports that do not answer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ from tests.processes import free_port
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], uvloop.Loop]]:
     """The loops that pytest-asyncio makes."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that may take longest: otherwise one worker still has them when the others are done."""
+
+    def allowed_s(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return float(marker.args[0]) if marker is not None else 0.0
+
+    items.sort(key=allowed_s, reverse=True)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Snapshots, requests and exchanges for tests, with every member that a test does not care for filled in."""
+"""Makes snapshots, requests and exchanges for tests, with values for every member that a test does not set."""
 
 from __future__ import annotations
 

@@ -29,8 +29,9 @@ from tests.waiting import PATIENCE_S, until
 
 CLOSE = "close"
 RESET = "reset"
+SILENCE = "silence"
 Step = bytes | asyncio.Event | str
-"""What a provider does next: send bytes, wait for an event, close the connection, or reset it."""
+"""What a provider does next: send bytes, wait for an event, close the connection, reset it, or be silent until it ends."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
@@ -65,7 +66,7 @@ STREAM = head() + chunk(event("one")) + chunk(event("two")) + chunk(DONE) + LAST
 
 
 class Received:
-    """A request that a provider got."""
+    """A request that a provider received."""
 
     def __init__(self, head: bytes, body: bytes, connection: int) -> None:
         self.connection = connection
@@ -75,7 +76,7 @@ class Received:
 
 
 class Provider:
-    """A provider: plays one script a request, in the order in which they were given, then `OK` for ever."""
+    """A provider that plays one script for each request, in the order in which they were given, and then `OK` for ever."""
 
     def __init__(self) -> None:
         self.scripts: deque[tuple[Step, ...]] = deque()
@@ -128,6 +129,9 @@ class Provider:
                     waiting.cancel()
                     if gone.done():
                         return False
+                elif step == SILENCE:
+                    await asyncio.wait((gone,))
+                    return False
                 elif step == RESET:
                     writer.transport.abort()
                     return False
@@ -181,7 +185,7 @@ class Client:
             return Head(await self.reader.readuntil(b"\r\n\r\n"))
 
     async def answer(self) -> Answer:
-        """The next answer, whole. Raises IncompleteReadError (or ConnectionError) where it is cut."""
+        """The next answer, whole. Raises IncompleteReadError or ConnectionError if it is truncated."""
         head = await self.head()
         async with asyncio.timeout(PATIENCE_S):
             if head.headers.get("transfer-encoding") == "chunked":
@@ -289,22 +293,22 @@ class Gateway:
 
     @property
     def in_flight(self) -> int:
-        """How many relayed requests are being served."""
+        """The number of relayed requests that are being served."""
         return self.app.gateway.in_flight
 
     @property
     def connections(self) -> int:
-        """How many callers are connected."""
+        """The number of callers who are connected."""
         return len(self.app.listener.connections)
 
     @property
     def unsent_bytes(self) -> list[int]:
-        """What is held back for each caller who does not read."""
+        """The bytes that wait for each caller who does not read."""
         return [one.transport.get_write_buffer_size() for one in self.app.listener.connections if not one.is_writable]
 
     @property
     def upstreams(self) -> dict[str, int]:
-        """How many connections to providers are open, and how many of them are idle."""
+        """The number of connections to providers that are open, and of those that are idle."""
         return self.app.upstreams.statistics()
 
     # ---- what can be done to it
@@ -314,7 +318,7 @@ class Gateway:
         self.app.breakers.retain((), ())
 
     def drain(self) -> None:
-        """End what is being served, as at the end of the time for that."""
+        """End every request that is being served, as at the end of the drain."""
         self.app.gateway.drain()
 
     # ---- its end
@@ -325,7 +329,7 @@ class Gateway:
         await until(lambda: self.upstreams["open"] == self.upstreams["idle"])
 
     async def close(self) -> None:
-        """Let every caller leave; then nothing may be left over."""
+        """Disconnect every caller; then nothing may be left over."""
         for client in self._clients:
             client.leave()
         await until(lambda: not self.connections)

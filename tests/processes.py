@@ -47,7 +47,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def command(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run `kyma-proxy` with these words to its end; `more` goes into its environment."""
+    """Run `kyma-proxy` with these arguments to its end; `more` goes into its environment."""
     line = [*_PYTHON, "-m", "kyma_proxy", *map(str, words)]
     return subprocess.run(line, env=environment(**more), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
@@ -69,7 +69,7 @@ class GatewayProcess:
 
     @property
     def stderr(self) -> str:
-        """What it has written to its standard error so far."""
+        """The text that it has written to its standard error so far."""
         return self._errors.read_text()
 
     @property

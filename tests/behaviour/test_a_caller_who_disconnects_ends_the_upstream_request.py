@@ -1,18 +1,17 @@
-"""A caller who leaves: the provider's connection is closed at once, and nothing stays behind."""
+"""When a caller disconnects, the connection to the provider is closed at once, and nothing is left over."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from tests.configurations import configuration
-from tests.harness import both, chunk, event, gateway, head
+from tests.harness import SILENCE, both, chunk, event, gateway, head
 from tests.waiting import until
 
 
 async def test_a_caller_who_disconnects_before_the_answer_ends_the_upstream_request(tmp_path: Path) -> None:
     async with both(tmp_path) as (running, provider):
-        provider.plays(asyncio.Event())
+        provider.plays(SILENCE)
         client = await running.client()
         client.ask(stream=True)
         await until(lambda: provider.received)
@@ -24,7 +23,7 @@ async def test_a_caller_who_disconnects_before_the_answer_ends_the_upstream_requ
 
 async def test_a_caller_who_disconnects_in_mid_stream_ends_the_upstream_request(tmp_path: Path) -> None:
     async with both(tmp_path) as (running, provider):
-        provider.plays(head() + chunk(event("one")), asyncio.Event())
+        provider.plays(head() + chunk(event("one")), SILENCE)
         client = await running.client()
         client.ask(stream=True)
         await client.head()
@@ -37,7 +36,7 @@ async def test_a_caller_who_disconnects_in_mid_stream_ends_the_upstream_request(
 
 async def test_a_caller_who_closes_its_sending_half_counts_as_disconnected(tmp_path: Path) -> None:
     async with both(tmp_path) as (running, provider):
-        provider.plays(head() + chunk(event("one")), asyncio.Event())
+        provider.plays(head() + chunk(event("one")), SILENCE)
         client = await running.client()
         client.ask(stream=True)
         await client.head()
@@ -69,10 +68,9 @@ async def test_a_caller_who_disconnects_in_the_middle_of_its_request_leaves_noth
 
 async def test_a_hundred_callers_who_disconnect_at_once_leave_nothing_behind(tmp_path: Path) -> None:
     async with both(tmp_path) as (running, provider):
-        never = asyncio.Event()
         clients = []
         for _ in range(100):
-            provider.plays(head() + chunk(event("one")), never)
+            provider.plays(head() + chunk(event("one")), SILENCE)
             client = await running.client()
             client.ask(stream=True)
             clients.append(client)

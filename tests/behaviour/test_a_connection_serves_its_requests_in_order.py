@@ -1,4 +1,4 @@
-"""A connection serves one request after the other, in order, however they arrive, until one side has had enough."""
+"""A connection serves one request after the other, in order, however they arrive, until one side closes it."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ async def test_connection_close_is_obeyed_by_the_control_plane_too(tmp_path: Pat
 
 @pytest.mark.parametrize("script", [STREAM, head(kind="application/json") + chunk(ANSWER) + b"0\r\n\r\n"])
 async def test_an_http_1_0_caller_gets_no_chunks(tmp_path: Path, script: bytes) -> None:
-    """An answer of unknown length ends with its connection, also for a caller who would like to keep it."""
+    """An answer of unknown length ends with its connection, even if the caller asks for keep-alive."""
     async with both(tmp_path) as (gateway, provider):
         for more in (b"", b"connection: keep-alive\r\n"):
             provider.plays(script)

@@ -1,4 +1,4 @@
-"""TLS has no half-closed connections; an answer behind which more requests lie is still sent whole before the end."""
+"""TLS has no half-closed connections; the last answer is sent whole all the same, though more requests have come behind it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A provider that dies in mid-answer: the caller sees it, in the dialect and on the wire."""
+"""If a provider dies in the middle of an answer, the caller sees it, in its dialect and in HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A provider may die behind any byte: before the first of the body it is a 502, behind it never a clean end.
+"""A provider may die after any byte: before the first of the body that is a 502, after it never a clean end.
 
 But a stream that has said `[DONE]` is whole: then only its last chunk is missing, which the caller gets from the gateway.
 """
@@ -20,7 +20,7 @@ CHUNKED = head(kind="application/json") + chunk(ANSWER[:20]) + chunk(ANSWER[20:]
 
 
 async def chunks_until_cut(client: Client) -> tuple[bytes, bool]:
-    """What comes in chunks, and whether there was a last one."""
+    """The content of the chunks, and True if there was a last one."""
     got = b""
     with contextlib.suppress(asyncio.IncompleteReadError):
         while piece := await client.chunk():
@@ -107,7 +107,7 @@ async def test_the_next_source_takes_over_before_the_first_byte_and_never_after_
 
 @pytest.mark.parametrize("script", [CHUNKED, STREAM])
 async def test_an_http_1_0_caller_sees_the_truncation_too(tmp_path: Path, script: bytes) -> None:
-    """Its answer ends with the connection, so a cut one must end otherwise: with a reset, or with an error event."""
+    """A complete answer ends with the connection, so a truncated one must end with a reset or with an error event."""
     async with both(tmp_path) as (gateway, provider):
         for at in range(script.index(b"two" if script is STREAM else b"14\r\n") + 5, len(script)):
             provider.plays(script[:at], CLOSE)

@@ -1,4 +1,4 @@
-"""Until the first byte of an answer has gone out another source is tried; afterwards never."""
+"""Another source is tried until the first byte of an answer has gone out, and never after that."""
 
 from __future__ import annotations
 

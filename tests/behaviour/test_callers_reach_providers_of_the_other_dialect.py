@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.behaviour.translation import OTHER, PATHS, STREAMS, WHOLE, WHOLE_ANSWERS, ask, text_of_answer, text_of_stream
-from tests.harness import CLOSE, LAST_CHUNK, Step, both, chunk, head, whole
+from tests.harness import CLOSE, LAST_CHUNK, SILENCE, Step, both, chunk, head, whole
 from tests.waiting import until
 
 
@@ -71,16 +71,12 @@ async def test_a_caller_who_asks_for_a_stream_gets_one_though_the_source_answers
 
 
 @pytest.mark.parametrize("dialect", OTHER)
-@pytest.mark.parametrize(
-    "ending", [(CLOSE,), (LAST_CHUNK,), (asyncio.Event(),)], ids=["closed", "ended-without-its-last-event", "silent"]
-)
-async def test_a_truncated_stream_is_never_presented_as_complete(
-    tmp_path: Path, dialect: str, ending: tuple[Step, ...]
-) -> None:
+@pytest.mark.parametrize("ending", [CLOSE, LAST_CHUNK, SILENCE], ids=["closed", "ended-without-its-last-event", "silent"])
+async def test_a_truncated_stream_is_never_presented_as_complete(tmp_path: Path, dialect: str, ending: Step) -> None:
     pieces = STREAMS[OTHER[dialect]]
     begun = head() + b"".join(map(chunk, pieces[: 4 if OTHER[dialect] == "anthropic" else 2]))
     async with both(tmp_path, dialect=OTHER[dialect], timeouts="{idle: 200ms}") as (running, source):
-        source.plays(begun, *ending)
+        source.plays(begun, ending)
         client = await running.client()
         ask(client, dialect, stream=True)
         await client.head()
@@ -151,7 +147,7 @@ async def test_an_answer_that_is_not_of_the_dialect_leads_to_the_next_source(tmp
 @pytest.mark.parametrize("dialect", OTHER)
 async def test_a_caller_who_disconnects_ends_a_translated_stream(tmp_path: Path, dialect: str) -> None:
     async with both(tmp_path, dialect=OTHER[dialect]) as (running, source):
-        source.plays(head() + b"".join(map(chunk, STREAMS[OTHER[dialect]][:3])), asyncio.Event())
+        source.plays(head() + b"".join(map(chunk, STREAMS[OTHER[dialect]][:3])), SILENCE)
         client = await running.client()
         ask(client, dialect, stream=True)
         await client.head()
@@ -165,7 +161,7 @@ async def test_a_caller_who_disconnects_ends_a_translated_stream(tmp_path: Path,
 async def test_a_prompt_is_not_kept_while_its_answer_streams(tmp_path: Path, dialect: str, speaks: str) -> None:
     size = 4 * 2**20
     async with both(tmp_path, dialect=speaks) as (running, source):
-        source.plays(head() + b"".join(map(chunk, STREAMS[speaks][:3])), asyncio.Event())
+        source.plays(head() + b"".join(map(chunk, STREAMS[speaks][:3])), SILENCE)
         client = await running.client()
         tracemalloc.start()
         try:

@@ -1,4 +1,4 @@
-"""Four timers: connect, first byte, idle, total. Each fires, and before the first byte each leads on."""
+"""Four timeouts: connect, first byte, idle, total. Each fires, and before the first byte each leads to the next source."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.configurations import ProviderEntry, configuration
-from tests.harness import CLOSE, LAST_CHUNK, both, chunk, event, gateway, head, providers
+from tests.harness import CLOSE, LAST_CHUNK, SILENCE, both, chunk, event, gateway, head, providers
 from tests.waiting import passes
 
 
@@ -35,7 +35,7 @@ async def test_a_connect_timeout_leads_to_the_next_source(tmp_path: Path, silent
 async def test_a_first_byte_timeout_leads_to_the_next_source(tmp_path: Path, begins: bytes) -> None:
     timeouts = "{connect: 2s, first_byte: 200ms, idle: 10s}"
     async with both(tmp_path, 2, timeouts=timeouts) as (running, first, _second):
-        first.plays(begins, asyncio.Event())
+        first.plays(begins, SILENCE)
         client = await running.client()
         client.ask(stream=True)
         answer = await client.answer()
@@ -47,7 +47,7 @@ async def test_a_first_byte_timeout_leads_to_the_next_source(tmp_path: Path, beg
 
 async def test_the_first_byte_timeout_of_the_only_source_is_a_504(tmp_path: Path) -> None:
     async with both(tmp_path, timeouts="{connect: 2s, first_byte: 200ms, idle: 10s}") as (running, provider):
-        provider.plays(asyncio.Event())
+        provider.plays(SILENCE)
         client = await running.client()
         client.ask()
         assert (await client.answer()).json["error"]["code"] == "provider_timeout"
@@ -55,7 +55,7 @@ async def test_the_first_byte_timeout_of_the_only_source_is_a_504(tmp_path: Path
 
 async def test_the_idle_timeout_breaks_a_silent_stream(tmp_path: Path) -> None:
     async with both(tmp_path, timeouts="{connect: 2s, first_byte: 10s, idle: 200ms}") as (running, provider):
-        provider.plays(head() + chunk(event("one")), asyncio.Event())
+        provider.plays(head() + chunk(event("one")), SILENCE)
         client = await running.client()
         client.ask(stream=True)
         await client.head()
@@ -83,7 +83,7 @@ async def test_the_idle_timeout_does_not_fire_while_events_come(tmp_path: Path) 
 
 async def test_the_total_timeout_of_one_source_leads_to_the_next(tmp_path: Path) -> None:
     async with providers(2) as (silent, second):
-        silent.plays(asyncio.Event())
+        silent.plays(SILENCE)
         text = configuration(ProviderEntry(silent.port, source="timeouts: {total: 200ms}"), second.port)
         async with gateway(text, tmp_path) as running:
             client = await running.client()
@@ -95,12 +95,12 @@ async def test_the_total_timeout_of_one_source_leads_to_the_next(tmp_path: Path)
 async def test_the_total_timeout_ends_the_whole_request(tmp_path: Path) -> None:
     timeouts = "{connect: 2s, first_byte: 10s, idle: 10s, total: 300ms}"
     async with both(tmp_path, 2, timeouts=timeouts) as (running, first, second):
-        first.plays(asyncio.Event())
+        first.plays(SILENCE)
         client = await running.client()
         client.ask()
         assert (await client.answer()).status == 504
         assert second.received == []  # no time is left for another
-        first.plays(head() + chunk(event("one")), asyncio.Event())
+        first.plays(head() + chunk(event("one")), SILENCE)
         client.ask(stream=True)
         await client.head()
         await client.chunk()

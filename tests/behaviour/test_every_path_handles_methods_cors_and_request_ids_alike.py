@@ -1,4 +1,4 @@
-"""HEAD, OPTIONS, wrong methods, cross-origin pages and request ids are met the same way on every path."""
+"""HEAD, OPTIONS, wrong methods, CORS and request ids are handled alike on every path."""
 
 from __future__ import annotations
 

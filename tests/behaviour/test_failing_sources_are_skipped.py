@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from tests.configurations import ProviderEntry, configuration
-from tests.harness import CLOSE, RESET, both, chunk, event, gateway, head, providers, whole
+from tests.harness import CLOSE, RESET, SILENCE, both, chunk, event, gateway, head, providers, whole
 from tests.waiting import until
 
 BUSY = whole(b"{}", status="503 Busy")
@@ -92,7 +91,7 @@ async def test_the_only_source_is_skipped_too_and_callers_get_retry_after(tmp_pa
 
 
 async def test_a_source_that_was_unreachable_is_tried_again_when_no_other_is_left(tmp_path: Path) -> None:
-    """So a local model server that is started again answers its first caller."""
+    """So a local model server that has been restarted answers its first caller."""
     async with both(tmp_path, 2) as (running, first, second):
         for provider in (first, second):
             for _ in range(4):
@@ -139,7 +138,7 @@ async def test_a_429_with_retry_after_skips_the_source_at_once(tmp_path: Path) -
 async def test_a_caller_who_disconnects_is_no_failure_of_the_source(tmp_path: Path) -> None:
     async with both(tmp_path) as (running, provider):
         for _ in range(6):
-            provider.plays(asyncio.Event())
+            provider.plays(SILENCE)
             provider.received.clear()
             client = await running.client()
             client.ask()

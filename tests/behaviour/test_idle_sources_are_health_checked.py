@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from tests.configurations import configuration
-from tests.harness import gateway, providers, whole
+from tests.harness import SILENCE, gateway, providers, whole
 from tests.waiting import until
 
 
@@ -31,8 +30,9 @@ async def test_a_source_without_requests_gets_a_health_check_and_that_is_no_traf
 
 async def test_a_health_check_without_an_answer_ends_with_the_gateway(tmp_path: Path) -> None:
     async with providers(1) as (mute,):
-        mute.plays(asyncio.Event())
+        mute.plays(SILENCE)
         async with gateway(checked(mute.port), tmp_path) as running:
             await until(lambda: mute.received)
+            assert mute.open == 1
             await running.abort()
         await until(lambda: mute.open == 0)

@@ -1,4 +1,4 @@
-"""Images reach only models that take them; other models are not asked, or the caller is told why not."""
+"""Images reach only models that take them; otherwise another model is used, or the caller gets an error that says why."""
 
 from __future__ import annotations
 

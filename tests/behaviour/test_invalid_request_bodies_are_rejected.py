@@ -1,4 +1,4 @@
-"""A body that can't be routed is answered with an error in the caller's dialect, and its connection serves on."""
+"""A body that can't be routed is answered with an error in the caller's dialect, and its connection stays open."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""What is no request is answered with an error that says so, or cut; no provider hears of it, and nobody else suffers."""
+"""Malformed HTTP is answered with an error and the connection is closed; no provider sees it, and other callers are served."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,37 +21,35 @@ CODES = {
 }  # fmt: skip
 
 
-async def refused(
-    gateway: Gateway, provider: Provider, pieces: Sequence[bytes], status: int, *, anthropic: bool = False
-) -> Any:
-    """Send these pieces, and see them refused as the contract has it. The words of the error."""
+async def rejection(gateway: Gateway, provider: Provider, pieces: Sequence[bytes]) -> tuple[int, str]:
+    """Send these pieces, and see them rejected as the contract says. Returns the status, and the dialect of the error."""
     client = await gateway.client()
     for piece in pieces:
         client.send(piece)
         await client.is_read()
-    words = await sees_refusal(client, status, anthropic=anthropic)
+    status, dialect = await read_rejection(client)
     (record,) = await gateway.records()
     assert (record["status"], record["ending"], record["endpoint"], record["attempts"]) == (status, "rejected", "-", [])
     assert not provider.received
     await serves_the_next(gateway)
-    return words
+    return status, dialect
 
 
-async def sees_refusal(client: Client, status: int, *, anthropic: bool) -> Any:
-    """The error's words, once its form is seen to be right and the connection to be over."""
+async def read_rejection(client: Client) -> tuple[int, str]:
+    """The status and the dialect of an error, once its form is seen to be right and the connection to be closed."""
     answer = await client.answer()
-    assert answer.status == status
     assert answer.headers["connection"] == "close"
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-request-id"]
     assert await client.read_to_end() == b""
-    if anthropic:
+    assert answer.json["error"]["message"]
+    if "type" in answer.json:
         assert set(answer.json) == {"type", "error", "request_id"}
         assert answer.json["request_id"] == answer.headers["x-request-id"]
-    else:
-        assert set(answer.json) == {"error"}
-        assert answer.json["error"]["code"] == CODES[status]
-    return answer.json["error"]
+        return answer.status, "anthropic"
+    assert set(answer.json) == {"error"}
+    assert answer.json["error"]["code"] == CODES[answer.status]
+    return answer.status, "openai"
 
 
 async def serves_the_next(gateway: Gateway) -> None:
@@ -110,7 +107,7 @@ async def serves_the_next(gateway: Gateway) -> None:
 )  # fmt: skip
 async def test_malformed_http_is_rejected_in_the_dialect_of_its_path(tmp_path: Path, request_bytes: bytes, status: int) -> None:
     async with both(tmp_path) as (gateway, provider):
-        await refused(gateway, provider, [request_bytes], status, anthropic=True)
+        assert await rejection(gateway, provider, [request_bytes]) == (status, "anthropic")
 
 
 @pytest.mark.parametrize(
@@ -134,20 +131,21 @@ async def test_malformed_http_without_a_path_is_rejected_in_openais_dialect(
     tmp_path: Path, request_bytes: bytes, status: int
 ) -> None:
     async with both(tmp_path) as (gateway, provider):
-        await refused(gateway, provider, [request_bytes], status)
+        assert await rejection(gateway, provider, [request_bytes]) == (status, "openai")
 
 
 @pytest.mark.parametrize("request_bytes", [CHUNKED + b"xyz\r\n", HEAD + b"x\0: a" + END, b"\x16\x03\x01\x02\x00\x01"])
 async def test_malformed_http_is_rejected_when_it_comes_byte_by_byte(tmp_path: Path, request_bytes: bytes) -> None:
     async with both(tmp_path) as (gateway, provider):
         pieces = [request_bytes[at : at + 1] for at in range(len(request_bytes))]
-        await refused(gateway, provider, pieces, 400, anthropic=request_bytes.startswith(b"POST"))
+        dialect = "anthropic" if request_bytes.startswith(b"POST") else "openai"
+        assert await rejection(gateway, provider, pieces) == (400, dialect)
 
 
 @pytest.mark.parametrize("sent", [b"P", LINE, HEAD, HEAD + b"x: ", HEAD + b"x: a\r\n\r"])
 async def test_a_request_head_that_does_not_end_is_a_408(tmp_path: Path, sent: bytes) -> None:
     async with both(tmp_path, more="limits: {head_timeout: 200ms}\n") as (gateway, provider):
-        await refused(gateway, provider, [sent], 408, anthropic=len(sent) > 1)
+        assert await rejection(gateway, provider, [sent]) == (408, "anthropic" if len(sent) > 1 else "openai")
 
 
 @pytest.mark.parametrize("sent", [b"POST /v1/mess", HEAD, HEAD + b"content-length: 5" + END + b"{"])
@@ -167,7 +165,8 @@ async def test_a_truncated_request_leaves_nothing_behind(tmp_path: Path, sent: b
 async def test_64_kib_of_headers_and_one_byte_are_a_431(tmp_path: Path, size: int, ends: bytes) -> None:
     async with both(tmp_path) as (gateway, provider):
         head = HEAD + b"x: " + b"x" * (65_536 - len(HEAD) + 16) + ends
-        await refused(gateway, provider, [head[at : at + size] for at in range(0, len(head), size)], 431, anthropic=True)
+        pieces = [head[at : at + size] for at in range(0, len(head), size)]
+        assert await rejection(gateway, provider, pieces) == (431, "anthropic")
 
 
 async def test_64_kib_of_headers_are_accepted(tmp_path: Path) -> None:
@@ -180,20 +179,21 @@ async def test_64_kib_of_headers_are_accepted(tmp_path: Path) -> None:
 
 async def test_a_body_over_the_limit_is_rejected_before_it_is_sent(tmp_path: Path) -> None:
     async with both(tmp_path, more="limits: {max_body: 1000B}\n") as (gateway, provider):
-        await refused(gateway, provider, [HEAD + b"expect: 100-continue\r\ncontent-length: 1001" + END], 413, anthropic=True)
+        head = HEAD + b"expect: 100-continue\r\ncontent-length: 1001" + END
+        assert await rejection(gateway, provider, [head]) == (413, "anthropic")
 
 
 @pytest.mark.parametrize("size", [1, 7, 501])
 async def test_a_chunked_body_is_rejected_once_it_is_over_the_limit(tmp_path: Path, size: int) -> None:
     async with both(tmp_path, more="limits: {max_body: 1000B}\n") as (gateway, provider):
-        await refused(gateway, provider, [CHUNKED, chunk(b"x" * size) * (1000 // size + 1)], 413, anthropic=True)
+        assert await rejection(gateway, provider, [CHUNKED, chunk(b"x" * size) * (1000 // size + 1)]) == (413, "anthropic")
 
 
 async def test_a_caller_who_is_still_sending_can_read_the_413(tmp_path: Path) -> None:
     async with both(tmp_path, more="limits: {max_body: 1000B}\n") as (gateway, provider):
         client = await gateway.client()
         client.send(HEAD + b"content-length: 3000000" + END + b"x" * 3_000_000)
-        await sees_refusal(client, 413, anthropic=True)
+        assert await read_rejection(client) == (413, "anthropic")
         assert not provider.received
 
 
@@ -204,9 +204,9 @@ async def test_endless_trailers_are_rejected(tmp_path: Path, endless: bytes) -> 
     async with both(tmp_path) as (gateway, provider):
         sent = endless if endless.endswith(b"\r\n") else endless[:1000]
         more = [sent] * 400 if sent.endswith(b"\r\n") else [sent] + [b"x" * 1000] * 400
-        await refused(gateway, provider, [CHUNKED + b"2\r\n{}\r\n0\r\n", *more], 431, anthropic=True)
+        assert await rejection(gateway, provider, [CHUNKED + b"2\r\n{}\r\n0\r\n", *more]) == (431, "anthropic")
 
 
 async def test_endless_chunk_extensions_are_rejected(tmp_path: Path) -> None:
     async with both(tmp_path) as (gateway, provider):
-        await refused(gateway, provider, [CHUNKED + b"2;", *[b"x" * 1000] * 400], 431, anthropic=True)
+        assert await rejection(gateway, provider, [CHUNKED + b"2;", *[b"x" * 1000] * 400]) == (431, "anthropic")

@@ -1,4 +1,4 @@
-"""Whatever a provider does before its first byte of body, the next source is asked; the caller never sees the mess."""
+"""Whatever a provider does before the first byte of its body, the next source is tried, and the caller sees nothing of it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.harness import (  # fmt: skip)
     LAST_CHUNK,
     OK,
     RESET,
+    SILENCE,
     Step,
     both,
     chunk,
@@ -182,9 +183,8 @@ async def test_a_provider_that_refuses_connections_is_failed_over(tmp_path: Path
 
 
 async def test_a_provider_that_never_answers_is_a_504(tmp_path: Path) -> None:
-    never = asyncio.Event()
     async with both(tmp_path, timeouts="{first_byte: 150ms}") as (running, bad):
-        bad.plays(never)
+        bad.plays(SILENCE)
         client = await running.client()
         client.ask()
         assert (await client.answer()).json["error"]["code"] == "provider_timeout"
@@ -194,7 +194,7 @@ async def test_a_provider_that_never_answers_is_a_504(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def serving(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[int]:
-    """A provider of another kind; its port."""
+    """The port of a provider that this function serves."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=4096)
     try:
         yield server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""The provider gets the caller's bytes with one value replaced, and the headers that the rules let through."""
+"""The provider gets the caller's bytes with the model replaced, and those headers that the rules let through."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A caller who is slower than the limits allow is cut; one who is merely slow gets every byte, in bounded memory."""
+"""A caller who is slower than the limits allow is disconnected; one who is merely slow gets every byte, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEAD = b"POST /v1/messages HTTP/1.1\r\nhost: a\r\n"
 
 
 async def narrow_client(gateway: Gateway) -> Client:
-    """A caller whose kernel takes little on its behalf."""
+    """A caller whose socket buffers little."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)
@@ -28,7 +28,7 @@ async def narrow_client(gateway: Gateway) -> Client:
 
 
 async def is_steady(number: Callable[[], int]) -> None:
-    """Wait until a number has stayed the same for fifty looks."""
+    """Wait until a number has been the same fifty times in a row."""
     seen: list[int] = []
 
     def looks_steady() -> bool:
@@ -39,7 +39,7 @@ async def is_steady(number: Callable[[], int]) -> None:
 
 
 async def trickle(client: Client, enough: asyncio.Event) -> None:
-    """Send one byte after the other until it is enough."""
+    """Send one byte after the other until the event is set."""
     while not enough.is_set():
         client.send(b" ")
         with contextlib.suppress(TimeoutError):
@@ -68,7 +68,7 @@ async def test_a_body_that_trickles_in_is_a_408(tmp_path: Path, framing: bytes) 
 
 
 async def test_the_body_timeout_does_not_run_while_the_caller_waits_for_the_gateway(tmp_path: Path) -> None:
-    """The caller was held up by the gateway, which does not count against it."""
+    """The caller had to wait for the gateway, and that time does not count."""
     async with both(tmp_path, more="limits: {body_timeout: 300ms, head_timeout: 300ms}\n") as (gateway, provider):
         late, answered = asyncio.Event(), whole(b'{"a":1}')
         provider.plays(late, answered)
@@ -148,7 +148,7 @@ async def test_a_caller_who_reads_slowly_is_not_disconnected(tmp_path: Path) -> 
 
 
 async def test_the_control_plane_waits_for_a_slow_caller_too(tmp_path: Path) -> None:
-    """A page behind an answer that has not been taken yet is written when there is room."""
+    """A page behind an answer that has not been read yet is written when there is room."""
     async with both(tmp_path) as (gateway, provider):
         provider.plays(whole(b'"' + b"x" * 3_000_000 + b'"'))
         client = await narrow_client(gateway)

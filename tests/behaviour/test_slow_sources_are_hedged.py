@@ -1,4 +1,4 @@
-"""A source that is slow to answer is raced against the next; one of them answers, and the other is let go."""
+"""A source that is slow to answer is hedged with the next one: the first to answer wins, and the other attempt is cancelled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.configurations import ProviderEntry, configuration
-from tests.harness import CLOSE, DONE, LAST_CHUNK, STREAM, both, chunk, event, gateway, head, providers, whole
+from tests.harness import CLOSE, DONE, LAST_CHUNK, SILENCE, STREAM, both, chunk, event, gateway, head, providers, whole
 from tests.waiting import passes, until
 
 BUSY = whole(b"{}", status="503 Busy")
@@ -16,7 +16,7 @@ BUSY = whole(b"{}", status="503 Busy")
 
 async def test_a_slow_source_is_overtaken_and_let_go_at_once(tmp_path: Path) -> None:
     async with both(tmp_path, 2, hedge_after="50ms") as (running, slow, fast):
-        slow.plays(asyncio.Event())
+        slow.plays(SILENCE)
         fast.plays(STREAM)
         client = await running.client()
         client.ask(stream=True)
@@ -60,7 +60,7 @@ async def test_a_source_that_is_overtaken_again_and_again_is_skipped(tmp_path: P
     async with both(tmp_path, 2, hedge_after="20ms") as (running, hung, _fast):
         client = await running.client()
         for _ in range(4):
-            hung.plays(asyncio.Event())
+            hung.plays(SILENCE)
             client.ask()
             assert (await client.answer()).status == 200
         client.ask()
@@ -87,7 +87,7 @@ async def test_the_first_source_may_still_win_the_race(tmp_path: Path) -> None:
     go = asyncio.Event()
     async with both(tmp_path, 2, hedge_after="50ms") as (running, first, second):
         first.plays(go, STREAM)
-        second.plays(asyncio.Event())
+        second.plays(SILENCE)
         client = await running.client()
         client.ask(stream=True)
         await until(lambda: second.received)
@@ -121,7 +121,7 @@ async def test_the_winner_of_a_race_ends_with_its_caller_or_the_drain_though_its
 ) -> None:
     go, fail = asyncio.Event(), asyncio.Event()
     async with both(tmp_path, 2, hedge_after="20ms") as (running, first, second):
-        first.plays(go, head() + chunk(event("one")), asyncio.Event())
+        first.plays(go, head() + chunk(event("one")), SILENCE)
         second.plays(fail, BUSY)
         client = await running.client()
         client.ask(stream=True)
@@ -144,8 +144,8 @@ async def test_the_winner_of_a_race_ends_with_its_caller_or_the_drain_though_its
 
 async def test_a_drain_ends_both_attempts_and_the_caller_gets_a_503(tmp_path: Path) -> None:
     async with both(tmp_path, 2, hedge_after="20ms") as (running, first, second):
-        first.plays(asyncio.Event())
-        second.plays(asyncio.Event())
+        first.plays(SILENCE)
+        second.plays(SILENCE)
         client = await running.client()
         client.ask()
         await until(lambda: second.received)
@@ -188,8 +188,8 @@ async def test_when_both_fail_the_next_source_is_tried_and_then_the_caller_gets_
 
 async def test_a_caller_who_disconnects_ends_both_attempts(tmp_path: Path) -> None:
     async with both(tmp_path, 2, hedge_after="50ms") as (running, first, second):
-        first.plays(asyncio.Event())
-        second.plays(asyncio.Event())
+        first.plays(SILENCE)
+        second.plays(SILENCE)
         client = await running.client()
         client.ask()
         await until(lambda: second.received)
@@ -202,7 +202,7 @@ async def test_a_caller_who_disconnects_ends_both_attempts(tmp_path: Path) -> No
 async def test_a_caller_who_disconnects_after_one_of_two_has_failed_ends_the_other(tmp_path: Path) -> None:
     fail = asyncio.Event()
     async with both(tmp_path, 2, hedge_after="50ms") as (running, first, second):
-        first.plays(asyncio.Event())
+        first.plays(SILENCE)
         second.plays(fail, BUSY)
         client = await running.client()
         client.ask()
@@ -221,7 +221,7 @@ async def test_an_automatic_delay_is_used_once_enough_answers_are_known(tmp_path
             client.ask()
             await client.answer()
         assert second.received == []
-        first.plays(asyncio.Event())
+        first.plays(SILENCE)
         client.ask()
         assert (await client.answer()).headers["x-kyma-fallback-layer"] == "1"
 
@@ -230,7 +230,7 @@ async def test_a_source_that_was_only_slower_is_tried_when_the_faster_one_fails(
     async with both(tmp_path, 2, hedge_after="20ms") as (running, slow, fast):
         client = await running.client()
         for _ in range(4):
-            slow.plays(asyncio.Event())
+            slow.plays(SILENCE)
             client.ask()
             assert (await client.answer()).status == 200
         fast.plays(CLOSE)

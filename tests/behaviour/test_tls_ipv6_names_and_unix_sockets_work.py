@@ -1,4 +1,4 @@
-"""Callers and providers are reached over TLS, IPv6, names and unix sockets as well; no credential goes to a stranger."""
+"""TLS, IPv6, names and unix sockets work towards callers and providers; no credential goes to an unknown server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6
 
 
 class Authority:
-    """A certificate authority of our own, what it vouches for, and who trusts it."""
+    """A certificate authority of our own, a certificate of it, and the TLS contexts of both sides."""
 
     def __init__(self, directory: Path, *names: str) -> None:
         self._authority = trustme.CA()
@@ -48,7 +48,7 @@ class Authority:
 
     @property
     def client(self) -> ssl.SSLContext:
-        """The context of a caller who trusts it."""
+        """The TLS context of a caller who trusts it."""
         context = ssl.create_default_context(cafile=self.file)
         context.set_alpn_protocols(["http/1.1"])
         return context
@@ -129,7 +129,7 @@ async def test_a_certificate_for_another_name_is_refused_before_a_credential_is_
 
 async def test_a_provider_that_does_not_speak_tls_gets_no_request(tmp_path: Path) -> None:
     async with providers() as (provider,):
-        text = configuration(ProviderEntry(f"https://127.0.0.1:{provider.port}/v1"))
+        text = configuration(ProviderEntry(f"https://127.0.0.1:{provider.port}/v1"), timeouts="{connect: 300ms}")
         async with gateway(text, tmp_path) as running:
             provider.plays(OK)
             answer = await asked(running)
@@ -174,21 +174,27 @@ async def listener(directory: Path, listen: str, base: str, more: str = "") -> A
             await until(lambda: running.has_ended)
 
 
-async def is_served(client: Client, provider: Provider) -> None:
-    """One connection takes a stream, a large request, a page and an error."""
+async def statuses(client: Client, provider: Provider) -> list[int]:
+    """The answers to a stream, a large request, a page, an unknown model and a malformed request on one connection."""
     provider.plays(STREAM)
     client.ask(stream=True)
-    assert b"[DONE]" in (await client.answer()).body
+    stream = await client.answer()
+    assert b"[DONE]" in stream.body
     client.post(b'{"model":"m","messages":"' + b"x" * 1_000_000 + b'"}')
-    assert (await client.answer()).status == 200
-    client.send(b"GET /v1/models HTTP/1.1\r\nhost: a\r\n\r\n")
-    assert (await client.answer()).json["data"][0]["id"] == "m"
+    large = await client.answer()
+    client.get("/v1/models")
+    page = await client.answer()
+    assert page.json["data"][0]["id"] == "m"
     client.ask(model="unknown")
-    assert (await client.answer()).status == 404
+    unknown = await client.answer()
     client.send(b"GET nonsense\r\n\r\n")
-    assert (await client.answer()).status == 400
+    malformed = await client.answer()
     assert await client.read_to_end() == b""
     client.leave()
+    return [answer.status for answer in (stream, large, page, unknown, malformed)]
+
+
+EXPECTED = [200, 200, 200, 404, 400]
 
 
 async def test_the_public_listener_speaks_tls(tmp_path: Path) -> None:
@@ -199,7 +205,7 @@ async def test_the_public_listener_speaks_tls(tmp_path: Path) -> None:
         tls = client.writer.get_extra_info("ssl_object")
         assert tls.selected_alpn_protocol() == "http/1.1"
         assert tls.version() == "TLSv1.3"
-        await is_served(client, provider)
+        assert await statuses(client, provider) == EXPECTED
         plain = Client(*await asyncio.open_connection("localhost", port))
         plain.ask()
         assert b"HTTP/1" not in await plain.read_to_end()
@@ -210,11 +216,11 @@ async def test_the_public_listener_speaks_tls(tmp_path: Path) -> None:
 async def test_the_public_listener_may_be_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "kyma.sock"
     async with listener(tmp_path, f"unix:{path}", "") as (_, provider):
-        await is_served(Client(*await asyncio.open_unix_connection(path)), provider)
+        assert await statuses(Client(*await asyncio.open_unix_connection(path)), provider) == EXPECTED
 
 
 @needs_ipv6
 async def test_the_public_listener_may_be_on_ipv6(tmp_path: Path) -> None:
     port = free_port()
     async with listener(tmp_path, f"[::1]:{port}", f"http://[::1]:{port}") as (_, provider):
-        await is_served(Client(*await asyncio.open_connection("::1", port)), provider)
+        assert await statuses(Client(*await asyncio.open_connection("::1", port)), provider) == EXPECTED

@@ -1,4 +1,4 @@
-"""An answer that is unusual but sound reaches the caller unharmed, whatever pieces it comes in and however it ends."""
+"""An answer that is unusual but valid reaches the caller unharmed, in whatever pieces it comes and however it ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 
 
 def one_by_one(data: bytes) -> list[Step]:
-    """Each byte, and then a turn for others."""
+    """Each byte, and after it a turn of the loop for others."""
     turn = asyncio.Event()
     turn.set()
     steps: list[Step] = []

@@ -1,4 +1,4 @@
-"""What the tests of translation share: an answer of each dialect, whole and as a stream, and a caller of either."""
+"""The same answer in each dialect, whole and as a stream, and how callers of each dialect send and read."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def ask(client: Client, dialect: str, **members: Any) -> None:
 
 
 def text_of_stream(dialect: str, body: bytes) -> str:
-    """The text that a stream of this dialect tells."""
+    """The text of a stream of this dialect."""
     text = ""
     for line in body.splitlines():
         if line.startswith(b"data: {"):

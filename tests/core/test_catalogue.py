@@ -1,4 +1,4 @@
-"""What anyone may ask of the configuration has the documented shape, and is made once."""
+"""The public pages about the configuration have the documented shape, and are made once."""
 
 from __future__ import annotations
 

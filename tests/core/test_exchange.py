@@ -1,4 +1,4 @@
-"""The law of a request's life: what may follow what, one point of no return, and endings that are final."""
+"""The states of a request follow one table: there is one point of no return, and final states are final."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Minutes of trouble: two providers are killed and revived at random under many streams, and every answer is judged.
+"""Kills and restarts two providers at random under many streams, and checks every answer.
 
 A request whose answer has not begun must not fail, as one of the two always lives; one whose answer has begun must not be
 passed off as whole. Each request ends in one of: whole; cut, and told so.
@@ -56,7 +56,7 @@ class Provider:
 
 
 async def judge(port: int) -> str:
-    """Ask for a stream, and say what came of it."""
+    """Request a stream; returns how it ended."""
     client = Client(*await asyncio.open_connection("127.0.0.1", port))
     client.ask("m", stream=True, messages=[{"role": "user", "content": "Tell me of the sea."}])
     got = b""
@@ -77,7 +77,7 @@ async def judge(port: int) -> str:
 
 
 async def soak(gateway: int, providers: list[Provider], chance: random.Random, minutes: float, streams: int) -> Counter[str]:
-    """Run it; returns how often each thing happened."""
+    """Run for some minutes; returns how often each ending occurred."""
     over = time.monotonic() + minutes * 60
     seen: Counter[str] = Counter()
 
@@ -104,7 +104,7 @@ async def soak(gateway: int, providers: list[Provider], chance: random.Random, m
 
 
 async def main() -> int:
-    """Soak; returns 0 where every answer was whole, or cut and told so."""
+    """Run the soak; returns 0 if every answer was complete, or truncated with an error event."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--streams", type=int, default=200)

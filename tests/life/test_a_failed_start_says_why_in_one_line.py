@@ -1,4 +1,4 @@
-"""A start that fails ends in one clear line; a configuration that is wrong is told whole."""
+"""A start that fails ends in one line that says why; of a wrong configuration every problem is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A newcomer's first day, with curl and the OpenAI SDK, at a real gateway; and no key is ever seen where it should not be."""
+"""A new customer signs up, streams, is limited and pays, with curl and the OpenAI SDK; no key shows up where it should not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def gateway(tmp_path: Path, unused_tcp_port: int) -> Iterator[tuple[GatewayProce
 
 
 def curl(url: str, *words: str) -> tuple[int, dict[str, str], Any]:
-    """What curl is told there: status, fields, and the JSON of the body."""
+    """The answer that curl gets: status, headers, and the JSON of the body."""
     line = ["curl", "-s", "-m", "10", "-i", url, *words]
     done = subprocess.run(line, capture_output=True, timeout=20, check=True)
     head, _, body = done.stdout.decode().partition("\r\n\r\n")
@@ -39,7 +39,7 @@ def curl(url: str, *words: str) -> tuple[int, dict[str, str], Any]:
 
 
 def operate(admin: str, path: str, document: Any) -> Any:
-    """What the admin API answers."""
+    """The answer of the admin API."""
     request = urllib.request.Request(
         f"{admin}/admin/accounts{path}", json.dumps(document).encode(), {"Authorization": f"Bearer {TOKEN}"}
     )
@@ -109,7 +109,7 @@ def test_a_request_without_credits_is_a_402_that_says_what_is_missing(gateway: t
 
 
 def test_no_key_is_in_any_log_page_or_database(gateway: tuple[GatewayProcess, str], tmp_path: Path) -> None:
-    """Two canaries, a right key and a wrong one, are sent in every way; then every output is searched for them."""
+    """A right key and a wrong one are sent in every way; then every output is searched for them."""
     running, admin = gateway
     right = operate(admin, "", {"email": "a@example.com", "grant": 1})["api_key"]
     wrong = f"ky-{'canary' * 7}x"

@@ -1,4 +1,4 @@
-"""A unix socket at the public door: a dead one is replaced, a living one is not, and its own is removed at the end."""
+"""A stale unix socket is replaced, one in use is not, and the gateway's own is removed at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands about accounts say the same whether a gateway runs or not, and what keeps them from it in one line."""
+"""The account commands print the same with and without a running gateway, and say in one line why they fail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +31,8 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 LIVE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n" + b'{"status": "ok"}'
 
 
-class Said(NamedTuple):
-    """What a command came to."""
+class Outcome(NamedTuple):
+    """The exit code of a command, and what it printed."""
 
     code: int
     stdout: str
@@ -46,13 +45,13 @@ class Said(NamedTuple):
 
     @property
     def refusal(self) -> str:
-        """The one line in which it said why not."""
+        """The one line in which it was refused."""
         (line,) = self.stderr.splitlines()
         assert (self.code, self.stdout) == (1, "")
         return line.removeprefix("kyma-proxy: ")
 
 
-_Run = Callable[..., Said]
+Execute = Callable[..., Outcome]
 
 
 def written(
@@ -72,29 +71,29 @@ def written(
     return path
 
 
-def judged(code: int, stdout: str, stderr: str) -> Said:
-    """What a command came to, which has no secret on stderr and no trace."""
+def checked(code: int, stdout: str, stderr: str) -> Outcome:
+    """The outcome of a command, once it is checked that no secret and no traceback is on stderr."""
     assert "ky-" not in stderr
     assert TOKEN not in stdout + stderr
     assert "Traceback" not in stderr
-    return Said(code, stdout, stderr)
+    return Outcome(code, stdout, stderr)
 
 
-def run(path: Path, *words: str) -> Said:
-    """What a command says, in a process of its own."""
+def execute_in_a_process(path: Path, *words: str) -> Outcome:
+    """Execute a command in a process of its own."""
     done = command(*words, KYMA_CONFIG=str(path))
-    return judged(done.returncode, done.stdout, done.stderr)
+    return checked(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> _Run:
-    """What a command says, in this process: faster."""
+def execute(capsys: pytest.CaptureFixture[str]) -> Execute:
+    """Executes a command in this process, which is faster."""
 
-    def said(path: Path, *words: str) -> Said:
+    def execute_here(path: Path, *words: str) -> Outcome:
         code = main([*words[:2], "--config", str(path), *words[2:]])
-        return judged(code, *capsys.readouterr())
+        return checked(code, *capsys.readouterr())
 
-    return said
+    return execute_here
 
 
 class Shared(NamedTuple):
@@ -112,20 +111,20 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     directory = tmp_path_factory.mktemp("shared")
     admin = f"127.0.0.1:{free_port()}"
     config = written(directory, admin=admin)
-    made = run(config, "accounts", "create", "shared@example.com", "--json").json
+    made = execute_in_a_process(config, "accounts", "create", "shared@example.com", "--json").json
     with serving(config.read_text(), directory, "", "--check-accounts"):
-        shown = run(config, "accounts", "show", made["id"], "--json").json
+        shown = execute_in_a_process(config, "accounts", "show", made["id"], "--json").json
         yield Shared(directory, config, admin, made["id"], shown["keys"][0]["id"])
 
 
-def day(path: Path) -> list[Said]:
-    """Each command once or twice, as an operator has use for it."""
-    said: list[Said] = []
+def use_every_command(execute: Execute, path: Path) -> list[Outcome]:
+    """Execute each command once or twice, as an operator would."""
+    outcomes: list[Outcome] = []
 
-    def do(*words: str) -> Said:
-        said.append(run(path, *words))
-        assert said[-1].code == 0, said[-1]
-        return said[-1]
+    def do(*words: str) -> Outcome:
+        outcomes.append(execute(path, *words))
+        assert outcomes[-1].code == 0, outcomes[-1]
+        return outcomes[-1]
 
     shown = do("accounts", "create", "a@example.com", "--grant", "1.25").stdout
     account, secret = re.findall(r"(?m)^(?:account|key) +(\S+)$", shown)
@@ -146,29 +145,30 @@ def day(path: Path) -> list[Said]:
     assert "server" not in shown
     assert [one["id"] for one in do("accounts", "list", "--json").json["data"]] == [account]
     for once in (secret, key["api_key"]):
-        assert sum(once in one.stdout for one in said) == 1
-    return said
+        assert sum(once in one.stdout for one in outcomes) == 1
+    return outcomes
 
 
-def nameless(said: list[Said]) -> list[str]:
-    """What was printed, without what is new each time."""
+def without_names(outcomes: list[Outcome]) -> list[list[str]]:
+    """The lines that were printed, without ids, keys and times; keys of the same second are in any order."""
     names = re.compile(r"(acct|key)_[0-9a-f]{16}|ky-[\w-]{8,}|\"created\":\d+")
-    return [MOMENT.sub("WHEN", names.sub("NAME", one.stdout)) for one in said]
+    return [sorted(MOMENT.sub("WHEN", names.sub("NAME", one.stdout)).splitlines()) for one in outcomes]
 
 
-def test_commands_print_the_same_with_and_without_a_running_gateway(tmp_path: Path) -> None:
-    """One speaks to a running gateway's admin listener, a unix socket; the other opens the database."""
+def test_commands_print_the_same_with_and_without_a_running_gateway(tmp_path: Path, execute: Execute) -> None:
+    """One configuration is that of a running gateway, whose admin listener is a unix socket; the other has a database only."""
     one, other = tmp_path / "running", tmp_path / "alone"
     one.mkdir()
     other.mkdir()
     running, alone = written(one, admin=f"unix:{one}/admin.sock"), written(other)
-    with serving(running.read_text(), one, "") as gateway, ThreadPoolExecutor(2) as pool:
-        told, done = pool.map(day, (running, alone))
+    with serving(running.read_text(), one, "") as gateway:
+        online = use_every_command(execute, running)
         assert "ky-" not in gateway.stderr
-    assert nameless(told) == nameless(done)
-    assert [each.stderr for each in told] == [""] * len(told)
-    created = f"kyma-proxy: created the database {other}/kyma.db, as there was none\n"
-    assert [each.stderr for each in done] == [created] + [""] * (len(done) - 1)
+    offline = use_every_command(execute, alone)
+    assert without_names(online) == without_names(offline)
+    assert {each.stderr for each in online} == {""}
+    assert offline[0].stderr == f"kyma-proxy: created the database {other}/kyma.db, as there was none\n"
+    assert {each.stderr for each in offline[1:]} == {""}
 
 
 REFUSALS = [
@@ -195,33 +195,35 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("words", "code", "reason"), REFUSALS)
 def test_a_refusal_is_one_line_or_one_json_document(
-    shared: Shared, say: _Run, words: tuple[str, ...], code: str, reason: str
+    shared: Shared, execute: Execute, words: tuple[str, ...], code: str, reason: str
 ) -> None:
-    meant = [shared.account if word == "ACCOUNT" else word for word in words]
-    assert say(shared.config, *meant).refusal.startswith(reason)
-    said = say(shared.config, *meant, "--json")
-    assert (said.code, said.stderr, said.json["error"]["code"]) == (1, "", code)
-    assert said.json["error"]["message"].startswith(reason)
-    assert say(shared.config, "credits", "list", shared.account).stdout == "no entries\n"
+    arguments = [shared.account if word == "ACCOUNT" else word for word in words]
+    assert execute(shared.config, *arguments).refusal.startswith(reason)
+    outcome = execute(shared.config, *arguments, "--json")
+    assert (outcome.code, outcome.stderr, outcome.json["error"]["code"]) == (1, "", code)
+    assert outcome.json["error"]["message"].startswith(reason)
+    assert execute(shared.config, "credits", "list", shared.account).stdout == "no entries\n"
 
 
-def test_an_argument_or_a_file_name_that_is_not_utf_8_is_an_error_and_the_document_is_json(shared: Shared, say: _Run) -> None:
-    error = say(shared.config, "accounts", "create", "\udcff@example.com", "--json").json["error"]
+def test_an_argument_or_a_file_name_that_is_not_utf_8_is_an_error_and_the_document_is_json(
+    shared: Shared, execute: Execute
+) -> None:
+    error = execute(shared.config, "accounts", "create", "\udcff@example.com", "--json").json["error"]
     assert (error["code"], error["message"]) == ("invalid_json", "An argument is not UTF-8 text.")
-    error = say(Path("/missing/\udcff.yaml"), "accounts", "list", "--json").json["error"]
+    error = execute(Path("/missing/\udcff.yaml"), "accounts", "list", "--json").json["error"]
     assert (error["code"], error["message"]) == ("failed", "/missing/\udcff.yaml: no such file or directory")
 
 
-def test_a_payment_of_another_amount_is_refused(tmp_path: Path, say: _Run) -> None:
+def test_a_payment_of_another_amount_is_refused(tmp_path: Path, execute: Execute) -> None:
     path = written(tmp_path)
-    say(path, "accounts", "create", "a@example.com")
+    execute(path, "accounts", "create", "a@example.com")
     pay = ("--kind", "purchase", "--payment-id", "pay-1", "--json")
-    assert say(path, "credits", "add", "a@example.com", "10", *pay).json["is_new"]
-    assert not say(path, "credits", "add", "a@example.com", "10.00", *pay).json["is_new"]
-    assert say(path, "credits", "add", "a@example.com", "11", *pay).json["error"]["code"] == "conflict"
+    assert execute(path, "credits", "add", "a@example.com", "10", *pay).json["is_new"]
+    assert not execute(path, "credits", "add", "a@example.com", "10.00", *pay).json["is_new"]
+    assert execute(path, "credits", "add", "a@example.com", "11", *pay).json["error"]["code"] == "conflict"
 
 
-def test_all_accounts_are_listed_however_many_pages_they_fill(tmp_path: Path, say: _Run) -> None:
+def test_all_accounts_are_listed_however_many_pages_they_fill(tmp_path: Path, execute: Execute) -> None:
     path = written(tmp_path)
     emails = [f"{number}@example.com" for number in range(2 * PAGE_SIZE + 1)]
 
@@ -232,55 +234,55 @@ def test_all_accounts_are_listed_however_many_pages_they_fill(tmp_path: Path, sa
         service.store.close()
 
     asyncio.run(create_all())
-    assert sorted(one["email"] for one in say(path, "accounts", "list", "--json").json["data"]) == sorted(emails)
-    assert len(say(path, "accounts", "list").stdout.splitlines()) == len(emails) + 1
-    (found,) = say(path, "accounts", "list", "--email", "3@Example.com", "--json").json["data"]
+    assert sorted(one["email"] for one in execute(path, "accounts", "list", "--json").json["data"]) == sorted(emails)
+    assert len(execute(path, "accounts", "list").stdout.splitlines()) == len(emails) + 1
+    (found,) = execute(path, "accounts", "list", "--email", "3@Example.com", "--json").json["data"]
     assert found["email"] == "3@example.com"
 
 
-def test_names_that_callers_chose_can_not_control_the_operators_terminal(tmp_path: Path, say: _Run) -> None:
+def test_names_that_callers_chose_can_not_control_the_operators_terminal(tmp_path: Path, execute: Execute) -> None:
     path = written(tmp_path)
-    say(path, "accounts", "create", "a@example.com")
-    refused = say(path, "keys", "create", "a@example.com", "--name", "\x1b[2J\nmine", "--json").json
+    execute(path, "accounts", "create", "a@example.com")
+    refused = execute(path, "keys", "create", "a@example.com", "--name", "\x1b[2J\nmine", "--json").json
     assert refused["error"]["code"] == "invalid_request"
-    told = {"id": "key_1", "prefix": "ky-1", "name": "\x1b[2J\nmine", "created": 0, "last_used": None}  # from an older database
-    assert "?[2J?mine" in formatting.keys({"data": [told]})
+    key = {"id": "key_1", "prefix": "ky-1", "name": "\x1b[2J\nmine", "created": 0, "last_used": None}  # from an older database
+    assert "?[2J?mine" in formatting.keys({"data": [key]})
 
 
 # ---- who is asked, and what keeps one from it
 
 
-def test_a_wrong_or_missing_admin_token_is_named(shared: Shared, tmp_path: Path, say: _Run) -> None:
+def test_a_wrong_or_missing_admin_token_is_named(shared: Shared, tmp_path: Path, execute: Execute) -> None:
     path = written(tmp_path, admin=shared.admin, token="another-token-of-some-length", database=shared.directory / "kyma.db")
-    assert say(path, "accounts", "list").refusal.startswith(f"the gateway at {shared.admin} has another admin token; ")
-    error = say(path, "accounts", "list", "--json").json["error"]
+    assert execute(path, "accounts", "list").refusal.startswith(f"the gateway at {shared.admin} has another admin token; ")
+    error = execute(path, "accounts", "list", "--json").json["error"]
     assert (error["code"], "has another admin token" in error["message"]) == ("failed", True)
     path.write_text(path.read_text().replace("another-token-of-some-length", "${KYMA_NO_SUCH_TOKEN}"))
-    assert "needs its admin token, and none is set here; set admin.token, or the" in say(path, "accounts", "list").refusal
+    assert "needs its admin token, and none is set here; set admin.token, or the" in execute(path, "accounts", "list").refusal
 
 
-def test_a_gateway_without_an_admin_token_takes_no_commands(tmp_path: Path, say: _Run) -> None:
+def test_a_gateway_without_an_admin_token_takes_no_commands(tmp_path: Path, execute: Execute) -> None:
     path = written(tmp_path, token=None)
     with serving(path.read_text(), tmp_path, ""):
-        assert "has no admin token, so it takes no commands; set admin.token" in say(path, "accounts", "list").refusal
+        assert "has no admin token, so it takes no commands; set admin.token" in execute(path, "accounts", "list").refusal
 
 
-def test_the_gateway_of_another_database_is_not_used(shared: Shared, tmp_path: Path, say: _Run) -> None:
+def test_the_gateway_of_another_database_is_not_used(shared: Shared, tmp_path: Path, execute: Execute) -> None:
     path = written(tmp_path, admin=shared.admin)
-    line = say(path, "accounts", "create", "z@example.com").refusal
+    line = execute(path, "accounts", "create", "z@example.com").refusal
     assert line.startswith(f"the gateway at {shared.admin} keeps its accounts in {shared.directory}/kyma.db, but this ")
     assert not (tmp_path / "kyma.db").exists()
 
 
-def test_a_gateway_without_accounts_leaves_the_database_to_the_command(tmp_path: Path, say: _Run) -> None:
+def test_a_gateway_without_accounts_leaves_the_database_to_the_command(tmp_path: Path, execute: Execute) -> None:
     admin = f"127.0.0.1:{free_port()}"
     path = written(tmp_path, admin=admin, required="false")
     with serving(path.read_text(), tmp_path, ""):
-        assert say(path, "accounts", "create", "a@example.com", "--json").json["email"] == "a@example.com"
+        assert execute(path, "accounts", "create", "a@example.com", "--json").json["email"] == "a@example.com"
         unnamed = written(tmp_path, admin=admin, required="false", token=None)
-        assert say(unnamed, "accounts", "show", "a@example.com").code == 0
+        assert execute(unnamed, "accounts", "show", "a@example.com").code == 0
         soon = written(tmp_path, admin=admin)  # required from the next start on
-        assert say(soon, "accounts", "show", "a@example.com").code == 0
+        assert execute(soon, "accounts", "show", "a@example.com").code == 0
 
 
 def test_a_database_in_use_is_never_opened_twice(shared: Shared, tmp_path: Path) -> None:
@@ -300,7 +302,9 @@ def test_a_database_in_use_is_never_opened_twice(shared: Shared, tmp_path: Path)
     assert "and the gateway at" in refusal(mistaken)
 
 
-def test_a_database_that_is_soon_released_is_waited_for(tmp_path: Path, say: _Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_soon_released_is_waited_for(
+    tmp_path: Path, execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = written(tmp_path)
     snapshot = read_snapshot(path, {})
     holder, tries = open_database(snapshot), []
@@ -312,74 +316,76 @@ def test_a_database_that_is_soon_released_is_waited_for(tmp_path: Path, say: _Ru
         return open_database(wanted)
 
     monkeypatch.setattr(access, "open_database", opened)
-    assert say(path, "accounts", "list").stdout == "no accounts\n"
+    assert execute(path, "accounts", "list").stdout == "no accounts\n"
     assert len(tries) == 2
 
 
-def test_only_create_makes_a_database(tmp_path: Path, say: _Run) -> None:
+def test_only_create_makes_a_database(tmp_path: Path, execute: Execute) -> None:
     path = written(tmp_path)
     for words in (("accounts", "list"), ("accounts", "show", "a@example.com"), ("credits", "list", "a@example.com")):
-        assert say(path, *words).refusal.startswith(f"{tmp_path}/kyma.db: there is no database; `kyma-proxy accounts create`")
+        assert execute(path, *words).refusal.startswith(
+            f"{tmp_path}/kyma.db: there is no database; `kyma-proxy accounts create`"
+        )
     assert list(tmp_path.iterdir()) == [path]
 
 
 @contextlib.contextmanager
 def listening(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """Something that gives these answers on a connection and then ends it; its address, and what it was asked."""
-    asked: list[bytes] = []
+    """A server that gives these answers on one connection and closes it: its address, and the bytes that it received."""
+    received: list[bytes] = []
 
     def serve() -> None:
         connection, _ = server.accept()
         with connection:
             for answer in answers:
-                asked.append(connection.recv(65536))
+                received.append(connection.recv(65536))
                 connection.sendall(answer)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=serve)
         thread.start()
-        yield f"127.0.0.1:{server.getsockname()[1]}", asked
+        yield f"127.0.0.1:{server.getsockname()[1]}", received
         thread.join()
 
 
 @pytest.mark.parametrize("answer", [b"-ERR unknown command\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"])
-def test_the_admin_token_is_not_sent_to_what_is_no_gateway(tmp_path: Path, say: _Run, answer: bytes) -> None:
-    with listening(answer) as (address, asked):
-        assert "what listens there is no gateway" in say(written(tmp_path, admin=address), "accounts", "list").refusal
-    assert TOKEN.encode() not in b"".join(asked)
+def test_the_admin_token_is_not_sent_to_what_is_no_gateway(tmp_path: Path, execute: Execute, answer: bytes) -> None:
+    with listening(answer) as (address, received):
+        assert "what listens there is no gateway" in execute(written(tmp_path, admin=address), "accounts", "list").refusal
+    assert TOKEN.encode() not in b"".join(received)
 
 
-def test_a_gateway_that_dies_is_told(tmp_path: Path, say: _Run) -> None:
-    served = json.dumps({"accounts": {"required": True, "database": f"{tmp_path}/kyma.db"}}).encode()
-    config = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(served) + served
-    with listening(LIVE, config, b"") as (address, asked):
-        line = say(written(tmp_path, admin=address), "accounts", "create", "a@example.com").refusal
+def test_a_gateway_that_dies_in_the_middle_of_a_command_is_reported(tmp_path: Path, execute: Execute) -> None:
+    kept = json.dumps({"accounts": {"required": True, "database": f"{tmp_path}/kyma.db"}}).encode()
+    config = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(kept) + kept
+    with listening(LIVE, config, b"") as (address, received):
+        line = execute(written(tmp_path, admin=address), "accounts", "create", "a@example.com").refusal
     assert line.startswith(f"the gateway at {address} does not answer (")
     assert line.endswith("look whether it was done before you try again")
-    assert f"Bearer {TOKEN}".encode() in asked[1]
+    assert f"Bearer {TOKEN}".encode() in received[1]
 
 
-def test_an_interrupted_command_fails(tmp_path: Path, say: _Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_command_fails(tmp_path: Path, execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(access, "call_admin_api", interrupted)
-    assert say(written(tmp_path), "accounts", "list").refusal.startswith("interrupted; ")
+    assert execute(written(tmp_path), "accounts", "list").refusal.startswith("interrupted; ")
 
 
 def test_a_wrong_configuration_is_reported_with_every_problem(tmp_path: Path) -> None:
     path = tmp_path / "command.yaml"
     path.write_text("listne: x\nmodels: 1\n")
-    said = run(path, "accounts", "list", "--json")
-    error = said.json["error"]
-    assert (said.code, said.stderr, error["code"]) == (2, "", "invalid_configuration")
+    outcome = execute_in_a_process(path, "accounts", "list", "--json")
+    error = outcome.json["error"]
+    assert (outcome.code, outcome.stderr, error["code"]) == (2, "", "invalid_configuration")
     assert {"path": "models", "line": 2, "message": "a list is expected here"} in error["problems"]
-    said = run(path, "accounts", "list")
-    assert (said.code, said.stdout, said.stderr.count(f"{path}: ")) == (2, "", len(error["problems"]) + 1)
+    outcome = execute_in_a_process(path, "accounts", "list")
+    assert (outcome.code, outcome.stdout, outcome.stderr.count(f"{path}: ")) == (2, "", len(error["problems"]) + 1)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "parts"),
     [
         (("accounts",), ("create", "list", "show", "block", "unblock", "admin listener of the running gateway")),
         (("accounts", "create"), ("EMAIL", "--grant USD", "--config FILE", "--json")),
@@ -389,19 +395,19 @@ def test_a_wrong_configuration_is_reported_with_every_problem(tmp_path: Path) ->
     ],
 )
 def test_each_command_has_a_help_text(
-    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: tuple[str, ...]
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], parts: tuple[str, ...]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*words, "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert ended.value.code == 0
-    assert [word for word in said if word not in text] == []
+    assert [part for part in parts if part not in text] == []
 
 
-def test_check_accounts_refuses_a_database_in_which_anything_is_wrong(tmp_path: Path, say: _Run) -> None:
+def test_check_accounts_refuses_a_database_in_which_anything_is_wrong(tmp_path: Path, execute: Execute) -> None:
     path = written(tmp_path)
-    say(path, "accounts", "create", "a@example.com", "--grant", "1")
+    execute(path, "accounts", "create", "a@example.com", "--grant", "1")
     with contextlib.closing(sqlite3.connect(tmp_path / "kyma.db")) as database, database:
         database.execute("UPDATE accounts SET balance = balance + 1")
-    said = run(path, "serve", "--check-accounts")
-    assert said.refusal.startswith(f"{tmp_path}/kyma.db: ")
+    outcome = execute_in_a_process(path, "serve", "--check-accounts")
+    assert outcome.refusal.startswith(f"{tmp_path}/kyma.db: ")

@@ -1,4 +1,4 @@
-"""SIGTERM drains: nothing new is taken in, what runs may end, and what may not end is ended so that its caller sees it."""
+"""SIGTERM drains: new connections are refused, requests may finish, and those that do not finish in time end visibly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.configurations import ProviderEntry, configuration
-from tests.harness import DONE, LAST_CHUNK, STREAM, Client, Provider, chunk, event, head, providers, whole
+from tests.harness import DONE, LAST_CHUNK, SILENCE, STREAM, Client, Provider, chunk, event, head, providers, whole
 from tests.processes import GatewayProcess, free_port, relayed, serving
 from tests.waiting import PATIENCE_S, until
 
@@ -20,7 +20,7 @@ STOPS = [signal.SIGTERM, signal.SIGINT]
 
 
 class Life:
-    """A gateway process, the scripted provider behind it, and where to reach both of its listeners."""
+    """A gateway process, the scripted provider behind it, and the ports of both listeners."""
 
     def __init__(self, running: GatewayProcess, provider: Provider, port: int, admin: int) -> None:
         self.running = running
@@ -30,7 +30,7 @@ class Life:
         self._clients: list[Client] = []
 
     async def client(self, port: int | None = None) -> Client:
-        """A new caller; of the public door unless a port is given."""
+        """A new caller of the public listener, unless a port is given."""
         client = Client(*await asyncio.open_connection("127.0.0.1", port or self.port))
         self._clients.append(client)
         return client
@@ -46,7 +46,7 @@ class Life:
         return client, go_on
 
     async def ended(self) -> int:
-        """Its exit code, once it is over."""
+        """The exit code, once the process has ended."""
         await until(lambda: self.running.has_ended)
         return self.running.end()
 
@@ -144,7 +144,7 @@ async def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event(tmp_pat
 
 async def test_a_request_without_an_answer_at_the_end_of_the_drain_is_a_503(tmp_path: Path) -> None:
     async with living(tmp_path, drain="300ms") as life:
-        life.provider.plays(asyncio.Event())
+        life.provider.plays(SILENCE)
         client = await life.client()
         client.ask()
         await until(lambda: life.provider.received)
@@ -207,7 +207,7 @@ async def test_sigusr1_without_an_access_log_changes_nothing(tmp_path: Path) -> 
 
 
 async def drawing(life: Life, gate: asyncio.Event) -> tuple[Client, str]:
-    """A caller whose picture is being made, and will be once the event is set."""
+    """A caller whose image job runs until the event is set, and the job's id."""
     life.provider.plays(gate, whole(b'{"created":1,"data":[{"url":"https://pictures.example/1"}]}'))
     client = await life.client()
     client.post(b'{"model":"pic","prompt":"a cat"}', path="/v1/images/generations")

@@ -1,4 +1,4 @@
-"""The demo prints a command that works as it is, and one Ctrl-C ends everything that it started."""
+"""The demo prints a command that works, and one Ctrl-C ends everything that the demo has started."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.waiting import PATIENCE_S, wait_until
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """The shipped demo on free ports, in a process group of its own, and what it prints."""
+    """The shipped demo on free ports, in a process group of its own, and the file with its output."""
     text = (ROOT / "config" / "demo.yaml").read_text()
     for port in ("8080", "9090"):
         assert text.count(f"127.0.0.1:{port}") == 1
@@ -41,7 +41,7 @@ def demo(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
 
 
 def ctrl_c(process: subprocess.Popen[bytes]) -> None:
-    """What a terminal does: the signal goes to every process of the group."""
+    """Send SIGINT to every process of the group, as a terminal does."""
     os.killpg(process.pid, signal.SIGINT)
 
 
@@ -93,5 +93,5 @@ def test_sigterm_to_the_demo_alone_ends_its_provider_too(demo: tuple[subprocess.
 def test_a_killed_demo_takes_its_provider_with_it(demo: tuple[subprocess.Popen[bytes], Path]) -> None:
     process, _ = demo
     process.kill()
-    process.wait(PATIENCE_S)
+    assert process.wait(PATIENCE_S) == -signal.SIGKILL
     wait_until(lambda: group_is_empty(process))

@@ -1,4 +1,4 @@
-"""A coroutine without a task: it goes on when it is told, ends when it is cancelled, and loses nothing on the way."""
+"""A coroutine runs inline, without a task: it resumes when its result is set, ends when cancelled, and loses no error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that run on Node.js: the guides' JavaScript, and Claude Code with a tool, over a provider that speaks only OpenAI."""
+"""Clients on Node.js work: the guides' JavaScript, and Claude Code with a tool, over a provider that speaks only OpenAI."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _chunk(delta: dict[str, object], finish: str | None = None) -> bytes:
 
 
 class Model:
-    """An OpenAI-speaking provider that runs a command when it is given tools, and then says what came of it."""
+    """A provider that speaks OpenAI: it calls a tool if there is one, and then tells the result."""
 
     def __init__(self) -> None:
         self.results: list[str] = []

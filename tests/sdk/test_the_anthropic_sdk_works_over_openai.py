@@ -1,4 +1,4 @@
-"""The official Anthropic SDK, whole-stack, with a model whose provider speaks only OpenAI, and holds the gateway to it."""
+"""The official Anthropic SDK works with a model whose provider speaks only OpenAI, and accepts only valid requests of it."""
 
 from __future__ import annotations
 

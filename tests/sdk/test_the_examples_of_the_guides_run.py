@@ -1,4 +1,4 @@
-"""What the guides tell people to run, runs."""
+"""Every example of the guides runs."""
 
 from __future__ import annotations
 

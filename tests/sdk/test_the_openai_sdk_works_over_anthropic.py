@@ -1,4 +1,4 @@
-"""The official OpenAI SDK, whole-stack, with a model whose provider speaks only Anthropic, and holds the gateway to it."""
+"""The official OpenAI SDK works with a model whose provider speaks only Anthropic, and accepts only valid requests of it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ CALLED: Any = {"tools": [TOOL], "tool_choice": "required"}
 
 @pytest.fixture
 def client(gateway: GatewayProcess) -> Iterator[openai.OpenAI]:
-    """A client that has one connection and no second try."""
+    """A client with one connection and without retries."""
     http = httpx2.Client(limits=httpx2.Limits(max_connections=1))
     with openai.OpenAI(base_url=f"{gateway.base}/v1", api_key="ky-any", max_retries=0, timeout=10, http_client=http) as client:
         yield client

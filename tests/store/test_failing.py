@@ -296,8 +296,8 @@ FILLS_THE_DISK = """
 import asyncio, resource, sys
 from pathlib import Path
 from kyma_proxy.store.contract import StoreUnavailable
-from tests.harness import until
 from tests.store.factories import FAST, account, balances, charge, opened, purchase
+from tests.waiting import until
 
 async def main():
     path = Path(sys.argv[1])

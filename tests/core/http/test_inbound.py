@@ -1,4 +1,4 @@
-"""What a caller sent is found however it is spelled, and its request id is repeated only where it is harmless."""
+"""A caller's headers are found in any spelling, and its request id is repeated only if it is safe."""
 
 from __future__ import annotations
 
