@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from kyma_proxy.ops import reload
 from kyma_proxy.ops.reload import Configuration
 from tests.harness import LAST_CHUNK, Gateway, both, chunk, configuration, event, gateway, head, providers
 from tests.processes import free_port, started, wait_until
@@ -160,14 +159,13 @@ async def test_a_thousand_reloads_under_load_lose_no_request_and_leave_nothing_b
         assert counts[1] < counts[0] * 1.05
 
 
-async def test_a_file_that_has_changed_and_rests_is_read_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reload, "_LOOKS_EVERY_S", 0.01)
+async def test_a_file_that_has_changed_and_rests_is_read_by_itself(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text(configuration(1))
     held = Configuration(path, {})
     seen = asyncio.Event()
-    held.when_changed(seen.set)
-    watching = asyncio.create_task(held.watch())
+    held.on_change(seen.set)
+    watching = asyncio.create_task(held.watch(interval_s=0.01))
     draft = tmp_path / "draft"
     draft.write_text(configuration(2))
     draft.replace(path)  # as editors do
