@@ -83,7 +83,7 @@ def job_record(job: Job, wall: float) -> Record:
     if taken is not None:
         model, provider, layer, provider_job = taken.model, taken.provider, taken.layer, taken.provider_job or None
     return Record(
-        wall, job.request_id, account, job.key_prefix, "image.job", IMAGE_JOBS.dialect, job.alias or job.model, model, provider, False,
-        200 if failure is None else failure.kind.status, ending, layer, job.attempts, None,
+        wall, job.request_id, account, job.key_prefix, "image.job", IMAGE_JOBS.dialect, job.alias or job.model, model, provider,
+        False, 200 if failure is None else failure.kind.status, ending, layer, job.attempts, None,
         round((wall - job.created) * 1e3, 3), 0, provider_job, 0, 0, None, None, None, "none", job.charged / 1e9,
     )  # fmt: skip
