@@ -1,4 +1,4 @@
-"""What the guides tell people to run, runs."""
+"""The commands and programs of the guides run."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [
     pytest.param(language, text, id=f"{guide.stem}-{at}")
     for guide in sorted(GUIDES.glob("*.md"))
-    if guide.stem != "claude-code"  # which asks a person
+    if guide.stem != "claude-code"  # it is interactive
     for at, (language, text) in enumerate(_BLOCK.findall(guide.read_text()))
 ]
 
 
 @pytest.mark.parametrize(("language", "text"), BLOCKS)
-def test_what_a_guide_says_runs(gateway: Running, tmp_path: Path, language: str, text: str) -> None:
+def test_a_code_block_of_a_guide_runs(gateway: Running, tmp_path: Path, language: str, text: str) -> None:
     text = text.replace("http://127.0.0.1:8080", gateway.base)
     line = [sys.executable, "-c", text] if language == "python" else ["sh", "-e", "-c", text]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60, env=environment(), cwd=tmp_path, check=False)
