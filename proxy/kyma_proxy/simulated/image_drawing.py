@@ -33,7 +33,7 @@ _BACKGROUND: Final = b"\1"
 
 
 class Sketch(msgspec.Struct, frozen=True, kw_only=True):
-    """The little from which an image is drawn, so that it can be kept. `hue` is the background's, in degrees."""
+    """The input from which an image is drawn: small enough to be kept. `hue` is the background's, in degrees."""
 
     text: str
     hue: int
@@ -56,8 +56,8 @@ def draw(sketch: Sketch) -> bytes:
         b"\0" + row.replace(_BACKGROUND, bytes((1 + at * _SHADES // height,)))  # each row begins with its filter: none
         for at, row in enumerate(rows)
     )
-    head = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)  # 8 bits a pixel, by palette, not interlaced
-    chunks = ((b"IHDR", head), (b"PLTE", _palette(sketch.hue)), (b"IDAT", zlib.compress(pixels, 6)), (b"IEND", b""))
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)  # 8 bits a pixel, by palette, not interlaced
+    chunks = ((b"IHDR", header), (b"PLTE", _palette(sketch.hue)), (b"IDAT", zlib.compress(pixels, 6)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in chunks)
 
 

@@ -75,9 +75,9 @@ def application(pace_s: float, clock: Clock) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_error_middleware])
     app.router.add_get("/v1/models", _list_models)
     for path, endpoint in _ENDPOINTS.items():
-        app.router.add_post(path, _generated(endpoint, pace_s))
+        app.router.add_post(path, _generation_handler(endpoint, pace_s))
     for path, function in _FUNCTIONS.items():
-        app.router.add_post(path, _computed(function))
+        app.router.add_post(path, _function_handler(function))
     ImageService(pace_s, clock).add_routes(app.router)
     return app
 
@@ -161,7 +161,7 @@ def _duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _generated(endpoint: _Endpoint, pace_s: float) -> _Handler:
+def _generation_handler(endpoint: _Endpoint, pace_s: float) -> _Handler:
     async def respond(request: web.Request) -> web.StreamResponse:
         answer = endpoint.answer(await read_json_object(request))
         ident, now = secrets.token_hex(12), int(time.time())
@@ -172,7 +172,7 @@ def _generated(endpoint: _Endpoint, pace_s: float) -> _Handler:
     return respond
 
 
-def _computed(function: Callable[[Json], Json]) -> _Handler:
+def _function_handler(function: Callable[[Json], Json]) -> _Handler:
     async def respond(request: web.Request) -> web.StreamResponse:
         return json_response(200, function(await read_json_object(request)), request)
 

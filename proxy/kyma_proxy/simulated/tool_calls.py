@@ -25,7 +25,7 @@ class ToolCall(NamedTuple):
 
 
 def choose_tool(body: Json, conversation: list[Json]) -> ToolCall | None:
-    """Returns the call that the answer makes, or None if it answers in words; raises BadRequest."""
+    """Returns the call that the answer makes, or None if it answers with a text; raises BadRequest."""
     tools = {tool.name: tool for tool in _tools(body)}
     choice = body.get("tool_choice")
     mode, name = choice, None
