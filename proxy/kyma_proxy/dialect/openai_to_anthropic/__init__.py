@@ -1,4 +1,4 @@
-"""Callers who speak OpenAI, over sources that speak Anthropic."""
+"""Translates between callers who speak OpenAI and sources that speak Anthropic."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kyma_proxy.dialect.openai_to_anthropic.translation import OpenAIToAnthropic
 
 
 def translate(exchange: Exchange, source: Source, model: Model, now: int) -> OpenAIToAnthropic:
-    """A request's translation. Raises GatewayError for what has no place in Anthropic's dialect."""
+    """Return the translation of a request. Raises GatewayError if Anthropic's dialect can't express the request."""
     return OpenAIToAnthropic(
-        exchange.inbound.body, source.model, shown_model=model.id, default_max_tokens=exchange.snapshot.max_tokens, created=now
+        exchange.inbound.body, source.model, public_model=model.id, default_max_tokens=exchange.snapshot.max_tokens, created=now
     )
