@@ -42,13 +42,13 @@ _BODIES: Final = {"openai": LONG, "anthropic": _long()}
 def _translation(caller: str) -> Translation:
     body = _BODIES[caller]
     if caller == "anthropic":
-        return AnthropicToOpenAI(body, "gpt-large", shown_model="large", asks_for_usage=True)
-    return OpenAIToAnthropic(body, "claude-large", shown_model="large", default_max_tokens=4096, created=_CREATED)
+        return AnthropicToOpenAI(body, "gpt-large", public_model="large", asks_for_usage=True)
+    return OpenAIToAnthropic(body, "claude-large", public_model="large", default_max_tokens=4096, created=_CREATED)
 
 
 def request(caller: str) -> Callable[[], object]:
     """Translate a long request for a source of the other dialect."""
-    return lambda: _translation(caller).asked.body
+    return lambda: _translation(caller).request.body
 
 
 def event(caller: str) -> Callable[[], object]:

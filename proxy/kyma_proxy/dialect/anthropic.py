@@ -1,4 +1,4 @@
-"""Speaks Anthropic: its endpoints, its errors and error events, its usage."""
+"""Describes Anthropic's dialect: endpoints, errors and error events, usage, health check."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _ERROR_TYPES_OF_STATUS: Final = MappingProxyType({
 _encode: Final = msgspec.json.encode
 
 
-class _Opening(msgspec.Struct, gc=False):
+class _ErrorMembers(msgspec.Struct, gc=False):
     type: str | None = None
 
 
-_opening: Final = msgspec.json.Decoder(_Opening).decode
+_error_members: Final = msgspec.json.Decoder(_ErrorMembers).decode
 
 
 def error_type(kind: Kind) -> str:
-    """Anthropic's word for a kind of error. (Contract §5.)"""
+    """Return Anthropic's error type for a kind of error. (Contract §5.)"""
     return _ERROR_TYPES.get(kind) or _ERROR_TYPES_OF_STATUS.get(kind.status, "invalid_request_error")
 
 
@@ -47,14 +47,14 @@ def _error_body(error: GatewayError, request_id: str) -> bytes:
 
 
 def _error_event(error: GatewayError, request_id: str, between_events: bool) -> bytes:
-    # In the middle of an event its type is made `error`, so that a client reads the unfinished one as what it is.
+    # Within an unfinished event, its type becomes `error`, so that a client takes it for an error and not for content.
     start = b"" if between_events else b"\n"
     return start + b"event: error\ndata: " + _error_body(error, request_id) + b"\n\n"
 
 
 def _is_error(data: bytes) -> bool:
     try:
-        return _opening(data).type == "error"
+        return _error_members(data).type == "error"
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
 
@@ -64,7 +64,7 @@ def _is_finished(tail: bytes, streams: bool) -> bool:
 
 
 def _read_usage(opening: bytes, tail: bytes) -> Usage:
-    """The prompt's counts stand in the first event and, with newer models, again in the last; output in the last."""
+    """Read the prompt's counts from the first event, or from the last if it repeats them; the output's from the last."""
     first = next(iter([*counts_from_end(opening)][::-1]), None)
     last = next(counts_from_end(tail), None)
     if first is None and last is None:
@@ -77,7 +77,7 @@ def _read_usage(opening: bytes, tail: bytes) -> Usage:
     return Usage(total, last.output_tokens, prompt.cache_read_input_tokens, "reported")
 
 
-def _check(source: Source) -> tuple[bytes, bytes]:
+def _health_check(source: Source) -> tuple[bytes, bytes]:
     return MESSAGES.path, _encode({"model": source.model, "max_tokens": 1, "messages": [{"role": "user", "content": "ping"}]})
 
 
@@ -97,7 +97,7 @@ ANTHROPIC: Final = Dialect(
     is_error=_is_error,
     is_finished=_is_finished,
     read_usage=_read_usage,
-    check=_check,
+    health_check=_health_check,
     id_field=b"request-id",
     own_fields=frozenset({b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access"}),
     default_fields=((b"anthropic-version", b"2023-06-01"),),

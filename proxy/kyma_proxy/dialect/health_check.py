@@ -1,4 +1,4 @@
-"""Makes the request of an active health check, in the source's dialect. (Contract §9.)"""
+"""Builds the request of a health check, in the source's dialect. (Contract §9.)"""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from kyma_proxy.dialect.registry import DIALECTS
 
 
 def check_request(source: Source) -> list[bytes | memoryview]:
-    """The bytes of a request for one token."""
-    path, body = DIALECTS[source.provider.dialect].check(source)
-    inbound = Inbound(b"POST", path, b"", [(b"content-type", b"application/json")], body, "health-check", 0.0, False, True)
+    """Return the bytes of a request for one token."""
+    path, body = DIALECTS[source.provider.dialect].health_check(source)
+    inbound = Inbound(
+        b"POST", path, b"", [(b"content-type", b"application/json")], body, "health-health_check", 0.0, False, True
+    )
     return [encode_request_head(inbound, path, source, len(body)) + body]

@@ -1,4 +1,4 @@
-"""Speaks OpenAI: its endpoints, its errors and error events, its usage."""
+"""Describes OpenAI's dialect: endpoints, errors and error events, usage, health check."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ _ERROR_TYPES: Final = MappingProxyType({
     Kind.PROVIDER_RATE_LIMITED: "rate_limit_error",
 })  # fmt: skip
 _encode: Final = msgspec.json.encode
-_LAST_OF_RESPONSES: Final = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
+_FINAL_RESPONSES_EVENTS: Final = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
 
 
-class _Opening(msgspec.Struct, gc=False):
+class _ErrorMembers(msgspec.Struct, gc=False):
     error: msgspec.Raw = msgspec.Raw(b"null")
     type: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_opening: Final = msgspec.json.Decoder(_Opening).decode
+_error_members: Final = msgspec.json.Decoder(_ErrorMembers).decode
 
 
 def error_type(kind: Kind) -> str:
-    """OpenAI's word for a kind of error: the caller's fault, or the server's. (Contract §5.)"""
+    """Return OpenAI's error type for a kind of error. (Contract §5.)"""
     return _ERROR_TYPES.get(kind) or ("invalid_request_error" if kind.status < 500 else "server_error")
 
 
-def _error(error: GatewayError) -> dict[str, object]:
+def _error_object(error: GatewayError) -> dict[str, object]:
     return {"message": error.message, "type": error_type(error.kind), "param": error.param, "code": error.kind.code}
 
 
 def _error_body(error: GatewayError, request_id: str) -> bytes:
-    return _encode({"error": _error(error)})
+    return _encode({"error": _error_object(error)})
 
 
 def _error_event(error: GatewayError, request_id: str, between_events: bool) -> bytes:
-    event = b"data: " + _encode({"error": _error(error)}) + b"\n\n"
+    event = b"data: " + _encode({"error": _error_object(error)}) + b"\n\n"
     return event if between_events else b"\n\n" + event
 
 
@@ -56,7 +56,7 @@ def _is_error(data: bytes) -> bool:
     if b'"error"' not in data:
         return False
     try:
-        opening = _opening(data)
+        opening = _error_members(data)
     except (msgspec.MsgspecError, RecursionError):
         return False
     return bytes(opening.type) == b'"error"' or bytes(opening.error) != b"null"
@@ -67,8 +67,8 @@ def _is_finished(tail: bytes, streams: bool) -> bool:
         return tail.rstrip().endswith((b"}", b"]"))
     if last_data(tail) == b"[DONE]":
         return True
-    # The name stands at the beginning of the last and largest event, so its end must be there too.
-    return any(name in tail for name in _LAST_OF_RESPONSES) and ends_between_events(tail)
+    # The event's name is at the start of the last and largest event, so the end of that event must be there too.
+    return any(name in tail for name in _FINAL_RESPONSES_EVENTS) and ends_between_events(tail)
 
 
 def _read_usage(opening: bytes, tail: bytes) -> Usage:
@@ -82,7 +82,7 @@ def _read_usage(opening: bytes, tail: bytes) -> Usage:
     return NO_USAGE
 
 
-def _check(source: Source) -> tuple[bytes, bytes]:
+def _health_check(source: Source) -> tuple[bytes, bytes]:
     field = source.max_tokens_field or "max_tokens"
     return CHAT.path, _encode({"model": source.model, field: 1, "messages": [{"role": "user", "content": "ping"}]})
 
@@ -105,6 +105,6 @@ OPENAI: Final = Dialect(
     is_error=_is_error,
     is_finished=_is_finished,
     read_usage=_read_usage,
-    check=_check,
+    health_check=_health_check,
     own_fields=frozenset({b"openai-beta", b"openai-organization", b"openai-project"}),
 )

@@ -9,18 +9,20 @@ from typing import Final
 from kyma_proxy.config.snapshot import Model, Source
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.endpoints import Endpoint
+from kyma_proxy.dialect import anthropic_to_openai, openai_to_anthropic
 from kyma_proxy.dialect.anthropic import ANTHROPIC
-from kyma_proxy.dialect.anthropic_to_openai.translate import translate as anthropic_to_openai
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.images.contract import ImageDialect
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
 from kyma_proxy.dialect.openai import OPENAI
-from kyma_proxy.dialect.openai_to_anthropic.translate import translate as openai_to_anthropic
 from kyma_proxy.dialect.translation import Translation
 
 Translator = Callable[[Exchange, Source, Model, int], Translation]
-"""Makes the translation of one request for one source, at a Unix time. Raises GatewayError for what can't be said."""
+"""Makes the translation of one request for one source, at a Unix time.
+
+Raises GatewayError if the source's dialect can't express the request.
+"""
 
 _dialects: Final[dict[str, Dialect]] = {}
 _relayed: Final[dict[bytes, Endpoint]] = {}
@@ -28,25 +30,23 @@ _main_endpoints: Final[dict[str, Endpoint]] = {}
 _translators: Final[dict[tuple[str, str], Translator]] = {}
 
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(_dialects)
-"""By name; the first is that of callers whose path says nothing."""
+"""All dialects by name. The first one is used for callers whose path belongs to none."""
 RELAYED: Final[Mapping[bytes, Endpoint]] = MappingProxyType(_relayed)
 """Every relayed endpoint by the path at which callers reach it; the method is always POST."""
 TRANSLATORS: Final[Mapping[tuple[str, str], Translator]] = MappingProxyType(_translators)
-"""By the names of the caller's dialect and the source's."""
+"""All translators, by the names of the caller's dialect and of the source's."""
 MAIN_ENDPOINTS: Final[Mapping[str, Endpoint]] = MappingProxyType(_main_endpoints)
 """The endpoint to suggest to callers of each dialect."""
 IMAGE_DIALECTS: Final[Mapping[str, ImageDialect]] = MappingProxyType({one.name: one for one in (OPENAI_IMAGES, FAL_QUEUE)})
-"""By name."""
+"""All image dialects by name."""
 
 
-def register(dialect: Dialect, translators: Mapping[str, Translator]) -> None:
-    """Add a dialect; its first endpoint is its main one. `translators` are those from it, by the name of the source's dialect."""
+def register(dialect: Dialect, translators: Mapping[tuple[str, str], Translator]) -> None:
+    """Add a dialect; its first endpoint is its main one. `translators` go from and to it, as in TRANSLATORS."""
     _dialects[dialect.name] = dialect
     _main_endpoints[dialect.name] = dialect.endpoints[0]
-    for endpoint in dialect.endpoints:
-        _relayed[b"/v1" + endpoint.path] = endpoint
-    for source, translator in translators.items():
-        _translators[dialect.name, source] = translator
+    _relayed.update({b"/v1" + endpoint.path: endpoint for endpoint in dialect.endpoints})
+    _translators.update(translators)
 
 
 def unregister(name: str) -> None:
@@ -58,17 +58,23 @@ def unregister(name: str) -> None:
         del _translators[pair]
 
 
-register(OPENAI, {ANTHROPIC.name: openai_to_anthropic})
-register(ANTHROPIC, {OPENAI.name: anthropic_to_openai})
+register(OPENAI, {})
+register(
+    ANTHROPIC,
+    {
+        (ANTHROPIC.name, OPENAI.name): anthropic_to_openai.translate,
+        (OPENAI.name, ANTHROPIC.name): openai_to_anthropic.translate,
+    },
+)
 
 
 def spoken_by_sources(dialect: str) -> frozenset[str]:
-    """The dialects of the sources that can answer callers of this one, translated or not."""
+    """Return the dialects of the sources that can answer callers of this dialect, translated or not."""
     return frozenset({dialect, *(source for caller, source in _translators if caller == dialect)})
 
 
 def dialect_at(path: bytes) -> Dialect:
-    """The dialect in which to answer at a path of the public listener, relayed or not."""
+    """Return the dialect in which to answer at a path of the public listener, relayed or not."""
     for dialect in _dialects.values():
         for endpoint in dialect.endpoints:
             if path.startswith(b"/v1" + endpoint.path):
@@ -77,5 +83,5 @@ def dialect_at(path: bytes) -> Dialect:
 
 
 def foreign_fields(dialect: str) -> frozenset[bytes]:
-    """The request fields that mean nothing to providers of this dialect, as only others' understand them."""
+    """Return the request header fields that only providers of other dialects understand."""
     return frozenset().union(*(one.own_fields for one in _dialects.values() if one.name != dialect))

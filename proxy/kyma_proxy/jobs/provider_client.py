@@ -46,14 +46,14 @@ class ProviderClient:
         self._running = running
 
     async def begin(self, source: Source, request: ImageRequest) -> str | tuple[Picture, ...]:
-        """The pictures, or the source's name for the job that it has taken. Raises Unsayable before it asks, too."""
+        """The pictures, or the source's name for the job that it has taken. Raises Unsupported before it asks, too."""
         dialect = IMAGE_DIALECTS[source.provider.dialect]
-        call = dialect.asks(request, source)
+        call = dialect.submit(request, source)
         if dialect.queue is None:
             return _pictures(source, dialect, await self._asked(source, dialect, call, source.timeouts))
         reply = await self._asked(source, dialect, call, self._soon(source))
         try:
-            return dialect.queue.name(reply.body)
+            return dialect.queue.job_id(reply.body)
         except (ValueError, RecursionError):
             raise _broken(source, "took the job without naming it") from None
 
@@ -63,13 +63,13 @@ class ProviderClient:
         queue = dialect.queue
         if queue is None:
             raise _broken(source, "has no queue in which the job could be")
-        call, wait, heard = queue.looks(source, name), self._timing.first_look, self._clock()
+        call, wait, heard = queue.status(source, name), self._timing.first_look, self._clock()
         while True:
             await asyncio.sleep(max(wait, self._running() / self._timing.most_looks_per_s))
             wait = min(wait * _GROWTH, self._timing.last_look)
             is_done = _is_done(source, dialect, await self._maybe(source, call))
             if is_done:
-                return await self._fetch(source, dialect, queue.fetches(source, name))
+                return await self._fetch(source, dialect, queue.result(source, name))
             if is_done is not None:
                 heard = self._clock()
             elif self._clock() - heard > self._timing.contact:
@@ -79,7 +79,7 @@ class ProviderClient:
         """Tell a source that a job is not wanted any more, whatever it says to that."""
         queue = IMAGE_DIALECTS[source.provider.dialect].queue
         if queue is not None:
-            await self._maybe(source, queue.cancels(source, name))
+            await self._maybe(source, queue.cancel(source, name))
 
     async def _fetch(self, source: Source, dialect: ImageDialect, call: ProviderRequest) -> tuple[Picture, ...]:
         """What was made; a source that can't say it just now is asked again."""
@@ -145,7 +145,7 @@ def _refused(source: Source, dialect: ImageDialect, reply: ProviderResponse) -> 
 
 def _pictures(source: Source, dialect: ImageDialect, reply: ProviderResponse) -> tuple[Picture, ...]:
     try:
-        pictures = dialect.pictures(reply.body)
+        pictures = dialect.images(reply.body)
     except (ValueError, RecursionError):
         raise _broken(source, "its answer is not what its dialect promises") from None
     if not pictures:

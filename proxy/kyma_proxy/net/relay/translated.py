@@ -44,7 +44,7 @@ class TranslatedBody(Body):
         self._to = to
         translate = TRANSLATORS[to.name, step.source.provider.dialect]
         made = translate(exchange, step.source, step.model, int(time.time()))
-        refuse_translated_images(made.asked.body, step.model)
+        refuse_translated_images(made.request.body, step.model)
         self.translation: Translation | None = made
         self._stream: StreamTranslation | None = None
         self._has_begun = False
@@ -56,7 +56,7 @@ class TranslatedBody(Body):
         self.dropped = ()
 
     def request(self) -> list[bytes | memoryview]:
-        asked = self._made().asked
+        asked = self._made().request
         head = encode_request_head(
             self._exchange.inbound, asked.endpoint.path, self._source, len(asked.body), is_translated=True
         )  # fmt: skip
@@ -107,7 +107,7 @@ class TranslatedBody(Body):
     def _begun(self, out: bytes) -> bytes:
         """The answer begins: no other source is asked, so the translation with its prompt need not be kept."""
         self._has_begun = True
-        self.dropped = self._made().asked.dropped + self._lost
+        self.dropped = self._made().request.dropped + self._lost
         self.translation = None
         if self._to.id_field:
             self._head.set_field(self._to.id_field, self._exchange.inbound.request_id.encode())
@@ -136,10 +136,10 @@ class TranslatedBody(Body):
         self._held.clear()
         is_stream = not head.is_error and (head.streams or sse.is_stream(body))
         try:
-            whole = made.folded(body) if is_stream else made.whole(head.status, body)
+            whole = made.aggregate(body) if is_stream else made.answer(head.status, body)
             events = None
             if self._wants_stream() and whole.status < 400:  # a client that reads events could not read one piece
-                events = body if is_stream else made.streamed(body)
+                events = body if is_stream else made.as_stream(body)
         except ValueError:
             raise BadAnswer(FailureKind.BROKEN, "its answer is not what its dialect promises") from None
         self._lost = whole.dropped

@@ -1,4 +1,4 @@
-"""This file reads a chat request of OpenAI's, and names the members that have no place with Anthropic."""
+"""Reads an OpenAI chat request, and lists the members that can't be translated for Anthropic."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import msgspec
 from kyma_proxy.errors import GatewayError, Kind
 
 NULL: Final = msgspec.Raw(b"null")
-MAX_NAMED: Final = 100
-"""More members than these are not named: the list goes to the log."""
-_SHOWN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+MAX_DROPPED: Final = 100
+"""Dropped members that are reported at most: the list goes to the log."""
+_LOGGABLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NEUTRAL: Final = {
     "frequency_penalty": (b"0", b"0.0"), "logit_bias": (b"{}",), "metadata": (b"{}",), "presence_penalty": (b"0", b"0.0"),
     "store": (b"false",), "top_logprobs": (b"0",),
 }  # fmt: skip
-"""Members that have no place, with the values that ask for nothing."""
+"""Members that can't be translated, with the values that have no effect and are dropped without a report."""
 _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class ImageUrl(msgspec.Struct, gc=False):
-    """Where an image is: a `data:` URL holds it."""
+    """The URL of an image; a `data:` URL holds the image itself."""
 
     url: str
 
 
 class File(msgspec.Struct, gc=False):
-    """A file that comes along, or the id of one that OpenAI keeps."""
+    """An inline file, or the id of one that OpenAI stores."""
 
     file_data: str | None = None
     file_id: str | None = None
@@ -39,7 +39,7 @@ class File(msgspec.Struct, gc=False):
 
 
 class Part(msgspec.Struct, gc=False):
-    """One part of a message's content."""
+    """A part of a message's content."""
 
     type: str
     text: str | None = None
@@ -50,23 +50,23 @@ class Part(msgspec.Struct, gc=False):
     prompt_cache_breakpoint: msgspec.Raw = NULL
 
 
-class Called(msgspec.Struct, gc=False):
-    """Which function was called, and with what: a JSON text."""
+class FunctionCall(msgspec.Struct, gc=False):
+    """A call of a function; `arguments` is a string that holds JSON."""
 
     name: str
     arguments: msgspec.Raw = NULL
 
 
-class Call(msgspec.Struct, gc=False):
-    """A call of a tool, as an assistant message has it."""
+class ToolCall(msgspec.Struct, gc=False):
+    """A tool call of an assistant message."""
 
     id: str | None = None
     type: str | None = None
-    function: Called | None = None
+    function: FunctionCall | None = None
 
 
-class Thinking(msgspec.Struct, gc=False):
-    """A block of thinking as it went out in an answer: signed, or redacted and then only data."""
+class ThinkingBlock(msgspec.Struct, gc=False):
+    """A thinking block of an earlier answer: signed text, or redacted data."""
 
     type: str = ""
     thinking: str | None = None
@@ -81,17 +81,17 @@ class Message(msgspec.Struct, gc=False):
     content: str | list[Part] | None = None
     name: str | None = None
     refusal: str | None = None
-    tool_calls: list[Call] | None = None
-    function_call: Called | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: FunctionCall | None = None
     tool_call_id: str | None = None
     is_error: bool | None = None
     reasoning_content: msgspec.Raw = NULL
-    thinking_blocks: list[Thinking] | None = None
+    thinking_blocks: list[ThinkingBlock] | None = None
     cache_control: msgspec.Raw = NULL
 
 
 class Function(msgspec.Struct, gc=False):
-    """A function that may be called."""
+    """The definition of a function."""
 
     name: str
     description: str | None = None
@@ -101,61 +101,61 @@ class Function(msgspec.Struct, gc=False):
 
 
 class Tool(msgspec.Struct, gc=False):
-    """A tool; only functions can be told to Anthropic."""
+    """The definition of a tool; only functions can be translated."""
 
     type: str | None = None
     function: Function | None = None
     cache_control: msgspec.Raw = NULL
 
 
-class Named(msgspec.Struct, gc=False):
-    """A function by its name."""
+class FunctionName(msgspec.Struct, gc=False):
+    """A reference to a function."""
 
     name: str
 
 
-class NamedTool(msgspec.Struct, gc=False):
-    """A tool by its name."""
+class AllowedTool(msgspec.Struct, gc=False):
+    """A reference to a tool."""
 
-    function: Named | None = None
+    function: FunctionName | None = None
 
 
-class Allowed(msgspec.Struct, gc=False):
-    """The tools of which one may, or must, be called."""
+class AllowedTools(msgspec.Struct, gc=False):
+    """The tools that may be called, or of which one must be."""
 
     mode: str = "auto"
-    tools: list[NamedTool] = []
+    tools: list[AllowedTool] = []
 
 
-class Choice(msgspec.Struct, gc=False):
-    """Which tool must be called, or which may be."""
+class ToolChoice(msgspec.Struct, gc=False):
+    """The `tool_choice`: the tool that must be called, or the tools that may be."""
 
     type: str
-    function: Named | None = None
-    allowed_tools: Allowed | None = None
+    function: FunctionName | None = None
+    allowed_tools: AllowedTools | None = None
 
 
-class Schema(msgspec.Struct, gc=False):
-    """The schema that an answer must keep to."""
+class JsonSchema(msgspec.Struct, gc=False):
+    """The schema of a structured answer."""
 
     schema: msgspec.Raw = NULL
 
 
-class Format(msgspec.Struct, gc=False):
-    """The form that an answer must have."""
+class ResponseFormat(msgspec.Struct, gc=False):
+    """The `response_format`."""
 
     type: str
-    json_schema: Schema | None = None
+    json_schema: JsonSchema | None = None
 
 
 class StreamOptions(msgspec.Struct, gc=False):
-    """What a caller wants in a stream beside the answer."""
+    """The `stream_options`."""
 
     include_usage: bool | None = None
 
 
-class Request(msgspec.Struct, gc=False):
-    """The members of a chat request that are read."""
+class ChatRequest(msgspec.Struct, gc=False):
+    """A chat request, with the members that the translation reads."""
 
     messages: list[Message]
     model: msgspec.Raw = NULL
@@ -170,7 +170,7 @@ class Request(msgspec.Struct, gc=False):
     user: str | None = None
     safety_identifier: str | None = None
     reasoning_effort: str | None = None
-    response_format: Format | None = None
+    response_format: ResponseFormat | None = None
     n: int | None = None
     logprobs: bool | None = None
     modalities: list[str] | None = None
@@ -178,10 +178,10 @@ class Request(msgspec.Struct, gc=False):
     moderation: msgspec.Raw = NULL
     web_search_options: msgspec.Raw = NULL
     tools: list[Tool] | None = None
-    tool_choice: str | Choice | None = None
+    tool_choice: str | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: list[Function] | None = None
-    function_call: str | Named | None = None
+    function_call: str | FunctionName | None = None
     service_tier: str | None = None
     cache_control: msgspec.Raw = NULL
     inference_geo: msgspec.Raw = NULL
@@ -191,7 +191,7 @@ class Request(msgspec.Struct, gc=False):
 
     @property
     def is_legacy(self) -> bool:
-        """Whether the caller knows functions only, as they were before there were tools."""
+        """True if the caller uses `functions`, which came before `tools`."""
         return bool(self.functions) and not self.tools
 
 
@@ -203,8 +203,8 @@ def _spec(struct: type[msgspec.Struct], **inner: _Spec) -> _Spec:
 
 
 _FUNCTION: Final = _spec(Function)
-_PLACED: Final = _spec(
-    Request,
+_TRANSLATED: Final = _spec(
+    ChatRequest,
     messages={
         "role": None, "name": None, "refusal": None, "tool_call_id": None, "is_error": None, "reasoning_content": None,
         "cache_control": None, "thinking_blocks": None, "function_call": {"name": None, "arguments": None},
@@ -219,12 +219,12 @@ _PLACED: Final = _spec(
     stream_options={"include_usage": None},
     response_format={"type": None, "json_schema": {"schema": None, "strict": None}},
 )  # fmt: skip
-"""Every member that has a place with Anthropic, or whose fate depends on what it says."""
-_decode: Final = msgspec.json.Decoder(Request).decode
+"""Every member that is translated, or whose value decides whether it is."""
+_decode: Final = msgspec.json.Decoder(ChatRequest).decode
 
 
-def read(body: bytes) -> Request:
-    """A caller's request. Raises GatewayError for what is none."""
+def read_request(body: bytes) -> ChatRequest:
+    """Decode a caller's request. Raises GatewayError if it is malformed."""
     try:
         return _decode(body)
     except msgspec.ValidationError as error:
@@ -233,35 +233,35 @@ def read(body: bytes) -> Request:
         raise GatewayError(Kind.INVALID_JSON, "The body is not valid JSON.") from None
 
 
-def refused(message: str, param: str) -> GatewayError:
-    """The error for what can't be said to Anthropic; `param` is where it stands."""
+def unsupported(message: str, param: str) -> GatewayError:
+    """Return the error for a member that can't be translated; `param` is its path."""
     return GatewayError(Kind.INVALID_REQUEST, message, param=param)
 
 
-def given(value: msgspec.Raw) -> bool:
-    """Whether a member is there at all; null is as good as none."""
+def is_present(value: msgspec.Raw) -> bool:
+    """True if a member is present and not null."""
     return bytes(value) != b"null"
 
 
-def shown(word: str) -> str:
-    """A caller's word as it may stand in an error or a log: it could be anything, so only plain words are told."""
-    return word if _SHOWN.fullmatch(word) else "(unnamed)"
+def loggable(name: str) -> str:
+    """Return a caller's name for use in an error or a log; a placeholder if it is no plain identifier."""
+    return name if _LOGGABLE.fullmatch(name) else "(unnamed)"
 
 
-def unplaced(body: bytes) -> Iterator[str]:
-    """The first members of a request that was read, and theirs, that have no place with Anthropic."""
-    return islice(_unplaced(msgspec.Raw(body), _PLACED, ""), MAX_NAMED)
+def untranslated_members(body: bytes) -> Iterator[str]:
+    """Yield the paths of the first MAX_DROPPED members of a decoded request that can't be translated."""
+    return islice(_untranslated_members(msgspec.Raw(body), _TRANSLATED, ""), MAX_DROPPED)
 
 
-def _unplaced(value: msgspec.Raw, spec: _Spec, where: str) -> Iterator[str]:
+def _untranslated_members(value: msgspec.Raw, spec: _Spec, path: str) -> Iterator[str]:
     opening = bytes(memoryview(value)[:1])
     if opening == b"[":
-        for at, one in enumerate(_list(value)):
-            yield from _unplaced(one, spec, f"{where}[{at}]")
+        for index, element in enumerate(_list(value)):
+            yield from _untranslated_members(element, spec, f"{path}[{index}]")
     elif opening in b"{ \t\r\n":
         for name, member in _object(value).items():
             if name not in spec:
-                if given(member) and (where or bytes(member) not in _NEUTRAL.get(name, ())):
-                    yield f"{where}.{shown(name)}" if where else shown(name)
+                if is_present(member) and (path or bytes(member) not in _NEUTRAL.get(name, ())):
+                    yield f"{path}.{loggable(name)}" if path else loggable(name)
             elif (inner := spec[name]) is not None:
-                yield from _unplaced(member, inner, f"{where}.{name}" if where else name)
+                yield from _untranslated_members(member, inner, f"{path}.{name}" if path else name)
