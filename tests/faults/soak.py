@@ -124,7 +124,7 @@ async def main() -> int:
     providers = [Provider(port) for port in ports]
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "access.log"
-        entries = (ProviderEntry(port, warm_connections=None, source="weight: 1") for port in ports)
+        entries = (ProviderEntry(port, warm_connections=None, weight=1) for port in ports)
         text = configuration(*entries, defaults="", more=listeners(f"127.0.0.1:{gateway}", access_log=log))
         try:
             await asyncio.gather(*(provider.start() for provider in providers))
