@@ -33,6 +33,8 @@ class ProviderEntry(NamedTuple):
     """`provider-key-0`, `provider-key-1`, … unless given."""
     warm_connections: int | None = 0
     """None for as many as are shipped."""
+    weight: int | None = None
+    """In the pool of `m`: 1 for the first provider and 0 for the others unless given, so that they are tried in their order."""
     more: str = ""
     """Further members of the entry, as YAML between braces."""
     source: str = ""
@@ -62,18 +64,12 @@ def configuration(
     `pool`: only so many of the providers are in the pool of `m`; with 0 there is no `m`.
     `model` holds further members of `m`, `models` further entries beside it, `more` further sections.
     """
-    dialects = [dialect] * len(providers) if isinstance(dialect, str) else dialect
-    entries = [
-        one._replace(name=one.name or f"p{at}", api_key=one.api_key or f"provider-key-{at}", dialect=one.dialect or speaks)
-        for at, (one, speaks) in enumerate(
-            zip((one if isinstance(one, ProviderEntry) else ProviderEntry(one) for one in providers), dialects, strict=True)
-        )
-    ]
+    entries = [_completed(one, at, dialect if isinstance(dialect, str) else dialect[at]) for at, one in enumerate(providers)]
     written = "".join(f"  - {_entry(one)}\n" for one in entries)
     sources = [
-        _braces(f"provider: {one.name}", f"model: real-{at}", f"weight: {0 if at else 1}", one.source)
-        for at, one in enumerate(entries)
-    ][:pool]
+        _braces(f"provider: {one.name}", f"model: real-{at}", f"weight: {one.weight}", one.source)
+        for at, one in enumerate(entries[:pool])
+    ]
     entry = _braces("id: m", "price: {input: 1, output: 2}", f"pool: [{', '.join(sources)}]", model)
     listed = f"  - {entry}\n{models}" if sources else models
     usual = f"max_tokens: null, hedge_after: {hedge_after}, timeouts: {timeouts}"
@@ -96,6 +92,17 @@ def simulated_configuration(provider: str, *, more: str = "") -> str:
         pool=0,
         models=SIMULATED_MODELS,
         more=f"aliases: {{fast: sim, recraft-v3: sketch}}\n{more}",
+    )
+
+
+def _completed(provider: int | ProviderEntry, at: int, dialect: str) -> ProviderEntry:
+    """The entry at this place of the list, with every member that was not given."""
+    entry = provider if isinstance(provider, ProviderEntry) else ProviderEntry(provider)
+    return entry._replace(
+        name=entry.name or f"p{at}",
+        dialect=entry.dialect or dialect,
+        api_key=entry.api_key or f"provider-key-{at}",
+        weight=int(at == 0) if entry.weight is None else entry.weight,
     )
 
 

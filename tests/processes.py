@@ -46,9 +46,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join((str(ROOT / "proxy"), str(ROOT))), "PYTHONUNBUFFERED": "1", **more}
 
 
-def command(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
     """Run `kyma-proxy` with these arguments to its end; `more` goes into its environment."""
-    line = [*_PYTHON, "-m", "kyma_proxy", *map(str, words)]
+    line = [*_PYTHON, "-m", "kyma_proxy", *map(str, arguments)]
     return subprocess.run(line, env=environment(**more), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
@@ -112,14 +112,14 @@ def simulated_provider(pace: str = "0ms") -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serving(text: str, directory: Path, base: str, *words: str) -> Iterator[GatewayProcess]:
+def serving(text: str, directory: Path, base: str, *arguments: str) -> Iterator[GatewayProcess]:
     """A gateway with this configuration; the block begins once it answers at `base` (if that is "", once it says so).
 
-    `words` are further ones for its command line.
+    `arguments` are further ones for its command line.
     """
     config, errors = directory / "gateway.yaml", directory / "stderr"
     config.write_text(text)
-    line = [*_PYTHON, "-m", "kyma_proxy", "serve", "--config", str(config), *words]
+    line = [*_PYTHON, "-m", "kyma_proxy", "serve", "--config", str(config), *arguments]
     with errors.open("wb") as stderr, subprocess.Popen(line, env=environment(), stderr=stderr) as process:
         running = GatewayProcess(process, base, directory / "access.log", errors)
         try:

@@ -29,33 +29,33 @@ async def test_a_conversation_may_change_its_provider_between_a_tool_call_and_it
         native.plays(whole(b"{}", status="503 Busy"))
         foreign.plays(whole(json.dumps(CALLING).encode()))
         client = await running.client()
-        thinks = {"thinking": {"type": "enabled", "budget_tokens": 2000}, "max_tokens": 4000}
-        ask(client, "anthropic", **thinks)
+        thinking = {"thinking": {"type": "enabled", "budget_tokens": 2000}, "max_tokens": 4000}
+        ask(client, "anthropic", **thinking)
         called = (await client.answer()).json["content"]
         result = {"type": "tool_result", "tool_use_id": called[-1]["id"], "content": "42"}
-        turns = [
+        conversation = [
             {"role": "user", "content": "Run it."},
             {"role": "assistant", "content": called},
             {"role": "user", "content": [result]},
         ]
         native.plays(WHOLE_ANSWERS["anthropic"])
-        ask(client, "anthropic", messages=turns, **thinks)
+        ask(client, "anthropic", messages=conversation, **thinking)
         answer = await client.answer()
         assert answer.headers["x-kyma-dropped"] == "messages[1].content[0], thinking"
         sent = json.loads(native.received[-1].body)
         use = sent["messages"][1]["content"][0]
         assert sent == {"model": "real-1", "max_tokens": 4000, "messages": [
-            turns[0], {"role": "assistant", "content": [use]}, turns[2],
+            conversation[0], {"role": "assistant", "content": [use]}, conversation[2],
         ]}  # fmt: skip
         assert use["id"] == sent["messages"][2]["content"][0]["tool_use_id"]
         assert set(use["id"]) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-")
 
         native.plays(whole(b"{}", status="503 Busy"))  # and the source that called sees its own id again
         foreign.plays(WHOLE_ANSWERS["openai"])
-        ask(client, "anthropic", messages=turns, **thinks)
+        ask(client, "anthropic", messages=conversation, **thinking)
         await client.answer()
-        _, call, told = json.loads(foreign.received[-1].body)["messages"]
-        assert call["tool_calls"][0]["id"] == told["tool_call_id"] == "functions.Bash:0"
+        _, call, result_message = json.loads(foreign.received[-1].body)["messages"]
+        assert call["tool_calls"][0]["id"] == result_message["tool_call_id"] == "functions.Bash:0"
 
 
 THINKING = WHOLE["openai"] | {
@@ -76,22 +76,26 @@ async def test_thinking_that_nobody_has_signed_does_not_keep_a_conversation_from
         client = await running.client()
         ask(client, "anthropic")
         first = await client.answer()
-        thought, said = first.json["content"]
-        assert (thought["type"], said["text"]) == ("thinking", "No.")
+        thought, text = first.json["content"]
+        assert (thought["type"], text["text"]) == ("thinking", "No.")
         assert thought["signature"]
 
         native.plays(WHOLE_ANSWERS["anthropic"])
-        turns = [{"role": "user", "content": "Is 91 prime?"}, {"role": "assistant", "content": first.json["content"]}]
-        ask(client, "anthropic", messages=turns)
+        conversation = [{"role": "user", "content": "Is 91 prime?"}, {"role": "assistant", "content": first.json["content"]}]
+        ask(client, "anthropic", messages=conversation)
         answer = await client.answer()
         assert "x-kyma-fallback" not in answer.headers
         assert answer.headers["x-kyma-dropped"] == "messages[1].content[0]"
         assert answer.body == json.dumps(WHOLE["anthropic"]).encode()
         sent = json.loads(native.received[-1].body)
-        assert sent == {"model": "real-1", "max_tokens": 50, "messages": [turns[0], turns[1] | {"content": [said]}]}
+        assert sent == {
+            "model": "real-1",
+            "max_tokens": 50,
+            "messages": [conversation[0], conversation[1] | {"content": [text]}],
+        }
 
         native.plays(whole(b"{}", status="503 Busy"))  # and the source that had the thought gets it back
         foreign.plays(WHOLE_ANSWERS["openai"])
-        ask(client, "anthropic", messages=turns)
+        ask(client, "anthropic", messages=conversation)
         assert "x-kyma-dropped" not in (await client.answer()).headers
         assert json.loads(foreign.received[-1].body)["messages"][1]["reasoning_content"] == "7 times 13."

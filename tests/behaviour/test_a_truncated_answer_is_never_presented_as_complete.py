@@ -23,9 +23,9 @@ async def test_a_truncated_stream_ends_with_an_error_event_and_no_last_chunk(tmp
         await client.head()
         assert await client.chunk() == event("one")
         wait.set()
-        told = await client.chunk()
-        assert told.startswith(b"data: ")
-        assert json.loads(told[6:])["error"]["code"] == "provider_error"
+        last = await client.chunk()
+        assert last.startswith(b"data: ")
+        assert json.loads(last[6:])["error"]["code"] == "provider_error"
         assert await client.read_to_end() == b""
         record = (await gateway.records())[0]
         assert (record["ending"], record["status"]) == ("broken", 200)

@@ -1,6 +1,6 @@
 """A provider may die after any byte: before the first of the body that is a 502, after it never a clean end.
 
-But a stream that has said `[DONE]` is whole: then only its last chunk is missing, which the caller gets from the gateway.
+But a stream is complete after `[DONE]`: then only its last chunk is missing, which the gateway adds.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import pytest
 
 from tests.harness import ANSWER, CLOSE, DONE, LAST_CHUNK, OK, STREAM, Client, both, chunk, event, head
 
-TOLD = STREAM.index(DONE) + len(DONE)
-"""Where the stream has said that it is done."""
+COMPLETE_FROM = STREAM.index(DONE) + len(DONE)
+"""The length of the stream with its `[DONE]`."""
 EVENTS = event("one") + event("two") + DONE
 CHUNKED = head(kind="application/json") + chunk(ANSWER[:20]) + chunk(ANSWER[20:]) + LAST_CHUNK
 
@@ -66,7 +66,7 @@ async def test_a_stream_truncated_at_any_byte_is_a_502_or_has_an_error_event(tmp
                 continue
             assert (await client.head()).status == 200
             got, is_whole = await chunks_until_cut(client)
-            assert is_whole == (at >= TOLD)
+            assert is_whole == (at >= COMPLETE_FROM)
             if is_whole:
                 assert got == EVENTS
                 continue
@@ -76,7 +76,9 @@ async def test_a_stream_truncated_at_any_byte_is_a_502_or_has_an_error_event(tmp
             assert got.endswith(b'data: {"error":' + error)
             client = await gateway.client()
         records = await gateway.records(len(STREAM))
-    endings = ["failed"] * (first + 2) + ["broken"] * (TOLD - first - 2) + ["completed"] * (len(STREAM) - TOLD)
+    endings = (
+        ["failed"] * (first + 2) + ["broken"] * (COMPLETE_FROM - first - 2) + ["completed"] * (len(STREAM) - COMPLETE_FROM)
+    )
     assert [record["ending"] for record in records] == endings
 
 
@@ -88,21 +90,21 @@ async def test_the_next_source_takes_over_before_the_first_byte_and_never_after_
             gateway.forget_failures()  # otherwise the bad source would soon be skipped
             client = await gateway.client()
             client.ask()
-            asked = len(good.received)
-            answered = await client.head()
-            if len(good.received) > asked:
-                assert answered.headers["x-kyma-fallback-layer"] == "1"
+            before = len(good.received)
+            opening = await client.head()
+            if len(good.received) > before:
+                assert opening.headers["x-kyma-fallback-layer"] == "1"
                 assert await client.reader.readexactly(len(ANSWER)) == ANSWER
             else:
-                is_whole = script is STREAM and at >= TOLD
+                is_whole = script is STREAM and at >= COMPLETE_FROM
                 assert (await chunks_until_cut(client))[1] == is_whole if is_whole else await is_cut(client)
             client.leave()
         records = await gateway.records(len(script))
-    turn = [record["ending"] for record in records].index("broken")
-    assert {record["ending"] for record in records[:turn]} == {"completed"}
-    told = TOLD if script is STREAM else len(script)
-    assert {record["ending"] for record in records[turn:told]} == {"broken"}
-    assert {record["ending"] for record in records[told:]} <= {"completed"}
+    first_broken = [record["ending"] for record in records].index("broken")
+    assert {record["ending"] for record in records[:first_broken]} == {"completed"}
+    complete_from = COMPLETE_FROM if script is STREAM else len(script)
+    assert {record["ending"] for record in records[first_broken:complete_from]} == {"broken"}
+    assert {record["ending"] for record in records[complete_from:]} <= {"completed"}
 
 
 @pytest.mark.parametrize("script", [CHUNKED, STREAM])
@@ -115,8 +117,8 @@ async def test_an_http_1_0_caller_sees_the_truncation_too(tmp_path: Path, script
             client.send(b'POST /v1/chat/completions HTTP/1.0\r\ncontent-length: 13\r\n\r\n{"model":"m"}')
             if script is STREAM:
                 got = await client.reader.read()
-                assert (b'data: {"error":' in got) == (at < TOLD)
-                assert got.endswith(EVENTS) == (at >= TOLD)
+                assert (b'data: {"error":' in got) == (at < COMPLETE_FROM)
+                assert got.endswith(EVENTS) == (at >= COMPLETE_FROM)
                 continue
             with pytest.raises(ConnectionResetError):
                 await client.reader.read()

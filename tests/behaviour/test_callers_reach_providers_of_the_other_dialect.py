@@ -262,12 +262,12 @@ async def test_an_event_of_a_megabyte_is_translated_whole(tmp_path: Path, dialec
 @pytest.mark.parametrize("dialect", OTHER)
 async def test_an_error_in_mid_stream_reaches_the_caller_once(tmp_path: Path, dialect: str) -> None:
     pieces = STREAMS[OTHER[dialect]]
-    error = {
+    errors = {
         "openai": {"error": {"message": "overloaded"}},
         "anthropic": {"type": "error", "error": {"type": "overloaded_error", "message": "no"}},
     }
-    told = f"event: error\ndata: {json.dumps(error[OTHER[dialect]])}\n\n".encode()
-    begun = b"".join(map(chunk, [*pieces[:2], told]))
+    error = f"event: error\ndata: {json.dumps(errors[OTHER[dialect]])}\n\n".encode()
+    begun = b"".join(map(chunk, [*pieces[:2], error]))
     async with both(tmp_path, dialect=OTHER[dialect]) as (running, source):
         source.plays(head() + begun + LAST_CHUNK)
         client = await running.client()

@@ -93,16 +93,16 @@ async def test_a_callers_request_id_is_kept_if_it_is_safe(tmp_path: Path, line: 
     fit = ["a", "A-z_0.9", "x" * 128]
     unfit = ["", "x" * 129, "a b", "a/b", "é", '"a"', "a,b"]
     async with both(tmp_path) as (gateway, _):
-        seen = []
+        request_ids = []
         for given in [*fit, *unfit, None]:
             more = "" if given is None else f"x-request-id: {given}\r\nx-kyma-request-id: forged\r\n"
             answer = await ask(await gateway.client(), line, more, body)
             assert answer.status == status
-            seen.append(answer.headers["x-request-id"])
-        assert seen[: len(fit)] == fit
-        assert not {*unfit, "forged", ""} & set(seen[len(fit) :])
-        assert len(set(seen)) == len(seen)
-        assert [record["request_id"] for record in await gateway.records(len(seen))] == seen
+            request_ids.append(answer.headers["x-request-id"])
+        assert request_ids[: len(fit)] == fit
+        assert not {*unfit, "forged", ""} & set(request_ids[len(fit) :])
+        assert len(set(request_ids)) == len(request_ids)
+        assert [record["request_id"] for record in await gateway.records(len(request_ids))] == request_ids
 
 
 @pytest.mark.parametrize(

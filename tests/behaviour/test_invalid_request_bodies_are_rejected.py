@@ -102,17 +102,17 @@ async def test_a_body_of_200_levels_is_relayed(tmp_path: Path) -> None:
         assert provider.received[0].body == nested(200).replace(b'"m"', b'"real-0"')
 
 
-@pytest.mark.parametrize(("asked", "closest"), [("gpt-4o-mimi", "gpt-4o-mini"), ("Fast", "fast"), ("vendor/m2", "vendor/m")])
-async def test_the_error_about_an_unknown_model_names_the_closest(tmp_path: Path, asked: str, closest: str) -> None:
+@pytest.mark.parametrize(("model", "closest"), [("gpt-4o-mimi", "gpt-4o-mini"), ("Fast", "fast"), ("vendor/m2", "vendor/m")])
+async def test_the_error_about_an_unknown_model_names_the_closest(tmp_path: Path, model: str, closest: str) -> None:
     pool = "pool: [{provider: p0, model: real}]"
     more = f"  - {{id: gpt-4o-mini, {pool}}}\n  - {{id: vendor/m, {pool}}}\naliases: {{fast: m}}\n"
     async with both(tmp_path, more=more) as (gateway, _):
         client = await gateway.client()
-        client.ask(asked)
+        client.ask(model)
         answer = await client.answer()
         assert answer.status == 404
         assert answer.json["error"]["param"] == "model"
-        assert f"There is no model {asked}; did you mean {closest}?" in answer.json["error"]["message"]
+        assert f"There is no model {model}; did you mean {closest}?" in answer.json["error"]["message"]
 
 
 async def test_pipelined_invalid_bodies_are_answered_one_by_one(tmp_path: Path) -> None:

@@ -73,8 +73,8 @@ async def test_the_next_source_answers_for_a_misbehaving_provider(tmp_path: Path
         assert (answer.headers["x-kyma-fallback"], answer.headers["x-kyma-fallback-layer"]) == ("true", "1")
         (record,) = await running.records()
         assert (record["ending"], record["provider"], record["fallback_layer"]) == ("completed", "p1", 1)
-        word = "101" if b"101" in bytes(str(steps[0]), "latin-1") else "broken"
-        assert record["attempts"] == [f"p0:{word}", "p1:answered"]
+        result = "101" if b"101" in bytes(str(steps[0]), "latin-1") else "broken"
+        assert record["attempts"] == [f"p0:{result}", "p1:answered"]
         await running.is_at_rest()
         assert running.upstreams["open"] == 1
         assert len(good.received) == 1
@@ -216,12 +216,12 @@ async def test_a_provider_that_accepts_and_closes_is_a_502_every_time(tmp_path: 
 
 
 async def test_a_connection_whose_answer_came_before_the_end_of_the_request_is_not_reused(tmp_path: Path) -> None:
-    heard: list[bytes] = []
+    heads: list[bytes] = []
     over = asyncio.Event()
 
     async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(whole(b'{"error":"too large"}', status="413 Too Large") if len(heard) == 1 else OK)
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(whole(b'{"error":"too large"}', status="413 Too Large") if len(heads) == 1 else OK)
         await over.wait()
         writer.close()
 
@@ -231,5 +231,5 @@ async def test_a_connection_whose_answer_came_before_the_end_of_the_request_is_n
         assert (await client.answer()).status == 413
         client.ask()
         assert (await client.answer()).body == ANSWER
-        assert len(heard) == 2
+        assert len(heads) == 2
         over.set()

@@ -29,11 +29,11 @@ async def narrow_client(gateway: Gateway) -> Client:
 
 async def is_steady(number: Callable[[], int]) -> None:
     """Wait until a number has been the same fifty times in a row."""
-    seen: list[int] = []
+    numbers: list[int] = []
 
     def looks_steady() -> bool:
-        seen.append(number())
-        return len(seen) > 50 and len(set(seen[-50:])) == 1
+        numbers.append(number())
+        return len(numbers) > 50 and len(set(numbers[-50:])) == 1
 
     await until(looks_steady)
 
@@ -70,8 +70,8 @@ async def test_a_body_that_trickles_in_is_a_408(tmp_path: Path, framing: bytes) 
 async def test_the_body_timeout_does_not_run_while_the_caller_waits_for_the_gateway(tmp_path: Path) -> None:
     """The caller had to wait for the gateway, and that time does not count."""
     async with both(tmp_path, more="limits: {body_timeout: 300ms, head_timeout: 300ms}\n") as (gateway, provider):
-        late, answered = asyncio.Event(), whole(b'{"a":1}')
-        provider.plays(late, answered)
+        late, answer_late = asyncio.Event(), whole(b'{"a":1}')
+        provider.plays(late, answer_late)
         body = b'{"model":"m","x":"' + b"y" * 300_000 + b'"}'
         client = await gateway.client()
         one = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n%b"

@@ -111,8 +111,8 @@ async def test_when_one_of_two_fails_the_other_is_waited_for(tmp_path: Path, los
         await until(lambda: running.source(loser)["attempts_24h"])
         go.set()
         assert (await client.answer()).body.endswith(DONE)
-        words = ["503", "answered"] if loser == 0 else ["answered", "503"]
-        assert (await running.records())[0]["attempts"] == [f"p{at}:{word}" for at, word in enumerate(words)]
+        results = ["503", "answered"] if loser == 0 else ["answered", "503"]
+        assert (await running.records())[0]["attempts"] == [f"p{at}:{result}" for at, result in enumerate(results)]
 
 
 @pytest.mark.parametrize("ends", ["leave", "drain"])

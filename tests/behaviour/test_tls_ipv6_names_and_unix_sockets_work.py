@@ -78,7 +78,7 @@ async def addressed(directory: Path, host: str, *, listen: str = "127.0.0.1") ->
         yield running, provider
 
 
-async def asked(running: Gateway) -> Any:
+async def answer_of(running: Gateway) -> Any:
     client = await running.client()
     client.post(BODY)
     return await client.answer()
@@ -90,7 +90,7 @@ async def asked(running: Gateway) -> Any:
 async def test_a_provider_is_reached_over_tls(tmp_path: Path) -> None:
     async with secured(tmp_path, "localhost") as (running, provider):
         provider.plays(STREAM)
-        answer = await asked(running)
+        answer = await answer_of(running)
         assert answer.status == 200
         assert provider.received[0].headers["authorization"] == "Bearer provider-key-0"
         assert provider.tls[0].selected_alpn_protocol() in (None, "http/1.1")
@@ -98,14 +98,14 @@ async def test_a_provider_is_reached_over_tls(tmp_path: Path) -> None:
 
 async def test_a_provider_with_an_ip_address_is_reached_over_tls(tmp_path: Path) -> None:
     async with secured(tmp_path, "127.0.0.1", host="127.0.0.1") as (running, _):
-        assert (await asked(running)).status == 200
+        assert (await answer_of(running)).status == 200
 
 
 async def test_the_second_connection_resumes_the_tls_session_of_the_first(tmp_path: Path) -> None:
     async with secured(tmp_path, "localhost") as (running, provider):
         provider.plays(OK, CLOSE)
-        assert (await asked(running)).status == 200
-        assert (await asked(running)).status == 200
+        assert (await answer_of(running)).status == 200
+        assert (await answer_of(running)).status == 200
         assert [tls.session_reused for tls in provider.tls] == [False, True]
 
 
@@ -113,7 +113,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused_before_a_credent
     (tmp_path / "other").mkdir()
     stranger = Authority(tmp_path / "other", "localhost")
     async with secured(tmp_path, "localhost", trusted=stranger.file) as (running, provider):
-        answer = await asked(running)
+        answer = await answer_of(running)
         assert (answer.status, answer.json["error"]["code"]) == (502, "provider_error")
         assert "its certificate is not valid" in answer.json["error"]["message"]
         assert provider.received == []
@@ -121,7 +121,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused_before_a_credent
 
 async def test_a_certificate_for_another_name_is_refused_before_a_credential_is_sent(tmp_path: Path) -> None:
     async with secured(tmp_path, "other.example") as (running, provider):
-        answer = await asked(running)
+        answer = await answer_of(running)
         assert answer.status == 502
         assert "its certificate is not valid" in answer.json["error"]["message"]
         assert provider.received == []
@@ -132,7 +132,7 @@ async def test_a_provider_that_does_not_speak_tls_gets_no_request(tmp_path: Path
         text = configuration(ProviderEntry(f"https://127.0.0.1:{provider.port}/v1"), timeouts="{connect: 300ms}")
         async with gateway(text, tmp_path) as running:
             provider.plays(OK)
-            answer = await asked(running)
+            answer = await answer_of(running)
             assert answer.status in (502, 504)
             assert provider.received == []
 
@@ -140,13 +140,13 @@ async def test_a_provider_that_does_not_speak_tls_gets_no_request(tmp_path: Path
 @needs_ipv6
 async def test_a_provider_is_reached_over_ipv6(tmp_path: Path) -> None:
     async with addressed(tmp_path, "[::1]", listen="::1") as (running, provider):
-        assert (await asked(running)).status == 200
+        assert (await answer_of(running)).status == 200
         assert provider.received[0].headers["host"] == f"[::1]:{provider.port}"
 
 
 async def test_a_provider_is_reached_by_its_name(tmp_path: Path) -> None:
     async with addressed(tmp_path, "localhost") as (running, provider):
-        assert (await asked(running)).status == 200
+        assert (await answer_of(running)).status == 200
         assert provider.received[0].headers["host"] == f"localhost:{provider.port}"
 
 
@@ -154,7 +154,7 @@ async def test_a_name_that_does_not_exist_is_an_error_within_seconds(tmp_path: P
     text = configuration(ProviderEntry("http://does-not-exist.invalid/v1"))
     async with gateway(text, tmp_path) as running:
         async with asyncio.timeout(5):
-            answer = await asked(running)
+            answer = await answer_of(running)
         assert answer.status in (502, 504)  # 504 where this machine has no name server that would say so
         assert "no connection" in answer.json["error"]["message"]
 

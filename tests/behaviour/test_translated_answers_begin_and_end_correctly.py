@@ -13,16 +13,16 @@ from tests.harness import CLOSE, LAST_CHUNK, both, chunk, head, whole
 
 SAYS_NOTHING = {
     "openai": {
-        "what can't be read": b"data: {nope\n\n",
-        "nothing that is told": b'data: {"foo":1}\n\n',
-        "a page": b"<html>\n\n",
+        "malformed JSON": b"data: {nope\n\n",
+        "an event without content": b'data: {"foo":1}\n\n',
+        "an HTML page": b"<html>\n\n",
         "an error with a name only": b"event: error\ndata: {}\n\n",
         "an error": b'data: {"error":{"message":"x","code":500}}\n\n',
     },
     "anthropic": {
-        "what can't be read": b"data: {nope\n\n",
-        "nothing that is told": b'data: {"type":"future"}\n\n',
-        "a page": b"<html>\n\n",
+        "malformed JSON": b"data: {nope\n\n",
+        "an event without content": b'data: {"type":"future"}\n\n',
+        "an HTML page": b"<html>\n\n",
         "an error with a name only": b"event: error\ndata: {}\n\n",
         "an error": b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"x"}}\n\n',
     },
@@ -70,10 +70,10 @@ async def test_an_error_after_the_first_event_does_not_lead_to_another_source(tm
         ask(client, dialect, stream=True)
         opening = await client.head()
         assert "x-kyma-fallback" not in opening.headers
-        told = await client.read_to_end()
-        assert told.count(b'"error":') == 1
+        got = await client.read_to_end()
+        assert got.count(b'"error":') == 1
         if dialect == "anthropic":
-            (error,) = [json.loads(line[6:]) for line in told.splitlines() if line.startswith(b'data: {"type":"error"')]
+            (error,) = [json.loads(line[6:]) for line in got.splitlines() if line.startswith(b'data: {"type":"error"')]
             assert error["request_id"] == opening.headers["x-request-id"]
         assert fine.received == []
 

@@ -31,11 +31,11 @@ SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 
 def one_by_one(data: bytes) -> list[Step]:
     """Each byte, and after it a turn of the loop for others."""
-    turn = asyncio.Event()
-    turn.set()
+    pause = asyncio.Event()
+    pause.set()
     steps: list[Step] = []
     for at in range(len(data)):
-        steps += [data[at : at + 1], turn]
+        steps += [data[at : at + 1], pause]
     return steps
 
 
@@ -114,9 +114,9 @@ async def test_an_answer_that_ends_with_its_connection_is_truncated_if_its_conte
         assert (await client.head()).status == 200
         (record,) = await gateway.records()
         assert (record["ending"], record["attempts"]) == ("broken", ["p0:broken"])
-        rest = await client.read_to_end()
-        assert not rest.endswith(LAST_CHUNK)
-        assert (b'"error"' in rest) is (begin is SSE_HEAD)
+        got = await client.read_to_end()
+        assert not got.endswith(LAST_CHUNK)
+        assert (b'"error"' in got) is (begin is SSE_HEAD)
 
 
 @pytest.mark.parametrize("script", [STREAM, head(kind="application/json") + chunk(ANSWER) + LAST_CHUNK])

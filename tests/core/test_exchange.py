@@ -42,8 +42,8 @@ def test_every_pair_of_state_and_event_follows_the_table(state: State, event: Ev
 
 
 def test_the_final_states_are_the_endings_of_the_access_log() -> None:
-    words = {"completed", "relayed_error", "rejected", "failed", "broken", "client_gone", "drained"}
-    assert {state.value for state in ENDINGS} == words
+    endings = {"completed", "relayed_error", "rejected", "failed", "broken", "client_gone", "drained"}
+    assert {state.value for state in ENDINGS} == endings
     assert not any(state in ENDINGS for state, _ in EXPECTED)
 
 

@@ -74,11 +74,11 @@ def test_a_configuration_that_is_not_yaml_is_named_with_its_line(tmp_path: Path)
     assert result.returncode == 2
 
 
-@pytest.mark.parametrize("words", [("serve", "--config"), ("check",)])
-def test_every_problem_of_a_configuration_is_named_with_its_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [("serve", "--config"), ("check",)])
+def test_every_problem_of_a_configuration_is_named_with_its_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text(WRONG)
-    result = command(*words, path)
+    result = command(*arguments, path)
     *problems, last = result.stderr.splitlines()
     assert result.returncode == 2
     assert [line.removeprefix(f"{path}: ").split(": ")[:2] for line in problems] == [
@@ -121,8 +121,8 @@ def test_the_ca_file_of_a_provider_must_be_readable(tmp_path: Path) -> None:
 
 
 def test_without_a_configuration_the_error_says_how_to_give_one() -> None:
-    for words in (("serve",), ("check",)):
-        result = command(*words)
+    for arguments in (("serve",), ("check",)):
+        result = command(*arguments)
         assert result.returncode == 1
         assert result.stderr.startswith("kyma-proxy: no configuration: give --config FILE or set KYMA_CONFIG")
 
@@ -143,9 +143,9 @@ def test_check_prints_json_for_scripts(tmp_path: Path) -> None:
     assert json.loads(result.stdout) | {"version": ""} == {"ok": True, "version": "", "problems": [], "warnings": []}
     path.write_text(WRONG)
     result = command("check", "--json", path)
-    told = json.loads(result.stdout)
-    assert (result.returncode, told["ok"], result.stderr) == (2, False, "")
-    assert [problem["line"] for problem in told["problems"]] == [1, 2, 4]
+    document = json.loads(result.stdout)
+    assert (result.returncode, document["ok"], result.stderr) == (2, False, "")
+    assert [problem["line"] for problem in document["problems"]] == [1, 2, 4]
 
 
 def test_kyma_config_replaces_the_option(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_kyma_config_replaces_the_option(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "parts"),
     [
         (("--help",), ("serve", "check", "demo", "KYMA_CONFIG", "Exit codes")),
         (("serve", "--help"), ("--config FILE", "$KYMA_CONFIG")),
@@ -167,10 +167,10 @@ def test_kyma_config_replaces_the_option(tmp_path: Path) -> None:
         (("--version",), ("kyma-proxy 0.",)),
     ],
 )
-def test_the_command_has_help_texts_and_a_version(words: tuple[str, ...], said: tuple[str, ...]) -> None:
-    result = command(*words)
+def test_the_command_has_help_texts_and_a_version(arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    result = command(*arguments)
     assert result.returncode == 0
-    assert all(word in " ".join(result.stdout.split()) for word in said)
+    assert all(part in " ".join(result.stdout.split()) for part in parts)
 
 
 def test_the_installed_command_prints_its_version() -> None:

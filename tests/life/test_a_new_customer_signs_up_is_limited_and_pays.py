@@ -29,9 +29,9 @@ def gateway(tmp_path: Path, unused_tcp_port: int) -> Iterator[tuple[GatewayProce
         yield running, f"http://127.0.0.1:{unused_tcp_port}"
 
 
-def curl(url: str, *words: str) -> tuple[int, dict[str, str], Any]:
+def curl(url: str, *options: str) -> tuple[int, dict[str, str], Any]:
     """The answer that curl gets: status, headers, and the JSON of the body."""
-    line = ["curl", "-s", "-m", "10", "-i", url, *words]
+    line = ["curl", "-s", "-m", "10", "-i", url, *options]
     done = subprocess.run(line, capture_output=True, timeout=20, check=True)
     head, _, body = done.stdout.decode().partition("\r\n\r\n")
     status, *fields = head.splitlines()
@@ -57,13 +57,13 @@ def test_a_new_customer_signs_up_streams_is_limited_pays_and_revokes_a_key(
     bearer = ("-H", f"Authorization: Bearer {key}")
 
     client = openai.OpenAI(base_url=f"{running.base}/v1", api_key=key, max_retries=0)
-    words = "".join(
+    text = "".join(
         piece.choices[0].delta.content or ""
         for piece in client.chat.completions.create(
             model="fast", messages=[{"role": "user", "content": "hello"}], stream=True, max_tokens=100
         )
     )  # no piece without a choice is there to trip over: the usage that was asked for is withheld
-    assert words
+    assert text
     spent = 0.02 - curl(f"{running.base}/v1/credits/balance", *bearer)[2]["balance"]
     assert 0 < spent < 0.001
 
@@ -72,8 +72,8 @@ def test_a_new_customer_signs_up_streams_is_limited_pays_and_revokes_a_key(
             model="sim", messages=[{"role": "user", "content": "hello"}], max_tokens=5
         )
 
-    for asked in range(2, 26):  # 25 a minute and model
-        assert ask().headers["x-ratelimit-remaining-requests"] == str(30 - asked)
+    for count in range(2, 26):  # 25 a minute and model
+        assert ask().headers["x-ratelimit-remaining-requests"] == str(30 - count)
     with pytest.raises(openai.RateLimitError) as limited:
         ask()
     assert limited.value.code == "rate_limit_exceeded"
@@ -113,7 +113,7 @@ def test_no_key_is_in_any_log_page_or_database(gateway: tuple[GatewayProcess, st
     running, admin = gateway
     right = operate(admin, "", {"email": "a@example.com", "grant": 1})["api_key"]
     wrong = f"ky-{'canary' * 7}x"
-    seen = ""
+    output = ""
     for key in (right, wrong):
         for header in (f"Authorization: Bearer {key}", f"x-api-key: {key}"):
             for path, body in (
@@ -121,27 +121,27 @@ def test_no_key_is_in_any_log_page_or_database(gateway: tuple[GatewayProcess, st
                 ("/v1/chat/completions", "not JSON"), ("/v1/keys", "{}"), (f"/v1/{key[3:9]}", "{}"),
                 ("/v1/credits/balance", ""),
             ):  # fmt: skip
-                words = ["-d", body] if body else []
+                data = ["-d", body] if body else []
                 done = subprocess.run(
-                    ["curl", "-s", "-m", "10", "-i", running.base + path, "-H", header, *words],
+                    ["curl", "-s", "-m", "10", "-i", running.base + path, "-H", header, *data],
                     capture_output=True, text=True, timeout=20, check=True,
                 )  # fmt: skip
-                seen += done.stdout
+                output += done.stdout
     for page in ("/metrics", "/readyz"):
         with urllib.request.urlopen(admin + page, timeout=10) as answer:
-            seen += answer.read().decode()
+            output += answer.read().decode()
     request = urllib.request.Request(f"{admin}/admin/config", headers={"Authorization": f"Bearer {TOKEN}"})
     with urllib.request.urlopen(request, timeout=10) as answer:
-        seen += answer.read().decode()
+        output += answer.read().decode()
     running.end()
-    seen += running.stderr + running.log.read_text()
+    output += running.stderr + running.log.read_text()
     for name in ("kyma.db", "kyma.db-wal"):
         if (tmp_path / name).exists():
-            seen += (tmp_path / name).read_bytes().decode("latin-1")
-    assert right not in seen
-    assert wrong not in seen
-    assert TOKEN not in seen
-    assert right[:11] in seen  # the prefix is its name
+            output += (tmp_path / name).read_bytes().decode("latin-1")
+    assert right not in output
+    assert wrong not in output
+    assert TOKEN not in output
+    assert right[:11] in output  # the prefix is its name
 
 
 def _post(url: str, key: str, document: Any) -> bytes:

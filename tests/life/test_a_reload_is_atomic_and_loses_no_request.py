@@ -26,7 +26,7 @@ def write(running: Gateway, text: str) -> None:
     running.configuration.path.write_text(text)
 
 
-async def asked(running: Gateway, model: str = "m") -> int:
+async def status_of(running: Gateway, model: str = "m") -> int:
     """The status of a request for a model."""
     client = await running.client()
     client.ask(model)
@@ -36,12 +36,12 @@ async def asked(running: Gateway, model: str = "m") -> int:
 
 async def test_a_new_configuration_applies_from_the_next_request_on(tmp_path: Path) -> None:
     async with both(tmp_path) as (running, provider):
-        assert await asked(running, "other") == 404
+        assert await status_of(running, "other") == 404
         write(running, configuration(provider.port).replace("id: m", "id: other"))
         outcome = await running.configuration.reload("a test")
         assert (outcome.result, outcome.problems, outcome.needs_restart) == ("reloaded", (), ())
         assert outcome.version == running.configuration.snapshot.version
-        assert [await asked(running, name) for name in ("other", "m")] == [200, 404]
+        assert [await status_of(running, name) for name in ("other", "m")] == [200, 404]
         client = await running.client()
         client.send(b"GET /v1/models HTTP/1.1\r\nhost: gateway\r\n\r\n")
         assert [model["id"] for model in (await client.answer()).json["data"]] == ["other"]
@@ -56,28 +56,28 @@ async def test_a_request_keeps_the_configuration_that_it_began_with(tmp_path: Pa
         await client.head()
         write(running, configuration(new.port))
         assert (await running.configuration.reload("a test")).result == "reloaded"
-        assert await asked(running) == 200
+        assert await status_of(running) == 200
         go.set()
         assert [await client.chunk() for _ in range(3)] == [event("one"), event("two"), b""]
         assert (len(old.received), len(new.received)) == (1, 1)
 
 
-@pytest.mark.parametrize(("text", "said"), [
+@pytest.mark.parametrize(("text", "message"), [
     ("providers: []\nmodels: []\n", "the list must not be empty"),
     ("{", ""),
     (configuration(1).replace("pool:", "pol:"), "did you mean pool?"),
     (configuration(1) + "aliases: {fast: nothing}\n", "there is no model nothing"),
 ])  # fmt: skip
-async def test_a_wrong_file_changes_nothing_and_every_problem_is_named(tmp_path: Path, text: str, said: str) -> None:
+async def test_a_wrong_file_changes_nothing_and_every_problem_is_named(tmp_path: Path, text: str, message: str) -> None:
     async with both(tmp_path) as (running, _):
         before = running.configuration.snapshot
         write(running, text)
         outcome = await running.configuration.reload("a test")
         assert (outcome.result, outcome.version) == ("failed", before.version)
-        assert any(said in problem.message for problem in outcome.problems)
+        assert any(message in problem.message for problem in outcome.problems)
         assert running.configuration.snapshot is before
         assert running.configuration.reloads == {"failed": 1}
-        assert await asked(running) == 200
+        assert await status_of(running) == 200
 
 
 async def test_a_missing_file_changes_nothing(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ async def test_a_missing_file_changes_nothing(tmp_path: Path) -> None:
         outcome = await running.configuration.reload("a test")
         assert outcome.result == "failed"
         assert "no such file" in str(outcome.message)
-        assert await asked(running) == 200
+        assert await status_of(running) == 200
 
 
 async def test_an_unchanged_file_is_reported_as_unchanged(tmp_path: Path) -> None:
@@ -111,23 +111,23 @@ async def test_what_needs_a_restart_is_named_and_kept_and_everything_else_applie
         assert after.admin.listen == before.admin.listen
         assert after.admin.token is not None
         assert after.admin.token.reveal() == TOKEN
-        assert await asked(running) == 413
+        assert await status_of(running) == 413
 
 
 async def test_connections_and_circuit_breakers_survive_a_reload(tmp_path: Path, unused_tcp_port: int) -> None:
     async with providers(1) as (alive,), gateway(configuration(unused_tcp_port, alive.port), tmp_path) as running:
         for _ in range(2):
-            assert await asked(running) == 200
+            assert await status_of(running) == 200
         assert running.source()["retry_in_s"]
         write(running, configuration(unused_tcp_port, alive.port, more="aliases: {fast: m}\n"))
         await running.configuration.reload("a test")
-        assert await asked(running, "fast") == 200
+        assert await status_of(running, "fast") == 200
         assert running.source()["retry_in_s"]
         assert alive.connections == 1
         assert (await running.records(3))[2]["attempts"] == ["p1:answered"]
         write(running, configuration(alive.port))  # the source is mended: it has another address now
         await running.configuration.reload("a test")
-        assert await asked(running) == 200
+        assert await status_of(running) == 200
         assert (await running.records(4))[3]["attempts"] == ["p0:answered"]
 
 
@@ -169,7 +169,7 @@ async def test_a_changed_file_is_reloaded_by_itself(tmp_path: Path) -> None:
     draft = tmp_path / "draft"
     draft.write_text(configuration(2))
     draft.replace(path)  # as editors do
-    await until(seen.is_set)
+    await until(reloaded.is_set)
     assert held.reloads == {"reloaded": 1}
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
@@ -221,10 +221,10 @@ def test_the_admin_api_reloads_and_answers_the_result(tmp_path: Path) -> None:
             "result": "reloaded", "version": "", "message": None, "problems": [], "needs_restart": [], "warnings": [],
         }  # fmt: skip
         path.write_text(path.read_text().replace("drain: 1s", "drian: 1s"))
-        status, told = post(TOKEN)
-        assert (status, told["result"], len(told["problems"])) == (422, "failed", 1)
-        assert "did you mean drain?" in told["problems"][0]["message"]
-        assert told["problems"][0]["line"] > 1
+        status, outcome = post(TOKEN)
+        assert (status, outcome["result"], len(outcome["problems"])) == (422, "failed", 1)
+        assert "did you mean drain?" in outcome["problems"][0]["message"]
+        assert outcome["problems"][0]["line"] > 1
         with urllib.request.urlopen(f"http://{admin}/metrics", timeout=10) as answer:
             metrics = answer.read().decode()
         assert 'kyma_reloads_total{result="reloaded"} 1.0' in metrics

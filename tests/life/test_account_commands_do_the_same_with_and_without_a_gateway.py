@@ -58,11 +58,11 @@ def written(
     directory: Path, *, admin: str = "", token: str | None = TOKEN, required: str = "true", database: Path | None = None
 ) -> Path:
     """A configuration in a file; its admin listener is at `admin`, or where nobody listens."""
-    words = f", token: {token}" if token else ""
+    secret = f", token: {token}" if token else ""
     sections = listeners(
         f"127.0.0.1:{free_port()}",
         access_log=directory / "access.log",
-        admin=f"{{listen: '{admin or f'127.0.0.1:{free_port()}'}'{words}}}",
+        admin=f"{{listen: '{admin or f'127.0.0.1:{free_port()}'}'{secret}}}",
     )
     accounts = f"accounts: {{required: {required}, database: 'sqlite:{database or directory / 'kyma.db'}'}}\n"
     text = configuration(9, more=f"{sections}{accounts}")
@@ -79,9 +79,9 @@ def checked(code: int, stdout: str, stderr: str) -> Outcome:
     return Outcome(code, stdout, stderr)
 
 
-def execute_in_a_process(path: Path, *words: str) -> Outcome:
+def execute_in_a_process(path: Path, *arguments: str) -> Outcome:
     """Execute a command in a process of its own."""
-    done = command(*words, KYMA_CONFIG=str(path))
+    done = command(*arguments, KYMA_CONFIG=str(path))
     return checked(done.returncode, done.stdout, done.stderr)
 
 
@@ -89,8 +89,8 @@ def execute_in_a_process(path: Path, *words: str) -> Outcome:
 def execute(capsys: pytest.CaptureFixture[str]) -> Execute:
     """Executes a command in this process, which is faster."""
 
-    def execute_here(path: Path, *words: str) -> Outcome:
-        code = main([*words[:2], "--config", str(path), *words[2:]])
+    def execute_here(path: Path, *arguments: str) -> Outcome:
+        code = main([*arguments[:2], "--config", str(path), *arguments[2:]])
         return checked(code, *capsys.readouterr())
 
     return execute_here
@@ -121,8 +121,8 @@ def use_every_command(execute: Execute, path: Path) -> list[Outcome]:
     """Execute each command once or twice, as an operator would."""
     outcomes: list[Outcome] = []
 
-    def do(*words: str) -> Outcome:
-        outcomes.append(execute(path, *words))
+    def do(*arguments: str) -> Outcome:
+        outcomes.append(execute(path, *arguments))
         assert outcomes[-1].code == 0, outcomes[-1]
         return outcomes[-1]
 
@@ -193,13 +193,13 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("words", "code", "reason"), REFUSALS)
+@pytest.mark.parametrize(("arguments", "code", "reason"), REFUSALS)
 def test_a_refusal_is_one_line_or_one_json_document(
-    shared: Shared, execute: Execute, words: tuple[str, ...], code: str, reason: str
+    shared: Shared, execute: Execute, arguments: tuple[str, ...], code: str, reason: str
 ) -> None:
-    arguments = [shared.account if word == "ACCOUNT" else word for word in words]
-    assert execute(shared.config, *arguments).refusal.startswith(reason)
-    outcome = execute(shared.config, *arguments, "--json")
+    line = [shared.account if argument == "ACCOUNT" else argument for argument in arguments]
+    assert execute(shared.config, *line).refusal.startswith(reason)
+    outcome = execute(shared.config, *line, "--json")
     assert (outcome.code, outcome.stderr, outcome.json["error"]["code"]) == (1, "", code)
     assert outcome.json["error"]["message"].startswith(reason)
     assert execute(shared.config, "credits", "list", shared.account).stdout == "no entries\n"
@@ -322,8 +322,8 @@ def test_a_database_that_is_soon_released_is_waited_for(
 
 def test_only_create_makes_a_database(tmp_path: Path, execute: Execute) -> None:
     path = written(tmp_path)
-    for words in (("accounts", "list"), ("accounts", "show", "a@example.com"), ("credits", "list", "a@example.com")):
-        assert execute(path, *words).refusal.startswith(
+    for arguments in (("accounts", "list"), ("accounts", "show", "a@example.com"), ("credits", "list", "a@example.com")):
+        assert execute(path, *arguments).refusal.startswith(
             f"{tmp_path}/kyma.db: there is no database; `kyma-proxy accounts create`"
         )
     assert list(tmp_path.iterdir()) == [path]
@@ -385,7 +385,7 @@ def test_a_wrong_configuration_is_reported_with_every_problem(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("words", "parts"),
+    ("arguments", "parts"),
     [
         (("accounts",), ("create", "list", "show", "block", "unblock", "admin listener of the running gateway")),
         (("accounts", "create"), ("EMAIL", "--grant USD", "--config FILE", "--json")),
@@ -395,10 +395,10 @@ def test_a_wrong_configuration_is_reported_with_every_problem(tmp_path: Path) ->
     ],
 )
 def test_each_command_has_a_help_text(
-    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], parts: tuple[str, ...]
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], parts: tuple[str, ...]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([*words, "--help"])
+        main([*arguments, "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert ended.value.code == 0
     assert [part for part in parts if part not in text] == []

@@ -90,7 +90,7 @@ async def becomes_refused(port: int) -> None:
             await asyncio.sleep(0.005)
 
 
-async def asked(client: Client, path: str) -> int:
+async def status_of(client: Client, path: str) -> int:
     client.send(f"GET {path} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
     return (await client.answer()).status
 
@@ -99,8 +99,8 @@ async def asked(client: Client, path: str) -> int:
 async def test_a_signal_ends_an_idle_gateway_at_once(tmp_path: Path, number: signal.Signals) -> None:
     async with living(tmp_path) as life:
         public, admin = await life.client(), await life.client(life.admin)
-        assert await asked(public, "/v1/health") == 200
-        assert await asked(admin, "/readyz") == 200
+        assert await status_of(public, "/v1/health") == 200
+        assert await status_of(admin, "/readyz") == 200
         life.running.signal(number)
         async with asyncio.timeout(2):
             assert await life.ended() == 0
@@ -112,18 +112,18 @@ async def test_a_signal_ends_an_idle_gateway_at_once(tmp_path: Path, number: sig
 async def test_a_stream_may_finish_while_new_connections_are_refused(tmp_path: Path, number: signal.Signals) -> None:
     async with living(tmp_path) as life:
         idle, admin = await life.client(), await life.client(life.admin)
-        assert await asked(idle, "/v1/health") == 200
+        assert await status_of(idle, "/v1/health") == 200
         client, go_on = await life.streaming()
         life.running.signal(number)
         await becomes_refused(life.port)
         assert await idle.read_to_end() == b""
-        assert await asked(admin, "/readyz") == 503
-        assert await asked(admin, "/livez") == 200
+        assert await status_of(admin, "/readyz") == 503
+        assert await status_of(admin, "/livez") == 200
         assert not life.running.has_ended
         go_on.set()
-        rest = await client.read_to_end()
-        assert event("two") + DONE in rest
-        assert rest.endswith(LAST_CHUNK)
+        got = await client.read_to_end()
+        assert event("two") + DONE in got
+        assert got.endswith(LAST_CHUNK)
         assert await life.ended() == 0
         (record,) = life.running.records()
     assert record["ending"] == "completed"
@@ -174,14 +174,14 @@ async def test_sigusr1_reopens_a_renamed_access_log_and_no_line_is_lost(tmp_path
     async with living(tmp_path) as life:
         log, renamed = tmp_path / "access.log", tmp_path / "access.log.1"
         client = await life.client()
-        asks = 0
+        requests = 0
 
         async def ask() -> None:
-            nonlocal asks
+            nonlocal requests
             life.provider.plays(STREAM)
             client.ask(stream=True)
             assert (await client.answer()).status == 200
-            asks += 1
+            requests += 1
 
         await ask()
         life.running.records()
@@ -194,14 +194,14 @@ async def test_sigusr1_reopens_a_renamed_access_log_and_no_line_is_lost(tmp_path
         life.running.signal(signal.SIGTERM)
         assert await life.ended() == 0
         records = relayed(renamed) + relayed(log)
-    assert len({record["request_id"] for record in records}) == len(records) == asks
+    assert len({record["request_id"] for record in records}) == len(records) == requests
 
 
 async def test_sigusr1_without_an_access_log_changes_nothing(tmp_path: Path) -> None:
     async with living(tmp_path, log="null") as life:
         life.running.signal(signal.SIGUSR1)
         client = await life.client()
-        assert await asked(client, "/v1/health") == 200
+        assert await status_of(client, "/v1/health") == 200
         life.running.signal(signal.SIGTERM)
         assert await life.ended() == 0
 

@@ -78,12 +78,12 @@ def test_chat_anthropic_calls_tools_over_a_provider_that_speaks_openai(
 ) -> None:
     provider.plays(TWO_CALLS, whole({"content": "Fine in both."}))
     talk = HumanMessage("How is it in Rome and in Oslo?")
-    able = claude.bind_tools([get_weather])
-    first, *more = able.stream([talk])
+    with_tool = claude.bind_tools([get_weather])
+    first, *more = with_tool.stream([talk])
     answer = sum(more, first)
     assert [call["args"] for call in answer.tool_calls] == [{"city": "Rome"}, {"city": "Oslo"}]
     results = [ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"]) for call in answer.tool_calls]
-    assert able.invoke([talk, answer, *results]).text == "Fine in both."
+    assert with_tool.invoke([talk, answer, *results]).text == "Fine in both."
     assert [one["content"] for one in provider.requests[1]["messages"] if one["role"] == "tool"] == [
         "fine in Rome",
         "fine in Oslo",

@@ -67,14 +67,14 @@ class Model:
         finally:
             writer.close()
 
-    def _answer(self, asked: dict[str, object]) -> bytes:
-        messages = asked["messages"]
+    def _answer(self, request: dict[str, object]) -> bytes:
+        messages = request["messages"]
         assert isinstance(messages, list)
         results = [one for one in messages if one["role"] == "tool"]
         if results:
             self.results.append(json.dumps(results[-1]["content"]))
             pieces = [_chunk({"role": "assistant", "content": "The command said 42."}), _chunk({}, "stop")]
-        elif asked.get("tools"):
+        elif request.get("tools"):
             command = {"command": "echo answer-$((6*7))", "description": "Compute"}
             call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "Bash", "arguments": ""}}
             more = {"index": 0, "function": {"arguments": json.dumps(command)}}
@@ -116,7 +116,7 @@ async def test_claude_code_calls_a_tool_through_a_provider_that_speaks_openai(tm
             str(CLAUDE), "-p", "Compute six times seven.", "--allowedTools", "Bash",
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=env, cwd=home,
         )  # fmt: skip
-        said, wrong = await process.communicate()
-        assert process.returncode == 0, wrong.decode() + said.decode()
-        assert "The command said 42." in said.decode()
+        stdout, stderr = await process.communicate()
+        assert process.returncode == 0, stderr.decode() + stdout.decode()
+        assert "The command said 42." in stdout.decode()
         assert any("answer-42" in result for result in provider.results)

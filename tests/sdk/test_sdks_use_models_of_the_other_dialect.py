@@ -41,10 +41,10 @@ def test_the_anthropic_sdk_gets_a_message_from_a_provider_that_speaks_openai(cla
 
 def test_the_anthropic_sdk_gets_a_stream_from_a_provider_that_speaks_openai(claude: anthropic.Anthropic) -> None:
     with claude.messages.stream(model="sim", max_tokens=100, messages=TALK) as stream:
-        words = list(stream.text_stream)
+        pieces = list(stream.text_stream)
         final = stream.get_final_message()
-    assert len(words) > 1
-    assert "".join(words) == text_of(final)
+    assert len(pieces) > 1
+    assert "".join(pieces) == text_of(final)
     assert final.stop_reason == "end_turn"
     assert final.usage.output_tokens > 0
 

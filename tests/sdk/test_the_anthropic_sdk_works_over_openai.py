@@ -38,8 +38,8 @@ async def aclient(translating: tuple[GatewayProcess, ScriptedProvider]) -> Async
 def test_parallel_tool_calls_and_their_results(client: anthropic.Anthropic, provider: ScriptedProvider) -> None:
     provider.plays(whole({"content": "I look.", "tool_calls": [call("call_r", "Rome"), call("call_o", "Oslo")]}, "tool_calls"))
     provider.plays(whole({"content": "Fine in Rome."}))
-    asked: Any = {"model": "gpt", "max_tokens": 99, "tools": [TOOL], "tool_choice": {"type": "any"}}
-    first = client.messages.create(messages=TALK, **asked)
+    common: Any = {"model": "gpt", "max_tokens": 99, "tools": [TOOL], "tool_choice": {"type": "any"}}
+    first = client.messages.create(messages=TALK, **common)
     assert first.stop_reason == "tool_use"
     assert [block.type for block in first.content] == ["text", "tool_use", "tool_use"]
     rome, oslo = tool_uses(first)
@@ -53,21 +53,21 @@ def test_parallel_tool_calls_and_their_results(client: anthropic.Anthropic, prov
         {"type": "text", "text": "And now?"},
     ]
     turns: Any = [*TALK, {"role": "assistant", "content": first.content}, {"role": "user", "content": results}]
-    assert text_of(client.messages.create(messages=turns, **asked)) == "Fine in Rome."
+    assert text_of(client.messages.create(messages=turns, **common)) == "Fine in Rome."
 
     one, other = provider.requests
     assert one["messages"] == TALK
     assert (one["model"], one["max_tokens"], one["tool_choice"]) == ("real-gpt", 99, "required")
     assert one["tools"] == [{"type": "function", "function": FUNCTION}]
-    said, *told, seen = other["messages"][1:]
-    assert (said["content"], [each["id"] for each in said["tool_calls"]]) == ("I look.", ["call_r", "call_o"])
-    assert [json.loads(each["function"]["arguments"])["city"] for each in said["tool_calls"]] == ["Rome", "Oslo"]
-    assert [(each["role"], each["tool_call_id"], each["content"]) for each in told] == [
+    called, *results, user = other["messages"][1:]
+    assert (called["content"], [each["id"] for each in called["tool_calls"]]) == ("I look.", ["call_r", "call_o"])
+    assert [json.loads(each["function"]["arguments"])["city"] for each in called["tool_calls"]] == ["Rome", "Oslo"]
+    assert [(each["role"], each["tool_call_id"], each["content"]) for each in results] == [
         ("tool", "call_r", "see"),
         ("tool", "call_o", "Error: no such city"),
     ]
-    assert [part["type"] for part in seen["content"]] == ["text", "image_url", "text"]
-    assert seen["content"][1]["image_url"] == {"url": f"data:image/png;base64,{PIXEL}"}
+    assert [part["type"] for part in user["content"]] == ["text", "image_url", "text"]
+    assert user["content"][1]["image_url"] == {"url": f"data:image/png;base64,{PIXEL}"}
 
 
 def test_streamed_tool_calls_whose_arguments_are_interleaved(client: anthropic.Anthropic, provider: ScriptedProvider) -> None:
@@ -123,19 +123,19 @@ def test_images_and_documents_are_translated(client: anthropic.Anthropic, provid
 def test_thinking_is_translated_and_sent_back_in_the_next_turn(
     client: anthropic.Anthropic, provider: ScriptedProvider, streams: bool
 ) -> None:
-    asked: Any = {"model": "gpt", "max_tokens": 9000, "thinking": {"type": "enabled", "budget_tokens": 2048}, "tools": [TOOL]}
+    common: Any = {"model": "gpt", "max_tokens": 9000, "thinking": {"type": "enabled", "budget_tokens": 2048}, "tools": [TOOL]}
     first: Message
     if streams:
         deltas = [{"reasoning_content": "Rome "}, {"reasoning_content": "first."}, piece(0, "", **call("call_r", "Rome"))]
         provider.plays(stream(*deltas, finish="tool_calls"))
-        with client.messages.stream(messages=TALK, **asked) as events:
+        with client.messages.stream(messages=TALK, **common) as events:
             thoughts = [event.thinking for event in events if event.type == "thinking"]
             first = events.get_final_message()
         assert thoughts == ["Rome ", "first."]
     else:
         message = {"reasoning_content": "Rome first.", "tool_calls": [call("call_r", "Rome")]}
         provider.plays(whole(message, "tool_calls"))
-        first = client.messages.create(messages=TALK, **asked)
+        first = client.messages.create(messages=TALK, **common)
     thought, use = first.content
     assert isinstance(thought, ThinkingBlock)
     assert isinstance(use, ToolUseBlock)
@@ -145,11 +145,11 @@ def test_thinking_is_translated_and_sent_back_in_the_next_turn(
     provider.plays(whole({"content": "Fine."}))
     result: Any = {"type": "tool_result", "tool_use_id": use.id, "content": "fine"}
     turns: Any = [*TALK, {"role": "assistant", "content": first.content}, {"role": "user", "content": [result]}]
-    raw = client.messages.with_raw_response.create(messages=turns, **asked)
+    raw = client.messages.with_raw_response.create(messages=turns, **common)
     assert "x-kyma-dropped" not in raw.headers
     assert [each["reasoning_effort"] for each in provider.requests] == ["low", "low"]
-    said = provider.requests[1]["messages"][1]
-    assert (said["reasoning_content"], said["tool_calls"][0]["id"]) == ("Rome first.", "call_r")
+    called = provider.requests[1]["messages"][1]
+    assert (called["reasoning_content"], called["tool_calls"][0]["id"]) == ("Rome first.", "call_r")
 
 
 class City(BaseModel):
@@ -187,9 +187,9 @@ def test_beta_and_version_headers_do_not_reach_an_openai_provider(
 
 def test_the_sdk_finds_the_request_id(client: anthropic.Anthropic, provider: ScriptedProvider) -> None:
     provider.plays(whole({"content": "Fine."}), stream({"content": "Fine."}))
-    asked: Any = {"model": "gpt", "max_tokens": 9, "messages": TALK}
-    assert client.messages.create(**asked, extra_headers={"x-request-id": "mine"})._request_id == "mine"
-    with client.messages.stream(**asked, extra_headers={"x-request-id": "mine-too"}) as events:
+    common: Any = {"model": "gpt", "max_tokens": 9, "messages": TALK}
+    assert client.messages.create(**common, extra_headers={"x-request-id": "mine"})._request_id == "mine"
+    with client.messages.stream(**common, extra_headers={"x-request-id": "mine-too"}) as events:
         assert events.request_id == "mine-too"
         events.until_done()
 

@@ -75,8 +75,8 @@ async def aclient(translating: tuple[GatewayProcess, ScriptedProvider]) -> Async
 
 def test_parallel_tool_calls_and_their_results(client: openai.OpenAI, provider: ScriptedProvider) -> None:
     provider.plays(whole(LOOK, ROME, OSLO, reason="tool_use"), whole({"type": "text", "text": "Fine in Rome."}))
-    asked: Any = {"model": "claude", "max_tokens": 99, "tools": [TOOL], "tool_choice": "required"}
-    first = client.chat.completions.create(messages=TALK, **asked)
+    common: Any = {"model": "claude", "max_tokens": 99, "tools": [TOOL], "tool_choice": "required"}
+    first = client.chat.completions.create(messages=TALK, **common)
     message = first.choices[0].message
     assert (first.choices[0].finish_reason, message.content, first.model) == ("tool_calls", "I look.", "claude")
     assert [(one.id, one.function.name) for one in message.tool_calls] == [
@@ -92,7 +92,7 @@ def test_parallel_tool_calls_and_their_results(client: openai.OpenAI, provider: 
         {"role": "tool", "tool_call_id": "toolu_o", "content": [{"type": "text", "text": "no such city"}]},
         {"role": "user", "content": "And now?"},
     ]
-    again = client.chat.completions.create(messages=[*TALK, message, *results], **asked)
+    again = client.chat.completions.create(messages=[*TALK, message, *results], **common)
     assert again.choices[0].message.content == "Fine in Rome."
 
     one, other = provider.requests
@@ -128,14 +128,14 @@ async def test_chat_completions_of_the_async_client(aclient: openai.AsyncOpenAI,
     provider.plays(whole(LOOK), stream(LOOK, ROME, reason="tool_use"))
     answer = await aclient.chat.completions.create(model="claude", messages=TALK)
     assert answer.choices[0].message.content == "I look."
-    chunks = await aclient.chat.completions.create(
+    stream_of_chunks = await aclient.chat.completions.create(
         model="claude", messages=TALK, tools=[TOOL], stream=True, stream_options={"include_usage": True}
     )
-    seen = [chunk async for chunk in chunks]
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in seen if chunk.choices) == "I look."
-    assert seen[-1].choices == []
-    assert seen[-1].usage is not None
-    assert seen[-1].usage.total_tokens == 18
+    chunks = [chunk async for chunk in stream_of_chunks]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == "I look."
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.total_tokens == 18
 
 
 def test_images_and_files_are_translated(client: openai.OpenAI, provider: ScriptedProvider) -> None:
@@ -159,24 +159,24 @@ def test_images_and_files_are_translated(client: openai.OpenAI, provider: Script
 def test_reasoning_is_translated_and_signed_thinking_is_sent_back(
     client: openai.OpenAI, provider: ScriptedProvider, streams: bool
 ) -> None:
-    asked: Any = {"model": "claude", "max_tokens": 9000, "reasoning_effort": "low", "tools": [TOOL]}
+    common: Any = {"model": "claude", "max_tokens": 9000, "reasoning_effort": "low", "tools": [TOOL]}
     blocks = (THOUGHT, HIDDEN, ROME)
     if streams:
         provider.plays(stream(*blocks, reason="tool_use"))
-        with client.chat.completions.stream(messages=TALK, **asked) as events:
+        with client.chat.completions.stream(messages=TALK, **common) as events:
             deltas = [event.chunk.choices[0].delta for event in events if event.type == "chunk" and event.chunk.choices]
             message = events.get_final_completion().choices[0].message
         assert "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas) == "Rome first."
     else:
         provider.plays(whole(*blocks, reason="tool_use"))
-        message = client.chat.completions.create(messages=TALK, **asked).choices[0].message
-    said: Any = message.model_dump(exclude_none=True)
-    assert said["reasoning_content"] == "Rome first."
+        message = client.chat.completions.create(messages=TALK, **common).choices[0].message
+    answer: Any = message.model_dump(exclude_none=True)
+    assert answer["reasoning_content"] == "Rome first."
 
     provider.plays(whole({"type": "text", "text": "Fine."}))
-    said = {name: said[name] for name in ("role", "tool_calls", "reasoning_content", "thinking_blocks")}
+    answer = {name: answer[name] for name in ("role", "tool_calls", "reasoning_content", "thinking_blocks")}
     result: Any = {"role": "tool", "tool_call_id": "toolu_r", "content": "fine"}
-    client.chat.completions.create(messages=[*TALK, said, result], **asked)
+    client.chat.completions.create(messages=[*TALK, answer, result], **common)
     assert [each["thinking"] for each in provider.requests] == [{"type": "enabled", "budget_tokens": 2048}] * 2
     assert provider.requests[1]["messages"][1]["content"] == [*blocks]
 
@@ -251,12 +251,12 @@ def test_an_error_is_raised_as_the_sdks_class_for_its_status(
 
 
 def test_an_error_in_mid_stream_is_raised(client: openai.OpenAI, provider: ScriptedProvider) -> None:
-    told = {"type": "error", "error": {"type": "overloaded_error", "message": "too busy"}}
-    provider.plays([*stream(LOOK)[:4], told])
-    seen: list[ChatCompletionChunk] = []
+    error = {"type": "error", "error": {"type": "overloaded_error", "message": "too busy"}}
+    provider.plays([*stream(LOOK)[:4], error])
+    chunks: list[ChatCompletionChunk] = []
     with pytest.raises(openai.APIError, match="too busy"):
-        seen.extend(client.chat.completions.create(model="claude", messages=TALK, stream=True))
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in seen) == "I loo"
+        chunks.extend(client.chat.completions.create(model="claude", messages=TALK, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "I loo"
 
 
 def test_a_stream_without_its_end_is_an_error(client: openai.OpenAI, provider: ScriptedProvider) -> None:

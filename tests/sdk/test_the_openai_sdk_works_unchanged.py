@@ -36,7 +36,7 @@ async def aclient(gateway: GatewayProcess) -> AsyncIterator[openai.AsyncOpenAI]:
         yield client
 
 
-def said(chunks: list[Any]) -> str:
+def text_of(chunks: list[Any]) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
 
@@ -50,7 +50,7 @@ def test_a_chat_completion(client: openai.OpenAI) -> None:
 
 def test_a_streamed_chat_completion(client: openai.OpenAI) -> None:
     chunks = list(client.chat.completions.create(model="sim", messages=TALK, stream=True))
-    assert "simulated provider" in said(chunks)
+    assert "simulated provider" in text_of(chunks)
     assert len(chunks) > 20
     assert chunks[-1].choices[0].finish_reason == "stop"
     assert all(chunk.usage is None for chunk in chunks)
@@ -66,7 +66,7 @@ def test_a_stream_reports_its_usage_if_include_usage_is_set(client: openai.OpenA
 async def test_chat_completions_of_the_async_client(aclient: openai.AsyncOpenAI) -> None:
     answer = await aclient.chat.completions.create(model="sim", messages=TALK)
     stream = await aclient.chat.completions.create(model="sim", messages=TALK, stream=True)
-    assert said([chunk async for chunk in stream]) == answer.choices[0].message.content
+    assert text_of([chunk async for chunk in stream]) == answer.choices[0].message.content
 
 
 def test_a_tool_call(client: openai.OpenAI) -> None:
@@ -114,15 +114,19 @@ def test_the_headers_name_the_layer_of_a_fallback(tmp_path: Path) -> None:
             pool=0,
             models="  - {id: pooled, pool: [{provider: p0, model: a}, {provider: p1, model: b}]}\n"
             "  - {id: reserved, pool: [{provider: p0, model: a}], reserve: [{provider: p1, model: b}]}\n"
-            "  - {id: lonely, pool: [{provider: p0, model: a}]}\n",
-            more=f"fallbacks: {{lonely: [pooled]}}\n{listeners(address, access_log=tmp_path / 'access.log')}",
+            "  - {id: alone, pool: [{provider: p0, model: a}]}\n",
+            more=f"fallbacks: {{alone: [pooled]}}\n{listeners(address, access_log=tmp_path / 'access.log')}",
         )
         with serving(text, tmp_path, f"http://{address}"), openai.OpenAI(base_url=f"http://{address}/v1", api_key="-") as sdk:
-            for model, layer, answered in (("pooled", "1", "pooled"), ("reserved", "2", "reserved"), ("lonely", "3", "pooled")):
+            for model, layer, answering in (
+                ("pooled", "1", "pooled"),
+                ("reserved", "2", "reserved"),
+                ("alone", "3", "pooled"),
+            ):
                 raw = sdk.chat.completions.with_raw_response.create(model=model, messages=TALK)
                 assert raw.headers["x-kyma-fallback"] == "true"
                 assert raw.headers["x-kyma-fallback-layer"] == layer
-                assert raw.headers["x-kyma-model"] == answered
+                assert raw.headers["x-kyma-model"] == answering
                 assert raw.parse().model == "b"
 
 
@@ -181,7 +185,7 @@ async def test_fifty_streams_at_once(aclient: openai.AsyncOpenAI) -> None:
     async def one(number: int) -> str:
         talk: Any = [{"role": "user", "content": "x" * number}]
         stream = await aclient.chat.completions.create(model="sim", messages=talk, stream=True)
-        return said([chunk async for chunk in stream])
+        return text_of([chunk async for chunk in stream])
 
     texts = await asyncio.gather(*(one(number) for number in range(1, 51)))
     assert all(f"had {number} characters" in text for number, text in enumerate(texts, 1))
