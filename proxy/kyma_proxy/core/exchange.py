@@ -40,7 +40,7 @@ class State(enum.Enum):
 
 
 class Event(enum.Enum):
-    """What can happen to a request."""
+    """An event in the life of a request."""
 
     __hash__ = object.__hash__
 
@@ -90,9 +90,9 @@ ABANDONED: Final = "abandoned"
 
 
 class AttemptRecord:
-    """What is known of one attempt: the source that was asked (`step`), when, and how it went.
+    """The record of one attempt: the source that was asked (`step`), when, and how it went.
 
-    `result` is ANSWERED, the word for a failure, or ABANDONED: the caller or the operator ended it, and nothing is known against
+    `result` is ANSWERED, the word for a failure, or ABANDONED: the caller or the operator ended it, which says nothing against
     the source. Times are seconds of the monotonic clock, 0.0 until they happen: `started` when the attempt began, `sent` when
     its request went out, `first_byte` when the first byte of its answer had gone to the caller.
     """

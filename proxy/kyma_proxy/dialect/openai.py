@@ -16,7 +16,9 @@ from kyma_proxy.dialect.usage import counts_from_end
 from kyma_proxy.errors import GatewayError, Kind
 
 NAME: Final = "openai"
-CHAT: Final[Endpoint] = endpoint("chat/completions", NAME, is_translated=True, takes_max_tokens=True, takes_stream_options=True)
+CHAT: Final[Endpoint] = endpoint(
+    "chat/completions", NAME, is_translated=True, takes_max_tokens=True, takes_stream_options=True, renames_max_tokens=True
+)
 _ERROR_TYPES: Final = MappingProxyType({
     Kind.INSUFFICIENT_CREDITS: "insufficient_quota",
     Kind.RATE_LIMIT_EXCEEDED: "rate_limit",

@@ -223,8 +223,8 @@ def test_time_outs_everywhere_are_told_as_one(failure: FailureKind) -> None:
 
 
 @pytest.mark.parametrize("other", [
-    status(500), status(401), AttemptFailure(FailureKind.CONNECT, "beta", "refused"), AttemptFailure(FailureKind.BROKEN, "beta", "hung up"),
-    AttemptFailure(FailureKind.ERROR_EVENT, "beta", "overloaded"),
+    status(500), status(401), AttemptFailure(FailureKind.CONNECT, "beta", "refused"),
+    AttemptFailure(FailureKind.BROKEN, "beta", "hung up"), AttemptFailure(FailureKind.ERROR_EVENT, "beta", "overloaded"),
 ])  # fmt: skip
 def test_failures_of_several_kinds_are_a_providers_error(other: AttemptFailure) -> None:
     for failures in ([other], [status(429, 5), other], [AttemptFailure(TIMEOUTS[0], "alpha", "late"), other]):

@@ -23,7 +23,7 @@ class ConnectionState(enum.Enum):
 
 
 class ConnectionEvent(enum.Enum):
-    """What can happen to a caller's connection."""
+    """An event in the life of a caller's connection."""
 
     __hash__ = object.__hash__
 

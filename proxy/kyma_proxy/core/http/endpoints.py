@@ -10,8 +10,8 @@ from kyma_proxy.config.snapshot import IMAGES, route_name
 class Endpoint(NamedTuple):
     """A relayed endpoint; the method is POST. `path` follows a provider's base path, and `/v1` for callers.
 
-    `is_translated`: sources of other dialects may answer, in translation. `takes_max_tokens` says that contract §3.4 applies,
-    `takes_stream_options` that §3.6 does; `generates` that answers cost output tokens, and `is_charged` that they cost
+    `is_translated`: sources of other dialects may answer, in translation. `takes_max_tokens` says that contract §3.4 applies
+    (`renames_max_tokens`: under the source's `max_tokens_field`), `takes_stream_options` that §3.6 does; `generates` that answers cost output tokens, and `is_charged` that they cost
     anything; `is_estimated` that the gateway answers by itself, with an estimate, if no source can.
     """
 
@@ -24,6 +24,7 @@ class Endpoint(NamedTuple):
     generates: bool = True
     is_charged: bool = True
     is_estimated: bool = False
+    renames_max_tokens: bool = False
     route: str = ""
     """The name of the routes of its callers; see `endpoint`."""
 
@@ -31,11 +32,12 @@ class Endpoint(NamedTuple):
 def endpoint(
     name: str, dialect: str, *, is_translated: bool = False, takes_max_tokens: bool = False,
     takes_stream_options: bool = False, generates: bool = True, is_charged: bool = True, is_estimated: bool = False,
+    renames_max_tokens: bool = False,
 ) -> Endpoint:  # fmt: skip
     """The endpoint of this name, with its path and its routes."""
     return Endpoint(
         name, dialect, b"/" + name.encode(), is_translated, takes_max_tokens, takes_stream_options, generates, is_charged,
-        is_estimated, route_name(dialect, is_translated=is_translated),
+        is_estimated, renames_max_tokens, route_name(dialect, is_translated=is_translated),
     )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ _SERVER_ERROR: Final = 500
 
 
 def points_of(failure: AttemptFailure) -> int:
-    """How much a failure says against its source: 0, 1 or 2."""
+    """The weight of a failure against its source: 0, 1 or 2."""
     if failure.kind is FailureKind.STATUS:
         return 0 if failure.status == _CONFLICT else 2 if failure.status in _COUNTS_DOUBLE_STATUS else 1
     return 2 if failure.kind in _COUNTS_DOUBLE else 1
@@ -73,7 +73,7 @@ class Permit:
 
 
 class CircuitBreaker:
-    """What is known of one source."""
+    """The circuit breaker of one source, with the history that decides its state."""
 
     __slots__ = (
         "_counted_at", "_failures", "_is_hinted", "_is_trying", "_open_until", "_openings", "_points", "_streamed",
@@ -213,7 +213,7 @@ class CircuitBreaker:
         return max(0.0, self._open_until - now) if self._open_until else 0.0
 
     def skipped(self, now: float, provider: str) -> AttemptFailure:
-        """Why the source is not asked, as a failure like any other, which was not tried."""
+        """The failure that explains why the source is skipped; it is like any other, but was not tried."""
         last = self.last or AttemptFailure(FailureKind.CONNECT, provider, "failed")
         seconds = math.ceil(self.open_for_s(now))
         when = f"is skipped for {seconds} s" if seconds else "is being tried again"
@@ -250,7 +250,7 @@ class BreakerTable:
         return breaker
 
     def of_model(self, model: str) -> HourlyCounts:
-        """How requests for a model ended."""
+        """The hourly counts of how requests for a model ended."""
         hours = self._models.get(model)
         if hours is None:
             hours = self._models[model] = HourlyCounts()

@@ -11,7 +11,7 @@ from kyma_proxy.errors import GatewayError, Kind
 
 
 class FailureKind(enum.Enum):
-    """Why a source did not answer, or broke off an answer. The values are words of the access log."""
+    """The kind of a failure, before or after the answer began. The values are words of the access log."""
 
     CONNECT = "connect"  # refused, unreachable, TLS, DNS
     CONNECT_TIMEOUT = "connect_timeout"
@@ -25,7 +25,7 @@ class FailureKind(enum.Enum):
 
 
 class Retry(enum.Enum):
-    """What may be tried after a failure."""
+    """The next step after a failure."""
 
     NEVER = "never"  # the caller has seen the beginning of the answer
     NEXT_SOURCE = "next_source"
@@ -33,7 +33,7 @@ class Retry(enum.Enum):
 
 
 class AttemptFailure(NamedTuple):
-    """Why an attempt failed, and what may be tried next.
+    """The failure of an attempt, and what may be tried next.
 
     `status` is there if the source answered with one, `retry_after` (seconds) if it gave a hint. `was_tried` is False if the
     source was skipped because its breaker is open; the failure is then the one that opened it.

@@ -109,7 +109,7 @@ def last_resort(route: Route, breakers: BreakerTable, now: float, tried: Collect
 
 
 def open_breakers(route: Route, breakers: BreakerTable, now: float, tried: Collection[str]) -> list[AttemptFailure]:
-    """Why each source of the route that is skipped is skipped; `tried` are the keys of those that were asked."""
+    """A failure for each source of the route that is skipped; `tried` are the keys of those that were asked."""
     failures: list[AttemptFailure] = []
     for one in (route, *route.substitutes):
         for source in (*one.pool, *one.reserve):

@@ -33,7 +33,7 @@ def has_translated(exchange: Exchange, model: Model) -> bool:
 
 
 def unanswerable(model: Model, dialect: str, endpoints: Mapping[str, Endpoint]) -> GatewayError:
-    """Why a model of which no source is on answers nobody who speaks this dialect.
+    """The error if no source of a model is on that could answer callers of this dialect.
 
     `endpoints` has the one to suggest to callers of each dialect.
     """

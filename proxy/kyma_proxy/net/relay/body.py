@@ -1,4 +1,4 @@
-"""Says what the body of an attempt does: it makes the request, and turns the answer's body into the caller's. (Contract §3, §4.)"""
+"""Defines the body of an attempt: it makes the request, and turns the answer's body into the caller's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kyma_proxy.core.routing.failures import FailureKind
 
 
 class BadAnswer(Exception):
-    """What a source has sent is no answer, or no whole one. `last` are bytes that still go to the caller."""
+    """A source has sent no answer, or no whole one. `last` are bytes that still go to the caller."""
 
     def __init__(self, kind: FailureKind, detail: str, *, last: bytes = b"") -> None:
         super().__init__(detail)

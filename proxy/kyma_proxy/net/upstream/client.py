@@ -29,7 +29,7 @@ class ProviderResponse(NamedTuple):
 
 
 class NoResponse(NamedTuple):
-    """Why there is no response. `is_undone`: the provider surely did nothing. `is_final`: it would be the same again."""
+    """The reason why there is no response. `is_undone`: the provider surely did nothing. `is_final`: a retry is useless."""
 
     kind: FailureKind
     detail: str

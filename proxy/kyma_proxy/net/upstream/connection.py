@@ -49,7 +49,7 @@ class ResponseHandler(ABC):
 
 
 class ConnectionOwner(ABC):
-    """Where a connection belongs between two answers: its pool."""
+    """The pool to which a connection belongs between two answers."""
 
     __slots__ = ("sweeper",)
 
@@ -272,7 +272,7 @@ class UpstreamConnection(asyncio.Protocol):
             has_length = b"content-length" in fields
             self._ends_with_connection = not has_length and b"transfer-encoding" not in fields
             if not self._ends_with_connection and not has_length and _codings(self._headers) != b"chunked":
-                raise httptools.HttpParserError("a body in a coding that nobody asked for can't be passed on")
+                raise httptools.HttpParserError("its body has a transfer coding that was not requested")
             self._announced = True
             if self._handler is not None:
                 self._handler.on_head(status, self._reason, self._headers, fields)

@@ -118,7 +118,7 @@ class UpstreamPool(ConnectionOwner):
         self._drop_idle(connection)
 
     def statistics(self) -> dict[str, int]:
-        """How many connections are open, and how many of them idle."""
+        """The number of open connections, and of the idle ones among them."""
         return {"open": len(self._open), "idle": sum(len(idle) for idle in self._idle.values())}
 
     async def close(self) -> None:
