@@ -10,9 +10,12 @@ from kyma_proxy.config.snapshot import IMAGES, route_name
 class Endpoint(NamedTuple):
     """A relayed endpoint; the method is POST. `path` follows a provider's base path, and `/v1` for callers.
 
-    `is_translated`: sources of other dialects may answer, in translation. `takes_max_tokens` says that contract §3.4 applies
-    (`renames_max_tokens`: under the source's `max_tokens_field`), `takes_stream_options` that §3.6 does; `generates` that answers cost output tokens, and `is_charged` that they cost
-    anything; `is_estimated` that the gateway answers by itself, with an estimate, if no source can.
+    - `is_translated`: sources of other dialects may answer, in translation.
+    - `takes_max_tokens`: contract §3.4 applies; `renames_max_tokens`: under the source's `max_tokens_field`.
+    - `takes_stream_options`: contract §3.6 applies.
+    - `generates`: answers cost output tokens; `is_charged`: they cost anything.
+    - `is_estimated`: the gateway answers by itself, with an estimate, if no source can.
+    - `route`: the name of the routes of its callers; see `endpoint`.
     """
 
     name: str
@@ -26,7 +29,6 @@ class Endpoint(NamedTuple):
     is_estimated: bool = False
     renames_max_tokens: bool = False
     route: str = ""
-    """The name of the routes of its callers; see `endpoint`."""
 
 
 def endpoint(
