@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyma_proxy.dialect.anthropic_to_openai.request import AnthropicToOpenAI
+from kyma_proxy.dialect.anthropic_to_openai.translation import AnthropicToOpenAI
 from kyma_proxy.dialect.tool_ids import decode_tool_id, encode_tool_id
 
 IDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.from_regex(r"kyma-id-([0-9a-f]{2})*", fullmatch=True)

@@ -16,7 +16,7 @@ from kyma_proxy.dialect.images.contract import common_members, read_image, trunc
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
 from kyma_proxy.errors import GatewayError, Kind
-from tests.dialect.material import DATA_URL, OTHER_URL, URL, request, source
+from tests.dialect.images.material import DATA_URL, OTHER_URL, URL, request, source
 from tests.factories import source as text_source
 
 PAIR = "{size_form: pair}"

@@ -14,7 +14,7 @@ from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import ImageQueue, ProviderRequest
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.errors import GatewayError, Kind
-from tests.dialect.material import DATA_URL, OTHER_URL, URL, request, source
+from tests.dialect.images.material import DATA_URL, OTHER_URL, URL, request, source
 
 HTML = b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"
 NAME = "764cabcf-b745-4b3e-ae38-1200304cf45b"

@@ -14,7 +14,7 @@ from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import ProviderRequest
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
 from kyma_proxy.errors import GatewayError
-from tests.dialect.material import DATA_URL, OTHER_URL, URL, request, source
+from tests.dialect.images.material import DATA_URL, OTHER_URL, URL, request, source
 
 HTML = b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"
 
