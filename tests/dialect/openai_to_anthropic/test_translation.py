@@ -69,8 +69,9 @@ def test_any_anthropic_stream_translates_to_the_same_completion_as_its_aggregate
 def test_blocks_of_unknown_type_are_left_out_of_streams_and_whole_answers() -> None:
     source = b"".join([
         MESSAGE_START, block_start(0, type="hologram", text=""), text_delta("inside"),
-        block_delta(0, type="thinking_delta", thinking="inside"), block_delta(0, type="input_json_delta", partial_json="{}"), block_stop(0), block_start(1, type="text", text=""),
-        block_delta(1, type="text_delta", text="after"), block_stop(1), MESSAGE_DELTA, MESSAGE_STOP,
+        block_delta(0, type="thinking_delta", thinking="inside"), block_delta(0, type="input_json_delta", partial_json="{}"),
+        block_stop(0), block_start(1, type="text", text=""), block_delta(1, type="text_delta", text="after"), block_stop(1),
+        MESSAGE_DELTA, MESSAGE_STOP,
     ])  # fmt: skip
     told = aggregate_chunks(translate_stream(translation().stream(), source))["choices"][0]["message"]
     answer = {"content": [{"type": "hologram", "text": "inside"}, {"type": "text", "text": "after"}]}
