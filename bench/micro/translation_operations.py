@@ -9,7 +9,7 @@ from typing import Final
 from bench.micro.inputs import LONG
 from bench.micro.provider_answers import stream
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
-from kyma_proxy.dialect.anthropic_to_openai.request import AnthropicToOpenAI
+from kyma_proxy.dialect.anthropic_to_openai.translation import AnthropicToOpenAI
 from kyma_proxy.dialect.openai_to_anthropic.translation import OpenAIToAnthropic
 from kyma_proxy.dialect.translation import Translation
 

@@ -1,4 +1,4 @@
-"""An id of a tool call is always one that Anthropic takes, and comes back to its source as that source wrote it."""
+"""Every id of a tool call is encoded as Anthropic accepts it, and decoded to what the source wrote."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyma_proxy.dialect.anthropic_to_openai.request import AnthropicToOpenAI
+from kyma_proxy.dialect.anthropic_to_openai.translation import AnthropicToOpenAI
 from kyma_proxy.dialect.tool_ids import decode_tool_id, encode_tool_id
 
 IDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.from_regex(r"kyma-id-([0-9a-f]{2})*", fullmatch=True)
 
 
 @given(IDS)
-def test_every_id_is_fit_and_comes_back(own: str) -> None:
+def test_every_id_is_encoded_validly_and_decoded_again(own: str) -> None:
     assert re.fullmatch("[a-zA-Z0-9_-]+", encode_tool_id(own))
     assert decode_tool_id(encode_tool_id(own)) == own
 
 
 @given(IDS, IDS)
-def test_two_ids_stay_two(one: str, other: str) -> None:
+def test_different_ids_are_encoded_differently(one: str, other: str) -> None:
     assert (encode_tool_id(one) == encode_tool_id(other)) == (one == other)
 
 
 @pytest.mark.parametrize("own", ["toolu_01A", "call_a-B", "0"])
-def test_a_fit_id_is_left_alone(own: str) -> None:
+def test_a_valid_id_is_not_encoded(own: str) -> None:
     assert encode_tool_id(own) == decode_tool_id(own) == own
 
 
 @pytest.mark.parametrize("fit", ["kyma-id-xyz", "kyma-id-ff", "kyma-id-6", "kyma-id-61", "kyma-id-6 1", "kyma-id-3A"])
-def test_what_only_looks_made_is_left_alone(fit: str) -> None:
+def test_an_id_that_only_looks_encoded_is_not_decoded(fit: str) -> None:
     assert decode_tool_id(fit) == fit
 
 
-def test_a_conversation_with_odd_ids_goes_to_anthropic_and_back_again() -> None:
+def test_a_conversation_with_invalid_ids_goes_to_an_anthropic_caller_and_back() -> None:
     def translation(messages: list[dict[str, Any]]) -> AnthropicToOpenAI:
         body = json.dumps({"model": "m", "max_tokens": 9, "messages": messages}).encode()
         return AnthropicToOpenAI(body, "kimi", public_model="m")

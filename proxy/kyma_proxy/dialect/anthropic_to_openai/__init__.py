@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kyma_proxy.config.snapshot import Model, Source
 from kyma_proxy.core.exchange import Exchange
-from kyma_proxy.dialect.anthropic_to_openai.request import AnthropicToOpenAI
+from kyma_proxy.dialect.anthropic_to_openai.translation import AnthropicToOpenAI
 
 
 def translate(exchange: Exchange, source: Source, model: Model, now: int) -> AnthropicToOpenAI:

@@ -1,6 +1,4 @@
-"""Translates an Anthropic request for OpenAI, except its messages. (Contract §3.4, §4.)
-
-`messages.py` translates the messages; `answer.py` and `stream.py` translate the answer.
+"""Translates an Anthropic request for OpenAI, except its messages. (Contract §3.4.)
 
 - `top_k` is dropped: OpenAI refuses a request with it, though some servers that speak its dialect would accept it.
 - A tool that Anthropic runs itself, or whose schema only its models know, is refused: without its definition the model would
@@ -19,12 +17,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from kyma_proxy.dialect.aggregate import aggregate_message
-from kyma_proxy.dialect.anthropic_to_openai.answer import answer_as_stream, translate_answer, translate_error
 from kyma_proxy.dialect.anthropic_to_openai.messages import PARAGRAPH, Conversation, Json, RequestReader, present_members
-from kyma_proxy.dialect.anthropic_to_openai.stream import MessageStream
-from kyma_proxy.dialect.openai import CHAT
-from kyma_proxy.dialect.translation import TranslatedAnswer, TranslatedRequest
 from kyma_proxy.errors import GatewayError, Kind
 
 LOW_BUDGET_TOKENS: Final = 4_096
@@ -43,8 +36,6 @@ _REFUSED: Final = MappingProxyType(
 )
 _TOOL_CHOICES: Final = MappingProxyType({"auto": "auto", "any": "required", "none": "none"})
 _EFFORTS: Final = MappingProxyType({"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"})
-
-
 _OBJECT: Final = b'"object"'
 
 
@@ -108,65 +99,31 @@ _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.encode
 
 
-class AnthropicToOpenAI:
-    """The `Translation` of one request.
+def translate_request(
+    body: bytes, model: str, *, max_tokens_field: str | None, default_max_tokens: int | None, asks_for_usage: bool,
+    reasoning_field: str | None,
+) -> tuple[bytes, tuple[str, ...], frozenset[str]]:  # fmt: skip
+    """Return the body for the source, the paths of the dropped members, and the stop sequences.
 
-    `model` is the source's own id, `public_model` the one that the caller sees. `max_tokens_field` is the member for the limit
-    of an answer's tokens (None: `max_tokens`); `default_max_tokens` is the limit if the caller sets none. `asks_for_usage` is
-    True if a stream's usage must be requested. `reasoning_field` is the member in which the source accepts earlier thinking
-    (None: it accepts none). Errors carry the `request_id`, unless that is "". Raises GatewayError for what OpenAI's dialect
-    can't express.
+    Raises GatewayError for what can't be translated.
     """
-
-    __slots__ = ("_public_model", "_request_id", "_stop_sequences", "request")
-
-    def __init__(
-        self, body: bytes, model: str, *, public_model: str, max_tokens_field: str | None = None,
-        default_max_tokens: int | None = None, asks_for_usage: bool = False,
-        reasoning_field: str | None = "reasoning_content", request_id: str = "",
-    ) -> None:  # fmt: skip
-        reader = RequestReader()
-        try:
-            members = present_members(reader.members(body, ""))
-            request = reader.read(_request, body, "", [name for name in members if name not in _PASSED_THROUGH])
-            translated = _translate(request, members, Conversation(reader, reasoning_field), reader)
-        except RecursionError:
-            raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
-        except UnicodeDecodeError:
-            raise GatewayError(Kind.INVALID_JSON, "The body is not valid JSON: it is not UTF-8.") from None
-        field = max_tokens_field or "max_tokens"
-        if "max_tokens" in members:
-            translated[field] = request.max_tokens
-        elif default_max_tokens is not None:
-            translated[field] = default_max_tokens
-        if request.stream and asks_for_usage:
-            translated["stream_options"] = {"include_usage": True}
-        self._public_model = public_model
-        self._request_id = request_id
-        self._stop_sequences = frozenset(request.stop_sequences or ())
-        self.request = TranslatedRequest(CHAT, _encode({"model": model} | translated), reader.dropped)
-
-    def answer(self, status: int, body: bytes) -> TranslatedAnswer:
-        """Translate a whole answer or an error. Raises ValueError if a 2xx answer is malformed."""
-        if status >= 400:
-            return translate_error(status, body, self._request_id)
-        return translate_answer(status, body, self._public_model, self._stop_sequences)
-
-    def stream(self) -> MessageStream:
-        """Return a translation for a 2xx answer that streams."""
-        return MessageStream(self._public_model, self._stop_sequences, self._request_id)
-
-    def as_stream(self, body: bytes) -> bytes:
-        """Return a whole answer as a stream of the source's dialect. Raises ValueError if the body is no answer."""
-        return answer_as_stream(body)
-
-    def aggregate(self, body: bytes) -> TranslatedAnswer:
-        """Translate a complete stream into one whole answer. Raises ValueError if it is incomplete or ends with an error."""
-        stream = self.stream()
-        events = stream.feed(body) + stream.flush()
-        if not stream.is_finished:
-            raise ValueError("the stream is incomplete")
-        return TranslatedAnswer(200, aggregate_message(events), stream.usage)
+    reader = RequestReader()
+    try:
+        members = present_members(reader.members(body, ""))
+        request = reader.read(_request, body, "", [name for name in members if name not in _PASSED_THROUGH])
+        translated = _translate(request, members, Conversation(reader, reasoning_field), reader)
+    except RecursionError:
+        raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
+    except UnicodeDecodeError:
+        raise GatewayError(Kind.INVALID_JSON, "The body is not valid JSON: it is not UTF-8.") from None
+    field = max_tokens_field or "max_tokens"
+    if "max_tokens" in members:
+        translated[field] = request.max_tokens
+    elif default_max_tokens is not None:
+        translated[field] = default_max_tokens
+    if request.stream and asks_for_usage:
+        translated["stream_options"] = {"include_usage": True}
+    return _encode({"model": model} | translated), reader.dropped, frozenset(request.stop_sequences or ())
 
 
 def _translate(request: _Request, members: dict[str, Raw], conversation: Conversation, reader: RequestReader) -> Json:

@@ -1,4 +1,4 @@
-"""Sources of images, told apart by how they want to be told, and requests to tell them."""
+"""Sources of images in each dialect, and image requests."""
 
 from __future__ import annotations
 

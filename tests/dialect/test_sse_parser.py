@@ -1,4 +1,4 @@
-"""A stream is taken apart into the same events wherever the network has cut it, and put together again."""
+"""An event stream is parsed into the same events wherever the network has cut it, and encoded again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_events_are_the_same_wherever_the_stream_is_cut(
 
 
 @given(st.lists(st.tuples(NAMES, DATA), max_size=6), st.sampled_from(LINE_ENDS), st.data())
-def test_what_is_emitted_is_read_again_in_any_pieces(
+def test_encoded_events_are_parsed_again_from_any_pieces(
     events: list[tuple[bytes, bytes]], line_end: bytes, chance: st.DataObject
 ) -> None:
     stream = b"".join(encode_event(name, data) for name, data in events).replace(b"\n", line_end)
@@ -73,7 +73,7 @@ def test_line_ends_may_be_mixed(stream: bytes) -> None:
     assert split([stream[at : at + 1] for at in range(len(stream))]) == [(b"", b"1"), (b"", b"2")]
 
 
-def test_an_event_is_given_out_with_the_byte_that_ends_it() -> None:
+def test_an_event_is_returned_with_its_last_byte() -> None:
     for line_end in LINE_ENDS:
         splitter = SseParser()
         stream = b"data: 1" + line_end + line_end
@@ -83,14 +83,14 @@ def test_an_event_is_given_out_with_the_byte_that_ends_it() -> None:
         assert [at for at, events in enumerate(given_out) if events] == [last]
 
 
-def test_an_event_is_emitted_as_its_dialects_write_it() -> None:
+def test_events_are_encoded_as_the_dialects_write_them() -> None:
     assert encode_event(b"", b"[DONE]") == b"data: [DONE]\n\n"
     assert encode_event(b"ping", b"{}") == b"event: ping\ndata: {}\n\n"
     assert encode_event(b"", b"a\nb\r\nc\rd") == b"data: a\ndata: b\ndata: c\ndata: d\n\n"
 
 
 @pytest.mark.parametrize("line_end", LINE_ENDS)
-def test_comments_are_given_out_where_they_stand_for_whom_they_matter(line_end: bytes) -> None:
+def test_comments_are_returned_in_place_only_if_wanted(line_end: bytes) -> None:
     stream = b": life\n\ndata: 1\n:\nevent: x\n\n:not ended".replace(b"\n", line_end)
     for cut in range(len(stream) + 1):
         splitter = SseParser(keeps_comments=True)
@@ -98,14 +98,14 @@ def test_comments_are_given_out_where_they_stand_for_whom_they_matter(line_end: 
         assert events == [(COMMENT, b"life"), (COMMENT, b""), (b"x", b"1")]
 
 
-def test_rest_gives_each_event_once() -> None:
+def test_flush_returns_each_event_once() -> None:
     splitter = SseParser()
     assert splitter.feed(b"data: 1") == []
     assert splitter.flush() == [(b"", b"1")]
     assert splitter.flush() == []
 
 
-def test_a_large_event_in_tiny_pieces_takes_no_more_than_its_bytes_do() -> None:
+def test_a_large_event_in_tiny_pieces_is_parsed_in_linear_time() -> None:
     size = 1 << 20
     stream = b"data: " + b"x" * size + b"\n\n"
     begin = time.process_time()
@@ -114,7 +114,7 @@ def test_a_large_event_in_tiny_pieces_takes_no_more_than_its_bytes_do() -> None:
     assert events == [(b"", b"x" * size)]
 
 
-def test_many_lines_in_one_piece_take_no_more_than_their_bytes_do() -> None:
+def test_many_lines_in_one_piece_are_parsed_in_linear_time() -> None:
     for line_end in LINE_ENDS:
         begin = time.process_time()
         assert split([(b"data:" + line_end) * 50_000 + line_end]) == [(b"", b"\n" * 49_999)]
@@ -122,7 +122,7 @@ def test_many_lines_in_one_piece_take_no_more_than_their_bytes_do() -> None:
 
 
 @pytest.mark.parametrize(("begin", "end"), [(b"data: ", b""), (b": ", b""), (b"event: ", b""), (b"", b"\n")])
-def test_an_event_that_never_ends_is_not_waited_for(begin: bytes, end: bytes) -> None:
+def test_an_event_longer_than_the_limit_raises_value_error(begin: bytes, end: bytes) -> None:
     piece = (b"data: " if end else b"") + b"x" * (1 << 20) + end
     splitter = SseParser()
     splitter.feed(begin)
@@ -132,7 +132,7 @@ def test_an_event_that_never_ends_is_not_waited_for(begin: bytes, end: bytes) ->
         splitter.feed(piece)
 
 
-def test_what_is_over_does_not_count_as_held() -> None:
+def test_finished_events_do_not_count_towards_the_limit() -> None:
     splitter = SseParser()
     piece = b"x" * (1 << 20)
     for _ in range(MAX_EVENT_BYTES // len(piece) + 2):
