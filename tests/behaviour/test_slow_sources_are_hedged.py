@@ -227,7 +227,7 @@ async def test_an_automatic_delay_is_used_once_enough_answers_are_known(tmp_path
 
 
 async def test_a_source_that_was_only_slower_is_tried_when_the_faster_one_fails(tmp_path: Path) -> None:
-    async with both(tmp_path, 2, hedge_after="20ms") as (running, slow, fast):
+    async with both(tmp_path, 2, hedge_after="100ms") as (running, slow, fast):
         client = await running.client()
         for _ in range(4):
             slow.plays(SILENCE)
