@@ -235,6 +235,11 @@ class CircuitBreaker:
         )
 
     @property
+    def state(self) -> str:
+        """`closed`, `open` (until a trial succeeds) or `half_open` (a trial is in flight)."""
+        return "half_open" if self._is_trying else "open" if self._until else "closed"
+
+    @property
     def word(self) -> str:
         """`on`, `resting` (until it was probed with success) or `probing`."""
         return "probing" if self._is_trying else "resting" if self._until else "on"
