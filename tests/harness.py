@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from kyma_proxy.jobs.timing import USUAL, Timing
+from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
 from kyma_proxy.ops.accounts.opening import open_accounts
 from kyma_proxy.ops.assemble import App
 from kyma_proxy.ops.reload import Configuration
@@ -321,7 +321,7 @@ async def providers(
 
 @contextlib.asynccontextmanager
 async def gateway(
-    text: str, directory: Path, *, tls: ssl.SSLContext | None = None, timing: Timing = USUAL
+    text: str, directory: Path, *, tls: ssl.SSLContext | None = None, timing: Timing = DEFAULT_TIMING
 ) -> AsyncIterator[Gateway]:
     """A gateway with this configuration, on a port of the kernel's choice; `timing` is that of its image jobs."""
     log = directory / "access.log"

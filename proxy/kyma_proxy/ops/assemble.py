@@ -21,7 +21,7 @@ from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.gateway import Gateway
 from kyma_proxy.jobs.repository import JobRepository
 from kyma_proxy.jobs.service import JobService
-from kyma_proxy.jobs.timing import USUAL, Timing
+from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.downstream.listener import Listener
 from kyma_proxy.net.sweeper import Sweeper
@@ -62,7 +62,7 @@ class App:
         log: AccessLog | None,
         account_service: AccountService | None = None,
         *,
-        jobs_timing: Timing = USUAL,
+        jobs_timing: Timing = DEFAULT_TIMING,
     ) -> None:
         """Build everything; `log` and the store of `account_service` are closed with it. Without books, everybody may call."""
         current = configuration.current
@@ -83,13 +83,14 @@ class App:
             pages = AccountPages(current, account_service, self.meter, clock=monotonic, wall=time.time)
             admin_pages = AdminAccounts(current, account_service)
         self.jobs = JobService(
-            current, JobRepository(account_service, lambda: asyncio.sleep(jobs_timing.again)), UpstreamClient(self.upstreams), self.health,
-            clock=monotonic, wall=time.time, random=random.random, random_bytes=os.urandom, note=self._note_job,
+            current, JobRepository(account_service, lambda: asyncio.sleep(jobs_timing.write_retry)), UpstreamClient(self.upstreams), self.health,
+            clock=monotonic, wall=time.time, random=random.random, random_bytes=os.urandom, on_ended=self._note_job,
             timing=jobs_timing,
         )  # fmt: skip
         images = ImagePages(current, self.jobs, self.meter, wall=time.time)
         # A handler whose caller has left waits for nothing; what must not be left half done runs in tasks of its own.
-        self._control = web.AppRunner(application(self.site, images, pages), access_log=None, handler_cancellation=True)
+        self.control_plane = application(self.site, images, pages)
+        self._control = web.AppRunner(self.control_plane, access_log=None, handler_cancellation=True)
         self.listener = Listener(current, self.sweeper, self.gateway, self._bridge)
         self.admin = admin_application(
             current, lambda: self.listener.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
@@ -172,7 +173,7 @@ class App:
             "kyma_provider_connections_idle": (
                 "Idle connections to providers.", lambda: self.upstreams.statistics()["idle"]),
             "kyma_jobs_under_way": ("Image jobs that wait or run.", lambda: len(self.jobs.scheduler)),
-            "kyma_jobs_settling": ("Image jobs that are over and not on disk yet.", lambda: self.jobs.scheduler.settling),
+            "kyma_jobs_settling": ("Image jobs that are over and not on disk yet.", lambda: self.jobs.scheduler.awaiting_write),
             "kyma_jobs_running": ("Image jobs that are with a source.", lambda: self.jobs.scheduler.running),
             "kyma_access_log_lost_lines": (
                 "Lines of the access log that could not be written.", lambda: self.log.lost_lines if self.log else 0),

@@ -160,15 +160,15 @@ async def _drain(app: App, seconds: float, hurry: asyncio.Event) -> None:
     """Wait for what is being served, then end it."""
     app.listener.drain()
     app.jobs.drain()
-    if app.gateway.in_flight or app.jobs.scheduler.passing:
+    if app.gateway.in_flight or app.jobs.scheduler.at_risk:
         _log.info(
             "draining: %d requests and %d image jobs, for up to %g s",
-            app.gateway.in_flight, app.jobs.scheduler.passing, seconds,
+            app.gateway.in_flight, app.jobs.scheduler.at_risk, seconds,
         )  # fmt: skip
     await _until_idle(app, seconds, hurry)
-    if app.gateway.in_flight or app.jobs.scheduler.passing:
+    if app.gateway.in_flight or app.jobs.scheduler.at_risk:
         _log.warning(
-            "drained: %d requests are cut, %d image jobs given back", app.gateway.in_flight, app.jobs.scheduler.passing
+            "drained: %d requests are cut, %d image jobs given back", app.gateway.in_flight, app.jobs.scheduler.at_risk
         )
         app.gateway.drain()
     await _until_idle(app, _LAST_WORDS_S, asyncio.Event())
@@ -182,7 +182,7 @@ async def _until_idle(app: App, seconds: float, hurry: asyncio.Event) -> None:
 
 
 def _is_busy(app: App) -> bool:
-    return bool(app.gateway.in_flight or app.listener.connections or app.jobs.scheduler.passing)
+    return bool(app.gateway.in_flight or app.listener.connections or app.jobs.scheduler.at_risk)
 
 
 def _catch_signals(app: App, reloading: Reloading | None, stop: asyncio.Event, hurry: asyncio.Event) -> None:
