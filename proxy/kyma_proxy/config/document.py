@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from kyma_proxy.config.units import Delay, Duration, Secret, Size, Usd
+from kyma_proxy.config.units import MAX_INTEGER, Delay, Duration, Secret, Size, Usd
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=128)]
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+Positive = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Policy = Literal["weighted", "priority", "fastest"]
 ProviderDialect = Literal["openai", "anthropic", "openai_images", "fal_queue"]
 Modality = Literal["text", "image", "audio", "video", "file"]

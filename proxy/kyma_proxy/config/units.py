@@ -47,7 +47,10 @@ Delay = Annotated[float, msgspec.Meta(ge=0, extra={"unit": "delay"})]
 AUTO: Final = 0.0
 """A delay that the gateway derives from its own measurements."""
 
-Size = Annotated[int, msgspec.Meta(ge=0, extra={"unit": "size"})]
+MAX_INTEGER: Final = 2**63 - 1
+"""The largest integer of a configuration: pages show it as JSON, whose writer takes 64 bits."""
+
+Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER, extra={"unit": "size"})]
 """Bytes; written `64KiB`, `32MiB`, `1MB`, or a plain number."""
 
 Usd = Annotated[Decimal, msgspec.Meta(extra={"unit": "usd"})]
