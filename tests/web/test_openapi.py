@@ -143,6 +143,8 @@ class Api:
         self.images = images
         self.provider = provider
         self.secret = secret
+        self.checked: set[tuple[str, str, int]] = set()
+        """The operations and statuses whose answers were as described."""
         self._client = client
 
     async def call(
@@ -166,13 +168,15 @@ class Api:
         assert answer.status == status, text
         described = PATHS[path][method.lower()]["responses"][str(status)]
         assert {name.lower() for name in described["headers"]} - {"retry-after"} <= {name.lower() for name in answer.headers}
-        if "content" not in described:
+        document = None
+        if "content" in described:
+            ((media, content),) = described["content"].items()
+            assert answer.content_type == media
+            document = orjson.loads(text) if media == "application/json" else text.decode()
+            validate(document, content["schema"])
+        else:
             assert text == b""
-            return None
-        ((media, content),) = described["content"].items()
-        assert answer.content_type == media
-        document = orjson.loads(text) if media == "application/json" else text.decode()
-        validate(document, content["schema"])
+        self.checked.add((method, path, status))
         return document
 
 
@@ -380,10 +384,16 @@ CALLS: dict[tuple[str, str], Callable[[Api], Awaitable[None]]] = {
 }
 
 
-def test_every_operation_of_the_control_plane_is_called_below() -> None:
+NOT_PRODUCED = {("DELETE", "/v1/jobs/{id}", 202)}
+"""A successful answer that no test produces: a cancellation that takes ten seconds."""
+
+
+def test_every_operation_of_the_control_plane_is_called_by_a_test() -> None:
     assert set(CALLS) == OPERATIONS
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS, ids=lambda part: part)
 async def test_the_answers_of_an_operation_are_what_the_document_says(api: Api, method: str, path: str) -> None:
     await CALLS[method, path](api)
+    described = {(method, path, int(status)) for status in PATHS[path][method.lower()]["responses"] if status.startswith("2")}
+    assert api.checked >= described - NOT_PRODUCED
