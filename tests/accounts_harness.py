@@ -1,4 +1,4 @@
-"""A gateway with accounts in this process: its operator, and its callers with keys."""
+"""A gateway with accounts in this process, and its callers with keys."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from tests.harness import Answer, Client, Gateway, Provider, configuration, gateway, providers
+from tests.configurations import configuration
+from tests.harness import Answer, Client, Gateway, Provider, gateway, providers
 
 TOKEN = "an-admin-token-of-some-length"
 
 
 class Caller:
-    """Somebody with an account and a key."""
+    """A caller with an account and a key."""
 
     def __init__(self, client: Client, account: str, secret: str) -> None:
         self.client = client
@@ -29,7 +30,7 @@ class Caller:
         return await self.client.answer()
 
     async def chat(self, **members: Any) -> Answer:
-        """Ask the model `m` something."""
+        """Send a chat request for the model `m`."""
         document = {"model": "m", "messages": [{"role": "user", "content": "hello"}]} | members
         return await self.ask("POST", "/v1/chat/completions", document)
 
@@ -50,12 +51,12 @@ class AccountsGateway:
         return self.running.app.account_service
 
     async def caller(self, email: str = "a@example.com", *, nano: int = 10**9) -> Caller:
-        """Somebody new, with so many nano-dollars."""
+        """A new caller with so many nano-dollars."""
         account, _, secret = await self.account_service.create_account(email, amount=nano, kind="grant")
         return Caller(await self.running.client(), account.id, secret)
 
     async def someone(self, secret: str) -> Caller:
-        """Somebody who sends this as a key."""
+        """A caller who sends this as a key."""
         return Caller(await self.running.client(), "", secret)
 
 

@@ -1,4 +1,4 @@
-"""Every test runs on the loop that the program runs on."""
+"""Fixtures of all tests: the event loop of the program, and ports that do not answer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,29 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 import uvloop
 
+from tests.processes import free_port
+
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], uvloop.Loop]]:
-    """What pytest-asyncio makes its loops with."""
+    """The loops that pytest-asyncio makes."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that may take longest: otherwise one worker still has them when the others are done."""
+
+    def allowed_s(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return float(marker.args[0]) if marker is not None else 0.0
+
+    items.sort(key=allowed_s, reverse=True)
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """A port on which nothing listens. That of pytest-asyncio may be taken by another process's connection meanwhile."""
+    return free_port()
 
 
 @pytest.fixture

@@ -10,31 +10,30 @@ import contextlib
 import json
 import re
 import ssl
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
+from aiohttp.test_utils import TestClient, TestServer
+
+from kyma_proxy.core.routing.status import status
 from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
 from kyma_proxy.ops.accounts.opening import open_accounts
 from kyma_proxy.ops.assemble import App
 from kyma_proxy.ops.reload import Configuration
 from kyma_proxy.telemetry.access_log import AccessLog
+from tests.configurations import configuration
+from tests.waiting import PATIENCE_S, until
 
 CLOSE = "close"
 RESET = "reset"
+SILENCE = "silence"
 Step = bytes | asyncio.Event | str
-"""What a provider does next: send bytes, wait for an event, close the connection, or reset it."""
+"""What a provider does next: send bytes, wait for an event, close the connection, reset it, or be silent until it ends."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
-PATIENCE_S = 10.0
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait until the condition holds; fails after ten seconds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 def whole(body: bytes, *, status: str = "200 OK", kind: str = "application/json", more: str = "") -> bytes:
@@ -67,7 +66,7 @@ STREAM = head() + chunk(event("one")) + chunk(event("two")) + chunk(DONE) + LAST
 
 
 class Received:
-    """A request that a provider got."""
+    """A request that a provider received."""
 
     def __init__(self, head: bytes, body: bytes, connection: int) -> None:
         self.connection = connection
@@ -77,7 +76,7 @@ class Received:
 
 
 class Provider:
-    """A provider: plays one script a request, in the order in which they were given, then `OK` for ever."""
+    """A provider that plays one script for each request, in the order in which they were given, and then `OK` for ever."""
 
     def __init__(self) -> None:
         self.scripts: deque[tuple[Step, ...]] = deque()
@@ -130,6 +129,9 @@ class Provider:
                     waiting.cancel()
                     if gone.done():
                         return False
+                elif step == SILENCE:
+                    await asyncio.wait((gone,))
+                    return False
                 elif step == RESET:
                     writer.transport.abort()
                     return False
@@ -169,6 +171,10 @@ class Client:
         """Send a request with a body; `more` holds further lines of its head."""
         self.send(f"POST {path} HTTP/1.1\r\nhost: gateway\r\n{more}content-length: {len(body)}\r\n\r\n".encode() + body)
 
+    def get(self, path: str, *, more: str = "") -> None:
+        """Send a request for a page; `more` holds further lines of its head."""
+        self.send(f"GET {path} HTTP/1.1\r\nhost: gateway\r\n{more}\r\n".encode())
+
     def ask(self, model: str = "m", *, stream: bool = False, **more: Any) -> None:
         """Send a chat request."""
         self.post(json.dumps({"model": model, "messages": [], **({"stream": True} if stream else {}), **more}).encode())
@@ -179,7 +185,7 @@ class Client:
             return Head(await self.reader.readuntil(b"\r\n\r\n"))
 
     async def answer(self) -> Answer:
-        """The next answer, whole. Raises IncompleteReadError (or ConnectionError) where it is cut."""
+        """The next answer, whole. Raises IncompleteReadError or ConnectionError if it is truncated."""
         head = await self.head()
         async with asyncio.timeout(PATIENCE_S):
             if head.headers.get("transfer-encoding") == "chunked":
@@ -198,7 +204,7 @@ class Client:
         while piece := await self.chunk():
             yield piece
 
-    async def rest(self) -> bytes:
+    async def read_to_end(self) -> bytes:
         """Everything until the connection ends, however it ends."""
         got = b""
         async with asyncio.timeout(PATIENCE_S):
@@ -237,69 +243,106 @@ class Answer:
 
 
 class Gateway:
-    """A gateway that runs in this process, in front of scripted providers."""
+    """A gateway that runs in this process, in front of scripted providers.
 
-    def __init__(self, app: App, port: int, log: Path, configuration: Configuration) -> None:
+    What a test can't see from outside it asks here, so that this is the one place that knows the program's parts.
+    """
+
+    def __init__(self, app: App, port: int, path: Path, log: AccessLog, configuration: Configuration) -> None:
         self.app = app
         self.port = port
         self.configuration = configuration
+        self._path = path
         self._log = log
         self._clients: list[Client] = []
+
+    # ---- callers
 
     async def client(self) -> Client:
         """A new caller."""
         return self.adopt(Client(*await asyncio.open_connection("127.0.0.1", self.port)))
 
     def adopt(self, client: Client) -> Client:
-        """A caller that was made elsewhere, so that it leaves with the others."""
+        """Take in a caller that was made elsewhere, so that it leaves with the others."""
         self._clients.append(client)
         return client
 
+    # ---- what can be seen
+
     async def records(self, count: int = 1) -> list[dict[str, Any]]:
         """The lines of the access log, once there are `count` of them."""
-        await until(lambda: len(self._log.read_bytes().splitlines()) >= count)
-        return [json.loads(line) for line in self._log.read_bytes().splitlines()]
+
+        def has_enough() -> bool:
+            self._log.flush()  # as it does by itself 20 times a second
+            return self._path.read_bytes().count(b"\n") >= count
+
+        await until(has_enough)
+        return [json.loads(line) for line in self._path.read_bytes().splitlines()]
+
+    def source(self, at: int = 0) -> dict[str, Any]:
+        """What `/v1/status` says of a source of the first model; that page itself may be a second old."""
+        document: Any = status(self.configuration.snapshot, self.app.breakers, time.monotonic())
+        found: dict[str, Any] = document["models"][0]["sources"][at]
+        return found
+
+    async def metric(self, name: str) -> float:
+        """The sum of a metric's samples, as `/metrics` shows them."""
+        async with TestClient(TestServer(self.app.admin_application)) as admin, admin.get("/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+    @property
+    def in_flight(self) -> int:
+        """The number of relayed requests that are being served."""
+        return self.app.gateway.in_flight
+
+    @property
+    def connections(self) -> int:
+        """The number of callers who are connected."""
+        return len(self.app.listener.connections)
+
+    @property
+    def unsent_bytes(self) -> list[int]:
+        """The bytes that wait for each caller who does not read."""
+        return [one.transport.get_write_buffer_size() for one in self.app.listener.connections if not one.is_writable]
+
+    @property
+    def upstreams(self) -> dict[str, int]:
+        """The number of connections to providers that are open, and of those that are idle."""
+        return self.app.upstreams.statistics()
+
+    # ---- what can be done to it
+
+    def forget_failures(self) -> None:
+        """Close every circuit breaker."""
+        self.app.breakers.retain((), ())
+
+    def drain(self) -> None:
+        """End every request that is being served, as at the end of the drain."""
+        self.app.gateway.drain()
+
+    # ---- its end
 
     async def is_at_rest(self) -> None:
-        """Wait until nothing is being served and no connection is at work; fails when something leaks."""
-        app = self.app
-        await until(lambda: app.gateway.in_flight == 0)
-        await until(lambda: app.upstreams.statistics()["open"] == app.upstreams.statistics()["idle"])
+        """Wait until nothing is being served and no connection is in use; fails if something leaks."""
+        await until(lambda: self.in_flight == 0)
+        await until(lambda: self.upstreams["open"] == self.upstreams["idle"])
 
     async def close(self) -> None:
-        """Let every caller leave; then nothing may be left over."""
+        """Disconnect every caller; then nothing may be left over."""
         for client in self._clients:
             client.leave()
-        await until(lambda: not self.app.listener.connections)
+        await until(lambda: not self.connections)
         await self.app.jobs.close()
         await self.is_at_rest()
         await self.app.close()
         await until(lambda: not self.app.sweeper.watched())
 
-    async def give_up(self) -> None:
-        """Let go of everything after a failure, without which the test's loop would not end."""
+    async def abort(self) -> None:
+        """End at once, whatever is left over; after a failure the test's loop would not end otherwise."""
         for client in self._clients:
             client.leave()
         await self.app.close()
-
-
-TIMEOUTS = "{connect: 2s, first_byte: 10s, idle: 10s}"
-
-
-def configuration(
-    *ports: int, more: str = "", timeouts: str = TIMEOUTS, source: str = "", dialect: str = "openai", hedge_after: str = "null"
-) -> str:
-    """A model `m` whose pool has one source a port, tried in this order; `more` holds further sections."""
-    providers = "".join(
-        f"  - {{name: p{at}, base_url: 'http://127.0.0.1:{port}/v1', dialect: {dialect}, "
-        f"api_key: provider-key-{at}, warm_connections: 0}}\n"
-        for at, port in enumerate(ports)
-    )
-    pool = ", ".join(f"{{provider: p{at}, model: real-{at}, weight: {0 if at else 1}{source}}}" for at in range(len(ports)))
-    return (
-        f"defaults: {{max_tokens: null, hedge_after: {hedge_after}, timeouts: {timeouts}}}\nproviders:\n{providers}"
-        f"models:\n  - {{id: m, price: {{input: 1, output: 2}}, pool: [{pool}]}}\n{more}"
-    )
 
 
 @contextlib.asynccontextmanager
@@ -324,26 +367,44 @@ async def gateway(
     text: str, directory: Path, *, tls: ssl.SSLContext | None = None, timing: Timing = DEFAULT_TIMING
 ) -> AsyncIterator[Gateway]:
     """A gateway with this configuration, on a port of the kernel's choice; `timing` is that of its image jobs."""
-    log = directory / "access.log"
     path = directory / "gateway.yaml"
     path.write_text(text)
     in_force = Configuration(path, {})
-    app = App(in_force, AccessLog(str(log)), open_accounts(in_force.snapshot), jobs_timing=timing)
+    log = AccessLog(str(directory / "access.log"))
+    app = App(in_force, log, open_accounts(in_force.snapshot), jobs_timing=timing)
     await app.open()
     server = await asyncio.get_running_loop().create_server(app.downstream, "127.0.0.1", 0, ssl=tls)
-    running = Gateway(app, server.sockets[0].getsockname()[1], log, in_force)
+    running = Gateway(app, server.sockets[0].getsockname()[1], directory / "access.log", log, in_force)
     try:
         yield running
         await running.close()
     except BaseException:
-        await running.give_up()
+        await running.abort()
         raise
     finally:
         server.close()
 
 
+@overload
+def both(
+    directory: Path, count: Literal[1] = 1, **how: Any
+) -> contextlib.AbstractAsyncContextManager[tuple[Gateway, Provider]]: ...
+@overload
+def both(
+    directory: Path, count: Literal[2], **how: Any
+) -> contextlib.AbstractAsyncContextManager[tuple[Gateway, Provider, Provider]]: ...
+@overload
+def both(
+    directory: Path, count: Literal[3], **how: Any
+) -> contextlib.AbstractAsyncContextManager[tuple[Gateway, Provider, Provider, Provider]]: ...
+
+
+def both(directory: Path, count: int = 1, **how: Any) -> contextlib.AbstractAsyncContextManager[Any]:
+    """A gateway in front of `count` scripted providers: (gateway, provider, …). `how` is as for `configuration`."""
+    return _both(directory, count, **how)
+
+
 @contextlib.asynccontextmanager
-async def both(directory: Path, count: int = 1, **how: Any) -> AsyncIterator[tuple[Any, ...]]:
-    """A gateway in front of `count` scripted providers: (gateway, provider, …)."""
+async def _both(directory: Path, count: int, **how: Any) -> AsyncIterator[tuple[Any, ...]]:
     async with providers(count) as made, gateway(configuration(*(one.port for one in made), **how), directory) as running:
         yield (running, *made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -10,47 +11,33 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.configurations import listeners, simulated_configuration
+from tests.waiting import PATIENCE_S, wait_until
+
 ROOT = Path(__file__).parent.parent
-PATIENCE_S = 20.0
+_PYTHON = (sys.executable, "-W", "error")
 _URL = re.compile(r"http://\S+")
-
-MODELS = """\
-models:
-  - {id: sim, name: Simulated, price: {input: 1, output: 2}, pool: [{provider: simulated, model: sim-1}]}
-  - {id: vendor/sim, pool: [{provider: simulated, model: sim-2}]}
-  - {id: claude, pool: [{provider: claude, model: claude-1}]}
-  - id: sketch
-    output_modalities: [image]
-    price: {image: 0.05}
-    image: {sizes: [512x512, 1024x1024]}
-    pool: [{provider: queue, model: simulated/pictures}]
-    reserve: [{provider: images, model: simulated-image}]
-aliases: {fast: sim, recraft-v3: sketch}
-"""
-
-
-def wait_until(condition: Callable[[], Any]) -> None:
-    """Wait until the condition holds, from outside an event loop; fails after twenty seconds."""
-    due = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > due:
-            raise TimeoutError("what was waited for did not happen")
-        time.sleep(0.01)
+_FIRST_PORT, _PORTS = 12_000, 20_000
+_numbers = itertools.count(os.getpid() * 997)
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port on which nothing listens.
+
+    The kernel never chooses one of these, so that no connection and no other listener gets it in the meantime; and two
+    processes that run tests at the same time begin far apart.
+    """
+    while True:
+        port = _FIRST_PORT + next(_numbers) % _PORTS
+        with socket.socket() as trial, contextlib.suppress(OSError):
+            trial.bind(("127.0.0.1", port))
+            return port
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -59,22 +46,10 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join((str(ROOT / "proxy"), str(ROOT))), "PYTHONUNBUFFERED": "1", **more}
 
 
-def command(*words: object, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run `kyma-proxy` with these words to its end; `more` goes into its environment."""
-    line = [sys.executable, "-W", "error", "-m", "kyma_proxy", *map(str, words)]
+def command(*arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run `kyma-proxy` with these arguments to its end; `more` goes into its environment."""
+    line = [*_PYTHON, "-m", "kyma_proxy", *map(str, arguments)]
     return subprocess.run(line, env=environment(**more), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-
-
-def configuration(provider: str, listen: object, log: object, *, more: str = "", admin: str = "null") -> str:
-    """The text of a configuration whose providers, one a dialect, are both at `provider`; `more` holds further sections."""
-    queue = provider.removesuffix("/v1") + "/queue"
-    return (
-        f"listen: '{listen}'\nadmin: {admin}\naccess_log: '{log}'\n{more}"
-        f"providers:\n  - {{name: simulated, base_url: '{provider}', dialect: openai, api_key: provider-key}}\n"
-        f"  - {{name: claude, base_url: '{provider}', dialect: anthropic, api_key: provider-key}}\n"
-        f"  - {{name: images, base_url: '{provider}', dialect: openai_images, api_key: provider-key}}\n"
-        f"  - {{name: queue, base_url: '{queue}', dialect: fal_queue, api_key: provider-key}}\n{MODELS}"
-    )
 
 
 def relayed(log: Path) -> list[dict[str, Any]]:
@@ -83,7 +58,7 @@ def relayed(log: Path) -> list[dict[str, Any]]:
     return [record for record in map(json.loads, lines) if record["dialect"] != "-"]
 
 
-class Running:
+class GatewayProcess:
     """A gateway in a process of its own."""
 
     def __init__(self, process: subprocess.Popen[bytes], base: str, log: Path, errors: Path) -> None:
@@ -94,12 +69,12 @@ class Running:
 
     @property
     def stderr(self) -> str:
-        """What it has said so far."""
+        """The text that it has written to its standard error so far."""
         return self._errors.read_text()
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process is over."""
+        """True if the process has ended."""
         return self.process.poll() is not None
 
     def signal(self, number: signal.Signals) -> None:
@@ -112,7 +87,7 @@ class Running:
         return relayed(self.log)
 
     def end(self) -> int:
-        """Let it end, if it has not; its exit code."""
+        """End it if it has not ended; returns its exit code."""
         if not self.has_ended:
             self.process.terminate()
         try:
@@ -122,18 +97,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def simulated(pace: str = "0ms") -> Iterator[str]:
+def simulated_provider(pace: str = "0ms") -> Iterator[str]:
     """The base URL of a simulated provider that runs until the end of the block."""
-    line = [
-        sys.executable,
-        "-m",
-        "kyma_proxy.simulated.server",
-        "--listen",
-        "127.0.0.1:0",
-        "--pace",
-        pace,
-        "--until-stdin-closes",
-    ]
+    line = [*_PYTHON, "-m", "kyma_proxy.simulated.server", "--listen", "127.0.0.1:0", "--pace", pace, "--until-stdin-closes"]
     process = subprocess.Popen(line, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None
@@ -146,16 +112,16 @@ def simulated(pace: str = "0ms") -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serving(text: str, directory: Path, base: str, *words: str) -> Iterator[Running]:
-    """A gateway with this configuration; the block begins once it answers at `base` ("" where nobody can ask it).
+def serving(text: str, directory: Path, base: str, *arguments: str) -> Iterator[GatewayProcess]:
+    """A gateway with this configuration; the block begins once it answers at `base` (if that is "", once it says so).
 
-    `words` are further ones for its command line.
+    `arguments` are further ones for its command line.
     """
     config, errors = directory / "gateway.yaml", directory / "stderr"
     config.write_text(text)
-    line = [sys.executable, "-W", "error", "-m", "kyma_proxy", "serve", "--config", str(config), *words]
+    line = [*_PYTHON, "-m", "kyma_proxy", "serve", "--config", str(config), *arguments]
     with errors.open("wb") as stderr, subprocess.Popen(line, env=environment(), stderr=stderr) as process:
-        running = Running(process, base, directory / "access.log", errors)
+        running = GatewayProcess(process, base, directory / "access.log", errors)
         try:
             wait_until(lambda: running.has_ended or " serves " in running.stderr)
             wait_until(lambda: running.has_ended or not base or _answers(f"{base}/v1/health"))
@@ -166,11 +132,12 @@ def serving(text: str, directory: Path, base: str, *words: str) -> Iterator[Runn
 
 
 @contextlib.contextmanager
-def started(directory: Path, *, pace: str = "0ms", **how: str) -> Iterator[Running]:
-    """A gateway in front of a simulated provider, both running; `how` is as for `configuration`."""
+def serving_simulated(directory: Path, *, admin: str = "null", more: str = "") -> Iterator[GatewayProcess]:
+    """A gateway in front of a simulated provider, both running; `more` holds further sections of its configuration."""
     listen = f"127.0.0.1:{free_port()}"
-    with simulated(pace) as provider:
-        text = configuration(provider, listen, directory / "access.log", **how)
+    with simulated_provider() as provider:
+        sections = listeners(listen, access_log=directory / "access.log", admin=admin)
+        text = simulated_configuration(provider, more=f"{sections}{more}")
         with serving(text, directory, f"http://{listen}") as running:
             yield running
 

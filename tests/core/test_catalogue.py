@@ -1,4 +1,4 @@
-"""What anyone may ask of the configuration has the documented shape, and is made once."""
+"""The public pages about the configuration have the documented shape, and are made once."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import pytest
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.config.tiers import SHIPPED_TIERS
 from kyma_proxy.core.catalogue import Catalogue, Page, make_page
-from kyma_proxy.core.http.endpoints import RELAYED
+from kyma_proxy.dialect.registry import RELAYED
 from tests.factories import DEFAULT, default_snapshot, snapshot
 
 FIELDS = ("ts", "request_id")
 
 
 def catalogue(of: Snapshot | None = None) -> Catalogue:
-    return Catalogue(of or default_snapshot(), FIELDS)
+    return Catalogue(of or default_snapshot(), FIELDS, RELAYED.values())
 
 
 def read(page: Page) -> Any:
     return msgspec.json.decode(page.body)
 
 
-def test_the_models_are_listed_with_their_aliases() -> None:
+def test_the_list_of_models_has_their_aliases() -> None:
     document = read(catalogue().models)
     assert list(document) == ["object", "data", "aliases"]
     assert document["object"] == "list"
@@ -32,7 +32,7 @@ def test_the_models_are_listed_with_their_aliases() -> None:
     assert document["aliases"] == {"fast": "small"}
 
 
-def test_a_model_says_what_the_configuration_knows_of_it() -> None:
+def test_a_model_page_shows_its_configuration() -> None:
     assert read(catalogue().model["small"]) == {
         "id": "small",
         "object": "model",
@@ -52,7 +52,7 @@ def test_a_model_says_what_the_configuration_knows_of_it() -> None:
     }
 
 
-def test_one_model_and_the_list_say_the_same() -> None:
+def test_a_model_page_and_the_list_are_the_same() -> None:
     pages = catalogue()
     assert [read(page) for page in pages.model.values()] == read(pages.models)["data"]
 
@@ -61,7 +61,7 @@ def test_an_image_model_is_priced_per_image() -> None:
     assert read(catalogue().model["picture"])["pricing"] == {"mode": "per_image", "per_image_usd": 0.054}
 
 
-def test_what_is_not_known_is_null_and_never_zero() -> None:
+def test_an_unknown_value_is_null_and_never_zero() -> None:
     model = read(catalogue().model["sonnet"])
     assert (model["context_window"], model["max_output_tokens"]) == (None, None)
     assert model["pricing"] == {"mode": "per_token", "input": None, "output": None, "cached_input": None}
@@ -117,7 +117,7 @@ def test_the_tiers_are_the_configured_ones() -> None:
 IMAGE_MEMBERS = {"id", "sizes", "most_images", "needs_image_url", "most_input_images", "extra"}
 
 
-def test_the_capabilities_say_what_is_done_to_a_request_and_what_is_logged() -> None:
+def test_the_capabilities_name_the_defaults_the_endpoints_and_the_logged_fields() -> None:
     document = read(catalogue().capabilities)
     assert document["default_max_tokens"] == 4096
     assert document["dialects"] == ["anthropic", "openai"]
@@ -137,7 +137,7 @@ def test_the_capabilities_say_what_is_done_to_a_request_and_what_is_logged() -> 
     assert document["privacy"]["logged_fields"] == [*FIELDS]
 
 
-def test_a_switched_off_default_is_said_to_be_none() -> None:
+def test_a_default_that_is_switched_off_is_null() -> None:
     off = snapshot(DEFAULT + "defaults: {max_tokens: null}\n")
     assert read(catalogue(off).capabilities)["default_max_tokens"] is None
 
@@ -158,7 +158,7 @@ def test_an_etag_is_quoted_and_only_as_good_as_the_bytes() -> None:
     assert make_page({}).max_age is None
 
 
-def test_aliases_are_kept_for_whoever_looks_a_model_up() -> None:
+def test_aliases_can_be_looked_up() -> None:
     assert catalogue().aliases["fast"] == "small"
 
 

@@ -1,4 +1,4 @@
-"""The law of a request's life: what may follow what, one point of no return, and endings that are final."""
+"""The states of a request follow one table: there is one point of no return, and final states are final."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize(("state", "event"), [*itertools.product(State, Event)])
-def test_every_pair_of_state_and_event_obeys_the_law(state: State, event: Event) -> None:
+def test_every_pair_of_state_and_event_follows_the_table(state: State, event: Event) -> None:
     request = exchange()
     request.state = state
     if (state, event) in EXPECTED:
@@ -41,15 +41,15 @@ def test_every_pair_of_state_and_event_obeys_the_law(state: State, event: Event)
     assert request.state is state
 
 
-def test_the_endings_are_the_words_of_the_access_log() -> None:
-    words = {"completed", "relayed_error", "rejected", "failed", "broken", "client_gone", "drained"}
-    assert {state.value for state in ENDINGS} == words
+def test_the_final_states_are_the_endings_of_the_access_log() -> None:
+    endings = {"completed", "relayed_error", "rejected", "failed", "broken", "client_gone", "drained"}
+    assert {state.value for state in ENDINGS} == endings
     assert not any(state in ENDINGS for state, _ in EXPECTED)
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(Event), max_size=30))
-def test_whatever_happens_a_request_ends_at_most_once_and_never_goes_back_behind_the_commit(events: list[Event]) -> None:
+def test_any_sequence_of_events_ends_a_request_at_most_once_and_never_undoes_the_commit(events: list[Event]) -> None:
     request = exchange()
     was_committed = False
     for event in events:
@@ -63,7 +63,7 @@ def test_whatever_happens_a_request_ends_at_most_once_and_never_goes_back_behind
 
 
 @pytest.mark.parametrize("state", State)
-def test_a_request_can_tell_where_it_stands(state: State) -> None:
+def test_the_predicates_follow_the_state(state: State) -> None:
     request = exchange()
     request.state = state
     assert request.is_sent is (state is State.SENT)
@@ -71,7 +71,7 @@ def test_a_request_can_tell_where_it_stands(state: State) -> None:
     assert request.has_ended is (state in ENDINGS)
 
 
-def test_a_new_request_knows_nothing_yet() -> None:
+def test_a_new_request_is_open_and_empty() -> None:
     request = exchange()
     assert (request.state, request.attempts, request.status, request.layer) == (State.OPEN, [], 0, 0)
     assert (request.routing, request.model, request.alias, request.answered_by) == (None,) * 4

@@ -1,4 +1,4 @@
-"""How many tokens of an answer went out, told from the two ends that are kept of it."""
+"""The tokens of an unreported answer are estimated from its first and last bytes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from kyma_proxy.core.http.sample import Sample
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
-from kyma_proxy.simulated import anthropic, openai
-from kyma_proxy.simulated.reading import Answer
+from kyma_proxy.simulated import anthropic_answers, openai_answers
+from kyma_proxy.simulated.answers import Answer
 
 
 def chat(**delta: object) -> dict[str, object]:
@@ -70,7 +70,7 @@ def delivered(body: bytes, size: int = 400, *, streams: bool = True) -> int:
     ({"choices": [], "usage": None}, 0), ({"choices": None}, 0), ({"choices": 7}, 0), (chat(content=["twelve bytes"]), 0),
     ({"error": {"message": "overloaded"}}, 0), ([], 0), ("text", 0), (None, 0),
 ])  # fmt: skip
-def test_a_token_is_four_bytes_of_what_an_event_adds_and_an_event_is_at_least_one(event: object, tokens: int) -> None:
+def test_each_event_counts_four_bytes_per_token_and_at_least_one_token(event: object, tokens: int) -> None:
     for end in ("\n\n", "\r\n\r\n"):
         assert delivered(sse(event, end=end)) == tokens
         assert delivered(b": keep-alive\n\nevent: x\n" + sse(event, event, end=end) + b"data: [DONE]\n\n") == 2 * tokens
@@ -81,13 +81,13 @@ def test_a_token_is_four_bytes_of_what_an_event_adds_and_an_event_is_at_least_on
     b'data: {"choices":[{"delta":{"content":"\xff\xfe"}}]}\n\n', b'data: {"delta":"\\ud83d"}\n\n',
     b"data: " + b'{"x":' * 9000 + b"\n\n", b"\x1f\x8b\x08\xff\xfe" * 99,
 ])  # fmt: skip
-def test_where_nothing_whole_went_out_nothing_is_counted(body: bytes) -> None:
+def test_an_answer_without_a_complete_event_has_no_tokens(body: bytes) -> None:
     assert delivered(body) == 0
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=40, max_size=400), st.integers(1, 3000), st.integers(0, 200))
-def test_a_long_stream_is_judged_by_its_ends(words: list[int], size: int, cut: int) -> None:
+def test_a_long_stream_is_extrapolated_from_its_ends(words: list[int], size: int, cut: int) -> None:
     words = words * 10
     body = sse(chat(role="assistant", content=""), *(chat(content="x" * word) for word in words))
     fact = sum(max(word // 4, 1) for word in words)
@@ -95,14 +95,14 @@ def test_a_long_stream_is_judged_by_its_ends(words: list[int], size: int, cut: i
 
 
 @pytest.mark.parametrize("count", [1, 10, 30, 50, 70, 200, 5000])
-def test_an_even_stream_is_estimated_to_the_event(count: int) -> None:
+def test_a_stream_of_equal_events_is_estimated_exactly(count: int) -> None:
     body = sse(*[claude(type="text_delta", text=" word")] * count)
     assert abs(delivered(body) - count) <= 1
 
 
 @settings(deadline=None)
 @given(st.integers(0, 300), st.lists(st.integers(0, 12_000), max_size=9))
-def test_how_a_stream_was_cut_into_pieces_makes_no_difference(count: int, cuts: list[int]) -> None:
+def test_the_estimate_does_not_depend_on_how_the_stream_was_cut(count: int, cuts: list[int]) -> None:
     body = sse(*(chat(content=" word") for _ in range(count)))
     sample = Sample()
     connections = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
@@ -113,11 +113,11 @@ def test_how_a_stream_was_cut_into_pieces_makes_no_difference(count: int, cuts: 
 
 @settings(deadline=None)
 @given(st.binary(max_size=300), st.binary(max_size=300), st.integers(0, 10**6), st.booleans())
-def test_no_bytes_at_all_give_a_number_below_zero(opening: bytes, tail: bytes, more: int, streams: bool) -> None:
+def test_the_estimate_is_never_negative(opening: bytes, tail: bytes, more: int, streams: bool) -> None:
     assert estimated_completion_tokens(opening, tail, more, streams) >= 0
 
 
-def test_a_first_event_larger_than_the_sample_is_no_text() -> None:
+def test_a_first_event_larger_than_the_sample_counts_as_no_text() -> None:
     created = {"type": "response.created", "response": {"instructions": "x" * 30_000, "output": []}}
     assert delivered(sse(created)) == 0
 
@@ -129,16 +129,16 @@ SAID = Answer(
 
 
 @pytest.mark.parametrize("events", [
-    lambda: openai.chat_events(SAID, "1", 1), lambda: openai.completion_events(SAID, "1", 1),
-    lambda: anthropic.message_events(SAID, "1"),
+    lambda: openai_answers.chat_events(SAID, "1", 1), lambda: openai_answers.text_completion_events(SAID, "1", 1),
+    lambda: anthropic_answers.message_events(SAID, "1"),
 ])  # fmt: skip
-def test_the_streams_of_every_endpoint_are_understood(events: Callable[[], list[bytes]]) -> None:
+def test_streams_of_every_endpoint_are_estimated(events: Callable[[], list[bytes]]) -> None:
     fact = sum(max(len(piece) // 4, 1) for piece in SAID.pieces)
     assert 0.8 * fact < delivered(b"".join(events())) < 1.2 * fact
 
 
-def test_responses_that_were_cut_are_understood() -> None:
-    events = list(openai.response_events(SAID, "1", 1))[:-4]  # before the events that repeat all that was said
+def test_truncated_responses_streams_are_estimated() -> None:
+    events = list(openai_answers.response_events(SAID, "1", 1))[:-4]  # before the events that repeat all that was said
     fact = sum(max(len(piece) // 4, 1) for piece in SAID.pieces)
     assert 0.8 * fact < delivered(b"".join(events)) < 1.2 * fact
 
@@ -170,6 +170,6 @@ def test_an_answer_without_text_has_no_tokens(document: object) -> None:
 
 
 @pytest.mark.parametrize("cut", [b"", b" and", b" \\u12", b" \\ud83d", b" \\", b"\\u00e9"])
-def test_a_whole_answer_that_broke_off_counts_what_came(cut: bytes) -> None:
+def test_a_truncated_whole_answer_counts_what_was_sent(cut: bytes) -> None:
     body = b'{"choices":[{"message":{"content":"' + b"word " * 40 + cut
     assert 50 <= delivered(body, streams=False) <= 53

@@ -1,4 +1,4 @@
-"""Errors have the shape that each dialect's clients expect, whole or in the middle of a stream, and are recognised."""
+"""Errors have the shape that each dialect's client libraries expect, whole or within a stream, and are recognised."""
 
 from __future__ import annotations
 
@@ -17,6 +17,37 @@ from kyma_proxy.errors import GatewayError, Kind
 
 OPENAI_STREAM = b'data: {"choices":[{"delta":{"content":"h\xc3\xa9"}}]}\n\ndata: {"choices":[]}\n\n'
 ANTHROPIC_STREAM = b'event: ping\ndata: {"type":"ping"}\n\nevent: content_block_stop\ndata: {"type":"content_block_stop"}\n\n'
+# kind, OpenAI's type, Anthropic's type
+TYPES = {
+    Kind.INVALID_JSON: ("invalid_request_error", "invalid_request_error"),
+    Kind.INVALID_REQUEST: ("invalid_request_error", "invalid_request_error"),
+    Kind.BAD_HTTP: ("invalid_request_error", "invalid_request_error"),
+    Kind.INVALID_API_KEY: ("invalid_request_error", "authentication_error"),
+    Kind.INSUFFICIENT_CREDITS: ("insufficient_quota", "billing_error"),
+    Kind.FORBIDDEN: ("invalid_request_error", "permission_error"),
+    Kind.MODEL_NOT_FOUND: ("invalid_request_error", "not_found_error"),
+    Kind.NOT_FOUND: ("invalid_request_error", "not_found_error"),
+    Kind.METHOD_NOT_ALLOWED: ("invalid_request_error", "invalid_request_error"),
+    Kind.REQUEST_TIMEOUT: ("invalid_request_error", "invalid_request_error"),
+    Kind.CONFLICT: ("invalid_request_error", "invalid_request_error"),
+    Kind.BODY_TOO_LARGE: ("invalid_request_error", "request_too_large"),
+    Kind.URI_TOO_LONG: ("invalid_request_error", "invalid_request_error"),
+    Kind.UNSUPPORTED_ENCODING: ("invalid_request_error", "invalid_request_error"),
+    Kind.EXPECTATION_FAILED: ("invalid_request_error", "invalid_request_error"),
+    Kind.HEAD_TOO_LARGE: ("invalid_request_error", "invalid_request_error"),
+    Kind.RATE_LIMIT_EXCEEDED: ("rate_limit", "rate_limit_error"),
+    Kind.PROVIDER_RATE_LIMITED: ("rate_limit_error", "rate_limit_error"),
+    Kind.INTERNAL: ("server_error", "api_error"),
+    Kind.PROVIDER_ERROR: ("server_error", "api_error"),
+    Kind.NO_SOURCE_AVAILABLE: ("server_error", "overloaded_error"),
+    Kind.ACCOUNTS_UNAVAILABLE: ("server_error", "overloaded_error"),
+    Kind.OVERLOADED: ("server_error", "overloaded_error"),
+    Kind.DRAINING: ("server_error", "overloaded_error"),
+    Kind.PROVIDER_TIMEOUT: ("server_error", "api_error"),
+    Kind.JOB_CANCELLED: ("invalid_request_error", "invalid_request_error"),
+    Kind.JOB_LOST: ("server_error", "api_error"),
+    Kind.JOB_EXPIRED: ("server_error", "api_error"),
+}
 DEEP = b"[" * 5000 + b"]" * 5000
 
 
@@ -37,36 +68,36 @@ def events(stream: bytes) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_an_openai_client_finds_what_it_looks_for(kind: Kind) -> None:
+def test_an_openai_error_body_has_message_type_param_and_code(kind: Kind) -> None:
     error = GatewayError(kind, 'Words with "quotes", \n and é.', param="model")
     assert json.loads(OPENAI.error_body(error, "request-1")) == {
-        "error": {"message": error.message, "type": kind.value.openai_type, "param": "model", "code": kind.code}
+        "error": {"message": error.message, "type": TYPES[kind][0], "param": "model", "code": kind.code}
     }
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_an_anthropic_client_finds_what_it_looks_for(kind: Kind) -> None:
+def test_an_anthropic_error_body_has_type_message_and_request_id(kind: Kind) -> None:
     error = GatewayError(kind, 'Words with "quotes", \n and é.', param="model")
     assert json.loads(ANTHROPIC.error_body(error, "request-1")) == {
         "type": "error",
-        "error": {"type": kind.value.anthropic_type, "message": error.message},
+        "error": {"type": TYPES[kind][1], "message": error.message},
         "request_id": "request-1",
     }
 
 
-def test_param_is_null_where_no_member_is_to_blame() -> None:
+def test_param_is_null_if_no_member_is_at_fault() -> None:
     assert json.loads(OPENAI.error_body(GatewayError(Kind.INTERNAL, "Words."), "r"))["error"]["param"] is None
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(Kind), st.sampled_from([*DIALECTS.values()]))
-def test_whatever_a_message_holds_the_body_is_json_on_one_line(message: str, kind: Kind, dialect: Dialect) -> None:
+def test_an_error_body_is_json_on_one_line_for_any_message(message: str, kind: Kind, dialect: Dialect) -> None:
     body = dialect.error_body(GatewayError(kind, message), "request-1")
     assert json.loads(body)["error"]["message"] == message
     assert not {b"\n", b"\r"} & {body[at : at + 1] for at in range(len(body))}
 
 
 @pytest.mark.parametrize(("dialect", "stream"), [(OPENAI, OPENAI_STREAM), (ANTHROPIC, ANTHROPIC_STREAM)])
-def test_a_client_reads_the_in_band_error_wherever_the_stream_broke(dialect: Dialect, stream: bytes) -> None:
+def test_an_error_event_can_be_read_wherever_the_stream_broke(dialect: Dialect, stream: bytes) -> None:
     error = GatewayError(Kind.PROVIDER_ERROR, "The provider stopped.")
     body = dialect.error_body(error, "request-1").decode()
     for stop in range(len(stream) + 1):
@@ -78,7 +109,7 @@ def test_a_client_reads_the_in_band_error_wherever_the_stream_broke(dialect: Dia
         assert name == ("error" if dialect is ANTHROPIC else "")
 
 
-def test_an_openai_client_never_gets_the_error_glued_to_an_unfinished_event() -> None:
+def test_an_openai_error_event_is_never_joined_to_an_unfinished_event() -> None:
     error = GatewayError(Kind.PROVIDER_ERROR, "The provider stopped.")
     for stop in range(len(OPENAI_STREAM) + 1):
         if stop not in range(38, 43):  # the two bytes of é
@@ -88,7 +119,7 @@ def test_an_openai_client_never_gets_the_error_glued_to_an_unfinished_event() ->
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values())
-def test_the_gateways_own_error_event_is_an_error_event(dialect: Dialect) -> None:
+def test_the_gateways_own_error_events_are_recognised_as_errors(dialect: Dialect) -> None:
     data = first_event(dialect.error_event(GatewayError(Kind.OVERLOADED, "Later."), "request-1", True))
     assert data is not None
     assert dialect.is_error(data)
@@ -110,7 +141,7 @@ def test_the_gateways_own_error_event_is_an_error_event(dialect: Dialect) -> Non
         b"", b"[DONE]", b"hello", b"[]", b"{", b'{"type":1}', b'{"type":"\xff"}', b'{"x":%b,"type":"error"}' % DEEP,
     )),
 ])  # fmt: skip
-def test_a_first_event_is_known_for_an_error_or_for_none(dialect: Dialect, data: bytes, is_error: bool) -> None:
+def test_a_first_event_is_recognised_as_an_error_or_not(dialect: Dialect, data: bytes, is_error: bool) -> None:
     assert dialect.is_error(data) is is_error
 
 
@@ -133,11 +164,11 @@ def test_a_first_event_is_known_for_an_error_or_for_none(dialect: Dialect, data:
     (ANTHROPIC, b'{"type":"message"', False, False),
     (OPENAI, b"", True, False), (OPENAI, b"", False, False), (ANTHROPIC, b"", True, False), (ANTHROPIC, b"", False, False),
 ])  # fmt: skip
-def test_an_answer_that_ends_like_this_is_whole_or_is_not(
+def test_the_last_bytes_tell_a_complete_answer_from_a_truncated_one(
     dialect: Dialect, tail: bytes, streams: bool, is_finished: bool
 ) -> None:
     assert dialect.is_finished(tail, streams) is is_finished
 
 
-def test_the_dialects_are_known_by_their_names() -> None:
+def test_the_registry_has_each_dialect_under_its_name() -> None:
     assert dict(DIALECTS) == {"openai": OPENAI, "anthropic": ANTHROPIC}

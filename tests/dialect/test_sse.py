@@ -1,4 +1,4 @@
-"""The edges of an event stream are read right, wherever the network has cut it."""
+"""The first event and the end of an event stream are read correctly, wherever the network has cut it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_first_event_is_the_same_wherever_the_stream_is_cut(
 
 
 @given(LINES, st.sampled_from(LINE_ENDS))
-def test_once_decided_more_bytes_never_change_the_verdict(lines: list[bytes], line_end: bytes) -> None:
+def test_more_bytes_never_change_a_decided_first_event(lines: list[bytes], line_end: bytes) -> None:
     stream = line_end.join(lines)
     verdicts = [first_event(stream[:stop]) for stop in range(len(stream) + 1)]
     decided = [*itertools.dropwhile(lambda verdict: verdict is None, verdicts)]
@@ -55,22 +55,22 @@ def test_once_decided_more_bytes_never_change_the_verdict(lines: list[bytes], li
     b"", b"\xef", b"\xef\xbb", b"\xef\xbb\xbf", b"d", b"data: 1", b"data: 1\n", b"data: 1\r\n", b"data: 1\r\n\r",
     b"event: x\n\n", b"\r",
 ])  # fmt: skip
-def test_a_stream_whose_first_event_is_not_over_is_undecided(stream: bytes) -> None:
+def test_an_unfinished_first_event_is_undecided(stream: bytes) -> None:
     assert first_event(stream) is None
 
 
 @pytest.mark.parametrize("stream", [b":", b": life", b"\xef\xbb\xbf:", b":\n", b"data: 1\n: in between"])
-def test_a_comment_goes_out_at_once(stream: bytes) -> None:
+def test_a_comment_is_never_held(stream: bytes) -> None:
     assert first_event(stream) == b""
 
 
-def test_a_first_event_too_long_for_an_error_does_not_wait_for_its_end() -> None:
+def test_a_first_event_longer_than_an_error_is_not_held() -> None:
     assert first_event(b"data: " + b"x" * (MAX_HELD_BYTES - 6)) is None
     assert first_event(b"data: " + b"x" * (MAX_HELD_BYTES - 5)) == b""
 
 
 @pytest.mark.parametrize("line_end", LINE_ENDS)
-def test_a_stream_stands_between_events_only_after_a_blank_line(line_end: bytes) -> None:
+def test_a_stream_ends_between_events_only_after_a_blank_line(line_end: bytes) -> None:
     stream = b"event: x" + line_end + b"data: 1" + line_end + line_end
     between = [stop for stop in range(len(stream) + 1) if ends_between_events(stream[:stop])]
     assert between == [0, len(stream)]
@@ -89,5 +89,5 @@ def test_a_stream_stands_between_events_only_after_a_blank_line(line_end: bytes)
     (b"", b""),
     (b"no event at all", b""),
 ])  # fmt: skip
-def test_the_last_data_of_a_tail_is_found(tail: bytes, expected: bytes, line_end: bytes) -> None:
+def test_the_data_of_the_last_event_is_found_in_a_tail(tail: bytes, expected: bytes, line_end: bytes) -> None:
     assert last_data(tail.replace(b"\n", line_end)) == expected

@@ -1,4 +1,4 @@
-"""A thought that a translation gave to a caller is taken out where Anthropic would refuse it, and nothing else is touched."""
+"""Unsigned thinking blocks are removed from requests to Anthropic, and nothing else is changed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def body(*contents: Any, indent: int | None = None) -> bytes:
     return json.dumps({"model": "m", "messages": messages, "max_tokens": 5}, indent=indent).encode()
 
 
-def test_only_the_thought_goes_and_all_else_stays_as_it_is_written() -> None:
+def test_only_the_unsigned_block_is_removed_byte_for_byte() -> None:
     thought = '{"type":"thinking","thinking":"7 times 13.","signature":"kyma-unsigned"}'
     written = '{"model": "m",  "messages": [{"content":[%s{"type":"text", "text":"\\u004eo."}],"n":1.0 }] ,"max_tokens":5e0}'
     assert without_unsigned((written % f"{thought},").encode()) == ((written % "").encode(), ("messages[0].content[0]",))
 
 
 @given(MESSAGES, st.sampled_from([None, 1]))
-def test_what_is_left_is_the_conversation_without_such_thoughts(messages: list[Json], indent: int | None) -> None:
+def test_the_cleaned_request_is_the_conversation_without_unsigned_blocks(messages: list[Json], indent: int | None) -> None:
     document = {"model": "m", "metadata": {"user_id": UNSIGNED}, "messages": messages, "system": [TEXT]}
     made, dropped = without_unsigned(json.dumps(document, indent=indent).encode())
     left = []
@@ -48,13 +48,13 @@ def test_what_is_left_is_the_conversation_without_such_thoughts(messages: list[J
     )
 
 
-def test_a_message_of_which_nothing_is_left_goes_too() -> None:
+def test_a_message_that_becomes_empty_is_removed() -> None:
     made, dropped = without_unsigned(body([FOREIGN], [FOREIGN, TEXT], "word"))
     assert [message["content"] for message in json.loads(made)["messages"]] == [[TEXT], "word"]
     assert dropped == ("messages[0].content[0]", "messages[1].content[0]")
 
 
-def test_what_is_signed_or_holds_the_mark_elsewhere_stays_byte_for_byte() -> None:
+def test_signed_blocks_and_the_mark_elsewhere_stay_byte_for_byte() -> None:
     written = body([SIGNED, USE], UNSIGNED, [{"type": "text", "text": f'say "{UNSIGNED}"'}], indent=1)
     assert without_unsigned(written) == (written, ())
 
@@ -71,9 +71,7 @@ CLEARS = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
     ([[FOREIGN, CALL], [SIGNED, CALL]], "enabled", False), ([[SIGNED, CALL], [FOREIGN, CALL]], "enabled", True),
     ([[FOREIGN, CALL], [TEXT, CALL]], "enabled", False), ([[FOREIGN, CALL], [FOREIGN]], "enabled", True),
 ])  # fmt: skip
-def test_a_turn_that_lost_its_thought_between_its_calls_and_their_results_goes_on_without_thinking(
-    turns: list[list[Json]], thinking: str, goes: bool
-) -> None:
+def test_thinking_is_dropped_if_a_tool_turn_lost_its_thinking_block(turns: list[list[Json]], thinking: str, goes: bool) -> None:
     messages = [one for turn in turns for one in ({"role": "assistant", "content": turn}, RESULT)]
     document = {
         "model": "m", "thinking": {"type": thinking, "budget_tokens": 2000}, "max_tokens": 5, "messages": messages,
@@ -88,7 +86,7 @@ def test_a_turn_that_lost_its_thought_between_its_calls_and_their_results_goes_o
     assert b'"temperature":1.0' in made.replace(b" ", b"")
 
 
-def test_what_clears_thoughts_goes_with_the_thinking() -> None:
+def test_clear_thinking_edits_are_dropped_with_thinking() -> None:
     messages = [{"role": "assistant", "content": [FOREIGN, CALL]}, RESULT]
     document = {"thinking": {"type": "enabled", "budget_tokens": 2000}, "context_management": CLEARS, "messages": messages}
     made, dropped = without_unsigned(json.dumps(document).encode())
@@ -96,7 +94,7 @@ def test_what_clears_thoughts_goes_with_the_thinking() -> None:
     assert json.loads(made) == {"messages": [{"role": "assistant", "content": [CALL]}, RESULT]}
 
 
-def test_who_does_not_think_keeps_what_else_was_asked_for() -> None:
+def test_context_management_stays_if_thinking_is_not_enabled() -> None:
     document = {"messages": [{"role": "assistant", "content": [FOREIGN, CALL]}, RESULT], "context_management": CLEARS}
     made, dropped = without_unsigned(json.dumps(document).encode())
     assert dropped == ("messages[0].content[0]",)
@@ -110,10 +108,10 @@ NONE = [
 
 
 @pytest.mark.parametrize("written", NONE)
-def test_what_is_no_request_stays_as_it_is(written: bytes) -> None:
+def test_a_malformed_request_is_returned_unchanged(written: bytes) -> None:
     assert without_unsigned(written) == (written, ())
 
 
-def test_a_request_that_a_client_has_spaced_out_is_looked_into() -> None:
+def test_unsigned_blocks_are_found_in_a_request_with_white_space() -> None:
     assert may_hold_unsigned(body([FOREIGN], indent=2))
     assert not may_hold_unsigned(body([SIGNED, TEXT]))

@@ -1,4 +1,4 @@
-"""Usage is found in the ends of an answer, however a provider tells it, and is never read out of somebody's text."""
+"""Usage is found in the ends of an answer in every form that providers use, and never inside a text."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ ANSWERS: list[tuple[Dialect, bytes, Usage]] = [
 
 
 @pytest.mark.parametrize(("dialect", "body", "expected"), ANSWERS)
-def test_every_way_in_which_providers_tell_usage_is_understood(dialect: Dialect, body: bytes, expected: Usage) -> None:
+def test_usage_is_read_in_every_form_that_providers_use(dialect: Dialect, body: bytes, expected: Usage) -> None:
     assert dialect.read_usage(body, body) == expected
 
 
 @settings(deadline=None)
 @given(st.sampled_from(ANSWERS), st.integers(0, 40_000), st.lists(st.integers(0, 45_000), max_size=8))
-def test_any_split_of_a_body_of_any_length_gives_the_same_usage(
+def test_usage_does_not_depend_on_length_or_split_of_the_body(
     answer: tuple[Dialect, bytes, Usage], length: int, cuts: list[int]
 ) -> None:
     dialect, body, expected = answer
@@ -103,7 +103,7 @@ def test_any_split_of_a_body_of_any_length_gives_the_same_usage(
 
 @settings(deadline=None)
 @given(st.integers(0, 4), st.sampled_from(["usage", "\\usage", "usage\\", 'x"usage']), st.booleans())
-def test_text_that_talks_of_usage_is_never_mistaken_for_it(depth: int, name: str, ascii_only: bool) -> None:
+def test_usage_inside_a_text_is_never_read(depth: int, name: str, ascii_only: bool) -> None:
     text = json.dumps({name: {"prompt_tokens": 666, "input_tokens": 666, "output_tokens": 666}})
     for _ in range(depth):
         text = json.dumps(text)
@@ -117,7 +117,7 @@ def test_text_that_talks_of_usage_is_never_mistaken_for_it(depth: int, name: str
     b'"usage":{"note":"}{","prompt_tokens":1}', b'"usage": {"x": {"y": {"z": 1}}, "prompt_tokens": 1}',
     b'"usage":{' + b'"x":{},' * 99 + b'"prompt_tokens":1}', b'"usage"\n:\n{"prompt_tokens":1}',
 ])  # fmt: skip
-def test_what_else_a_usage_object_holds_does_not_matter(text: bytes) -> None:
+def test_other_members_of_a_usage_object_are_ignored(text: bytes) -> None:
     assert [counts.prompt_tokens for counts in counts_from_end(b"{" + text + b"}")] == [1]
 
 
@@ -129,29 +129,29 @@ def test_what_else_a_usage_object_holds_does_not_matter(text: bytes) -> None:
     b'"usage":{"x":{' + b'"x":{},' * 9 + b'},"prompt_tokens":1}',
     b'"usage":         {"prompt_tokens":1}', b'"usage":{"x":' + b"[" * 2000 + b"]" * 2000 + b',"prompt_tokens":1}',
 ])  # fmt: skip
-def test_what_is_cut_off_or_no_usage_is_left_alone(text: bytes) -> None:
+def test_truncated_or_malformed_usage_is_ignored(text: bytes) -> None:
     assert [*counts_from_end(b"{" + text)] == []
 
 
-def test_one_end_of_an_answer_is_enough() -> None:
+def test_usage_in_one_end_of_an_answer_is_enough() -> None:
     last = end(input_tokens=3, output_tokens=42)
     assert ANTHROPIC.read_usage(named(BEGIN), named(TEXT)) == reported(1110, 1, 1000)
     assert ANTHROPIC.read_usage(named(TEXT), named(last)) == reported(3, 42, None)
     assert OPENAI.read_usage(stream({"usage": CHAT}), stream(DELTA)) == reported(20, 5, 16)
 
 
-def test_every_beginning_of_an_answer_is_read_without_a_failure() -> None:
+def test_any_truncated_answer_is_searched_without_an_error() -> None:
     for dialect, body, _ in ANSWERS:
         for stop in range(len(body)):
             dialect.read_usage(body[:stop], body[:stop])
 
 
-def test_the_last_usage_is_told_first_and_only_a_few_are_looked_at() -> None:
+def test_usage_objects_come_last_first_and_their_number_is_bounded() -> None:
     many = b"".join(b'{"usage":{"prompt_tokens":%d}}' % at for at in range(20))
     assert [counts.prompt_tokens for counts in counts_from_end(many)] == [19, 18, 17, 16, 15, 14, 13, 12]
 
 
-def test_a_tools_input_that_has_usage_of_its_own_does_not_hide_the_answers() -> None:
+def test_usage_in_a_tools_input_does_not_hide_the_answers_usage() -> None:
     content = [{"type": "tool_use", "input": {"usage": {"input_tokens": 666, "output_tokens": 666}}}]
     body = whole({"type": "message", "content": content, "usage": MESSAGE})
     assert ANTHROPIC.read_usage(body, body) == reported(1110, 7, 1000)

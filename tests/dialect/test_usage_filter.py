@@ -1,4 +1,4 @@
-"""One usage-only event is kept from the caller, however the stream is cut into pieces; all else passes byte for byte."""
+"""One usage-only event is removed from a stream, however it is cut; all other bytes pass unchanged."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ STREAMS = {
 
 
 def passed(pieces: list[bytes]) -> bytes:
-    withholding = UsageFilter()
-    out = b"".join(withholding.feed(piece) for piece in pieces)
-    return out + withholding.flush()
+    usage_filter = UsageFilter()
+    out = b"".join(usage_filter.feed(piece) for piece in pieces)
+    return out + usage_filter.flush()
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_every_split_gives_the_same(name: str) -> None:
+def test_the_filter_gives_the_same_bytes_for_every_split(name: str) -> None:
     before, kept, after = STREAMS[name]
     stream = b"".join([*before, kept, *after])
     expected = b"".join([*before, *after])
@@ -56,7 +56,7 @@ def test_every_split_gives_the_same(name: str) -> None:
 
 
 @given(st.sampled_from(sorted(STREAMS)), st.lists(st.integers(1, 400), max_size=8))
-def test_any_pieces_give_the_same(name: str, cuts: list[int]) -> None:
+def test_the_filter_gives_the_same_bytes_for_any_pieces(name: str, cuts: list[int]) -> None:
     before, kept, after = STREAMS[name]
     stream = b"".join([*before, kept, *after])
     places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
@@ -64,14 +64,14 @@ def test_any_pieces_give_the_same(name: str, cuts: list[int]) -> None:
     assert passed(pieces) == b"".join([*before, *after])
 
 
-def test_whole_events_are_not_held() -> None:
-    withholding = UsageFilter()
+def test_the_filter_does_not_hold_complete_events() -> None:
+    usage_filter = UsageFilter()
     for word in WORDS:
-        assert withholding.feed(word) == word
+        assert usage_filter.feed(word) == word
 
 
-def test_an_endless_event_is_not_held_for_ever() -> None:
-    withholding = UsageFilter()
+def test_the_filter_does_not_hold_an_endless_event() -> None:
+    usage_filter = UsageFilter()
     sent = [b"data: " + b"x" * 65536] * 8
-    out = b"".join(withholding.feed(piece) for piece in sent)
+    out = b"".join(usage_filter.feed(piece) for piece in sent)
     assert out == b"".join(sent)

@@ -1,4 +1,4 @@
-"""The gateway is killed at random moments under load, again and again, and each time the books are judged.
+"""Kills the gateway at random moments under load, again and again, and checks the ledger each time.
 
 After every `kill -9` the database opens, with a check of all its laws; every purchase that was acknowledged is there; no
 request is charged twice; and of the requests that ended, only those of the last moments may be missing.
@@ -24,7 +24,8 @@ from pathlib import Path
 
 from aiohttp import ClientError, ClientSession
 
-from tests.processes import configuration, free_port, serving, simulated
+from tests.configurations import listeners, simulated_configuration
+from tests.processes import free_port, serving, simulated_provider
 
 _TOKEN = "an-admin-token-of-some-length"
 _LOST_S = 0.1
@@ -33,7 +34,7 @@ _LIMITS = "rpm: 1000000, per_model_rpm: 1000000, tpm: 1000000000, max_request_to
 
 
 class Judge:
-    """What callers and the operator saw, to be compared with the ledger."""
+    """Keeps the answers that callers and the operator got, and compares them with the ledger."""
 
     def __init__(self) -> None:
         self.ended: dict[str, float] = {}
@@ -43,7 +44,7 @@ class Judge:
         self.names = itertools.count()
 
     def compare(self, database: Path, killed: float) -> list[str]:
-        """What is wrong with the ledger after a kill at this moment."""
+        """The faults of the ledger after a kill at this moment."""
         with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as ledger:
             charged = Counter(row[0] for row in ledger.execute("SELECT request_id FROM entries WHERE kind = 'usage'"))
             payments = Counter(row[0] for row in ledger.execute("SELECT reference FROM entries WHERE kind = 'purchase'"))
@@ -62,7 +63,7 @@ class Judge:
 
 
 async def call(session: ClientSession, base: str, key: str, judge: Judge) -> None:
-    """One caller, until the gateway is gone."""
+    """Send requests until the gateway is gone."""
     headers = {"Authorization": f"Bearer {key}"}
     document = {"model": "sim", "stream": True, "messages": [{"role": "user", "content": "one two three"}]}
     with contextlib.suppress(ClientError, OSError):
@@ -77,7 +78,7 @@ async def call(session: ClientSession, base: str, key: str, judge: Judge) -> Non
 
 
 async def pay(session: ClientSession, admin: str, account: str, judge: Judge) -> None:
-    """The operator, who takes in payments until the gateway is gone."""
+    """Take in payments, as the operator, until the gateway is gone."""
     with contextlib.suppress(ClientError, OSError):
         while True:
             name = f"pay-{next(judge.names)}"
@@ -108,7 +109,7 @@ async def under_load(base: str, admin: str, judge: Judge, callers: int, *, secon
 
 
 def main() -> int:
-    """Crash; returns 0 where the books were right every time."""
+    """Run all rounds; returns 0 if the ledger was right every time."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--callers", type=int, default=16)
@@ -116,16 +117,15 @@ def main() -> int:
     options = parser.parse_args()
     chance, judge = random.Random(options.seed), Judge()
     wrong: list[str] = []
-    with tempfile.TemporaryDirectory() as home, simulated() as provider:
+    with tempfile.TemporaryDirectory() as home, simulated_provider() as provider:
         directory = Path(home)
         listen, admin = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         more = (
             f"accounts: {{required: true, database: 'sqlite:{directory}/kyma.db'}}\n"
             f"tiers: [{{tier: 0, min_purchased: 0, {_LIMITS}}}]\n"
         )
-        text = configuration(
-            provider, listen, directory / "access.log", more=more, admin=f"{{listen: '{admin}', token: {_TOKEN}}}"
-        )
+        sections = listeners(listen, access_log=directory / "access.log", admin=f"{{listen: '{admin}', token: {_TOKEN}}}")
+        text = simulated_configuration(provider, more=f"{sections}{more}")
         for at in range(1, options.rounds + 1):
             with serving(text, directory, f"http://{listen}", "--check-accounts") as running:
                 seconds = chance.uniform(0.05, 0.6)

@@ -1,7 +1,7 @@
-"""Minutes of trouble: two providers are killed and revived at random under many streams, and every answer is judged.
+"""Kills and restarts two providers at random under many streams, and checks every answer.
 
 A request whose answer has not begun must not fail, as one of the two always lives; one whose answer has begun must not be
-passed off as whole. Each request ends in one of: whole; cut, and told so.
+presented as complete. Each request ends in one of: complete; truncated with an error event.
 
     python -m tests.faults.soak [--minutes 10] [--streams 200] [--seed 1]
 """
@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from tests.configurations import ProviderEntry, configuration, listeners
 from tests.harness import Client
 from tests.processes import ROOT, environment, free_port, serving
 
@@ -55,7 +56,7 @@ class Provider:
 
 
 async def judge(port: int) -> str:
-    """Ask for a stream, and say what came of it."""
+    """Request a stream; returns how it ended."""
     client = Client(*await asyncio.open_connection("127.0.0.1", port))
     client.ask("m", stream=True, messages=[{"role": "user", "content": "Tell me of the sea."}])
     got = b""
@@ -68,42 +69,50 @@ async def judge(port: int) -> str:
     except (asyncio.IncompleteReadError, ConnectionError):
         if not got:
             return "failed without a byte"
-        return "passed off as whole" if b"[DONE]" in got else "cut, and told so" if b'"error"' in got else "cut, and not told"
+        return (
+            "truncated, presented as complete"
+            if b"[DONE]" in got
+            else "truncated with an error event"
+            if b'"error"' in got
+            else "truncated without an error event"
+        )
     finally:
         client.leave()
     layer = head.headers.get("x-kyma-fallback-layer", "0")
-    return f"whole (layer {layer})" if got.rstrip().endswith(b"[DONE]") else "ended without its end"
+    return f"complete (layer {layer})" if got.rstrip().endswith(b"[DONE]") else "ended without its end"
 
 
 async def soak(gateway: int, providers: list[Provider], chance: random.Random, minutes: float, streams: int) -> Counter[str]:
-    """Run it; returns how often each thing happened."""
+    """Run for some minutes; returns how often each ending occurred."""
     over = time.monotonic() + minutes * 60
-    seen: Counter[str] = Counter()
+    endings: Counter[str] = Counter()
 
     async def call() -> None:
         while time.monotonic() < over:
-            seen[await judge(gateway)] += 1
+            endings[await judge(gateway)] += 1
 
     async def trouble() -> None:
         while time.monotonic() < over:
             victim = chance.choice(providers)
             await victim.kill()
-            seen["(kills)"] += 1
+            endings["(kills)"] += 1
             await asyncio.sleep(chance.uniform(*_DOWN_S))
             await victim.start()
             await asyncio.sleep(chance.uniform(*_UP_S))
 
-    async def tell() -> None:
+    async def report() -> None:
         while time.monotonic() < over:
             await asyncio.sleep(min(15.0, max(0.0, over - time.monotonic())))
-            print(f"{max(0.0, over - time.monotonic()):.0f} s left: {dict(sorted(seen.items()))}", file=sys.stderr, flush=True)
+            print(
+                f"{max(0.0, over - time.monotonic()):.0f} s left: {dict(sorted(endings.items()))}", file=sys.stderr, flush=True
+            )
 
-    await asyncio.gather(trouble(), tell(), *(call() for _ in range(streams)))
-    return seen
+    await asyncio.gather(trouble(), report(), *(call() for _ in range(streams)))
+    return endings
 
 
 async def main() -> int:
-    """Soak; returns 0 where every answer was whole, or cut and told so."""
+    """Run the soak; returns 0 if every answer was complete, or truncated with an error event."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--streams", type=int, default=200)
@@ -114,21 +123,19 @@ async def main() -> int:
     gateway, ports = free_port(), [free_port(), free_port()]
     providers = [Provider(port) for port in ports]
     with tempfile.TemporaryDirectory() as directory:
-        made = "".join(f"  - {{name: p{port}, base_url: 'http://127.0.0.1:{port}/v1', dialect: openai}}\n" for port in ports)
-        pool = ", ".join(f"{{provider: p{port}, model: simulated}}" for port in ports)
         log = Path(directory) / "access.log"
-        text = f"listen: 127.0.0.1:{gateway}\nadmin: null\naccess_log: {log}\nproviders:\n{made}"
-        text += f"models:\n  - {{id: m, pool: [{pool}]}}\n"
+        entries = (ProviderEntry(port, warm_connections=None, weight=1) for port in ports)
+        text = configuration(*entries, defaults="", more=listeners(f"127.0.0.1:{gateway}", access_log=log))
         try:
             await asyncio.gather(*(provider.start() for provider in providers))
             with serving(text, Path(directory), f"http://127.0.0.1:{gateway}"):
-                seen = await soak(gateway, providers, random.Random(options.seed), options.minutes, options.streams)
+                endings = await soak(gateway, providers, random.Random(options.seed), options.minutes, options.streams)
         finally:
             await asyncio.gather(*(provider.kill() for provider in providers))
         logged = Counter(json.loads(line)["ending"] for line in log.read_text().splitlines() if '"dialect":"openai"' in line)
-    print(f"seen: {dict(sorted(seen.items()))}\nlogged: {dict(sorted(logged.items()))}")
-    fine = all(what.startswith(("whole", "cut, and told so", "(")) for what in seen)
-    print("every answer was whole, or cut and told so" if fine else "SOME ANSWERS WERE NEITHER WHOLE NOR HONEST")
+    print(f"endings: {dict(sorted(endings.items()))}\nlogged: {dict(sorted(logged.items()))}")
+    fine = all(what.startswith(("complete", "truncated with an error event", "(")) for what in endings)
+    print("every answer was complete, or truncated with an error event" if fine else "SOME ANSWERS WERE NEITHER")
     return 0 if fine else 1
 
 

@@ -1,4 +1,4 @@
-"""What providers answer, in pieces: each piece ends a phase, so that a fault can be put between any two, or into one."""
+"""Answers of providers, in pieces: each piece ends a phase, so that a fault can be put between any two, or into one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.harness import LAST_CHUNK, chunk, head
 
 
 class Transcript(NamedTuple):
-    """An answer. `pieces` are its head, then its body; with the first `commits` of them whole, the caller has bytes of it."""
+    """An answer. `pieces` are its head, then its body; once the first `commits` of them are out, the caller has bytes of it."""
 
     dialect: str
     streams: bool
@@ -16,7 +16,7 @@ class Transcript(NamedTuple):
     pieces: tuple[bytes, ...]
     commits: int
     mark: bytes
-    """What only a finished answer holds."""
+    """Only a complete answer contains this."""
 
     @property
     def name(self) -> str:

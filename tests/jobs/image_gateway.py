@@ -10,7 +10,8 @@ from typing import Any
 
 from kyma_proxy.jobs.timing import Timing
 from tests.accounts_harness import TOKEN, AccountsGateway, Caller
-from tests.harness import Answer, Provider, gateway, providers, until, whole
+from tests.harness import Answer, Provider, gateway, providers, whole
+from tests.waiting import until
 
 FAST_TIMING = Timing(
     expires=30.0, grace=30.0, first_poll=0.002, max_poll_interval=0.01, max_polls_per_s=100_000.0, request=5.0, contact=0.2,

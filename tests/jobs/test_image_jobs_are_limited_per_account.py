@@ -8,8 +8,8 @@ from pathlib import Path
 from kyma_proxy.core.jobs.job import Job, JobEvent
 from kyma_proxy.core.jobs.queues import JobQueues
 from kyma_proxy.jobs.timing import Timing
-from tests.harness import until
 from tests.jobs.image_gateway import FAST_TIMING, OPENAI, ended_job, image_gateway, images_answer, submit
+from tests.waiting import until
 
 TIERS = (
     "tiers:\n  - {tier: 0, min_purchased: 0, rpm: 3, per_model_rpm: 3, tpm: 100000, max_request_tokens: 100000, "

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kyma_proxy.web.image_pages import preferred_wait
-from tests.harness import until, whole
+from tests.harness import whole
 from tests.jobs.image_gateway import (
     FAL,
     OPENAI,
@@ -29,6 +29,7 @@ from tests.jobs.image_gateway import (
     submit,
     submitted_and_ended,
 )
+from tests.waiting import until
 
 
 def all_on_disk(directory: Path) -> bytes:

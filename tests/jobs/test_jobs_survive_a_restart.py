@@ -8,7 +8,7 @@ from typing import Any
 
 from kyma_proxy.jobs.timing import Timing
 from tests.accounts_harness import AccountsGateway
-from tests.harness import Provider, gateway, providers, until, whole
+from tests.harness import Provider, gateway, providers, whole
 from tests.jobs.image_gateway import (
     FAL,
     FAST_TIMING,
@@ -28,7 +28,8 @@ from tests.jobs.image_gateway import (
     queue_status,
     submit,
 )
-from tests.store.material import locked_by_another_process
+from tests.store.factories import locked_by_another_process
+from tests.waiting import until
 
 HELD, REFUNDED, CHARGED = ("adjustment", -PRICE), ("refund", PRICE), ("usage", -PRICE)
 

@@ -16,9 +16,9 @@ import pytest
 from aiohttp import ClientSession, web
 
 from tests.accounts_harness import TOKEN
-from tests.harness import until
 from tests.jobs.image_gateway import FAL, OPENAI, PATH, PRICE, URL, configuration
 from tests.processes import free_port, serving
+from tests.waiting import until
 
 ROUNDS = 20
 TIERS = (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kyma_proxy.net.upstream import client
-from tests.harness import CLOSE, RESET, until, whole
+from tests.harness import CLOSE, RESET, whole
 from tests.jobs.image_gateway import (
     FAL,
     FAST_TIMING,
@@ -28,6 +28,7 @@ from tests.jobs.image_gateway import (
     submit,
     submitted_and_ended,
 )
+from tests.waiting import until
 
 HTML = whole(b"<html><body>Oh no.</body></html>", kind="text/html")
 FAULTS: dict[str, tuple[str, tuple[Any, ...]]] = {

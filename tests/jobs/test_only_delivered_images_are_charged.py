@@ -10,7 +10,6 @@ import pytest
 from kyma_proxy.config.snapshot import NANO
 from kyma_proxy.core.jobs.finished import FinishedJobs
 from kyma_proxy.telemetry.record import Record
-from tests.harness import until
 from tests.jobs.image_gateway import (
     FAL,
     OPENAI,
@@ -28,6 +27,7 @@ from tests.jobs.image_gateway import (
     submit,
     submitted_and_ended,
 )
+from tests.waiting import until
 
 HELD = ("adjustment", -PRICE)
 REFUNDED = ("refund", PRICE)
@@ -220,7 +220,7 @@ async def test_a_job_whose_log_line_can_not_be_written_ends_and_is_charged_all_t
 
     async with image_gateway(tmp_path, OPENAI) as (images, provider):
         play(provider, images_answer())
-        monkeypatch.setattr(images.running.app.log, "write", write)
+        monkeypatch.setattr(images.running.app.access_log, "write", write)
         caller = await images.caller()
         assert (await submitted_and_ended(caller))["status"] == "succeeded"
         assert "could not be settled" in caplog.text

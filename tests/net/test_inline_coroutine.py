@@ -1,4 +1,4 @@
-"""A coroutine without a task: it goes on when it is told, ends when it is cancelled, and loses nothing on the way."""
+"""A coroutine runs inline, without a task: it resumes when its result is set, ends when cancelled, and loses no error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-async def test_the_first_step_is_taken_at_once() -> None:
+async def test_the_first_step_runs_at_once() -> None:
     seen = []
 
     async def first() -> None:
@@ -31,7 +31,7 @@ async def test_the_first_step_is_taken_at_once() -> None:
     assert seen == ["began"]
 
 
-async def test_it_goes_on_after_the_call_that_told_and_not_within_it() -> None:
+async def test_it_resumes_after_the_call_that_set_the_result_and_not_within_it() -> None:
     outcome: OneShotFuture[str] = OneShotFuture()
     seen: list[str] = []
 
@@ -39,16 +39,16 @@ async def test_it_goes_on_after_the_call_that_told_and_not_within_it() -> None:
         seen.append(await outcome)
 
     begin(waiting())
-    outcome.tell("first")
-    outcome.tell("second")
+    outcome.resolve("first")
+    outcome.resolve("second")
     assert seen == []
     await turns()
     assert seen == ["first"]
 
 
-async def test_what_was_told_before_is_not_waited_for() -> None:
+async def test_a_result_that_is_already_set_is_not_waited_for() -> None:
     outcome: OneShotFuture[None] = OneShotFuture()
-    outcome.tell(None)
+    outcome.resolve(None)
     seen = []
 
     async def waiting() -> None:
@@ -59,7 +59,7 @@ async def test_what_was_told_before_is_not_waited_for() -> None:
     assert seen == ["went on"]
 
 
-async def test_cancelling_raises_where_it_waits_once_and_never_after_its_end() -> None:
+async def test_cancel_raises_where_it_waits_once_and_never_after_its_end() -> None:
     outcome: OneShotFuture[None] = OneShotFuture()
     seen = []
 
@@ -72,7 +72,7 @@ async def test_cancelling_raises_where_it_waits_once_and_never_after_its_end() -
     turn = begin(waiting())
     turn.cancel()
     turn.cancel()
-    outcome.tell(None)
+    outcome.resolve(None)
     await turns()
     turn.cancel()
     await turns()
@@ -80,7 +80,7 @@ async def test_cancelling_raises_where_it_waits_once_and_never_after_its_end() -
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_an_error_goes_to_the_loop_and_ends_it_and_who_began_it_hears_of_it(at_once: bool) -> None:
+async def test_an_error_goes_to_the_loops_handler_and_to_the_callback(at_once: bool) -> None:
     outcome: OneShotFuture[None] = OneShotFuture()
     heard: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(type(context.get("exception"))))
@@ -91,14 +91,14 @@ async def test_an_error_goes_to_the_loop_and_ends_it_and_who_began_it_hears_of_i
         raise ValueError
 
     turn = begin(failing(), lambda: heard.append("failed"))
-    outcome.tell(None)
+    outcome.resolve(None)
     await turns()
     turn.cancel()
     await turns()
     assert heard == [ValueError, "failed"]
 
 
-async def test_to_await_anything_else_is_an_error_and_no_silence() -> None:
+async def test_awaiting_anything_else_is_an_error() -> None:
     heard: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(str(context.get("exception"))))
 
@@ -106,4 +106,4 @@ async def test_to_await_anything_else_is_an_error_and_no_silence() -> None:
         await asyncio.sleep(0)
 
     begin(waiting(), lambda: heard.append("failed"))
-    assert heard == ["a Turn awaits Outcomes only, not None", "failed"]
+    assert heard == ["an InlineCoroutine awaits OneShotFutures only, not None", "failed"]

@@ -1,4 +1,4 @@
-"""A provider that plays a script, holds every request to the types of its dialect's own SDK, and keeps what it was asked."""
+"""A provider that plays a script, checks every request against the types of its dialect's own SDK, and keeps them."""
 
 from __future__ import annotations
 
@@ -27,81 +27,81 @@ _TYPES: dict[str, dict[bool, TypeAdapter[Any]]] = {
 }
 
 
-class Scripted:
-    """Plays one answer a request, in their order: a document is a whole answer, a list the events of a stream."""
+class ScriptedProvider:
+    """Plays one answer a request, in the order given: a document is a whole answer, a list the events of a stream."""
 
     def __init__(self, base: str) -> None:
         self.base = base
-        self.asked: list[Json] = []
-        self.fields: list[dict[str, str]] = []
+        self.requests: list[Json] = []
+        self.headers: list[dict[str, str]] = []
         self._answers: deque[tuple[int, Json | list[Any]]] = deque()
 
     def plays(self, *answers: Json | list[Any], status: int = 200) -> None:
         """Play these for the next requests."""
         self._answers.extend((status, answer) for answer in answers)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin anew."""
-        self.asked.clear()
-        self.fields.clear()
+        self.requests.clear()
+        self.headers.clear()
         self._answers.clear()
 
-    def answer(self, path: str, fields: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
+    def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         """The answer to a request: its status, its type and its body."""
-        asked = json.loads(body)
+        request = json.loads(body)
         try:
-            _whole(_TYPES[path][asked.get("stream", False)].validate_python(asked))
+            _check_deeply(_TYPES[path][request.get("stream", False)].validate_python(request))
         except (KeyError, ValidationError) as error:
             return 422, "text/plain", f"it is not what {path} takes: {error}".encode()
-        self.asked.append(asked)
-        self.fields.append(fields)
-        status, said = self._answers.popleft()
-        if isinstance(said, list):
-            return status, "text/event-stream", b"".join(map(_event, said))
-        return status, "application/json", json.dumps(said).encode()
+        self.requests.append(request)
+        self.headers.append(headers)
+        status, answer = self._answers.popleft()
+        if isinstance(answer, list):
+            return status, "text/event-stream", b"".join(map(_event, answer))
+        return status, "application/json", json.dumps(answer).encode()
 
 
-def _event(said: Any) -> bytes:
-    """An event, with its name where it is one of Anthropic's."""
-    if isinstance(said, str):
-        return f"data: {said}\n\n".encode()
-    name = f"event: {said['type']}\n" if "type" in said else ""
-    return f"{name}data: {json.dumps(said)}\n\n".encode()
+def _event(event: Any) -> bytes:
+    """An event of a stream, with its name if it is one of Anthropic's."""
+    if isinstance(event, str):
+        return f"data: {event}\n\n".encode()
+    name = f"event: {event['type']}\n" if "type" in event else ""
+    return f"{name}data: {json.dumps(event)}\n\n".encode()
 
 
-def _whole(value: Any) -> None:
-    """Look into all of it: lists are held to their types only when they are gone through."""
+def _check_deeply(value: Any) -> None:
+    """Go through every list: pydantic checks the items of an iterable only then."""
     if isinstance(value, dict):
         value = value.values()
     elif isinstance(value, str | int | float | None):
         return
     for each in value:
-        _whole(each)
+        _check_deeply(each)
 
 
 @contextmanager
-def scripted() -> Iterator[Scripted]:
-    """A provider that runs until the end of the block; its connections are its own threads'."""
+def scripted_provider() -> Iterator[ScriptedProvider]:
+    """A provider that runs until the end of the block, in threads of its own."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            fields = {name.lower(): value for name, value in self.headers.items()}
-            status, kind, said = provider.answer(self.path, fields, body)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            status, kind, answer = provider.answer(self.path, headers, body)
             self.send_response(status)
             self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(said)))
+            self.send_header("content-length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(said)
+            self.wfile.write(answer)
 
         def log_message(self, *args: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        provider = Scripted(f"http://127.0.0.1:{server.server_port}/v1")
+        provider = ScriptedProvider(f"http://127.0.0.1:{server.server_port}/v1")
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

@@ -164,7 +164,7 @@ class Scrapes:
 @pytest.fixture
 async def scrapes(tmp_path: Path, aiohttp_client: StartsClient) -> AsyncIterator[Scrapes]:
     async with both(tmp_path) as (running, provider):
-        yield Scrapes(running, provider, await aiohttp_client(running.app.admin))
+        yield Scrapes(running, provider, await aiohttp_client(running.app.admin_application))
 
 
 async def test_a_request_is_counted_once_in_every_metric(scrapes: Scrapes) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Answer, Client, configuration, gateway
+from tests.configurations import configuration
+from tests.harness import Answer, Client, gateway
 
 MORE = """\
   - {id: vendor/m, name: Another, price: {input: 3, output: 4, cached_input: 0.5}, pool: [{provider: p0, model: x}]}

@@ -34,7 +34,7 @@ def open_breakers(table: BreakerTable, *keys: str) -> None:
     """Let these sources fail at second 0 until their breakers open, for 10 s."""
     for key in keys:
         for _ in range(2):
-            table.of(key).failed(
+            table.of(key).record_failure(
                 0.0, AttemptFailure(FailureKind.CONNECT, "a", "no connection: refused"), lambda: 0.0, is_trial=False
             )
 
@@ -75,12 +75,12 @@ def test_a_source_whose_breaker_is_open_is_unavailable_with_a_reason_and_a_retry
 def test_a_source_on_trial_is_unavailable_with_a_half_open_breaker_and_available_after_its_success() -> None:
     table = BreakerTable()
     open_breakers(table, "a m1")
-    breaker = table.of("a m1")
-    assert breaker.begin(10.0)
+    trial = table.of("a m1").acquire(10.0)
+    assert trial is not None
     source = document(table, 10.0)["models"][0]["sources"][0]
     assert (source["status"], source["breaker"], source["retry_in_s"]) == ("unavailable", "half_open", None)
     assert source["reason"] == "no connection: refused"
-    breaker.answered(10.1, is_trial=True)
+    trial.success(10.1)
     source = document(table, 10.1)["models"][0]["sources"][0]
     assert (source["status"], source["breaker"], source["reason"]) == ("available", "closed", None)
 

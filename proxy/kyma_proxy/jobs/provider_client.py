@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Final
 
 from kyma_proxy.config.snapshot import Source, Timeouts
@@ -16,13 +15,11 @@ from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on
 from kyma_proxy.core.routing.retry_after import retry_after
 from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest
-from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
-from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
+from kyma_proxy.dialect.registry import IMAGE_DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.jobs.timing import Timing
 from kyma_proxy.net.upstream.client import NoResponse, NoResponseError, ProviderResponse, UpstreamClient
 
-_DIALECTS: Final = MappingProxyType({"openai_images": OPENAI_IMAGES, "fal_queue": FAL_QUEUE})
 _NOTHING_DONE: Final = frozenset({429, 503})
 _TRANSIENT: Final = frozenset({408, 429, 502, 503, 504})
 _POLL_BACKOFF: Final = 1.3
@@ -53,29 +50,29 @@ class ProviderClient:
 
         Raises Unsupported before it sends anything; SourceFailed or GatewayError.
         """
-        dialect = _DIALECTS[source.provider.dialect]
-        call = dialect.asks(request, source)
+        dialect = IMAGE_DIALECTS[source.provider.dialect]
+        call = dialect.submit(request, source)
         if dialect.queue is None:
             return _pictures(source, dialect, await self._submit(source, dialect, call, source.timeouts))
         reply = await self._submit(source, dialect, call, self._short_timeouts(source))
         try:
-            return dialect.queue.name(reply.body)
+            return dialect.queue.job_id(reply.body)
         except (ValueError, RecursionError):
             raise _broken(source, "accepted the job without giving it an id") from None
 
     async def follow(self, source: Source, name: str) -> tuple[Picture, ...]:
         """Poll a job that the source has accepted until it is done, and fetch its pictures."""
-        dialect = _DIALECTS[source.provider.dialect]
+        dialect = IMAGE_DIALECTS[source.provider.dialect]
         queue = dialect.queue
         if queue is None:
             raise _broken(source, "has no queue in which the job could be")
-        call, interval, answered_at = queue.looks(source, name), self._timing.first_poll, self._clock()
+        call, interval, answered_at = queue.status(source, name), self._timing.first_poll, self._clock()
         while True:
             await asyncio.sleep(max(interval, self._running() / self._timing.max_polls_per_s))
             interval = min(interval * _POLL_BACKOFF, self._timing.max_poll_interval)
             is_done = _is_done(source, dialect, await self._send_or_none(source, call))
             if is_done:
-                return await self._fetch(source, dialect, queue.fetches(source, name))
+                return await self._fetch(source, dialect, queue.result(source, name))
             if is_done is not None:
                 answered_at = self._clock()
             elif self._clock() - answered_at > self._timing.contact:
@@ -83,9 +80,9 @@ class ProviderClient:
 
     async def cancel(self, source: Source, name: str) -> None:
         """Ask a source to cancel a job. Its answer makes no difference."""
-        queue = _DIALECTS[source.provider.dialect].queue
+        queue = IMAGE_DIALECTS[source.provider.dialect].queue
         if queue is not None:
-            await self._send_or_none(source, queue.cancels(source, name))
+            await self._send_or_none(source, queue.cancel(source, name))
 
     async def _fetch(self, source: Source, dialect: ImageDialect, call: ProviderRequest) -> tuple[Picture, ...]:
         """The pictures of a job that is done. A transient failure is tried again."""
@@ -110,7 +107,7 @@ class ProviderClient:
     ) -> ProviderResponse:
         """The 2xx answer to a submission. Raises SourceFailed or GatewayError."""
         try:
-            reply = await self._client.make(source.provider, call, timeouts)
+            reply = await self._client.send(source.provider, call.request(source.provider), timeouts)
         except NoResponseError as failed:
             raise _no_response(source, failed.why) from None
         if not 200 <= reply.status < 300:
@@ -120,7 +117,7 @@ class ProviderClient:
     async def _send_or_none(self, source: Source, call: ProviderRequest) -> ProviderResponse | None:
         """The answer to a request about a submitted job; None if there is none, but may be one next time."""
         try:
-            return await self._client.make(source.provider, call, self._short_timeouts(source))
+            return await self._client.send(source.provider, call.request(source.provider), self._short_timeouts(source))
         except NoResponseError as failed:
             if failed.why.is_final:
                 raise _no_response(source, failed.why) from None
@@ -151,7 +148,7 @@ def _refused(source: Source, dialect: ImageDialect, reply: ProviderResponse) -> 
 
 def _pictures(source: Source, dialect: ImageDialect, reply: ProviderResponse) -> tuple[Picture, ...]:
     try:
-        pictures = dialect.pictures(reply.body)
+        pictures = dialect.images(reply.body)
     except (ValueError, RecursionError):
         raise _broken(source, "its answer is not valid in its dialect") from None
     if not pictures:
@@ -160,7 +157,7 @@ def _pictures(source: Source, dialect: ImageDialect, reply: ProviderResponse) ->
 
 
 def _no_response(source: Source, why: NoResponse) -> SourceFailed:
-    return SourceFailed(AttemptFailure(why.failure, source.provider.name, why.detail), is_undone=why.is_undone)
+    return SourceFailed(AttemptFailure(why.kind, source.provider.name, why.detail), is_undone=why.is_undone)
 
 
 def _broken(source: Source, detail: str) -> SourceFailed:

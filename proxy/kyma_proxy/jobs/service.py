@@ -266,7 +266,7 @@ class JobService:
             self._cancel_at_source(job.accepted_by)
         if event in _COUNTED_FOR_MODEL:
             went_well = job.failure is None or job.failure.kind is Kind.INVALID_REQUEST
-            self._breakers.of_model(job.model).add(self._clock(), went_well=went_well)
+            self._breakers.of_model(job.model).add(self._clock(), succeeded=went_well)
         self._on_ended(job)
 
     def _cancel_at_source(self, by: AcceptedBy) -> None:

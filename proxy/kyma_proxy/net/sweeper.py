@@ -1,8 +1,8 @@
-"""This file looks after every deadline of the process with one timer.
+"""Looks after every deadline of the process with one timer.
 
-A connection is watched in one slot of a wheel, that of the earliest moment at which it could be late. Moving a
-deadline further away costs nothing: when the slot comes round, the connection is asked again. So a stream's idle
-timer costs a stored timestamp per chunk, and nothing is armed or cancelled. (Design §4.)
+A connection is watched in one slot of a wheel: that of the earliest moment at which it could be late. It costs nothing to move
+a deadline further away: when the slot comes round, the connection is asked again. So a stream's idle timer costs one stored
+timestamp a chunk, and no timer is armed or cancelled.
 """
 
 from __future__ import annotations
@@ -81,14 +81,14 @@ class Sweeper:
                 try:
                     due = item.look(now)
                 except Exception:
-                    _log.exception("a connection could not be looked at")
+                    _log.exception("the timeout check of a connection failed")
                     continue  # the others' deadlines must not depend on it
                 if due is not None:
                     self.watch(item, max(due, now))
         self._next = current + 1
 
     def watched(self) -> int:
-        """How many connections are being watched."""
+        """The number of connections that are watched."""
         return sum(len(members) for members in self._slots.values())
 
     def _slot_of(self, moment: float) -> int:

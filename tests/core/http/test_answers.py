@@ -1,4 +1,4 @@
-"""The gateway's own answers are whole HTTP messages, and carry what every answer of its must carry."""
+"""The gateway's own answers are complete HTTP messages with the headers that every answer has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a caller sent is found however it is spelled, and its request id is repeated only where it is harmless."""
+"""A caller's headers are found in any spelling, and its request id is repeated only if it is safe."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.inbound import header, request_id
+from kyma_proxy.dialect.registry import RELAYED
 
 
 @pytest.mark.parametrize("name", [b"retry-after", b"Retry-After", b"RETRY-AFTER"])

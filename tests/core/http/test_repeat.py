@@ -1,4 +1,4 @@
-"""A head that is sent again is recognised, and nothing else is taken for one."""
+"""A request head that is sent again is recognized, and nothing else is taken for one."""
 
 from __future__ import annotations
 

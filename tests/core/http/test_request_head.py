@@ -1,4 +1,4 @@
-"""Which heads are fit to be served, and what each of the others is told."""
+"""A valid request head is read, and each invalid one has its own error."""
 
 from __future__ import annotations
 

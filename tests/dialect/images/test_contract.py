@@ -1,4 +1,4 @@
-"""A request is told to each source in its own words, or not at all; and what comes back is looked at before it is passed on."""
+"""An image request is written under each source's member names or refused; images and messages of answers are checked."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import Model
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
-from kyma_proxy.dialect.images.contract import picture, quoted, said
+from kyma_proxy.dialect.images.contract import common_members, read_image, truncated
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
 from kyma_proxy.errors import GatewayError, Kind
-from tests.dialect.material import DATA_URL, OTHER_URL, URL, request, source
+from tests.dialect.images.material import DATA_URL, OTHER_URL, URL, request, source
 from tests.factories import source as text_source
 
 PAIR = "{size_form: pair}"
@@ -25,7 +25,7 @@ MAPPED = '{size: aspect_ratio, sizes: {1024x1024: "1:1", "1536x1024": landscape}
 
 
 def told(words: str, wanted: ImageRequest, dialect: str = "openai_images") -> bytes:
-    return msgspec.json.encode(said(wanted, source(dialect, words)))
+    return msgspec.json.encode(common_members(wanted, source(dialect, words)))
 
 
 def unsupported(words: str, wanted: ImageRequest, dialect: str = "openai_images") -> tuple[str, str | None]:
@@ -50,15 +50,15 @@ def unsupported(words: str, wanted: ImageRequest, dialect: str = "openai_images"
         ("{size_form: object, sizes: {512x512: square}}", "512x513", b'{"prompt":"a cat","size":{"width":512,"height":513}}'),
     ],
 )
-def test_a_size_is_said_in_the_form_that_the_source_wants(words: str, size: str | None, body: bytes) -> None:
+def test_a_size_is_written_in_the_form_of_the_source(words: str, size: str | None, body: bytes) -> None:
     assert told(words, request(size=size)) == body
 
 
 @pytest.mark.parametrize("words", [OBJECT, PAIR])
 @pytest.mark.parametrize("size", ["16:9", "square", "0x10", "10x", "1024X1024", "100000x1", "1x1x1", "-1x1", "\uff11x1"])
-def test_a_size_without_sides_can_not_be_said_as_sides(words: str, size: str) -> None:
-    said = f"No source of the model can make this: it has no size {size}."
-    assert unsupported(words, request(size=size)) == (said, "size")
+def test_a_size_without_width_and_height_is_refused_by_sources_that_need_them(words: str, size: str) -> None:
+    message = f"No source of the model can make this: it has no size {size}."
+    assert unsupported(words, request(size=size)) == (message, "size")
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def test_a_size_without_sides_can_not_be_said_as_sides(words: str, size: str) ->
         ("{count: null}", 1, b'{"prompt":"a cat"}'),
     ],
 )
-def test_more_than_one_image_is_asked_for_by_number(words: str, n: int, body: bytes) -> None:
+def test_the_number_of_images_is_written_if_it_is_not_one(words: str, n: int, body: bytes) -> None:
     assert told(words, request(n)) == body
 
 
 @pytest.mark.parametrize(
     ("words", "n", "most"), [("{count: null}", 2, 1), ("{most: 2}", 3, 2), ("{count: null, most: 4}", 4, 1)]
 )
-def test_what_a_source_does_not_make_at_once_can_not_be_told_it(words: str, n: int, most: int) -> None:
+def test_more_images_than_a_source_makes_at_once_are_refused(words: str, n: int, most: int) -> None:
     assert unsupported(words, request(n)) == (f"No source of the model can make this: it makes {most} at once.", "n")
 
 
@@ -93,30 +93,30 @@ def test_what_a_source_does_not_make_at_once_can_not_be_told_it(words: str, n: i
         ("{images: images}", (), b'{"prompt":"a cat"}'),
     ],
 )  # fmt: skip
-def test_pictures_to_begin_with_are_said_under_the_sources_name(words: str, images: tuple[str, ...], body: bytes) -> None:
+def test_input_images_are_written_under_the_sources_member(words: str, images: tuple[str, ...], body: bytes) -> None:
     assert told(words, request(images=images)).endswith(body)
 
 
-def test_a_source_that_takes_one_picture_can_not_be_told_two() -> None:
-    said = "No source of the model can make this: it takes one picture to begin with."
-    assert unsupported("{images: image_url}", request(images=(URL, OTHER_URL))) == (said, "image_urls")
+def test_two_input_images_are_refused_by_a_source_that_takes_one() -> None:
+    message = "No source of the model can make this: it takes one picture to begin with."
+    assert unsupported("{images: image_url}", request(images=(URL, OTHER_URL))) == (message, "image_urls")
 
 
-def test_further_members_are_said_as_they_were_written() -> None:
+def test_extra_members_are_passed_through_byte_for_byte() -> None:
     extra = (("seed", b"1e3"), ("style", b'{"a" : [1.50,\t"\\u00e9"]}'))
     assert told("{}", request(extra=extra)) == b'{"seed":1e3,"style":{"a" : [1.50,\t"\\u00e9"]},"prompt":"a cat"}'
 
 
 @pytest.mark.parametrize("name", ["prompt", "size", "n", "images"])
-def test_no_further_member_takes_the_place_of_what_the_gateway_says(name: str) -> None:
+def test_extra_members_never_override_the_gateways_own(name: str) -> None:
     """The configuration refuses such names; that it does is not relied on."""
     wanted = request(2, size="1x1", images=(URL,), extra=((name, b'"slipped in"'),))
     assert b"slipped in" not in told("{}", wanted)
 
 
-def test_a_source_of_text_can_not_be_told_anything() -> None:
+def test_a_source_without_images_refuses_every_image_request() -> None:
     with pytest.raises(GatewayError, match="No source of the model can make this: it makes no images") as caught:
-        said(request(), text_source("small"))
+        common_members(request(), text_source("small"))
     assert caught.value.param is None
 
 
@@ -139,10 +139,8 @@ def test_a_source_of_text_can_not_be_told_anything() -> None:
         (None, b'"\xff\xfe"', None),
     ],
 )
-def test_a_picture_is_an_address_that_anybody_may_follow_or_a_text(
-    url: str | None, b64_json: bytes, found: Picture | None
-) -> None:
-    assert picture(url, msgspec.Raw(b64_json)) == found
+def test_an_image_is_a_web_url_or_base64_text(url: str | None, b64_json: bytes, found: Picture | None) -> None:
+    assert read_image(url, msgspec.Raw(b64_json)) == found
 
 
 @pytest.mark.parametrize(
@@ -159,8 +157,8 @@ def test_a_picture_is_an_address_that_anybody_may_follow_or_a_text(
         ("x" * 301, "x" * 300),
     ],
 )
-def test_a_providers_words_are_shown_in_one_line_and_not_without_end(message: object, shown: str | None) -> None:
-    assert quoted(message) == shown
+def test_a_providers_message_is_put_on_one_line_and_truncated(message: object, shown: str | None) -> None:
+    assert truncated(message) == shown
 
 
 def shipped() -> list[Model]:
@@ -170,7 +168,7 @@ def shipped() -> list[Model]:
 
 
 @pytest.mark.parametrize("model", shipped(), ids=lambda model: model.id)
-def test_whatever_the_shipped_catalogue_offers_some_source_can_be_told(model: Model) -> None:
+def test_every_offer_of_the_shipped_catalogue_is_supported_by_some_source(model: Model) -> None:
     dialects = {"openai_images": OPENAI_IMAGES, "fal_queue": FAL_QUEUE}
     images = (URL,) * model.image.most_input_images if model.image.needs_image else ()
     assert model.image.needs_image is (model.id == "flux-kontext-pro")
@@ -179,6 +177,6 @@ def test_whatever_the_shipped_catalogue_offers_some_source_can_be_told(model: Mo
             told = []
             for one in (*model.pool, *model.reserve):
                 with contextlib.suppress(GatewayError):
-                    told.append(dialects[one.provider.dialect].asks(request(n, size=size, images=images), one))
+                    told.append(dialects[one.provider.dialect].submit(request(n, size=size, images=images), one))
             assert told, (size, n)
             assert n > 1 or len(told) == len(model.pool) + len(model.reserve)

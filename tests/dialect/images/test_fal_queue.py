@@ -1,4 +1,4 @@
-"""fal.ai's queue: a job is submitted, looked at until it is done, and fetched; by paths that the gateway makes itself."""
+"""fal.ai's queue: a job is submitted, polled until it is done, and fetched, at paths that the gateway makes itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import ImageQueue, ProviderRequest
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.errors import GatewayError, Kind
-from tests.dialect.material import DATA_URL, OTHER_URL, URL, request, source
+from tests.dialect.images.material import DATA_URL, OTHER_URL, URL, request, source
 
 HTML = b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"
 NAME = "764cabcf-b745-4b3e-ae38-1200304cf45b"
@@ -26,7 +26,7 @@ def queue() -> ImageQueue:
 
 
 def asks(wanted: ImageRequest, words: str = "{}") -> ProviderRequest:
-    return FAL_QUEUE.asks(wanted, source("fal_queue", words, "fal-ai/flux-pro/v1.1-ultra"))
+    return FAL_QUEUE.submit(wanted, source("fal_queue", words, "fal-ai/flux-pro/v1.1-ultra"))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_job_is_submitted_at_the_models_path(wanted: ImageRequest, words: str,
     assert asks(wanted, words) == ProviderRequest("POST", "/fal-ai/flux-pro/v1.1-ultra", body)
 
 
-def test_a_queue_gives_addresses_and_never_the_pictures_themselves() -> None:
+def test_a_queue_refuses_the_response_format_b64_json() -> None:
     with pytest.raises(GatewayError) as caught:
         asks(request(response_format="b64_json"))
     assert (caught.value.kind, caught.value.param) == (Kind.INVALID_REQUEST, "response_format")
@@ -63,7 +63,7 @@ def test_a_queue_gives_addresses_and_never_the_pictures_themselves() -> None:
 
 
 @pytest.mark.parametrize("words", ["{count: null}", "{most: 1}"])
-def test_what_can_not_be_told_is_not_asked(words: str) -> None:
+def test_an_unsupported_request_is_not_submitted_to_the_queue(words: str) -> None:
     with pytest.raises(GatewayError, match="it makes 1 at once"):
         asks(request(2), words)
 
@@ -72,47 +72,47 @@ def test_what_can_not_be_told_is_not_asked(words: str) -> None:
     ("model", "base"),
     [("fal-ai/flux-pro/v1.1-ultra", "/fal-ai/flux-pro"), ("owner/app", "/owner/app"), ("owner/app/a/b/c", "/owner/app")],
 )
-def test_a_job_is_found_by_the_app_and_its_name(model: str, base: str) -> None:
+def test_a_jobs_paths_are_made_of_the_app_and_the_job_id(model: str, base: str) -> None:
     one = source("fal_queue", model=model)
-    assert queue().looks(one, NAME) == ProviderRequest("GET", f"{base}/requests/{NAME}/status", None)
-    assert queue().fetches(one, NAME) == ProviderRequest("GET", f"{base}/requests/{NAME}", None)
-    assert queue().cancels(one, NAME) == ProviderRequest("PUT", f"{base}/requests/{NAME}/cancel", None)
+    assert queue().status(one, NAME) == ProviderRequest("GET", f"{base}/requests/{NAME}/status", None)
+    assert queue().result(one, NAME) == ProviderRequest("GET", f"{base}/requests/{NAME}", None)
+    assert queue().cancel(one, NAME) == ProviderRequest("PUT", f"{base}/requests/{NAME}/cancel", None)
 
 
 @pytest.mark.parametrize("name", [NAME, "a", "A_b-9", "x" * 128])
-def test_the_queues_name_for_a_job_is_read(name: str) -> None:
+def test_the_job_id_is_read_from_the_submission(name: str) -> None:
     body = {"status": "IN_QUEUE", "request_id": name, "status_url": "https://evil.example/"}
-    assert queue().name(msgspec.json.encode(body)) == name
+    assert queue().job_id(msgspec.json.encode(body)) == name
 
 
 @pytest.mark.parametrize(
     "name", ["", "a/b", "..", ".", "a?b", "a#b", "a b", "a\n", "a%2fb", "a\\b", "x" * 129, "\u00e9", "a:b", "a;b", "\0"]
 )
-def test_a_name_that_could_lead_elsewhere_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="without a usable name"):
-        queue().name(msgspec.json.encode({"request_id": name}))
+def test_a_job_id_that_could_change_the_path_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="without a valid id"):
+        queue().job_id(msgspec.json.encode({"request_id": name}))
 
 
 @pytest.mark.parametrize(
     "body", [b"", HTML, b"{}", b"[]", b"null", b'{"request_id":null}', b'{"request_id":5}', b'{"request_id":"\xff"}']
 )
-def test_an_answer_without_a_name_is_a_value_error(body: bytes) -> None:
+def test_a_submission_without_a_job_id_raises_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        queue().name(body)
+        queue().job_id(body)
 
 
 @pytest.mark.parametrize(
     ("status", "is_done"),
     [("IN_QUEUE", False), ("IN_PROGRESS", False), ("COMPLETED", True), ("FAILED", True), ("ERROR", True)],
 )
-def test_whatever_is_not_under_way_is_done_and_can_be_fetched(status: str, is_done: bool) -> None:
+def test_every_status_but_queued_and_in_progress_is_done(status: str, is_done: bool) -> None:
     assert queue().is_done(msgspec.json.encode({"status": status, "queue_position": 3, "logs": None})) is is_done
 
 
 @pytest.mark.parametrize(
     "body", [b"", HTML, b"{}", b"[]", b'{"status":null}', b'{"status":5}', b'{"status":"COMPLETED"', b"\xff"]
 )
-def test_a_look_that_says_nothing_of_sense_is_a_value_error(body: bytes) -> None:
+def test_a_malformed_status_raises_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         queue().is_done(body)
 
@@ -134,8 +134,8 @@ def test_a_look_that_says_nothing_of_sense_is_a_value_error(body: bytes) -> None
         (b'{"detail":"not found"}', []),
     ],
 )  # fmt: skip
-def test_the_pictures_are_read_and_what_is_none_is_left_out(body: bytes, pictures: list[Picture]) -> None:
-    assert FAL_QUEUE.pictures(body) == pictures
+def test_the_result_of_a_queued_job_has_its_valid_images_only(body: bytes, pictures: list[Picture]) -> None:
+    assert FAL_QUEUE.images(body) == pictures
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_the_pictures_are_read_and_what_is_none_is_left_out(body: bytes, picture
         b'{"image":{"url":"\xff"}}',
     ],
 )  # fmt: skip
-def test_an_answer_that_is_not_as_promised_is_a_value_error(body: bytes) -> None:
+def test_a_malformed_result_of_the_queue_raises_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        FAL_QUEUE.pictures(body)
+        FAL_QUEUE.images(body)
 
 
 @pytest.mark.parametrize(
@@ -178,22 +178,22 @@ def test_an_answer_that_is_not_as_promised_is_a_value_error(body: bytes) -> None
         ("No cats.", None),
     ],
 )
-def test_why_a_job_is_refused_is_told_in_the_queues_words(body: object, message: str | None) -> None:
+def test_the_message_of_a_fal_error_is_found_in_every_form(body: object, message: str | None) -> None:
     assert FAL_QUEUE.message(msgspec.json.encode(body)) == message
 
 
 @pytest.mark.parametrize("body", [b"", HTML, b'{"detail":"\xff"}', b'{"detail":' + b"[" * 100_000])
-def test_what_can_not_be_read_has_no_words(body: bytes) -> None:
+def test_a_malformed_fal_error_has_no_message(body: bytes) -> None:
     assert FAL_QUEUE.message(body) is None
 
 
-def test_what_was_sent_is_never_told_again() -> None:
+def test_the_message_of_a_fal_error_never_repeats_the_input() -> None:
     row = {"loc": ["body", "prompt"], "msg": "too long", "input": "SECRET", "ctx": {"value": "SECRET"}, "url": "SECRET"}
     message = FAL_QUEUE.message(msgspec.json.encode({"detail": [row] * 3, "input": "SECRET"}))
     assert message == "prompt: too long; prompt: too long; prompt: too long"
 
 
-def test_what_is_wrong_in_a_thousand_places_is_not_told_at_length() -> None:
+def test_the_message_of_many_faults_is_truncated() -> None:
     body = msgspec.json.encode({"detail": [{"loc": ["body", "x" * 50], "msg": "odd"}] * 1000})
     assert len(FAL_QUEUE.message(body) or "") == 300
 
@@ -214,11 +214,11 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 @settings(max_examples=200, deadline=None)
 @given(json_values.map(msgspec.json.encode) | st.binary(max_size=40) | st.just(b'{"images":' + b"[" * 100_000))
-def test_any_answer_is_accepted_or_a_value_error(body: bytes) -> None:
+def test_any_answer_of_the_queue_is_read_or_raises_value_error(body: bytes) -> None:
     with contextlib.suppress(ValueError, RecursionError):
-        assert all(one.url is not None for one in FAL_QUEUE.pictures(body))
+        assert all(one.url is not None for one in FAL_QUEUE.images(body))
     with contextlib.suppress(ValueError, RecursionError):
-        assert queue().name(body)
+        assert queue().job_id(body)
     with contextlib.suppress(ValueError, RecursionError):
         assert isinstance(queue().is_done(body), bool)
     message = FAL_QUEUE.message(body)

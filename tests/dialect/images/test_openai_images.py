@@ -1,4 +1,4 @@
-"""OpenAI's images: one call, whose answer has the pictures."""
+"""OpenAI's images API: the answer to one request has the images."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import ProviderRequest
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
 from kyma_proxy.errors import GatewayError
-from tests.dialect.material import DATA_URL, OTHER_URL, URL, request, source
+from tests.dialect.images.material import DATA_URL, OTHER_URL, URL, request, source
 
 HTML = b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"
 
 
 def asks(wanted: ImageRequest, words: str = "{}") -> ProviderRequest:
-    return OPENAI_IMAGES.asks(wanted, source("openai_images", words, "recraftv3"))
+    return OPENAI_IMAGES.submit(wanted, source("openai_images", words, "recraftv3"))
 
 
 @pytest.mark.parametrize(
@@ -50,21 +50,21 @@ def asks(wanted: ImageRequest, words: str = "{}") -> ProviderRequest:
         ),
     ],
 )  # fmt: skip
-def test_a_request_is_one_call(wanted: ImageRequest, words: str, path: str, body: bytes) -> None:
+def test_an_openai_image_request_goes_to_generations_or_edits(wanted: ImageRequest, words: str, path: str, body: bytes) -> None:
     assert asks(wanted, words) == ProviderRequest("POST", path, body)
 
 
-def test_what_can_not_be_told_is_not_asked() -> None:
+def test_an_unsupported_request_is_not_sent_to_the_images_api() -> None:
     with pytest.raises(GatewayError, match="it makes 1 at once"):
         asks(request(2), "{count: null}")
 
 
-def test_a_model_is_named_as_the_source_has_it_whatever_further_members_say() -> None:
+def test_extra_members_never_override_the_sources_model() -> None:
     call = asks(request(extra=(("prompt", b'"other"'),)))
     assert msgspec.json.decode(call.body or b"") == {"model": "recraftv3", "prompt": "a cat"}
 
 
-def test_there_is_no_queue() -> None:
+def test_openai_images_have_no_queue() -> None:
     assert OPENAI_IMAGES.queue is None
 
 
@@ -80,8 +80,8 @@ def test_there_is_no_queue() -> None:
         (b'[{"url":"ftp://a.example/1.png"},{"url":""},{"b64_json":5},{"b64_json":null}]', []),
     ],
 )
-def test_the_pictures_are_read_and_what_is_none_is_left_out(data: bytes, pictures: list[Picture]) -> None:
-    assert OPENAI_IMAGES.pictures(b'{"created":1,"data":' + data + b',"usage":{"images":1}}') == pictures
+def test_an_openai_image_answer_has_its_valid_images_only(data: bytes, pictures: list[Picture]) -> None:
+    assert OPENAI_IMAGES.images(b'{"created":1,"data":' + data + b',"usage":{"images":1}}') == pictures
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_the_pictures_are_read_and_what_is_none_is_left_out(data: bytes, picture
         b'{"error":{"message":"No cats."}}',
     ],
 )  # fmt: skip
-def test_an_answer_that_is_not_as_promised_is_a_value_error(body: bytes) -> None:
+def test_a_malformed_openai_image_answer_raises_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        OPENAI_IMAGES.pictures(body)
+        OPENAI_IMAGES.images(body)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_an_answer_that_is_not_as_promised_is_a_value_error(body: bytes) -> None
         (b'{"error":{"message":' + b"[" * 100_000, None),
     ],
 )
-def test_why_a_provider_refuses_is_told_in_its_words(body: bytes, message: str | None) -> None:
+def test_the_message_of_an_openai_image_error_is_found_in_every_form(body: bytes, message: str | None) -> None:
     assert OPENAI_IMAGES.message(body) == message
 
 
@@ -134,10 +134,11 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 @settings(max_examples=200, deadline=None)
 @given(json_values.map(msgspec.json.encode) | st.binary(max_size=40) | st.just(b'{"data":' + b"[" * 100_000))
-def test_any_answer_is_accepted_or_a_value_error(body: bytes) -> None:
+@example(b'{"data":[{"url":"https://a.example/1.png"},{"b64_json":"aGk="}]}')  # chance seldom makes a valid one
+def test_any_openai_image_answer_is_read_or_raises_value_error(body: bytes) -> None:
     with contextlib.suppress(ValueError, RecursionError):
-        for one in OPENAI_IMAGES.pictures(body):
-            assert one.size > 0
+        for one in OPENAI_IMAGES.images(body):
+            assert one.size_bytes > 0
             assert (one.url is None) != (one.b64_json is None)
     message = OPENAI_IMAGES.message(body)
     assert message is None or message.strip()

@@ -11,7 +11,7 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Price
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage, cost_nano_usd
-from kyma_proxy.core.exchange import State
+from kyma_proxy.core.exchange import Exchange, State
 
 REPORTED: Final = "reported"
 ESTIMATED: Final = "estimated"
@@ -70,6 +70,17 @@ def bill(
         ESTIMATED if is_estimated else REPORTED,
     )
     return Bill(used, min(_lower_total(used, asked, answered), MAX_NANO))
+
+
+def bill_of(exchange: Exchange, prompt: int, delivered: Callable[[], int]) -> Bill:
+    """The bill of a finished request; see `bill`."""
+    asked, answered = exchange.route, exchange.model
+    if asked is None or answered is None or not exchange.endpoint.is_charged:
+        return NOTHING
+    return bill(
+        exchange.state, is_answered=exchange.is_answered, usage=exchange.usage, prompt=prompt, delivered=delivered,
+        asked=asked.model.price, answered=answered.price,
+    )  # fmt: skip
 
 
 def hold_for(prompt: int, output: int, price: Price) -> int:

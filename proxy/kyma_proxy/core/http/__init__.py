@@ -1,1 +1,1 @@
-"""What crosses the wire as HTTP: requests, heads, bodies, endpoints; decided without I/O."""
+"""HTTP as it crosses the gateway: requests, heads, bodies, endpoints. Pure."""

@@ -1,10 +1,10 @@
-"""This file reads what routing needs from a request body, and replaces one value in it. (Contract §3.1–3.4.)
+"""Reads the fields that routing needs from a request body, and replaces one value in it. (Contract §3.1–3.4.)
 
 The bytes stay the caller's: nothing is decoded and encoded again. msgspec checks that the whole body is one JSON
-object and gives the text of every member; the members' places are then measured, or found by walking the top level,
-stepping over each value by the length of its text. The walk is itself a parse: each step is compared with the bytes, so by the
-grammar's being unambiguous it is the only one, and a member that is there twice can't hide. Bodies as the SDKs and as Python
-write them need no search on the way.
+object, and gives the text of every member. The place of each member is then computed from lengths, or found by a walk over the
+top level that steps over each value by the length of its text. The walk is itself a parse: each step is compared with the
+bytes, and JSON's grammar is unambiguous, so a member that is there twice can't hide. Bodies as the SDKs and as Python write
+them need no search.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _COPIES: Final = ("n", "best_of")
 
 
 class MeteredFields(msgspec.Struct, frozen=True, gc=False):
-    """What a metered caller wrote, as texts of JSON values; b"" and () where it wrote nothing.
+    """The fields that metering needs, as texts of JSON values; b"" and () if the caller sent none.
 
     `max_tokens` are the most tokens of an answer, under each of the names, and `copies` how many answers it wants.
     """
@@ -41,9 +41,9 @@ class MeteredFields(msgspec.Struct, frozen=True, gc=False):
 
 
 class RoutingFields(msgspec.Struct, frozen=True, gc=False):
-    """What routing needs to know of a body; `start` and `end` are where the value of `model` stands.
+    """The fields of a body that routing needs; `start` and `end` enclose the value of `model`.
 
-    `written` is there where the request is metered.
+    `written` is there if the request is metered.
     """
 
     model: str
@@ -55,7 +55,7 @@ class RoutingFields(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_routing_fields(body: bytes, *, is_metered: bool = False) -> RoutingFields:
-    """The head of a request body. Raises GatewayError for anything but one JSON object with a string `model`."""
+    """The routing fields of a body. Raises GatewayError for anything but one JSON object with a string `model`."""
     try:
         members = _members(body)
     except msgspec.ValidationError:
@@ -100,7 +100,7 @@ def _written(members: dict[str, msgspec.Raw]) -> MeteredFields:
 
 
 def includes_usage(stream_options: bytes) -> bool:
-    """Whether these options ask for a stream's usage."""
+    """True if these options ask for a stream's usage."""
     try:
         return bytes(_members(stream_options).get("include_usage", msgspec.Raw(b""))) == b"true"
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -108,7 +108,7 @@ def includes_usage(stream_options: bytes) -> bool:
 
 
 def is_json(body: bytes) -> bool:
-    """Whether these bytes are one JSON value, whole."""
+    """True if these bytes are one whole JSON value."""
     try:
         _anything(body)
     except (msgspec.DecodeError, RecursionError):
@@ -132,10 +132,10 @@ def patched(body: bytes, head: RoutingFields, model_json: bytes, insertion: byte
 
 
 def _measure(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int] | None:
-    """Where the value of `model` stands in a body without white space, as the SDKs send them; else None.
+    """The place of the value of `model` in a body without white space, as the SDKs send them; else None.
 
-    The least that the members can take is the sum of their lengths. A body of exactly that size has nothing else in it,
-    neither white space nor a member twice, so every member's place is known without a look at it.
+    The sum of the members' lengths is the least that they can take. A body of exactly that size holds nothing else, neither
+    white space nor a member twice, so every member's place follows from the lengths.
     """
     position = 1
     found = (0, 0)
@@ -149,9 +149,9 @@ def _measure(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int] | 
 
 
 def _step(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int] | None:
-    """Where the value of `model` stands in a body with a space after each comma and colon, as Python writes it; else None.
+    """The place of the value of `model` in a body with a space after each comma and colon, as Python writes it; else None.
 
-    A walk that needs to look for nothing: the next member is known, and so is what must stand before it.
+    This walk needs no search: the next member is known, and so is what must stand before it.
     """
     position = 1
     found = (0, 0)
@@ -168,7 +168,7 @@ def _step(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int] | Non
 
 
 def _walk(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int]:
-    """Where the value of `model` stands in any body. Raises GatewayError where a member is there twice."""
+    """The place of the value of `model` in any body. Raises GatewayError if a member is there twice."""
     position = 0
     found = (0, 0)
     seen = set()
@@ -178,13 +178,13 @@ def _walk(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int]:
         value = bytes(members[name]) if name in members and name not in seen else None
         position = match.end()
         if value is None or not body.startswith(value, position):
-            raise GatewayError(Kind.INVALID_JSON, "The body has a member twice; send each member once.")
+            raise GatewayError(Kind.INVALID_JSON, "The body contains the same member twice; send it once.")
         seen.add(name)
         if name == "model":
             found = (position, position + len(value))
         position += len(value)
     if _END.fullmatch(body, position) is None:
-        raise GatewayError(Kind.INVALID_JSON, "The body has a member twice; send each member once.")
+        raise GatewayError(Kind.INVALID_JSON, "The body contains the same member twice; send it once.")
     return found
 
 

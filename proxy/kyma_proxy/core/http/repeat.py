@@ -1,8 +1,7 @@
-"""This file recognises a head that a caller sends again, so that it need not be parsed again.
+"""Recognises a head that a caller sends again, so that it need not be parsed again.
 
-An SDK on a kept-alive connection sends the same head with every request, but for the digits of its length. What is byte
-for byte the head that has been parsed and found fit is fit; only the digits are new, and the body must be all that
-follows.
+An SDK on a kept-alive connection sends the same head with every request, except for the digits of its length. A head that is
+byte for byte one that was parsed and accepted is acceptable. Only the digits are new, and the body must be all that follows.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*\r\n"
 
 
 class Repeat(msgspec.Struct, frozen=True, gc=False):
-    """A head that was parsed, and what was made of it; `before` and `after` enclose the digits of its length."""
+    """A head that was parsed, and the result; `before` and `after` enclose the digits of its length."""
 
     before: bytes
     after: bytes
@@ -28,7 +27,7 @@ class Repeat(msgspec.Struct, frozen=True, gc=False):
     passed: dict[frozenset[bytes], bytes]
 
     def body_of(self, data: bytes) -> bytes | None:
-        """The body where `data` is the same head with a body of the length that it says, and nothing else."""
+        """The body, if `data` is the same head with a body of the length that it states, and nothing else; else None."""
         if not data.startswith(self.before):
             return None
         begin = len(self.before)
@@ -41,7 +40,7 @@ class Repeat(msgspec.Struct, frozen=True, gc=False):
 
 
 def repeat_of(data: bytes, head: RequestHead, headers: Headers, passed: dict[frozenset[bytes], bytes]) -> Repeat | None:
-    """What to recognise next time, where `data` is one whole request with a plain length; else None."""
+    """The head to recognise next time, if `data` is one whole request with a plain length; else None."""
     end = data.find(b"\r\n\r\n") + 4
     length = _LENGTH.search(data, 0, end - 2)
     if length is None or head.expects_continue or len(data) - end != int(length[1]):

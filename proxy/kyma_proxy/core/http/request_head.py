@@ -1,6 +1,6 @@
-"""This file decides whether a request's head is fit to be served. (RFC 9110, RFC 9112; contract §5.)
+"""Decides whether a request's head can be served. (RFC 9110, RFC 9112; contract §5.)
 
-The parser has already refused what is no HTTP (bare line feeds, folded fields, two lengths, length and chunks).
+The parser has already refused what is not HTTP: bare line feeds, folded fields, two lengths, a length and chunks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _concerns: Final[dict[bytes, bytes]] = {}
 
 
 class RequestHead(NamedTuple):
-    """What the connection needs to know of a head."""
+    """The parts of a head that the connection needs."""
 
     method: bytes
     path: bytes
@@ -31,7 +31,7 @@ class RequestHead(NamedTuple):
 
 
 def read_request_head(method: bytes, version: str, target: bytes, headers: Headers, max_body: int) -> RequestHead:
-    """The head as the connection needs it. Raises GatewayError where it is not fit to be served."""
+    """The head as the connection needs it. Raises GatewayError if it can't be served."""
     if version not in ("1.1", "1.0"):
         raise GatewayError(Kind.BAD_HTTP, "The gateway speaks HTTP/1.1 and HTTP/1.0 only.")
     if len(target) > MAX_TARGET_BYTES:
@@ -61,16 +61,16 @@ def read_request_head(method: bytes, version: str, target: bytes, headers: Heade
 
 
 def _read_framing(fields: dict[bytes, bytes], max_body: int) -> tuple[bool, bool]:
-    """Whether there is a body, and whether the caller waits for leave to send it."""
+    """True if there is a body, and True if the caller waits for a 100 before it sends it."""
     length = int(fields.get(b"content-length", b"0"))
     if length > max_body:
         raise GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {max_body} bytes.")
     if _said(fields, b"transfer-encoding", b"chunked") != b"chunked":
-        raise GatewayError(Kind.UNSUPPORTED_ENCODING, "The only transfer encoding that is taken is `chunked`.")
+        raise GatewayError(Kind.UNSUPPORTED_ENCODING, "The only supported transfer encoding is `chunked`.")
     if _said(fields, b"content-encoding", b"identity") not in (b"", b"identity"):
         raise GatewayError(Kind.UNSUPPORTED_ENCODING, "The gateway reads the body's `model`; send the body uncompressed.")
     if _said(fields, b"expect", b"100-continue") != b"100-continue":
-        raise GatewayError(Kind.EXPECTATION_FAILED, "The only expectation that is met is `100-continue`.")
+        raise GatewayError(Kind.EXPECTATION_FAILED, "The only supported expectation is `100-continue`.")
     return length > 0 or b"transfer-encoding" in fields, b"expect" in fields
 
 

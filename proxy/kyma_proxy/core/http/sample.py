@@ -1,4 +1,4 @@
-"""This file keeps the two ends of an answer's body while it passes, in bounded memory; usage is read from them."""
+"""Keeps the two ends of an answer's body while it passes, in bounded memory; usage is read from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Sample:
         self._held = 0
 
     def add(self, piece: bytes) -> None:
-        """Take notice of a piece that passed."""
+        """Add a piece that passed."""
         self._pieces.append(piece)
         self._held += len(piece)
         if self._held > 2 * self.EDGE_BYTES:
@@ -38,7 +38,7 @@ class Sample:
 
     @property
     def is_all(self) -> bool:
-        """Whether nothing has been let go of yet: both ends are the whole body."""
+        """True while nothing has been dropped: both ends are the whole body."""
         return not self._opening
 
     @property

@@ -1,1 +1,1 @@
-"""Which sources are asked, in which order, and what their failures mean."""
+"""The choice of sources: which are asked, in which order, and what their failures mean. Pure."""

@@ -1,4 +1,4 @@
-"""This file reads a provider's hint of when to come back. (RFC 9110 §10.2.3)"""
+"""Reads a provider's hint of when to try again. (RFC 9110 §10.2.3)"""
 
 from __future__ import annotations
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Final
 
 from kyma_proxy.config.snapshot import Model, Snapshot, Source
-from kyma_proxy.core.routing.breaker import BreakerTable, HourlyCounts
-
-_CLOSED: Final = "closed"
+from kyma_proxy.core.routing.breaker import CLOSED, BreakerTable
+from kyma_proxy.core.routing.history import HourlyCounts
 
 
 def status(snapshot: Snapshot, breakers: BreakerTable, now: float) -> dict[str, object]:
@@ -37,12 +35,12 @@ def status(snapshot: Snapshot, breakers: BreakerTable, now: float) -> dict[str, 
 
 
 def _can_answer(model: Model, breakers: BreakerTable, now: float) -> bool:
-    return any(source.provider.off is None and breakers.of(source.key).admits(now) for source in (*model.pool, *model.reserve))
+    return any(source.provider.off is None and breakers.of(source.key).allows(now) for source in (*model.pool, *model.reserve))
 
 
 def _model_status(model: Model, breakers: BreakerTable, *, can_answer: bool) -> str:
     on = [source for source in model.pool if source.provider.off is None]
-    if on and all(breakers.of(source.key).state == _CLOSED for source in on):
+    if on and all(breakers.of(source.key).state == CLOSED for source in on):
         return "available"
     return "degraded" if can_answer else "unavailable"
 
@@ -51,8 +49,8 @@ def _source(source: Source, part: str, breakers: BreakerTable, now: float) -> di
     """A source is `available` if its breaker is closed, and `off` if its provider has no key. Else it is `unavailable`."""
     breaker = breakers.of(source.key)
     off = source.provider.off
-    is_closed = breaker.state == _CLOSED
-    open_for = breaker.rests_for(now)
+    is_closed = breaker.state == CLOSED
+    open_for = breaker.open_for_s(now)
     last = None if is_closed else breaker.last
     return {
         "provider": source.provider.name,

@@ -1,4 +1,4 @@
-"""This file opens connections to providers: names to addresses, happy eyeballs, TLS with session reuse.
+"""Opens connections to providers: names to addresses, happy eyeballs, TLS with session reuse.
 
 Addresses come from aiodns through aiohttp's resolver and are kept for a while; when a name can't be resolved again,
 the old addresses serve on. All that can go wrong becomes an OSError with a short reason.
@@ -102,7 +102,7 @@ class SessionContext(ssl.SSLContext):
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
-        """What asyncio calls to begin TLS; the session is ours to add."""
+        """Begin TLS, with the host's last session. asyncio and uvloop call this."""
         if session is None and isinstance(server_hostname, str):
             session = self.sessions.get(server_hostname)
         return super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)

@@ -1,0 +1,174 @@
+"""An answer that is unusual but valid reaches the caller unharmed, in whatever pieces it comes and however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tests.harness import (  # fmt: skip)
+    ANSWER,
+    CLOSE,
+    DONE,
+    LAST_CHUNK,
+    OK,
+    STREAM,
+    Step,
+    both,
+    chunk,
+    event,
+    head,
+    whole,
+)
+from tests.waiting import until
+
+EVENTS = event("one") + event("two") + DONE
+JSON_HEAD = b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n"
+SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+
+
+def one_by_one(data: bytes) -> list[Step]:
+    """Each byte, and after it a turn of the loop for others."""
+    pause = asyncio.Event()
+    pause.set()
+    steps: list[Step] = []
+    for at in range(len(data)):
+        steps += [data[at : at + 1], pause]
+    return steps
+
+
+@pytest.mark.parametrize("script", [OK, STREAM, head(kind="application/json") + chunk(ANSWER) + LAST_CHUNK])
+async def test_an_answer_that_comes_byte_by_byte_passes(tmp_path: Path, script: bytes) -> None:
+    async with both(tmp_path) as (gateway, provider):
+        provider.plays(*one_by_one(script))
+        client = await gateway.client()
+        client.ask()
+        assert (await client.answer()).body == (EVENTS if script is STREAM else ANSWER)
+        (record,) = await gateway.records()
+        assert (record["ending"], record["bytes_out"]) == ("completed", len(EVENTS if script is STREAM else ANSWER))
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_an_answer_after_interim_answers_passes(tmp_path: Path, apart: bool) -> None:
+    interim = [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\ncontent-length: 7\r\n\r\n"]
+    async with both(tmp_path) as (gateway, provider):
+        for script in (OK, STREAM):
+            data = b"".join(interim) + script
+            provider.plays(*(one_by_one(data) if apart else [data]))
+            client = await gateway.client()
+            client.ask()
+            answer = await client.answer()
+            assert (answer.status, "link" in answer.headers) == (200, False)
+            assert answer.body == (EVENTS if script is STREAM else ANSWER)
+        assert provider.connections == 1
+
+
+@pytest.mark.parametrize("more", [b"", b"content-length: 0\r\n"])
+async def test_an_answer_without_content_passes(tmp_path: Path, more: bytes) -> None:
+    async with both(tmp_path) as (gateway, provider):
+        provider.plays(b"HTTP/1.1 204 No Content\r\nx-a: b\r\n" + more + b"\r\n")
+        client = await gateway.client()
+        for status in (204, 200):
+            client.ask()
+            answer = await client.answer()
+            assert answer.status == status
+            assert "transfer-encoding" not in answer.headers
+        assert provider.connections == 1
+        assert [record["ending"] for record in await gateway.records(2)] == ["completed"] * 2
+
+
+@pytest.mark.parametrize(("begin", "body"), [(JSON_HEAD, ANSWER), (SSE_HEAD, EVENTS), (JSON_HEAD, ANSWER + b"\r\n ")])
+async def test_an_answer_that_ends_with_its_connection_is_complete_if_its_content_is(
+    tmp_path: Path, begin: bytes, body: bytes
+) -> None:
+    async with both(tmp_path) as (gateway, provider):
+        provider.plays(begin + body, CLOSE)
+        client = await gateway.client()
+        client.ask()
+        assert (await client.answer()).body == body
+        client.ask()
+        assert (await client.answer()).body == ANSWER
+        assert [record["ending"] for record in await gateway.records(2)] == ["completed"] * 2
+        assert provider.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("begin", "body"),
+    [
+        (JSON_HEAD, ANSWER[:-2]),
+        (JSON_HEAD, b'{"a":"'),
+        (SSE_HEAD, event("a")),
+        (SSE_HEAD, EVENTS[:-4]),
+        (JSON_HEAD, ANSWER[:-1]),
+    ],
+)
+async def test_an_answer_that_ends_with_its_connection_is_truncated_if_its_content_is(
+    tmp_path: Path, begin: bytes, body: bytes
+) -> None:
+    async with both(tmp_path) as (gateway, provider):
+        provider.plays(begin + body, CLOSE)
+        client = await gateway.client()
+        client.ask()
+        assert (await client.head()).status == 200
+        (record,) = await gateway.records()
+        assert (record["ending"], record["attempts"]) == ("broken", ["p0:broken"])
+        got = await client.read_to_end()
+        assert not got.endswith(LAST_CHUNK)
+        assert (b'"error"' in got) is (begin is SSE_HEAD)
+
+
+@pytest.mark.parametrize("script", [STREAM, head(kind="application/json") + chunk(ANSWER) + LAST_CHUNK])
+async def test_an_answer_with_trailers_passes_without_them(tmp_path: Path, script: bytes) -> None:
+    async with both(tmp_path) as (gateway, provider):
+        provider.plays(script[:-2] + b"x-trailer: 1\r\nset-cookie: a=b\r\n\r\n")
+        client = await gateway.client()
+        for _ in range(2):
+            client.ask()
+            answer = await client.answer()
+            assert answer.status == 200
+            assert "x-trailer" not in answer.headers
+        assert provider.connections == 1
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+async def test_a_compressed_answer_passes(tmp_path: Path, framing: str) -> None:
+    body = gzip.compress(ANSWER)
+    more = "content-encoding: gzip\r\n"
+    async with both(tmp_path) as (gateway, provider):
+        chunks = head(kind="application/json", more=more) + chunk(body[:9]) + chunk(body[9:]) + LAST_CHUNK
+        provider.plays(whole(body, more=more) if framing == "length" else chunks)
+        client = await gateway.client()
+        client.ask()
+        answer = await client.answer()
+        assert (answer.body, answer.headers["content-encoding"]) == (body, "gzip")
+
+
+@pytest.mark.parametrize("script", [OK, STREAM])
+@pytest.mark.parametrize("more", [whole(b'{"evil":1}'), b"HTTP/1.1 100 Continue\r\n\r\n", b"evil", b"\0", b"HTTP/1.1 200"])
+async def test_bytes_behind_an_answer_reach_nobody(tmp_path: Path, script: bytes, more: bytes) -> None:
+    async with both(tmp_path) as (gateway, provider):
+        provider.plays(script + more)
+        client = await gateway.client()
+        for _ in range(3):
+            client.ask()
+            answer = await client.answer()
+            assert answer.status == 200
+            assert b"evil" not in answer.body
+        assert provider.connections == 2
+        assert [record["ending"] for record in await gateway.records(3)] == ["completed"] * 3
+
+
+async def test_bytes_that_come_on_an_idle_connection_reach_nobody(tmp_path: Path) -> None:
+    later = asyncio.Event()
+    async with both(tmp_path) as (gateway, provider):
+        provider.plays(OK, later, whole(b'{"evil":1}'))
+        client = await gateway.client()
+        client.ask()
+        assert (await client.answer()).body == ANSWER
+        assert gateway.upstreams == {"open": 1, "idle": 1}
+        later.set()
+        await until(lambda: gateway.upstreams == {"open": 0, "idle": 0})
+        client.ask()
+        assert (await client.answer()).body == ANSWER

@@ -1,0 +1,122 @@
+"""Clients on Node.js work: the guides' JavaScript, and Claude Code with a tool, over a provider that speaks only OpenAI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.configurations import configuration
+from tests.harness import gateway as in_process
+from tests.processes import ROOT, GatewayProcess, environment
+
+NODE = Path(__file__).parent / "node"
+CLAUDE = NODE / "node_modules" / ".bin" / "claude"
+BLOCKS = [
+    pytest.param(text, id=guide.stem)
+    for guide in sorted((ROOT / "docs" / "guides").glob("*.md"))
+    for text in re.findall(r"^```js\n(.*?)^```$", guide.read_text(), re.MULTILINE | re.DOTALL)
+]
+
+pytestmark = pytest.mark.skipif(
+    not (NODE / "node_modules" / ".package-lock.json").exists() or shutil.which("node") is None,
+    reason="the clients for Node.js are not installed: make node-clients",
+)
+
+
+@pytest.mark.parametrize("model", ["fast", "claude"])
+@pytest.mark.parametrize("text", BLOCKS)
+def test_each_javascript_example_of_a_guide_runs(gateway: GatewayProcess, text: str, model: str) -> None:
+    text = text.replace("http://127.0.0.1:8080", gateway.base).replace('"fast"', f'"{model}"')
+    line = ["node", "--input-type=module", "-e", text]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, env=environment(), cwd=NODE, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "simulated provider" in done.stdout
+
+
+def _chunk(delta: dict[str, object], finish: str | None = None) -> bytes:
+    document = {
+        "id": "c",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+    }
+    return b"data: " + json.dumps(document).encode() + b"\n\n"
+
+
+class Model:
+    """A provider that speaks OpenAI: it calls a tool if there is one, and then tells the result."""
+
+    def __init__(self) -> None:
+        self.results: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                size = int(re.findall(rb"content-length: (\d+)", head)[0])
+                writer.write(self._answer(json.loads(await reader.readexactly(size))))
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            writer.close()
+
+    def _answer(self, request: dict[str, object]) -> bytes:
+        messages = request["messages"]
+        assert isinstance(messages, list)
+        results = [one for one in messages if one["role"] == "tool"]
+        if results:
+            self.results.append(json.dumps(results[-1]["content"]))
+            pieces = [_chunk({"role": "assistant", "content": "The command said 42."}), _chunk({}, "stop")]
+        elif request.get("tools"):
+            command = {"command": "echo answer-$((6*7))", "description": "Compute"}
+            call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "Bash", "arguments": ""}}
+            more = {"index": 0, "function": {"arguments": json.dumps(command)}}
+            pieces = [
+                _chunk({"role": "assistant", "content": None, "tool_calls": [call]}), _chunk({"tool_calls": [more]}),
+                _chunk({}, "tool_calls"),
+            ]  # fmt: skip
+        else:
+            pieces = [_chunk({"role": "assistant", "content": "A title"}), _chunk({}, "stop")]
+        body = (
+            b"".join(pieces)
+            + b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5}}\n\ndata: [DONE]\n\n'
+        )
+        return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[tuple[Model, int]]:
+    """The provider, and its port."""
+    made = Model()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0, limit=2**22)
+    yield made, server.sockets[0].getsockname()[1]
+    server.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not CLAUDE.exists(), reason="Claude Code is not installed: make node-clients")
+async def test_claude_code_calls_a_tool_through_a_provider_that_speaks_openai(tmp_path: Path, model: tuple[Model, int]) -> None:
+    provider, port = model
+    home = tmp_path / "home"
+    home.mkdir()
+    async with in_process(configuration(port), tmp_path) as running:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "CLAUDE"))} | {
+            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{running.port}", "ANTHROPIC_AUTH_TOKEN": "none", "ANTHROPIC_MODEL": "m",
+            "ANTHROPIC_SMALL_FAST_MODEL": "m", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
+            "HOME": str(home),
+        }  # fmt: skip
+        process = await asyncio.create_subprocess_exec(
+            str(CLAUDE), "-p", "Compute six times seven.", "--allowedTools", "Bash",
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=env, cwd=home,
+        )  # fmt: skip
+        stdout, stderr = await process.communicate()
+        assert process.returncode == 0, stderr.decode() + stdout.decode()
+        assert "The command said 42." in stdout.decode()
+        assert any("answer-42" in result for result in provider.results)
