@@ -19,7 +19,7 @@ from typing import Any, Literal, overload
 from aiohttp.test_utils import TestClient, TestServer
 
 from kyma_proxy.core.routing.status import status
-from kyma_proxy.jobs.timing import USUAL, Timing
+from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
 from kyma_proxy.ops.accounts.opening import open_accounts
 from kyma_proxy.ops.assemble import App
 from kyma_proxy.ops.reload import Configuration
@@ -364,7 +364,7 @@ async def providers(
 
 @contextlib.asynccontextmanager
 async def gateway(
-    text: str, directory: Path, *, tls: ssl.SSLContext | None = None, timing: Timing = USUAL
+    text: str, directory: Path, *, tls: ssl.SSLContext | None = None, timing: Timing = DEFAULT_TIMING
 ) -> AsyncIterator[Gateway]:
     """A gateway with this configuration, on a port of the kernel's choice; `timing` is that of its image jobs."""
     path = directory / "gateway.yaml"

@@ -1,4 +1,4 @@
-"""From a document to a snapshot: every mistake of meaning is found at once, with its path and its line."""
+"""A document is compiled into a snapshot, and every mistake of meaning is found at once, with its path and its line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from kyma_proxy.config.snapshot import TcpAddress, UnixAddress
 from tests.factories import SEVERAL as GOOD
 from tests.factories import SEVERAL_KEYS as KEYS
 
-# GOOD is ten lines that have no problem; a case appends to them (its first line is 11) or puts words into one of them.
+# GOOD is ten lines that have no problem. A case appends lines (the first is line 11) or changes one of them.
 NO_URL = (
     "a base URL is http:// or https://, a host and a path, with no user, query or fragment, such as https://api.openai.com/v1"
 )
-LADDER = "the ladder goes 0, 1, 2, … from min_purchased 0 upwards"
+TIER_ORDER = "tiers are numbered 0, 1, 2, …, and min_purchased begins at 0 and rises"
 NO_ADDRESS = "an address is written host:port, [ipv6]:port or unix:/path.sock"
-NO_HEADER = "is no valid header: printable ASCII only, and no space in the name"
+NO_HEADER = "is not a valid header: printable ASCII only, and no space in the name"
 
 
 def problems(text: str, environment: dict[str, str] = KEYS) -> list[Problem]:
@@ -31,7 +31,7 @@ def provider(members: str) -> str:
     return GOOD.replace("dialect: openai,", f"dialect: openai, {members},")
 
 
-def rung(tier: int, min_purchased: float) -> str:
+def tier_line(tier: int, min_purchased: float) -> str:
     return f"  - {{tier: {tier}, min_purchased: {min_purchased}, rpm: 1, per_model_rpm: 1, tpm: 1, max_request_tokens: 1}}\n"
 
 
@@ -59,7 +59,7 @@ def rung(tier: int, min_purchased: float) -> str:
         (provider("headers: {Host: x}"), Problem("providers[0].headers.Host", 2, "is set by the gateway itself; leave it out")),
         (
             GOOD.replace("${ONE_KEY}", "a\\nb"),
-            Problem("providers[0].api_key", 2, "holds characters that no header can carry; is there a line break in it?"),
+            Problem("providers[0].api_key", 2, "has characters that no header can carry; is there a line break in it?"),
         ),
         (
             GOOD.replace("provider: two", "provider: tow"),
@@ -92,16 +92,16 @@ def rung(tier: int, min_purchased: float) -> str:
         (GOOD + "aliases: {fast: smal}\n", Problem("aliases.fast", 11, "there is no model smal; did you mean small?")),
         (GOOD + "aliases: {a: small, b: a}\n", Problem("aliases.b", 11, "there is no model a")),
         (GOOD + "fallbacks: {lrge: [small]}\n", Problem("fallbacks.lrge", 11, "there is no model lrge; did you mean large?")),
-        (GOOD + "fallbacks: {small: [small]}\n", Problem("fallbacks.small[0]", 11, "a model can't stand in for itself")),
+        (GOOD + "fallbacks: {small: [small]}\n", Problem("fallbacks.small[0]", 11, "a model can't be its own substitute")),
         (GOOD + "fallbacks:\n  small:\n    - zz\n", Problem("fallbacks.small[0]", 13, "there is no model zz")),
         (GOOD + "fallbacks: {small: [large, large]}\n", Problem("fallbacks.small[1]", 11, "large is there twice")),
         (
             GOOD + "fallbacks: {small: [picture]}\n",
-            Problem("fallbacks.small[0]", 11, "a text model and an image model can't stand in for each other"),
+            Problem("fallbacks.small[0]", 11, "a text model and an image model can't be substitutes for each other"),
         ),
         (
             GOOD + "accounts: {database: 'postgres://a'}\n",
-            Problem("accounts.database", 11, "is written sqlite:FILE, such as sqlite:/var/lib/kyma/kyma.db"),
+            Problem("accounts.database", 11, "must be sqlite:FILE, such as sqlite:/var/lib/kyma/kyma.db"),
         ),
         (
             GOOD + "admin:\n  token: too-short\n",
@@ -111,10 +111,10 @@ def rung(tier: int, min_purchased: float) -> str:
         ),
         (GOOD + "admin: {listen: nowhere}\n", Problem("admin.listen", 11, NO_ADDRESS)),
         (GOOD + "listen: 8080\n", Problem("listen", 11, NO_ADDRESS)),
-        (GOOD + "tiers: []\n", Problem("tiers", 11, "the list must not be empty; leave it out for the shipped ladder")),
-        (GOOD + "tiers:\n" + rung(0, 0) + rung(2, 5), Problem("tiers[1]", 13, LADDER)),
-        (GOOD + "tiers:\n" + rung(0, 0) + rung(1, 5) + rung(2, 5), Problem("tiers[2]", 14, LADDER)),
-        (GOOD + "tiers:\n" + rung(0, 1), Problem("tiers[0]", 12, LADDER)),
+        (GOOD + "tiers: []\n", Problem("tiers", 11, "the list must not be empty; leave it out for the shipped tiers")),
+        (GOOD + "tiers:\n" + tier_line(0, 0) + tier_line(2, 5), Problem("tiers[1]", 13, TIER_ORDER)),
+        (GOOD + "tiers:\n" + tier_line(0, 0) + tier_line(1, 5) + tier_line(2, 5), Problem("tiers[2]", 14, TIER_ORDER)),
+        (GOOD + "tiers:\n" + tier_line(0, 1), Problem("tiers[0]", 12, TIER_ORDER)),
         (
             GOOD + "cors: {origins: [https://a.example/]}\n",
             Problem("cors.origins[0]", 11, 'an origin is "*" or a scheme and a host, such as https://app.example.com'),
@@ -122,7 +122,7 @@ def rung(tier: int, min_purchased: float) -> str:
     ],
     ids=lambda case: f"{case.path}: {case.message[:30]}" if isinstance(case, Problem) else "",
 )
-def test_a_mistake_of_meaning_is_named_with_its_path_and_line(text: str, problem: Problem) -> None:
+def test_a_mistake_of_meaning_is_reported_with_its_path_and_line(text: str, problem: Problem) -> None:
     assert problems(text) == [problem]
 
 
@@ -140,7 +140,7 @@ def test_all_problems_of_shape_and_meaning_are_reported_in_the_files_order() -> 
     ]
 
 
-def test_a_name_that_points_at_a_broken_entry_is_no_second_problem() -> None:
+def test_a_name_of_an_entry_with_a_problem_is_no_second_problem() -> None:
     assert [problem.path for problem in problems(GOOD.replace("dialect: anthropic", "dialect: x"))] == ["providers[1].dialect"]
 
 
@@ -154,7 +154,7 @@ def test_a_name_that_points_at_a_broken_entry_is_no_second_problem() -> None:
         ("unix:/run/kyma.sock", UnixAddress("/run/kyma.sock")),
     ],
 )
-def test_an_address_is_read_and_written_back(text: str, address: TcpAddress | UnixAddress) -> None:
+def test_an_address_is_parsed_and_formatted_back(text: str, address: TcpAddress | UnixAddress) -> None:
     assert parse_address(text) == address
     assert parse_address(str(address)) == address
 
@@ -163,19 +163,19 @@ def test_an_address_is_read_and_written_back(text: str, address: TcpAddress | Un
     "text",
     ["", "8080", "host", "host:", "host:x", "host:65536", "host:-1", "::1:80", "unix:", "unix:kyma.sock", "unix:/" + "x" * 107],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_a_text_that_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is written"):
         parse_address(text)
 
 
 @pytest.mark.parametrize("text", ["[::1:80", "[::1]x:80", "[host]:80", "two words:80", "unix:/a\0b"])
-def test_what_can_not_be_listened_on_is_refused(text: str) -> None:
+def test_an_address_that_no_listener_can_use_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is written"):
         parse_address(text)
 
 
 @pytest.mark.parametrize("alias", ["two words", "caf\u00e9", '"a\\r\\nb"', "x" * 129])
-def test_an_alias_that_no_header_could_carry_is_a_problem(alias: str) -> None:
+def test_an_alias_that_no_header_can_carry_is_a_problem(alias: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(GOOD + f"aliases: {{{alias}: small}}\n", {})
-    assert "is no name" in caught.value.problems[0].message
+    assert "is not a valid name" in caught.value.problems[0].message

@@ -1,4 +1,4 @@
-"""What image models may be asked, and how their sources are told: right by default, and wrong with a path and a line."""
+"""The `image` sections of models and sources have defaults, and their mistakes are reported with a path and a line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from kyma_proxy.config.compiling import load
 from kyma_proxy.config.images import IMAGE_DIALECTS, dimensions
 from kyma_proxy.config.problems import ConfigError, Problem
-from kyma_proxy.config.snapshot import ImageRules, ImageWords, Model, Snapshot
+from kyma_proxy.config.snapshot import ImageMembers, ImageRules, Model, Snapshot
 
 GOOD = """\
 providers:
@@ -55,22 +55,22 @@ def with_rules(rules: str) -> str:
     return GOOD.replace("image: {}", f"image: {rules}")
 
 
-def with_art(words: str) -> str:
-    return GOOD.replace(ART, f"model: pic, image: {words}}}")
+def with_art(members: str) -> str:
+    return GOOD.replace(ART, f"model: pic, image: {members}}}")
 
 
-def with_queue(words: str, rules: str = "{}") -> str:
-    return with_rules(rules).replace(QUEUE, f"model: owner/app/v1, image: {words}}}")
+def with_queue(members: str, rules: str = "{}") -> str:
+    return with_rules(rules).replace(QUEUE, f"model: owner/app/v1, image: {members}}}")
 
 
-# ---- what is right
+# ---- valid sections
 
 
-def test_a_model_that_says_nothing_has_the_usual_rules() -> None:
+def test_a_model_without_an_image_section_has_the_default_rules() -> None:
     assert picture().image == ImageRules(sizes=None, extra=(), most=4, most_input_images=1, needs_image=False)
 
 
-def test_a_model_has_the_rules_that_it_says() -> None:
+def test_a_model_has_the_rules_of_its_image_section() -> None:
     written = '{sizes: [1024x1024, "512x512"], extra: [seed, style], most: 2, most_input_images: 16}'
     assert picture(written).image == ImageRules(
         sizes=("1024x1024", "512x512"), extra=("seed", "style"), most=2, most_input_images=16, needs_image=False
@@ -78,23 +78,23 @@ def test_a_model_has_the_rules_that_it_says() -> None:
     assert picture("{sizes: []}").image.sizes == ()
 
 
-def test_a_model_that_edits_takes_pictures() -> None:
+def test_a_model_that_needs_an_image_and_takes_images_is_valid() -> None:
     text = with_rules("{needs_image: true}").replace("input_modalities: [text]", "input_modalities: [text, image]")
     assert load(text, {}).models["picture"].image.needs_image
 
 
-def test_a_source_that_says_nothing_is_told_as_its_dialect_has_it() -> None:
+def test_a_source_without_an_image_section_has_the_members_of_its_dialect() -> None:
     model = picture()
     none: MappingProxyType[str, str] = MappingProxyType({})
-    assert model.pool[0].image == ImageWords(size="size", size_form="text", sizes=none, count="n", most=4, images="images")
-    assert model.reserve[0].image == ImageWords(
+    assert model.pool[0].image == ImageMembers(size="size", size_form="text", sizes=none, count="n", most=4, images="images")
+    assert model.reserve[0].image == ImageMembers(
         size="image_size", size_form="object", sizes=none, count="num_images", most=4, images="image_url"
     )
     assert loaded().models["talk"].pool[0].image is None
 
 
 @pytest.mark.parametrize(
-    ("words", "size", "form"),
+    ("members", "size", "form"),
     [
         ("{}", "image_size", "object"),
         ("{size: image_size}", "image_size", "object"),
@@ -104,26 +104,26 @@ def test_a_source_that_says_nothing_is_told_as_its_dialect_has_it() -> None:
         ("{size_form: pair}", "image_size", "pair"),
     ],
 )
-def test_a_member_of_another_name_takes_a_text_unless_it_says_otherwise(words: str, size: str, form: str) -> None:
-    source = picture(queue=words).reserve[0]
+def test_a_size_member_with_another_name_takes_text_unless_size_form_says_otherwise(members: str, size: str, form: str) -> None:
+    source = picture(queue=members).reserve[0]
     assert source.image is not None
     assert (source.image.size, source.image.size_form) == (size, form)
 
 
 @pytest.mark.parametrize(
-    ("words", "count", "most"),
+    ("members", "count", "most"),
     [
         ("{}", "num_images", 4), ("{most: 2}", "num_images", 2), ("{count: samples}", "samples", 4),
         ("{count: null}", None, 1), ("{count: null, most: 4}", None, 1),
     ],
 )  # fmt: skip
-def test_a_source_that_counts_nothing_makes_one_at_a_time(words: str, count: str | None, most: int) -> None:
-    source = picture(queue=words).reserve[0]
+def test_a_source_without_a_count_member_makes_one_image_at_a_time(members: str, count: str | None, most: int) -> None:
+    source = picture(queue=members).reserve[0]
     assert source.image is not None
     assert (source.image.count, source.image.most) == (count, most)
 
 
-def test_a_source_has_the_words_that_it_says() -> None:
+def test_a_source_has_the_members_of_its_image_section() -> None:
     source = picture(art='{sizes: {1024x1024: "1:1"}, images: image_urls}').pool[0]
     assert source.image is not None
     assert (dict(source.image.sizes), source.image.images) == ({"1024x1024": "1:1"}, "image_urls")
@@ -138,24 +138,24 @@ def test_a_source_has_the_words_that_it_says() -> None:
         ('{sizes: ["16:9"]}', "{size_form: text}"),
     ],
 )
-def test_every_size_can_be_said_in_one_way_or_another(rules: str, queue: str) -> None:
+def test_a_size_that_the_source_can_express_in_any_way_is_valid(rules: str, queue: str) -> None:
     assert picture(rules, queue=queue).image.sizes
 
 
-def test_images_are_had_from_every_source_that_is_on_and_text_from_none() -> None:
+def test_image_routes_have_the_sources_of_image_models_only() -> None:
     routes = loaded().routes["images"]
     assert [source.key for source in (*routes["picture"].pool, *routes["picture"].reserve)] == ["art pic", "queue owner/app/v1"]
     assert routes["talk"].is_empty
     assert loaded().routes["openai"]["picture"].is_empty
 
 
-def test_the_queues_key_is_sent_as_it_wants_it() -> None:
+def test_a_fal_queue_gets_its_key_in_its_own_scheme() -> None:
     assert b"authorization: Key secret\r\n" in loaded().providers["queue"].header_lines
 
 
-def test_an_unpriced_image_is_free_where_others_pay_and_that_is_said() -> None:
+def test_an_image_model_without_a_price_is_free_and_a_warning_says_so() -> None:
     text = GOOD.replace("{image: 0.054}", "{input: 1}") + "accounts: {required: true}\n"
-    assert "model picture has no price for an image, which is free; write 0 if that is meant" in load(text, {}).warnings
+    assert "model picture has no price for an image, so it is free; write 0 if that is meant" in load(text, {}).warnings
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,11 @@ def test_an_unpriced_image_is_free_where_others_pay_and_that_is_said() -> None:
         ("100000x1", None), ("1x1x1", None), ("1x1\n", None), ("\u0661x1", None), ("", None), ("16:9", None),
     ],
 )  # fmt: skip
-def test_a_size_has_sides_or_it_has_none(size: str, sides: tuple[int, int] | None) -> None:
+def test_only_a_width_and_a_height_have_dimensions(size: str, sides: tuple[int, int] | None) -> None:
     assert dimensions(size) == sides
 
 
-# ---- what is wrong
+# ---- mistakes
 
 NO_NAME = "Expected `str` matching regex '^[a-z][a-z0-9_]*$'"
 NO_EFFECT = "has no effect, as output_modalities is not [image]"
@@ -182,19 +182,19 @@ NO_EFFECT = "has no effect, as output_modalities is not [image]"
         (with_art("{sise: size}"), Problem("models[0].pool[0].image.sise", 12, "unknown key; did you mean size?")),
         (with_rules("{extra: [Seed]}"), Problem("models[0].image.extra[0]", 10, NO_NAME)),
         (with_rules("{extra: [seed, mask]}"), Problem(
-            "models[0].image.extra[1]", 10, "mask is what the gateway sets itself; leave it out",
+            "models[0].image.extra[1]", 10, "mask is set by the gateway itself; leave it out",
         )),
         (with_queue("{count: samples}", "{extra: [seed, samples]}"), Problem(
-            "models[0].image.extra[1]", 10, "samples is what the gateway sets itself; leave it out",
+            "models[0].image.extra[1]", 10, "samples is set by the gateway itself; leave it out",
         )),
         (with_queue("{size: dimensions}", "{extra: [dimensions]}"), Problem(
-            "models[0].image.extra[0]", 10, "dimensions is what the gateway sets itself; leave it out",
+            "models[0].image.extra[0]", 10, "dimensions is set by the gateway itself; leave it out",
         )),
         (with_rules('{sizes: [512x512, "16:9"]}'), Problem(
-            "models[0].reserve[0]", 14, "needs image.sizes.16:9, as that is no width and height",
+            "models[0].reserve[0]", 14, "needs image.sizes.16:9, as that is not a width and a height",
         )),
         (with_queue("{size_form: text}", '{sizes: ["1:1"]}').replace(ART, "model: pic, image: {size_form: pair}}"), Problem(
-            "models[0].pool[0]", 12, "needs image.sizes.1:1, as that is no width and height",
+            "models[0].pool[0]", 12, "needs image.sizes.1:1, as that is not a width and a height",
         )),
         (with_rules("{needs_image: true}"), Problem(
             "models[0].input_modalities", 8, "needs `image`, as needs_image says that one must be sent",
@@ -216,17 +216,18 @@ NO_EFFECT = "has no effect, as output_modalities is not [image]"
         )),
         (with_rules("{sizes: 512x512}"), Problem("models[0].image.sizes", 10, "a list is expected here")),
         (GOOD.replace("owner/app/v1", "app"), Problem(
-            "models[0].reserve[0].model", 14, "is a path at a fal_queue: owner/app, such as fal-ai/flux-pro/v1.1-ultra",
+            "models[0].reserve[0].model", 14,
+            "must be a path for a fal_queue provider: owner/app, such as fal-ai/flux-pro/v1.1-ultra",
         )),
     ],
     ids=lambda case: f"{case.path}: {case.message[:30]}" if isinstance(case, Problem) else "",
 )  # fmt: skip
-def test_a_mistake_is_named_with_its_path_and_line(text: str, problem: Problem) -> None:
+def test_a_mistake_in_an_image_section_is_reported_with_its_path_and_line(text: str, problem: Problem) -> None:
     assert problems(text) == [problem]
 
 
 @pytest.mark.parametrize("model", ["../admin", "a/../b", "a//b", "/a/b", "a/b/", "a/b?c=d", "a/b#c", "a/b c", "a/.", "a/%2e"])
-def test_a_model_of_a_queue_is_a_path_that_leads_nowhere_else(model: str) -> None:
+def test_a_model_of_a_fal_queue_must_be_a_plain_path(model: str) -> None:
     assert [problem.path for problem in problems(GOOD.replace("owner/app/v1", f'"{model}"'))] == ["models[0].reserve[0].model"]
 
 
@@ -237,11 +238,11 @@ response_format stream sync_mode idempotency_key extra user
 
 
 @pytest.mark.parametrize("name", OWN.split())
-def test_no_further_member_is_one_that_the_gateway_sets(name: str) -> None:
+def test_an_extra_member_that_the_gateway_sets_itself_is_a_mistake(name: str) -> None:
     assert [problem.path for problem in problems(with_rules(f"{{extra: [{name}]}}"))] == ["models[0].image.extra[0]"]
 
 
-def test_several_mistakes_are_all_named() -> None:
+def test_several_mistakes_in_image_sections_are_all_reported() -> None:
     text = with_queue("{size: 5}", '{sizes: ["1:1", "a b"], extra: [n, "A", prompt], needs_image: true}')
     assert [(problem.line, problem.path) for problem in problems(text)] == [
         (8, "models[0].input_modalities"),
@@ -254,5 +255,5 @@ def test_several_mistakes_are_all_named() -> None:
     ]
 
 
-def test_the_dialects_of_images_are_these() -> None:
+def test_the_image_dialects_are_openai_images_and_fal_queue() -> None:
     assert sorted(IMAGE_DIALECTS) == ["fal_queue", "openai_images"]

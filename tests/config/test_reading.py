@@ -1,4 +1,4 @@
-"""From YAML text to a document: every mistake of shape is found, with its path, its line and what to write instead."""
+"""YAML text is parsed into a document, and every mistake of shape is found, with its path, its line and a correction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.config.reading import read_document
 from tests.factories import SMALLEST as GOOD
 
-# GOOD is ten lines that have no problem; a case appends to them (its first line is 11) or changes a word of them.
+# GOOD is ten lines that have no problem. A case appends lines (the first is line 11) or changes one of them.
 NAMES = ", ".join
 SECTIONS = NAMES(Document.__struct_fields__)
 
@@ -78,7 +78,7 @@ def test_a_text_that_is_no_document_is_one_problem(text: str, line: int, message
     ],
     ids=lambda case: f"{case.path}: {case.message[:20]}" if isinstance(case, Problem) else "",
 )
-def test_a_mistake_of_shape_is_named_with_its_path_and_line(text: str, problem: Problem) -> None:
+def test_a_mistake_of_shape_is_reported_with_its_path_and_line(text: str, problem: Problem) -> None:
     ((path, line, message),) = problems(text)
     assert (path, line) == (problem.path, problem.line)
     assert message.startswith(problem.message)
@@ -94,6 +94,9 @@ def test_a_mistake_of_shape_is_named_with_its_path_and_line(text: str, problem: 
             "a size is a whole number of bytes with or without a unit, such as 64KiB, ",
         ),
         ("limits: {max_connections: 0}", "limits.max_connections", "Expected `int` >= 1"),
+        ("limits: {max_connections: 9223372036854775808}", "limits.max_connections", "Expected `int` <= 9223372036854775807"),
+        ("limits: {max_body: 999999999999999GiB}", "limits.max_body", "Expected `int` <= 9223372036854775807"),
+        (f"defaults: {{max_tokens: {10**30}}}", "defaults.max_tokens", "Expected `int` <= 9223372036854775807"),
         ("limits: {max_connections: 1.5}", "limits.max_connections", "Expected `int`, got `float`"),
         ("limits: {max_connections: ten}", "limits.max_connections", "Expected `int`, got `str`"),
         ("accounts: {required: maybe}", "accounts.required", "Expected `bool`, got `str`"),
@@ -105,7 +108,7 @@ def test_a_mistake_of_shape_is_named_with_its_path_and_line(text: str, problem: 
     ],
     ids=lambda case: str(case)[:40],
 )
-def test_a_value_of_the_wrong_kind_is_named(member: str, path: str, message: str) -> None:
+def test_a_value_of_the_wrong_type_is_reported(member: str, path: str, message: str) -> None:
     ((found_path, line, found),) = problems(f"{GOOD}{member}\n")
     assert (found_path, line) == (path, 11)
     assert found.startswith(message)
@@ -124,7 +127,7 @@ def test_all_problems_are_reported_at_once_and_the_rest_is_read() -> None:
     assert read.models[0].id == "small"
 
 
-def test_what_is_left_out_of_a_list_leaves_the_others_their_index() -> None:
+def test_the_entries_of_a_list_keep_their_index_if_one_has_a_problem() -> None:
     text = """\
 providers: [{name: a}, {name: b, base_url: http://b, dialect: openai}]
 models: [{id: m, pool: [{provider: b, model: x}]}]
@@ -137,13 +140,13 @@ models: [{id: m, pool: [{provider: b, model: x}]}]
     assert lines["models[0].pool[0].model"] == 2
 
 
-def test_text_stays_text_where_yaml_would_see_something_else() -> None:
+def test_a_text_member_stays_text_if_yaml_would_read_a_number_or_a_date() -> None:
     text = GOOD.replace("id: small", "id: 1.0\n    owned_by: on\n    created: 2026-04-02\n    name: 0x10")
     model = document(text).models[0]
     assert (model.id, model.owned_by, model.created, model.name) == ("1.0", "on", "2026-04-02", "0x10")
 
 
-def test_null_is_off_only_where_off_is_meant() -> None:
+def test_null_turns_a_setting_off_and_an_absent_one_stays_unset() -> None:
     read = document(f"{GOOD}admin: null\naccess_log: ~\ndefaults: {{max_tokens: null, timeouts: {{idle: null}}}}\n")
     assert (read.admin, read.access_log, read.defaults.max_tokens, read.defaults.timeouts.idle) == (None, None, None, None)
     assert read.defaults.timeouts.total is msgspec.UNSET
@@ -160,8 +163,10 @@ def test_the_smallest_document_has_the_defaults() -> None:
 )
 @example(text="providers: &a [*a]\nmodels: *a")
 @example(text="\ufeff")
-def test_no_text_makes_the_reader_raise(text: str) -> None:
-    read_document(text, {"A": text})
+def test_any_text_is_read_into_a_document_or_into_problems(text: str) -> None:
+    read, lines, found = read_document(text, {"A": text})
+    assert (read is None) <= bool(found)
+    assert all(line >= 1 for line in lines.values())
 
 
 KEYS = sorted({*Document.__struct_fields__, *Provider.__struct_fields__, *Model.__struct_fields__, *Source.__struct_fields__})
@@ -175,7 +180,7 @@ TREES = st.recursive(
 
 @settings(deadline=None)
 @given(tree=st.dictionaries(st.sampled_from(Document.__struct_fields__), TREES))
-def test_no_tree_of_known_keys_makes_the_reader_raise(tree: dict[str, object]) -> None:
+def test_any_tree_of_known_keys_is_read_with_lines_of_the_file(tree: dict[str, object]) -> None:
     text = yaml.safe_dump(tree)
     _, lines, found = read_document(text, {"A": "1"})
     assert all(1 <= line <= text.count("\n") + 1 for line in lines.values())
@@ -183,5 +188,5 @@ def test_no_tree_of_known_keys_makes_the_reader_raise(tree: dict[str, object]) -
 
 
 @pytest.mark.parametrize("value", ["!!timestamp noon", "!!bool maybe", '!!int ""', '!!float ""'])
-def test_a_wrong_yaml_tag_does_not_make_the_reader_raise(value: str) -> None:
+def test_a_wrong_yaml_tag_is_a_problem_of_its_value(value: str) -> None:
     assert [problem.path for problem in problems(f"{GOOD}drain: {value}\n")] == ["drain"]

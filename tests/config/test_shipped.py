@@ -1,4 +1,4 @@
-"""The files in config/ are right as they are shipped: they load, and the catalogue holds exactly the documented facts."""
+"""The shipped files in config/ load, and the catalogue has exactly the documented models, prices and aliases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILES = sorted(path.name for path in CONFIG.glob("*.yaml"))
 
 
 class Row(NamedTuple):
-    """One line of the catalogue: context, max output, dollars per million tokens in and out, whether images go in."""
+    """One line of the catalogue: owner, context, maximal output, dollars per million tokens in and out, image input."""
 
     owned_by: str
     context: int
@@ -66,7 +66,7 @@ ALIASES = {
 
 
 def shipped(name: str, *, keys: bool) -> Snapshot:
-    """A shipped file, with all its variables set, or only the ports that whoever starts it fills in."""
+    """A shipped file with all its variables set, or without keys: only with the ports, which the demo sets itself."""
     text = (CONFIG / name).read_text(encoding="utf-8")
     variables = re.findall(r"\$\{(\w+)\}", text)
     ports = {variable: "9100" for variable in variables if variable.endswith("_PORT")}
@@ -79,7 +79,7 @@ def kyma() -> Snapshot:
 
 
 def dollars(nano: int | None) -> float:
-    """What is written in the file: the division is exact to the last bit of that number."""
+    """Dollars as they are written in the file: the division gives exactly that number."""
     assert nano is not None
     return nano / NANO
 
@@ -88,7 +88,7 @@ def text_models(snapshot: Snapshot) -> dict[str, Model]:
     return {model.id: model for model in snapshot.models.values() if not model.is_image}
 
 
-def test_the_documented_files_are_there() -> None:
+def test_the_documented_files_exist() -> None:
     assert {"kyma.yaml", "sidecar.yaml", "demo.yaml"} <= set(FILES)
 
 
@@ -105,14 +105,14 @@ def test_a_shipped_file_loads_without_any_key(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_provider_of_a_shipped_file_is_of_use(name: str) -> None:
+def test_every_provider_of_a_shipped_file_has_a_source(name: str) -> None:
     snapshot = shipped(name, keys=True)
     used = {source.provider.name for model in snapshot.models.values() for source in (*model.pool, *model.reserve)}
     assert used == set(snapshot.providers)
 
 
 @pytest.mark.parametrize("name", ["kyma.yaml", "sidecar.yaml", "demo.yaml"])
-def test_a_credential_goes_over_tls_and_never_stands_in_the_file(name: str) -> None:
+def test_credentials_go_over_tls_only_and_come_from_the_environment(name: str) -> None:
     for one in shipped(name, keys=True).providers.values():
         has_key = b"secret-of-" in one.header_lines
         assert has_key == (one.origin.scheme == "https"), one.name
@@ -165,7 +165,7 @@ def test_a_substitute_takes_whatever_the_model_would_have_taken(kyma: Snapshot, 
         assert CATALOGUE[substitute].images >= CATALOGUE[model].images
 
 
-def test_the_file_spells_out_the_defaults_and_changes_none(kyma: Snapshot) -> None:
+def test_the_shipped_configuration_changes_no_default(kyma: Snapshot) -> None:
     text = "providers: [{name: p, base_url: http://h, dialect: openai}]\nmodels: [{id: m, pool: [{provider: p, model: m}]}]\n"
     bare = load(text, {})
     for name in ("listen", "tls", "access_log", "drain", "cors_origins", "max_tokens", "limits", "tiers"):
@@ -188,6 +188,6 @@ def test_the_demo_answers_without_a_key_in_both_dialects() -> None:
     assert (demo.models["simulated"].price.input, demo.models["simulated"].price.output) == (0, 0)
 
 
-def test_the_demo_needs_its_port_and_says_so() -> None:
+def test_the_demo_without_its_port_is_a_problem_that_names_the_variable() -> None:
     with pytest.raises(ConfigError, match="KYMA_SIMULATED_PORT is not set"):
         load((CONFIG / "demo.yaml").read_text(encoding="utf-8"), {})

@@ -1,4 +1,4 @@
-"""What a configuration compiles into: names resolved, bytes ready to send, and nothing of it ever changes."""
+"""A configuration compiles into a snapshot: names resolved, bytes ready to send, and immutable."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def provider(members: str) -> str:
     return GOOD.replace("dialect: openai,", f"dialect: openai, {members},")
 
 
-def rung(tier: int, min_purchased: float) -> str:
+def tier_line(tier: int, min_purchased: float) -> str:
     return f"  - {{tier: {tier}, min_purchased: {min_purchased}, rpm: 1, per_model_rpm: 1, tpm: 1, max_request_tokens: 1}}\n"
 
 
-def test_a_provider_without_its_key_is_off_and_the_gateway_runs() -> None:
+def test_a_provider_without_its_key_is_off_and_the_configuration_is_valid() -> None:
     snapshot = compiled(environment={"ONE_KEY": ""})
     assert snapshot.warnings == (
         "provider one is off: the environment variable ONE_KEY is not set",
@@ -39,7 +39,7 @@ def test_a_provider_without_its_key_is_off_and_the_gateway_runs() -> None:
     assert b"authorization" not in snapshot.providers["one"].header_lines
 
 
-def test_an_admin_token_without_its_variable_switches_the_api_off() -> None:
+def test_an_admin_token_whose_variable_is_not_set_turns_the_admin_api_off() -> None:
     snapshot = compiled(GOOD + "admin: {token: ${T}}\n")
     assert snapshot.admin is not None
     assert snapshot.admin.token is None
@@ -77,7 +77,7 @@ def test_a_model_is_what_its_entry_says() -> None:
     assert compiled().models["picture"].is_image
 
 
-def test_the_innermost_timer_decides() -> None:
+def test_the_innermost_level_decides_each_timeout() -> None:
     text = provider("timeouts: {connect: 5s, total: 9s}").replace(
         "small-1", "small-1, timeouts: {connect: 1s, first_byte: null}"
     )
@@ -86,27 +86,27 @@ def test_the_innermost_timer_decides() -> None:
     assert snapshot.models["large"].pool[1].timeouts == Timeouts(connect=2.0, first_byte=60.0, idle=7.0, total=8.0)
 
 
-def test_the_providers_name_for_max_tokens_yields_to_the_sources() -> None:
+def test_the_max_tokens_field_of_a_source_overrides_that_of_its_provider() -> None:
     text = provider("max_tokens_field: max_completion_tokens").replace("small-1", "small-1, max_tokens_field: max_tokens")
     models = compiled(text).models
     assert models["small"].pool[0].max_tokens_field == "max_tokens"
     assert [source.max_tokens_field for source in models["large"].pool] == ["max_completion_tokens", None]
 
 
-def test_where_thoughts_are_told_again_is_the_sources_affair_and_then_the_providers() -> None:
+def test_the_reasoning_field_of_a_source_overrides_that_of_its_provider() -> None:
     text = provider("reasoning_field: none").replace("small-1", "small-1, reasoning_field: reasoning")
     models = compiled(text).models
     assert models["small"].pool[0].reasoning_field == "reasoning"
     assert [source.reasoning_field for source in models["large"].pool] == [None, "reasoning_content"]
 
 
-def test_tiers_are_the_shipped_ladder_or_the_written_one() -> None:
+def test_the_tiers_are_the_configured_ones_or_the_shipped_ones() -> None:
     assert compiled().tiers == SHIPPED_TIERS
-    tiers = compiled(GOOD + "tiers:\n" + rung(0, 0) + rung(1, 2.5)).tiers
+    tiers = compiled(GOOD + "tiers:\n" + tier_line(0, 0) + tier_line(1, 2.5)).tiers
     assert [(tier.name, tier.min_purchased) for tier in tiers] == [("Tier 0", 0), ("Tier 1", 2_500_000_000)]
 
 
-def test_the_shipped_ladder_is_the_documented_one() -> None:
+def test_the_shipped_tiers_are_the_documented_ones() -> None:
     assert [
         (one.min_purchased // NANO, one.rpm, one.per_model_rpm, one.tpm, one.max_request_tokens) for one in SHIPPED_TIERS
     ] == [
@@ -156,5 +156,5 @@ def test_nothing_in_the_snapshot_can_be_changed() -> None:
     assert isinstance(snapshot.cors_origins, frozenset)
 
 
-def test_the_version_is_that_of_the_text() -> None:
+def test_the_version_depends_on_the_text_alone() -> None:
     assert compiled().version == compiled().version != compiled(GOOD + "drain: 1s\n").version

@@ -1,4 +1,4 @@
-"""`${NAME}` is the environment: it fills in values and nothing else, and what it fills in stays secret where it should."""
+"""`${NAME}` is replaced by an environment variable in values only, and credentials from the environment stay secret."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def document(text: str, environment: dict[str, str]) -> Document:
     return read
 
 
-def test_the_environment_is_put_into_block_and_flow_mappings() -> None:
+def test_variables_are_replaced_in_block_and_flow_mappings() -> None:
     text = (
         GOOD.replace("https://one.example", "https://${HOST}:${PORT}").replace("id: small", 'id: "${ID}-x"')
         + "admin: {listen: ${A}:1, token: ${TOKEN}}\ncors: {origins: [${A}, '${A}']}\nlimits: {max_connections: ${N}}\n"
@@ -47,17 +47,17 @@ def test_a_variable_cannot_become_syntax() -> None:
     assert document(f"{GOOD}accounts: {{database: ${{V}}}}\n", {"V": value}).accounts.database == value
 
 
-def test_what_only_looks_like_a_variable_is_left_alone() -> None:
+def test_text_that_only_resembles_a_variable_is_left_unchanged() -> None:
     assert document(f"{GOOD}access_log: $HOME/${{}}/$(X)/${{1A}}\n", {}).access_log == "$HOME/${}/$(X)/${1A}"
 
 
-def test_a_credential_without_its_variable_is_no_problem_yet() -> None:
+def test_a_credential_whose_variable_is_not_set_is_marked_as_missing() -> None:
     text = GOOD.replace("    dialect:", "    api_key: k-${A}-${B}\n    dialect:")
     for environment in ({"A": "1"}, {"A": "1", "B": ""}):
         assert [one.api_key.missing for one in document(text, environment).providers if one.api_key] == ["B"]
 
 
-def test_a_variable_that_is_not_set_is_a_problem_where_its_value_matters() -> None:
+def test_a_variable_that_is_not_set_is_a_problem_outside_credentials() -> None:
     text = GOOD.replace("8080", "${PORT}").replace("dialect: openai", "dialect: openai\n    headers: {x-team: ${TEAM}}")
     assert problems(text, {"TEAM": ""}) == [
         Problem("listen", 1, "the environment variable PORT is not set"),
@@ -88,11 +88,11 @@ def test_a_credential_does_not_show_in_the_snapshot() -> None:
     assert "hunter2" not in repr(snapshot) + str(snapshot)
 
 
-def test_a_variable_in_a_key_is_refused_and_nothing_of_it_is_shown() -> None:
+def test_a_variable_in_a_key_is_refused_and_its_value_is_not_shown() -> None:
     found = problems(GOOD + "${KEY}: 1\n", {"KEY": "hunter2"})
     assert found == [Problem("", 11, "a key must be a plain word, without variables")]
 
 
-def test_a_credential_in_the_wrong_place_is_not_repeated() -> None:
+def test_a_credential_in_the_wrong_place_does_not_show_in_the_problem() -> None:
     found = problems(GOOD.replace("dialect: openai", "dialect: ${K}"), {"K": "hunter2"})
     assert "hunter2" not in str(ConfigError(found))

@@ -109,7 +109,7 @@ def test_the_tiers_are_the_configured_ones() -> None:
         "image_concurrent": 10,
         "image_queue_depth_cap": 30,
     }
-    assert [(rung["tier"], rung["min_deposit"], rung["rpm"]) for rung in document["tiers"]] == [
+    assert [(tier["tier"], tier["min_deposit"], tier["rpm"]) for tier in document["tiers"]] == [
         (0, 0, 30), (1, 10, 60), (2, 50, 120), (3, 250, 200), (4, 1000, 300),
     ]  # fmt: skip
 
@@ -147,8 +147,8 @@ def test_the_same_configuration_has_the_same_etag_and_another_has_another(name: 
     first, again = catalogue(snapshot()), catalogue(snapshot())
     assert getattr(first, name) == getattr(again, name)
     changed = (DEFAULT + "defaults: {max_tokens: 5}\n").replace("4.05", "4.06").replace("fast", "quick")
-    rung = "tiers: [{tier: 0, min_purchased: 0, rpm: 1, per_model_rpm: 1, tpm: 1, max_request_tokens: 1}]\n"
-    assert getattr(catalogue(snapshot(changed + rung)), name).etag != getattr(first, name).etag
+    tier = "tiers: [{tier: 0, min_purchased: 0, rpm: 1, per_model_rpm: 1, tpm: 1, max_request_tokens: 1}]\n"
+    assert getattr(catalogue(snapshot(changed + tier)), name).etag != getattr(first, name).etag
 
 
 def test_an_etag_is_quoted_and_only_as_good_as_the_bytes() -> None:

@@ -1,5 +1,5 @@
-"""The gateway is killed with jobs in every state, twenty times on one database; each time the books add up, and nothing is
-charged that did not arrive, or twice."""
+"""The gateway is killed with jobs in every state, twenty times on one database. Each time the ledger adds up, and nothing is
+charged twice or without being delivered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from tests.accounts_harness import TOKEN
-from tests.jobs.studio import FAL, OPENAI, PATH, PRICE, URL, configuration
+from tests.jobs.image_gateway import FAL, OPENAI, PATH, PRICE, URL, configuration
 from tests.processes import free_port, serving
 from tests.waiting import until
 
@@ -27,7 +27,7 @@ TIERS = (
 )
 
 
-class Atelier:
+class ImageProvider:
     """A provider of both kinds, which does with a job what its prompt says: `hang`, `make`, or `wait` until `is_open`."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Atelier:
         self.jobs[name := f"r-{len(self.jobs)}"] = prompt
         return web.json_response({"request_id": name})
 
-    async def look(self, request: web.Request) -> web.Response:
+    async def queue_status(self, request: web.Request) -> web.Response:
         """GET …/status"""
         prompt = self.jobs[request.match_info["name"]]
         is_done = self.is_open or not prompt.startswith("wait")
@@ -66,26 +66,26 @@ class Atelier:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls) -> AsyncIterator[Atelier]:
-        """One that listens."""
-        atelier = cls()
+    async def open(cls) -> AsyncIterator[ImageProvider]:
+        """A provider that listens on a port of the kernel's choice."""
+        provider = cls()
         app = web.Application()
-        app.router.add_post("/base/images/generations", atelier.make)
-        app.router.add_post("/base/owner/app/v1", atelier.take)
-        app.router.add_get("/base/owner/app/requests/{name}/status", atelier.look)
-        app.router.add_get("/base/owner/app/requests/{name}", atelier.fetch)
+        app.router.add_post("/base/images/generations", provider.make)
+        app.router.add_post("/base/owner/app/v1", provider.take)
+        app.router.add_get("/base/owner/app/requests/{name}/status", provider.queue_status)
+        app.router.add_get("/base/owner/app/requests/{name}", provider.fetch)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        atelier.port = runner.addresses[0][1]
+        provider.port = runner.addresses[0][1]
         try:
-            yield atelier
+            yield provider
         finally:
             await runner.cleanup()
 
 
 class Round:
-    """The jobs of one round, by what they were doing when the gateway was killed, and the account that they are of."""
+    """The jobs of one round, by their state when the gateway was killed, and their account."""
 
     def __init__(self, session: ClientSession, base: str, account: Any) -> None:
         self._session = session
@@ -100,37 +100,37 @@ class Round:
         ) as answer:
             return json.loads(await answer.read())
 
-    async def order(self, state: str, model: str, prompt: str) -> None:
+    async def submit(self, state: str, model: str, prompt: str) -> None:
         self.jobs[state] = (await self.ask("POST", PATH, {"model": model, "prompt": prompt}))["id"]
 
     async def statuses(self) -> dict[str, str]:
-        """Without looking at the pictures, which would be to fetch them."""
+        """The status of each job, from the list: reading one job would deliver its images."""
         listed = {one["id"]: one["status"] for one in (await self.ask("GET", "/v1/jobs?limit=50"))["data"]}
         return {state: listed[ident] for state, ident in self.jobs.items()}
 
 
-async def with_jobs_in_every_state(here: Round, atelier: Atelier, number: int) -> None:
-    """Begin a job for every state in which a gateway can die."""
-    await here.order("delivered", "quick", "make")
-    await here.ask("GET", f"/v1/jobs/{here.jobs['delivered']}", Prefer="wait=20")
-    await here.order("made at once, not fetched", "quick", "make")
-    await here.order("accepted", "slow", f"wait {number}")
-    await here.order("asked", "quick", f"hang {number}")
-    await until(lambda: atelier.asked[f"hang {number}"] == 1 and atelier.asked[f"wait {number}"] == 1)
+async def with_jobs_in_every_state(this: Round, provider: ImageProvider, number: int) -> None:
+    """Start a job for every state in which a gateway can be killed."""
+    await this.submit("delivered", "quick", "make")
+    await this.ask("GET", f"/v1/jobs/{this.jobs['delivered']}", Prefer="wait=20")
+    await this.submit("made at once, not fetched", "quick", "make")
+    await this.submit("accepted", "slow", f"wait {number}")
+    await this.submit("asked", "quick", f"hang {number}")
+    await until(lambda: provider.asked[f"hang {number}"] == 1 and provider.asked[f"wait {number}"] == 1)
     async with asyncio.timeout(20):
-        while (await here.statuses())["made at once, not fetched"] != "succeeded":
+        while (await this.statuses())["made at once, not fetched"] != "succeeded":
             pass
-    await here.order("being fetched", "slow", f"fetch {number}")
+    await this.submit("being fetched", "slow", f"fetch {number}")
     for at in range(2):
-        await here.order(f"in the way {at}", "quick", f"hang {number} too")
-    await here.order("queued", "quick", "make")
+        await this.submit(f"in the way {at}", "quick", f"hang {number} too")
+    await this.submit("queued", "quick", "make")
 
 
 EXPECTED = {
     "delivered": "succeeded", "made at once, not fetched": "refunded", "accepted": "succeeded", "asked": "refunded",
     "being fetched": "succeeded", "in the way 0": "refunded", "in the way 1": "refunded", "queued": "refunded",
 }  # fmt: skip
-"""What must become of each job."""
+"""The status that each job must have after the restart."""
 
 
 def ledger(database: Path, account: str) -> Counter[tuple[str, int]]:
@@ -139,13 +139,13 @@ def ledger(database: Path, account: str) -> Counter[tuple[str, int]]:
 
 
 @pytest.mark.timeout(300)
-async def test_killed_with_jobs_in_every_state_the_books_add_up(tmp_path: Path) -> None:
+async def test_the_ledger_adds_up_after_a_kill_with_jobs_in_every_state(tmp_path: Path) -> None:
     listen, admin = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     base, price = f"http://{listen}", round(PRICE * 1e9)
     before: Round | None = None
-    async with Atelier.open() as atelier, ClientSession() as session:
+    async with ImageProvider.open() as provider, ClientSession() as session:
         accounts = f"accounts: {{required: true, database: 'sqlite:{tmp_path}/kyma.db'}}\n"
-        text = configuration((OPENAI, atelier.port), (FAL, atelier.port), accounts=accounts, more=TIERS)
+        text = configuration((OPENAI, provider.port), (FAL, provider.port), accounts=accounts, more=TIERS)
         text = text.replace(
             f"admin: {{token: {TOKEN}}}", f"listen: '{listen}'\nadmin: {{listen: '{admin}', token: {TOKEN}}}\naccess_log: null"
         )
@@ -154,7 +154,7 @@ async def test_killed_with_jobs_in_every_state_the_books_add_up(tmp_path: Path) 
         for number in range(ROUNDS + 1):
             async with contextlib.AsyncExitStack() as stack:
                 block = serving(text, tmp_path, base, "--check-accounts")
-                atelier.is_open = True  # for those of before
+                provider.is_open = True  # for the jobs of the round before
                 running = await asyncio.to_thread(block.__enter__)
                 stack.callback(block.__exit__, None, None, None)
                 if before is not None:
@@ -176,7 +176,7 @@ async def test_killed_with_jobs_in_every_state_the_books_add_up(tmp_path: Path) 
                     headers={"Authorization": f"Bearer {TOKEN}"},
                 ) as answer:  # fmt: skip
                     before = Round(session, base, await answer.json())
-                atelier.is_open = False
-                atelier.when_fetched = running.process.kill
-                await with_jobs_in_every_state(before, atelier, number)
+                provider.is_open = False
+                provider.when_fetched = running.process.kill
+                await with_jobs_in_every_state(before, provider, number)
                 await until(lambda process=running.process: process.poll() is not None)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from kyma_proxy.core.accounts.accounts import Account
-from kyma_proxy.core.jobs.job import ImageRequest, Job, JobState, Picture, Taken
+from kyma_proxy.core.jobs.job import AcceptedBy, ImageRequest, Job, JobState, Picture
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.telemetry.record import LOGGED_FIELDS, Record
 from kyma_proxy.telemetry.recording import job_record
@@ -27,7 +27,9 @@ def job(state: JobState = JobState.SUCCEEDED, failure: Kind | None = None) -> Jo
     )
     one.idempotency_key, one.digest = "IDEMPOTENCY", b"DIGEST"
     one.state = state
-    one.taken = Taken(provider="art", provider_model="owner/app", provider_job="its-name", model="stand-in", layer=3, price=1)
+    one.accepted_by = AcceptedBy(
+        provider="art", provider_model="owner/app", provider_job="its-name", model="stand-in", layer=3, price=1
+    )
     one.attempts = ["other:503", "art:answered"]
     one.completed = 1_800_000_012
     one.pictures = (Picture(url="https://PICTURE.example/1.png"), Picture(b64_json=b'"PICTURE"'))
@@ -95,7 +97,7 @@ def test_a_job_without_an_account_that_no_source_accepted_has_a_record() -> None
 
 def test_a_source_that_delivered_at_once_leaves_no_provider_request_id() -> None:
     one = job()
-    one.taken = Taken(provider="art", provider_model="pic", provider_job="", model="picture", layer=0, price=1)
+    one.accepted_by = AcceptedBy(provider="art", provider_model="pic", provider_job="", model="picture", layer=0, price=1)
     assert job_record(one, NOW).provider_request_id is None
 
 

@@ -1,8 +1,8 @@
-"""A job as callers see it: exactly the members of the contract, its pictures in OpenAI's shape, and money in dollars."""
+"""A job's document has exactly the members of the contract, its images in OpenAI's shape, and amounts in dollars."""
 
 from __future__ import annotations
 
-import msgspec
+import orjson
 import pytest
 
 from kyma_proxy.core.jobs.job import Job, JobState, Picture
@@ -26,40 +26,40 @@ def job(state: JobState = JobState.QUEUED, name: str = "job_1") -> Job:
 
 
 @pytest.mark.parametrize("state", JobState)
-def test_a_job_always_has_the_same_members(state: JobState) -> None:
+def test_a_job_has_the_same_members_in_every_state(state: JobState) -> None:
     assert list(job_document(job(state))) == MEMBERS
 
 
-def test_a_job_that_waits_has_cost_nothing_yet() -> None:
+def test_a_pending_job_has_an_estimated_cost_and_no_charge() -> None:
     assert job_document(job()) == {
         "id": "job_1", "object": "image.job", "status": "pending", "model": "picture", "created_at": 1_750_000_000,
         "completed_at": None, "output": None, "error": None, "estimated_cost": 0.108, "charged_amount": None,
     }  # fmt: skip
 
 
-def test_a_job_that_delivered_has_its_pictures_byte_for_byte() -> None:
+def test_a_succeeded_job_has_its_images_byte_for_byte() -> None:
     document = job_document(job(JobState.SUCCEEDED))
     assert (document["completed_at"], document["charged_amount"], document["error"]) == (1_750_000_012, 0.108, None)
-    assert msgspec.json.encode(document["output"]) == (
+    assert orjson.dumps(document["output"]) == (
         b'{"created":1750000012,"data":[{"url":"https://a.example/1.png"},{"b64_json":"\\/9j"}]}'
     )
     assert images_document(job(JobState.SUCCEEDED))["created"] == 1_750_000_012
 
 
-def test_pictures_that_are_not_kept_any_more_are_said_to_be_gone_and_paid() -> None:
+def test_a_succeeded_job_whose_images_are_gone_says_so_and_stays_charged() -> None:
     old = job(JobState.SUCCEEDED)
     old.pictures = ()
     document = job_document(old)
     assert document["output"] is None
     assert document["error"] == {
         "code": "output_gone",
-        "message": "The pictures are not kept any more: they are kept for an hour, in memory alone. What they cost is charged.",
+        "message": "The pictures are gone: they are kept for an hour, and only in memory. Their cost stays charged.",
     }
     assert (document["status"], document["charged_amount"]) == ("succeeded", 0.108)
 
 
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.REFUNDED, JobState.EXPIRED])
-def test_a_job_that_did_not_end_well_says_why_and_costs_nothing(state: JobState) -> None:
+def test_a_job_that_failed_has_its_error_and_no_charge(state: JobState) -> None:
     one = job(state)
     one.failure = GatewayError(Kind.JOB_LOST, "The job was lost.")
     document = job_document(one)
@@ -67,7 +67,7 @@ def test_a_job_that_did_not_end_well_says_why_and_costs_nothing(state: JobState)
     assert (document["output"], document["charged_amount"], document["estimated_cost"]) == (None, 0.0, 0.108)
 
 
-def test_a_list_has_no_pictures_and_says_where_the_next_page_begins() -> None:
+def test_a_list_has_no_images_and_says_where_the_next_page_begins() -> None:
     jobs = [job(JobState.SUCCEEDED, f"job_{at}") for at in range(3)]
     page = jobs_document(jobs, 2)
     assert (page["object"], page["has_more"], page["next_before"]) == ("list", True, "job_1")

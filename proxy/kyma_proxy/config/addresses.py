@@ -1,4 +1,4 @@
-"""This file reads addresses to listen on, and knows the name of a host when it sees one."""
+"""Parses the addresses of listeners, and validates host names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def parse_address(text: str) -> Address:
 
 
 def is_host(host: str) -> bool:
-    """Whether this is the name or the address of a host."""
+    """True if this is a valid host name or IP address."""
     if _HOST.fullmatch(host):
         return len(host) <= 253
     try:

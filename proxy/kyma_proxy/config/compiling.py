@@ -1,7 +1,7 @@
-"""This file turns a `Document` into a `Snapshot`, and finds every mistake of meaning in one pass.
+"""Compiles a `Document` into a `Snapshot`, and finds every mistake of meaning in one pass.
 
-Dangling names, duplicates, addresses that can't be reached: each is a problem with the path and line of its cause.
-What only weakens the gateway (a provider without its key) is a warning, and the provider is off. (Contract §12.)
+Dangling names, duplicates, invalid addresses: each is a problem with the path and line of its cause. What only weakens the
+gateway is a warning: a provider without its key is off, for example. (Contract §12.)
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import msgspec
 from kyma_proxy.config import document as doc
 from kyma_proxy.config import snapshot as snap
 from kyma_proxy.config.addresses import is_host, parse_address
-from kyma_proxy.config.images import IMAGE_DIALECTS, problems_of, rules_of, words_of
+from kyma_proxy.config.images import IMAGE_DIALECTS, compile_image_members, compile_image_rules, find_image_problems
 from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.config.reading import Lines, read_document
-from kyma_proxy.config.routes import routes_of
+from kyma_proxy.config.routes import compile_routes
 from kyma_proxy.config.tiers import SHIPPED_TIERS
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -33,12 +33,12 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 # The gateway owns these towards a provider (contract §3.5); a configured one would contradict it.
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
 _Entry = TypeVar("_Entry")
-_MIN_PROBE_S: Final = 1.0
+_MIN_PROBE_AFTER_S: Final = 1.0
 _SIGNUP_CREDITS: Final = Decimal("0.50")
 
 
 def load(text: str, environment: Mapping[str, str]) -> snap.Snapshot:
-    """The snapshot of a configuration file's text. Raises ConfigError that holds every problem."""
+    """The snapshot of a configuration file's text. Raises ConfigError, which holds every problem."""
     document, lines, problems = read_document(text, environment)
     if document is None:
         raise ConfigError(problems)
@@ -46,55 +46,60 @@ def load(text: str, environment: Mapping[str, str]) -> snap.Snapshot:
 
 
 class _Compiler:
-    """One pass over one document; the methods stand in the order in which they are called."""
+    """Compiles one document in one pass. The methods are in the order of their calls."""
 
     def __init__(self, document: doc.Document, lines: Lines, problems: list[Problem]) -> None:
         self.document = document
         self.lines = lines
         self.problems = problems
         self.warnings: list[str] = []
-        # A name that points at an entry left out for its own problem is not a second problem.
-        self.names_are_known = not any(
+        # A name of an entry that was left out for its own problem is not a second problem.
+        self.names_are_complete = not any(
             isinstance(entry, msgspec.UnsetType) for entry in (*document.providers, *document.models)
         )
 
     def compile(self, version: str) -> snap.Snapshot:
         document = self.document
-        self._unique("providers", "name", [(at, provider.name) for at, provider in _present(document.providers)])
-        self._unique("models", "id", [(at, model.id) for at, model in _present(document.models)])
-        providers = {entry.name: self._provider(entry, f"providers[{at}]") for at, entry in _present(document.providers)}
-        models = {entry.id: self._model(entry, f"models[{at}]", providers) for at, entry in _present(document.models)}
-        self._aliases(models)
-        self._fallbacks(models)
-        if document.defaults.probe_after is not None and document.defaults.probe_after < _MIN_PROBE_S:
-            self._problem("defaults.probe_after", f"is {_MIN_PROBE_S:g}s at least, as every probe is paid for; null is off")
+        self._check_unique("providers", "name", [(at, provider.name) for at, provider in _present(document.providers)])
+        self._check_unique("models", "id", [(at, model.id) for at, model in _present(document.models)])
+        providers = {
+            entry.name: self._compile_provider(entry, f"providers[{at}]") for at, entry in _present(document.providers)
+        }
+        models = {entry.id: self._compile_model(entry, f"models[{at}]", providers) for at, entry in _present(document.models)}
+        self._check_aliases(models)
+        self._check_fallbacks(models)
+        if document.defaults.probe_after is not None and document.defaults.probe_after < _MIN_PROBE_AFTER_S:
+            self._report(
+                "defaults.probe_after",
+                f"must be {_MIN_PROBE_AFTER_S:g}s or more, as every health check is paid for; null is off",
+            )
         result = snap.Snapshot(
             version=version,
-            listen=self._address(document.listen, "listen"),
+            listen=self._parse_address(document.listen, "listen"),
             tls=snap.Tls(document.tls.certificate, document.tls.key) if document.tls else None,
-            admin=self._admin(document.admin),
+            admin=self._compile_admin(document.admin),
             access_log=document.access_log,
             drain=document.drain,
-            cors_origins=self._origins(document.cors.origins),
-            accounts=self._accounts(document.accounts),
+            cors_origins=self._compile_origins(document.cors.origins),
+            accounts=self._compile_accounts(document.accounts),
             max_tokens=document.defaults.max_tokens,
             probe_after=document.defaults.probe_after,
             limits=snap.Limits(**msgspec.structs.asdict(document.limits)),
-            tiers=self._tiers(document.tiers),
+            tiers=self._compile_tiers(document.tiers),
             providers=MappingProxyType(providers),
             models=MappingProxyType(models),
             aliases=MappingProxyType(dict(document.aliases)),
             fallbacks=MappingProxyType(dict(document.fallbacks)),
-            routes=routes_of(models, document.fallbacks),
+            routes=compile_routes(models, document.fallbacks),
             warnings=tuple(self.warnings),
         )
         if self.problems:
             raise ConfigError(self.problems)
         return result
 
-    def _provider(self, entry: doc.Provider, path: str) -> snap.Provider:
-        origin, base_path = self._base_url(entry, path)
-        own = self._provider_headers(entry, path)
+    def _compile_provider(self, entry: doc.Provider, path: str) -> snap.Provider:
+        origin, base_path = self._parse_base_url(entry, path)
+        own = self._compile_headers(entry, path)
         fixed = {"host": origin.authority, "accept-encoding": "identity", **own}
         off = None
         if entry.api_key is not None and entry.api_key.missing:
@@ -112,7 +117,7 @@ class _Compiler:
             keep_alive=entry.keep_alive,
         )
 
-    def _base_url(self, entry: doc.Provider, path: str) -> tuple[snap.Origin, str]:
+    def _parse_base_url(self, entry: doc.Provider, path: str) -> tuple[snap.Origin, str]:
         try:
             url = urlsplit(entry.base_url)
             host, port = url.hostname or "", url.port
@@ -120,50 +125,50 @@ class _Compiler:
             url, host, port = urlsplit(""), "", None
         plain = url.username is None and not re.search(r"[^\x21-\x7e]|[?#\\]", entry.base_url)
         if url.scheme not in ("http", "https") or not is_host(host) or not plain or port == 0:
-            self._problem(
+            self._report(
                 f"{path}.base_url",
                 "a base URL is http:// or https://, a host and a path, with no user, query or fragment, "
                 "such as https://api.openai.com/v1",
             )
             return snap.Origin("http", "invalid", 0), ""
         if entry.ca_file is not None and url.scheme != "https":
-            self._problem(f"{path}.ca_file", "has no effect, as base_url is not https")
+            self._report(f"{path}.ca_file", "has no effect, as base_url is not https")
         return snap.Origin(url.scheme, host, port or {"http": 80, "https": 443}[url.scheme], entry.ca_file), url.path.rstrip(
             "/"
         )
 
-    def _provider_headers(self, entry: doc.Provider, path: str) -> dict[str, str]:
+    def _compile_headers(self, entry: doc.Provider, path: str) -> dict[str, str]:
         headers: dict[str, str] = {}
         for name, value in entry.headers.items():
             if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
-                self._problem(f"{path}.headers.{name}", "is no valid header: printable ASCII only, and no space in the name")
+                self._report(f"{path}.headers.{name}", "is not a valid header: printable ASCII only, and no space in the name")
             elif name.lower() in headers:
-                self._problem(f"{path}.headers.{name}", "is there twice; the case of a header's name makes no difference")
+                self._report(f"{path}.headers.{name}", "is there twice; the case of a header's name makes no difference")
             elif name.lower() in _OWN_HEADERS:
-                self._problem(f"{path}.headers.{name}", "is set by the gateway itself; leave it out")
+                self._report(f"{path}.headers.{name}", "is set by the gateway itself; leave it out")
             else:
                 headers[name.lower()] = value
         if entry.api_key is not None and not entry.api_key.missing:
             key = entry.api_key.reveal()
             if not _FIELD_VALUE.fullmatch(key):
-                self._problem(f"{path}.api_key", "holds characters that no header can carry; is there a line break in it?")
+                self._report(f"{path}.api_key", "has characters that no header can carry; is there a line break in it?")
             name, value = _credential(entry.dialect, key)
             if name in headers:
-                self._problem(f"{path}.headers.{name}", "is what api_key sets; leave one of the two out")
+                self._report(f"{path}.headers.{name}", "is also set by api_key; leave one of the two out")
             headers[name] = value
         return headers
 
-    def _model(self, entry: doc.Model, path: str, providers: Mapping[str, snap.Provider]) -> snap.Model:
-        pool = self._sources(entry.pool, f"{path}.pool", providers)
-        reserve = self._sources(entry.reserve, f"{path}.reserve", providers)
+    def _compile_model(self, entry: doc.Model, path: str, providers: Mapping[str, snap.Provider]) -> snap.Model:
+        pool = self._compile_sources(entry.pool, f"{path}.pool", providers)
+        reserve = self._compile_sources(entry.reserve, f"{path}.reserve", providers)
         if pool and not any(source.weight for source in pool):
-            self._problem(f"{path}.pool", "every weight is 0, so no source would ever be chosen")
+            self._report(f"{path}.pool", "every weight is 0, so no source would ever be chosen")
         price = snap.Price(*(None if usd is None else int(usd * snap.NANO) for usd in _prices(entry.price)))
         model = snap.Model(
             id=entry.id,
             name=entry.name or entry.id,
             owned_by=entry.owned_by,
-            created=_epoch(entry.created) if self._is_date(entry.created, f"{path}.created") else 0,
+            created=_unix_time(entry.created) if self._is_date(entry.created, f"{path}.created") else 0,
             context_window=entry.context_window,
             max_output_tokens=entry.max_output_tokens,
             input_modalities=entry.input_modalities,
@@ -178,37 +183,37 @@ class _Compiler:
             else entry.hedge_after,
             pool=pool,
             reserve=reserve,
-            image=rules_of(entry.image),
+            image=compile_image_rules(entry.image),
         )
         for source in (*model.pool, *model.reserve):
             if (source.provider.dialect in IMAGE_DIALECTS) != model.is_image:
                 wanted = "openai_images or fal_queue" if model.is_image else "openai or anthropic"
-                self._problem(
+                self._report(
                     path, f"provider {source.provider.name} speaks {source.provider.dialect}; this model needs {wanted}"
                 )
         parts = (("pool", entry.pool), ("reserve", entry.reserve))
         written = [(f"{part}[{at}]", source) for part, sources in parts for at, source in _present(sources)]
-        for where, what in problems_of(entry.image, written, model):
-            self._problem(f"{path}.{where}", what)
+        for where, what in find_image_problems(entry.image, written, model):
+            self._report(f"{path}.{where}", what)
         if self.document.accounts.required and None in ((price.image,) if model.is_image else (price.input, price.output)):
             what = "an image" if model.is_image else "input or output"
-            self.warnings.append(f"model {model.id} has no price for {what}, which is free; write 0 if that is meant")
+            self.warnings.append(f"model {model.id} has no price for {what}, so it is free; write 0 if that is meant")
         if all(source.provider.off for source in (*model.pool, *model.reserve)):
             self.warnings.append(f"model {model.id} has no source: all its providers are off")
         return model
 
-    def _sources(
+    def _compile_sources(
         self, entries: tuple[doc.Source, ...], path: str, providers: Mapping[str, snap.Provider]
     ) -> tuple[snap.Source, ...]:
         sources = []
         for at, entry in _present(entries):
             if provider := providers.get(entry.provider):
-                sources.append(self._source(entry, provider))
+                sources.append(self._compile_source(entry, provider))
             else:
-                self._unknown(f"{path}[{at}].provider", "provider", entry.provider, providers)
+                self._report_unknown(f"{path}[{at}].provider", "provider", entry.provider, providers)
         return tuple(sources)
 
-    def _source(self, entry: doc.Source, provider: snap.Provider) -> snap.Source:
+    def _compile_source(self, entry: doc.Source, provider: snap.Provider) -> snap.Source:
         written = next(one for _, one in _present(self.document.providers) if one.name == provider.name)
         levels = (self.document.defaults.timeouts, written.timeouts, entry.timeouts)
         reasoning = entry.reasoning_field or written.reasoning_field
@@ -218,38 +223,38 @@ class _Compiler:
             model=entry.model,
             model_json=msgspec.json.encode(entry.model),
             weight=entry.weight,
-            timeouts=_layered(levels),
+            timeouts=_innermost_timeouts(levels),
             stream_usage=entry.stream_usage,
             max_tokens_field=entry.max_tokens_field or written.max_tokens_field,
             reasoning_field=None if reasoning == "none" else reasoning,
-            image=words_of(entry.image, provider.dialect),
+            image=compile_image_members(entry.image, provider.dialect),
         )
 
-    def _aliases(self, models: Mapping[str, snap.Model]) -> None:
+    def _check_aliases(self, models: Mapping[str, snap.Model]) -> None:
         for alias, target in self.document.aliases.items():
             if not _NAME.fullmatch(alias):
-                self._problem(f"aliases.{alias}", "is no name: letters, digits and ._:/- only, and 128 of them at most")
+                self._report(f"aliases.{alias}", "is not a valid name: at most 128 letters, digits and ._:/-")
             if alias in models:
-                self._problem(f"aliases.{alias}", "is also the id of a model; an alias needs a name of its own")
+                self._report(f"aliases.{alias}", "is also the id of a model; an alias needs a name of its own")
             if target not in models:
-                self._unknown(f"aliases.{alias}", "model", target, models)
+                self._report_unknown(f"aliases.{alias}", "model", target, models)
 
-    def _fallbacks(self, models: Mapping[str, snap.Model]) -> None:
+    def _check_fallbacks(self, models: Mapping[str, snap.Model]) -> None:
         for model, substitutes in self.document.fallbacks.items():
             if model not in models:
-                self._unknown(f"fallbacks.{model}", "model", model, models)
+                self._report_unknown(f"fallbacks.{model}", "model", model, models)
             for at, substitute in _present(substitutes):
                 path = f"fallbacks.{model}[{at}]"
                 if substitute == model:
-                    self._problem(path, "a model can't stand in for itself")
+                    self._report(path, "a model can't be its own substitute")
                 elif substitute not in models:
-                    self._unknown(path, "model", substitute, models)
+                    self._report_unknown(path, "model", substitute, models)
                 elif substitute in substitutes[:at]:
-                    self._problem(path, f"{substitute} is there twice")
+                    self._report(path, f"{substitute} is there twice")
                 elif model in models and models[substitute].is_image != models[model].is_image:
-                    self._problem(path, "a text model and an image model can't stand in for each other")
+                    self._report(path, "a text model and an image model can't be substitutes for each other")
 
-    def _admin(self, admin: doc.Admin | None) -> snap.Admin | None:
+    def _compile_admin(self, admin: doc.Admin | None) -> snap.Admin | None:
         if admin is None:
             return None
         token = admin.token
@@ -257,15 +262,15 @@ class _Compiler:
             self.warnings.append(f"the admin API is off: the environment variable {token.missing} is not set")
             token = None
         if token is not None and len(token.reveal()) < 16:
-            self._problem(
+            self._report(
                 "admin.token", "is too short to be a secret; use 16 characters or more, e.g. of `openssl rand -hex 24`"
             )
-        return snap.Admin(self._address(admin.listen, "admin.listen"), token)
+        return snap.Admin(self._parse_address(admin.listen, "admin.listen"), token)
 
-    def _accounts(self, accounts: doc.Accounts) -> snap.Accounts:
+    def _compile_accounts(self, accounts: doc.Accounts) -> snap.Accounts:
         scheme, _, path = accounts.database.partition(":")
         if scheme != "sqlite" or not path or "\0" in path:
-            self._problem("accounts.database", "is written sqlite:FILE, such as sqlite:/var/lib/kyma/kyma.db")
+            self._report("accounts.database", "must be sqlite:FILE, such as sqlite:/var/lib/kyma/kyma.db")
         if accounts.signup.enabled and not accounts.required:
             self.warnings.append("accounts.signup has no effect while accounts.required is false")
         bonus = _SIGNUP_CREDITS if accounts.signup.credits is None else accounts.signup.credits
@@ -278,26 +283,26 @@ class _Compiler:
             top_up=accounts.top_up,
         )
 
-    def _tiers(self, written: tuple[doc.Tier, ...] | None) -> tuple[snap.Tier, ...]:
+    def _compile_tiers(self, written: tuple[doc.Tier, ...] | None) -> tuple[snap.Tier, ...]:
         if written is None:
             return SHIPPED_TIERS
         tiers = tuple(
             snap.Tier(
-                **{name: getattr(rung, name) for name in rung.__struct_fields__ if name not in ("name", "min_purchased")},
-                name=rung.name or f"Tier {rung.tier}",
-                min_purchased=int(rung.min_purchased * snap.NANO),
+                **{name: getattr(tier, name) for name in tier.__struct_fields__ if name not in ("name", "min_purchased")},
+                name=tier.name or f"Tier {tier.tier}",
+                min_purchased=int(tier.min_purchased * snap.NANO),
             )
-            for _, rung in _present(written)
+            for _, tier in _present(written)
         )
-        for at, rung in enumerate(tiers):
+        for at, tier in enumerate(tiers):
             below = tiers[at - 1].min_purchased if at else -1
-            if rung.tier != at or rung.min_purchased <= below or (at == 0 and rung.min_purchased):
-                self._problem(f"tiers[{at}]", "the ladder goes 0, 1, 2, … from min_purchased 0 upwards")
+            if tier.tier != at or tier.min_purchased <= below or (at == 0 and tier.min_purchased):
+                self._report(f"tiers[{at}]", "tiers are numbered 0, 1, 2, …, and min_purchased begins at 0 and rises")
         if not tiers:
-            self._problem("tiers", "the list must not be empty; leave it out for the shipped ladder")
+            self._report("tiers", "the list must not be empty; leave it out for the shipped tiers")
         return tiers
 
-    def _origins(self, origins: tuple[str, ...]) -> frozenset[str]:
+    def _compile_origins(self, origins: tuple[str, ...]) -> frozenset[str]:
         for at, origin in _present(origins):
             try:
                 url = urlsplit(origin)
@@ -306,40 +311,40 @@ class _Compiler:
             if origin != "*" and (
                 url.scheme not in ("http", "https") or not url.netloc or origin != f"{url.scheme}://{url.netloc}"
             ):
-                self._problem(f"cors.origins[{at}]", 'an origin is "*" or a scheme and a host, such as https://app.example.com')
+                self._report(f"cors.origins[{at}]", 'an origin is "*" or a scheme and a host, such as https://app.example.com')
         return frozenset(origins)
 
-    def _address(self, text: str, path: str) -> snap.Address:
+    def _parse_address(self, text: str, path: str) -> snap.Address:
         try:
             return parse_address(text)
         except ValueError as error:
-            self._problem(path, str(error))
+            self._report(path, str(error))
             return snap.TcpAddress("", 0)
 
     def _is_date(self, text: str | None, path: str) -> bool:
         try:
             return text is not None and bool(datetime.date.fromisoformat(text))
         except ValueError:
-            self._problem(path, "is not a date such as 2026-04-01")
+            self._report(path, "is not a date such as 2026-04-01")
             return False
 
-    def _unique(self, section: str, member: str, names: Iterable[tuple[int, str]]) -> None:
+    def _check_unique(self, section: str, member: str, names: Iterable[tuple[int, str]]) -> None:
         seen: set[str] = set()
         for at, name in names:
             if name in seen:
-                self._problem(f"{section}[{at}].{member}", f"{name} is there twice")
+                self._report(f"{section}[{at}].{member}", f"{name} is there twice")
             seen.add(name)
 
-    def _unknown(self, path: str, what: str, name: str, known: Iterable[str]) -> None:
-        close = difflib.get_close_matches(name, list(known), n=1)
-        if self.names_are_known:
-            self._problem(path, f"there is no {what} {name}" + (f"; did you mean {close[0]}?" if close else ""))
+    def _report_unknown(self, path: str, what: str, name: str, names: Iterable[str]) -> None:
+        close = difflib.get_close_matches(name, list(names), n=1)
+        if self.names_are_complete:
+            self._report(path, f"there is no {what} {name}" + (f"; did you mean {close[0]}?" if close else ""))
 
-    def _problem(self, path: str, message: str) -> None:
-        known = path
-        while known and known not in self.lines:
-            known = re.sub(r"(\.[^.\[]+|\[\d+\])$", "", known) if re.search(r"[.\[]", known) else ""
-        self.problems.append(Problem(path, self.lines.get(known, 0), message))
+    def _report(self, path: str, message: str) -> None:
+        place = path
+        while place and place not in self.lines:
+            place = re.sub(r"(\.[^.\[]+|\[\d+\])$", "", place) if re.search(r"[.\[]", place) else ""
+        self.problems.append(Problem(path, self.lines.get(place, 0), message))
 
 
 def _present(entries: Iterable[_Entry]) -> list[tuple[int, _Entry]]:
@@ -358,8 +363,8 @@ def _prices(price: doc.Price) -> tuple[Decimal | None, ...]:
     return price.input, price.output, cached, price.image
 
 
-def _layered(levels: Iterable[doc.Timeouts]) -> snap.Timeouts:
-    """The timers of a source: the innermost level that names one decides it."""
+def _innermost_timeouts(levels: Iterable[doc.Timeouts]) -> snap.Timeouts:
+    """The timeouts of a source: for each, the innermost level that sets it decides."""
     named: dict[str, float | None] = {}
     for level in levels:
         for name in level.__struct_fields__:
@@ -369,5 +374,5 @@ def _layered(levels: Iterable[doc.Timeouts]) -> snap.Timeouts:
     return snap.Timeouts(**named)
 
 
-def _epoch(date: str | None) -> int:
+def _unix_time(date: str | None) -> int:
     return (datetime.date.fromisoformat(date or "1970-01-01") - datetime.date(1970, 1, 1)).days * 86400

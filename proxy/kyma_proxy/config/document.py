@@ -1,6 +1,6 @@
-"""The configuration file as it is written: one strict struct a section. (Contract §12.)
+"""Defines the configuration file as it is written: one strict struct for each section. (Contract §12.)
 
-Names here are the names in YAML. What is checked here is shape; what names refer to is checked by `compiling`.
+The names are those in YAML. These structs check the shape; `compiling` checks what names refer to.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from kyma_proxy.config.units import Delay, Duration, Secret, Size, Usd
+from kyma_proxy.config.units import MAX_INTEGER, Delay, Duration, Secret, Size, Usd
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=128)]
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+Positive = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Policy = Literal["weighted", "priority", "fastest"]
 ProviderDialect = Literal["openai", "anthropic", "openai_images", "fal_queue"]
 Modality = Literal["text", "image", "audio", "video", "file"]
@@ -25,7 +25,7 @@ ReasoningField = Literal["reasoning_content", "reasoning", "none"]
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The manners of every section: immutable, unknown keys refused."""
+    """The base of every section: immutable; unknown keys are refused."""
 
 
 class Admin(Section, frozen=True):
@@ -36,7 +36,7 @@ class Admin(Section, frozen=True):
 
 
 class Signup(Section, frozen=True):
-    """Whether anybody may sign up, with how many US dollars of credit, and how often an hour from one address."""
+    """Sign-up: whether it is enabled, the credits of a new account in US dollars, and how many per hour from one address."""
 
     enabled: bool = False
     credits: Usd | None = None
@@ -44,7 +44,7 @@ class Signup(Section, frozen=True):
 
 
 class Accounts(Section, frozen=True):
-    """Who may call: everybody, or accounts with keys; `top_up` is where credits can be bought, for error texts."""
+    """Accounts: `required` if callers need a key, and the database. Error texts name `top_up` as the place to buy credits."""
 
     required: bool = False
     database: str = "sqlite:kyma.db"
@@ -53,7 +53,7 @@ class Accounts(Section, frozen=True):
 
 
 class Timeouts(Section, frozen=True):
-    """Null switches a timer off; a member left out is taken from the level above."""
+    """Null turns a timeout off; one that is absent is taken from the level above."""
 
     connect: Duration | msgspec.UnsetType | None = msgspec.UNSET
     first_byte: Duration | msgspec.UnsetType | None = msgspec.UNSET
@@ -62,7 +62,7 @@ class Timeouts(Section, frozen=True):
 
 
 class Defaults(Section, frozen=True):
-    """What holds where a request, a model or a provider says nothing else."""
+    """What applies unless a request, a model or a provider says otherwise."""
 
     max_tokens: Positive | None = 4096
     policy: Policy = "weighted"
@@ -72,7 +72,7 @@ class Defaults(Section, frozen=True):
 
 
 class Limits(Section, frozen=True):
-    """What a caller's connection may ask of the gateway, in size and in time."""
+    """Limits of a caller's connection, in size and in time."""
 
     max_body: Size = 32 * 2**20
     max_head: Size = 64 * 2**10
@@ -84,20 +84,20 @@ class Limits(Section, frozen=True):
 
 
 class Tls(Section, frozen=True):
-    """The public door's certificate chain and key, in PEM files."""
+    """The public listener's certificate chain and key, as paths of PEM files."""
 
     certificate: str
     key: str
 
 
 class Cors(Section, frozen=True):
-    """The web origins whose pages may read answers."""
+    """The origins of web pages that may read responses."""
 
     origins: tuple[str, ...] = ()
 
 
 class Tier(Section, frozen=True, kw_only=True):
-    """One rung of the ladder: what an account that has bought this much may do."""
+    """A tier: the limits of an account whose purchases reach `min_purchased`."""
 
     tier: Count
     name: str | None = None
@@ -111,7 +111,7 @@ class Tier(Section, frozen=True, kw_only=True):
 
 
 class Provider(Section, frozen=True):
-    """A base URL, how it speaks, and the credential for it."""
+    """A provider: its base URL, its dialect and its credential."""
 
     name: Name
     base_url: str
@@ -126,11 +126,12 @@ class Provider(Section, frozen=True):
     ca_file: str | None = None
 
 
-class ImageWords(Section, frozen=True):
-    """How a source is told of a request for images; what is left out is as its dialect has it.
+class ImageMembers(Section, frozen=True):
+    """The members of a source's image requests; an absent one is that of the source's dialect.
 
-    `size` is the member that takes the size, in the form that `size_form` names but for those that `sizes` spells out; `count`
-    takes how many images are wanted, null where the source makes one at a time; `images` takes the pictures to begin with.
+    `size` names the member for the size, whose form is `size_form`; `sizes` gives the text for sizes that are spelled
+    otherwise. `count` names the member for the number of images; null if the source makes one at a time. `images` names the
+    member for the input pictures.
     """
 
     size: ImageMember | None = None
@@ -142,7 +143,7 @@ class ImageWords(Section, frozen=True):
 
 
 class Source(Section, frozen=True):
-    """A model as one provider has it."""
+    """One provider's deployment of a model."""
 
     provider: Name
     model: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -151,13 +152,13 @@ class Source(Section, frozen=True):
     stream_usage: bool = True
     max_tokens_field: MaxTokensField | None = None
     reasoning_field: ReasoningField | None = None
-    image: ImageWords = ImageWords()
+    image: ImageMembers = ImageMembers()
 
 
 class ImageRules(Section, frozen=True):
     """What a caller may ask of an image model; without `sizes` any size is passed on.
 
-    `extra` names the further members that are passed on as they are; a model that `needs_image` edits one.
+    `extra` names further members that are passed on unchanged. A model that `needs_image` edits a picture.
     """
 
     sizes: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9_:]+$", max_length=32)], ...] | None = None
@@ -168,7 +169,7 @@ class ImageRules(Section, frozen=True):
 
 
 class Price(Section, frozen=True):
-    """US dollars per million tokens; `image` is per image."""
+    """Prices in US dollars per million tokens; `image` is per image."""
 
     input: Usd | None = None
     output: Usd | None = None
@@ -177,7 +178,7 @@ class Price(Section, frozen=True):
 
 
 class Model(Section, frozen=True, kw_only=True):
-    """A model that callers may ask for, and the sources that it is had from."""
+    """A model of the catalogue, and its sources."""
 
     id: Name
     name: str | None = None

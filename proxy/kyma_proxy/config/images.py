@@ -1,4 +1,4 @@
-"""This file says what image models and their sources have where their configuration says nothing. (Contract §10.)"""
+"""Compiles and checks the `image` sections of models and sources, with their defaults. (Contract §10.)"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from kyma_proxy.config import document as doc
-from kyma_proxy.config.snapshot import ImageRules, ImageWords, Model, Source
+from kyma_proxy.config.snapshot import ImageMembers, ImageRules, Model, Source
 
 IMAGE_DIALECTS: Final = frozenset({"openai_images", "fal_queue"})
 _OWN_MEMBERS: Final = frozenset({
@@ -18,19 +18,19 @@ _OWN_MEMBERS: Final = frozenset({
     "image", "images", "image_url", "image_urls", "mask",
     "response_format", "stream", "sync_mode", "idempotency_key", "extra", "user",
 })  # fmt: skip
-"""What no `extra` may set: the gateway says it itself, or it would change the form of the answer."""
+"""The members that `extra` may not name: the gateway sets them itself, or they would change the form of the answer."""
 
 _NO_EFFECT: Final = "has no effect, as output_modalities is not [image]"
 _QUEUE_MODEL: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 _DIMENSIONS: Final = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
-_USUAL: Final = MappingProxyType({
-    "openai_images": ImageWords(size="size", size_form="text", sizes={}, count="n", most=4, images="images"),
-    "fal_queue": ImageWords(size="image_size", size_form="object", sizes={}, count="num_images", most=4, images="image_url"),
+_DEFAULTS: Final = MappingProxyType({
+    "openai_images": ImageMembers(size="size", size_form="text", sizes={}, count="n", most=4, images="images"),
+    "fal_queue": ImageMembers(size="image_size", size_form="object", sizes={}, count="num_images", most=4, images="image_url"),
 })  # fmt: skip
 
 
-def rules_of(written: doc.ImageRules) -> ImageRules:
-    """What a caller may ask for."""
+def compile_image_rules(written: doc.ImageRules) -> ImageRules:
+    """What a caller may ask of an image model."""
     return ImageRules(
         sizes=None if written.sizes is None else _read(written.sizes),
         extra=_read(written.extra),
@@ -41,70 +41,72 @@ def rules_of(written: doc.ImageRules) -> ImageRules:
 
 
 def _read(names: tuple[object, ...]) -> tuple[str, ...]:
-    """Those of a list that were read without a problem."""
+    """The entries of a list that were read without a problem."""
     return tuple(name for name in names if isinstance(name, str))
 
 
-def words_of(written: doc.ImageWords, dialect: str) -> ImageWords | None:
-    """How a source of this dialect is told; None where the dialect is none for images."""
-    usual = _USUAL.get(dialect)
-    if usual is None:
+def compile_image_members(written: doc.ImageMembers, dialect: str) -> ImageMembers | None:
+    """The names of the members of a source's requests; None if the source's dialect is not for images."""
+    default = _DEFAULTS.get(dialect)
+    if default is None:
         return None
-    count = usual.count if isinstance(written.count, msgspec.UnsetType) else written.count
-    return ImageWords(
-        size=written.size or usual.size,
-        size_form=written.size_form or (usual.size_form if written.size in (None, usual.size) else "text"),
+    count = default.count if isinstance(written.count, msgspec.UnsetType) else written.count
+    return ImageMembers(
+        size=written.size or default.size,
+        size_form=written.size_form or (default.size_form if written.size in (None, default.size) else "text"),
         sizes=MappingProxyType(dict(written.sizes)),
         count=count,
         most=1 if count is None else written.most,
-        images=written.images or usual.images,
+        images=written.images or default.images,
     )
 
 
 def dimensions(size: str) -> tuple[int, int] | None:
-    """Width and height of a size such as 1024x768; None for what is no such size."""
+    """Width and height of a size such as 1024x768; None if the text is not such a size."""
     found = _DIMENSIONS.fullmatch(size)
     return None if found is None else (int(found[1]), int(found[2]))
 
 
-def problems_of(rules: doc.ImageRules, written: Iterable[tuple[str, doc.Source]], model: Model) -> Iterator[tuple[str, str]]:
-    """What is wrong with a model's `image`, and with how its sources (`written`, with their places) are told of it.
+def find_image_problems(
+    rules: doc.ImageRules, written: Iterable[tuple[str, doc.Source]], model: Model
+) -> Iterator[tuple[str, str]]:
+    """The mistakes in a model's `image` section and in those of its sources (`written`, each with its path in the model).
 
-    Each is a place in the model, and what is wrong there.
+    Each mistake is a path in the model and a message.
     """
     if not model.is_image:
         if rules != doc.ImageRules():
             yield "image", _NO_EFFECT
-        yield from ((f"{place}.image", _NO_EFFECT) for place, entry in written if entry.image != doc.ImageWords())
+        yield from ((f"{place}.image", _NO_EFFECT) for place, entry in written if entry.image != doc.ImageMembers())
         return
     if rules.needs_image and "image" not in model.input_modalities:
         yield "input_modalities", "needs `image`, as needs_image says that one must be sent"
-    known = {source.key: source for source in (*model.pool, *model.reserve)}
-    taken = _OWN_MEMBERS.union(*(_members_of(source) for source in known.values()))
+    sources = {source.key: source for source in (*model.pool, *model.reserve)}
+    reserved = _OWN_MEMBERS.union(*(_members_of(source) for source in sources.values()))
     for at, name in enumerate(rules.extra):
-        if name in taken:
-            yield f"image.extra[{at}]", f"{name} is what the gateway sets itself; leave it out"
+        if name in reserved:
+            yield f"image.extra[{at}]", f"{name} is set by the gateway itself; leave it out"
     for place, entry in written:
-        source = known.get(f"{entry.provider} {entry.model}")
-        wrong = None if source is None else _unsayable_size(model.image, source)
-        if wrong is not None:
-            yield place, f"needs image.sizes.{wrong}, as that is no width and height"
+        source = sources.get(f"{entry.provider} {entry.model}")
+        size_without_name = None if source is None else _unsupported_size(model.image, source)
+        if size_without_name is not None:
+            yield place, f"needs image.sizes.{size_without_name}, as that is not a width and a height"
         for size in entry.image.sizes:
             if model.image.sizes is not None and size not in model.image.sizes:
                 yield f"{place}.image.sizes.{size}", "is none of the model's image.sizes"
         if source is not None and source.provider.dialect == "fal_queue" and not _QUEUE_MODEL.fullmatch(entry.model):
-            yield f"{place}.model", "is a path at a fal_queue: owner/app, such as fal-ai/flux-pro/v1.1-ultra"
+            yield f"{place}.model", "must be a path for a fal_queue provider: owner/app, such as fal-ai/flux-pro/v1.1-ultra"
 
 
 def _members_of(source: Source) -> frozenset[str]:
-    """The members by which a source is told the size and how many images."""
-    words = source.image
-    return frozenset() if words is None else frozenset({words.size, words.count or words.size})
+    """The members of a source's requests that hold the size and the number of images."""
+    members = source.image
+    return frozenset() if members is None else frozenset({members.size, members.count or members.size})
 
 
-def _unsayable_size(rules: ImageRules, source: Source) -> str | None:
-    """The first of a model's sizes that this source can't be told; None where it can be told all."""
-    words = source.image
-    if words is None or words.size_form == "text":
+def _unsupported_size(rules: ImageRules, source: Source) -> str | None:
+    """The first of a model's sizes that can't be expressed in this source's requests; None if all can."""
+    members = source.image
+    if members is None or members.size_form == "text":
         return None
-    return next((size for size in rules.sizes or () if size not in words.sizes and dimensions(size) is None), None)
+    return next((size for size in rules.sizes or () if size not in members.sizes and dimensions(size) is None), None)

@@ -1,7 +1,7 @@
-"""This file turns YAML text into a `Document` and finds every mistake of shape in one pass.
+"""Parses YAML text into a `Document`, and finds every mistake of shape in one pass.
 
-The YAML is walked as nodes, because only nodes know their lines; containers are walked here, and each leaf is
-checked by msgspec against its annotation. `${NAME}` is replaced inside scalars only, so a value can't become syntax.
+It walks the YAML as nodes, because only nodes know their lines. msgspec checks each scalar against its annotation. `${NAME}` is
+replaced inside scalars only, so that a value can't become syntax.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from kyma_proxy.config.document import Document
 from kyma_proxy.config.problems import Problem
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-# In a flow mapping YAML would read the brace of `${NAME}` as syntax. Three private-use characters stand for `$`,
-# `{` and `}` while it is parsed; the length stays, so lines and columns do too.
+# In a flow mapping YAML would read the brace of `${NAME}` as syntax. So three private-use characters replace `$`, `{` and `}`
+# while it is parsed. The length stays the same, and with it lines and columns.
 _SHIELDED: Final = re.compile("\ue000\ue001([A-Za-z_][A-Za-z0-9_]*)\ue002")
 _MAX_CHARACTERS: Final = 8 * 2**20
 _MAX_NODES: Final = 500_000  # aliases let a short file have very many
@@ -36,10 +36,10 @@ Lines = dict[str, int]
 
 
 def read_document(text: str, environment: Mapping[str, str]) -> tuple[Document | None, Lines, list[Problem]]:
-    """The document that `text` holds, the line of each path, and every problem of shape.
+    """The document in `text`, the line of each path, and every problem of shape.
 
-    What has a problem is left out of the document, so that the rest can still be checked; in a list it leaves
-    UNSET in its place, so that the others keep their index. Without a usable root the document is None.
+    A value with a problem is left out of the document, so that the rest can still be checked. In a list UNSET takes its place,
+    so that the others keep their index. If the root is not usable, the document is None.
     """
     if len(text) > _MAX_CHARACTERS:
         return None, {}, [Problem("", 0, f"the file is larger than {_MAX_CHARACTERS // 2**20} MiB")]
@@ -61,11 +61,11 @@ def read_document(text: str, environment: Mapping[str, str]) -> tuple[Document |
 
 
 class _TooLarge(Exception):
-    """The document has more nodes than a configuration can need."""
+    """The document has more nodes than any configuration needs."""
 
 
 class _Reader:
-    """One walk over one document; collects lines and problems as it goes."""
+    """Walks over one document, and collects lines and problems."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = environment
@@ -75,7 +75,7 @@ class _Reader:
         self._constructor = yaml.SafeLoader("")
 
     def read(self, node: yaml.Node, annotation: Any, path: str) -> Any:
-        """The value of `node` as `annotation`, or UNSET after a problem, which is then on the list."""
+        """The value of `node` as `annotation`; or UNSET, after it has added a problem to the list."""
         self._nodes += 1
         if self._nodes > _MAX_NODES:
             raise _TooLarge
@@ -110,7 +110,7 @@ class _Reader:
                 continue
             self.lines[_member(path, key)] = child.start_mark.line + 1
             close = difflib.get_close_matches(key, hints, n=1)
-            named.update(close)  # a misspelt key is one problem, not a missing one as well
+            named.update(close)  # a misspelt key is one problem, and not also a missing key
             hint = f"did you mean {close[0]}?" if close else f"known here: {_listed(hints)}"
             self._problem(_member(path, key), f"unknown key; {hint}")
         required = [field.name for field in msgspec.structs.fields(kind) if field.required]
@@ -159,16 +159,16 @@ class _Reader:
         except (msgspec.ValidationError, ValueError) as error:
             if typing.get_origin(kind) is typing.Literal and text == node.value:
                 return self._problem(path, f"{text!r} is not known here; use one of {_listed(map(str, typing.get_args(kind)))}")
-            # What came from the environment may be a secret in the wrong place; it is not repeated.
-            return self._problem(path, str(error) if text == node.value else "what the variable holds does not fit here")
+            # A value from the environment may be a secret in the wrong place, so it is not repeated.
+            return self._problem(path, str(error) if text == node.value else "the value of the variable does not fit here")
 
     def _substitute(self, text: str) -> tuple[str, str | None]:
-        """The scalar with its variables replaced, and the name of the first that is not set (an empty one counts)."""
+        """The scalar with its variables replaced, and the name of the first variable that is not set or is empty."""
         names = [name for name in _SHIELDED.findall(text) if not self.environment.get(name)]
         return _SHIELDED.sub(lambda match: self.environment.get(match[1], ""), text), next(iter(names), None)
 
     def _scalar(self, node: yaml.ScalarNode, text: str) -> Any:
-        """What YAML makes of a plain scalar: a number, a boolean, null or text. Dates and the like stay text."""
+        """The value of a plain scalar in YAML: a number, a boolean, null or text. Dates and the like stay text."""
         if node.style is not None:
             return text
         tag = self._constructor.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]

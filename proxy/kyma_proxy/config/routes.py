@@ -1,4 +1,4 @@
-"""This file decides what can answer for each model, in each dialect in which callers ask. (Contract §9.)"""
+"""Decides which sources can answer for each model, in each dialect that callers speak. (Contract §9.)"""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from kyma_proxy.config.snapshot import IMAGES, Model, Route, Source, route_name
 _RELAYED_DIALECTS: Final = ("openai", "anthropic")
 
 
-def routes_of(models: Mapping[str, Model], fallbacks: Mapping[str, tuple[str, ...]]) -> Mapping[str, Mapping[str, Route]]:
-    """Every route, by its name and the model's id."""
+def compile_routes(models: Mapping[str, Model], fallbacks: Mapping[str, tuple[str, ...]]) -> Mapping[str, Mapping[str, Route]]:
+    """All routes, by their name and the model's id."""
     routes = {
         route_name(dialect, is_translated=is_translated): _routes(dialect, spoken, models, fallbacks)
         for dialect in _RELAYED_DIALECTS
@@ -27,22 +27,23 @@ def routes_of(models: Mapping[str, Model], fallbacks: Mapping[str, tuple[str, ..
 def _routes(
     dialect: str, spoken: Collection[str], models: Mapping[str, Model], fallbacks: Mapping[str, tuple[str, ...]]
 ) -> Mapping[str, Route]:
-    """What can answer in a dialect, of the sources that speak one of `spoken`."""
+    """The routes of callers who speak a dialect, with the sources that speak one of `spoken`."""
 
-    def on(sources: tuple[Source, ...]) -> tuple[Source, ...]:
+    def usable(sources: tuple[Source, ...]) -> tuple[Source, ...]:
         return tuple(one for one in sources if one.provider.off is None and one.provider.dialect in spoken)
 
     def route(model: Model) -> Route:
-        pool, reserve = on(model.pool), on(model.reserve)
+        pool, reserve = usable(model.pool), usable(model.reserve)
         dialects = {one.provider.dialect for one in (*pool, *reserve)}
         return Route(model=model, pool=pool, reserve=reserve, dialect=dialect, is_mixed=len(dialects) > 1)
 
-    alone = {name: route(model) for name, model in models.items()}
+    routes = {name: route(model) for name, model in models.items()}
     return MappingProxyType(
         {
             name: msgspec.structs.replace(
-                route, substitutes=tuple(alone[other] for other in fallbacks.get(name, ()) if other in alone)
+                route,
+                substitutes=tuple(routes[other] for other in fallbacks.get(name, ()) if other in routes),
             )
-            for name, route in alone.items()
+            for name, route in routes.items()
         }
     )

@@ -1,6 +1,6 @@
-"""The configuration as the program uses it: immutable, names resolved, bytes prepared.
+"""Defines the configuration as the program uses it: immutable, with names resolved and bytes prepared.
 
-A request takes one snapshot at the door and keeps it to its end. Live facts (connections, counters) are not here.
+A request takes one snapshot when it arrives and keeps it to its end. Live state (connections, counters) is not here.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import msgspec
 from kyma_proxy.config.units import Secret
 
 NANO = 10**9
-"""Nano-dollars in a dollar; money is counted in whole nano-dollars."""
+"""Nano-dollars in a dollar. Money is an integer of nano-dollars."""
 
 
 class TcpAddress(NamedTuple):
-    """Where to listen: a host and a port."""
+    """A listener's address: a host and a port."""
 
     host: str
     port: int
@@ -27,7 +27,7 @@ class TcpAddress(NamedTuple):
 
 
 class UnixAddress(NamedTuple):
-    """Where to listen: a socket in the file system."""
+    """A listener's address: the path of a unix socket."""
 
     path: str
 
@@ -39,7 +39,7 @@ Address = TcpAddress | UnixAddress
 
 
 class Origin(NamedTuple):
-    """Whom to connect to. Connections are pooled by this and nothing else."""
+    """The server to connect to. Connections are pooled by this alone."""
 
     scheme: str
     host: str
@@ -48,7 +48,7 @@ class Origin(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """The `Host` header: the port only where it is not the scheme's own (RFC 9110 §7.2)."""
+        """The value of the `Host` header, with the port unless it is the scheme's default (RFC 9110 §7.2)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
 
@@ -63,10 +63,10 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """A base URL, a dialect and a credential. `off` says why it can't be used; None when it can.
+    """A base URL, a dialect and a credential. `off` is the reason why it can't be used; None if it can.
 
-    `header_lines` are the lines that every request to it begins with, the credential among them; `own_names` are the
-    fields that it sets itself, in lower case, which a caller's do not override.
+    `header_lines` begin every request to it and include the credential. `own_names` are the names of the headers that it sets
+    itself, in lower case; a caller's headers do not override them.
     """
 
     name: str
@@ -84,11 +84,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         return f"Provider({self.name!r})"
 
 
-class ImageWords(msgspec.Struct, frozen=True, kw_only=True):
-    """How a source of images is told what is wanted, by names of members.
+class ImageMembers(msgspec.Struct, frozen=True, kw_only=True):
+    """The names of the members of a source's image requests.
 
-    `size_form` is `text`, `object` (a width and a height under `size`) or `pair` (both as members of their own); `sizes` has
-    the sizes that are spelled otherwise. Without `count` it makes one image at a time; `most` is how many it makes at once.
+    `size_form` is `text`, `object` (width and height in an object under `size`) or `pair` (each a member of its own); `sizes`
+    maps the sizes that are spelled otherwise. Without `count` the source makes one image at a time; `most` is how many at once.
     """
 
     size: str
@@ -100,9 +100,9 @@ class ImageWords(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider's deployment of a model; `key` is the name under which its health is known.
+    """One provider's deployment of a model. Its circuit breaker is found by `key`.
 
-    `image` is there where the provider makes images.
+    `image` is None unless the provider makes images.
     """
 
     key: str
@@ -114,12 +114,12 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     stream_usage: bool
     max_tokens_field: str | None
     reasoning_field: str | None
-    """Where an earlier turn's thoughts are told again; None where the source refuses them."""
-    image: ImageWords | None = None
+    """The member of a message that carries its earlier reasoning back to the source; None if the source refuses it."""
+    image: ImageMembers | None = None
 
 
 class ImageRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller may ask of an image model; `sizes` is None where any size is passed on."""
+    """What a caller may ask of an image model; `sizes` is None if any size is passed on."""
 
     sizes: tuple[str, ...] | None = None
     extra: tuple[str, ...] = ()
@@ -138,7 +138,7 @@ class Price(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A catalogue entry and the sources that answer for it."""
+    """A model of the catalogue, and its sources."""
 
     id: str
     name: str
@@ -154,21 +154,21 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     price: Price
     policy: str
     hedge_after: float | None
-    """Seconds without a first byte until the next source is asked too; AUTO is the source's own 95th percentile."""
+    """Seconds without a first byte after which the next source is asked too; AUTO is the source's own 95th percentile."""
     pool: tuple[Source, ...]
     reserve: tuple[Source, ...]
     image: ImageRules = ImageRules()
 
     @property
     def is_image(self) -> bool:
-        """Whether this model's answers are image jobs."""
+        """True if this model makes images, as jobs."""
         return "image" in self.output_modalities and "text" not in self.output_modalities
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """What can answer for a model in one dialect: the sources that are on, and the routes of the models that may stand in.
+    """The usable sources of a model for callers of one dialect, and the routes of its substitutes.
 
-    `is_mixed`: some speak another dialect and are translated; those that speak this one are tried first.
+    `is_mixed`: some sources speak another dialect and are translated; those that speak this one are tried first.
     """
 
     model: Model
@@ -180,7 +180,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing here could answer, even if all were well."""
+        """True if there is no source, not even of a substitute."""
         return not (self.pool or self.reserve or any(one.pool or one.reserve for one in self.substitutes))
 
 
@@ -189,12 +189,12 @@ IMAGES = "images"
 
 
 def route_name(dialect: str, *, is_translated: bool) -> str:
-    """The name of the routes of callers who speak a dialect, with the sources that must be translated or without them."""
+    """The name of the routes for callers of a dialect, with the sources that must be translated or without them."""
     return f"{dialect}, translated" if is_translated else dialect
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
-    """A rung of the ladder; `min_purchased` in nano-dollars."""
+    """A tier and its limits; `min_purchased` is in nano-dollars."""
 
     tier: int
     name: str
@@ -208,10 +208,10 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may call: everybody, or accounts with keys, which are kept in the SQLite file `database`.
+    """Accounts: `required` if callers need a key. They are stored in the SQLite file `database`.
 
-    Whoever signs up, where that is allowed, gets `signup_credits` nano-dollars; `signups_per_hour` is per address. `top_up` is
-    where credits can be bought, None where only the operator gives them.
+    If `signup` is enabled, a new account gets `signup_credits` nano-dollars; `signups_per_hour` is per address. `top_up` is
+    where credits can be bought; None if only the operator grants them.
     """
 
     required: bool
@@ -223,7 +223,7 @@ class Accounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes, connections and seconds at the public door."""
+    """Limits of the public listener, in bytes, connections and seconds."""
 
     max_body: int
     max_head: int
@@ -235,7 +235,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tls(msgspec.Struct, frozen=True):
-    """Files of the public door's certificate chain and its key."""
+    """The paths of the public listener's certificate chain and key."""
 
     certificate: str
     key: str
@@ -249,7 +249,7 @@ class Admin(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a request may ask of the configuration."""
+    """The whole configuration."""
 
     version: str
     listen: Address
@@ -261,7 +261,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     accounts: Accounts
     max_tokens: int | None
     probe_after: float | None
-    """Seconds after which a source that nobody has asked is sent a request for one token; None: never."""
+    """Seconds without a request after which a source gets a health check, a request for one token; None: never."""
     limits: Limits
     tiers: tuple[Tier, ...]
     providers: Mapping[str, Provider]

@@ -1,4 +1,4 @@
-"""The tier ladder that is served when the configuration names none. (Contract §7.)"""
+"""Holds the default tiers, which apply if the configuration has none. (Contract §7.)"""
 
 from __future__ import annotations
 

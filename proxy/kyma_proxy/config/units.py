@@ -1,4 +1,4 @@
-"""This file reads durations, sizes and secrets as people write them in YAML."""
+"""Parses durations, sizes and amounts as they are written in YAML, and wraps secrets."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _BYTES: Final = {
 
 
 class Secret:
-    """A credential. It never shows itself in a repr, a log or an error; `reveal` is the only way to its text.
+    """A credential. It does not appear in a repr, a log or an error; only `reveal` returns its text.
 
-    `missing` names the environment variable that should have held it, when that variable is not set.
+    `missing` is the name of the environment variable that should hold it, if that variable is not set.
     """
 
     __slots__ = ("_text", "missing")
@@ -29,7 +29,7 @@ class Secret:
         self.missing = missing
 
     def reveal(self) -> str:
-        """The text itself, for the one header or comparison that needs it."""
+        """The text of the credential, for the header or the comparison that needs it."""
         return self._text
 
     def __repr__(self) -> str:
@@ -45,9 +45,12 @@ Delay = Annotated[float, msgspec.Meta(ge=0, extra={"unit": "delay"})]
 """Seconds, or AUTO; written `800ms`, `2s`, `auto`."""
 
 AUTO: Final = 0.0
-"""A delay that the gateway finds out by itself."""
+"""A delay that the gateway derives from its own measurements."""
 
-Size = Annotated[int, msgspec.Meta(ge=0, extra={"unit": "size"})]
+MAX_INTEGER: Final = 2**63 - 1
+"""The largest integer of a configuration: pages show it as JSON, whose writer takes 64 bits."""
+
+Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER, extra={"unit": "size"})]
 """Bytes; written `64KiB`, `32MiB`, `1MB`, or a plain number."""
 
 Usd = Annotated[Decimal, msgspec.Meta(extra={"unit": "usd"})]
@@ -55,7 +58,7 @@ Usd = Annotated[Decimal, msgspec.Meta(extra={"unit": "usd"})]
 
 
 def parse_duration(text: object) -> float:
-    """Seconds of `250ms`, `2s`, `1.5m` or `1h`; raises ValueError that says how to write it."""
+    """Seconds of `250ms`, `2s`, `1.5m` or `1h`. Raises ValueError; its message says how to write a duration."""
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise ValueError("a duration is a number with a unit, such as 250ms, 2s, 5m or 1h")
@@ -63,7 +66,7 @@ def parse_duration(text: object) -> float:
 
 
 def parse_delay(text: object) -> float:
-    """Seconds of a duration above nothing, or AUTO for `auto`; raises ValueError."""
+    """Seconds of a duration above 0, or AUTO for `auto`. Raises ValueError."""
     if text == "auto":
         return AUTO
     try:
@@ -71,12 +74,12 @@ def parse_delay(text: object) -> float:
     except ValueError:
         seconds = 0.0
     if not seconds:
-        raise ValueError("a delay is `auto`, or a time above nothing with a unit, such as 800ms or 2s")
+        raise ValueError("a delay is `auto`, or a duration above 0 with a unit, such as 800ms or 2s")
     return seconds
 
 
 def parse_size(text: object) -> int:
-    """Bytes of `64KiB`, `1MB` or a plain whole number; raises ValueError that says how to write it."""
+    """Bytes of `64KiB`, `1MB` or a plain whole number. Raises ValueError; its message says how to write a size."""
     match = _SIZE.fullmatch(str(text)) if isinstance(text, str | int) and not isinstance(text, bool) else None
     if match is None:
         raise ValueError("a size is a whole number of bytes with or without a unit, such as 64KiB, 32MiB or 1MB")
@@ -84,7 +87,7 @@ def parse_size(text: object) -> int:
 
 
 def parse_usd(value: object) -> Decimal:
-    """Dollars as an exact decimal, never negative; raises ValueError."""
+    """Dollars as an exact decimal, 0 or more. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("a price is a number of US dollars, such as 0.68")
     amount = Decimal(str(value))

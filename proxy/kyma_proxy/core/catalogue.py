@@ -1,6 +1,6 @@
-"""This file makes what anyone may ask of the configuration: models, prices, tiers, capabilities. (Contract §6, §7.)
+"""Builds the public documents of the configuration: models, prices, tiers, capabilities. (Contract §6, §7.)
 
-Each document is bytes, made once per snapshot, with an ETag.
+Each document is encoded once per snapshot and has an ETag.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 import msgspec
+import orjson
 
 from kyma_proxy.config.snapshot import NANO, Model, Snapshot
 from kyma_proxy.core.http.endpoints import IMAGE_JOBS, Endpoint
@@ -18,7 +19,7 @@ from kyma_proxy.core.jobs.job import EXPIRES_AFTER_S, STATUSES
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A document ready to be sent; `max_age` in seconds, None where it must be asked for anew."""
+    """An encoded document. `max_age` is in seconds; None if caches must revalidate it each time."""
 
     body: bytes
     etag: str
@@ -26,7 +27,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Catalogue:
-    """Every page of one snapshot."""
+    """All public documents of one snapshot."""
 
     def __init__(self, snapshot: Snapshot, logged_fields: tuple[str, ...], relayed: Collection[Endpoint]) -> None:
         entries = {model.id: _model(model) for model in snapshot.models.values()}
@@ -39,8 +40,8 @@ class Catalogue:
 
 
 def make_page(document: object, *, max_age: int | None = None) -> Page:
-    """The page of a document; the same document always has the same ETag."""
-    body = msgspec.json.encode(document)
+    """Encodes a document. Equal documents have equal ETags."""
+    body = orjson.dumps(document)
     return Page(body, f'"{hashlib.sha256(body).hexdigest()[:24]}"', max_age)
 
 
@@ -107,28 +108,28 @@ def _pricing(snapshot: Snapshot) -> dict[str, object]:
 
 
 def _tiers(snapshot: Snapshot) -> dict[str, object]:
-    rungs = [
+    tiers = [
         {
-            "tier": rung.tier,
-            "name": rung.name,
-            "min_deposit": _usd(rung.min_purchased),
-            "rpm": rung.rpm,
-            "per_model_rpm": rung.per_model_rpm,
-            "tpm": rung.tpm,
-            "max_single_request": rung.max_request_tokens,
-            "image_concurrent": rung.image_concurrent,
-            "image_queue_depth_cap": rung.image_queue,
+            "tier": tier.tier,
+            "name": tier.name,
+            "min_deposit": _usd(tier.min_purchased),
+            "rpm": tier.rpm,
+            "per_model_rpm": tier.per_model_rpm,
+            "tpm": tier.tpm,
+            "max_single_request": tier.max_request_tokens,
+            "image_concurrent": tier.image_concurrent,
+            "image_queue_depth_cap": tier.image_queue,
         }
-        for rung in snapshot.tiers
+        for tier in snapshot.tiers
     ]
-    return {"object": "tier.matrix", "tiers": rungs}
+    return {"object": "tier.matrix", "tiers": tiers}
 
 
 def _images(snapshot: Snapshot) -> dict[str, object]:
     return {
         "expires_after_s": EXPIRES_AFTER_S,
         "statuses": STATUSES,
-        "note": "Image jobs are polled at /v1/jobs/{id}, or waited for with `Prefer: wait=N`; what was delivered is charged.",
+        "note": "Poll an image job at /v1/jobs/{id}, or wait for it with `Prefer: wait=N`; delivered images are charged.",
         "models": [
             {
                 "id": model.id,
@@ -159,7 +160,7 @@ def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...], relayed: C
         "streaming": {
             "passthrough": "unchanged",
             "note": "Server-sent events are passed on byte for byte, piece by piece; nothing is re-serialised or added. "
-            "Where a source speaks another dialect than the caller, they are translated one by one.",
+            "If a source speaks another dialect than the caller, they are translated one by one.",
         },
         "fallback": {
             "layers": {
@@ -170,12 +171,12 @@ def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...], relayed: C
             "headers": ["x-kyma-fallback", "x-kyma-fallback-layer"],
         },
         "headers": {
-            "x-request-id": "the caller's id where it is fit to be repeated, else a new one",
+            "x-request-id": "the caller's id if it is valid, else a new one",
             "x-kyma-model": "the catalogue id of the model that answered",
-            "x-kyma-alias": "the alias that was asked for, when one was",
+            "x-kyma-alias": "the alias that the request named, only when it named one",
             "x-kyma-fallback": "true, only when a fallback answered",
             "x-kyma-fallback-layer": "the layer of the source that answered, only when a fallback did",
-            "x-kyma-dropped": "what had no place in the other dialect, of the request or (`answer`) of a whole answer",
+            "x-kyma-dropped": "members that have no place in the other dialect, of the request or (`answer`) of a whole answer",
             "x-kyma-estimated": "true, only when a count of tokens is the gateway's own estimate",
         },
         "privacy": {

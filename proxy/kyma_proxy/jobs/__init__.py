@@ -1,1 +1,1 @@
-"""Image jobs: answers that come later, paid for when they have come."""
+"""Image jobs: requests whose answer comes later, and is charged when it has come."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Route
 from kyma_proxy.core.exchange import ABANDONED, ANSWERED
-from kyma_proxy.core.jobs.job import Job, JobEvent, Taken
+from kyma_proxy.core.jobs.job import AcceptedBy, Job, JobEvent
 from kyma_proxy.core.routing.breaker import BreakerTable, Permit
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, exhausted
 from kyma_proxy.core.routing.plan import Step, last_resort, open_breakers, plan
@@ -62,7 +62,7 @@ class JobRunner:
 
     def __init__(
         self, provider_client: ProviderClient, breakers: BreakerTable, timing: Timing, *, clock: Callable[[], float],
-        random: Callable[[], float], keep: Callable[[Job], Awaitable[None]], call_off: Callable[[Taken], None],
+        random: Callable[[], float], keep: Callable[[Job], Awaitable[None]], call_off: Callable[[AcceptedBy], None],
     ) -> None:  # fmt: skip
         self._provider_client = provider_client
         self._breakers = breakers
@@ -90,7 +90,7 @@ class JobRunner:
 
     async def resume(self, job: Job) -> None:
         """Follow a job that a source had taken before a restart. Raises SourceFailed or GatewayError."""
-        taken = job.taken
+        taken = job.accepted_by
         assert taken is not None and taken.source is not None  # noqa: S101, PT018  (else there is nothing to resume)
         job.pictures = (await self._provider_client.follow(taken.source, taken.provider_job))[: job.n]
         job.attempts.append(f"{taken.provider}:answered")
@@ -125,7 +125,7 @@ class JobRunner:
             told = await self._provider_client.begin(source, job.request)
             now = self._clock()
             permit.success(now, streams=False, first_byte_s=now - began)
-            job.taken = Taken(
+            job.accepted_by = AcceptedBy(
                 provider=source.provider.name, provider_model=source.model, provider_job=told if isinstance(told, str) else "",
                 model=step.model.id, layer=step.layer, price=step.model.price.image or 0, source=source,
             )  # fmt: skip
@@ -137,7 +137,7 @@ class JobRunner:
             result = ANSWERED
         except SourceFailed as failing:
             result = failing.failed.word
-            if job.taken is None:
+            if job.accepted_by is None:
                 permit.failure(self._clock(), failing.failed, self._random)
             else:
                 step.breaker.record_broken(self._clock(), failing.failed, self._random)
@@ -157,7 +157,7 @@ class JobRunner:
 
     def _leave(self, job: Job, failed: AttemptFailure) -> None:
         """Another source is asked; one that only went silent may still be at work, and is told that nobody waits."""
-        if job.taken is not None and failed.kind is FailureKind.IDLE_TIMEOUT:
-            self._call_off(job.taken)
+        if job.accepted_by is not None and failed.kind is FailureKind.IDLE_TIMEOUT:
+            self._call_off(job.accepted_by)
         job.step(JobEvent.MOVE_ON)
-        job.taken = None
+        job.accepted_by = None

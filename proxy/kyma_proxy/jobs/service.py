@@ -1,12 +1,13 @@
-"""This file is where image jobs are handed in, asked for and cancelled. (Contract §10.)
+"""Takes in image jobs, finds, lists and cancels them. (Contract §10.)
 
-At a start it looks after the jobs of before: what a source has taken goes on, and what can't is given back, as prompts are
-never stored.
+At the start it settles the jobs from before a restart: a job that a source has accepted continues. Every other job is refunded,
+as prompts are never stored.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import heapq
 import hmac
@@ -20,8 +21,8 @@ import msgspec
 from kyma_proxy.accounting.meter import insufficient_credits
 from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.accounts.accounts import Account, Key
-from kyma_proxy.core.jobs.finished import KEPT_S
-from kyma_proxy.core.jobs.job import ImageRequest, Job, JobEvent, JobState, Taken
+from kyma_proxy.core.jobs.finished import RETENTION_S
+from kyma_proxy.core.jobs.job import AcceptedBy, ImageRequest, Job, JobEvent, JobState
 from kyma_proxy.core.jobs.request import ImageJobRequest
 from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.core.routing.failures import exhausted
@@ -29,73 +30,77 @@ from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
 from kyma_proxy.jobs.provider_client import ProviderClient
 from kyma_proxy.jobs.repository import JobRepository, job_of
 from kyma_proxy.jobs.runner import JobRunner
-from kyma_proxy.jobs.scheduler import JobScheduler, lost
-from kyma_proxy.jobs.timing import USUAL, Timing
+from kyma_proxy.jobs.scheduler import JobScheduler, job_lost
+from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
 from kyma_proxy.net.upstream.client import UpstreamClient
 from kyma_proxy.store.contract import JobRow
 
 _ID_BYTES: Final = 16
 _DIGEST_BYTES: Final = 16
-KEPT_DAYS: Final = 30
-"""So long an account's jobs are listed; what they cost stays in the ledger."""
+LISTED_DAYS: Final = 30
+"""How long an account's jobs are listed. Their cost stays in the ledger."""
 _DAY_S: Final = 86_400
 _CANCEL_S: Final = 10.0
-_LAST_CALLS_S: Final = 1.0
-_CALLED_OFF: Final = frozenset({JobEvent.CANCEL, JobEvent.EXPIRE, JobEvent.LOSE})
-_TELLS_OF_THE_MODEL: Final = frozenset({JobEvent.DELIVER, JobEvent.FAIL, JobEvent.EXPIRE})
+_LAST_CANCELS_S: Final = 1.0
+_CANCELLED_AT_SOURCE: Final = frozenset({JobEvent.CANCEL, JobEvent.EXPIRE, JobEvent.LOSE})
+_COUNTED_FOR_MODEL: Final = frozenset({JobEvent.DELIVER, JobEvent.FAIL, JobEvent.EXPIRE})
 _T = TypeVar("_T")
 
 
 class JobService:
-    """All image jobs of this process. Made inside the loop; `open` begins, `close` ends.
+    """All image jobs of this process. Construct it inside the loop, then call `open`, and `close` at the end.
 
-    `clock` is monotonic, `wall` Unix time; `note` hears of every job that has ended.
+    `clock` is monotonic, `wall` is Unix time; `on_ended` is called with each job that has ended.
     """
 
     def __init__(
-        self, current: Callable[[], Snapshot], repository: JobRepository, calls: UpstreamClient, health: BreakerTable,
+        self, current: Callable[[], Snapshot], repository: JobRepository, client: UpstreamClient, breakers: BreakerTable,
         *, clock: Callable[[], float], wall: Callable[[], float], random: Callable[[], float],
-        random_bytes: Callable[[int], bytes], note: Callable[[Job], None], timing: Timing = USUAL,
+        random_bytes: Callable[[int], bytes], on_ended: Callable[[Job], None], timing: Timing = DEFAULT_TIMING,
     ) -> None:  # fmt: skip
         self._current = current
         self._repository = repository
-        self._health = health
+        self._breakers = breakers
         self._clock = clock
         self._wall = wall
         self._random_bytes = random_bytes
         self._numbers = itertools.count(1)
         self._by_key: WeakValueDictionary[tuple[str, str], Job] = WeakValueDictionary()
-        self._arriving: dict[tuple[str, str], asyncio.Task[Job]] = {}
+        self._being_stored: dict[tuple[str, str], asyncio.Task[Job]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._forgets_at = 0.0
-        self._note = note
-        self.scheduler = JobScheduler(current, repository, timing, wall=wall, note=self._ended)
-        self._provider_client = ProviderClient(calls, timing, clock=clock, running=lambda: self.scheduler.running)
+        self._delete_at = 0.0
+        self._on_ended = on_ended
+        self.scheduler = JobScheduler(current, repository, timing, wall=wall, on_ended=self._job_ended)
+        self._provider_client = ProviderClient(client, timing, clock=clock, running=lambda: self.scheduler.running)
         self._runner = JobRunner(
-            self._provider_client, health, timing, clock=clock, random=random, keep=repository.accepted, call_off=self._call_off
-        )
+            self._provider_client, breakers, timing, clock=clock, random=random, keep=repository.mark_accepted,
+            call_off=self._cancel_at_source,
+        )  # fmt: skip
 
-    # ---- what callers ask for
+    # ---- for callers
 
-    async def submit(self, wanted: ImageJobRequest, key: Key | None, request_id: str) -> tuple[Job, bool]:
-        """Take a job in; or give the one that has its idempotency key, with False. Raises GatewayError, StoreUnavailable."""
+    async def submit(self, request: ImageJobRequest, key: Key | None, request_id: str) -> tuple[Job, bool]:
+        """Take in a job, with True; or return the job that has its idempotency key, with False.
+
+        Raises GatewayError, StoreUnavailable.
+        """
         account = None if key is None else key.account
-        named = None if wanted.idempotency_key is None else (_name(account), wanted.idempotency_key)
-        if named is not None and (known := await self._known(named, account)) is not None:
-            return _the_same(known, wanted), False
+        scope = None if request.idempotency_key is None else (_account_id(account), request.idempotency_key)
+        if scope is not None and (earlier := await self._find_by_key(scope, account)) is not None:
+            return _check_same_request(earlier, request), False
         if self.scheduler.is_draining:
             raise GatewayError(Kind.DRAINING, "The gateway is going down; send the request again.")
-        job = self._made(wanted, key, request_id)
-        self._admit(job, wanted.route)
-        task = self._spawn(self._take_in(job, wanted.route))
-        if named is not None:
-            self._arriving[named] = task
-            task.add_done_callback(lambda ended: self._arrived(named, ended))
-        kept = await asyncio.shield(task)
-        return (job, True) if kept is job else (_the_same(kept, wanted), False)
+        job = self._new_job(request, key, request_id)
+        self._admit(job, request.route)
+        task = self._spawn(self._store_and_start(job, request.route))
+        if scope is not None:
+            self._being_stored[scope] = task
+            task.add_done_callback(lambda done: self._stored(scope, done))
+        stored = await asyncio.shield(task)
+        return (job, True) if stored is job else (_check_same_request(stored, request), False)
 
     async def find(self, account: Account | None, ident: str) -> Job | None:
-        """An account's job; None where it has no such job, even where another has. Raises StoreUnavailable."""
+        """An account's job; None if the account has no such job, even if another account has. Raises StoreUnavailable."""
         job = self.scheduler.get(ident)
         if job is not None:
             return job if job.account is account else None
@@ -104,7 +109,7 @@ class JobService:
         return None if row is None else self._job_of(row)
 
     async def newest(self, account: Account | None, before: str | None, limit: int) -> list[Job]:
-        """An account's jobs, the newest first, or those that follow the one `before`. Raises GatewayError, StoreUnavailable."""
+        """An account's jobs, newest first; only those older than the job `before`. Raises GatewayError, StoreUnavailable."""
         account_service = self._repository.account_service
         if account_service is None or account is None:
             return self._newest_in_memory(before, limit)
@@ -117,64 +122,64 @@ class JobService:
         ]
 
     async def wait(self, job: Job, seconds: float) -> None:
-        """Wait for a job's end, for so long at most; nobody waits while the gateway goes down."""
+        """Wait for a job's end, at most this long. Returns at once while the gateway drains."""
         await self.scheduler.wait(job.id, seconds)
 
     async def cancel(self, job: Job) -> None:
-        """End a job early. One that is just ending, or has ended, ends as it does; a disk that is stuck is not waited out."""
+        """End a job early. A job that is ending or has ended is left as it is; a disk that is stuck is not waited for."""
         self.scheduler.stop(job.id, JobEvent.CANCEL)
         await self.scheduler.wait(job.id, _CANCEL_S)
 
-    def delivered(self, job: Job) -> None:
-        """A caller has had the pictures."""
+    def mark_delivered(self, job: Job) -> None:
+        """Record that a caller has had the pictures, if the job has any."""
         if job.state is JobState.SUCCEEDED and job.pictures:
-            self._repository.delivered(job)
+            self._repository.mark_delivered(job)
 
     # ---- from the start of the process to its end
 
     def open(self) -> None:
-        """Go on with the jobs of before, as far as that can be done, and give back what the others cost."""
+        """Continue the jobs from before a restart where that is possible, and refund the others."""
         account_service = self._repository.account_service
-        rows = [] if account_service is None else account_service.store.unfinished_jobs(int(self._wall()) - KEPT_S)
+        rows = [] if account_service is None else account_service.store.unfinished_jobs(int(self._wall()) - RETENTION_S)
         for row in rows:
             assert account_service is not None  # noqa: S101  (it has the row)
             job = job_of(row, account_service)
-            job.taken = self._still(job.taken)
-            if job.taken is None or job.taken.source is None:
-                self.scheduler.give_back(job, _restarted(job))
+            job.accepted_by = self._with_source(job.accepted_by)
+            if job.accepted_by is None or job.accepted_by.source is None:
+                self.scheduler.refund(job, _restarted(job))
                 continue
             if job.state is JobState.SUCCEEDED:
                 job.step(JobEvent.RESUME)
-            self.scheduler.resume(job, self._runner, len(rows))
+            self.scheduler.resume(job, functools.partial(self._runner.resume, job), len(rows))
 
     def sweep(self) -> None:
-        """Let go of what is too old to be asked for."""
+        """Drop ended jobs from memory after an hour, and from the store after 30 days."""
         now = self._wall()
         self.scheduler.finished.sweep(int(now))
-        if now >= self._forgets_at:
-            self._forgets_at = now + _DAY_S
-            self._spawn(self._repository.forget(int(now) - KEPT_DAYS * _DAY_S))
+        if now >= self._delete_at:
+            self._delete_at = now + _DAY_S
+            self._spawn(self._repository.delete_before(int(now) - LISTED_DAYS * _DAY_S))
 
     def drain(self) -> None:
-        """Take no further jobs, and let nobody wait for one."""
+        """Refuse new jobs, and end all waits."""
         self.scheduler.drain()
 
     async def close(self) -> None:
-        """End everything. What a source works on goes on after the next start, where there is a store."""
+        """End everything. If there is a store, a job that a source has accepted continues after the next start."""
         self.drain()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.scheduler.close()
-        if self._tasks:  # sources are told that they work for nothing, if they hear it soon
-            _, late = await asyncio.wait(self._tasks, timeout=_LAST_CALLS_S)
+        if self._tasks:  # cancellations at sources; only a fast answer is waited for
+            _, late = await asyncio.wait(self._tasks, timeout=_LAST_CANCELS_S)
             for task in late:
                 task.cancel()
-        await self._repository.settled()
+        await self._repository.flush()
 
     # ---- one job
 
-    def _made(self, wanted: ImageJobRequest, key: Key | None, request_id: str) -> Job:
+    def _new_job(self, wanted: ImageJobRequest, key: Key | None, request_id: str) -> Job:
         request, model = wanted.request, wanted.route.model
         account = None if key is None else key.account
         ident = f"job_{self._random_bytes(_ID_BYTES).hex()}"
@@ -188,7 +193,7 @@ class JobService:
         return job
 
     def _admit(self, job: Job, route: Route) -> None:
-        """Take a place and money for a job, or nothing. Raises GatewayError."""
+        """Take a slot and hold the cost of a job, or neither. Raises GatewayError."""
         if route.is_empty:
             raise exhausted(route.model.id, ())
         account = job.account
@@ -199,8 +204,8 @@ class JobService:
         self.scheduler.admit(job)
         self._repository.hold(job)
 
-    async def _take_in(self, job: Job, route: Route) -> Job:
-        """Keep an admitted job and start it; or dismiss it, and return the one that has its idempotency key."""
+    async def _store_and_start(self, job: Job, route: Route) -> Job:
+        """Store an admitted job and start it; or dismiss it, and return the job that has its idempotency key."""
         try:
             row = await self._repository.add(job)
         except BaseException:
@@ -210,67 +215,67 @@ class JobService:
             self.scheduler.dismiss(job)
             return self._job_of(row)
         if self._repository.account_service is None and job.idempotency_key is not None:
-            self._by_key[_name(job.account), job.idempotency_key] = job
-        self.scheduler.start(job, self._runner, route)
+            self._by_key[_account_id(job.account), job.idempotency_key] = job
+        self.scheduler.start(job, functools.partial(self._runner.run, job, route))
         return job
 
-    async def _known(self, named: tuple[str, str], account: Account | None) -> Job | None:
-        """The job that has an account's idempotency key, one that is just being taken in among them."""
+    async def _find_by_key(self, scope: tuple[str, str], account: Account | None) -> Job | None:
+        """The job that has an account's idempotency key, even if it is only being stored."""
         account_service = self._repository.account_service
-        if account_service is not None and account is not None and named not in self._arriving:
-            row = await account_service.store.job_of_key(account.id, named[1])
+        if account_service is not None and account is not None and scope not in self._being_stored:
+            row = await account_service.store.job_of_key(account.id, scope[1])
             if row is not None:
                 return self._job_of(row)
-        arriving = self._arriving.get(named)  # it may have come while the store was read
-        if arriving is None:
-            return self._by_key.get(named)
+        being_stored = self._being_stored.get(scope)  # it may have come while the store was read
+        if being_stored is None:
+            return self._by_key.get(scope)
         try:
-            return await asyncio.shield(arriving)
+            return await asyncio.shield(being_stored)
         except GatewayError:
-            return None  # it was not taken in, so this one may be
+            return None  # it was refused, so this one may be taken in
 
     def _job_of(self, row: JobRow) -> Job:
-        """The job in memory, where there is more of it, or as the store has it."""
+        """The job in memory, which has more members, or as the store has it."""
         job = self.scheduler.get(row.id)
         account_service = self._repository.account_service
         assert account_service is not None  # noqa: S101  (it has the row)
         return job_of(row, account_service) if job is None else job
 
     def _newest_in_memory(self, before: str | None, limit: int) -> list[Job]:
-        known: Iterable[Job] = itertools.chain(self.scheduler, self.scheduler.finished)
+        jobs: Iterable[Job] = itertools.chain(self.scheduler, self.scheduler.finished)
         if before is not None:
             first = self.scheduler.get(before)
             if first is None:
                 raise _no_such_job()
-            known = (job for job in known if job.number < first.number)
-        return heapq.nlargest(limit, known, key=lambda job: job.number)
+            jobs = (job for job in jobs if job.number < first.number)
+        return heapq.nlargest(limit, jobs, key=lambda job: job.number)
 
-    def _still(self, taken: Taken | None) -> Taken | None:
-        """By whom a job was taken before a restart, with what is known of that source today."""
-        model = None if taken is None or not taken.provider_job else self._current().models.get(taken.model)
-        if taken is None or model is None:
-            return taken
+    def _with_source(self, by: AcceptedBy | None) -> AcceptedBy | None:
+        """Who accepted a job before a restart, with the source and its price as they are configured now."""
+        model = None if by is None or not by.provider_job else self._current().models.get(by.model)
+        if by is None or model is None:
+            return by
         for source in (*model.pool, *model.reserve):
-            if (source.provider.name, source.model) == (taken.provider, taken.provider_model) and source.provider.off is None:
-                return msgspec.structs.replace(taken, source=source, price=model.price.image or 0)
-        return taken
+            if (source.provider.name, source.model) == (by.provider, by.provider_model) and source.provider.off is None:
+                return msgspec.structs.replace(by, source=source, price=model.price.image or 0)
+        return by
 
-    def _ended(self, job: Job, event: JobEvent) -> None:
-        """A job has ended: tell the source that works on it for nothing, and whoever listens."""
-        if event in _CALLED_OFF and job.taken is not None:
-            self._call_off(job.taken)
-        if event in _TELLS_OF_THE_MODEL:
+    def _job_ended(self, job: Job, event: JobEvent) -> None:
+        """A job has ended: cancel it at the source that may still work on it, count it, and report it."""
+        if event in _CANCELLED_AT_SOURCE and job.accepted_by is not None:
+            self._cancel_at_source(job.accepted_by)
+        if event in _COUNTED_FOR_MODEL:
             went_well = job.failure is None or job.failure.kind is Kind.INVALID_REQUEST
-            self._health.of_model(job.model).add(self._clock(), succeeded=went_well)
-        self._note(job)
+            self._breakers.of_model(job.model).add(self._clock(), succeeded=went_well)
+        self._on_ended(job)
 
-    def _call_off(self, taken: Taken) -> None:
-        if taken.source is not None and taken.provider_job:
-            self._spawn(self._provider_client.cancel(taken.source, taken.provider_job))
+    def _cancel_at_source(self, by: AcceptedBy) -> None:
+        if by.source is not None and by.provider_job:
+            self._spawn(self._provider_client.cancel(by.source, by.provider_job))
 
-    def _arrived(self, named: tuple[str, str], task: asyncio.Task[Job]) -> None:
-        if self._arriving.get(named) is task:
-            del self._arriving[named]
+    def _stored(self, scope: tuple[str, str], task: asyncio.Task[Job]) -> None:
+        if self._being_stored.get(scope) is task:
+            del self._being_stored[scope]
 
     def _spawn(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         task = asyncio.get_running_loop().create_task(work)
@@ -279,22 +284,22 @@ class JobService:
         return task
 
 
-def _name(account: Account | None) -> str:
+def _account_id(account: Account | None) -> str:
     return "" if account is None else account.id
 
 
 def _digest(ident: str, request: ImageRequest) -> bytes:
-    """By which a request is recognised when it comes again, and which says nothing of it: it is salted with the job's id."""
+    """Recognises a request when it comes again. It reveals nothing of the request, as it is keyed with the job's id."""
     digest = hashlib.blake2b(key=ident.encode(), digest_size=_DIGEST_BYTES)
-    rest = (request.model, request.n, request.size, request.extra, request.response_format, len(request.images))
-    digest.update(msgspec.json.encode(rest))
+    members = (request.model, request.n, request.size, request.extra, request.response_format, len(request.images))
+    digest.update(msgspec.json.encode(members))
     for text in (request.prompt, *request.images):
         digest.update(b"%d:%b" % (len(text), text.encode()))
     return digest.digest()
 
 
-def _the_same(job: Job, wanted: ImageJobRequest) -> Job:
-    """The job, if it is for the same. Raises GatewayError."""
+def _check_same_request(job: Job, wanted: ImageJobRequest) -> Job:
+    """The job, if its request was the same. Raises GatewayError if not."""
     if not hmac.compare_digest(job.digest, _digest(job.id, wanted.request)):
         raise GatewayError(
             Kind.CONFLICT,
@@ -306,11 +311,11 @@ def _the_same(job: Job, wanted: ImageJobRequest) -> Job:
 
 def _restarted(job: Job) -> GatewayError:
     if job.state is JobState.SUCCEEDED:
-        return lost("the gateway was restarted before anybody fetched the pictures, which are never stored")
+        return job_lost("the gateway was restarted before the pictures were fetched, and pictures are never stored")
     if job.state is JobState.ACCEPTED:
-        return lost("the gateway was restarted, and the source that worked on it is not configured any more")
-    return lost("the gateway was restarted, and prompts are never stored")
+        return job_lost("the gateway was restarted, and the source that worked on it is not configured any more")
+    return job_lost("the gateway was restarted, and prompts are never stored")
 
 
 def _no_such_job() -> GatewayError:
-    return GatewayError(Kind.INVALID_REQUEST, "`before` is the id of no job of yours.", param="before")
+    return GatewayError(Kind.INVALID_REQUEST, "`before` must be the id of one of your jobs.", param="before")

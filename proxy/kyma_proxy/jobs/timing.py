@@ -1,4 +1,4 @@
-"""This file says how long image jobs wait for what."""
+"""Holds the timeouts and intervals of image jobs."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from kyma_proxy.core.jobs.job import EXPIRES_AFTER_S
 
 
 class Timing(NamedTuple):
-    """How long is waited for what, in seconds."""
+    """Timeouts and intervals, in seconds."""
 
     expires: float = EXPIRES_AFTER_S
+    """From a job's submission to its expiry."""
     grace: float = 15.0
-    """For a job that goes on after a restart, however late it is."""
-    first_look: float = 0.5
-    """At a job that a source has accepted; later looks come less often, up to `last_look`."""
-    last_look: float = 4.0
-    most_looks_per_s: float = 100.0
-    """At all jobs together, as looking costs the loop that serves the streams."""
-    call: float = 15.0
-    """For an answer that need not be made first."""
+    """The least time that a job gets which continues after a restart, even if it is past its expiry."""
+    first_poll: float = 0.5
+    """Before the first poll of an accepted job; the interval then grows up to `max_poll_interval`."""
+    max_poll_interval: float = 4.0
+    max_polls_per_s: float = 100.0
+    """For all jobs together: polling takes time from the loop that serves the streams."""
+    request: float = 15.0
+    """For an answer that the source need not compute: a submission to a queue, a poll, a cancellation."""
     contact: float = 30.0
-    """Without a sensible answer about a job, until the next source is asked."""
+    """How long a source may give no valid answer about a job before the next source is asked."""
     rounds: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-    """After a round in which no source delivered, and one rests or surely did nothing, before the next."""
-    again: float = 0.5
-    """After the disk could not be written."""
+    """The pauses between rounds: after a round in which no source delivered, while one may still be asked again."""
+    write_retry: float = 0.5
+    """Before another attempt to write to the database."""
 
 
-USUAL: Final = Timing()
+DEFAULT_TIMING: Final = Timing()

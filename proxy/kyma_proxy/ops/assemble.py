@@ -23,7 +23,7 @@ from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.gateway import Gateway
 from kyma_proxy.jobs.repository import JobRepository
 from kyma_proxy.jobs.service import JobService
-from kyma_proxy.jobs.timing import USUAL, Timing
+from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.downstream.listener import Listener
 from kyma_proxy.net.sweeper import Sweeper
@@ -64,7 +64,7 @@ class App:
         access_log: AccessLog | None,
         account_service: AccountService | None = None,
         *,
-        jobs_timing: Timing = USUAL,
+        jobs_timing: Timing = DEFAULT_TIMING,
     ) -> None:
         """Build everything. `close` also closes `access_log` and the store. Without `account_service` anybody may call."""
         current = configuration.current
@@ -94,15 +94,14 @@ class App:
             pages = AccountPages(current, account_service, self.meter, clock=monotonic, wall=time.time)
             admin_pages = AdminAccounts(current, account_service)
         self.jobs = JobService(
-            current, JobRepository(account_service, lambda: asyncio.sleep(jobs_timing.again)), client,
+            current, JobRepository(account_service, lambda: asyncio.sleep(jobs_timing.write_retry)), client,
             self.breakers, clock=monotonic, wall=time.time, random=random.random, random_bytes=os.urandom,
-            note=self._log_job, timing=jobs_timing,
+            on_ended=self._log_job, timing=jobs_timing,
         )  # fmt: skip
         images = ImagePages(current, self.jobs, self.meter, wall=time.time)
         # A handler is cancelled if its caller leaves; what must not be left half done runs in tasks of its own.
-        self._control_plane = web.AppRunner(
-            application(self.public_pages, images, pages), access_log=None, handler_cancellation=True
-        )
+        self.control_plane = application(self.public_pages, images, pages)
+        self._control_plane = web.AppRunner(self.control_plane, access_log=None, handler_cancellation=True)
         self.listener = Listener(current, self.sweeper)
         self.admin_application = admin_application(
             current, lambda: self.listener.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
@@ -185,7 +184,8 @@ class App:
             "kyma_provider_connections_idle": (
                 "Idle connections to providers.", lambda: self.upstreams.statistics()["idle"]),
             "kyma_jobs_under_way": ("Image jobs that wait or run.", lambda: len(self.jobs.scheduler)),
-            "kyma_jobs_settling": ("Image jobs that have ended and are not on disk yet.", lambda: self.jobs.scheduler.settling),
+            "kyma_jobs_settling": (
+                "Image jobs that have ended and are not on disk yet.", lambda: self.jobs.scheduler.awaiting_write),
             "kyma_jobs_running": ("Image jobs that a source works on.", lambda: self.jobs.scheduler.running),
             "kyma_access_log_lost_lines": (
                 "Lines of the access log that could not be written.",

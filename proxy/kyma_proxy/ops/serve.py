@@ -159,15 +159,15 @@ async def _drain(app: App, seconds: float, skip_drain: asyncio.Event) -> None:
     """Wait until all requests and image jobs have ended, for `seconds`, then cut them."""
     app.listener.drain()
     app.jobs.drain()
-    if app.gateway.in_flight or app.jobs.scheduler.passing:
+    if app.gateway.in_flight or app.jobs.scheduler.at_risk:
         _log.info(
             "draining: %d requests and %d image jobs, for up to %g s",
-            app.gateway.in_flight, app.jobs.scheduler.passing, seconds,
+            app.gateway.in_flight, app.jobs.scheduler.at_risk, seconds,
         )  # fmt: skip
     await _until_idle(app, seconds, skip_drain)
-    if app.gateway.in_flight or app.jobs.scheduler.passing:
+    if app.gateway.in_flight or app.jobs.scheduler.at_risk:
         _log.warning(
-            "drained: %d requests are cut, %d image jobs are refunded", app.gateway.in_flight, app.jobs.scheduler.passing
+            "drained: %d requests are cut, %d image jobs are refunded", app.gateway.in_flight, app.jobs.scheduler.at_risk
         )
         app.gateway.drain()
     await _until_idle(app, _FINAL_WRITES_S, asyncio.Event())
@@ -181,7 +181,7 @@ async def _until_idle(app: App, seconds: float, skip_drain: asyncio.Event) -> No
 
 
 def _is_busy(app: App) -> bool:
-    return bool(app.gateway.in_flight or app.listener.connections or app.jobs.scheduler.passing)
+    return bool(app.gateway.in_flight or app.listener.connections or app.jobs.scheduler.at_risk)
 
 
 def _catch_signals(app: App, reload_triggers: ReloadTriggers | None, stop: asyncio.Event, skip_drain: asyncio.Event) -> None:

@@ -69,7 +69,7 @@ def other_record(
 
 def job_record(job: Job, wall: float) -> Record:
     """The record of an image job that has ended; the request that submitted it has its own record, with the same id."""
-    taken, failure = job.taken, job.failure
+    by, failure = job.accepted_by, job.failure
     provider: str | None
     provider_job: str | None
     if job.state is JobState.SUCCEEDED:
@@ -80,8 +80,8 @@ def job_record(job: Job, wall: float) -> Record:
         ending = "failed"
     account = None if job.account is None else job.account.id
     model, provider, layer, provider_job = job.model, None, 0, None
-    if taken is not None:
-        model, provider, layer, provider_job = taken.model, taken.provider, taken.layer, taken.provider_job or None
+    if by is not None:
+        model, provider, layer, provider_job = by.model, by.provider, by.layer, by.provider_job or None
     return Record(
         wall, job.request_id, account, job.key_prefix, "image.job", IMAGE_JOBS.dialect, job.alias or job.model, model, provider,
         False, 200 if failure is None else failure.kind.status, ending, layer, job.attempts, None,

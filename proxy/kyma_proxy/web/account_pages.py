@@ -1,4 +1,4 @@
-"""This file answers accounts that ask for their own affairs: limits, money, keys, use; and makes them. (Contract §7, §8.)"""
+"""Serves an account's own data (limits, credits, keys, usage), and sign-up. (Contract §7, §8.)"""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
 from kyma_proxy.store.contract import StoreUnavailable, day_of
 from kyma_proxy.web import documents
 from kyma_proxy.web.control_plane_bridge import CALLER
-from kyma_proxy.web.reading import Form, NewKey, day, json_answer, number, read_form
+from kyma_proxy.web.reading import Form, NewKey, query_day, query_number, read_form
+from kyma_proxy.web.responses import Handler, json_response
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_MAX_LISTED: Final = 100
-_USUALLY_LISTED: Final = 20
-_USUAL_DAYS: Final = 30
+_MAX_LIMIT: Final = 100
+_DEFAULT_LIMIT: Final = 20
+_DEFAULT_DAYS: Final = 30
 _MAX_DAYS: Final = 366
 PATHS: Final = (
     ("POST", "/v1/auth/register"), ("GET", "/v1/auth/limits"), ("GET", "/v1/credits/balance"),
@@ -37,7 +37,7 @@ class _Registration(Form, frozen=True):
 
 
 class AccountPages:
-    """What an account may ask of the gateway. `clock` is monotonic, `wall` Unix time."""
+    """The endpoints of accounts. `clock` is monotonic, `wall` is Unix time."""
 
     def __init__(
         self,
@@ -57,43 +57,44 @@ class AccountPages:
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes of `PATHS`."""
-        handlers: tuple[_Handler, ...] = (
-            self._register, self._mine(self._limits), self._mine(self._balance), self._mine(self._transactions),
-            self._mine(self._keys), self._mine(self._create_key), self._mine(self._revoke_key), self._mine(self._usage),
+        handlers: tuple[Handler, ...] = (
+            self._register, self._with_key(self._limits), self._with_key(self._balance), self._with_key(self._transactions),
+            self._with_key(self._keys), self._with_key(self._create_key), self._with_key(self._revoke_key),
+            self._with_key(self._usage),
         )  # fmt: skip
         for (method, path), handler in zip(PATHS, handlers, strict=True):
             app.router.add_route(method, path, handler)
 
-    def _mine(self, handler: Callable[[web.Request, Key], Awaitable[web.Response]]) -> _Handler:
-        """The handler, for whoever sends a valid key."""
+    def _with_key(self, handler: Callable[[web.Request, Key], Awaitable[web.Response]]) -> Handler:
+        """A handler that requires a valid key and passes it on. Raises GatewayError without one."""
 
-        async def answer(request: web.Request) -> web.StreamResponse:
+        async def authenticated(request: web.Request) -> web.StreamResponse:
             key = request[CALLER] = self._meter.identify(list(request.raw_headers))
             try:
                 return await handler(request, key)
             except StoreUnavailable:
                 raise accounts_unavailable() from None
 
-        return answer
+        return authenticated
 
     async def _register(self, request: web.Request) -> web.Response:
         accounts = self._current().accounts
         if not accounts.signup:
-            raise GatewayError(Kind.FORBIDDEN, "Nobody can sign up here; ask the gateway's operator for a key.")
+            raise GatewayError(Kind.FORBIDDEN, "Sign-up is not enabled here; ask the gateway's operator for a key.")
         form = await read_form(request, _Registration)
         self._signups.admit(request.remote, accounts.signups_per_hour, self._clock())
         account, _, secret = await self._account_service.create_account(
             form.email, amount=accounts.signup_credits, kind="signup_bonus"
         )
         document = {"id": account.id, "email": account.email, "api_key": secret, "balance": account.balance / NANO}
-        return json_answer(document, status=201)
+        return json_response(document, status=201)
 
     async def _limits(self, request: web.Request, key: Key) -> web.Response:
         account = key.account
         tier = account.tier(self._current().tiers)
         requests, tokens = self._meter.used(account, self._clock())
         today = await self._account_service.store.requests_on(account.id, day_of(int(self._wall())))
-        return json_answer({
+        return json_response({
             "tier": tier.tier,
             "rpm_limit": tier.rpm,
             "rpm_used": requests,
@@ -105,45 +106,45 @@ class AccountPages:
         })  # fmt: skip
 
     async def _balance(self, request: web.Request, key: Key) -> web.Response:
-        return json_answer({"object": "credits.balance", **documents.balance(key.account, self._current().tiers)})
+        return json_response({"object": "credits.balance", **documents.balance(key.account, self._current().tiers)})
 
     async def _transactions(self, request: web.Request, key: Key) -> web.Response:
-        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MAX_LISTED)
-        before = number(request, "before", default=0, least=1, most=2**62) or None
+        limit = query_number(request, "limit", default=_DEFAULT_LIMIT, minimum=1, maximum=_MAX_LIMIT)
+        before = query_number(request, "before", default=0, minimum=1, maximum=2**62) or None
         entries = await self._account_service.store.transactions(key.account.id, before, limit + 1)
-        return json_answer(documents.transactions_document(entries, limit))
+        return json_response(documents.transactions_document(entries, limit))
 
     async def _keys(self, request: web.Request, key: Key) -> web.Response:
-        return json_answer(documents.keys_document(key.account))
+        return json_response(documents.keys_document(key.account))
 
     async def _create_key(self, request: web.Request, key: Key) -> web.Response:
         form = await read_form(request, NewKey)
-        made, secret = await self._account_service.create_key(key.account, form.name)
-        return json_answer({**documents.key_document(made), "api_key": secret}, status=201)
+        new, secret = await self._account_service.create_key(key.account, form.name)
+        return json_response({**documents.key_document(new), "api_key": secret}, status=201)
 
     async def _revoke_key(self, request: web.Request, key: Key) -> web.Response:
         key_id = request.match_info["id"]
         await self._account_service.revoke_key(key.account, key_id)
-        return json_answer({"id": key_id, "object": "key", "deleted": True})
+        return json_response({"id": key_id, "object": "key", "deleted": True})
 
     async def _usage(self, request: web.Request, key: Key) -> web.Response:
         today = datetime.datetime.fromtimestamp(self._wall(), datetime.UTC).date()
-        last = day(request, "to", today)
-        usual = datetime.date.fromordinal(max(1, last.toordinal() - _USUAL_DAYS + 1))
-        first = day(request, "from", usual)
+        last = query_day(request, "to", today)
+        default_first = datetime.date.fromordinal(max(1, last.toordinal() - _DEFAULT_DAYS + 1))
+        first = query_day(request, "from", default_first)
         if not 0 <= (last - first).days < _MAX_DAYS:
             raise GatewayError(
                 Kind.INVALID_REQUEST, f"`from` must not be after `to`, and at most {_MAX_DAYS} days are shown.", param="from"
             )
         rows = await self._account_service.store.usage(key.account.id, documents.day_number(first), documents.day_number(last))
-        return json_answer(documents.usage_document(rows, first, last))
+        return json_response(documents.usage_document(rows, first, last))
 
 
-def add_refusals(app: web.Application) -> None:
-    """Say at every path of an account that this gateway has none."""
+def add_no_accounts_routes(app: web.Application) -> None:
+    """Add the routes of `PATHS` for a gateway without accounts: each answers 404 and says why."""
 
-    async def refuse(request: web.Request) -> web.StreamResponse:
+    async def no_accounts(request: web.Request) -> web.StreamResponse:
         raise GatewayError(Kind.NOT_FOUND, "This gateway has no accounts; its operator can set accounts.required to true.")
 
     for method, path in PATHS:
-        app.router.add_route(method, path, refuse)
+        app.router.add_route(method, path, no_accounts)

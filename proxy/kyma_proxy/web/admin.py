@@ -1,4 +1,4 @@
-"""This file builds the admin listener: health and metrics for everybody who reaches it, the API behind its token.
+"""Builds the application of the admin listener: health and metrics without a token, and the admin API, which needs the token.
 
 Without a configured token the API is off. (Contract §1, §2.)
 """
@@ -9,6 +9,7 @@ import hmac
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import orjson
 from aiohttp import web
 
 from kyma_proxy.config.reload_result import ReloadResult
@@ -17,8 +18,7 @@ from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import GatewayError, accounts_unavailable
 from kyma_proxy.store.contract import StoreUnavailable
 from kyma_proxy.web.admin_accounts import AdminAccounts
-
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from kyma_proxy.web.responses import Handler, json_response
 
 
 def admin_application(
@@ -28,29 +28,29 @@ def admin_application(
     reload: Callable[[], Awaitable[ReloadResult]],
     accounts: AdminAccounts | None,
 ) -> web.Application:
-    """The admin application; what it is given is asked anew for every request."""
+    """The admin application. It calls each of its arguments anew for every request."""
 
     async def livez(request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
+        return json_response({"status": "ok"}, is_private=False)
 
     async def readyz(request: web.Request) -> web.Response:
         if is_draining():
-            return web.json_response({"status": "draining"}, status=503)
-        return web.json_response({"status": "ok"})
+            return json_response({"status": "draining"}, 503, is_private=False)
+        return json_response({"status": "ok"}, is_private=False)
 
-    async def scrape(request: web.Request) -> web.Response:
+    async def metrics_text(request: web.Request) -> web.Response:
         return web.Response(body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
-    async def config(request: web.Request) -> web.Response:
-        return web.Response(body=redacted(current()), content_type="application/json")
+    async def configuration(request: web.Request) -> web.Response:
+        return web.Response(body=redacted_configuration(current()), content_type="application/json")
 
-    async def reload_now(request: web.Request) -> web.Response:
+    async def reload_result(request: web.Request) -> web.Response:
         outcome = await reload()
-        status = 422 if outcome.result == "failed" else 200
-        return web.Response(body=msgspec.json.encode(_told(outcome)), status=status, content_type="application/json")
+        return json_response(_reload_document(outcome), 422 if outcome.result == "failed" else 200, is_private=False)
 
     @web.middleware
-    async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def token_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Requires the token for the admin API, and turns errors into responses."""
         if request.path.startswith("/admin/"):
             admin = current().admin
             refusal = _refusal(request, admin.token if admin is not None else None)
@@ -59,30 +59,30 @@ def admin_application(
         try:
             return await handler(request)
         except GatewayError as error:
-            return _told_error(error)
+            return _gateway_error_response(error)
         except StoreUnavailable:
-            return _told_error(accounts_unavailable())
+            return _gateway_error_response(accounts_unavailable())
 
-    app = web.Application(middlewares=[guard])
+    app = web.Application(middlewares=[token_middleware])
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", scrape)
-    app.router.add_get("/admin/config", config)
-    app.router.add_post("/admin/reload", reload_now)
+    app.router.add_get("/metrics", metrics_text)
+    app.router.add_get("/admin/config", configuration)
+    app.router.add_post("/admin/reload", reload_result)
     if accounts is not None:
         accounts.add_to(app)
     return app
 
 
-def _told(outcome: ReloadResult) -> dict[str, object]:
+def _reload_document(outcome: ReloadResult) -> dict[str, object]:
     problems = [{"path": one.path, "line": one.line, "message": one.message} for one in outcome.problems]
     return msgspec.structs.asdict(outcome) | {"problems": problems}
 
 
-def redacted(snapshot: Snapshot) -> bytes:
-    """The snapshot as JSON; of credentials and configured headers only whether and under which name they are there."""
+def redacted_configuration(snapshot: Snapshot) -> bytes:
+    """The snapshot as JSON: of configured headers only their names, of credentials only whether they are set."""
 
-    def plain(value: object) -> object:
+    def redact(value: object) -> object:
         if isinstance(value, Secret):
             return "(set)"
         raise NotImplementedError
@@ -91,10 +91,10 @@ def redacted(snapshot: Snapshot) -> bytes:
         {name: getattr(snapshot, name) for name in snapshot.__struct_fields__ if name not in ("models", "providers", "routes")}
         | {"aliases": dict(snapshot.aliases), "fallbacks": dict(snapshot.fallbacks)}
         | {"providers": [_provider(provider) for provider in snapshot.providers.values()]}
-        | {"models": [_model_of(snapshot, name) for name in snapshot.models]},
-        enc_hook=plain,
+        | {"models": [_model(snapshot, name) for name in snapshot.models]},
+        enc_hook=redact,
     )
-    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2)
 
 
 def _provider(provider: Provider) -> dict[str, object]:
@@ -109,7 +109,7 @@ def _provider(provider: Provider) -> dict[str, object]:
     }
 
 
-def _model_of(snapshot: Snapshot, name: str) -> dict[str, object]:
+def _model(snapshot: Snapshot, name: str) -> dict[str, object]:
     model = snapshot.models[name]
     fields = {field: getattr(model, field) for field in model.__struct_fields__ if field not in ("pool", "reserve")}
     for part in ("pool", "reserve"):
@@ -129,23 +129,25 @@ def _model_of(snapshot: Snapshot, name: str) -> dict[str, object]:
 
 
 def _refusal(request: web.Request, token: Secret | None) -> web.Response | None:
-    """Why this request may not use the API, or None when it may. The comparison takes the same time for every guess."""
+    """Why this request may not use the API; None if it may. The comparison takes the same time for every guess."""
     if token is None:
-        return _error(403, "forbidden", "The admin API is off; set admin.token in the configuration to switch it on.")
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    # Bytes that are not UTF-8 come as surrogates; they are compared like any others.
-    same = hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.reveal().encode("utf-8", "surrogateescape"))
-    if scheme.lower() != "bearer" or not same:
-        return _error(401, "invalid_api_key", "Send the admin token as `Authorization: Bearer …`.")
+        return _error_response(403, "forbidden", "The admin API is off; set admin.token in the configuration to switch it on.")
+    scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
+    # Bytes that are not UTF-8 arrive as surrogates; they are compared like any others.
+    is_token = hmac.compare_digest(
+        credential.encode("utf-8", "surrogateescape"), token.reveal().encode("utf-8", "surrogateescape")
+    )
+    if scheme.lower() != "bearer" or not is_token:
+        return _error_response(401, "invalid_api_key", "Send the admin token as `Authorization: Bearer …`.")
     return None
 
 
-def _told_error(error: GatewayError) -> web.Response:
-    response = _error(error.kind.status, error.kind.code, error.message)
+def _gateway_error_response(error: GatewayError) -> web.Response:
+    response = _error_response(error.kind.status, error.kind.code, error.message)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response
 
 
-def _error(status: int, code: str, message: str) -> web.Response:
-    return web.json_response({"error": {"message": message, "code": code}}, status=status)
+def _error_response(status: int, code: str, message: str) -> web.Response:
+    return json_response({"error": {"message": message, "code": code}}, status, is_private=False)

@@ -1,4 +1,4 @@
-"""This file is the admin API's part that is about accounts: make, show, block, give and take in money, keys. (Contract §8.)"""
+"""Serves the accounts of the admin API: create, list and block them, add purchases and grants, manage keys. (Contract §8.)"""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from kyma_proxy.core.accounts.accounts import Account
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.store.contract import Added
 from kyma_proxy.web import documents
-from kyma_proxy.web.reading import Form, NewKey, check_printable, json_answer, nano_usd, number, read_form
+from kyma_proxy.web.reading import Form, NewKey, check_printable, nano_usd, query_number, read_form
+from kyma_proxy.web.responses import json_response
 
 MIN_PURCHASE: Final = Decimal(5)
-_MAX_LISTED: Final = 1000
-_USUALLY_LISTED: Final = 100
+_MAX_LIMIT: Final = 1000
+_DEFAULT_LIMIT: Final = 100
 _Amount = int | float | str
 
 
@@ -46,7 +47,7 @@ class _Grant(Form, frozen=True):
 
 
 class AdminAccounts:
-    """The accounts, for whoever holds the admin token."""
+    """The endpoints for accounts on the admin listener."""
 
     def __init__(self, current: Callable[[], Snapshot], account_service: AccountService) -> None:
         self._current = current
@@ -68,11 +69,11 @@ class AdminAccounts:
         form = await read_form(request, _NewAccount)
         amount = 0 if form.grant is None else nano_usd(form.grant, "grant")
         account, _, secret = await self._account_service.create_account(form.email, amount=amount, kind="grant")
-        return json_answer({**self._document(account), "api_key": secret}, status=201)
+        return json_response({**self._document(account), "api_key": secret}, status=201)
 
     async def _list(self, request: web.Request) -> web.Response:
-        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MAX_LISTED)
-        offset = number(request, "offset", default=0, least=0, most=2**40)
+        limit = query_number(request, "limit", default=_DEFAULT_LIMIT, minimum=1, maximum=_MAX_LIMIT)
+        offset = query_number(request, "offset", default=0, minimum=0, maximum=2**40)
         email = request.query.get("email")
         accounts = list(self._account_service.accounts)
         if email is not None:
@@ -80,22 +81,25 @@ class AdminAccounts:
             accounts = [] if found is None else [found]
         shown = accounts[offset : offset + limit]
         data = [self._document(account) for account in shown]
-        return json_answer({"object": "list", "data": data, "total": len(accounts), "has_more": offset + limit < len(accounts)})
+        return json_response(
+            {"object": "list", "data": data, "total": len(accounts), "has_more": offset + limit < len(accounts)}
+        )
 
     async def _show(self, request: web.Request) -> web.Response:
         account = self._account(request)
-        return json_answer({**self._document(account), "keys": documents.keys_document(account)["data"]})
+        return json_response({**self._document(account), "keys": documents.keys_document(account)["data"]})
 
     async def _purchase(self, request: web.Request) -> web.Response:
         account = self._account(request)
         form = await read_form(request, _Purchase)
-        amount = nano_usd(form.amount, "amount", least=MIN_PURCHASE)
-        return self._added(account, await self._account_service.purchase(account, amount, form.payment_id))
+        amount = nano_usd(form.amount, "amount", minimum=MIN_PURCHASE)
+        return self._entry_response(account, await self._account_service.purchase(account, amount, form.payment_id))
 
     async def _grant(self, request: web.Request) -> web.Response:
         account = self._account(request)
         form = await read_form(request, _Grant)
-        return self._added(account, await self._account_service.grant(account, nano_usd(form.amount, "amount"), form.reason))
+        amount = nano_usd(form.amount, "amount")
+        return self._entry_response(account, await self._account_service.grant(account, amount, form.reason))
 
     async def _block(self, request: web.Request) -> web.Response:
         return await self._set_blocked(request, is_blocked=True)
@@ -106,27 +110,27 @@ class AdminAccounts:
     async def _set_blocked(self, request: web.Request, *, is_blocked: bool) -> web.Response:
         account = self._account(request)
         await self._account_service.set_blocked(account, is_blocked)
-        return json_answer(self._document(account))
+        return json_response(self._document(account))
 
     async def _keys(self, request: web.Request) -> web.Response:
-        return json_answer(documents.keys_document(self._account(request)))
+        return json_response(documents.keys_document(self._account(request)))
 
     async def _create_key(self, request: web.Request) -> web.Response:
         account = self._account(request)
         form = await read_form(request, NewKey)
         key, secret = await self._account_service.create_key(account, form.name)
-        return json_answer({**documents.key_document(key), "api_key": secret}, status=201)
+        return json_response({**documents.key_document(key), "api_key": secret}, status=201)
 
     async def _revoke_key(self, request: web.Request) -> web.Response:
         key_id = request.match_info["key"]
         await self._account_service.revoke_key(self._account(request), key_id)
-        return json_answer({"id": key_id, "object": "key", "deleted": True})
+        return json_response({"id": key_id, "object": "key", "deleted": True})
 
     async def _transactions(self, request: web.Request) -> web.Response:
         account = self._account(request)
-        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MAX_LISTED)
-        before = number(request, "before", default=0, least=1, most=2**62) or None
-        return json_answer(
+        limit = query_number(request, "limit", default=_DEFAULT_LIMIT, minimum=1, maximum=_MAX_LIMIT)
+        before = query_number(request, "before", default=0, minimum=1, maximum=2**62) or None
+        return json_response(
             documents.transactions_document(
                 await self._account_service.store.transactions(account.id, before, limit + 1), limit
             )
@@ -138,9 +142,9 @@ class AdminAccounts:
             raise GatewayError(Kind.NOT_FOUND, "There is no such account; GET /admin/accounts lists them.")
         return account
 
-    def _added(self, account: Account, added: Added) -> web.Response:
+    def _entry_response(self, account: Account, added: Added) -> web.Response:
         document = {**documents.entry_document(added.entry), "is_new": added.is_new, "account": self._document(account)}
-        return json_answer(document, status=201 if added.is_new else 200)
+        return json_response(document, status=201 if added.is_new else 200)
 
     def _document(self, account: Account) -> documents.Document:
         return documents.account_document(account, self._current().tiers)

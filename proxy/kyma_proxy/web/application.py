@@ -1,13 +1,14 @@
-"""This file builds the public control plane: what answers at every path that is not relayed. (Contract §2.)"""
+"""Builds the public control plane: the application that answers every request that is not relayed. (Contract §2.)"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
-import msgspec
+import orjson
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.core.catalogue import Catalogue, Page
@@ -17,30 +18,34 @@ from kyma_proxy.core.routing.status import status
 from kyma_proxy.dialect.registry import RELAYED, dialect_at
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.telemetry.record import LOGGED_FIELDS
-from kyma_proxy.web.account_pages import AccountPages, add_refusals
-from kyma_proxy.web.control_plane_bridge import ERROR_FIELDS, REQUEST_ID_HEADER
+from kyma_proxy.web.account_pages import AccountPages, add_no_accounts_routes
+from kyma_proxy.web.control_plane_bridge import ERROR_HEADERS, REQUEST_ID_HEADER
 from kyma_proxy.web.image_pages import ImagePages
 from kyma_proxy.web.openapi.document import openapi_page
+from kyma_proxy.web.responses import Handler, json_response
 from kyma_proxy.web.status_page import status_page
 
 _log: Final = logging.getLogger("kyma-proxy")
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _PREFLIGHT_S: Final = "600"
 _STATUS_MAX_AGE_S: Final = 1.0
 
 
 class PublicPages:
-    """The pages of the snapshot in force, made anew when it changes."""
+    """The documents that need no key. Those of the snapshot in force are built once, and again after a reload."""
 
     def __init__(
-        self, current: Callable[[], Snapshot], is_draining: Callable[[], bool], health: BreakerTable, clock: Callable[[], float]
+        self,
+        current: Callable[[], Snapshot],
+        is_draining: Callable[[], bool],
+        breakers: BreakerTable,
+        clock: Callable[[], float],
     ) -> None:
         self.current = current
         self.is_draining = is_draining
-        self._made_for: Snapshot | None = None
+        self._built_for: Snapshot | None = None
         self._catalogue: Catalogue | None = None
         self.openapi = openapi_page()
-        self._health = health
+        self._breakers = breakers
         self._clock = clock
         self._status: tuple[float, Snapshot, bytes] | None = None
 
@@ -48,70 +53,57 @@ class PublicPages:
     def catalogue(self) -> Catalogue:
         """The catalogue of the snapshot in force."""
         snapshot = self.current()
-        if self._catalogue is None or self._made_for is not snapshot:
+        if self._catalogue is None or self._built_for is not snapshot:
             self._catalogue = Catalogue(snapshot, LOGGED_FIELDS, RELAYED.values())
-            self._made_for = snapshot
+            self._built_for = snapshot
         return self._catalogue
 
     @property
     def status(self) -> bytes:
-        """How models and sources fare, at most a second ago: whoever asks often shall not cost the streams."""
-        now, snapshot, known = self._clock(), self.current(), self._status
-        if known is None or known[1] is not snapshot or now - known[0] > _STATUS_MAX_AGE_S:
-            known = self._status = (now, snapshot, msgspec.json.encode(status(snapshot, self._health, now)))
-        return known[2]
+        """The document of `/v1/status`, at most a second old, so that frequent requests for it do not slow the streams."""
+        now, snapshot, cached = self._clock(), self.current(), self._status
+        if cached is None or cached[1] is not snapshot or now - cached[0] > _STATUS_MAX_AGE_S:
+            cached = self._status = (now, snapshot, orjson.dumps(status(snapshot, self._breakers, now)))
+        return cached[2]
 
 
-def application(site: PublicPages, images: ImagePages, accounts: AccountPages | None) -> web.Application:
-    """The application; `site` is asked anew for every request, and there are `accounts` where requests are metered."""
+def application(pages: PublicPages, images: ImagePages, accounts: AccountPages | None) -> web.Application:
+    """The application. It reads `pages` anew for every request; `accounts` is None if requests are not metered."""
 
-    def page(read: Callable[[], Page]) -> _Handler:
-        async def answer(request: web.Request) -> web.StreamResponse:
-            return _answer(request, read())
+    def page(read: Callable[[], Page]) -> Handler:
+        async def page_response(request: web.Request) -> web.StreamResponse:
+            return _page_response(request, read())
 
-        return answer
+        return page_response
 
     async def model(request: web.Request) -> web.Response:
-        catalogue = site.catalogue
+        catalogue = pages.catalogue
         name = request.match_info["id"]
         page = catalogue.model.get(catalogue.aliases.get(name, name))
         if page is None:
             raise GatewayError(Kind.MODEL_NOT_FOUND, f"There is no model {name}; GET /v1/models lists them all.", param="model")
-        return _answer(request, page)
+        return _page_response(request, page)
 
     async def status_json(request: web.Request) -> web.Response:
-        return web.Response(body=site.status, content_type="application/json", headers={"Cache-Control": "no-store"})
+        return web.Response(body=pages.status, content_type="application/json", headers={"Cache-Control": "no-store"})
 
     async def status_html(request: web.Request) -> web.Response:
-        return _status_page(site)
+        headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return web.Response(body=status_page(pages.status), content_type="text/html", charset="utf-8", headers=headers)
 
     async def health(request: web.Request) -> web.Response:
-        draining = site.is_draining()
-        return web.json_response({"status": "draining" if draining else "ok"}, status=503 if draining else 200)
+        is_draining = pages.is_draining()
+        document = {"status": "draining" if is_draining else "ok"}
+        return json_response(document, 503 if is_draining else 200, is_private=False)
 
-    @web.middleware
-    async def error_middleware(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Every answer has the request id and the cross-origin lines; every error is in the caller's dialect."""
-        try:
-            response = _preflight(request, site.current()) or await handler(request)
-        except GatewayError as error:
-            response = _error(request, error)
-        except web.HTTPException as error:
-            response = _error(request, _translated(request, error))
-        except Exception:
-            _log.exception("request %s failed inside the control plane", request.headers.get(REQUEST_ID_HEADER))
-            response = _error(request, GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id."))
-        _add_common_fields(request, response, site.current())
-        return response
-
-    app = web.Application(middlewares=[error_middleware])
-    app.router.add_get("/v1/models", page(lambda: site.catalogue.models))
+    app = web.Application(middlewares=[_error_middleware(pages)])
+    app.router.add_get("/v1/models", page(lambda: pages.catalogue.models))
     app.router.add_get("/v1/models/{id:.+}", model)
-    app.router.add_get("/v1/capabilities", page(lambda: site.catalogue.capabilities))
-    app.router.add_get("/v1/pricing", page(lambda: site.catalogue.pricing))
-    app.router.add_get("/v1/credits/pricing", page(lambda: site.catalogue.pricing))
-    app.router.add_get("/v1/limits/tiers", page(lambda: site.catalogue.tiers))
-    app.router.add_get("/v1/openapi.json", page(lambda: site.openapi))
+    app.router.add_get("/v1/capabilities", page(lambda: pages.catalogue.capabilities))
+    app.router.add_get("/v1/pricing", page(lambda: pages.catalogue.pricing))
+    app.router.add_get("/v1/credits/pricing", page(lambda: pages.catalogue.pricing))
+    app.router.add_get("/v1/limits/tiers", page(lambda: pages.catalogue.tiers))
+    app.router.add_get("/v1/openapi.json", page(lambda: pages.openapi))
     app.router.add_get("/v1/status", status_json)
     app.router.add_get("/status", status_html)
     app.router.add_get("/v1/health", health)
@@ -119,11 +111,30 @@ def application(site: PublicPages, images: ImagePages, accounts: AccountPages | 
     if accounts is not None:
         accounts.add_to(app)
     else:
-        add_refusals(app)
+        add_no_accounts_routes(app)
     return app
 
 
-def _add_common_fields(request: web.Request, response: web.StreamResponse, snapshot: Snapshot) -> None:
+def _error_middleware(pages: PublicPages) -> Middleware:
+    @web.middleware
+    async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Turns errors into responses in the caller's dialect, and adds the request id and CORS headers to all responses."""
+        try:
+            response = _preflight(request, pages.current()) or await handler(request)
+        except GatewayError as error:
+            response = _error_response(request, error)
+        except web.HTTPException as error:
+            response = _error_response(request, _from_aiohttp(request, error))
+        except Exception:
+            _log.exception("request %s failed inside the control plane", request.headers.get(REQUEST_ID_HEADER))
+            response = _error_response(request, GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id."))
+        _add_common_headers(request, response, pages.current())
+        return response
+
+    return error_middleware
+
+
+def _add_common_headers(request: web.Request, response: web.StreamResponse, snapshot: Snapshot) -> None:
     response.headers["Server"] = "kyma-proxy"
     response.headers["X-Request-Id"] = request.headers.get(REQUEST_ID_HEADER, "")
     for line in cors_lines(list(request.raw_headers), snapshot.cors_origins).decode("latin-1").splitlines():
@@ -131,21 +142,16 @@ def _add_common_fields(request: web.Request, response: web.StreamResponse, snaps
         response.headers[name] = value
 
 
-def _status_page(site: PublicPages) -> web.Response:
-    headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-    return web.Response(body=status_page(site.status), content_type="text/html", charset="utf-8", headers=headers)
-
-
-def _answer(request: web.Request, page: Page) -> web.Response:
+def _page_response(request: web.Request, page: Page) -> web.Response:
     headers = {"ETag": page.etag, "Cache-Control": f"public, max-age={page.max_age}" if page.max_age else "no-cache"}
-    wanted = request.headers.get("If-None-Match", "")
-    if page.etag in (tag.strip().removeprefix("W/") for tag in wanted.split(",")) or wanted.strip() == "*":
+    condition = request.headers.get("If-None-Match", "")
+    if page.etag in (tag.strip().removeprefix("W/") for tag in condition.split(",")) or condition.strip() == "*":
         return web.Response(status=304, headers=headers)
     return web.Response(body=page.body, content_type="application/json", headers=headers)
 
 
 def _preflight(request: web.Request, snapshot: Snapshot) -> web.Response | None:
-    """The answer to OPTIONS on a path that exists: what may be sent there, to pages of allowed origins."""
+    """The response to OPTIONS on a path that exists, with the CORS headers if the origin is allowed; else None."""
     if request.method != "OPTIONS":
         return None
     allowed = _methods_at(request)
@@ -168,8 +174,8 @@ def _methods_at(request: web.Request) -> list[str]:
     return []
 
 
-def _translated(request: web.Request, error: web.HTTPException) -> GatewayError:
-    """aiohttp's own refusals, in the gateway's words."""
+def _from_aiohttp(request: web.Request, error: web.HTTPException) -> GatewayError:
+    """The error for an exception that aiohttp raises by itself, with a hint if the base URL is wrong."""
     allowed = _methods_at(request)
     if allowed:
         return GatewayError(Kind.METHOD_NOT_ALLOWED, f"{request.method} is not served here; use {allowed[0]}.")
@@ -185,13 +191,13 @@ def _translated(request: web.Request, error: web.HTTPException) -> GatewayError:
     return GatewayError(Kind.INVALID_REQUEST, f"The request can't be served: {error.reason}.")
 
 
-def _error(request: web.Request, error: GatewayError) -> web.Response:
+def _error_response(request: web.Request, error: GatewayError) -> web.Response:
     dialect = dialect_at(request.path.encode())
     body = dialect.error_body(error, request.headers.get(REQUEST_ID_HEADER, ""))
     response = web.Response(status=error.kind.status, body=body, content_type="application/json")
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
-    response.headers.update(request.get(ERROR_FIELDS, {}))
+    response.headers.update(request.get(ERROR_HEADERS, {}))
     if error.kind is Kind.METHOD_NOT_ALLOWED:
         response.headers["Allow"] = ", ".join(_methods_at(request))
     return response

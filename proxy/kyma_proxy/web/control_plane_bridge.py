@@ -1,8 +1,8 @@
-"""This file puts aiohttp behind the public door, one request at a time.
+"""Connects the public listener to the aiohttp application of the control plane, one request at a time.
 
-The edge stays the owner of the connection: it has parsed and bounded the request, and gives it to aiohttp's own protocol
-as plain HTTP over a transport that writes through to the caller's. When aiohttp has finished the answer, the edge reads
-on. So a client may mix relayed and control-plane requests on one connection as it likes.
+The downstream connection owns the socket. It has parsed the request and applied its limits; the bridge feeds the request to
+aiohttp's protocol as plain HTTP, over a transport that writes to the caller's. When aiohttp has finished its response, the
+downstream connection reads on. So a caller may mix relayed and control-plane requests on one connection.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from kyma_proxy.telemetry.record import Record
 from kyma_proxy.telemetry.recording import other_record
 
 CALLER: Final = web.RequestKey("caller", Key)
-"""Under which name a handler leaves the key of whoever calls in its request, for the log."""
-ERROR_FIELDS: Final[web.RequestKey[dict[str, str]]] = web.RequestKey("error_fields")
-"""And what the head of its answer shall have, should it be an error."""
+"""A handler stores the caller's key in its request under this name, for the access log."""
+ERROR_HEADERS: Final[web.RequestKey[dict[str, str]]] = web.RequestKey("error_headers")
+"""A handler stores headers here that its response gets if it raises an error."""
 WHEN_SENT: Final[web.RequestKey[Callable[[], None]]] = web.RequestKey("when_sent")
-"""And what is to be called when the answer has been written to a caller who is still there."""
+"""A handler stores a function here; it is called when the response has been written and the caller is still connected."""
 REQUEST_ID_HEADER = "X-Kyma-Request-Id"
-"""Carries the edge's request id into the application; a caller's own is removed."""
+"""Carries the request id into the application; a caller's header of this name is removed."""
 
 
 _log: Final = logging.getLogger("kyma-proxy")
@@ -41,7 +41,7 @@ _NEVER_S: Final = 10 * 365 * 86_400.0
 
 
 class BridgeTransport(asyncio.Transport):
-    """What aiohttp writes to: the caller's transport."""
+    """The transport that aiohttp writes to; it writes to the caller's transport."""
 
     def __init__(self, connection: DownstreamConnection, bridge: ControlPlaneBridge) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class BridgeTransport(asyncio.Transport):
         return not self._connection.is_open
 
     def close(self) -> None:
-        if self._bridge.is_serving and self._connection.is_open:  # else the connection is not aiohttp's to close
+        if self._bridge.is_serving and self._connection.is_open:  # otherwise the connection is not aiohttp's to close
             self._connection.transport.close()
 
     def abort(self) -> None:
@@ -67,23 +67,23 @@ class BridgeTransport(asyncio.Transport):
         return self._connection.transport.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
-        """One request comes at a time, so there is nothing to pause."""
+        """Does nothing: aiohttp gets one whole request at a time, so there is nothing to pause."""
 
     def resume_reading(self) -> None:
-        """See `pause_reading`."""
+        """Does nothing; see `pause_reading`."""
 
     def is_reading(self) -> bool:
         return True
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """The edge's limits hold."""
+        """Does nothing: the limits of the downstream connection apply."""
 
     def get_write_buffer_size(self) -> int:
         return self._connection.transport.get_write_buffer_size()
 
 
-class ControlProtocol(web.RequestHandler):
-    """aiohttp's protocol, which also tells when an answer is over."""
+class ControlPlaneProtocol(web.RequestHandler):
+    """aiohttp's protocol, which also tells the bridge when a response is complete."""
 
     bridge: ControlPlaneBridge
 
@@ -98,12 +98,12 @@ class ControlProtocol(web.RequestHandler):
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun; only the connection can tell")
-        return self.bridge.failure(status, exc, message)
+            raise ConnectionError("the response has begun, so only closing the connection can report the error")
+        return self.bridge.error_response(status, exc, message)
 
 
 class ControlPlaneBridge:
-    """One caller's connection, as the control plane sees it."""
+    """The control plane's end of one downstream connection."""
 
     def __init__(
         self, server: web.Server, connection: DownstreamConnection, max_head: int, log: Callable[[Record], None]
@@ -113,8 +113,8 @@ class ControlPlaneBridge:
         self._inbound: Inbound | None = None
         self._bytes_in = 0
         self._was_unreadable = False
-        # Size and time are the edge's to limit; aiohttp's own limits are set out of the way.
-        self._protocol = ControlProtocol(
+        # The downstream connection limits size and time; aiohttp's own limits are set so high that they never apply.
+        self._protocol = ControlPlaneProtocol(
             server, loop=asyncio.get_running_loop(), access_log=_NO_LOG, tcp_keepalive=False,
             max_line_size=MAX_TARGET_BYTES * 2, max_field_size=max_head, max_headers=max_head,
             keepalive_timeout=_NEVER_S,
@@ -123,7 +123,7 @@ class ControlPlaneBridge:
         self._protocol.connection_made(BridgeTransport(connection, self))
 
     def serve(self, inbound: Inbound) -> None:
-        """Give a request to the application."""
+        """Pass a request to the application."""
         self._inbound = inbound
         self._bytes_in = len(inbound.body)
         if self._connection.is_writable:
@@ -147,10 +147,10 @@ class ControlPlaneBridge:
                 inbound.body,
             )
         )
-        inbound.body = b""  # aiohttp has it, and an answer may take its time
+        inbound.body = b""  # aiohttp has it; do not keep a second copy while a slow response is made
 
     def finished(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
-        """The application's answer has been written."""
+        """The application's response has been written: log it, and let the downstream connection go on."""
         inbound, self._inbound = self._inbound, None
         when_sent = request.get(WHEN_SENT) if isinstance(request, web.Request) else None
         if when_sent is not None and self._connection.is_open:
@@ -170,45 +170,45 @@ class ControlPlaneBridge:
             )
         self._connection.finish(close=not response.keep_alive)
 
-    def failure(self, status: int, error: BaseException | None, words: str | None) -> web.Response:
-        """The answer to what aiohttp itself can't serve: a field that it takes only once, say."""
+    def error_response(self, status: int, exception: BaseException | None, message: str | None) -> web.Response:
+        """The response to a request that aiohttp itself rejects: one with a header that may occur only once, for example."""
         inbound = self._inbound
-        self._was_unreadable = True  # such a request has no route, and its connection ends with it
-        identity = "" if inbound is None else inbound.request_id
+        self._was_unreadable = True  # such a request has no route, and its connection is closed
+        request_id = "" if inbound is None else inbound.request_id
         if status < 500:
-            reason = (words or "it can't be read").strip().rstrip(".")
-            told = GatewayError(Kind.BAD_HTTP, f"The request can't be served: {reason}.")
+            reason = (message or "it can't be read").strip().rstrip(".")
+            error = GatewayError(Kind.BAD_HTTP, f"The request can't be served: {reason}.")
         else:
-            _log.error("request %s failed inside the control plane", identity, exc_info=error)
-            told = GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id.")
-        body = dialect_at(b"" if inbound is None else inbound.path).error_body(told, identity)
-        response = web.Response(status=told.kind.status, body=body, content_type="application/json")
-        response.headers["X-Request-Id"] = identity
+            _log.error("request %s failed inside the control plane", request_id, exc_info=exception)
+            error = GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id.")
+        body = dialect_at(b"" if inbound is None else inbound.path).error_body(error, request_id)
+        response = web.Response(status=error.kind.status, body=body, content_type="application/json")
+        response.headers["X-Request-Id"] = request_id
         response.headers["Connection"] = "close"
         response.force_close()
         return response
 
     @property
     def is_serving(self) -> bool:
-        """Whether aiohttp owes the caller an answer."""
+        """True if aiohttp still owes the caller a response."""
         return self._inbound is not None
 
     def pause(self) -> None:
-        """The caller is slow."""
+        """Stop writing: the caller is slow."""
         if not self._protocol.writing_paused:
             self._protocol.pause_writing()
 
     def resume(self) -> None:
-        """The caller has caught up."""
+        """Write again: the caller has caught up."""
         if self._protocol.writing_paused:
             self._protocol.resume_writing()
 
     def leave(self) -> None:
-        """The connection is gone."""
+        """The downstream connection is closed: cancel the handler."""
         self._protocol.connection_lost(None)
 
 
 def _endpoint(request: web.BaseRequest) -> str:
-    """The route's own spelling, so that a path can't put words into the log; "-" where there is none."""
+    """The route's pattern, so that a caller's path can't put text into the log; "-" if there is no route."""
     resource = request.match_info.route.resource if isinstance(request, web.Request) else None
     return "-" if resource is None else resource.canonical.removeprefix("/v1/")

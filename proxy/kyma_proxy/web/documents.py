@@ -1,6 +1,6 @@
-"""This file says in JSON what is known of accounts, keys and money, for the accounts themselves, the admin API and the command.
+"""Builds the documents about accounts, keys and credits, for account holders, the admin API and the command line.
 
-Amounts are in US dollars, moments in Unix seconds, days as YYYY-MM-DD in UTC. (Contract §7, §8.)
+Amounts are in US dollars, times in Unix seconds, days as YYYY-MM-DD in UTC. (Contract §7, §8.)
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _EPOCH = datetime.date(1970, 1, 1)
 
 
 def day_text(day: int | None) -> str | None:
-    """A day since 1970 as people write it."""
+    """A day, counted from 1970, as YYYY-MM-DD."""
     return None if day is None else (_EPOCH + datetime.timedelta(days=day)).isoformat()
 
 
 def day_number(day: datetime.date) -> int:
-    """A day as days since 1970."""
+    """A day as the number of days since 1970."""
     return (day - _EPOCH).days
 
 
-def account_document(account: Account, ladder: tuple[Tier, ...]) -> Document:
+def account_document(account: Account, tiers: tuple[Tier, ...]) -> Document:
     """An account, for the operator."""
     return {
         "id": account.id,
@@ -34,11 +34,11 @@ def account_document(account: Account, ladder: tuple[Tier, ...]) -> Document:
         "email": account.email,
         "created": account.created,
         "blocked": account.is_blocked,
-        **balance(account, ladder),
+        **balance(account, tiers),
     }
 
 
-def balance(account: Account, ladder: tuple[Tier, ...]) -> Document:
+def balance(account: Account, tiers: tuple[Tier, ...]) -> Document:
     """An account's money and tier."""
     return {
         "balance": account.balance / NANO,
@@ -46,12 +46,12 @@ def balance(account: Account, ladder: tuple[Tier, ...]) -> Document:
         "available": account.available / NANO,
         "purchased": account.purchased / NANO,
         "currency": "USD",
-        "tier": account.tier(ladder).tier,
+        "tier": account.tier(tiers).tier,
     }
 
 
 def key_document(key: Key) -> Document:
-    """A key, without its secret, which nobody knows."""
+    """A key, without its secret, which is not stored."""
     return {
         "id": key.id,
         "object": "key",
@@ -63,12 +63,12 @@ def key_document(key: Key) -> Document:
 
 
 def keys_document(account: Account) -> Document:
-    """An account's keys that work, the oldest first."""
+    """An account's valid keys, oldest first."""
     return {"object": "list", "data": [key_document(key) for key in account.keys if not key.is_revoked]}
 
 
 def entry_document(entry: Entry) -> Document:
-    """A line of the ledger."""
+    """An entry of the ledger."""
     return {
         "id": entry.id,
         "object": "credits.transaction",
@@ -84,7 +84,7 @@ def entry_document(entry: Entry) -> Document:
 
 
 def transactions_document(entries: list[Entry], limit: int) -> Document:
-    """A page of the ledger; `entries` has one more than `limit` where there is a further page."""
+    """A page of the ledger. `entries` has one more than `limit` if there is a next page."""
     shown = entries[:limit]
     return {
         "object": "list",
@@ -95,7 +95,7 @@ def transactions_document(entries: list[Entry], limit: int) -> Document:
 
 
 def usage_document(rows: Iterable[UsageRow], first: datetime.date, last: datetime.date) -> Document:
-    """What an account used, by day, model and key, and in all."""
+    """An account's usage by day, model and key, and the totals."""
     total = {"requests": 0, "prompt_tokens": 0, "completion_tokens": 0, "cached_tokens": 0}
     cost = 0
     data: list[Document] = []

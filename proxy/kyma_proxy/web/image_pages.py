@@ -1,4 +1,4 @@
-"""This file answers those who want images: it takes jobs in, and says how they fare. (Contract §10.)"""
+"""Serves image jobs: submits, lists, shows and cancels them. (Contract §10.)"""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from kyma_proxy.core.jobs.request import read_image_request
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
 from kyma_proxy.jobs.service import JobService
 from kyma_proxy.store.contract import StoreUnavailable
-from kyma_proxy.web.control_plane_bridge import CALLER, ERROR_FIELDS, REQUEST_ID_HEADER, WHEN_SENT
+from kyma_proxy.web.control_plane_bridge import CALLER, ERROR_HEADERS, REQUEST_ID_HEADER, WHEN_SENT
 from kyma_proxy.web.job_documents import Document, images_document, job_document, jobs_document
-from kyma_proxy.web.reading import json_answer, number, read_body
+from kyma_proxy.web.reading import query_number, read_body
+from kyma_proxy.web.responses import Handler, json_response
 
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_LONGEST_WAIT_S: Final = 300
+_MAX_WAIT_S: Final = 300
 _MAX_BODY_BYTES: Final = 8 * 2**20
-_MAX_LISTED: Final = 100
-_USUALLY_LISTED: Final = 20
+_MAX_LIMIT: Final = 100
+_DEFAULT_LIMIT: Final = 20
 PATHS: Final = (
     ("POST", "/v1/images/generations"), ("GET", "/v1/jobs"), ("GET", "/v1/jobs/{id}"), ("DELETE", "/v1/jobs/{id}"),
 )  # fmt: skip
 
 
 class ImagePages:
-    """The pages of image jobs. Without a meter everybody may call, and all jobs are everybody's. `wall` is Unix time."""
+    """The endpoints of image jobs. Without a meter no key is needed, and every caller sees all jobs. `wall` is Unix time."""
 
     def __init__(
         self, current: Callable[[], Snapshot], jobs: JobService, meter: Meter | None, *, wall: Callable[[], float]
@@ -44,12 +44,12 @@ class ImagePages:
         """Add the routes of `PATHS`."""
         handlers = (self._submit, self._list, self._show, self._cancel)
         for (method, path), handler in zip(PATHS, handlers, strict=True):
-            app.router.add_route(method, path, self._mine(handler))
+            app.router.add_route(method, path, self._with_key(handler))
 
-    def _mine(self, handler: Callable[[web.Request, Key | None], Awaitable[web.Response]]) -> _Handler:
-        """The handler, for whoever may call."""
+    def _with_key(self, handler: Callable[[web.Request, Key | None], Awaitable[web.Response]]) -> Handler:
+        """A handler that requires a valid key if requests are metered, and passes it on. Raises GatewayError without one."""
 
-        async def answer(request: web.Request) -> web.StreamResponse:
+        async def authenticated(request: web.Request) -> web.StreamResponse:
             key = None
             if self._meter is not None:
                 key = request[CALLER] = self._meter.identify(list(request.raw_headers))
@@ -58,69 +58,70 @@ class ImagePages:
             except StoreUnavailable:
                 raise accounts_unavailable() from None
 
-        return answer
+        return authenticated
 
     async def _submit(self, request: web.Request, key: Key | None) -> web.Response:
-        job, is_new = await self._taken_in(request, key)
+        job, is_new = await self._submitted_job(request, key)
         if self._meter is not None and key is not None:
             self._meter.note_use(key, self._wall())
-        wait = await self._waited(request, job)
+        wait = await self._wait_as_preferred(request, job)
         if wait is not None and job.failure is not None:
-            # The gateway has asked every source: a client that sends the same again would only begin another job.
-            request[ERROR_FIELDS] = {"Location": f"/v1/jobs/{job.id}", "X-Should-Retry": "false"}
+            # The gateway has asked every source: a client that retries would only start another job.
+            request[ERROR_HEADERS] = {"Location": f"/v1/jobs/{job.id}", "X-Should-Retry": "false"}
             raise job.failure.fresh()
         is_done = wait is not None and job.state is JobState.SUCCEEDED and bool(job.pictures)
         document = images_document(job) if is_done else job_document(job)
-        response = self._told(request, job, document, 202 if is_new and not is_done else 200)
+        response = self._job_response(request, job, document, 202 if is_new and not is_done else 200)
         response.headers["Location"] = f"/v1/jobs/{job.id}"
         return response
 
-    async def _taken_in(self, request: web.Request, key: Key | None) -> tuple[Job, bool]:
-        """The job that is asked for, and whether it is new. What it came with is kept nowhere else."""
+    async def _submitted_job(self, request: web.Request, key: Key | None) -> tuple[Job, bool]:
+        """The job for a request, and True if it is new. The body is local to this function, so that nothing else keeps it."""
         body = await read_body(request, _MAX_BODY_BYTES)
-        wanted = read_image_request(body, self._current(), request.headers.get("Idempotency-Key"))
-        return await self._jobs.submit(wanted, key, request.headers.get(REQUEST_ID_HEADER, ""))
+        image_request = read_image_request(body, self._current(), request.headers.get("Idempotency-Key"))
+        return await self._jobs.submit(image_request, key, request.headers.get(REQUEST_ID_HEADER, ""))
 
     async def _list(self, request: web.Request, key: Key | None) -> web.Response:
-        limit = number(request, "limit", default=_USUALLY_LISTED, least=1, most=_MAX_LISTED)
+        limit = query_number(request, "limit", default=_DEFAULT_LIMIT, minimum=1, maximum=_MAX_LIMIT)
         jobs = await self._jobs.newest(_account(key), request.query.get("before"), limit + 1)
-        return json_answer(jobs_document(jobs, limit))
+        return json_response(jobs_document(jobs, limit))
 
     async def _show(self, request: web.Request, key: Key | None) -> web.Response:
-        job = await self._found(request, key)
-        await self._waited(request, job)
-        return self._told(request, job, job_document(job))
+        job = await self._find_job(request, key)
+        await self._wait_as_preferred(request, job)
+        return self._job_response(request, job, job_document(job))
 
     async def _cancel(self, request: web.Request, key: Key | None) -> web.Response:
-        job = await self._found(request, key)
+        job = await self._find_job(request, key)
         await self._jobs.cancel(job)
-        return self._told(request, job, job_document(job), 200 if job.has_ended else 202)
+        return self._job_response(request, job, job_document(job), 200 if job.has_ended else 202)
 
-    async def _waited(self, request: web.Request, job: Job) -> int | None:
-        """Wait for a job's end as long as the caller prefers; for how many seconds that is, None where it does not."""
+    async def _wait_as_preferred(self, request: web.Request, job: Job) -> int | None:
+        """Wait for a job's end as long as the caller prefers. Returns that time in seconds, or None without a preference."""
         wait = preferred_wait(request.headers.getall("Prefer", ()))
         if wait is not None:
             await self._jobs.wait(job, wait)
         return wait
 
-    def _told(self, request: web.Request, job: Job, document: Document, status: int = 200) -> web.Response:
-        """The answer, with what its head says: which model, by which way, which preference was followed, when to ask again."""
-        response = json_answer(document, status)
-        taken, wait = job.taken, preferred_wait(request.headers.getall("Prefer", ()))
-        response.headers["X-Kyma-Model"] = job.model if taken is None else taken.model
+    def _job_response(self, request: web.Request, job: Job, document: Document, status: int = 200) -> web.Response:
+        """The response about a job. Its headers name the model, the fallback layer, the applied preference and a retry time."""
+        response = json_response(document, status)
+        by, wait = job.accepted_by, preferred_wait(request.headers.getall("Prefer", ()))
+        response.headers["X-Kyma-Model"] = job.model if by is None else by.model
         if job.alias is not None:
             response.headers["X-Kyma-Alias"] = job.alias
-        if taken is not None and taken.layer:
+        if by is not None and by.layer:
             response.headers["X-Kyma-Fallback"] = "true"
-            response.headers["X-Kyma-Fallback-Layer"] = str(taken.layer)
+            response.headers["X-Kyma-Fallback-Layer"] = str(by.layer)
         if wait is not None:
             response.headers["Preference-Applied"] = f"wait={wait}"
         if not job.has_ended:
             response.headers["Retry-After"] = "1"
-        request[WHEN_SENT] = lambda: self._jobs.delivered(job)
+        request[WHEN_SENT] = lambda: self._jobs.mark_delivered(job)
         return response
 
-    async def _found(self, request: web.Request, key: Key | None) -> Job:
+    async def _find_job(self, request: web.Request, key: Key | None) -> Job:
+        """The caller's job that the path names. Raises GatewayError if there is none."""
         job = await self._jobs.find(_account(key), request.match_info["id"])
         if job is None:
             raise GatewayError(Kind.NOT_FOUND, "There is no such job; GET /v1/jobs lists yours, of the last 30 days.")
@@ -131,11 +132,11 @@ def _account(key: Key | None) -> Account | None:
     return None if key is None else key.account
 
 
-def preferred_wait(fields: Iterable[str]) -> int | None:
-    """For how many seconds an answer shall wait, `Prefer: wait=N`, 300 at most; None where it shall not. (RFC 7240.)"""
-    for preference in ",".join(fields).split(","):
+def preferred_wait(values: Iterable[str]) -> int | None:
+    """The seconds of `Prefer: wait=N`, at most 300, from the values of that header; None if it has no such wait. (RFC 7240.)"""
+    for preference in ",".join(values).split(","):
         name, _, value = preference.partition(";")[0].partition("=")
         value = value.strip().strip('"')
         if name.strip().lower() == "wait" and value.isascii() and value.isdigit():
-            return min(int(value[:9]), _LONGEST_WAIT_S)
+            return min(int(value[:9]), _MAX_WAIT_S)
     return None

@@ -1,18 +1,18 @@
-"""This file says in JSON what is known of image jobs. Amounts are in US dollars, moments in Unix seconds. (Contract §10.)"""
+"""Builds the documents about image jobs. Amounts are in US dollars, times in Unix seconds. (Contract §10.)"""
 
 from __future__ import annotations
 
-import msgspec
+import orjson
 
 from kyma_proxy.config.snapshot import NANO
 from kyma_proxy.core.jobs.job import Job, JobState, Picture
 
 Document = dict[str, object]
-_GONE = "The pictures are not kept any more: they are kept for an hour, in memory alone. What they cost is charged."
+_GONE = "The pictures are gone: they are kept for an hour, and only in memory. Their cost stays charged."
 
 
 def job_document(job: Job, *, with_output: bool = True) -> Document:
-    """A job; in a list, without its output."""
+    """A job, with its pictures unless it is part of a list."""
     return {
         "id": job.id,
         "object": "image.job",
@@ -28,12 +28,12 @@ def job_document(job: Job, *, with_output: bool = True) -> Document:
 
 
 def images_document(job: Job) -> Document:
-    """What was delivered, in the shape of OpenAI's images."""
+    """The pictures of a job, in the shape of OpenAI's images API."""
     return {"created": job.completed or int(job.created), "data": [_picture(picture) for picture in job.pictures]}
 
 
 def jobs_document(jobs: list[Job], limit: int) -> Document:
-    """A page of a list; `jobs` has one more than `limit` where there is a further page."""
+    """A page of a list. `jobs` has one more than `limit` if there is a next page."""
     shown, has_more = jobs[:limit], len(jobs) > limit
     return {
         "object": "list",
@@ -44,7 +44,7 @@ def jobs_document(jobs: list[Job], limit: int) -> Document:
 
 
 def _picture(picture: Picture) -> Document:
-    return {"url": picture.url} if picture.b64_json is None else {"b64_json": msgspec.Raw(picture.b64_json)}
+    return {"url": picture.url} if picture.b64_json is None else {"b64_json": orjson.Fragment(picture.b64_json)}
 
 
 def _error(job: Job) -> Document | None:

@@ -1,4 +1,4 @@
-"""This file reads what callers of the control plane send: a small JSON body, and the words of a query."""
+"""Reads the requests of the control plane: small JSON bodies and query parameters."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _T = TypeVar("_T")
 
 
 class Form(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The manners of every body: unknown members are refused."""
+    """The base of every body: unknown members are refused."""
 
 
-def check_printable(text: str, what: str) -> None:
-    """Raises ValueError for what could not be shown as it is: other people read it in a terminal."""
+def check_printable(text: str, member: str) -> None:
+    """Raises ValueError for text that can't be shown as it is: other people read it in a terminal."""
     if not text.isprintable() or not text.strip():
-        raise ValueError(f"`{what}` must be printable and not blank")
+        raise ValueError(f"`{member}` must be printable and not blank")
 
 
 class NewKey(Form, frozen=True):
-    """A further key for an account; `name` says what it is for."""
+    """The body that asks for another key; `name` says what the key is for."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "key"
 
@@ -36,16 +36,16 @@ class NewKey(Form, frozen=True):
         check_printable(self.name, "name")
 
 
-async def read_body(request: web.Request, most: int) -> bytes:
-    """The body, of at most so many bytes. Raises GatewayError."""
+async def read_body(request: web.Request, max_bytes: int) -> bytes:
+    """The body. Raises GatewayError if it is larger than `max_bytes`."""
     pieces: list[bytes] = []
     size = 0
-    while size <= most and (piece := await request.content.readany()):
+    while size <= max_bytes and (piece := await request.content.readany()):
         pieces.append(piece)
         size += len(piece)
-    if size > most:
-        size_text = f"{most // 2**20} MiB" if most >= 2**20 else f"{most // 1024} KiB"
-        raise GatewayError(Kind.BODY_TOO_LARGE, f"The body is larger than {size_text}, which is the most here.")
+    if size > max_bytes:
+        limit = f"{max_bytes // 2**20} MiB" if max_bytes >= 2**20 else f"{max_bytes // 1024} KiB"
+        raise GatewayError(Kind.BODY_TOO_LARGE, f"The body is larger than {limit}, which is the limit here.")
     return b"".join(pieces)
 
 
@@ -60,16 +60,16 @@ async def read_form(request: web.Request, form: type[_T]) -> _T:
         raise GatewayError(Kind.INVALID_JSON, "The body is not valid JSON.") from None
 
 
-def nano_usd(written: object, param: str, *, least: Decimal = Decimal(0)) -> int:
-    """An amount of US dollars, written as a number or a string, in nano-dollars; `least` at least. Raises GatewayError."""
+def nano_usd(value: object, param: str, *, minimum: Decimal = Decimal(0)) -> int:
+    """An amount of US dollars, sent as a number or a string, in nano-dollars. Raises GatewayError if it is below `minimum`."""
     try:
-        amount = Decimal(str(written)) if isinstance(written, int | float | str) and not isinstance(written, bool) else None
+        amount = Decimal(str(value)) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
     except InvalidOperation:
         amount = None
-    if amount is None or not amount.is_finite() or amount <= 0 or amount < least or amount > _MAX_USD:
+    if amount is None or not amount.is_finite() or amount <= 0 or amount < minimum or amount > _MAX_USD:
         raise GatewayError(
             Kind.INVALID_REQUEST,
-            f'`{param}` must be an amount of US dollars, such as 10 or "10.50", from {least or "above 0"} to {_MAX_USD}.',
+            f'`{param}` must be an amount of US dollars, such as 10 or "10.50", from {minimum or "above 0"} to {_MAX_USD}.',
             param=param,
         )
     nano = amount * NANO
@@ -78,28 +78,22 @@ def nano_usd(written: object, param: str, *, least: Decimal = Decimal(0)) -> int
     return int(nano)
 
 
-def json_answer(document: object, status: int = 200) -> web.Response:
-    """An answer that nobody keeps: it may hold a key."""
-    body = msgspec.json.encode(document)
-    return web.Response(body=body, status=status, content_type="application/json", headers={"Cache-Control": "no-store"})
-
-
-def number(request: web.Request, name: str, *, default: int, least: int, most: int) -> int:
+def query_number(request: web.Request, name: str, *, default: int, minimum: int, maximum: int) -> int:
     """A whole number of the query. Raises GatewayError."""
-    written = request.query.get(name)
-    if written is None:
+    text = request.query.get(name)
+    if text is None:
         return default
-    if not (written.isascii() and written.isdigit() and len(written) < 19 and least <= int(written) <= most):
-        raise GatewayError(Kind.INVALID_REQUEST, f"`{name}` must be a whole number from {least} to {most}.", param=name)
-    return int(written)
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and minimum <= int(text) <= maximum):
+        raise GatewayError(Kind.INVALID_REQUEST, f"`{name}` must be a whole number from {minimum} to {maximum}.", param=name)
+    return int(text)
 
 
-def day(request: web.Request, name: str, default: datetime.date) -> datetime.date:
+def query_day(request: web.Request, name: str, default: datetime.date) -> datetime.date:
     """A day of the query, as YYYY-MM-DD. Raises GatewayError."""
-    written = request.query.get(name)
-    if written is None:
+    text = request.query.get(name)
+    if text is None:
         return default
     try:
-        return datetime.date.fromisoformat(written)
+        return datetime.date.fromisoformat(text)
     except ValueError:
         raise GatewayError(Kind.INVALID_REQUEST, f"`{name}` must be a day such as 2026-04-01.", param=name) from None

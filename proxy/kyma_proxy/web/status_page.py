@@ -1,4 +1,4 @@
-"""This file writes the page at `/status`: what `/v1/status` says, for people. (Contract §2.)"""
+"""Renders the page at `/status`: the document of `/v1/status` as HTML. (Contract §2.)"""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ _HEAD: Final = """<!doctype html>
   table {{ width: 100%; border-collapse: collapse; font-size: .9rem; }}
   th {{ text-align: left; font-weight: normal; opacity: .75; }}
   td, th {{ padding: .15rem .75rem .15rem 0; }}
-  .word {{ border-radius: .25rem; padding: 0 .5rem; color: #fff; background: #767676; }}
-  .available, .on {{ background: #1a7f37; }}
-  .degraded, .probing, .resting {{ background: #9a6700; }}
+  .status {{ border-radius: .25rem; padding: 0 .5rem; color: #fff; background: #767676; }}
+  .available {{ background: #1a7f37; }}
   .unavailable {{ background: #cf222e; }}
+  .degraded, .half-open {{ background: #9a6700; }}
 </style>
 </head>
 <body>
-<h1>Models <span class="word {status}">{status}</span></h1>
+<h1>Models <span class="status {status}">{status}</span></h1>
 """
 _MODEL: Final = """<section>
-<h2>{id} <span class="word {status}">{status}</span> <small>{requests} requests in 24 h{availability}</small></h2>
+<h2>{id} <span class="status {status}">{status}</span> <small>{requests} requests in 24 h{availability}</small></h2>
 <table>
-<tr><th>provider</th><th>its model</th><th>part</th><th>now</th><th>attempts in 24 h</th><th>first byte</th><th></th></tr>
+<tr><th>provider</th><th>its model</th><th>part</th><th>now</th><th>breaker</th><th>attempts in 24 h</th><th>first byte</th>
+<th></th></tr>
 {sources}</table>
 </section>
 """
 _SOURCE: Final = (
-    '<tr><td>{provider}</td><td>{model}</td><td>{part}</td><td><span class="word {status}">{status}</span></td>'
-    "<td>{attempts}{availability}</td><td>{first_byte}</td><td>{reason}</td></tr>\n"
+    '<tr><td>{provider}</td><td>{model}</td><td>{part}</td><td><span class="status {status} {breaker}">{status}</span></td>'
+    "<td>{breaker}</td><td>{attempts}{availability}</td><td>{first_byte}</td><td>{reason}</td></tr>\n"
 )
 _FOOT: Final = (
     '<p><small>Counted from real traffic; as JSON at <a href="/v1/status">/v1/status</a>.</small></p>\n</body>\n</html>\n'
@@ -53,6 +54,7 @@ class _Source(msgspec.Struct):
     model: str
     part: str
     status: str
+    breaker: str | None
     reason: str | None
     retry_in_s: int | None
     first_byte_ms: float | None
@@ -77,7 +79,7 @@ _decode: Final = msgspec.json.Decoder(_Status).decode
 
 
 def status_page(document: bytes) -> bytes:
-    """The page for a document of `/v1/status`; it loads nothing and asks again by itself."""
+    """The page for a document of `/v1/status`. It loads nothing else, and reloads itself every 10 s."""
     status = _decode(document)
     models = "".join(_model(model) for model in status.models)
     return (_HEAD.format(status=escape(status.status)) + models + _FOOT).encode()
@@ -94,19 +96,20 @@ def _model(model: _Model) -> str:
 
 
 def _source(source: _Source) -> str:
-    again = f" (asked again in {source.retry_in_s} s)" if source.retry_in_s else ""
+    retry = f" (retry in {source.retry_in_s} s)" if source.retry_in_s else ""
     return _SOURCE.format(
         provider=escape(source.provider),
         model=escape(source.model),
         part=escape(source.part),
         status=escape(source.status),
+        breaker=escape((source.breaker or "").replace("_", "-")),
         attempts=source.attempts_24h,
         availability=_percent(source.availability_24h),
         first_byte=f"{source.first_byte_ms:g} ms" if source.first_byte_ms is not None else "",
-        reason=escape(source.reason or "") + again,
+        reason=escape(source.reason or "") + retry,
     )
 
 
 def _percent(share: float | None) -> str:
-    """Rounded down: 100 % is said of nothing that has failed."""
+    """A share in per cent, rounded down, so that nothing that has failed shows 100 %."""
     return "" if share is None else f", {int(share * 1e4) / 100:g} %"

@@ -258,6 +258,7 @@ def test_a_larger_tier_admits_at_once() -> None:
     admitted(window, START, limits=tier(rpm=1))
     refused(window, START, limits=tier(rpm=1))
     admitted(window, START, limits=tier(rpm=2))
+    assert window.used_requests(START) == 2
 
 
 def observed(window: Window, now: float) -> tuple[object, ...]:

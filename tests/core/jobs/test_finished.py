@@ -1,12 +1,9 @@
-"""Jobs that have ended are kept while there is room and time, the newest for longest."""
+"""Ended jobs are kept for an hour while there is room, and delivered and older ones are evicted first."""
 
 from __future__ import annotations
 
-import pytest
-
 from kyma_proxy.core.accounts.accounts import Account
-from kyma_proxy.core.jobs import finished
-from kyma_proxy.core.jobs.finished import KEPT_S, MAX_BYTES, FinishedJobs
+from kyma_proxy.core.jobs.finished import MAX_BYTES, RETENTION_S, FinishedJobs
 from kyma_proxy.core.jobs.job import Job, Picture
 
 NOW = 1_750_000_000
@@ -24,7 +21,7 @@ def names(jobs: FinishedJobs) -> list[str]:
     return [job.id for job in jobs]
 
 
-def test_what_has_ended_is_found_and_listed_the_newest_first() -> None:
+def test_ended_jobs_are_found_by_id_and_listed_newest_first() -> None:
     jobs = FinishedJobs()
     for at in range(3):
         assert jobs.add(ended(f"j{at}", NOW + at), NOW + at) == []
@@ -36,36 +33,35 @@ def test_what_has_ended_is_found_and_listed_the_newest_first() -> None:
     assert jobs.get("j9") is None
 
 
-def test_what_is_an_hour_old_goes_when_the_next_one_comes_or_at_a_sweep() -> None:
+def test_jobs_that_ended_an_hour_ago_are_dropped_by_a_sweep_and_by_the_next_job() -> None:
     jobs = FinishedJobs()
     jobs.add(ended("old", NOW), NOW)
     jobs.add(ended("young", NOW + 10), NOW + 10)
-    jobs.sweep(NOW + KEPT_S)
+    jobs.sweep(NOW + RETENTION_S)
     assert names(jobs) == ["young", "old"]
-    jobs.sweep(NOW + KEPT_S + 1)
+    jobs.sweep(NOW + RETENTION_S + 1)
     assert (names(jobs), jobs.get("old")) == (["young"], None)
-    assert jobs.add(ended("new", NOW + 2 * KEPT_S, size=9), NOW + 2 * KEPT_S) == []
+    assert jobs.add(ended("new", NOW + 2 * RETENTION_S, size=9), NOW + 2 * RETENTION_S) == []
     assert names(jobs) == ["new"]
 
 
-def test_even_the_newest_goes_when_its_time_is_over() -> None:
+def test_the_only_job_is_dropped_too_after_an_hour() -> None:
     jobs = FinishedJobs()
     jobs.add(ended("only", size=9), NOW)
-    jobs.sweep(NOW + KEPT_S + 1)
-    jobs.sweep(NOW + 9 * KEPT_S)
+    jobs.sweep(NOW + RETENTION_S + 1)
+    jobs.sweep(NOW + 9 * RETENTION_S)
     assert len(jobs) == 0
 
 
-def test_there_are_never_more_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finished, "MAX_KEPT", 3)
-    jobs = FinishedJobs()
+def test_the_oldest_jobs_are_evicted_beyond_the_limit_of_jobs() -> None:
+    jobs = FinishedJobs(max_jobs=3)
     lost = [job.id for at in range(5) for job in jobs.add(ended(f"j{at}", size=9 if at else 0), NOW)]
-    assert lost == ["j1"]  # with j0 no picture goes
+    assert lost == ["j1"]  # j0 has no pictures
     assert names(jobs) == ["j4", "j3", "j2"]
 
 
-def test_what_was_delivered_goes_before_what_was_not() -> None:
-    jobs = FinishedJobs(most_bytes=1000)
+def test_delivered_jobs_are_evicted_before_undelivered_ones() -> None:
+    jobs = FinishedJobs(max_bytes=1000)
     for name in ("first", "second", "third"):
         jobs.add(ended(name, size=300), NOW)
     second = jobs.get("second")
@@ -76,8 +72,8 @@ def test_what_was_delivered_goes_before_what_was_not() -> None:
     assert [job.id for job in jobs.add(ended("fifth", size=300), NOW)] == ["first"]
 
 
-def test_their_pictures_never_take_more_than_so_many_bytes() -> None:
-    jobs = FinishedJobs(most_bytes=1000)
+def test_the_oldest_jobs_are_evicted_beyond_the_limit_of_bytes() -> None:
+    jobs = FinishedJobs(max_bytes=1000)
     gone = [job.id for at in range(4) for job in jobs.add(ended(f"j{at}", size=400), NOW)]
     assert gone == ["j0", "j1"]
     assert names(jobs) == ["j3", "j2"]
@@ -85,8 +81,8 @@ def test_their_pictures_never_take_more_than_so_many_bytes() -> None:
     assert jobs.add(ended("none"), NOW) == []
 
 
-def test_the_newest_stays_however_large_and_goes_for_the_next() -> None:
-    jobs = FinishedJobs(most_bytes=1000)
+def test_the_newest_job_stays_even_if_it_is_too_large_and_is_evicted_for_the_next() -> None:
+    jobs = FinishedJobs(max_bytes=1000)
     jobs.add(ended("small", size=10), NOW)
     assert [job.id for job in jobs.add(ended("huge", size=5000), NOW)] == ["small"]
     assert names(jobs) == ["huge"]
@@ -95,8 +91,8 @@ def test_the_newest_stays_however_large_and_goes_for_the_next() -> None:
     assert names(jobs) == ["beside", "next"]
 
 
-def test_what_a_job_takes_is_what_it_took_when_it_came() -> None:
-    jobs = FinishedJobs(most_bytes=1000)
+def test_the_size_of_a_job_is_that_at_its_arrival() -> None:
+    jobs = FinishedJobs(max_bytes=1000)
     first = ended("first", size=600)
     jobs.add(first, NOW)
     first.pictures = ()
@@ -105,13 +101,13 @@ def test_what_a_job_takes_is_what_it_took_when_it_came() -> None:
     assert jobs.add(ended("third", size=400), NOW) == []
 
 
-def test_the_usual_room_is_that_of_a_quarter_of_a_gibibyte() -> None:
-    assert (MAX_BYTES, KEPT_S) == (256 * 2**20, 3600)
+def test_by_default_a_quarter_of_a_gibibyte_is_kept_for_an_hour() -> None:
+    assert (MAX_BYTES, RETENTION_S) == (256 * 2**20, 3600)
 
 
-def test_nobody_pushes_out_what_is_anothers() -> None:
+def test_an_account_over_its_own_limit_evicts_only_its_own_jobs() -> None:
     one, other = (Account(name, f"{name}@a.example", 0) for name in ("one", "other"))
-    jobs = FinishedJobs(most_bytes=1000, most_bytes_of_one=600)
+    jobs = FinishedJobs(max_bytes=1000, max_bytes_per_account=600)
     theirs = ended("theirs", size=300)
     theirs.account = other
     jobs.add(theirs, NOW)
@@ -123,8 +119,8 @@ def test_nobody_pushes_out_what_is_anothers() -> None:
     assert (names(jobs), lost) == (["mine3", "mine2", "theirs"], ["mine0", "mine1"])
 
 
-def test_where_there_is_no_room_for_all_those_with_most_give_way() -> None:
-    jobs = FinishedJobs(most_bytes=1000, most_bytes_of_one=900)
+def test_beyond_the_limit_of_all_the_account_with_most_bytes_loses_jobs() -> None:
+    jobs = FinishedJobs(max_bytes=1000, max_bytes_per_account=900)
     for name, sizes in (("much", [300, 300]), ("little", [100, 100, 100]), ("new", [200])):
         account = Account(name, f"{name}@a.example", 0)
         for at, size in enumerate(sizes):

@@ -1,4 +1,4 @@
-"""The law of an image job's life: what may follow what, and endings that are final but for what was lost."""
+"""An image job moves between its states as the table says, and its endings are final unless its images are lost."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from kyma_proxy.core.jobs.job import ENDINGS, EXPIRES_AFTER_S, STATUSES, Job, JobEvent, JobState, Picture, status_of
 
 # Rows are states, columns events; a dash can't happen.
-LAW = """
-            start   accept    move_on  deliver    fail    expire   cancel    lose      resume
-queued      asking  -         -        -          failed  expired  refunded  refunded  -
-asking      -       accepted  asking   succeeded  failed  expired  refunded  refunded  -
-accepted    -       -         asking   succeeded  failed  expired  refunded  refunded  -
-succeeded   -       -         -        -          -       -        -         refunded  accepted
-failed      -       -         -        -          -       -        -         -         -
-refunded    -       -         -        -          -       -        -         -         -
-expired     -       -         -        -          -       -        -         -         -
+TABLE = """
+            start       accept    move_on     deliver    fail    expire   cancel    lose      resume
+queued      dispatched  -         -           -          failed  expired  refunded  refunded  -
+dispatched  -           accepted  dispatched  succeeded  failed  expired  refunded  refunded  -
+accepted    -           -         dispatched  succeeded  failed  expired  refunded  refunded  -
+succeeded   -           -         -           -          -       -        -         refunded  accepted
+failed      -           -         -           -          -       -        -         -         -
+refunded    -           -         -           -          -       -        -         -         -
+expired     -           -         -           -          -       -        -         -         -
 """
-COLUMNS, *ROWS = [line.split() for line in LAW.strip().splitlines()]
+COLUMNS, *ROWS = [line.split() for line in TABLE.strip().splitlines()]
 EXPECTED = {
     (JobState(row[0]), JobEvent(column)): JobState(cell)
     for row in ROWS
@@ -34,17 +34,17 @@ def job(n: int = 1, price: int = 54_000_000) -> Job:
     return Job("job_1", account=None, model="picture", n=n, price=price, created=1_750_000_000.5)
 
 
-def test_the_law_speaks_of_every_state_and_every_event() -> None:
+def test_the_table_has_every_state_and_every_event() -> None:
     assert [JobState(row[0]) for row in ROWS] == list(JobState)
     assert [JobEvent(column) for column in COLUMNS] == list(JobEvent)
 
 
 @pytest.mark.parametrize(("state", "event"), [*itertools.product(JobState, JobEvent)])
-def test_every_pair_of_state_and_event_obeys_the_law(state: JobState, event: JobEvent) -> None:
+def test_every_pair_of_state_and_event_moves_or_raises_as_the_table_says(state: JobState, event: JobEvent) -> None:
     one = job()
     one.state = state
     if (state, event) in EXPECTED:
-        assert one.after(event) is EXPECTED[state, event]
+        assert one.next_state(event) is EXPECTED[state, event]
         assert one.state is state
         one.step(event)
         assert one.state is EXPECTED[state, event]
@@ -56,14 +56,14 @@ def test_every_pair_of_state_and_event_obeys_the_law(state: JobState, event: Job
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(JobEvent), max_size=30))
-def test_whatever_happens_a_job_is_charged_for_pictures_alone_and_given_back_for_good(events: list[JobEvent]) -> None:
+def test_after_any_events_a_job_succeeds_only_from_a_source_and_other_endings_are_final(events: list[JobEvent]) -> None:
     one, before = job(), JobState.QUEUED
     for event in events:
         if (one.state, event) in EXPECTED:
             before = one.state
             one.step(event)
         if one.state is JobState.SUCCEEDED:
-            assert before in (JobState.ASKING, JobState.ACCEPTED)
+            assert before in (JobState.DISPATCHED, JobState.ACCEPTED)
         if one.has_ended and one.state is not JobState.SUCCEEDED:
             break
     if one.state in (JobState.FAILED, JobState.REFUNDED, JobState.EXPIRED):
@@ -76,7 +76,7 @@ def test_whatever_happens_a_job_is_charged_for_pictures_alone_and_given_back_for
     ("state", "status"),
     [
         ("queued", "pending"),
-        ("asking", "processing"),
+        ("dispatched", "processing"),
         ("accepted", "processing"),
         ("succeeded", "succeeded"),
         ("failed", "failed"),
@@ -84,20 +84,20 @@ def test_whatever_happens_a_job_is_charged_for_pictures_alone_and_given_back_for
         ("expired", "expired"),
     ],
 )
-def test_callers_see_the_words_of_the_contract(state: str, status: str) -> None:
+def test_each_state_has_the_status_of_the_contract(state: str, status: str) -> None:
     one = job()
     one.state = JobState(state)
     assert (one.status, status_of(one.state)) == (status, status)
     assert one.has_ended is (one.state in ENDINGS) is (status not in ("pending", "processing"))
 
 
-def test_the_contracts_words_are_all_there_are_and_its_time_is_five_minutes() -> None:
+def test_there_are_six_statuses_and_a_job_expires_after_five_minutes() -> None:
     assert STATUSES == ("pending", "processing", "succeeded", "failed", "refunded", "expired")
     assert {status_of(state) for state in JobState} == set(STATUSES)
     assert EXPIRES_AFTER_S == 300
 
 
-def test_a_new_job_waits_and_holds_what_all_its_pictures_may_cost() -> None:
+def test_a_new_job_is_queued_and_holds_the_price_of_all_its_images() -> None:
     one = job(3, 54_000_000)
     assert (one.state, one.held, one.charged, one.is_settled, one.is_delivered) == (
         JobState.QUEUED,
@@ -106,20 +106,27 @@ def test_a_new_job_waits_and_holds_what_all_its_pictures_may_cost() -> None:
         False,
         False,
     )
-    assert (one.request, one.taken, one.failure, one.completed, one.pictures, one.attempts) == (None, None, None, None, (), [])
+    assert (one.request, one.accepted_by, one.failure, one.completed, one.pictures, one.attempts) == (
+        None,
+        None,
+        None,
+        None,
+        (),
+        [],
+    )
 
 
-def test_a_job_that_costs_nothing_holds_nothing() -> None:
+def test_a_free_job_holds_nothing() -> None:
     assert job(4, 0).held == 0
 
 
-def test_a_picture_knows_about_how_large_it_is() -> None:
+def test_the_size_of_a_picture_is_that_of_its_url_or_base64() -> None:
     assert Picture(url="https://a.example/1.png").size_bytes == 23
     assert Picture(b64_json=b'"' + b"A" * 1000 + b'"').size_bytes == 1002
     assert Picture().size_bytes == 0
 
 
-def test_jobs_do_not_share_their_attempts() -> None:
+def test_each_job_has_its_own_list_of_attempts() -> None:
     one, other = job(), job()
     one.attempts.append("alpha:503")
     assert other.attempts == []

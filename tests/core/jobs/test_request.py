@@ -1,4 +1,4 @@
-"""What may be asked of an image model, and what each mistake is told: what is wrong, where, and what to do."""
+"""A request for images is read as the model's rules allow, and each mistake gets a message that names the member."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def asked(**members: Any) -> ImageRequest:
 
 
 def refusal(field: str | None = None, /, **members: Any) -> tuple[str | None, str]:
-    """The member that is named, and what is said of it."""
+    """The member that the error names, and its message."""
     with pytest.raises(GatewayError) as caught:
         read(field, **members)
     assert caught.value.kind is Kind.INVALID_REQUEST
@@ -63,14 +63,14 @@ def refused_body(body: bytes) -> GatewayError:
 # ---- what is right
 
 
-def test_the_least_is_a_model_and_a_prompt() -> None:
+def test_a_model_and_a_prompt_are_enough() -> None:
     wanted = read()
     assert wanted.request == ImageRequest(model="plain", prompt="a cat", n=1)
     assert (wanted.alias, wanted.idempotency_key, wanted.route.model.id) == (None, None, "plain")
     assert [source.model for source in wanted.route.pool] == ["p"]
 
 
-def test_everything_that_may_be_said_is_taken() -> None:
+def test_every_member_that_the_model_takes_is_read() -> None:
     wanted = read(
         model="strict", n=2, size="16:9", idempotency_key="order 1", extra={"style": "ink"}, seed=7,
         response_format="b64_json", user="somebody", stream=False,
@@ -79,7 +79,7 @@ def test_everything_that_may_be_said_is_taken() -> None:
     assert wanted.idempotency_key == "order 1"
 
 
-def test_an_alias_is_its_model_and_is_remembered() -> None:
+def test_a_request_for_an_alias_is_for_its_model_and_keeps_the_alias() -> None:
     wanted = read(model="draw")
     assert (wanted.request.model, wanted.alias) == ("plain", "draw")
 
@@ -88,21 +88,21 @@ def test_an_alias_is_its_model_and_is_remembered() -> None:
     "member",
     ["n", "size", "image_url", "image_urls", "idempotency_key", "extra", "response_format", "user", "stream", "whatever"],
 )
-def test_a_member_that_is_null_is_as_good_as_none(member: str) -> None:
+def test_a_member_that_is_null_counts_as_absent(member: str) -> None:
     assert read(**{member: None}) == read()
 
 
-def test_a_null_within_extra_is_as_good_as_none() -> None:
+def test_a_null_within_extra_counts_as_absent() -> None:
     assert asked(model="strict", extra={"seed": None, "whatever": None}).extra == ()
 
 
-def test_a_prompt_is_kept_as_it_is_and_counted_in_characters() -> None:
+def test_a_prompt_is_kept_unchanged_and_its_limit_counts_characters() -> None:
     assert asked(prompt=" a\ncat ").prompt == " a\ncat "
     assert len(asked(prompt="\N{CAT FACE}" * 4000).prompt) == 4000
 
 
 @pytest.mark.parametrize("size", [None, "auto"])
-def test_any_size_is_no_size(size: str | None) -> None:
+def test_the_size_auto_counts_as_absent(size: str | None) -> None:
     assert asked(model="strict", size=size).size is None
     assert asked(model="square", size=size).size is None
 
@@ -112,20 +112,20 @@ def test_a_model_that_names_no_sizes_takes_any() -> None:
     assert asked(size="21:9").size == "21:9"
 
 
-def test_pictures_to_begin_with_come_alone_or_as_a_list_or_as_both() -> None:
+def test_input_pictures_come_as_image_url_as_image_urls_or_as_both() -> None:
     assert asked(model="edit", image_url=URL).images == (URL,)
     assert asked(model="edit", image_urls=[URL, DATA_URL]).images == (URL, DATA_URL)
     assert asked(model="edit", image_url=URL, image_urls=[DATA_URL]).images == (URL, DATA_URL)
     assert asked(image_urls=[]).images == ()
 
 
-def test_what_stands_in_extra_and_beside_it_is_refused() -> None:
-    with pytest.raises(GatewayError, match="'seed' is both in `extra` and beside it") as refused:
+def test_a_member_both_in_extra_and_at_the_top_level_is_refused() -> None:
+    with pytest.raises(GatewayError, match="'seed' is both in `extra` and at the top level") as refused:
         asked(model="strict", seed=1, extra={"seed": 2})
     assert refused.value.param == "extra"
 
 
-def test_further_members_are_kept_as_they_were_written() -> None:
+def test_extra_members_are_kept_byte_for_byte() -> None:
     body = b'{"model":"strict","prompt":"a cat","extra":{"style":{"a" : [1.50,\t"\\u00e9"]},"seed":1e3}}'
     assert read_image_request(body, SNAPSHOT, None).request.extra == (
         ("seed", b"1e3"), ("style", b'{"a" : [1.50,\t"\\u00e9"]}'),
@@ -136,16 +136,16 @@ def test_further_members_are_kept_as_they_were_written() -> None:
     ("field", "member", "key"),
     [("h", None, "h"), (None, "b", "b"), ("same", "same", "same"), (None, "x" * 128, "x" * 128), (None, "a b~!", "a b~!")],
 )
-def test_an_idempotency_key_is_the_bodys_or_the_heads(field: str | None, member: str | None, key: str) -> None:
+def test_an_idempotency_key_comes_from_the_body_or_the_header(field: str | None, member: str | None, key: str) -> None:
     assert read(field, idempotency_key=member).idempotency_key == key
 
 
 # ---- what is wrong
 
 
-def test_a_text_model_makes_no_images() -> None:
-    said = "talk is a text model and makes no images; ask it at /v1/chat/completions."
-    assert refusal(model="talk") == refusal(model="chatter") == ("model", said)
+def test_a_text_model_is_refused() -> None:
+    message = "talk is a text model and makes no images; ask it at /v1/chat/completions."
+    assert refusal(model="talk") == refusal(model="chatter") == ("model", message)
 
 
 def test_an_unknown_model_is_a_404_that_names_the_closest() -> None:
@@ -156,22 +156,22 @@ def test_an_unknown_model_is_a_404_that_names_the_closest() -> None:
 
 
 @pytest.mark.parametrize("stream", [True, "true", 1])
-def test_images_do_not_stream(stream: object) -> None:
+def test_a_request_for_a_stream_is_refused(stream: object) -> None:
     assert refusal(stream=stream) == ("stream", "Images don't stream; leave `stream` out, or poll the job.")
 
 
 @pytest.mark.parametrize("prompt", [None, "", " \n\t\u00a0"])
 def test_a_blank_prompt_is_a_missing_one(prompt: str | None) -> None:
-    assert refusal(prompt=prompt) == ("prompt", "`prompt` is missing; say what the picture shall show.")
+    assert refusal(prompt=prompt) == ("prompt", "`prompt` is missing; describe the picture.")
 
 
-def test_a_prompt_has_a_limit_and_is_not_cut() -> None:
+def test_a_prompt_above_the_limit_is_refused_and_not_cut() -> None:
     assert refusal(prompt="x" * 4001) == ("prompt", "`prompt` has 4001 characters; 4000 are allowed.")
 
 
 @pytest.mark.parametrize("name", ["prompt", "size", "image_url", "response_format", "idempotency_key"])
 @pytest.mark.parametrize("value", [5, True, ["a"], {"a": "b"}])
-def test_what_must_be_a_string_is_one(name: str, value: object) -> None:
+def test_a_string_member_of_another_type_is_refused(name: str, value: object) -> None:
     assert refusal(model="edit", **{"image_url": URL, name: value}) == (name, f"`{name}` must be a string.")
 
 
@@ -186,39 +186,39 @@ def test_n_is_written_as_a_whole_number(n: bytes) -> None:
     assert error.kind in (Kind.INVALID_REQUEST, Kind.INVALID_JSON)
 
 
-def test_n_is_no_more_than_the_model_makes_at_once() -> None:
-    said = "strict makes 2 at once; send `n` as 2 or less, or several requests."
-    assert refusal(model="strict", n=3) == ("n", said)
+def test_n_above_what_the_model_makes_at_once_is_refused() -> None:
+    message = "strict makes 2 at once; send `n` as 2 or less, or several requests."
+    assert refusal(model="strict", n=3) == ("n", message)
 
 
-def test_an_unknown_size_is_told_which_there_are() -> None:
-    said = "strict does not have the size '512x512'; it has 1024x1024, 16:9."
-    assert refusal(model="strict", size="512x512") == ("size", said)
+def test_an_unknown_size_is_refused_with_the_sizes_of_the_model() -> None:
+    message = "strict does not have the size '512x512'; it has 1024x1024, 16:9."
+    assert refusal(model="strict", size="512x512") == ("size", message)
     assert refusal(model="square", size="1x1") == ("size", "square does not have the size '1x1'; leave `size` out.")
     assert len(refusal(model="strict", size="x" * 10_000)[1]) < 100
 
 
 @pytest.mark.parametrize("size", ["", "x" * 33, "1\n2", "a\0", "banana", "0x1", "1024x", "999999x1", "1:0", "1024X1024"])
 def test_a_size_is_a_width_and_a_height_or_a_ratio(size: str) -> None:
-    said = "`size` must be a width and a height such as 1024x1024, or a ratio such as 16:9."
-    assert refusal(size=size) == ("size", said)
+    message = "`size` must be a width and a height such as 1024x1024, or a ratio such as 16:9."
+    assert refusal(size=size) == ("size", message)
 
 
 @pytest.mark.parametrize("none", [{}, {"image_url": None}, {"image_urls": []}])
 def test_a_model_that_edits_needs_a_picture(none: dict[str, Any]) -> None:
-    said = "edit edits a picture; send it as `image_url`, a URL or a data URL."
-    assert refusal(model="edit", **none) == ("image_url", said)
+    message = "edit edits a picture; send it as `image_url`, a URL or a data URL."
+    assert refusal(model="edit", **none) == ("image_url", message)
 
 
-def test_a_model_that_takes_no_picture_says_so() -> None:
+def test_an_input_picture_for_a_model_that_takes_none_is_refused() -> None:
     for name, value in (("image_url", URL), ("image_urls", [URL])):
-        assert refusal(**{name: value}) == (name, f"plain takes no picture to begin with; leave `{name}` out.")
+        assert refusal(**{name: value}) == (name, f"plain takes no input picture; leave `{name}` out.")
 
 
-def test_a_model_takes_so_many_pictures_and_no_more() -> None:
-    said = "edit takes 2 picture(s) to begin with."
-    assert refusal(model="edit", image_urls=[URL] * 3) == ("image_urls", said)
-    assert refusal(model="edit", image_url=URL, image_urls=[URL] * 2) == ("image_urls", said)
+def test_more_input_pictures_than_the_model_takes_are_refused() -> None:
+    message = "edit takes 2 input picture(s)."
+    assert refusal(model="edit", image_urls=[URL] * 3) == ("image_urls", message)
+    assert refusal(model="edit", image_url=URL, image_urls=[URL] * 2) == ("image_urls", message)
 
 
 @pytest.mark.parametrize("value", ["https://a.example", {"url": URL}, [1], [None], [[URL]], 5])
@@ -238,11 +238,11 @@ NO_URLS = [
 
 
 @pytest.mark.parametrize("url", NO_URLS)
-def test_what_is_no_address_of_a_picture_is_refused(url: str) -> None:
-    said = "must be a http(s) URL, or a data URL of an image in base64."
-    assert refusal(model="edit", image_url=url) == ("image_url", f"`image_url` {said}")
-    assert refusal(model="edit", image_urls=[URL, url]) == ("image_urls", f"`image_urls` {said}")
-    assert refusal(model="edit", image_url=url, image_urls=[URL]) == ("image_url", f"`image_url` {said}")
+def test_an_input_picture_that_is_no_valid_url_is_refused(url: str) -> None:
+    message = "must be an http(s) URL, or a data URL of an image in base64."
+    assert refusal(model="edit", image_url=url) == ("image_url", f"`image_url` {message}")
+    assert refusal(model="edit", image_urls=[URL, url]) == ("image_urls", f"`image_urls` {message}")
+    assert refusal(model="edit", image_url=url, image_urls=[URL]) == ("image_url", f"`image_url` {message}")
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_what_is_no_address_of_a_picture_is_refused(url: str) -> None:
         "https://xn--bcher-kva.example/%20", DATA_URL, "data:image/svg+xml;base64,PHN2Zz4=",
     ],
 )  # fmt: skip
-def test_what_is_an_address_of_a_picture_is_passed_on_as_it_is(url: str) -> None:
+def test_a_valid_url_of_an_input_picture_is_passed_on_unchanged(url: str) -> None:
     assert asked(model="edit", image_url=url).images == (url,)
 
 
@@ -262,28 +262,28 @@ def test_a_data_url_may_be_large() -> None:
 
 
 def test_a_member_that_the_model_does_not_take_is_named_with_those_that_it_does() -> None:
-    said = "strict does not take 'colour'; beside the common members it takes seed, style."
-    assert refusal(model="strict", colour="red") == ("colour", said)
-    assert refusal(model="strict", extra={"seed": 1, "colour": "red"}) == ("colour", said)
+    message = "strict does not take 'colour'; besides the common members it takes seed, style."
+    assert refusal(model="strict", colour="red") == ("colour", message)
+    assert refusal(model="strict", extra={"seed": 1, "colour": "red"}) == ("colour", message)
     assert refusal(colour="red") == ("colour", "plain does not take 'colour'; it takes no further members.")
 
 
 @pytest.mark.parametrize("name", ["num_images", "image_size", "width", "sync_mode", "mask", "quality"])
-def test_no_member_can_be_slipped_past_the_gateway(name: str) -> None:
+def test_a_member_of_a_providers_own_is_refused_everywhere(name: str) -> None:
     assert refusal(model="strict", **{name: 1})[0] == name
     assert refusal(model="strict", extra={name: 1})[0] == name
 
 
 @pytest.mark.parametrize("name", ["model", "prompt", "n", "size", "image_url", "user", "idempotency_key", "extra"])
-def test_extra_can_not_say_again_what_stands_beside_it(name: str) -> None:
+def test_a_common_member_within_extra_is_refused(name: str) -> None:
     assert refusal(model="strict", extra={name: "x"})[0] == name
 
 
 @pytest.mark.parametrize("name", ["a b", "", "x" * 5000, "a\nb"])
 def test_an_odd_name_is_not_echoed_at_length(name: str) -> None:
-    param, said = refusal(extra={name: 1})
+    param, message = refusal(extra={name: 1})
     assert param == "extra"
-    assert len(said) < 200
+    assert len(message) < 200
 
 
 @pytest.mark.parametrize("extra", [5, "seed", [1], True])
@@ -291,7 +291,7 @@ def test_extra_is_an_object(extra: object) -> None:
     assert refusal(extra=extra) == ("extra", "`extra` must be an object.")
 
 
-def test_what_is_not_utf_8_is_not_passed_on() -> None:
+def test_text_that_is_not_utf_8_is_refused() -> None:
     error = refused_body(b'{"model":"strict","prompt":"a cat","extra":{"style":"\xff"}}')
     assert (error.kind, error.param, error.message) == (Kind.INVALID_REQUEST, "style", "`style` is not UTF-8.")
     assert refused_body(b'{"model":"strict","prompt":"\xff"}').param == "prompt"
@@ -303,21 +303,21 @@ def test_a_response_format_is_one_of_two(form: str) -> None:
     assert refusal(response_format=form) == ("response_format", "`response_format` must be url or b64_json.")
 
 
-def test_two_keys_that_differ_are_refused() -> None:
-    said = "The header Idempotency-Key and `idempotency_key` differ; send one of them."
-    assert refusal("one", idempotency_key="other") == ("idempotency_key", said)
+def test_an_idempotency_key_that_differs_from_the_header_is_refused() -> None:
+    message = "The header Idempotency-Key and `idempotency_key` differ; send one of them."
+    assert refusal("one", idempotency_key="other") == ("idempotency_key", message)
 
 
 @pytest.mark.parametrize("key", ["", " ", "a ", " a", "x" * 129, "a\nb", "\u00e9", "a\0", "a\x7f", "\udce9"])
-def test_a_key_is_short_and_printable(key: str) -> None:
-    said = "An idempotency key has 1 to 128 printable ASCII characters."
-    assert refusal(key) == ("idempotency_key", said)
+def test_an_idempotency_key_that_is_long_or_not_printable_is_refused(key: str) -> None:
+    message = "An idempotency key has 1 to 128 printable ASCII characters."
+    assert refusal(key) == ("idempotency_key", message)
     if key.isascii() or key == "\u00e9":  # half of a surrogate pair can't be in a body
-        assert refusal(idempotency_key=key) == ("idempotency_key", said)
+        assert refusal(idempotency_key=key) == ("idempotency_key", message)
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "said"),
+    ("body", "kind", "message"),
     [
         (b"", Kind.INVALID_JSON, "not valid JSON"),
         (b"{", Kind.INVALID_JSON, "not valid JSON"),
@@ -332,10 +332,10 @@ def test_a_key_is_short_and_printable(key: str) -> None:
         (b'{"\xff":1}', Kind.INVALID_JSON, "not UTF-8"),
     ],
 )
-def test_what_is_no_request_at_all_is_refused_as_everywhere(body: bytes, kind: Kind, said: str) -> None:
+def test_a_body_that_is_no_json_object_with_a_model_is_refused(body: bytes, kind: Kind, message: str) -> None:
     error = refused_body(body)
     assert error.kind is kind
-    assert said in error.message
+    assert message in error.message
 
 
 def test_no_message_repeats_the_prompt() -> None:
@@ -356,7 +356,7 @@ _names = st.sampled_from(
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["plain", "strict", "edit", "square", "draw"]), st.dictionaries(_names, _values, max_size=5))
 @example("edit", {"prompt": "a", "image_urls": [URL]})
-def test_every_request_is_taken_or_refused_with_words(model: str, members: dict[str, object]) -> None:
+def test_any_members_are_read_or_refused_with_a_message(model: str, members: dict[str, object]) -> None:
     try:
         wanted = read_image_request(msgspec.json.encode({"prompt": "a cat", **members, "model": model}), SNAPSHOT, None)
     except GatewayError as error:
@@ -375,7 +375,7 @@ def test_every_request_is_taken_or_refused_with_words(model: str, members: dict[
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=60) | st.text("htps:/@[]#?.%\\ x0", max_size=30).map(lambda rest: f"https://{rest}"))
-def test_any_text_is_a_url_or_none_and_a_url_has_a_host_and_no_password(text: str) -> None:
+def test_a_text_that_counts_as_a_url_has_a_host_and_no_password(text: str) -> None:
     if is_web_url(text):
         assert text.lower().startswith(("http://", "https://"))
         assert text.isascii()

@@ -220,7 +220,7 @@ def new_key(random_bytes: bytes) -> tuple[str, bytes, str]:
 
 
 def is_email(text: str) -> bool:
-    """True if this looks like an e-mail address. It only catches typing errors: whether it exists, only a message can show."""
+    """True if this looks like an e-mail address. It catches typing errors; only a message can show that the address exists."""
     local, _, domain = text.partition("@")
     return (
         len(text) <= _MAX_EMAIL_CHARACTERS

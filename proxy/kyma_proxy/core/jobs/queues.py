@@ -1,7 +1,7 @@
-"""This file decides whose image jobs run and whose wait: so many at once an account, and so many in its queue. (Contract §7.)
+"""Decides which image jobs run and which wait: each account has a limit for both. (Contract §7.)
 
-First come, first served within an account; accounts do not wait for one another. A place is taken with `enter` and given back
-with `leave`, once, on every way out.
+An account's jobs run in the order of their arrival; accounts do not wait for one another. `add` takes a slot and `remove`
+gives it back, which must happen once for each job, however it ends.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Final, NamedTuple
 from kyma_proxy.core.jobs.job import Job
 from kyma_proxy.errors import GatewayError, Kind
 
-_LOOK_AGAIN_S: Final = 5
+_RETRY_AFTER_S: Final = 5
 MAX_JOBS: Final = 10_000
-"""So many of all accounts, waiting and running; more would only expire."""
+"""The limit for all accounts' jobs, waiting and running; more would only expire."""
 MAX_BYTES: Final = 256 * 2**20
-"""What they may hold together of what was sent with them, which is much only where pictures are sent."""
+"""The limit for the requests of all these jobs; only requests with pictures are large."""
 
 
-class Places(NamedTuple):
-    """How many of an account's jobs run at once, and how many wait."""
+class JobLimits(NamedTuple):
+    """How many of an account's jobs run at once, and how many may wait."""
 
-    at_once: int
+    concurrent: int
     queued: int
 
 
@@ -35,44 +35,53 @@ class _Queue:
 
 
 class JobQueues:
-    """The jobs of all accounts that wait or run; each is of the account whose id is its `owner`, or of nobody ("")."""
+    """The waiting and running jobs of all accounts. `owner` is the id of a job's account, or "" if it has none."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_jobs: int = MAX_JOBS, max_bytes: int = MAX_BYTES) -> None:
         self._queues: dict[str, _Queue] = {}
         self._sizes: dict[Job, int] = {}
         self._bytes = 0
+        self._max_jobs = max_jobs
+        self._max_bytes = max_bytes
         self.running = 0
-        """How many run."""
+        """The number of jobs that run."""
 
     def __len__(self) -> int:
         return len(self._sizes)
 
-    def enter(self, owner: str, job: Job, places: Places) -> list[Job]:
-        """Take a place; returns the jobs whose turn has come: this one, if it need not wait, after those whom a higher tier
-        lets run. Raises GatewayError where there is no place.
+    @property
+    def owners(self) -> frozenset[str]:
+        """The owners of the jobs that wait or run."""
+        return frozenset(self._queues)
+
+    def add(self, owner: str, job: Job, limits: JobLimits) -> list[Job]:
+        """Queue a job. Returns the jobs that may run now, in the order of their arrival.
+
+        That is this job, unless it has to wait; jobs that wait come before it if the account's tier has risen. Raises
+        GatewayError if there is no slot.
         """
         size = 0 if job.request is None else job.request.size_bytes
-        if len(self._sizes) >= MAX_JOBS or self._bytes + size > MAX_BYTES:
-            raise GatewayError(Kind.OVERLOADED, "Too many image jobs are under way; try again.", retry_after=_LOOK_AGAIN_S)
-        if not places.at_once:
+        if len(self._sizes) >= self._max_jobs or self._bytes + size > self._max_bytes:
+            raise GatewayError(Kind.OVERLOADED, "Too many image jobs are in progress; try again.", retry_after=_RETRY_AFTER_S)
+        if not limits.concurrent:
             raise GatewayError(Kind.FORBIDDEN, "This tier has no image jobs; GET /v1/limits/tiers says which tiers do.")
         queue = self._queues.get(owner) or _Queue()
         running, waiting = len(queue.running), len(queue.waiting)
-        if running + waiting >= max(places.at_once, running) + places.queued:
-            raise _full(places)
+        if running + waiting >= max(limits.concurrent, running) + limits.queued:
+            raise _queue_full(limits)
         self._queues[owner] = queue
-        self._take(job, size)
+        self._count(job, size)
         queue.waiting.append(job)
-        return self._turns(queue, places)
+        return self._promote(queue, limits)
 
-    def run(self, owner: str, job: Job) -> None:
-        """Take a place to run, whatever the bounds: the job was running before a restart."""
+    def add_running(self, owner: str, job: Job) -> None:
+        """Add a job that was running before a restart. It runs at once, and no limit applies to it."""
         self._queues.setdefault(owner, _Queue()).running.add(job)
-        self._take(job, 0)
+        self._count(job, 0)
         self.running += 1
 
-    def leave(self, owner: str, job: Job, places: Places) -> list[Job]:
-        """Give a place back; returns the jobs whose turn has come by that."""
+    def remove(self, owner: str, job: Job, limits: JobLimits) -> list[Job]:
+        """Give back a job's slot. Returns the jobs that may run now."""
         queue = self._queues[owner]
         self._bytes -= self._sizes.pop(job)
         if job in queue.running:
@@ -80,28 +89,28 @@ class JobQueues:
             self.running -= 1
         else:
             queue.waiting.remove(job)
-        turns = self._turns(queue, places)
+        promoted = self._promote(queue, limits)
         if not queue.running and not queue.waiting:
             del self._queues[owner]
-        return turns
+        return promoted
 
-    def _turns(self, queue: _Queue, places: Places) -> list[Job]:
-        """Let run whoever may; returns them in the order in which they came."""
-        turns: list[Job] = []
-        while queue.waiting and len(queue.running) < places.at_once:
-            turns.append(queue.waiting.popleft())
-            queue.running.add(turns[-1])
-        self.running += len(turns)
-        return turns
+    def _promote(self, queue: _Queue, limits: JobLimits) -> list[Job]:
+        """Let waiting jobs run while there is a slot; returns them in the order of their arrival."""
+        promoted: list[Job] = []
+        while queue.waiting and len(queue.running) < limits.concurrent:
+            promoted.append(queue.waiting.popleft())
+            queue.running.add(promoted[-1])
+        self.running += len(promoted)
+        return promoted
 
-    def _take(self, job: Job, size: int) -> None:
+    def _count(self, job: Job, size: int) -> None:
         self._sizes[job] = size
         self._bytes += size
 
 
-def _full(places: Places) -> GatewayError:
+def _queue_full(limits: JobLimits) -> GatewayError:
     return GatewayError(
         Kind.RATE_LIMIT_EXCEEDED,
-        f"The queue of image jobs is full: {places.at_once} run and {places.queued} wait; try again when one has ended.",
-        retry_after=_LOOK_AGAIN_S,
+        f"The queue of image jobs is full: {limits.concurrent} run and {limits.queued} wait; try again when one has ended.",
+        retry_after=_RETRY_AFTER_S,
     )

@@ -1,7 +1,7 @@
-"""This file reads what a caller wants of an image model, and says what is wrong with it. (Contract §10.)
+"""Reads and validates a request for images. (Contract §10.)
 
-Members that a model takes beside the common ones are in its `image.extra`; callers write them under `extra`, or beside the
-others as the OpenAI SDK does.
+A model's `image.extra` names the members that it takes besides the common ones. Callers send them under `extra`, or at the top
+level as the OpenAI SDK does.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _texts: Final = msgspec.json.Decoder(list[str]).decode
 
 
 class ImageJobRequest(msgspec.Struct, frozen=True, gc=False):
-    """A request that is right: what can answer it, the name by which its model was called, and the key that makes it one."""
+    """A valid request: its route, the alias by which it named the model (None if by id), and its idempotency key."""
 
     request: ImageRequest
     route: Route
@@ -48,16 +48,16 @@ class ImageJobRequest(msgspec.Struct, frozen=True, gc=False):
     idempotency_key: str | None
 
 
-def read_image_request(body: bytes, snapshot: Snapshot, key_field: str | None) -> ImageJobRequest:
-    """The request in a body; `key_field` is the header `Idempotency-Key`. Raises GatewayError."""
-    head = read_routing_fields(body)
-    members = _given(_members(body))
-    route, is_alias = route_of(snapshot, IMAGE_JOBS, head.model)
+def read_image_request(body: bytes, snapshot: Snapshot, key_header: str | None) -> ImageJobRequest:
+    """The request in a body; `key_header` is the value of the header `Idempotency-Key`. Raises GatewayError."""
+    fields = read_routing_fields(body)
+    members = _without_nulls(_members(body))
+    route, is_alias = route_of(snapshot, IMAGE_JOBS, fields.model)
     model = route.model
     if not model.is_image:
-        raise _wrong("model", f"{model.id} is a text model and makes no images; ask it at /v1/chat/completions")
+        raise _invalid("model", f"{model.id} is a text model and makes no images; ask it at /v1/chat/completions")
     if bytes(members.get("stream", b"false")) != b"false":
-        raise _wrong("stream", "Images don't stream; leave `stream` out, or poll the job")
+        raise _invalid("stream", "Images don't stream; leave `stream` out, or poll the job")
     request = ImageRequest(
         model=model.id,
         prompt=_prompt(members),
@@ -67,15 +67,15 @@ def read_image_request(body: bytes, snapshot: Snapshot, key_field: str | None) -
         extra=_extra(members, model.id, model.image.extra),
         response_format=_response_format(members),
     )
-    return ImageJobRequest(request, route, head.model if is_alias else None, _idempotency_key(members, key_field))
+    return ImageJobRequest(request, route, fields.model if is_alias else None, _idempotency_key(members, key_header))
 
 
-def _wrong(param: str, message: str) -> GatewayError:
+def _invalid(param: str, message: str) -> GatewayError:
     return GatewayError(Kind.INVALID_REQUEST, f"{message}.", param=param)
 
 
-def _given(members: _Members) -> _Members:
-    """The members that say anything: null is as good as nothing."""
+def _without_nulls(members: _Members) -> _Members:
+    """The members that are not null: null means the same as absent."""
     return {name: value for name, value in members.items() if bytes(value) != _NULL}
 
 
@@ -86,27 +86,27 @@ def _string(members: Mapping[str, msgspec.Raw], name: str) -> str | None:
     try:
         return _text(value)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise _wrong(name, f"`{name}` must be a string") from None
+        raise _invalid(name, f"`{name}` must be a string") from None
 
 
 def _prompt(members: _Members) -> str:
     prompt = _string(members, "prompt")
     if prompt is None or not prompt.strip():
-        raise _wrong("prompt", "`prompt` is missing; say what the picture shall show")
+        raise _invalid("prompt", "`prompt` is missing; describe the picture")
     if len(prompt) > MAX_PROMPT_CHARACTERS:
-        raise _wrong("prompt", f"`prompt` has {len(prompt)} characters; {MAX_PROMPT_CHARACTERS} are allowed")
+        raise _invalid("prompt", f"`prompt` has {len(prompt)} characters; {MAX_PROMPT_CHARACTERS} are allowed")
     return prompt
 
 
-def _n(members: _Members, model: str, most: int) -> int:
+def _n(members: _Members, model: str, max_n: int) -> int:
     try:
         n = _whole(members.get("n", b"1"))
     except msgspec.MsgspecError:
         n = 0
     if not 1 <= n <= MAX_IMAGES:
-        raise _wrong("n", f"`n` must be a whole number from 1 to {MAX_IMAGES}")
-    if n > most:
-        raise _wrong("n", f"{model} makes {most} at once; send `n` as {most} or less, or several requests")
+        raise _invalid("n", f"`n` must be a whole number from 1 to {MAX_IMAGES}")
+    if n > max_n:
+        raise _invalid("n", f"{model} makes {max_n} at once; send `n` as {max_n} or less, or several requests")
     return n
 
 
@@ -115,10 +115,10 @@ def _size(members: _Members, model: str, sizes: tuple[str, ...] | None) -> str |
     if size is None or size == "auto":
         return None
     if sizes is not None and size not in sizes:
-        offered = f"it has {', '.join(sizes)}" if sizes else "leave `size` out"
-        raise _wrong("size", f"{model} does not have the size {size[:32]!r}; {offered}")
+        advice = f"it has {', '.join(sizes)}" if sizes else "leave `size` out"
+        raise _invalid("size", f"{model} does not have the size {size[:32]!r}; {advice}")
     if sizes is None and not _SIZE.fullmatch(size):
-        raise _wrong("size", "`size` must be a width and a height such as 1024x1024, or a ratio such as 16:9")
+        raise _invalid("size", "`size` must be a width and a height such as 1024x1024, or a ratio such as 16:9")
     return size
 
 
@@ -130,21 +130,21 @@ def _images(members: _Members, route: Route) -> tuple[str, ...]:
         try:
             images += _texts(members["image_urls"])
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise _wrong("image_urls", "`image_urls` must be a list of strings") from None
+            raise _invalid("image_urls", "`image_urls` must be a list of strings") from None
     name = "image_urls" if one is None and images else "image_url"
     if not images and model.image.needs_image:
-        raise _wrong("image_url", f"{model.id} edits a picture; send it as `image_url`, a URL or a data URL")
+        raise _invalid("image_url", f"{model.id} edits a picture; send it as `image_url`, a URL or a data URL")
     if images and "image" not in model.input_modalities:
-        raise _wrong(name, f"{model.id} takes no picture to begin with; leave `{name}` out")
+        raise _invalid(name, f"{model.id} takes no input picture; leave `{name}` out")
     if len(images) > model.image.most_input_images:
-        raise _wrong("image_urls", f"{model.id} takes {model.image.most_input_images} picture(s) to begin with")
+        raise _invalid("image_urls", f"{model.id} takes {model.image.most_input_images} input picture(s)")
     if not all(is_web_url(url) or (url.isascii() and _DATA_URL.match(url)) for url in images):
-        raise _wrong(name, f"`{name}` must be a http(s) URL, or a data URL of an image in base64")
+        raise _invalid(name, f"`{name}` must be an http(s) URL, or a data URL of an image in base64")
     return tuple(images)
 
 
 def is_web_url(text: str) -> bool:
-    """Whether this is an absolute http(s) URL that anybody may follow: with a host and without a password."""
+    """True if this is an absolute http(s) URL with a host and without user or password."""
     if len(text) > _MAX_URL_CHARACTERS or not text.isascii() or not text.isprintable() or " " in text:
         return False
     try:
@@ -155,24 +155,24 @@ def is_web_url(text: str) -> bool:
     return url.scheme in ("http", "https") and is_host(url.hostname or "") and url.username is None and port != 0
 
 
-def _extra(members: _Members, model: str, known: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
-    beside = {name: value for name, value in members.items() if name not in _COMMON}
+def _extra(members: _Members, model: str, allowed: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
+    top_level = {name: value for name, value in members.items() if name not in _COMMON}
     try:
-        written = _given(_members(members.get("extra", b"{}")))
+        nested = _without_nulls(_members(members.get("extra", b"{}")))
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise _wrong("extra", "`extra` must be an object") from None
-    for name in beside.keys() & written.keys():
-        raise _wrong("extra", f"{name[:64]!r} is both in `extra` and beside it; send it once")
-    for name in (*beside, *written):
-        if name not in known:
-            taken = f"beside the common members it takes {', '.join(known)}" if known else "it takes no further members"
-            raise _wrong(
-                name if name.isidentifier() and len(name) <= 64 else "extra", f"{model} does not take {name[:64]!r}; {taken}"
+        raise _invalid("extra", "`extra` must be an object") from None
+    for name in top_level.keys() & nested.keys():
+        raise _invalid("extra", f"{name[:64]!r} is both in `extra` and at the top level; send it once")
+    for name in (*top_level, *nested):
+        if name not in allowed:
+            advice = f"besides the common members it takes {', '.join(allowed)}" if allowed else "it takes no further members"
+            raise _invalid(
+                name if name.isidentifier() and len(name) <= 64 else "extra", f"{model} does not take {name[:64]!r}; {advice}"
             )
-    extra = sorted((name, bytes(value)) for name, value in {**beside, **written}.items())
+    extra = sorted((name, bytes(value)) for name, value in {**top_level, **nested}.items())
     for name, value in extra:
         if not _is_utf_8(value):
-            raise _wrong(name, f"`{name}` is not UTF-8")
+            raise _invalid(name, f"`{name}` is not UTF-8")
     return tuple(extra)
 
 
@@ -185,17 +185,17 @@ def _is_utf_8(text: bytes) -> bool:
 
 
 def _response_format(members: _Members) -> str | None:
-    form = _string(members, "response_format")
-    if form not in (None, "url", "b64_json"):
-        raise _wrong("response_format", "`response_format` must be url or b64_json")
-    return form
+    response_format = _string(members, "response_format")
+    if response_format not in (None, "url", "b64_json"):
+        raise _invalid("response_format", "`response_format` must be url or b64_json")
+    return response_format
 
 
-def _idempotency_key(members: _Members, field: str | None) -> str | None:
+def _idempotency_key(members: _Members, header: str | None) -> str | None:
     key = _string(members, "idempotency_key")
-    if key is not None and field is not None and key != field:
-        raise _wrong("idempotency_key", "The header Idempotency-Key and `idempotency_key` differ; send one of them")
-    key = field if key is None else key
+    if key is not None and header is not None and key != header:
+        raise _invalid("idempotency_key", "The header Idempotency-Key and `idempotency_key` differ; send one of them")
+    key = header if key is None else key
     if key is not None and (len(key) > MAX_KEY_CHARACTERS or not _KEY.fullmatch(key)):
-        raise _wrong("idempotency_key", f"An idempotency key has 1 to {MAX_KEY_CHARACTERS} printable ASCII characters")
+        raise _invalid("idempotency_key", f"An idempotency key has 1 to {MAX_KEY_CHARACTERS} printable ASCII characters")
     return key

@@ -1,69 +1,71 @@
-"""This file says how the models and their sources fare, now and over the last 24 hours of real traffic. (Contract §2.)"""
+"""Reports the availability of models and sources, now and over the last 24 hours of real traffic. (Contract §2.)"""
 
 from __future__ import annotations
 
 import math
-from typing import Final
 
 from kyma_proxy.config.snapshot import Model, Snapshot, Source
-from kyma_proxy.core.routing.breaker import CLOSED, HALF_OPEN, OPEN, BreakerTable
+from kyma_proxy.core.routing.breaker import CLOSED, BreakerTable
 from kyma_proxy.core.routing.history import HourlyCounts
 
-_WORDS: Final = {CLOSED: "on", OPEN: "resting", HALF_OPEN: "probing"}
 
-
-def status(snapshot: Snapshot, table: BreakerTable, now: float) -> dict[str, object]:
+def status(snapshot: Snapshot, breakers: BreakerTable, now: float) -> dict[str, object]:
     """The document of `/v1/status`; `now` is in seconds of the monotonic clock.
 
-    A model is `available` when every source of its pool that has a key is asked, `unavailable` when neither it nor a
-    substitute can answer, else `degraded`.
+    A model is `available` if every source of its pool that has a key is available. It is `unavailable` if no source can be
+    asked now, neither its own nor a substitute's. Else it is `degraded`.
     """
-    can_answer = {name: _can_answer(model, table, now) for name, model in snapshot.models.items()}
+    can_answer = {name: _can_answer(model, breakers, now) for name, model in snapshot.models.items()}
     models = [
         {
             "id": model.id,
-            "status": _word(model, table, now, any(can_answer[one] for one in (name, *snapshot.fallbacks.get(name, ())))),
-            **_counted("requests", table.of_model(name), now),
+            "status": _model_status(
+                model, breakers, can_answer=any(can_answer[one] for one in (name, *snapshot.fallbacks.get(name, ())))
+            ),
+            **_counts("requests", breakers.of_model(name), now),
             "sources": [
-                *(_source(source, "pool", table, now) for source in model.pool),
-                *(_source(source, "reserve", table, now) for source in model.reserve),
+                *(_source(source, "pool", breakers, now) for source in model.pool),
+                *(_source(source, "reserve", breakers, now) for source in model.reserve),
             ],
         }
         for name, model in snapshot.models.items()
     ]
-    words = {model["status"] for model in models}
-    return {"object": "status", "status": words.pop() if len(words) == 1 else "degraded", "models": models}
+    statuses = {model["status"] for model in models}
+    return {"object": "status", "status": statuses.pop() if len(statuses) == 1 else "degraded", "models": models}
 
 
-def _can_answer(model: Model, table: BreakerTable, now: float) -> bool:
-    return any(source.provider.off is None and table.of(source.key).allows(now) for source in (*model.pool, *model.reserve))
+def _can_answer(model: Model, breakers: BreakerTable, now: float) -> bool:
+    return any(source.provider.off is None and breakers.of(source.key).allows(now) for source in (*model.pool, *model.reserve))
 
 
-def _word(model: Model, table: BreakerTable, now: float, somebody_can: bool) -> str:
+def _model_status(model: Model, breakers: BreakerTable, *, can_answer: bool) -> str:
     on = [source for source in model.pool if source.provider.off is None]
-    if on and all(table.of(source.key).state == CLOSED for source in on):
+    if on and all(breakers.of(source.key).state == CLOSED for source in on):
         return "available"
-    return "degraded" if somebody_can else "unavailable"
+    return "degraded" if can_answer else "unavailable"
 
 
-def _source(source: Source, part: str, table: BreakerTable, now: float) -> dict[str, object]:
-    health = table.of(source.key)
+def _source(source: Source, part: str, breakers: BreakerTable, now: float) -> dict[str, object]:
+    """A source is `available` if its breaker is closed, and `off` if its provider has no key. Else it is `unavailable`."""
+    breaker = breakers.of(source.key)
     off = source.provider.off
-    open_for_s = health.open_for_s(now)
-    last = health.last if health.state != CLOSED else None
+    is_closed = breaker.state == CLOSED
+    open_for = breaker.open_for_s(now)
+    last = None if is_closed else breaker.last
     return {
         "provider": source.provider.name,
         "model": source.model,
         "part": part,
-        "status": _WORDS[health.state] if off is None else "off",
+        "status": "off" if off is not None else "available" if is_closed else "unavailable",
+        "breaker": None if off is not None else breaker.state,
         "reason": off or (last.detail if last is not None else None),
-        "retry_in_s": math.ceil(open_for_s) if open_for_s else None,
-        "first_byte_ms": round(health.first_byte_s * 1000, 1) or None,
-        **_counted("attempts", health.hours, now),
+        "retry_in_s": math.ceil(open_for) if open_for else None,
+        "first_byte_ms": round(breaker.first_byte_s * 1000, 1) or None,
+        **_counts("attempts", breaker.hours, now),
     }
 
 
-def _counted(what: str, hours: HourlyCounts, now: float) -> dict[str, object]:
-    went_well, failed = hours.sums(now)
-    total = went_well + failed
-    return {f"{what}_24h": total, "availability_24h": round(went_well / total, 6) if total else None}
+def _counts(what: str, hours: HourlyCounts, now: float) -> dict[str, object]:
+    succeeded, failed = hours.sums(now)
+    total = succeeded + failed
+    return {f"{what}_24h": total, "availability_24h": round(succeeded / total, 6) if total else None}

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from kyma_proxy.config.images import dimensions
-from kyma_proxy.config.snapshot import ImageWords, Provider, Source
+from kyma_proxy.config.snapshot import ImageMembers, Provider, Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.core.jobs.request import is_web_url
 from kyma_proxy.dialect.error_message import MAX_QUOTED
@@ -90,7 +90,7 @@ def common_members(request: ImageRequest, source: Source) -> Json:
     return members
 
 
-def _size(size: str, words: ImageWords) -> Json:
+def _size(size: str, words: ImageMembers) -> Json:
     spelling = words.sizes.get(size)
     if spelling is not None:
         return {words.size: spelling}
@@ -104,7 +104,7 @@ def _size(size: str, words: ImageWords) -> Json:
     return pair if words.size_form == "pair" else {words.size: pair}
 
 
-def _input_images(images: tuple[str, ...], words: ImageWords) -> Json:
+def _input_images(images: tuple[str, ...], words: ImageMembers) -> Json:
     if words.images == "images":
         return {"images": [{"image_url": url} for url in images]}
     if words.images == "image_urls":

@@ -1,4 +1,4 @@
-"""This file describes what accounts may ask of the gateway, for the API's description. (Contract §2, §7, §8.)"""
+"""Describes the endpoints of accounts for the OpenAPI document. (Contract §2, §7, §8.)"""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ ACCOUNT_SCHEMAS: Final = MappingProxyType[str, Json]({
     ),
     "Key": exactly(**_KEY_MEMBERS),
     "Keys": exactly(object={"const": "list"}, data=list_of(ref("Key"))),
-    "NewKey": exactly(**_KEY_MEMBERS, api_key={**STRING, "description": "The key itself, which is shown this once."}),
+    "NewKey": exactly(**_KEY_MEMBERS, api_key={**STRING, "description": "The key itself, which is shown only once."}),
     "DeletedKey": exactly(id=STRING, object={"const": "key"}, deleted={"const": True}),
     "Usage": exactly(
         object={"const": "usage"}, **{"from": _DAY, "to": _DAY},
@@ -65,11 +65,11 @@ ACCOUNT_SCHEMAS: Final = MappingProxyType[str, Json]({
 
 ACCOUNT_OPERATIONS: Final = (
     Operation(
-        "post", "/v1/auth/register", "register", "Sign up, where that is allowed; the key is shown this once.",
+        "post", "/v1/auth/register", "register", "Sign up, if that is enabled; the key is shown only once.",
         ref("Registered"), 201, body=exactly(email={**STRING, "format": "email"}), errors=(403, 409, 429), is_public=True,
     ),
-    Operation("get", "/v1/auth/limits", "limits", "The caller's own limits and use.", ref("Limits")),
-    Operation("get", "/v1/credits/balance", "balance", "The caller's money.", ref("Balance")),
+    Operation("get", "/v1/auth/limits", "limits", "The caller's own limits and usage.", ref("Limits")),
+    Operation("get", "/v1/credits/balance", "balance", "The caller's credits.", ref("Balance")),
     Operation(
         "get", "/v1/credits/transactions", "transactions", "The caller's ledger, newest first.", ref("Transactions"),
         parameters=(
@@ -79,19 +79,19 @@ ACCOUNT_OPERATIONS: Final = (
     ),
     Operation("get", "/v1/keys", "keys", "The caller's keys.", ref("Keys")),
     Operation(
-        "post", "/v1/keys", "create_key", "A further key, which is shown this once.", ref("NewKey"), 201,
+        "post", "/v1/keys", "create_key", "Create another key, which is shown only once.", ref("NewKey"), 201,
         body={"type": "object", "properties": {"name": _KEY_NAME}, "additionalProperties": False},
         errors=(409,),
     ),
     Operation(
-        "delete", "/v1/keys/{id}", "revoke_key", "Take a key out of use, from the next request on.", ref("DeletedKey"),
+        "delete", "/v1/keys/{id}", "revoke_key", "Revoke a key, from the next request on.", ref("DeletedKey"),
         parameters=(_KEY_ID,),
     ),
     Operation(
-        "get", "/v1/usage", "usage", "What the caller used, by day, model and key.", ref("Usage"),
+        "get", "/v1/usage", "usage", "The caller's usage by day, model and key.", ref("Usage"),
         parameters=(
-            query("from", "The first day; 29 days before the last, where it is left out.", _DAY),
-            query("to", "The last day; today in UTC, where it is left out.", _DAY),
+            query("from", "The first day; by default 29 days before the last.", _DAY),
+            query("to", "The last day; by default today in UTC.", _DAY),
         ),
     ),
 )  # fmt: skip

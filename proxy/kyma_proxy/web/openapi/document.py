@@ -1,8 +1,8 @@
-"""This file describes the public API in OpenAPI 3.1.
+"""Describes the public API in OpenAPI 3.1.
 
-The relayed endpoints are described as far as the gateway reads them: it passes everything else on, so the rest of their
-requests and answers is their provider's to describe, and each has a link to that. The error statuses are read from the
-table of kinds, the paths of the relayed endpoints from theirs; the schemas of the pages are those of `core.catalogue`.
+A relayed endpoint is described as far as the gateway reads it. Everything else passes through, so its provider's reference
+describes the rest, and each endpoint has a link to it. The error statuses come from the table of error kinds, and the paths of
+the relayed endpoints from theirs; the schemas of the pages are those of `core.catalogue`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from kyma_proxy.web.openapi.schemas import (
 
 
 class _Reference(NamedTuple):
-    """What a relayed endpoint does, whether it streams, and where its provider describes it."""
+    """A relayed endpoint: a summary, whether it streams, and the URL of its provider's reference."""
 
     summary: str
     streams: bool
@@ -45,7 +45,7 @@ class _Reference(NamedTuple):
 
 
 class _Get(NamedTuple):
-    """A page that anyone may ask for."""
+    """A page that needs no key."""
 
     operation: str
     summary: str
@@ -67,11 +67,11 @@ _REFERENCES: Final = MappingProxyType({
 })  # fmt: skip
 
 _MAX_TOKENS: Final[Json] = {
-    "description": "Passed on exactly as given, whatever its size; /v1/capabilities says what is inserted without it."
+    "description": "Passed on unchanged, whatever its size; /v1/capabilities says what is inserted if it is absent."
 }
 _REQUEST_MEMBERS: Final = MappingProxyType[str, Json]({
     "model": {**STRING, "minLength": 1, "maxLength": 256, "description": "A model's id or alias: GET /v1/models."},
-    "stream": {"type": ["boolean", "null"], "description": "Whether the answer comes as server-sent events."},
+    "stream": {"type": ["boolean", "null"], "description": "True for an answer in server-sent events."},
     "max_tokens": _MAX_TOKENS,
     "max_completion_tokens": _MAX_TOKENS,
 })  # fmt: skip
@@ -84,7 +84,7 @@ _MODEL: Final = exactly(
     input_modalities=list_of(STRING), output_modalities=list_of(STRING),
     release_stage=one_of("stable", "preview", "deprecated"),
     pricing={
-        "description": "US dollars, per million tokens or per image; null where the price is not known.",
+        "description": "US dollars, per million tokens or per image; null if the price is not known.",
         "oneOf": [
             exactly(mode={"const": "per_token"}, input=USD_OR_NULL, output=USD_OR_NULL, cached_input=USD_OR_NULL),
             exactly(mode={"const": "per_image"}, per_image_usd=USD_OR_NULL),
@@ -126,14 +126,18 @@ _CAPABILITIES: Final = exactly(
     headers=map_of(STRING),
     privacy=exactly(statement=STRING, logged_fields=list_of(STRING)),
 )  # fmt: skip
-_WELL: Final = one_of("available", "degraded", "unavailable")
+_AVAILABILITY: Final = one_of("available", "degraded", "unavailable")
 _SHARE_OR_NULL: Final[Json] = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 _STATUS: Final = exactly(
-    object={"const": "status"}, status=_WELL,
+    object={"const": "status"}, status=_AVAILABILITY,
     models=list_of(exactly(
-        id=STRING, status=_WELL, requests_24h=COUNT, availability_24h=_SHARE_OR_NULL,
+        id=STRING, status=_AVAILABILITY, requests_24h=COUNT, availability_24h=_SHARE_OR_NULL,
         sources=list_of(exactly(
-            provider=STRING, model=STRING, part=one_of("pool", "reserve"), status=one_of("on", "resting", "probing", "off"),
+            provider=STRING, model=STRING, part=one_of("pool", "reserve"), status=one_of("available", "unavailable", "off"),
+            breaker={
+                "type": ["string", "null"], "enum": ["closed", "open", "half_open", None],
+                "description": "The state of the source's circuit breaker; null if the source is off.",
+            },
             reason=STRING_OR_NULL, retry_in_s={"type": ["integer", "null"], "minimum": 0},
             first_byte_ms={"type": ["number", "null"], "minimum": 0}, attempts_24h=COUNT, availability_24h=_SHARE_OR_NULL,
         )),
@@ -157,30 +161,30 @@ _PAGES: Final = MappingProxyType({
     "/v1/models": _Get("models", "All models and aliases.", ref("Models")),
     "/v1/models/{id}": _Get("model", "One model, by its id or an alias.", ref("Model"), errors=(404,)),
     "/v1/capabilities": _Get("capabilities", "What the gateway does to a request.", ref("Capabilities")),
-    "/v1/pricing": _Get("pricing", "What each model costs.", ref("Pricing")),
-    "/v1/credits/pricing": _Get("credits_pricing", "What each model costs; the same as /v1/pricing.", ref("Pricing")),
-    "/v1/limits/tiers": _Get("tiers", "The ladder of tiers.", ref("Tiers")),
+    "/v1/pricing": _Get("pricing", "The price of each model.", ref("Pricing")),
+    "/v1/credits/pricing": _Get("credits_pricing", "The price of each model; the same as /v1/pricing.", ref("Pricing")),
+    "/v1/limits/tiers": _Get("tiers", "The tiers and their limits.", ref("Tiers")),
     "/v1/openapi.json": _Get("openapi", "This document.", {"type": "object", "required": ["openapi", "info", "paths"]}),
-    "/v1/status": _Get("status", "How models and their sources fare.", ref("Status"), has_etag=False),
-    "/status": _Get("status_page", "The same, as a page for people.", STRING, has_etag=False, media="text/html"),
-    "/v1/health": _Get("health", "Whether requests are taken.", ref("Health"), has_etag=False),
+    "/v1/status": _Get("status", "The availability of the models and their sources.", ref("Status"), has_etag=False),
+    "/status": _Get("status_page", "The same as an HTML page.", STRING, has_etag=False, media="text/html"),
+    "/v1/health": _Get("health", "200 while the gateway serves, 503 while it drains.", ref("Health"), has_etag=False),
 })  # fmt: skip
 
 _HEADERS: Final = MappingProxyType({
-    "X-Request-Id": "The caller's id where it is fit to be repeated, else a new one.",
+    "X-Request-Id": "The caller's id if it is valid, else a new one.",
     "X-Kyma-Model": "The catalogue id of the model that answered.",
-    "X-Kyma-Alias": "The alias that was asked for, when one was.",
+    "X-Kyma-Alias": "The alias that the request named, only when it named one.",
     "X-Kyma-Fallback": "`true`, only when a fallback answered.",
     "X-Kyma-Fallback-Layer": "The layer of the source that answered, 1 to 3; only when a fallback did.",
     "X-Kyma-Dropped": "The members of the request that had no place in the dialect of the source that answered.",
     "X-Kyma-Estimated": "`true`, only when a count of tokens is the gateway's own estimate.",
-    "Retry-After": "In how many seconds to try again, where that is known.",
+    "Retry-After": "In how many seconds to try again, if that is known.",
     "ETag": "Changes with the document; send it back as If-None-Match.",
 })  # fmt: skip
 
 
 def openapi_page() -> Page:
-    """The description of everything that the public door serves."""
+    """The description of everything that the public listener serves."""
     relayed: dict[str, Json] = {path.decode(): {"post": _relayed(endpoint)} for path, endpoint in RELAYED.items()}
     pages: dict[str, Json] = {path: {"get": _page(path, page)} for path, page in _PAGES.items()}
     return make_page({
@@ -256,8 +260,8 @@ def _operation(operation: Operation) -> Json:
         str(operation.status): {"description": operation.summary, "headers": _headers("X-Request-Id"), "content": content}
     }
     for status, description, schema in operation.answers:
-        also = {"application/json": {"schema": schema}}
-        responses[str(status)] = {"description": description, "headers": _headers("X-Request-Id"), "content": also}
+        other = {"application/json": {"schema": schema}}
+        responses[str(status)] = {"description": description, "headers": _headers("X-Request-Id"), "content": other}
     statuses = (400, 404, 503, *operation.errors) if operation.is_public else (400, 401, 403, 404, 503, *operation.errors)
     described: Json = {
         "operationId": operation.name,
@@ -282,7 +286,7 @@ _STATUSES: Final = sorted({kind.status for kind in Kind})
 
 
 def _error(status: int, dialect: str) -> Json:
-    """The gateway's own errors with this status. A provider's that is relayed is in the same dialect."""
+    """The gateway's own errors with this status. A relayed error of a provider is in the same dialect."""
     codes = ", ".join(kind.code for kind in Kind if kind.status == status)
     headers = _headers("X-Request-Id", "Retry-After") if status in (429, 503) else _headers("X-Request-Id")
     content = {"application/json": {"schema": ref(_ERROR_SCHEMAS[dialect])}}

@@ -1,4 +1,4 @@
-"""This file describes image jobs, for the API's description. (Contract §10.)"""
+"""Describes the endpoints of image jobs for the OpenAPI document. (Contract §10.)"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kyma_proxy.web.openapi.schemas import (
     Json,
     Operation,
     exactly,
-    field,
+    header,
     list_of,
     one_of,
     open_object,
@@ -29,16 +29,16 @@ _IMAGES: Final = exactly(
     created=COUNT,
     data=list_of({"oneOf": [exactly(url={**STRING, "format": "uri"}), exactly(b64_json=STRING)]}),
 )
-_MOMENT_OR_NULL: Final[Json] = {"type": ["integer", "null"], "minimum": 0}
+_TIME_OR_NULL: Final[Json] = {"type": ["integer", "null"], "minimum": 0}
 _KEY: Final[Json] = {**STRING, "minLength": 1, "maxLength": MAX_KEY_CHARACTERS}
 _ID: Final[Json] = {"name": "id", "in": "path", "required": True, "schema": STRING}
-_WAIT: Final = field("Prefer", "`wait=N`: the answer waits up to N seconds for the job's end. (RFC 7240)", STRING)
+_WAIT: Final = header("Prefer", "`wait=N`: the answer waits up to N seconds for the job's end. (RFC 7240)", STRING)
 
 IMAGE_SCHEMAS: Final = MappingProxyType[str, Json]({
     "Images": _IMAGES,
     "ImageJob": exactly(
         id=STRING, object={"const": "image.job"}, status=one_of(*STATUSES), model=STRING, created_at=COUNT,
-        completed_at=_MOMENT_OR_NULL, output={"oneOf": [{"type": "null"}, ref("Images")]},
+        completed_at=_TIME_OR_NULL, output={"oneOf": [{"type": "null"}, ref("Images")]},
         error={"oneOf": [{"type": "null"}, exactly(code=STRING, message=STRING)]},
         estimated_cost=USD, charged_amount=USD_OR_NULL,
     ),
@@ -51,7 +51,7 @@ _REQUEST: Final = open_object(
     optional={
         "n": {"type": "integer", "minimum": 1, "maximum": MAX_IMAGES, "default": 1},
         "size": {**STRING, "description": "One of the model's sizes: GET /v1/capabilities."},
-        "image_url": {**STRING, "description": "A picture to begin with: a URL, or a data URL in base64."},
+        "image_url": {**STRING, "description": "An input picture: a URL, or a data URL in base64."},
         "image_urls": list_of(STRING),
         "idempotency_key": _KEY,
         "response_format": one_of("url", "b64_json"),
@@ -62,10 +62,10 @@ _REQUEST: Final = open_object(
 IMAGE_OPERATIONS: Final = (
     Operation(
         "post", "/v1/images/generations", "images_generations",
-        "Start an image job. With `Prefer: wait=N` the answer is the images themselves, if they are there in time.",
+        "Start an image job. With `Prefer: wait=N` the answer is the images themselves, if they are made in time.",
         ref("ImageJob"), 202, body=_REQUEST, errors=(402, 409, 413, 429, 502, 504), tag="images", needs_key=False,
-        parameters=(_WAIT, field("Idempotency-Key", "The same key, the same job; as `idempotency_key`.", _KEY)),
-        answers=((200, "The job that has this idempotency key; or the images, where they were waited for.",
+        parameters=(_WAIT, header("Idempotency-Key", "The same key, the same job; as `idempotency_key`.", _KEY)),
+        answers=((200, "The job that has this idempotency key; or the images, if the request waited for them.",
                   {"oneOf": [ref("ImageJob"), ref("Images")]}),),
     ),
     Operation(
@@ -81,7 +81,7 @@ IMAGE_OPERATIONS: Final = (
         parameters=(_ID, _WAIT), tag="images", needs_key=False,
     ),
     Operation(
-        "delete", "/v1/jobs/{id}", "cancel_job", "Cancel a job that has not ended; what it holds is given back.",
+        "delete", "/v1/jobs/{id}", "cancel_job", "Cancel a job that has not ended; the held credits are given back.",
         ref("ImageJob"), parameters=(_ID,), tag="images", needs_key=False,
         answers=((202, "It is being cancelled, which takes longer than usual.", ref("ImageJob")),),
     ),

@@ -1,4 +1,4 @@
-"""This file has the words in which the API's description is written: the few shapes of JSON Schema that it needs."""
+"""Builds the pieces of the OpenAPI document: JSON Schemas, parameters and operations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ USD_OR_NULL: Final[Json] = {"type": ["number", "null"], "minimum": 0}
 
 
 def one_of(*values: str) -> Json:
-    """One of these words."""
+    """One of these strings."""
     return {"type": "string", "enum": list(values)}
 
 
@@ -26,29 +26,30 @@ def list_of(items: Json) -> Json:
 
 
 def exactly(**members: Json) -> Json:
-    """An object that has these members, all of them, and no others."""
+    """An object that has exactly these members."""
     return {"type": "object", "properties": members, "required": list(members), "additionalProperties": False}
 
 
 def open_object(*, optional: Json | None = None, **members: Json) -> Json:
-    """An object that has these members, may have the optional ones, and others besides."""
+    """An object that has these members, and may have the optional ones and any others."""
     return {"type": "object", "properties": members | (optional or {}), "required": list(members)}
 
 
 def map_of(values: Json) -> Json:
-    """An object with any members, all alike."""
+    """An object with any members, whose values all have this schema."""
     return {"type": "object", "additionalProperties": values}
 
 
 def ref(name: str) -> Json:
-    """A schema by its name."""
+    """A reference to a schema by its name."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 class Operation(NamedTuple):
-    """One method of one path; `errors` beside those that every one may have. A public one needs no key.
+    """One method of one path. `errors` are the statuses besides those that every operation may have.
 
-    `answers` are those of other statuses than `status`. Where `needs_key` is False, a key is asked for only where accounts are.
+    `answers` are the successful ones with other statuses than `status`. A public operation needs no key; if `needs_key` is
+    False, a key is needed only on a gateway with accounts.
     """
 
     method: str
@@ -67,10 +68,10 @@ class Operation(NamedTuple):
 
 
 def query(name: str, description: str, schema: Json) -> Json:
-    """A word of a path's query."""
+    """A query parameter."""
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-def field(name: str, description: str, schema: Json) -> Json:
-    """A header of a request."""
+def header(name: str, description: str, schema: Json) -> Json:
+    """A request header."""
     return {"name": name, "in": "header", "description": description, "schema": schema}

@@ -1,4 +1,4 @@
-"""What a job is about is let go of with its ending; not even the failure by which it ended holds on to it."""
+"""A job drops its request when it ends, and not even the exception that it failed with keeps it alive."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pytest
 
 from kyma_proxy.core.jobs.job import Job
 from kyma_proxy.errors import GatewayError
-from tests.jobs.studio import FAL, OPENAI, look, order, plays, refused, studio, taken
+from tests.jobs.image_gateway import FAL, OPENAI, accepted, error_answer, image_gateway, play, queue_status, submit
 
 NO = {"error": {"message": "No such cats."}}
+DETAIL = {"detail": "No such cats."}
 
 
 def holds(error: BaseException | None) -> list[str]:
-    """The functions whose locals an exception keeps alive."""
+    """The names of the functions whose local variables an exception keeps alive."""
     names: list[str] = []
     while error is not None:
         trace: TracebackType | None = error.__traceback__
@@ -31,25 +32,25 @@ def holds(error: BaseException | None) -> list[str]:
 @pytest.mark.parametrize(
     ("dialect", "answers", "wanted"),
     [
-        (OPENAI, (refused("400 Bad Request", NO),), {}),
-        (OPENAI, (refused("500 Internal Server Error"),), {}),
-        (OPENAI, (refused("429 Too Many Requests"),) * 3, {}),
-        (FAL, (taken(), look("COMPLETED"), refused("422 Unprocessable Content", {"detail": "No such cats."})), {}),
+        (OPENAI, (error_answer("400 Bad Request", NO),), {}),
+        (OPENAI, (error_answer("500 Internal Server Error"),), {}),
+        (OPENAI, (error_answer("429 Too Many Requests"),) * 3, {}),
+        (FAL, (accepted(), queue_status("COMPLETED"), error_answer("422 Unprocessable Content", DETAIL)), {}),
         (FAL, (), {"response_format": "b64_json"}),
     ],
-    ids=["refused", "broken", "busy", "refused-late", "unsayable"],
+    ids=["refused", "broken", "busy", "refused-late", "unsupported"],
 )  # fmt: skip
 async def test_a_failure_holds_no_frame_in_which_the_prompt_could_be(
     tmp_path: Path, dialect: str, answers: tuple[bytes, ...], wanted: dict[str, Any], prefer: str
 ) -> None:
-    async with studio(tmp_path, dialect) as (here, provider):
-        plays(provider, *answers)
-        caller = await here.caller()
+    async with image_gateway(tmp_path, dialect) as (images, provider):
+        play(provider, *answers)
+        caller = await images.caller()
         for at in range(1, 3):
-            answer = await order(caller, headers=prefer, idempotency_key="one and the same", **wanted)
+            answer = await submit(caller, headers=prefer, idempotency_key="one and the same", **wanted)
             assert answer.status >= 400 if prefer else answer.status == (202 if at == 1 else 200)
-            await here.is_at_rest()
-            (job,) = here.scheduler.finished
+            await images.all_jobs_end()
+            (job,) = images.scheduler.finished
             assert isinstance(job, Job)
             assert isinstance(job.failure, GatewayError)
             assert (job.request, holds(job.failure)) == (None, [])

@@ -13,11 +13,11 @@ from tests.accounts_harness import TOKEN, AccountsGateway, Caller
 from tests.harness import Answer, Provider, gateway, providers, whole
 from tests.waiting import until
 
-HASTY = Timing(
-    expires=30.0, grace=30.0, first_look=0.002, last_look=0.01, most_looks_per_s=100_000.0, call=5.0, contact=0.2,
-    rounds=(0.002, 0.004), again=0.005,
+FAST_TIMING = Timing(
+    expires=30.0, grace=30.0, first_poll=0.002, max_poll_interval=0.01, max_polls_per_s=100_000.0, request=5.0, contact=0.2,
+    rounds=(0.002, 0.004), write_retry=0.005,
 )  # fmt: skip
-"""Short waits; nothing expires."""
+"""Short intervals; nothing expires."""
 
 PRICE = 0.05
 URL = "https://pictures.example/1.png"
@@ -25,36 +25,36 @@ PATH = "/v1/images/generations"
 OPENAI, FAL = "openai_images", "fal_queue"
 
 
-def made(*urls: str) -> bytes:
+def images_answer(*urls: str) -> bytes:
     """An answer of OpenAI's images API."""
     return whole(json.dumps({"created": 1, "data": [{"url": url} for url in urls or (URL,)]}).encode())
 
 
-def taken(name: str = "r-1") -> bytes:
+def accepted(name: str = "r-1") -> bytes:
     """fal's answer to a submission."""
     elsewhere = "https://elsewhere.example/never-followed"
     return whole(json.dumps({"request_id": name, "status_url": elsewhere, "response_url": elsewhere}).encode())
 
 
-def look(status: str) -> bytes:
-    """fal's answer to a look."""
+def queue_status(status: str) -> bytes:
+    """fal's answer to a poll."""
     return whole(json.dumps({"status": status}).encode(), status="200 OK" if status == "COMPLETED" else "202 Accepted")
 
 
-def fetched(*urls: str) -> bytes:
-    """What fal's queue made."""
+def queue_result(*urls: str) -> bytes:
+    """fal's answer to a request for the images of a job."""
     images = [{"url": url, "width": 1, "height": 1, "content_type": "image/png"} for url in urls or (URL,)]
     return whole(json.dumps({"images": images, "seed": 1, "has_nsfw_concepts": [False]}).encode())
 
 
-def refused(status: str, document: object = None) -> bytes:
-    """An error."""
+def error_answer(status: str, document: object = None) -> bytes:
+    """A provider's error."""
     return whole(json.dumps(document or {"error": {"message": "no"}}).encode(), status=status)
 
 
-def by_queue(*urls: str) -> tuple[bytes, ...]:
-    """All that fal says to a job that goes well; each is the answer to one request."""
-    return taken(), look("IN_QUEUE"), look("IN_PROGRESS"), look("COMPLETED"), fetched(*urls)
+def queue_answers(*urls: str) -> tuple[bytes, ...]:
+    """All answers of fal to a job that succeeds, one for each request."""
+    return accepted(), queue_status("IN_QUEUE"), queue_status("IN_PROGRESS"), queue_status("COMPLETED"), queue_result(*urls)
 
 
 def configuration(*sources: tuple[str, int], accounts: str = "", more: str = "", model: str = "", reserve: str = "[]") -> str:
@@ -77,68 +77,68 @@ def configuration(*sources: tuple[str, int], accounts: str = "", more: str = "",
     )
 
 
-class Studio:
-    """A gateway with image models, and callers."""
+class ImageGateway:
+    """A gateway with image models, and its callers."""
 
-    def __init__(self, till: AccountsGateway) -> None:
-        self.till = till
-        self.running = till.running
+    def __init__(self, accounts: AccountsGateway) -> None:
+        self.accounts = accounts
+        self.running = accounts.running
 
     @property
     def scheduler(self) -> Any:
         """The jobs of this gateway."""
         return self.running.app.jobs.scheduler
 
-    async def anybody(self) -> Caller:
-        """A caller where nobody is asked for a key."""
+    async def caller_without_key(self) -> Caller:
+        """A caller of a gateway without accounts."""
         return Caller(await self.running.client(), "", "")
 
     async def caller(self, email: str = "a@example.com", *, usd: float = 1.0) -> Caller:
-        """Somebody new, with so many dollars."""
-        return await self.till.caller(email, nano=round(usd * 1e9))
+        """A caller with a new account that has this many dollars."""
+        return await self.accounts.caller(email, nano=round(usd * 1e9))
 
     async def ledger(self, caller: Caller) -> list[tuple[str, float]]:
-        """The lines of a caller's ledger but for the first grant, oldest first."""
+        """The entries of a caller's ledger without the first grant, oldest first."""
         entries = (await caller.ask("GET", "/v1/credits/transactions?limit=100")).json["data"]
         return [(one["kind"], one["amount"]) for one in reversed(entries)][1:]
 
-    async def is_at_rest(self) -> None:
-        """Wait until no job is under way."""
+    async def all_jobs_end(self) -> None:
+        """Wait until no job waits or runs."""
         await until(lambda: len(self.scheduler) == 0)
 
 
-async def order(caller: Caller, *, headers: str = "", **members: Any) -> Answer:
-    """Ask for a picture."""
+async def submit(caller: Caller, *, headers: str = "", **members: Any) -> Answer:
+    """Submit an image job; the answer to that."""
     return await caller.ask("POST", PATH, {"model": "pic", "prompt": "a cat", **members}, headers=headers)
 
 
-async def ended(caller: Caller, job: Any) -> Any:
-    """A job's document once it has ended."""
+async def ended_job(caller: Caller, job: Any) -> Any:
+    """Wait for a job's end; its document."""
     answer = await caller.ask("GET", f"/v1/jobs/{job['id']}", headers="prefer: wait=20\r\n")
     assert answer.status == 200
     return answer.json
 
 
-async def bought(caller: Caller, **members: Any) -> Any:
-    """Ask for a picture, and wait for the job's end; its document."""
-    answer = await order(caller, **members)
+async def submitted_and_ended(caller: Caller, **members: Any) -> Any:
+    """Submit an image job and wait for its end; its document."""
+    answer = await submit(caller, **members)
     assert answer.status == 202, answer.body
-    return await ended(caller, answer.json)
+    return await ended_job(caller, answer.json)
 
 
 @contextlib.asynccontextmanager
-async def studio(
-    directory: Path, *dialects: str, has_accounts: bool = True, timing: Timing = HASTY, **how: Any
+async def image_gateway(
+    directory: Path, *dialects: str, has_accounts: bool = True, signup: str = "", timing: Timing = FAST_TIMING, **how: Any
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """A gateway in front of scripted providers that speak these dialects: (studio, provider, …)."""
+    """A gateway in front of scripted providers that speak these dialects: (image gateway, provider, …)."""
     async with providers(len(dialects)) as scripted:
-        accounts = f"accounts: {{required: true, database: 'sqlite:{directory}/kyma.db'}}\n" if has_accounts else ""
+        accounts = f"accounts: {{required: true, database: 'sqlite:{directory}/kyma.db'{signup}}}\n" if has_accounts else ""
         sources = [(dialect, provider.port) for dialect, provider in zip(dialects, scripted, strict=True)]
         async with gateway(configuration(*sources, accounts=accounts, **how), directory, timing=timing) as running:
-            yield Studio(AccountsGateway(running)), *scripted
+            yield ImageGateway(AccountsGateway(running)), *scripted
 
 
-def plays(provider: Provider, *answers: bytes) -> None:
-    """Play one answer a request."""
+def play(provider: Provider, *answers: bytes) -> None:
+    """Let a provider give one of these answers to each request."""
     for answer in answers:
         provider.plays(answer)
