@@ -21,7 +21,7 @@ import msgspec
 from kyma_proxy.config import snapshot as snap
 from kyma_proxy.config.addresses import is_host, parse_address
 from kyma_proxy.config.problems import ConfigError, Problem
-from kyma_proxy.dialect.registry import IMAGE_DIALECTS, credential_of, default_fields, foreign_fields
+from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, credential_of, default_fields, foreign_fields
 from kyma_proxy.loading import document as doc
 from kyma_proxy.loading.images import compile_image_members, compile_image_rules, find_image_problems
 from kyma_proxy.loading.reading import Lines, read_document
