@@ -65,7 +65,7 @@ def test_end_to_end_fields_reach_the_provider_as_they_are_spelled(name: str, cas
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", STAYS_BEFORE_PROVIDER)
-def test_what_is_not_the_providers_business_does_not_reach_it(name: str, case: type[str]) -> None:
+def test_credentials_and_hop_by_hop_fields_do_not_reach_the_provider(name: str, case: type[str]) -> None:
     assert sent([field(case(name), b"callers-own")]) == sent([])
 
 
@@ -77,7 +77,7 @@ def test_end_to_end_fields_reach_the_caller_as_they_are_spelled(name: str, case:
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", STAYS_BEFORE_CALLER)
-def test_what_is_the_operators_or_the_connections_does_not_reach_the_caller(name: str, case: type[str]) -> None:
+def test_the_operators_and_hop_by_hop_fields_do_not_reach_the_caller(name: str, case: type[str]) -> None:
     assert answered([field(case(name), b"operators-own")]) == answered([])
 
 
