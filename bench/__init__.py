@@ -1,1 +1,1 @@
-"""The benchmark: what the gateway costs beside nginx and Envoy, measured in one run on one machine."""
+"""The benchmark: measures what the gateway costs beside nginx and Envoy, in one run on one machine."""

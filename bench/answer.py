@@ -1,6 +1,6 @@
-"""What a script sends, in the dialect that it speaks, ready to be written.
+"""Builds the bytes that a script sends, in the script's dialect.
 
-Each event carries the time at which it was sent within its text, so that it is still there when the event has been translated.
+Each event carries its sending time within its text, so that the time survives a translation between dialects.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bench.script import Dialect, Script
 STAMP: Final = b"sent_ns="
 STAMP_DIGITS: Final = 19
 ENDS: Final[dict[Dialect, bytes]] = {"openai": b"data: [DONE]\n\n", "anthropic": b'"message_stop"}\n\n'}
-"""How a stream ends that is whole."""
+"""The last bytes of a complete stream."""
 _COMMON: Final = b'"created":1790000000,"model":"bench","service_tier":"default","system_fingerprint":"fp_44709d6fcb"'
 _CHUNK: Final = b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk",%s,"choices":[%s],"usage":%s}\n\n'
 _WORD: Final = b'{"index":0,"delta":{"content":" token%s%s"},"finish_reason":null}'
@@ -29,7 +29,10 @@ _TEXT: Final = b"All is well, and all will be well. " * 20
 
 
 class Answer:
-    """The parts of an answer: an event is `before`, the stamp's digits and `after`; `usage` is for whoever asks for it."""
+    """The parts of an answer. An event is `before`, the digits of the timestamp, and `after`.
+
+    `usage` is sent only if the request asks for it.
+    """
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -76,9 +79,9 @@ def _named(name: bytes, members: bytes) -> bytes:
     return b'event: %s\ndata: {"type":"%s"%s}\n\n' % (name, name, members)
 
 
-def _event(form: bytes, least_bytes: int) -> bytes:
-    """An event that lacks only its stamp's digits; its text is one word, or as long as it takes."""
-    missing = least_bytes - len(form % (b"", STAMP)) - STAMP_DIGITS
+def _event(form: bytes, min_bytes: int) -> bytes:
+    """Returns an event without the digits of its timestamp, padded to at least `min_bytes`."""
+    missing = min_bytes - len(form % (b"", STAMP)) - STAMP_DIGITS
     return form % (b"." * missing, STAMP)
 
 

@@ -1,4 +1,4 @@
-"""The load generator's side of a connection: one request at a time, and what became of it."""
+"""The HTTP client of the load generator: one request at a time on each connection, with its timing."""
 
 from __future__ import annotations
 
@@ -33,9 +33,12 @@ def request_bytes(
     port: int, model: str, *, stream: bool, prompt_bytes: int = 64, max_tokens: bool = True, headers: Headers = (),
     endpoint: str = "chat/completions",
 ) -> bytes:  # fmt: skip
-    """A request as the OpenAI SDK sends it, with a prompt of this size; to an endpoint of Anthropic's with its members."""
-    words = "Tell me of the sea, "
-    prompt = (words * (prompt_bytes // len(words) + 1))[:prompt_bytes]
+    """Returns a request as the OpenAI SDK sends it, with a prompt of this size.
+
+    A request to an Anthropic endpoint has Anthropic's members.
+    """
+    phrase = "Tell me of the sea, "
+    prompt = (phrase * (prompt_bytes // len(phrase) + 1))[:prompt_bytes]
     messages = _ANTHROPIC_MESSAGES if endpoint.startswith("messages") else _MESSAGES
     body = (messages + _MEMBERS).format(
         prompt=prompt,
@@ -47,33 +50,38 @@ def request_bytes(
     return (_HEAD.format(endpoint=endpoint, port=port, more=more, length=len(body)) + body).encode()
 
 
-class Call:
-    """One request: when it was due, when its answer began, and its events' delays, the first of which don't count."""
+class RequestTiming:
+    """The timing of one request: when it was due, when its first byte came, and the delay of each event.
 
-    __slots__ = ("before_window", "delays_ns", "due_ns", "error", "first_ns")
+    The first `delays_before_window` delays belong to the warm-up.
+    """
+
+    __slots__ = ("delays_before_window", "delays_ns", "due_ns", "error", "first_byte_ns")
 
     def __init__(self, due_ns: int) -> None:
         self.due_ns = due_ns
-        self.first_ns = 0
+        self.first_byte_ns = 0
         self.delays_ns: list[int] = []
-        self.before_window = 0
+        self.delays_before_window = 0
         self.error: str | None = None
 
 
 class Connection(asyncio.Protocol):
-    """Tells `began` at the first byte of an answer and `ended` at its end, be it good or bad.
+    """Calls `on_first_byte` at the first byte of an answer, and `on_end` when the answer has ended or failed.
 
-    `end` is how a stream ends that is whole.
+    `end` is the last bytes of a complete stream.
     """
 
-    def __init__(self, began: Callable[[Connection], None], ended: Callable[[Connection, Call], None], end: bytes) -> None:
+    def __init__(
+        self, on_first_byte: Callable[[Connection], None], on_end: Callable[[Connection, RequestTiming], None], end: bytes
+    ) -> None:
         self._end = end
-        self._began = began
-        self._ended = ended
+        self._on_first_byte = on_first_byte
+        self._on_end = on_end
         self._parser = httptools.HttpResponseParser(self)
-        self.call: Call | None = None
+        self.timing: RequestTiming | None = None
         self._events = 0
-        self._rest = b""
+        self._unparsed = b""
         self._now_ns = 0
         self.events_seen = 0
 
@@ -82,64 +90,64 @@ class Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def send(self, request: bytes, events: int, due_ns: int) -> None:
-        """Send a request whose answer has so many events (0: a whole answer); its time counts from `due_ns`."""
-        self.call = Call(due_ns)
+        """Send a request whose answer has this many events (0: not streamed). Its time counts from `due_ns`."""
+        self.timing = RequestTiming(due_ns)
         self._events = events
-        self._rest = b""
+        self._unparsed = b""
         if self.transport.is_closing():
             self._finish("the connection was closed while it was idle")
         else:
             self.transport.write(request)
 
-    def begin_window(self) -> None:
-        """What has come until now doesn't count."""
-        if self.call is not None:
-            self.call.before_window = len(self.call.delays_ns)
+    def start_window(self) -> None:
+        """Exclude the events that have come so far."""
+        if self.timing is not None:
+            self.timing.delays_before_window = len(self.timing.delays_ns)
 
     def data_received(self, data: bytes) -> None:
-        """Note the time, and feed the parser, which calls what follows."""
+        """Note the time and feed the parser, which calls the methods below."""
         self._now_ns = time.monotonic_ns()
-        if self.call is not None and not self.call.first_ns:
-            self.call.first_ns = self._now_ns
-            self._began(self)
+        if self.timing is not None and not self.timing.first_byte_ns:
+            self.timing.first_byte_ns = self._now_ns
+            self._on_first_byte(self)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._finish(f"not HTTP: {error}")
 
     def on_body(self, body: bytes) -> None:
-        """Note the delay of each event in the block; a stamp may be split between two blocks."""
-        call = self.call
-        if call is None or not self._events:
+        """Note the delay of each event in the block. A timestamp may be split between two blocks."""
+        timing = self.timing
+        if timing is None or not self._events:
             return
-        data = self._rest + body
+        data = self._unparsed + body
         at, end = data.find(STAMP), 0
         while at >= 0 and at + _STAMPED_BYTES <= len(data):
             end = at + _STAMPED_BYTES
-            call.delays_ns.append(self._now_ns - int(data[at + len(STAMP) : end]))
+            timing.delays_ns.append(self._now_ns - int(data[at + len(STAMP) : end]))
             self.events_seen += 1
             at = data.find(STAMP, end)
-        self._rest = data[max(end, len(data) - _STAMPED_BYTES + 1) :]
+        self._unparsed = data[max(end, len(data) - _STAMPED_BYTES + 1) :]
 
     def on_message_complete(self) -> None:
-        """Judge the answer: the status, the number of events, and the mark of the end."""
-        if self.call is None:
+        """Check the answer: its status, the number of its events, and its last bytes."""
+        if self.timing is None:
             return
         status = self._parser.get_status_code()
         if status != 200:
             self._finish(f"status {status}")
-        elif self._events and (len(self.call.delays_ns) != self._events or not self._rest.endswith(self._end)):
-            self._finish(f"a short stream: {len(self.call.delays_ns)} of {self._events} events")
+        elif self._events and (len(self.timing.delays_ns) != self._events or not self._unparsed.endswith(self._end)):
+            self._finish(f"incomplete stream: {len(self.timing.delays_ns)} of {self._events} events")
         else:
             self._finish(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """A request under way has failed."""
-        if self.call is not None:
-            self._finish(f"the connection was closed after {len(self.call.delays_ns)} events")
+        """Fail the request in flight, if there is one."""
+        if self.timing is not None:
+            self._finish(f"the connection was closed after {len(self.timing.delays_ns)} events")
 
     def _finish(self, error: str | None) -> None:
-        call, self.call = self.call, None
-        if call is not None:
-            call.error = error
-            self._ended(self, call)
+        timing, self.timing = self.timing, None
+        if timing is not None:
+            timing.error = error
+            self._on_end(self, timing)

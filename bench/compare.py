@@ -1,9 +1,9 @@
-"""Holds this tree against another commit, pair by pair, and says whether a difference is outside the noise.
+"""Compares this tree with another commit, pair by pair, and tells whether a difference is outside the noise.
 
     python -m bench.compare BASE [--only SCENARIO …] [--rounds N] [--out FILE]
 
-BASE is any commit that git knows. It is exported and built beside the installed build of this tree; both then take turns
-on the same machine. The exit code is 1 where something failed, or processor time is dearer outside the noise.
+BASE is any commit that git knows. It is exported and built beside the installed build of this tree; the rounds of both are
+interleaved on the same machine. The exit code is 1 if something failed, or if CPU time is a regression outside the noise.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Final
 
 import msgspec
 
-from bench import verdicts
+from bench import analysis
 from bench.processes import ROOT
-from bench.results import Measured, Run
+from bench.results import Run
 from bench.scenario import Scenarios, read
 from bench.statistics import Interval, interval, ratios
-from bench.suite import RESULTS, measure, say
+from bench.suite import RESULTS, log_progress, measure
 from bench.systems.gateway import Gateway
 
 _BUILDS: Final = ROOT / "build" / "base"
@@ -36,59 +36,59 @@ def main() -> int:
     try:
         commit = _git("rev-parse", "--short=12", f"{options.base}^{{commit}}")
     except subprocess.CalledProcessError:
-        say(f"{options.base} is not a commit of this repository; see git log")
+        log_progress(f"{options.base} is not a commit of this repository; see git log")
         return 2
     scenarios = read("compare")
     try:
         scenarios = scenarios.only(options.only) if options.only else scenarios
     except KeyError as error:
-        say(f"there is no scenario {error.args[0]} to compare; there are: {scenarios.names()}")
+        log_progress(f"there is no scenario {error.args[0]} to compare; there are: {scenarios.scenario_names()}")
         return 2
     points = tuple(msgspec.structs.replace(point, rounds=options.rounds or point.rounds) for point in scenarios.points)
     try:
-        built = _built(commit)
+        site = _build(commit)
     except subprocess.CalledProcessError as error:
-        say(f"{commit} can't be built: {error}")
+        log_progress(f"{commit} can't be built: {error}")
         return 2
-    systems = {"gateway": Gateway(title="this tree"), "base": Gateway(name="base", title=commit, path=built)}
+    systems = {"gateway": Gateway(title="this tree"), "base": Gateway(name="base", title=commit, path=site)}
     run = measure("compare", Scenarios(points, scenarios.budget, scenarios.slow), systems, options.out, pin=True)
-    found = lines(run)
+    compared = comparisons(run)
     versions = ", ".join(f"{name}: {version}" for name, version in run.versions.items())
-    sys.stdout.write(f"# {run.commit} against {commit}\n\n{versions}\n\n{table(found)}\n")
-    return 130 if run.interrupted else exit_code(found)
+    sys.stdout.write(f"# {run.commit} compared with {commit}\n\n{versions}\n\n{table(compared)}\n")
+    return 130 if run.interrupted else exit_code(compared)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__.partition("\n")[0])
-    parser.add_argument("base", help="the commit to hold this tree against: HEAD~1, main, a tag")
+    parser.add_argument("base", help="the commit to compare this tree with: HEAD~1, main, a tag")
     parser.add_argument("--only", nargs="+", metavar="SCENARIO", help="scenarios, or points of one: short stream@100")
-    parser.add_argument("--rounds", type=int, help="how many pairs (default: the scenario's; fewer than 6 prove nothing)")
+    parser.add_argument("--rounds", type=int, help="number of pairs (default: the scenario's; fewer than 6 prove nothing)")
     parser.add_argument("--out", type=Path, default=RESULTS / "compare.json", help="where the JSON goes")
     return parser.parse_args()
 
 
-def _git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def _built(commit: str) -> Path:
-    """A directory from which that commit's package can be imported, built as an installation builds it."""
+def _build(commit: str) -> Path:
+    """Build a commit as an installation does; returns the directory from which its package can be imported."""
     site, draft, source = (_BUILDS / commit / name for name in ("site", "draft", "source"))
     if site.is_dir():
         return site
-    say(f"building {commit} (half a minute)")
+    log_progress(f"building {commit} (half a minute)")
     shutil.rmtree(_BUILDS / commit, ignore_errors=True)
     source.mkdir(parents=True)
     archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
     subprocess.run(["tar", "--extract", f"--directory={source}"], input=archive, check=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*command, "--no-build-isolation", f"--target={draft}", str(source)], check=True)
-    draft.rename(site)  # whole or not at all
+    draft.rename(site)  # atomic: a directory with that name is complete
     return site
 
 
-class Line(msgspec.Struct, frozen=True):
-    """A metric of both: the medians, the ratio pair by pair, and what it means."""
+class Comparison(msgspec.Struct, frozen=True):
+    """One metric of both commits: the medians, the paired ratio, and the verdict."""
 
     title: str
     base: float | None
@@ -97,53 +97,52 @@ class Line(msgspec.Struct, frozen=True):
     verdict: str
 
 
-def lines(run: Run) -> list[Line]:
-    """Everything that was compared, or could not be. Pure."""
-    found = []
-    for measured in run.measured:
-        for metric in measured.point.report:
-            title = f"{measured.point.title}, {metric}"
-            base, own = (verdicts.median_interval(verdicts.values(measured, name, metric)) for name in ("base", "gateway"))
-            pairs = _pairs(measured, metric)
+def comparisons(run: Run) -> list[Comparison]:
+    """One comparison for each metric of each point, also for those that failed. Pure."""
+    compared = []
+    for measurement in run.measurements:
+        for metric in measurement.point.report:
+            title = f"{measurement.point.title}, {metric}"
+            base, own = (analysis.median_interval(analysis.values(measurement, name, metric)) for name in ("base", "gateway"))
+            pairs = ratios(analysis.values(measurement, "gateway", metric), analysis.values(measurement, "base", metric))
             if base is None or own is None:
-                reasons = [f"{name}: {one.failed}" for name, one in measured.taken.items() if one.failed is not None]
-                found.append(Line(title, None, None, None, f"failed: {'; '.join(reasons) or 'one of them has no value'}"))
+                reasons = [f"{name}: {one.failed}" for name, one in measurement.samples.items() if one.failed is not None]
+                verdict = f"failed: {'; '.join(reasons) or 'one of them has no value'}"
+                compared.append(Comparison(title, None, None, None, verdict))
             elif not pairs:
-                found.append(Line(title, base.middle, own.middle, None, "no ratio to nothing"))
+                compared.append(Comparison(title, base.median, own.median, None, "no ratio: the base is zero"))
             else:
-                seen = interval(pairs)
-                verdict = judged(seen, higher_is_better=metric in _HIGHER_IS_BETTER)
-                found.append(Line(title, base.middle, own.middle, seen, verdict))
-    return found
+                ratio = interval(pairs)
+                verdict = ratio_verdict(ratio, higher_is_better=metric in _HIGHER_IS_BETTER)
+                compared.append(Comparison(title, base.median, own.median, ratio, verdict))
+    return compared
 
 
-def table(found: Sequence[Line]) -> str:
-    """The lines as Markdown. Pure."""
+def table(compared: Sequence[Comparison]) -> str:
+    """The comparisons as a Markdown table. Pure."""
     rows = ["| | base | this tree | this tree ÷ base | verdict |", "| --- | ---: | ---: | ---: | --- |"]
-    for line in found:
-        figures = ["–" if value is None else f"{value:,.2f}" for value in (line.base, line.own)]
-        seen = line.ratio
-        figures.append("–" if seen is None else f"{seen.middle:.3f} ({seen.low:.3f}–{seen.high:.3f})")
-        rows.append(f"| {line.title} | {' | '.join(figures)} | {line.verdict} |")
+    for one in compared:
+        figures = ["–" if value is None else f"{value:,.2f}" for value in (one.base, one.own)]
+        ratio = one.ratio
+        figures.append("–" if ratio is None else f"{ratio.median:.3f} ({ratio.low:.3f}–{ratio.high:.3f})")
+        rows.append(f"| {one.title} | {' | '.join(figures)} | {one.verdict} |")
     return "\n".join(rows)
 
 
-def exit_code(found: Sequence[Line]) -> int:
-    """1 where something failed, or processor time is dearer; of many tail metrics one is always outside its interval."""
-    return int(any(line.verdict.startswith("failed") or (line.verdict == "dearer" and "cpu" in line.title) for line in found))
+def exit_code(compared: Sequence[Comparison]) -> int:
+    """1 if something failed or CPU time is a regression. Latency does not count: of many percentiles one is always outside."""
+    return int(
+        any(one.verdict.startswith("failed") or (one.verdict == "regression" and "cpu" in one.title) for one in compared)
+    )
 
 
-def _pairs(measured: Measured, metric: str) -> list[float]:
-    return ratios(verdicts.values(measured, "gateway", metric), verdicts.values(measured, "base", metric))
-
-
-def judged(seen: Interval, *, higher_is_better: bool) -> str:
-    """Whether the ratio's interval leaves out 1, and on which side."""
-    if not seen.is_sure:
+def ratio_verdict(ratio: Interval, *, higher_is_better: bool) -> str:
+    """`regression` or `improvement` if the interval excludes 1; otherwise the reason why there is no verdict."""
+    if not ratio.is_conclusive:
         return "too few rounds"
-    if not seen.excludes(1.0):
+    if not ratio.excludes(1.0):
         return "within the noise"
-    return "cheaper" if (seen.middle > 1.0) == higher_is_better else "dearer"
+    return "improvement" if (ratio.median > 1.0) == higher_is_better else "regression"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How values are distributed: an HDR histogram, which keeps three digits of each from a nanosecond to an hour."""
+"""Latency histograms (HDR): three significant digits, from a nanosecond to an hour."""
 
 from __future__ import annotations
 
@@ -8,63 +8,63 @@ from typing import Final
 import msgspec
 from hdrh.histogram import HdrHistogram
 
-_HIGHEST_NS: Final = 3_600_000_000_000
+_MAX_NS: Final = 3_600_000_000_000
 _DIGITS: Final = 3
-_MIN_ABOVE: Final = 10
-CURVE: Final = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99)
+_MIN_VALUES_ABOVE: Final = 10
+PERCENTILES: Final = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99)
 
 
-class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a set of values lies, in microseconds; `histogram` is all of it, in HdrHistogram's own coding."""
+class LatencySummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Percentiles in microseconds; `histogram` is the whole distribution in HdrHistogram's own encoding."""
 
     count: int
     p50: float
     p90: float
     p99: float
-    highest: float
+    maximum: float
     histogram: str
 
 
-def spread(values_ns: Iterable[int]) -> Spread:
-    """Where the values lie; there must be at least one. What is below a nanosecond counts as one."""
-    histogram = HdrHistogram(1, _HIGHEST_NS, _DIGITS)
+def summarize(values_ns: Iterable[int]) -> LatencySummary:
+    """Returns the summary of one or more values. A value below one nanosecond counts as one."""
+    histogram = HdrHistogram(1, _MAX_NS, _DIGITS)
     for value in values_ns:
         histogram.record_value(max(1, value))
-    p50, p90, p99 = (histogram.get_value_at_percentile(share) / 1000 for share in (50, 90, 99))
-    return Spread(
+    p50, p90, p99 = (histogram.get_value_at_percentile(percent) / 1000 for percent in (50, 90, 99))
+    return LatencySummary(
         count=histogram.get_total_count(),
         p50=p50,
         p90=p90,
         p99=p99,
-        highest=histogram.get_max_value() / 1000,
+        maximum=histogram.get_max_value() / 1000,
         histogram=histogram.encode().decode(),
     )
 
 
-def merged(coded: Iterable[str]) -> str:
-    """One histogram of many, coded like them."""
-    whole = HdrHistogram(1, _HIGHEST_NS, _DIGITS)
-    for one in coded:
-        whole.decode_and_add(one.encode())
-    text: str = whole.encode().decode()
+def merge(encoded: Iterable[str]) -> str:
+    """Returns the sum of encoded histograms, encoded."""
+    total = HdrHistogram(1, _MAX_NS, _DIGITS)
+    for one in encoded:
+        total.decode_and_add(one.encode())
+    text: str = total.encode().decode()
     return text
 
 
-def tail(coded: str, share: float) -> float | None:
-    """The value in microseconds below which this share lies, in percent; None where fewer than ten values lie above it."""
-    histogram = HdrHistogram.decode(coded.encode())
-    if not _is_known(histogram, share):
+def percentile(encoded: str, percent: float) -> float | None:
+    """Returns a percentile in microseconds, or None if fewer than ten values lie above it."""
+    histogram = HdrHistogram.decode(encoded.encode())
+    if not _has_tail(histogram, percent):
         return None
-    value: float = histogram.get_value_at_percentile(share) / 1000
+    value: float = histogram.get_value_at_percentile(percent) / 1000
     return value
 
 
-def curve(coded: str) -> list[float]:
-    """The values in microseconds at each of the shares of CURVE, as far as at least ten values lie above them."""
-    histogram = HdrHistogram.decode(coded.encode())
-    return [histogram.get_value_at_percentile(share) / 1000 for share in CURVE if _is_known(histogram, share)]
+def percentiles(encoded: str) -> list[float]:
+    """Returns the values in microseconds at PERCENTILES, without those above which fewer than ten values lie."""
+    histogram = HdrHistogram.decode(encoded.encode())
+    return [histogram.get_value_at_percentile(percent) / 1000 for percent in PERCENTILES if _has_tail(histogram, percent)]
 
 
-def _is_known(histogram: HdrHistogram, share: float) -> bool:
-    above: int = round(histogram.get_total_count() * (100 - share))
-    return above >= 100 * _MIN_ABOVE
+def _has_tail(histogram: HdrHistogram, percent: float) -> bool:
+    above: int = round(histogram.get_total_count() * (100 - percent))
+    return above >= 100 * _MIN_VALUES_ABOVE

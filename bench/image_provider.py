@@ -1,4 +1,4 @@
-"""A provider of images, each of which takes SECONDS: in fal.ai's queue, or before it answers in OpenAI's words.
+"""An image provider in which each image takes SECONDS, with two APIs: fal.ai's queue and OpenAI's images.
 
 python -m bench.image_provider PORT SECONDS
 """
@@ -17,37 +17,37 @@ _URL = "https://pictures.example/1.png"
 
 
 def application(seconds: float) -> web.Application:
-    """The provider: a job, or an answer, takes `seconds`."""
-    began: dict[str, float] = {}
+    """Returns the provider. A job, or an answer, takes `seconds`."""
+    started: dict[str, float] = {}
     numbers = itertools.count()
 
-    async def take(request: web.Request) -> web.Response:
+    async def submit(request: web.Request) -> web.Response:
         await request.read()
         name = f"r-{next(numbers)}"
-        began[name] = time.monotonic()
+        started[name] = time.monotonic()
         return web.json_response({"request_id": name})
 
-    async def look(request: web.Request) -> web.Response:
-        is_done = time.monotonic() - began[request.match_info["name"]] >= seconds
+    async def status(request: web.Request) -> web.Response:
+        is_done = time.monotonic() - started[request.match_info["name"]] >= seconds
         return web.json_response({"status": "COMPLETED" if is_done else "IN_PROGRESS"})
 
-    async def fetch(request: web.Request) -> web.Response:
+    async def result(request: web.Request) -> web.Response:
         return web.json_response({"images": [{"url": _URL}]})
 
     async def cancel(request: web.Request) -> web.Response:
         return web.json_response({"status": "CANCELLATION_REQUESTED"}, status=202)
 
-    async def make(request: web.Request) -> web.Response:
+    async def generate(request: web.Request) -> web.Response:
         await request.read()
         await asyncio.sleep(seconds)
         return web.json_response({"created": 1, "data": [{"url": _URL}]})
 
     app = web.Application()
-    app.router.add_post("/owner/app/v1", take)
-    app.router.add_get("/owner/app/requests/{name}/status", look)
-    app.router.add_get("/owner/app/requests/{name}", fetch)
+    app.router.add_post("/owner/app/v1", submit)
+    app.router.add_get("/owner/app/requests/{name}/status", status)
+    app.router.add_get("/owner/app/requests/{name}", result)
     app.router.add_put("/owner/app/requests/{name}/cancel", cancel)
-    app.router.add_post("/images/generations", make)
+    app.router.add_post("/images/generations", generate)
     return app
 
 

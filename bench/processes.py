@@ -1,7 +1,7 @@
-"""What Linux tells of a process and its children, and how the bench starts and ends them.
+"""Starts and ends processes, and reads the CPU time and memory of a process tree from `/proc`.
 
-Processor time is taken from `schedstat`, in nanoseconds; `/proc/PID/stat`, the fallback, counts in steps of 10 ms.
-Memory is the proportional set size: what a master and its workers share is counted once.
+CPU time comes from `schedstat`, in nanoseconds; the fallback, `/proc/PID/stat`, counts in steps of 10 ms.
+Memory is the proportional set size (PSS): pages that a master and its workers share are counted once.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _libc: Final = ctypes.CDLL(None)
 
 
-def tree(pid: int) -> list[int]:
-    """The process and all that descend from it."""
-    found = [pid]
-    for parent in found:
+def process_tree(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    pids = [pid]
+    for parent in pids:
         for children in (_PROC / str(parent) / "task").glob("*/children"):
             try:
-                found += map(int, children.read_text().split())
+                pids += map(int, children.read_text().split())
             except OSError:
                 continue
-    return found
+    return pids
 
 
 def cpu_ns(pid: int) -> int:
-    """Processor time of the tree since its start; 0 for one that is gone."""
-    return sum(map(_cpu_ns, tree(pid)))
+    """The CPU time of the process tree since its start; 0 if the process is gone."""
+    return sum(map(_cpu_ns, process_tree(pid)))
 
 
 def _cpu_ns(pid: int) -> int:
@@ -54,8 +54,8 @@ def _cpu_ns(pid: int) -> int:
 
 
 def memory_bytes(pid: int) -> int:
-    """Proportional set size of the tree."""
-    return sum(map(_memory_bytes, tree(pid)))
+    """The proportional set size of the process tree."""
+    return sum(map(_memory_bytes, process_tree(pid)))
 
 
 def _memory_bytes(pid: int) -> int:
@@ -67,15 +67,15 @@ def _memory_bytes(pid: int) -> int:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A port of 127.0.0.1 on which nothing listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
         return port
 
 
-def answers(port: int, request: bytes, timeout_s: float = 5.0) -> bool:
-    """Whether the request is answered with 200."""
+def is_answering(port: int, request: bytes, timeout_s: float = 5.0) -> bool:
+    """True if the request is answered with 200."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
             connection.sendall(request)
@@ -84,15 +84,15 @@ def answers(port: int, request: bytes, timeout_s: float = 5.0) -> bool:
         return False
 
 
-def most_files() -> int:
-    """How many descriptors a process may have at most; this one, and its children with it, now may have them."""
+def raise_file_limit() -> int:
+    """Raise the limit of open files to its maximum, for this process and its children; returns it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 class Process:
-    """A child in a session of its own, so that Ctrl-C reaches only the bench; it ends when the bench ends."""
+    """A child process in a session of its own, so that Ctrl-C reaches only the bench. It ends when the bench ends."""
 
     def __init__(
         self, arguments: Sequence[str], log: Path, core: int | None, environment: Mapping[str, str] | None = None
@@ -108,37 +108,45 @@ class Process:
                 cwd=ROOT,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=before_exec(core),  # noqa: PLW1509  the bench has no threads
+                preexec_fn=preexec(core),  # noqa: PLW1509  the bench has no threads
             )
         self.pid = self._child.pid
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float = 20.0) -> None:
-        """Return once it is ready. Raises RuntimeError, with its last words, where it ends or takes too long."""
+        """Return once it is ready. Raises RuntimeError, with the end of its output, if it ends or takes too long."""
         deadline_s = time.monotonic() + timeout_s
         while not ready():
-            if not self.alive():
-                raise RuntimeError(f"it ended with {self._child.returncode}: {self.last_words()}")
+            if not self.is_alive():
+                raise RuntimeError(f"the process ended with {self._child.returncode}: {self.output_tail()}")
             if time.monotonic() > deadline_s:
-                raise RuntimeError(f"it did not answer within {timeout_s:g} s: {self.last_words()}")
+                raise RuntimeError(f"the process did not answer within {timeout_s:g} s: {self.output_tail()}")
             time.sleep(0.002)
 
     def age_s(self) -> float:
-        """How long ago it was started."""
+        """Seconds since its start."""
         return (time.monotonic_ns() - self.started_ns) / 1e9
 
-    def alive(self) -> bool:
-        """Whether it runs."""
+    def is_alive(self) -> bool:
+        """True while it runs."""
         return self._child.poll() is None
 
-    def last_words(self) -> str:
-        """The end of what it has printed."""
-        return self._log.read_text(errors="replace").strip()[-400:] or "it printed nothing"
+    def ends_within(self, timeout_s: float) -> bool:
+        """Wait for its end; returns True if it has ended. A dying process closes its connections a moment before it ends."""
+        try:
+            self._child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def output_tail(self) -> str:
+        """The end of its output."""
+        return self._log.read_text(errors="replace").strip()[-400:] or "(no output)"
 
     def stop(self) -> None:
-        """End it and all that it has started: politely, then not."""
-        for asked in (signal.SIGTERM, signal.SIGKILL):
+        """End it and its children with SIGTERM, then with SIGKILL."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
             try:
-                os.killpg(self.pid, asked)
+                os.killpg(self.pid, number)
             except ProcessLookupError:
                 break
             try:
@@ -148,8 +156,8 @@ class Process:
         self._child.wait(_GRACE_S)
 
 
-def before_exec(core: int | None) -> Callable[[], None]:
-    """What a child does before it becomes another program: take its core, and agree to die with its parent."""
+def preexec(core: int | None) -> Callable[[], None]:
+    """Returns the function that a child runs before exec: it pins the core and makes the child die with its parent."""
 
     def prepare() -> None:
         _libc.prctl(_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,8 +1,8 @@
-"""The provider that is never the bottleneck: it plays the script that a request's model id names.
+"""A scripted provider, fast enough never to be the bottleneck. A request's model id names the script of its answer.
 
-Answers are prepared once a script. Streams share one timer a gap: a wheel, whose tick sends the next event of every
-stream on the spoke at hand. Each event carries the time at which it was sent, on the clock that all processes of a
-machine share (`time.monotonic_ns`), so that whoever receives it knows its delay.
+The bytes of a script's answers are prepared once. All streams with the same gap share one timer wheel: each tick sends the next
+event of every stream in one slot. Each event carries its sending time on the clock that all processes of a machine share
+(`time.monotonic_ns`), so that the receiver knows its delay.
 
     python -m bench.provider PORT [TLS_PORT CERTIFICATE]
 """
@@ -23,7 +23,7 @@ import uvloop
 from bench.answer import Answer
 from bench.script import parse
 
-_KEPT_BYTES: Final = 4096
+_KEPT_BODY_BYTES: Final = 4096
 _BACKLOG: Final = 4096
 _MODEL: Final = re.compile(rb'"model"\s*:\s*"([^"]+)"')
 _INCLUDES_USAGE: Final = re.compile(rb'"include_usage"\s*:\s*true')
@@ -31,22 +31,22 @@ _UNKNOWN: Final = b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\n
 
 
 class Stream:
-    """One streamed answer under way."""
+    """One streamed answer in flight."""
 
-    __slots__ = ("answer", "left", "transport", "usage")
+    __slots__ = ("answer", "events_left", "transport", "usage")
 
     def __init__(self, transport: asyncio.Transport, answer: Answer, *, usage: bool) -> None:
         self.transport = transport
         self.answer = answer
         self.usage = usage
-        self.left = answer.script.events
+        self.events_left = answer.script.events
 
     def send(self, prefix: bytes = b"") -> bool:
-        """Send the next event, and the end after the last one; says whether there is more to come."""
+        """Send the next event, and the end after the last one. Returns True if more events follow."""
         answer = self.answer
-        self.left -= 1
+        self.events_left -= 1
         event = b"%s%s%019d%s" % (prefix, answer.before, time.monotonic_ns(), answer.after)
-        if self.left:
+        if self.events_left:
             self.transport.write(event)
             return True
         if answer.script.end == "done":
@@ -57,85 +57,85 @@ class Stream:
         return False
 
 
-class Wheel:
-    """All streams of one gap. A tick serves one spoke; a stream is on one spoke, so it is served once a turn."""
+class TimerWheel:
+    """The streams of one gap. Each tick serves one slot; a stream is in one slot, so it is served once per gap."""
 
     def __init__(self, gap_ms: int, tick_ms: int) -> None:
         self._loop = asyncio.get_running_loop()
-        self._spokes: list[set[Stream]] = [set() for _ in range(max(1, gap_ms // tick_ms))]
-        self._tick_s = gap_ms / len(self._spokes) / 1000
+        self._slots: list[set[Stream]] = [set() for _ in range(max(1, gap_ms // tick_ms))]
+        self._tick_s = gap_ms / len(self._slots) / 1000
         self._at = 0
         self._due_s = 0.0
-        self._turning = False
+        self._is_running = False
 
     def add(self, stream: Stream) -> set[Stream]:
-        """Put the stream on the emptiest spoke, and start to turn; returns the spoke, to be left on the way out."""
-        spoke = min(self._spokes, key=len)
-        spoke.add(stream)
-        if not self._turning:
-            self._turning = True
+        """Put the stream into the emptiest slot and start the timer. Returns the slot; a stream that is lost leaves it."""
+        slot = min(self._slots, key=len)
+        slot.add(stream)
+        if not self._is_running:
+            self._is_running = True
             self._due_s = self._loop.time() + self._tick_s
             self._loop.call_at(self._due_s, self._tick)
-        return spoke
+        return slot
 
     def _tick(self) -> None:
-        spoke = self._spokes[self._at]
-        self._at = (self._at + 1) % len(self._spokes)
-        spoke.difference_update([stream for stream in spoke if not stream.send()])
-        self._turning = any(self._spokes)
-        if self._turning:
+        slot = self._slots[self._at]
+        self._at = (self._at + 1) % len(self._slots)
+        slot.difference_update([stream for stream in slot if not stream.send()])
+        self._is_running = any(self._slots)
+        if self._is_running:
             self._due_s += self._tick_s
             self._loop.call_at(self._due_s, self._tick)
 
 
 class Provider(asyncio.Protocol):
-    """One connection. Of a body only the two ends are kept: the model's name is there, and 10 MB cost nothing."""
+    """One connection. Only the two ends of a request's body are kept: `model` is there, and 10 MB cost nothing."""
 
     answers: Final[dict[bytes, Answer | None]] = {}
 
-    def __init__(self, wheels: dict[tuple[int, int], Wheel]) -> None:
+    def __init__(self, wheels: dict[tuple[int, int], TimerWheel]) -> None:
         self._wheels = wheels
         self._parser = httptools.HttpRequestParser(self)
-        self._first = self._last = b""
+        self._body_start = self._body_end = b""
         self._stream: Stream | None = None
-        self._spoke: set[Stream] = set()
+        self._slot: set[Stream] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the stream off the wheel."""
+        """Take the stream off the timer wheel."""
         if self._stream is not None:
-            self._spoke.discard(self._stream)
+            self._slot.discard(self._stream)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, which calls what follows."""
+        """Feed the parser, which calls the methods below."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
             self._transport.abort()
 
     def on_message_begin(self) -> None:
-        """Forget the last request."""
-        self._first = self._last = b""
+        """Reset the state of the previous request."""
+        self._body_start = self._body_end = b""
 
     def on_body(self, body: bytes) -> None:
         """Keep the two ends of the body."""
-        if not self._first:
-            self._first = body[:_KEPT_BYTES]
-        self._last = (self._last + body[-_KEPT_BYTES:])[-_KEPT_BYTES:]
+        if not self._body_start:
+            self._body_start = body[:_KEPT_BODY_BYTES]
+        self._body_end = (self._body_end + body[-_KEPT_BODY_BYTES:])[-_KEPT_BODY_BYTES:]
 
     def on_message_complete(self) -> None:
-        """Answer, now or after the script's wait."""
-        match = _MODEL.search(self._last) or _MODEL.search(self._first)
+        """Answer at once, or after the script's delay."""
+        match = _MODEL.search(self._body_end) or _MODEL.search(self._body_start)
         answer = self._answer(match[1] if match else b"")
         if answer is None:
             self._transport.write(_UNKNOWN)
         elif answer.script.first_ms:
-            asyncio.get_running_loop().call_later(answer.script.first_ms / 1000, self._begin, answer)
+            asyncio.get_running_loop().call_later(answer.script.first_ms / 1000, self._start, answer)
         else:
-            self._begin(answer)
+            self._start(answer)
 
     def _answer(self, model: bytes) -> Answer | None:
         if model not in self.answers:
@@ -143,7 +143,7 @@ class Provider(asyncio.Protocol):
             self.answers[model] = Answer(script) if script is not None else None
         return self.answers[model]
 
-    def _begin(self, answer: Answer) -> None:
+    def _start(self, answer: Answer) -> None:
         script = answer.script
         if self._transport.is_closing():
             return
@@ -151,17 +151,17 @@ class Provider(asyncio.Protocol):
             if script.end != "stall":
                 self._transport.write(answer.whole)
             return
-        usage = bool(_INCLUDES_USAGE.search(self._last) or _INCLUDES_USAGE.search(self._first))
+        usage = bool(_INCLUDES_USAGE.search(self._body_end) or _INCLUDES_USAGE.search(self._body_start))
         self._stream = Stream(self._transport, answer, usage=usage)
         if self._stream.send(answer.head):
-            turn = (script.gap_ms, script.tick_ms)
-            wheel = self._wheels.get(turn) or self._wheels.setdefault(turn, Wheel(*turn))
-            self._spoke = wheel.add(self._stream)
+            key = (script.gap_ms, script.tick_ms)
+            wheel = self._wheels.get(key) or self._wheels.setdefault(key, TimerWheel(*key))
+            self._slot = wheel.add(self._stream)
 
 
 async def listen(port: int, tls: ssl.SSLContext | None = None) -> asyncio.Server:
     """Listen on 127.0.0.1; port 0 is any free one."""
-    wheels: dict[tuple[int, int], Wheel] = {}
+    wheels: dict[tuple[int, int], TimerWheel] = {}
     loop = asyncio.get_running_loop()
     return await loop.create_server(lambda: Provider(wheels), "127.0.0.1", port, backlog=_BACKLOG, ssl=tls)
 

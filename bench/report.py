@@ -1,8 +1,8 @@
-"""The report: a pure function of a run's file, so that it can be made again.
+"""Makes the report from the file of a run. The report is a pure function of that file.
 
     python -m bench.report RUN.json [--out DIRECTORY]
 
-Without a directory the Markdown goes to standard output; with one, it and its plots are written there.
+Without a directory the Markdown goes to standard output; with one, the Markdown and its plots are written there.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import results, verdicts
-from bench.histogram import tail
-from bench.results import Measured, Run
-from bench.scenario import Row
+from bench import analysis, results
+from bench.analysis import values
+from bench.histogram import percentile
+from bench.results import Measurement, Run
+from bench.scenario import BudgetRow
 from bench.statistics import Interval
-from bench.verdicts import values
 
 NONE: Final = "–"
-_TAIL: Final = 99.9
+_TAIL_PERCENT: Final = 99.9
 _TAILS: Final = {"delay": "delay p99.9, all rounds (µs)", "first_byte": "first byte p99.9, all rounds (µs)"}
 _UNITS: Final = {"_us": "µs", "_kib": "KiB", "_mib": "MiB", "_per_s": "1/s", "_s": "s"}
 _HEADLINE: Final = (
@@ -34,132 +34,139 @@ _HEADLINE: Final = (
     ("sustained", "sustained_per_s", "highest rate, p99 < 10 ms (1/s)"),
 )
 _HOW_TO_READ: Final = """\
-Each figure is the median over the rounds; in brackets is where that median lies with 95 % confidence (the sign test's
-interval), or the lowest and the highest value where there are fewer than six rounds. All systems of a round were measured
-one after the other. What is *added* is over the direct connection in the same round. CPU is the processor time of the
-system and its children, the kernel's on their behalf included, by the scheduler's own count. Times count from when a request
-was due in open loads, and from when it was sent in closed ones. Absolute figures say little about another machine; ratios say
-more."""
+Each figure is the median over the rounds. In brackets is its 95 % confidence interval (by the sign test), or the lowest and
+the highest value if there are fewer than six rounds. The rounds of all systems are interleaved. An *added* figure is the
+difference to the direct connection in the same round. CPU is the CPU time of the system and its children, kernel time
+included, as the scheduler counts it. In open loads, a request's time counts from its scheduled time; in closed loads, from
+its sending. A verdict is *inconclusive* if the interval includes the limit, or if there are too few rounds. Absolute
+figures say little about another machine; ratios say more."""
 
 
 def markdown(run: Run, plots: Mapping[str, str] | None = None) -> str:
-    """The whole report. `plots` are the images that exist, file by caption."""
+    """The whole report. `plots` maps captions to image files."""
     parts = [
         f"# What a gateway costs: {run.commit}",
-        _of_what(run),
+        _provenance(run),
         headline(run),
         *(f"![{caption}]({file})" for caption, file in (plots or {}).items()),
         "## The budget\n\n" + budget(run),
         _HOW_TO_READ,
-        *(_section(run, name) for name in dict.fromkeys(one.point.scenario for one in run.measured)),
+        *(_section(run, name) for name in dict.fromkeys(one.point.scenario for one in run.measurements)),
         _cross_check(run),
         _missing(run),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _of_what(run: Run) -> str:
+def _provenance(run: Run) -> str:
     cores, machine = run.cores, run.machine
-    pinned = f"the system on core {cores.system}, the provider on {cores.provider}, the load on {cores.load}"
+    pinned = "no core was pinned"
+    if cores.system is not None:
+        pinned = f"the system on core {cores.system}, the provider on {cores.provider}, the load on {cores.load}"
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     lines = [
         f"Measured {run.at} in {run.seconds / 60:.0f} minutes, plan `{run.plan}`.",
-        f"{machine['cores']} cores of {machine['processor']}, {machine['kernel']}; "
-        f"{pinned if cores.system is not None else 'no core was pinned'}; others kept {run.others_cores:g} cores busy.",
+        f"{machine['cores']} cores of {machine['processor']}, {machine['kernel']}; {pinned}; "
+        f"other processes kept {run.others_cores:g} cores busy.",
         f"{versions}.",
     ]
     if run.interrupted:
-        lines.append("**It was interrupted, so it is not complete.**")
+        lines.append("**The run was interrupted, so it is not complete.**")
     return "\n".join(lines)
 
 
 def headline(run: Run) -> str:
-    """The table that people look at first: a line for each system, the direct connection left out."""
-    rows = [(measured, metric, title) for key, metric, title in _HEADLINE if (measured := verdicts.find(run, key)) is not None]
-    systems = [name for name in run.titles if name != "direct" and any(name in one.taken for one, _, _ in rows)]
-    lines = [[run.titles[name], *(_cell(measured, name, metric) for measured, metric, _ in rows)] for name in systems]
+    """The summary table: one line for each system, without the direct connection."""
+    rows = [
+        (measurement, metric, title)
+        for key, metric, title in _HEADLINE
+        if (measurement := analysis.find_measurement(run, key)) is not None
+    ]
+    systems = [name for name in run.titles if name != "direct" and any(name in one.samples for one, _, _ in rows)]
+    lines = [[run.titles[name], *(_cell(measurement, name, metric) for measurement, metric, _ in rows)] for name in systems]
     return _table(["", *(title for _, _, title in rows)], lines)
 
 
 def budget(run: Run) -> str:
-    """Each row of the budget, with the gateway's figure, those that it is compared with, and the verdicts."""
+    """The budget table: the gateway's figures, their ratios to other systems, and the verdicts."""
     others = [name for name in ("nginx", "envoy") if name in run.titles and name not in run.absent]
     lines = []
     for row in run.budget:
-        measured = verdicts.find(run, row.of)
-        if measured is None:
+        if analysis.find_measurement(run, row.of) is None:
             continue
-        own = verdicts.row_interval(run, row, "gateway")
-        compared = [verdicts.ratio(run, row, name) for name in others]
+        own = analysis.budget_interval(run, row, "gateway")
+        compared = [analysis.ratio_to(run, row, name) for name in others]
         lines.append([
             f"{row.row} ({row.unit})" if row.unit else row.row,
-            "failed" if own is None else _number(own.middle),
-            *(NONE if ratio is None else f"{_number(ratio.middle)} × ({_span(ratio)})" for ratio in compared),
-            *(_judged(run, row, kind) for kind in ("must", "aim")),
+            "failed" if own is None else _number(own.median),
+            *(NONE if ratio is None else f"{_number(ratio.median)} × ({_span(ratio)})" for ratio in compared),
+            *(_verdict(run, row, kind) for kind in ("must", "aim")),
         ])  # fmt: skip
     return _table(["", "gateway", *(f"÷ {run.titles[name]}" for name in others), "must", "aim"], lines)
 
 
-def _judged(run: Run, row: Row, kind: str) -> str:
+def _verdict(run: Run, row: BudgetRow, kind: str) -> str:
     limit = row.limit("must" if kind == "must" else "aim")
     if limit is None:
         return NONE
     bound = f"≤ {limit.at_most:g}" + (f" × {run.titles.get(limit.of, limit.of)}" if limit.of else "")
-    return f"{bound}: {verdicts.verdict(run, row, limit)}"
+    return f"{bound}: {analysis.budget_verdict(run, row, limit)}"
 
 
 def _section(run: Run, scenario: str) -> str:
-    all_measured = [one for one in run.measured if one.point.scenario == scenario]
-    systems = [name for name in run.titles if any(name in one.taken for one in all_measured)]
+    measurements = [one for one in run.measurements if one.point.scenario == scenario]
+    systems = [name for name in run.titles if any(name in one.samples for one in measurements)]
     lines = []
-    for measured in all_measured:
-        for metric in measured.point.report:
-            cells = [_cell(measured, name, metric) for name in systems]
+    for measurement in measurements:
+        for metric in measurement.point.report:
+            cells = [_cell(measurement, name, metric) for name in systems]
             if any(cell != NONE for cell in cells):
-                lines.append([" ".join(filter(None, (measured.point.name, _named(metric)))), *cells])
-        for kind, words in _TAILS.items():
-            if f"added_{kind}_p99_us" not in measured.point.report:
+                lines.append([" ".join(filter(None, (measurement.point.name, _label(metric)))), *cells])
+        for kind, label in _TAILS.items():
+            if f"added_{kind}_p99_us" not in measurement.point.report:
                 continue
-            cells = [_tail_cell(measured, name, kind) for name in systems]
+            cells = [_tail_cell(measurement, name, kind) for name in systems]
             if any(cell != NONE for cell in cells):
-                lines.append([" ".join(filter(None, (measured.point.name, words))), *cells])
-    title = all_measured[0].point.title.partition(": ")[0] if all_measured[0].point.name else all_measured[0].point.title
+                lines.append([" ".join(filter(None, (measurement.point.name, label))), *cells])
+    first = measurements[0].point
+    title = first.title.partition(": ")[0] if first.name else first.title
     return f"## {title}\n\n" + _table(["", *(run.titles[name] for name in systems)], lines)
 
 
-def _tail_cell(measured: Measured, system: str, kind: str) -> str:
-    """p99.9 of all rounds together, and what that adds to the direct connection's."""
-    tails = [
-        tail(taken.histograms[kind], _TAIL) if (taken := measured.taken.get(name)) and kind in taken.histograms else None
-        for name in (system, "direct")
-    ]
-    own, control = tails
+def _tail_cell(measurement: Measurement, system: str, kind: str) -> str:
+    """p99.9 of all rounds together, and in brackets the difference to the direct connection."""
+    own, control = _tail(measurement, system, kind), _tail(measurement, "direct", kind)
     if own is None:
         return NONE
     return _number(own) if control is None or system == "direct" else f"{_number(own)} (+{_number(own - control)})"
 
 
-def _cell(measured: Measured, system: str, metric: str) -> str:
-    taken = measured.taken.get(system)
-    if taken is None:
+def _tail(measurement: Measurement, system: str, kind: str) -> float | None:
+    samples = measurement.samples.get(system)
+    return percentile(samples.histograms[kind], _TAIL_PERCENT) if samples is not None and kind in samples.histograms else None
+
+
+def _cell(measurement: Measurement, system: str, metric: str) -> str:
+    samples = measurement.samples.get(system)
+    if samples is None:
         return NONE
-    if taken.failed is not None:
+    if samples.failed is not None:
         return "failed"
-    seen = verdicts.median_interval(values(measured, system, metric))
-    if seen is None:
+    figure = analysis.median_interval(values(measurement, system, metric))
+    if figure is None:
         return NONE
-    return f"{_number(seen.middle)} ({_span(seen)})"
+    return f"{_number(figure.median)} ({_span(figure)})"
 
 
-def _span(seen: Interval) -> str:
-    return f"{_number(seen.low)}–{_number(seen.high)}"
+def _span(figure: Interval) -> str:
+    return f"{_number(figure.low)}–{_number(figure.high)}"
 
 
-def _named(metric: str) -> str:
-    """A metric's name and unit for a reader: `added_delay_p99_us` is added delay p99 (µs)."""
+def _label(metric: str) -> str:
+    """The label of a metric, with its unit: `added_delay_p99_us` is added delay p99 (µs)."""
     name, unit = next(((metric.removesuffix(end), unit) for end, unit in _UNITS.items() if metric.endswith(end)), (metric, ""))
-    words = name.replace("cpu", "CPU").replace("_", " ")
-    return f"{words} ({unit})" if unit else words
+    label = name.replace("cpu", "CPU").replace("_", " ")
+    return f"{label} ({unit})" if unit else label
 
 
 def _number(value: float) -> str:
@@ -173,42 +180,44 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def _cross_check(run: Run) -> str:
-    checks = [check for one in run.measured if (check := verdicts.cross_check(one)) is not None]
+    checks = [check for one in run.measurements if (check := analysis.cross_check(one)) is not None]
     if not checks:
         return ""
     lines = [
         [check.title, *map(_number, (check.own, check.added, check.added - check.own, check.hops)), check.verdict]
         for check in checks
     ]
-    head = ["", "own count (µs)", "added, from outside", "left", "added by nginx", "verdict"]
-    return f"## The gateway's own count of its overhead\n\n{verdicts.WHAT_IS_CHECKED}\n\n" + _table(head, lines)
+    head = ["", "own count (µs)", "added, from outside", "remainder", "added by nginx", "verdict"]
+    return f"## The gateway's own count of its overhead\n\n{analysis.CROSS_CHECK_NOTE}\n\n" + _table(head, lines)
 
 
 def _missing(run: Run) -> str:
-    lines = [f"- {run.titles.get(name, name)} was absent. {how}" for name, how in run.absent.items()]
+    lines = [f"- {run.titles.get(name, name)} was not installed: {hint}" for name, hint in run.absent.items()]
     lines += [
-        f"- {run.titles[name]} failed at *{measured.point.title}*: {taken.failed}"
-        for measured in run.measured
-        for name, taken in measured.taken.items()
-        if taken.failed is not None
+        f"- {run.titles[name]} failed at *{measurement.point.title}*: {samples.failed}"
+        for measurement in run.measurements
+        for name, samples in measurement.samples.items()
+        if samples.failed is not None
     ]
     return "## What is missing\n\n" + "\n".join(lines) if lines else ""
 
 
 def main() -> int:
-    """Make a report again; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.report", description="Makes a report from a run's file.")
-    parser.add_argument("run", type=Path, help="the run's JSON")
-    parser.add_argument("--out", type=Path, help="a directory for README.md and its plots (default: Markdown to stdout)")
+    """Make the report of a run; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path, help="the JSON file of the run")
+    parser.add_argument(
+        "--out", type=Path, help="a directory for README.md and its plots (default: Markdown to standard output)"
+    )
     options = parser.parse_args()
     run = results.read(options.run)
     if options.out is None:
         sys.stdout.write(markdown(run) + "\n")
         return 0
-    from bench.plots import draw  # noqa: PLC0415  a table needs no plotting library
+    from bench.plots import write_plots  # noqa: PLC0415  a table needs no plotting library
 
     options.out.mkdir(parents=True, exist_ok=True)
-    plots = draw(run, options.out)
+    plots = write_plots(run, options.out)
     (options.out / "README.md").write_text(markdown(run, plots) + "\n")
     return 0
 

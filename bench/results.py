@@ -1,4 +1,4 @@
-"""What a run leaves behind: what was measured, of which versions, on which machine, and who disturbed it."""
+"""The file of a run: samples, versions, machine, and the load that disturbed it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from pathlib import Path
 
 import msgspec
 
-from bench.scenario import Point, Row
+from bench.scenario import BudgetRow, Point
 
 
-class Roles(msgspec.Struct, frozen=True, kw_only=True):
-    """Which core does what; None: whichever the kernel likes."""
+class Cores(msgspec.Struct, frozen=True, kw_only=True):
+    """The cores to which each role is pinned; None: the kernel chooses."""
 
     system: int | None = None
     provider: int | None = None
     load: int | None = None
 
 
-class Taken(msgspec.Struct, kw_only=True):
-    """What was measured of one system at one point: each metric's value by round, and all rounds' histograms in one.
+class Samples(msgspec.Struct, kw_only=True):
+    """The samples of one system at one point: the values of each metric by round, and one histogram of all rounds.
 
-    One that has failed has no values, but the reason.
+    A system that failed has no values; `failed` is the reason.
     """
 
     values: dict[str, list[float]] = {}
@@ -28,17 +28,17 @@ class Taken(msgspec.Struct, kw_only=True):
     failed: str | None = None
 
 
-class Measured(msgspec.Struct, kw_only=True):
-    """A point and what was measured there, by system."""
+class Measurement(msgspec.Struct, kw_only=True):
+    """A point and its samples by system."""
 
     point: Point
-    taken: dict[str, Taken] = {}
+    samples: dict[str, Samples] = msgspec.field(default_factory=dict, name="taken")
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """A run's file: enough to make the report again, and to know what it is of.
+    """The whole run, from which the report can be made again.
 
-    `others_cores` is how many cores everything else on the machine kept busy meanwhile: more than 0.1 disturbs.
+    `others_cores` is the number of cores that all other processes kept busy meanwhile; above 0.1 they disturb the figures.
     """
 
     at: str
@@ -47,16 +47,16 @@ class Run(msgspec.Struct, kw_only=True):
     machine: dict[str, str | int | float]
     versions: dict[str, str]
     titles: dict[str, str]
-    cores: Roles
+    cores: Cores
     absent: dict[str, str]
-    budget: tuple[Row, ...]
+    budget: tuple[BudgetRow, ...]
     interrupted: bool = False
     seconds: float = 0.0
     others_cores: float = 0.0
-    measured: list[Measured] = []
+    measurements: list[Measurement] = msgspec.field(default_factory=list, name="measured")
 
-    def keep(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
+    def save(self, path: Path) -> None:
+        """Write the file atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".tmp")
         draft.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1))
@@ -64,5 +64,5 @@ class Run(msgspec.Struct, kw_only=True):
 
 
 def read(path: Path) -> Run:
-    """A run's file. Raises OSError or msgspec.ValidationError."""
+    """Reads the file of a run. Raises OSError or msgspec.ValidationError."""
     return msgspec.json.decode(path.read_bytes(), type=Run)

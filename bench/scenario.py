@@ -1,4 +1,4 @@
-"""What is measured, as `scenarios.yaml` says it: read strictly, so that a misspelt word is an error and not a default."""
+"""Reads `scenarios.yaml`: the scenarios, their points and the budget. Reading is strict: an unknown key is an error."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from bench.script import Script
 FILE: Final = Path(__file__).with_name("scenarios.yaml")
 _LIMIT: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?: (?P<system>[a-z-]+))?")
 
-_CONTROLLED: Final = frozenset({"rate_per_s", "sustained_per_s"})
+_NEED_CONTROL: Final = frozenset({"rate_per_s", "sustained_per_s"})
 
 PlanName = Literal["quick", "bench", "compare", "all"]
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is sent; `scenarios.yaml` explains each shape."""
+    """The load that is sent; `scenarios.yaml` explains each shape."""
 
     shape: Literal["closed", "open", "streams", "search", "none"] = "closed"
     connections: int = 20
     requests: int = 0
-    warm: int = 0
+    warm_up: int = msgspec.field(default=0, name="warm")
     rate_per_s: float = 0.0
     window_s: float | None = None
     prompt_bytes: int = 64
     max_tokens: bool = True
     endpoint: Literal["chat/completions", "messages", "messages/count_tokens"] = "chat/completions"
-    most_ms: float = 0.0
+    max_p99_ms: float = msgspec.field(default=0.0, name="most_ms")
     timeout_s: float = 40.0
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is measured: a scenario with one of its points laid over it."""
+    """One point of measurement: a scenario with the changes of one of its points."""
 
     scenario: str
     title: str
@@ -47,7 +47,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     load: Load
     gateway: dict[str, Any]
     more_models: int
-    accounts: int
+    accounts: int = 0  # missing in the files of older runs
     fresh: bool
     report: tuple[str, ...]
     systems: tuple[str, ...]
@@ -55,28 +55,29 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """How the budget names it: `stream@100`, or `delay` where the scenario has but one point."""
+        """The name that the budget uses: `stream@100`, or `delay` for a scenario with one point."""
         return f"{self.scenario}@{self.name}" if self.name else self.scenario
 
-    def takes(self, system: str) -> bool:
-        """Whether it is measured of that system: of those that are named, or of all but the interpreted gateway.
+    def includes(self, system: str) -> bool:
+        """True if the point is measured for that system.
 
-        The direct connection is the control of all that is `added`.
+        It is measured for the systems that it names; otherwise for all but the interpreted gateway. The direct connection is
+        the control for every `added` metric.
         """
         if system == "direct":
-            return any(metric.startswith("added_") or metric in _CONTROLLED for metric in self.report)
+            return any(metric.startswith("added_") or metric in _NEED_CONTROL for metric in self.report)
         return system in self.systems if self.systems else system != "gateway-interpreted"
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """`at_most` times another system's value in the same run, or `at_most` itself, in the row's unit."""
+    """An upper bound: `at_most` in the row's unit, or, with `of`, `at_most` times that system's value in the same run."""
 
     at_most: float
     of: str | None = None
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One line of the budget: a metric at a point, or what it has become there `over` another point."""
+class BudgetRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One row of the budget: a metric at the point `of`, or its ratio to the same metric at the point `over`."""
 
     row: str
     of: str
@@ -87,7 +88,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     aim: str | None = None
 
     def limit(self, kind: Literal["must", "aim"]) -> Limit | None:
-        """What the row must keep, or aims for. `1.4 nginx` is a multiple, `0.7` a value."""
+        """The limit of this kind. `1.4 nginx` is a multiple of nginx's value, `0.7` a value. Raises ValueError."""
         text = self.must if kind == "must" else self.aim
         if text is None:
             return None
@@ -97,20 +98,20 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return Limit(at_most=float(match["number"]), of=match["system"])
 
 
-class _Taking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _PlanOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rounds: int
     points: tuple[str, ...] = ()
     more: dict[str, int] = {}
     requests: int | None = None
 
 
-class Slow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is asked of a system that needs much longer than the others: a share of the requests, fewer rounds, and
-    nothing with more connections."""
+class SlowSystem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The reduced load of a system that is much slower than the others: a share of the requests, fewer rounds, and no point
+    with more than `max_connections`."""
 
     share: float
     rounds: int
-    most_connections: int
+    max_connections: int = msgspec.field(name="most_connections")
 
 
 class _Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,7 +126,7 @@ class _Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     title: str
     report: tuple[str, ...]
-    plans: dict[PlanName, _Taking]
+    plans: dict[PlanName, _PlanOptions]
     provider: dict[str, Any] = {}
     load: dict[str, Any] = {}
     systems: tuple[str, ...] = ()
@@ -139,67 +140,67 @@ _ONE_POINT: Final = {"": _Changes()}
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     defaults: _Changes
     scenarios: tuple[_Scenario, ...]
-    budget: tuple[Row, ...]
-    slow: dict[str, Slow] = {}
+    budget: tuple[BudgetRow, ...]
+    slow: dict[str, SlowSystem] = {}
 
 
 class Scenarios(msgspec.Struct, frozen=True):
-    """What a plan measures, the budget it is judged by, and who gets a share of the requests only."""
+    """The points of a plan, the budget, and the systems that get a reduced load."""
 
     points: tuple[Point, ...]
-    budget: tuple[Row, ...]
-    slow: dict[str, Slow]
+    budget: tuple[BudgetRow, ...]
+    slow: dict[str, SlowSystem]
 
     def only(self, names: Sequence[str]) -> Scenarios:
-        """Those of these names alone, each a scenario's or a point's. Raises KeyError with a name that is none."""
+        """Keep only the named scenarios and points. Raises KeyError with the first unknown name."""
         for name in names:
             if not any(name in (point.scenario, point.key) for point in self.points):
                 raise KeyError(name)
         points = tuple(point for point in self.points if {point.scenario, point.key} & set(names))
         return Scenarios(points, self.budget, self.slow)
 
-    def names(self) -> str:
-        """The scenarios' names, for a reader."""
+    def scenario_names(self) -> str:
+        """The names of the scenarios, separated by commas."""
         return ", ".join(dict.fromkeys(point.scenario for point in self.points))
 
     def load_for(self, point: Point, system: str) -> Load:
-        """The point's load; of a closed one less for a slow system, but so much that every connection is used."""
+        """The load of a point for a system. A slow system gets less of a closed load, but enough to use every connection."""
         load, slow = point.load, self.slow.get(system)
         if slow is None or load.shape != "closed":
             return load
         requests = min(load.requests, max(math.ceil(load.requests * slow.share), 10 * load.connections))
-        warm = min(load.warm, max(math.ceil(load.warm * slow.share), 2 * load.connections))
-        return msgspec.structs.replace(load, requests=requests, warm=warm)
+        warm_up = min(load.warm_up, max(math.ceil(load.warm_up * slow.share), 2 * load.connections))
+        return msgspec.structs.replace(load, requests=requests, warm_up=warm_up)
 
     def rounds_for(self, point: Point, system: str) -> int:
-        """How often the point is measured of a system; not at all where it would take a slow one too long."""
+        """The number of rounds of a point for a system; 0 if the point would take a slow system too long."""
         slow = self.slow.get(system)
         if slow is None:
             return point.rounds
-        return min(slow.rounds, point.rounds) if point.fresh or point.load.connections <= slow.most_connections else 0
+        return min(slow.rounds, point.rounds) if point.fresh or point.load.connections <= slow.max_connections else 0
 
 
 def read(plan: PlanName, path: Path = FILE) -> Scenarios:
-    """What the plan measures. Raises msgspec.ValidationError or ValueError, with the place."""
+    """Reads the scenarios of a plan. Raises msgspec.ValidationError or ValueError, which name the place."""
     file = msgspec.yaml.decode(path.read_bytes(), type=_File)
     points = [
-        _point(file.defaults, scenario, name, changes, taking)
+        _point(file.defaults, scenario, name, changes, options)
         for scenario in file.scenarios
-        if (taking := scenario.plans.get(plan)) is not None
+        if (options := scenario.plans.get(plan)) is not None
         for name, changes in (scenario.points or _ONE_POINT).items()
-        if not taking.points or name in taking.points
+        if not options.points or name in options.points
     ]
     for row in file.budget:
         row.limit("must"), row.limit("aim")
     return Scenarios(tuple(points), file.budget, file.slow)
 
 
-def _point(defaults: _Changes, scenario: _Scenario, name: str, changes: _Changes, taking: _Taking) -> Point:
+def _point(defaults: _Changes, scenario: _Scenario, name: str, changes: _Changes, options: _PlanOptions) -> Point:
     load = {**defaults.load, **scenario.load, **changes.load}
-    if taking.requests is not None:
-        load["requests"] = taking.requests
+    if options.requests is not None:
+        load["requests"] = options.requests
     if not scenario.fresh and (changes.gateway or changes.more_models or changes.accounts):
-        raise ValueError(f"{scenario.name}: what changes the gateway's configuration needs `fresh: true`")
+        raise ValueError(f"{scenario.name}: a point that changes the gateway's configuration needs `fresh: true`")
     provider = {**scenario.provider, **changes.provider}
     tls = bool(provider.pop("tls", False))
     return Point(
@@ -215,5 +216,5 @@ def _point(defaults: _Changes, scenario: _Scenario, name: str, changes: _Changes
         fresh=scenario.fresh,
         report=scenario.report,
         systems=scenario.systems,
-        rounds=taking.more.get(name, taking.rounds),
+        rounds=options.more.get(name, options.rounds),
     )

@@ -1,12 +1,12 @@
-"""A script says how the bench's provider answers; a request chooses it by its model id, which every gateway forwards.
+"""Scripts: how the provider of the bench answers. A request selects its script by the model id, which every gateway forwards.
 
-short                          a whole answer of about 1 KB, at once
+short                          a whole answer (not streamed) of about 1 KB, at once
 short-after-20ms               the same, 20 ms later
-stream-200-10ms                200 events: the first at once, then one each 10 ms, all streams in the same tick
-stream-200-10ms-by-1ms         the same, the streams spread evenly over ten ticks of 1 ms
+stream-200-10ms                200 events: the first at once, then one every 10 ms, all streams in the same tick
+stream-200-10ms-by-1ms         the same, with the streams spread evenly over ten ticks of 1 ms
 stream-200-10ms-of-2000b       events of 2,000 bytes
 stream-200-10ms-after-50ms     the first event after 50 ms
-stream-5-10ms-then-stall       five events, then silence; `-then-cut` closes the connection
+stream-5-10ms-then-stall       five events, then silence; `-then-cut` closes the connection instead
 error-503                      an error with that status
 short-in-anthropic             in Anthropic's dialect; all others are in OpenAI's
 """
@@ -30,7 +30,7 @@ Dialect = Literal["openai", "anthropic"]
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`events` is 0 for a whole answer, `tick_ms` 0 for one tick a gap, `event_bytes` 0 for an event of the usual size."""
+    """A script. `events` 0 is a whole answer; `tick_ms` 0 is one tick per gap; `event_bytes` 0 is the usual size."""
 
     events: int = 0
     gap_ms: int = 0
@@ -43,7 +43,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def model(self) -> str:
-        """The model id that stands for it."""
+        """The model id of this script."""
         name = "short" if self.status == 200 else f"error-{self.status}"
         if self.events:
             tick = f"-by-{self.tick_ms}ms" if self.tick_ms not in (0, self.gap_ms) else ""
@@ -55,7 +55,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def parse(model: str) -> Script | None:
-    """The script that a model id stands for; None where it stands for none."""
+    """Returns the script of a model id, or None."""
     match = _GRAMMAR.fullmatch(model)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""Statistics of few rounds: medians, pairs, and intervals that assume nothing of how values are distributed. Pure."""
+"""Statistics of few rounds: medians, paired ratios, and distribution-free confidence intervals. Pure."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _CONFIDENCE: Final = 0.95
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """Where the median of what was measured lies with 95 % confidence, or all that was seen where rounds are too few."""
+    """The median and its 95 % confidence interval. With too few rounds it is the range of all values, and not conclusive."""
 
     low: float
-    middle: float
+    median: float
     high: float
-    is_sure: bool
+    is_conclusive: bool
 
     def excludes(self, value: float) -> bool:
-        """Whether the value is outside, and the rounds were enough to say so."""
-        return self.is_sure and not self.low <= value <= self.high
+        """True if the interval is conclusive and the value lies outside it."""
+        return self.is_conclusive and not self.low <= value <= self.high
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The value below which this share of the ordered values lies, between two neighbours by straight line."""
+    """The quantile of ordered values, by linear interpolation between neighbours."""
     place = share * (len(ordered) - 1)
     low = int(place)
     high = min(low + 1, len(ordered) - 1)
@@ -34,7 +34,7 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The sign test's interval for the median: between the k-th lowest and the k-th highest value. At least one value."""
+    """The interval of the sign test for the median: from the k-th lowest to the k-th highest of one or more values."""
     ordered, count = sorted(values), len(values)
     outside, rank = 0.0, 0
     for k in range(count // 2):
@@ -42,12 +42,12 @@ def interval(values: Sequence[float]) -> Interval:
         if outside > 1 - _CONFIDENCE:
             break
         rank = k + 1
-    is_sure = rank > 0
+    is_conclusive = rank > 0
     rank = max(rank, 1)
-    return Interval(ordered[rank - 1], statistics.median(ordered), ordered[count - rank], is_sure)
+    return Interval(ordered[rank - 1], statistics.median(ordered), ordered[count - rank], is_conclusive)
 
 
 def ratios(own: Sequence[float], other: Sequence[float]) -> list[float]:
-    """Pair by pair; none where one of the others is nothing, as that says nothing about the others."""
+    """The ratios pair by pair; empty if a denominator is not positive, as such a sample says nothing about its system."""
     pairs = list(zip(own, other, strict=False))
     return [] if any(reference <= 0 for _, reference in pairs) else [value / reference for value, reference in pairs]

@@ -1,10 +1,10 @@
-"""The command: measures what a gateway costs, beside its peers, and judges it by the budget.
+"""The benchmark command: measures the gateway and its peers, and compares the gateway with its budget.
 
     python -m bench.suite [--plan quick|bench|all] [--only SCENARIO …] [--systems NAME …] [--no-pin] [--out FILE]
 
 The report goes to standard output, progress to standard error, and everything to a JSON file, from which `bench.report`
-makes the report again. It ends with 0 where the gateway could be measured everywhere, 1 where it has failed, 130 where it
-was interrupted; what was measured until then is kept.
+makes the report again. The exit code is 0 if the gateway was measured at every point, 1 if it failed at one, and 130 after an
+interrupt; the samples taken until then are kept.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -20,121 +21,139 @@ from typing import Final
 import msgspec
 
 from bench import report
-from bench.bench import Bench, roles
-from bench.histogram import merged
+from bench.harness import GenerateLoad, Harness, assign_cores, generate_load
+from bench.histogram import merge
+from bench.machine import BackgroundLoad, new_run
 from bench.processes import ROOT
-from bench.results import Measured, Run, Taken
-from bench.run import Watch, begin
-from bench.scenario import Point, Scenarios, read
+from bench.results import Measurement, Run, Samples
+from bench.sampling import Sample, take_sample
+from bench.scenario import PlanName, Point, Scenarios, read
 from bench.systems.contract import System
-from bench.systems.field import FIELD
-from bench.taking import Sample, take
+from bench.systems.registry import SYSTEMS
 
 RESULTS: Final = ROOT / "bench" / "results"
-_SYSTEMS: Final = {"quick": ("gateway", "nginx", "envoy"), "bench": ("gateway", "nginx"), "all": tuple(FIELD)}
-_FAILURES_TOLD: Final = 200
+_SYSTEMS_OF_PLAN: Final[dict[PlanName, tuple[str, ...]]] = {
+    "quick": ("gateway", "nginx", "envoy"),
+    "bench": ("gateway", "nginx"),
+    "all": tuple(SYSTEMS),
+}
+_MAX_REASON_CHARS: Final = 200
 
 
-def main() -> int:
-    """Run the benchmark; returns the exit code."""
-    parser = _parser()
-    options = parser.parse_args()
-    scenarios = read(options.plan)
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    systems: Mapping[str, System] = SYSTEMS,
+    read_plan: Callable[[PlanName], Scenarios] = read,
+) -> int:
+    """Run the benchmark; returns the exit code. `arguments` are the command line's by default."""
+    parser = _parser(systems)
+    options = parser.parse_args(arguments)
+    scenarios = read_plan(options.plan)
     if options.only:
         try:
             scenarios = scenarios.only(options.only)
         except KeyError as error:
-            parser.error(f"there is no scenario {error.args[0]} in the plan {options.plan}; there are: {scenarios.names()}")
-    names = options.systems or _SYSTEMS[options.plan]
-    run = measure(options.plan, scenarios, {name: FIELD[name] for name in names}, options.out, pin=options.pin)
+            known = scenarios.scenario_names()
+            parser.error(f"there is no scenario {error.args[0]} in the plan {options.plan}; there are: {known}")
+    names = options.systems or _SYSTEMS_OF_PLAN[options.plan]
+    run = measure(options.plan, scenarios, {name: systems[name] for name in names}, options.out, pin=options.pin)
     sys.stdout.write(report.markdown(run) + "\n")
     if run.interrupted:
         return 130
-    return int(any("gateway" in one.taken and one.taken["gateway"].failed for one in run.measured))
+    return int(any("gateway" in one.samples and one.samples["gateway"].failed for one in run.measurements))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(systems: Mapping[str, System]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.suite", description=__doc__.partition("\n")[0])
-    parser.add_argument("--plan", choices=tuple(_SYSTEMS), default="bench", help="how much is measured (default: bench)")
+    parser.add_argument("--plan", choices=tuple(_SYSTEMS_OF_PLAN), default="bench", help="what is measured (default: bench)")
     parser.add_argument("--only", nargs="+", metavar="SCENARIO", help="scenarios, or points of one: short stream@100")
-    parser.add_argument("--systems", nargs="+", choices=tuple(FIELD), help="which ones (default: the plan's)")
+    parser.add_argument("--systems", nargs="+", choices=tuple(systems), help="which systems (default: the plan's)")
     parser.add_argument("--no-pin", dest="pin", action="store_false", help="let the kernel choose the cores")
     parser.add_argument("--out", type=Path, default=RESULTS / "run.json", help="where the JSON goes")
     return parser
 
 
-def measure(plan: str, scenarios: Scenarios, systems: Mapping[str, System], out: Path, *, pin: bool) -> Run:
-    """Measure everything; what was measured is in the file and in the answer, also where Ctrl-C cut it short."""
-    cores = roles(pin=pin)
-    run = begin(plan, cores, systems, scenarios.budget)
+def measure(
+    plan: str,
+    scenarios: Scenarios,
+    systems: Mapping[str, System],
+    out: Path,
+    *,
+    pin: bool,
+    generate: GenerateLoad = generate_load,
+) -> Run:
+    """Measure everything. The samples are in the file and in the returned run, also after an interrupt."""
+    cores = assign_cores(pin=pin)
+    run = new_run(plan, cores, systems, scenarios.budget)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        run.interrupted = True  # what is raised within a destructor is lost
+        run.interrupted = True  # an exception that is raised within a destructor is lost
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    for name, how in run.absent.items():
-        say(f"{systems[name].title} is absent. {how}")
-    watch = Watch()
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    for name, hint in run.absent.items():
+        log_progress(f"{systems[name].title} is not installed: {hint}")
+    background = BackgroundLoad()
     try:
-        with Bench(systems, cores, scenarios.points) as bench:
-            _measure_all(bench, run, scenarios, [name for name in systems if name not in run.absent], out)
+        with Harness(systems, cores, scenarios.points, generate) as harness:
+            _measure_all(harness, run, scenarios, [name for name in systems if name not in run.absent], out)
     except KeyboardInterrupt:
-        say("interrupted: what was measured until now is kept")
+        log_progress("interrupted: the samples taken until now are kept")
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
-        run.seconds, run.others_cores = round(watch.seconds(), 1), round(watch.others_cores(), 2)
-        run.keep(out)
-        say(f"{run.seconds:.0f} s; written to {out}")
+        run.seconds, run.others_cores = round(background.seconds(), 1), round(background.others_cores(), 2)
+        run.save(out)
+        log_progress(f"{run.seconds:.0f} s; written to {out}")
     return run
 
 
-def _measure_all(bench: Bench, run: Run, scenarios: Scenarios, systems: Sequence[str], out: Path) -> None:
-    watch = Watch()
+def _measure_all(harness: Harness, run: Run, scenarios: Scenarios, systems: Sequence[str], out: Path) -> None:
+    start_s = time.monotonic()
     names = list(dict.fromkeys(point.scenario for point in scenarios.points))
     for at, name in enumerate(names, 1):
-        measured = [Measured(point=point) for point in scenarios.points if point.scenario == name]
-        run.measured += measured
-        rounds = max(one.point.rounds for one in measured)
+        measurements = [Measurement(point=point) for point in scenarios.points if point.scenario == name]
+        run.measurements += measurements
+        rounds = max(one.point.rounds for one in measurements)
         for number in range(rounds):
-            say(f"{watch.seconds():.0f} s: {at} of {len(names)}, {name}, round {number + 1} of {rounds}")
-            turn = [(one, system) for one in measured for system in ("direct", *systems)]
-            for one, system in turn if number % 2 == 0 else reversed(turn):  # what comes first must not be so always
+            log_progress(f"{time.monotonic() - start_s:.0f} s: {at} of {len(names)}, {name}, round {number + 1} of {rounds}")
+            order = [(one, system) for one in measurements for system in ("direct", *systems)]
+            for one, system in order if number % 2 == 0 else reversed(order):  # so that no system is always the first
                 if run.interrupted:
                     raise KeyboardInterrupt
-                if one.point.takes(system) and number < scenarios.rounds_for(one.point, system):
-                    _take(bench, scenarios, one, system)
-        bench.retire(scenarios.slow)
-        run.keep(out)
+                if one.point.includes(system) and number < scenarios.rounds_for(one.point, system):
+                    _add_sample(harness, scenarios, one, system)
+        harness.stop_targets(scenarios.slow)
+        run.save(out)
 
 
-def _take(bench: Bench, scenarios: Scenarios, measured: Measured, name: str) -> None:
-    """Take one round of one system. One that fails once has failed."""
-    taken = measured.taken.setdefault(name, Taken())
-    if taken.failed is not None:
+def _add_sample(harness: Harness, scenarios: Scenarios, measurement: Measurement, name: str) -> None:
+    """Take one sample of one system. A system that fails once has failed at this point."""
+    samples = measurement.samples.setdefault(name, Samples())
+    if samples.failed is not None:
         return
-    point = measured.point
+    point = measurement.point
     try:
-        sample = take(bench, point, name, scenarios.load_for(point, name))
+        sample = take_sample(harness, point, name, scenarios.load_for(point, name))
     except (RuntimeError, OSError, msgspec.MsgspecError) as error:
-        measured.taken[name] = Taken(failed=str(error)[:_FAILURES_TOLD])
-        say(f"  {point.name} {name} failed: {error}")
+        measurement.samples[name] = Samples(failed=str(error)[:_MAX_REASON_CHARS])
+        log_progress(f"  {point.name} {name} failed: {error}")
         return
     for metric, value in sample.values.items():
-        taken.values.setdefault(metric, []).append(value)
-    for kind, coded in sample.histograms.items():
-        taken.histograms[kind] = merged((taken.histograms[kind], coded)) if kind in taken.histograms else coded
-    say(f"  {point.name} {name}: {_told(point, sample)}".replace("   ", "  "))
+        samples.values.setdefault(metric, []).append(value)
+    for kind, encoded in sample.histograms.items():
+        samples.histograms[kind] = merge((samples.histograms[kind], encoded)) if kind in samples.histograms else encoded
+    log_progress(f"  {point.name} {name}: {_figures(point, sample)}".replace("   ", "  "))
 
 
-def _told(point: Point, sample: Sample) -> str:
+def _figures(point: Point, sample: Sample) -> str:
     metrics = (metric.removeprefix("added_") for metric in point.report)
     return ", ".join(f"{metric} {sample.values[metric]:,.1f}" for metric in metrics if metric in sample.values)
 
 
-def say(line: str) -> None:
-    """A line of progress."""
+def log_progress(line: str) -> None:
+    """Write a line of progress to standard error."""
     sys.stderr.write(line + "\n")
 
 

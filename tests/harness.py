@@ -281,13 +281,13 @@ class Gateway:
 
     def source(self, at: int = 0) -> dict[str, Any]:
         """What `/v1/status` says of a source of the first model; that page itself may be a second old."""
-        document: Any = status(self.configuration.snapshot, self.app.health, time.monotonic())
+        document: Any = status(self.configuration.snapshot, self.app.breakers, time.monotonic())
         found: dict[str, Any] = document["models"][0]["sources"][at]
         return found
 
     async def metric(self, name: str) -> float:
         """The sum of a metric's samples, as `/metrics` shows them."""
-        async with TestClient(TestServer(self.app.admin)) as admin, admin.get("/metrics") as answer:
+        async with TestClient(TestServer(self.app.admin_application)) as admin, admin.get("/metrics") as answer:
             lines = (await answer.text()).splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
@@ -315,7 +315,7 @@ class Gateway:
 
     def forget_failures(self) -> None:
         """Close every circuit breaker."""
-        self.app.health.retain((), ())
+        self.app.breakers.retain((), ())
 
     def drain(self) -> None:
         """End every request that is being served, as at the end of the drain."""

@@ -1,6 +1,6 @@
-"""What the pure parts of the path cost, each alone, in instructions: a change to one of them shows within a minute.
+"""Microbenchmarks: count the instructions of each pure part of the request path, in a minute.
 
-`make bench` says what a request costs in truth, but the noise of a machine is larger than most changes are. The same
-files and parts give the same count to a thousandth, and the row says which part has changed. A change elsewhere, or another
-choice of parts, moves where things lie in the heap, which shifts rows that copy bodies by one to five hundredths.
+`make bench` measures the true cost of a request, but the noise of a machine is larger than most changes. Here the same
+files and cases give the same count within 0.1 %, and the row tells which part has changed. A change elsewhere, or another
+selection of cases, moves objects in the heap; that shifts the rows that copy bodies by 1 to 5 %.
 """

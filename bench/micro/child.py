@@ -1,9 +1,10 @@
-"""The process that measures: it takes each case in a fork of its own, and says on standard output what was found.
+"""The measuring process: runs each case in a fork of its own and writes the result to standard output.
 
     python -P -m bench.micro.child count|times NAME…
 
-Start-up and imports are paid once for all cases, which matters under valgrind. A case that raises, hangs or kills its process
-harms no other. It runs in the build that is measured, so it imports no more of the bench than it must.
+Start-up and imports happen once for all cases, which matters under valgrind. A case that raises, hangs or kills its process
+does not affect the others. This module runs in the build that is measured, so it imports no more of the bench than
+necessary.
 """
 
 from __future__ import annotations
@@ -20,43 +21,42 @@ from typing import Final
 
 import msgspec
 
-from bench.micro.cases import Case, Operation, chosen
-from bench.micro.findings import Counted, Failed, Found, Said, Timed
+from bench.micro.cases import Case, Operation, select_cases
+from bench.micro.results import CaseResult, Failure, InstructionCounts, RelativeTime, Result
 
-_WARM: Final = 16
-"""An operation runs so often before anything counts; the interpreter has specialised its code by then."""
-_COUNTED_S: Final = 0.25
-"""How long the longer count takes under valgrind: ten million instructions or more; a fork's ten thousand are nothing to it."""
-_TIMED_S: Final = 0.001
+_WARM_UP: Final = 16
+"""The number of operations before anything counts; by then the interpreter has specialised their code."""
+_MIN_COUNT_S: Final = 0.25
+"""The time of the longer count under valgrind: ten million instructions or more; the ten thousand of a fork are negligible."""
+_MIN_TIMING_S: Final = 0.001
 _ROUNDS: Final = 101
-_MAX_S: Final = 60
+_CASE_TIMEOUT_S: Final = 60
 _FIELDS: Final = tuple((b"x-field-%d" % number, b"value") for number in range(16))
 _PASSING: Final = frozenset(name for name, _ in _FIELDS[::2])
 
-
-Measure = Callable[[Operation], Found]
-
-
-def count(operation: Operation) -> Counted:
-    """Have the operation done once, and many times, by two processes that begin in the same state."""
-    many = 1 + _repetitions(operation, _COUNTED_S)
-    processes = [_forked(lambda number=number: _repeat(operation, number)) for number in (1, many)]  # type: ignore[misc]
-    return Counted(1, processes[0], many, processes[1])
+Measure = Callable[[Operation], Result]
 
 
-def time(operation: Operation) -> Timed:
-    """Time the operation and the reference in turns: what disturbs the machine for a while disturbs both."""
-    sizes = [(each, _repetitions(each, _TIMED_S)) for each in (reference, operation)]
-    rounds = [[_repeat(each, number) / number for each, number in sizes] for _ in range(_ROUNDS)]
-    ratio = statistics.median(own / control for control, own in rounds)
-    return Timed(ratio, statistics.median(control for control, _ in rounds) * 1e9)
+def count_instructions(operation: Operation, *, min_s: float = _MIN_COUNT_S) -> InstructionCounts:
+    """Run the operation once, and many times, in two processes that begin in the same state."""
+    many = 1 + _repetitions(operation, min_s)
+    processes = [_run_forked(lambda number=number: _repeat(operation, number)) for number in (1, many)]  # type: ignore[misc]
+    return InstructionCounts(1, processes[0], many, processes[1])
 
 
-def reference() -> object:
-    """What times are compared with: looking fields up in a set and joining those that pass, in plain Python.
+def measure_time(operation: Operation, *, rounds: int = _ROUNDS) -> RelativeTime:
+    """Time the operation and the reference in alternation, so that a disturbance of the machine affects both."""
+    sizes = [(each, _repetitions(each, _MIN_TIMING_S)) for each in (reference_operation, operation)]
+    times = [[_repeat(each, number) / number for each, number in sizes] for _ in range(rounds)]
+    ratio = statistics.median(own / control for control, own in times)
+    return RelativeTime(ratio, statistics.median(control for control, _ in times) * 1e9)
 
-    It is the kind of work that is measured, so that a slower clock or a neighbour in the cache slows both alike. A hash of a
-    kilobyte would not do: it never leaves the core, and has instructions of its own on some processors.
+
+def reference_operation() -> object:
+    """The unit of relative times: looks up fields in a set and joins those that pass, in plain Python.
+
+    It is the same kind of work as the operations, so that a slower clock or cache pressure affects both alike. A hash of a
+    kilobyte would not do: it never leaves the core, and some processors have special instructions for it.
     """
     parts: list[bytes] = []
     for name, value in _FIELDS:
@@ -65,51 +65,51 @@ def reference() -> object:
     return b"".join(parts)
 
 
-def taken(case: Case, measure: Measure) -> Said:
-    """Measure a case. One that can't be made, raises or gives nothing has failed."""
+def measure_case(case: Case, measure: Measure) -> CaseResult:
+    """Measure a case. It fails if the operation can't be prepared, raises, or returns nothing."""
     try:
         operation = case.make()
         if not operation():
-            return Said(case.name, Failed("the operation gave nothing"))
-        return Said(case.name, measure(operation))
+            return CaseResult(case.name, Failure("the operation returned nothing"))
+        return CaseResult(case.name, measure(operation))
     except Exception as error:
-        return Said(case.name, Failed(f"{type(error).__name__}: {error}"))
+        return CaseResult(case.name, Failure(f"{type(error).__name__}: {error}"))
 
 
-def serve(cases: Iterable[Case], measure: Measure, out: int) -> None:
-    """Take the cases one after the other; a line each goes to the file descriptor `out`."""
+def run_cases(cases: Iterable[Case], measure: Measure, out: int) -> None:
+    """Measure one case after the other; write a line for each to the file descriptor `out`."""
 
-    def say(said: Said) -> None:
-        os.write(out, msgspec.json.encode(said) + b"\n")
+    def write(result: CaseResult) -> None:
+        os.write(out, msgspec.json.encode(result) + b"\n")
 
     for case in cases:
         try:
-            _forked(lambda case=case: say(taken(case, measure)))  # type: ignore[misc]
+            _run_forked(lambda case=case: write(measure_case(case, measure)))  # type: ignore[misc]
         except RuntimeError as error:
-            say(Said(case.name, Failed(str(error))))
+            write(CaseResult(case.name, Failure(str(error))))
 
 
-def _repetitions(operation: Operation, least_s: float) -> int:
-    """How often to do a warm operation so that it takes this long: a power of two, so that runs seldom differ."""
-    _repeat(operation, _WARM)
+def _repetitions(operation: Operation, min_s: float) -> int:
+    """The number of operations that take this long after a warm-up: a power of two, so that runs seldom differ."""
+    _repeat(operation, _WARM_UP)
     number = 1
-    while _repeat(operation, number) < least_s:
+    while _repeat(operation, number) < min_s:
         number *= 2
     return number
 
 
 def _repeat(operation: Operation, number: int) -> float:
-    began = perf_counter()
+    start_s = perf_counter()
     for _ in itertools.repeat(None, number):
         operation()
-    return perf_counter() - began
+    return perf_counter() - start_s
 
 
-def _forked(work: Callable[[], object]) -> int:
-    """Do the work in a process of its own; its number, once it has ended. Raises RuntimeError where it ended badly."""
+def _run_forked(work: Callable[[], object]) -> int:
+    """Do the work in a forked process; returns its pid when it has ended. Raises RuntimeError if it failed."""
     child = os.fork()
     if not child:
-        signal.alarm(_MAX_S)
+        signal.alarm(_CASE_TIMEOUT_S)
         try:
             work()
         except BaseException as error:
@@ -118,12 +118,12 @@ def _forked(work: Callable[[], object]) -> int:
         os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code:
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        raise RuntimeError(f"its process ended with {how}")
+        reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        raise RuntimeError(f"the process ended with {reason}")
     return child
 
 
 if __name__ == "__main__":
     gc.disable()
-    way: Measure = count if sys.argv[1] == "count" else time
-    serve(chosen(sys.argv[2:]), way, sys.stdout.fileno())
+    selected: Measure = count_instructions if sys.argv[1] == "count" else measure_time
+    run_cases(select_cases(sys.argv[2:]), selected, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What a run leaves behind, and the table of it: pure, so that it can be made again from the JSON."""
+"""The file of a run of microbenchmarks, and its table. Pure: the table can be made again from the JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TIMES: Final = "times the reference"
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured: the suffix of `kyma_proxy.gateway`'s file, and how many of its files are not those of the tree."""
+    """A build: the suffix of `kyma_proxy.gateway`'s file, and the number of its files that differ from the tree."""
 
     name: str
     suffix: str = ""
@@ -21,7 +21,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """A case's value in one build, or why there is none; `reference_ns` goes with times."""
+    """The value of a case in one build, or the reason why there is none; `reference_ns` belongs to times."""
 
     value: float | None = None
     reference_ns: float | None = None
@@ -29,7 +29,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A case and its figure in each build."""
+    """A case and its figures by build."""
 
     name: str
     title: str
@@ -37,7 +37,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole run. `unit` is INSTRUCTIONS or TIMES, for one operation."""
+    """A whole run. `unit` is INSTRUCTIONS or TIMES, per operation."""
 
     at: str
     commit: str
@@ -49,18 +49,18 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_failed(self) -> bool:
-        """Whether any build or case has."""
+        """True if any build or case has failed."""
         figures = (figure for row in self.rows for figure in row.figures.values())
         return any(build.failed for build in self.builds) or any(figure.failed for figure in figures)
 
 
 def table(run: Run) -> str:
-    """What was measured, the rows as a Markdown table, and the reasons of what failed."""
+    """The builds, the rows as a Markdown table, and the reasons of the failures."""
     names = [build.name for build in run.builds]
     ratio = [f"{names[0]} ÷ {names[1]}"] if len(names) == 2 else []
     head = ["case", "", *(f"{name}, {run.unit}" for name in names), *ratio]
     lines = [head, ["---", "---", *["---:"] * (len(head) - 2)], *(_cells(row, names) for row in run.rows)]
-    parts = [_told(run), "\n".join("| " + " | ".join(line) + " |" for line in lines)]
+    parts = [_heading(run), "\n".join("| " + " | ".join(line) + " |" for line in lines)]
     failures = [f"- {build.name}: {build.failed}" for build in run.builds if build.failed]
     failures += [
         f"- {row.name}, {name}: {figure.failed}" for row in run.rows for name, figure in row.figures.items() if figure.failed
@@ -68,11 +68,11 @@ def table(run: Run) -> str:
     return "\n\n".join([*parts, "Failed:\n\n" + "\n".join(failures)] if failures else parts)
 
 
-def _told(run: Run) -> str:
+def _heading(run: Run) -> str:
     lines = [f"kyma-proxy {run.commit}, {run.at}, Python {run.python}, {run.machine}; {run.unit} per operation."]
     for build in run.builds:
         if build.failed is None:
-            differing = f"; {build.differing} of its files are not those of the tree" if build.differing else ""
+            differing = f"; {build.differing} of its files differ from the tree" if build.differing else ""
             lines.append(f"{build.name}: kyma_proxy.gateway is a {build.suffix} file{differing}.")
     return "\n".join(lines)
 

@@ -1,7 +1,8 @@
-"""The systems that are compared: one small file for each, and one that starts them.
+"""The systems that are compared, one file for each.
 
-contract.py   what a system tells of itself, and what it is told of the place where it shall stand
-programs.py   where programs and environments are, and what they say of their version
-field.py      all of them, in the order of the tables
-target.py     starting one, waiting for its first answer, and ending it
+contract.py   the interface of a system, and how it is deployed
+programs.py   finds programs and virtual environments, and their versions
+registry.py   all systems, in the order of the tables
+target.py     starts a system, waits for its first answer, and ends it
+accounts.py   the accounts section of the gateway's configuration, and its database
 """

@@ -1,8 +1,8 @@
-"""What the bench asks of a system, and what it tells it: all that is peculiar to a system is behind this.
+"""The interface between the bench and a system. All that is specific to one system is behind it.
 
-Whatever is measured, each is given its best reasonable configuration: one worker, connections to the provider kept,
-answers not buffered, HTTP/1.1 on both sides, no call to anywhere else, and an access log in a file where it has one.
-Where a setting departs from a system's default, its file says why.
+Each system gets its best reasonable configuration: one worker, keep-alive connections to the provider, no buffering of answers,
+HTTP/1.1 on both sides, no calls to other hosts, and an access log in a file if it has one. If a setting is not the system's
+default, the file of the system says why.
 """
 
 from __future__ import annotations
@@ -17,20 +17,16 @@ import msgspec
 from bench.client import Headers
 
 MAX_BODY_BYTES: Final = 64 * 2**20
-"""What a system is told to let through; the bench sends 12 MB at most."""
+"""The body size limit that systems are configured with; the bench sends 12 MB at most."""
 
 
-class Unsupported(RuntimeError):
-    """A system can't do what the place asks; the message says what and why."""
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """How systems are deployed: the provider behind them, their core, and their models.
 
-
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where systems are started, and in front of what.
-
-    `models` are the provider's scripts that a gateway has to name, and `more_models` says how many models beside these
-    are in its configuration. With `tls`, the file of an authority, the provider speaks TLS, as 127.0.0.1 and localhost.
-    `accounts` says that the gateway's callers have accounts, and how many there are.
-    `gateway` is laid over the gateway's own configuration, and means nothing to the others.
+    `models` are the scripts of the provider, which a gateway has to list as models; `more_models` is the number of further
+    models in its configuration. With `tls`, the file of a certificate authority, the provider speaks TLS, as 127.0.0.1 and
+    localhost. `accounts` is the number of accounts of the gateway; 0 means that callers need none. `gateway` overrides members
+    of the gateway's configuration; other systems ignore it.
     """
 
     provider_port: int
@@ -44,44 +40,43 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def provider(self) -> str:
-        """The provider's address, as callers of its API write it."""
+        """The base URL of the provider, without a path."""
         return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.provider_port}"
 
     @property
     def all_models(self) -> tuple[str, ...]:
-        """All that the configuration names: the further ones first, as the worst case for whoever looks in a row."""
+        """All models of the configuration. The further ones come first: the worst case for a system that searches linearly."""
         return (*(f"another-{number}" for number in range(self.more_models)), *self.models)
 
 
 class System(msgspec.Struct, frozen=True, kw_only=True):
-    """One system: found, told what to do, and nothing else; `bench.systems.target` starts and ends it.
+    """One system: how it is found and configured. `bench.systems.target` starts and ends it.
 
-    `log` is the name of its access log, where each line says what it took of the time itself. `patience_s` is how long its
-    start may take.
+    `log` is the name of its access log, if the log contains the system's own overhead. `start_timeout_s` limits its start.
     """
 
     name: str
     title: str
-    how_to_get: str
+    install_hint: str
     log: str | None = None
-    patience_s: float = 20.0
+    start_timeout_s: float = 20.0
 
     def command(self) -> Sequence[str] | None:
-        """The program and what always follows it; None where it is not installed."""
+        """The program and its fixed arguments, or None if it is not installed."""
         raise NotImplementedError
 
     def version(self) -> str:
-        """What is installed; asked only where there is a command."""
+        """The installed version; called only if there is a command."""
         raise NotImplementedError
 
-    def prepare(self, home: Path, port: int, place: Place) -> list[str]:
-        """Write what it needs into a directory of its own; returns the arguments for the command. Raises Unsupported."""
+    def prepare(self, home: Path, port: int, deployment: Deployment) -> list[str]:
+        """Write its configuration into its own directory `home`; returns the further arguments of the command."""
         raise NotImplementedError
 
-    def environment(self, place: Place) -> dict[str, str]:
-        """What its process has in its environment: this one's, as it is."""
+    def environment(self, deployment: Deployment) -> dict[str, str]:
+        """The environment variables of its process; by default those of this process."""
         return dict(os.environ)
 
-    def headers(self, place: Place) -> Headers:
-        """What a request needs beside an OpenAI client's headers."""
+    def headers(self, deployment: Deployment) -> Headers:
+        """The headers that a request needs in addition to those of an OpenAI client."""
         return ()

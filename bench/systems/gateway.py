@@ -1,14 +1,16 @@
-"""This gateway, twice: as it is installed, with what is compiled, and from the plain files of this repository.
+"""This gateway, in two builds: as it is installed, with compiled modules, and interpreted from the files of this repository.
 
-The installed one is run with `-P`, which keeps the directory that the bench runs in off the path; for the other one the
-repository comes first on the path. Both know the bench's models with a price and a fallback, log to a file, and find
-their compiled bytecode where the run keeps it, as an installed gateway does.
+The installed build runs with `-P`, which keeps the working directory off the import path; for the interpreted one, the
+repository comes first on the path. Both know the bench's models, with a price and a fallback, and log to a file. Their
+bytecode is cached in a directory of the run, so that they start as fast as an installed gateway.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import site
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,46 +19,48 @@ from typing import Any, Final
 from bench.client import Headers
 from bench.processes import ROOT
 from bench.script import parse
-from bench.systems.contract import Place, System
-from bench.systems.programs import said
-from bench.systems.till import KEY, section
+from bench.systems.accounts import KEY, accounts_section
+from bench.systems.contract import Deployment, System
+from bench.systems.programs import version_line
 
 _RUN: Final = (sys.executable, "-P", "-m")
 
 
 class Gateway(System, frozen=True, kw_only=True):
-    """The installed gateway, or the one that can be imported from `path`, whatever that holds."""
+    """The installed gateway, or the one that can be imported from the directory `path`."""
 
     name: str = "gateway"
     title: str = "gateway"
-    how_to_get: str = "make setup"
+    install_hint: str = "make setup"
     log: str | None = "access.log"
     path: Path | None = None
 
     def command(self) -> Sequence[str] | None:
-        """This interpreter, with the package and not the directory that it runs in."""
+        """This interpreter with the package, or None if the package is not installed."""
+        if self.path is None and not _is_installed():
+            return None
         return (*_RUN, self._package(), "serve", "--config")
 
     def version(self) -> str:
-        """As it says, with whether it is compiled."""
-        return said([*_RUN, self._package(), "--version"], self._environment())
+        """Its own version line, which tells whether it is compiled."""
+        return version_line([*_RUN, self._package(), "--version"], self._environment())
 
-    def prepare(self, home: Path, port: int, place: Place) -> list[str]:
-        """One file."""
+    def prepare(self, home: Path, port: int, deployment: Deployment) -> list[str]:
+        """One configuration file."""
         path = home / "gateway.yaml"
-        path.write_text(json.dumps(_document(home, port, place)))  # JSON is YAML
+        path.write_text(json.dumps(_document(home, port, deployment)))  # JSON is YAML
         return [str(path)]
 
-    def environment(self, place: Place) -> dict[str, str]:
-        """This one's, with the bytecode in a directory of the run."""
-        return self._environment() | {"PYTHONPYCACHEPREFIX": str(place.bytecode)}
+    def environment(self, deployment: Deployment) -> dict[str, str]:
+        """The variables of this process, with the bytecode cache in a directory of the run."""
+        return self._environment() | {"PYTHONPYCACHEPREFIX": str(deployment.bytecode)}
 
-    def headers(self, place: Place) -> Headers:
-        """A key, where callers need one."""
-        return (("x-api-key", KEY),) if place.accounts else ()
+    def headers(self, deployment: Deployment) -> Headers:
+        """A key, if callers need one."""
+        return (("x-api-key", KEY),) if deployment.accounts else ()
 
     def _package(self) -> str:
-        """Its import name; a commit before 0.2 has another."""
+        """Its import package; older commits have another name."""
         return "kyma_proxy" if self.path is None or (self.path / "kyma_proxy").exists() else "proxy"
 
     def _environment(self) -> dict[str, str]:
@@ -64,13 +68,18 @@ class Gateway(System, frozen=True, kw_only=True):
         return kept if self.path is None else kept | {"PYTHONPATH": str(self.path)}
 
 
-def _document(home: Path, port: int, place: Place) -> dict[str, Any]:
+def _is_installed() -> bool:
+    """True if this interpreter's environment has the package, whatever the import path of this process holds."""
+    return any(importlib.metadata.distributions(name="kyma-proxy", path=site.getsitepackages()))
+
+
+def _document(home: Path, port: int, deployment: Deployment) -> dict[str, Any]:
     providers = [
-        {"name": dialect, "base_url": f"{place.provider}/v1", "dialect": dialect, "api_key": "bench"}
-        | ({} if place.tls is None else {"ca_file": str(place.tls)})
+        {"name": dialect, "base_url": f"{deployment.provider}/v1", "dialect": dialect, "api_key": "bench"}
+        | ({} if deployment.tls is None else {"ca_file": str(deployment.tls)})
         for dialect in ("openai", "anthropic")
     ]
-    other = next((model for model in place.all_models if model != "short"), None)
+    other = next((model for model in deployment.all_models if model != "short"), None)
     document: dict[str, Any] = {
         "listen": f"127.0.0.1:{port}",
         "admin": None,
@@ -78,13 +87,13 @@ def _document(home: Path, port: int, place: Place) -> dict[str, Any]:
         "providers": providers,
         "models": [
             {"id": model, "price": {"input": 1.0, "output": 2.0}, "pool": [{"provider": _dialect(model), "model": model}]}
-            for model in place.all_models
+            for model in deployment.all_models
         ],
-        "fallbacks": {"short": [other]} if other and "short" in place.models else {},
+        "fallbacks": {"short": [other]} if other and "short" in deployment.models else {},
     }
-    if place.accounts:
-        document |= section(home, place.accounts)
-    return document | place.gateway
+    if deployment.accounts:
+        document |= accounts_section(home, deployment.accounts)
+    return document | deployment.gateway
 
 
 def _dialect(model: str) -> str:

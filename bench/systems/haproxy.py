@@ -1,10 +1,10 @@
-"""HAProxy, only proxying, on one thread.
+"""HAProxy as a plain proxy on one thread.
 
-It passes bodies and answers on as they come, and keeps connections to the provider for any caller (`http-reuse
-always`), as many as there were streams. Without `http-no-delay` the kernel holds an event back until the next one, and
-adds 80 ms. Buffers of 64 KiB make a prompt of 1 MB a third cheaper and nothing else dearer. It can log only to a syslog
-or to its own output, so its output is the file. Each stream takes two descriptors, and it refuses to start where it is
-promised more than it may have.
+Bodies and answers are streamed. Connections to the provider are shared by all callers (`http-reuse always`) and kept, as
+many as there were streams. Without `http-no-delay` the kernel holds an event back until the next one, which adds 80 ms.
+Buffers of 64 KiB make a prompt of 1 MB a third cheaper and cost nothing elsewhere. HAProxy can log only to a syslog or to
+its output, so its output is the log file. Each stream takes two file descriptors, and HAProxy refuses to start if `maxconn`
+needs more than the limit.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench.processes import most_files
-from bench.systems.contract import Place, System
-from bench.systems.programs import HOW_TO_GET_PEERS, found, said
+from bench.processes import raise_file_limit
+from bench.systems.contract import Deployment, System
+from bench.systems.programs import INSTALL_HINT, find_program, version_line
 
 _CONNECTIONS: Final = 20_000
 _SPARE_FILES: Final = 200
@@ -47,28 +47,28 @@ _TLS: Final = " ssl verify required ca-file {authority} sni str(localhost) verif
 
 
 class HAProxy(System, frozen=True, kw_only=True):
-    """One thread, which proxies."""
+    """HAProxy on one thread."""
 
     name: str = "haproxy"
     title: str = "HAProxy"
-    how_to_get: str = HOW_TO_GET_PEERS
+    install_hint: str = INSTALL_HINT
 
     def command(self) -> Sequence[str] | None:
-        """The machine's."""
-        return found("haproxy")
+        """The program of the operating system."""
+        return find_program("haproxy")
 
     def version(self) -> str:
-        """The number alone, which is the third word."""
-        return "".join(said([*(found("haproxy") or ("haproxy",)), "-v"]).split()[2:3]) or "unknown"
+        """The number, which is the third word of the output."""
+        return "".join(version_line([*(find_program("haproxy") or ("haproxy",)), "-v"]).split()[2:3]) or "unknown"
 
-    def prepare(self, home: Path, port: int, place: Place) -> list[str]:
-        """One file; it stays in the foreground."""
+    def prepare(self, home: Path, port: int, deployment: Deployment) -> list[str]:
+        """One file; HAProxy stays in the foreground."""
         path = home / "haproxy.cfg"
         text = _CONFIGURATION.format(
             port=port,
-            provider=place.provider_port,
-            connections=min(_CONNECTIONS, (most_files() - _SPARE_FILES) // 2),
-            tls="" if place.tls is None else _TLS.format(authority=place.tls),
+            provider=deployment.provider_port,
+            connections=min(_CONNECTIONS, (raise_file_limit() - _SPARE_FILES) // 2),
+            tls="" if deployment.tls is None else _TLS.format(authority=deployment.tls),
         )
         path.write_text(text)
         return ["-db", "-f", str(path)]

@@ -1,10 +1,10 @@
 """LiteLLM's proxy, in Python: one worker, no database, no key.
 
-It would fetch prices, and more, from the network when it starts; its own copies are used instead. It ends an answer whose
-events say the same a hundred times in a row, as the bench's do, so that limit is lifted. Events are parsed and written
-anew, with members that it doesn't know kept. It logs errors only, as it recommends for production, and so keeps no access
-log. Its server is uvicorn, its default: Granian, which it offers too, and uvicorn's parser in C made no difference
-outside the noise.
+At its start it would fetch prices and more from the network; its local copies are used instead. It ends an answer with a
+hundred equal events in a row, like the bench's answers, so that limit is raised. It parses events and serialises them
+again, and keeps unknown members. It logs errors only, as its documentation recommends for production, so it has no access
+log. Its server is uvicorn, the default: Granian, which it also offers, and uvicorn's C parser made no difference outside
+the noise.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench.systems.contract import Place, System
-from bench.systems.programs import HOW_TO_GET_PEERS, python_of, release, room
+from bench.systems.contract import Deployment, System
+from bench.systems.programs import INSTALL_HINT, install_directory, package_version, venv_python
 
 _NAME: Final = "litellm"
 _LOCAL: Final = (
@@ -32,34 +32,34 @@ _LOCAL: Final = (
 
 
 class LiteLLM(System, frozen=True, kw_only=True):
-    """One worker of its proxy."""
+    """LiteLLM's proxy with one worker."""
 
     name: str = _NAME
     title: str = "LiteLLM"
-    how_to_get: str = HOW_TO_GET_PEERS
-    patience_s: float = 90.0
+    install_hint: str = INSTALL_HINT
+    start_timeout_s: float = 90.0
 
     def command(self) -> Sequence[str] | None:
-        """Its command, in its own environment."""
-        python = python_of(_NAME)
-        return (str(room(_NAME) / "bin" / "litellm"),) if python.exists() else None
+        """Its command, in its own virtual environment."""
+        python = venv_python(_NAME)
+        return (str(install_directory(_NAME) / "bin" / "litellm"),) if python.exists() else None
 
     def version(self) -> str:
-        """The package's."""
-        return release(_NAME)
+        """The version of the package."""
+        return package_version(_NAME)
 
-    def prepare(self, home: Path, port: int, place: Place) -> list[str]:
-        """One file, which names each model."""
+    def prepare(self, home: Path, port: int, deployment: Deployment) -> list[str]:
+        """One file, which lists each model."""
         settings: dict[str, Any] = {"telemetry": False, "set_verbose": False, "num_retries": 0, "request_timeout": 300}
-        if place.tls is not None:
-            settings["ssl_verify"] = str(place.tls)
+        if deployment.tls is not None:
+            settings["ssl_verify"] = str(deployment.tls)
         document = {
             "model_list": [
                 {
                     "model_name": model,
-                    "litellm_params": {"model": f"openai/{model}", "api_base": f"{place.provider}/v1", "api_key": "bench"},
+                    "litellm_params": {"model": f"openai/{model}", "api_base": f"{deployment.provider}/v1", "api_key": "bench"},
                 }
-                for model in place.all_models
+                for model in deployment.all_models
             ],
             "litellm_settings": settings,
             "general_settings": {"dangerously_permit_weak_or_unset_master_key": True},
@@ -68,8 +68,8 @@ class LiteLLM(System, frozen=True, kw_only=True):
         path.write_text(json.dumps(document))  # JSON is YAML
         return ["--config", str(path), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
 
-    def environment(self, place: Place) -> dict[str, str]:
-        """Its own copies of what it would fetch; only errors are logged; events may be alike."""
+    def environment(self, deployment: Deployment) -> dict[str, str]:
+        """Local copies instead of downloads, a log of errors only, and no limit of equal events."""
         return (
             os.environ
             | dict.fromkeys(_LOCAL, "True")

@@ -1,8 +1,8 @@
-"""nginx, only proxying: what a request costs in the leanest server there is.
+"""nginx as a plain proxy: the cost of a request in the leanest server.
 
-Nothing is buffered: an answer goes out as it comes in, and a prompt is passed on as it comes, in pieces of 256 KiB, which
-cost less than 64 KiB or 1 MiB, instead of being gathered first, in a file where it is large. The access log is gathered
-for a second, as the gateway gathers its own. Each stream takes two of the worker's connections.
+Buffering is off: answers and prompts are streamed instead of being collected first, which nginx does in a file if they are
+large. Prompts pass in pieces of 256 KiB, which cost less than pieces of 64 KiB or 1 MiB. The access log is buffered for a
+second, like the gateway's. Each stream takes two of the worker's connections.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench.processes import most_files
-from bench.systems.contract import MAX_BODY_BYTES, Place, System
-from bench.systems.programs import HOW_TO_GET_PEERS, found, said
+from bench.processes import raise_file_limit
+from bench.systems.contract import MAX_BODY_BYTES, Deployment, System
+from bench.systems.programs import INSTALL_HINT, find_program, version_line
 
 _CONNECTIONS: Final = 16_384
 _CONFIGURATION: Final = """
@@ -34,38 +34,38 @@ http {{
     }}
 }}
 """
-# It compares only names with a certificate's, never addresses.
+# nginx compares only names with those of a certificate, never addresses.
 _TLS: Final = """
             proxy_ssl_trusted_certificate {authority}; proxy_ssl_verify on; proxy_ssl_verify_depth 3;
             proxy_ssl_name localhost; proxy_ssl_server_name on;"""
 
 
 class Nginx(System, frozen=True, kw_only=True):
-    """One worker, which proxies."""
+    """nginx with one worker."""
 
     name: str = "nginx"
     title: str = "nginx"
-    how_to_get: str = HOW_TO_GET_PEERS
+    install_hint: str = INSTALL_HINT
 
     def command(self) -> Sequence[str] | None:
-        """The machine's."""
-        return found("nginx")
+        """The program of the operating system."""
+        return find_program("nginx")
 
     def version(self) -> str:
-        """The number alone."""
-        return said([*(found("nginx") or ("nginx",)), "-v"]).rpartition("/")[2]
+        """The number after the slash."""
+        return version_line([*(find_program("nginx") or ("nginx",)), "-v"]).rpartition("/")[2]
 
-    def prepare(self, home: Path, port: int, place: Place) -> list[str]:
+    def prepare(self, home: Path, port: int, deployment: Deployment) -> list[str]:
         """One file."""
         path = home / "nginx.conf"
         text = _CONFIGURATION.format(
             home=home,
             port=port,
-            provider=place.provider_port,
-            scheme="http" if place.tls is None else "https",
-            tls="" if place.tls is None else _TLS.format(authority=place.tls),
-            files=most_files(),
-            connections=min(_CONNECTIONS, most_files()),
+            provider=deployment.provider_port,
+            scheme="http" if deployment.tls is None else "https",
+            tls="" if deployment.tls is None else _TLS.format(authority=deployment.tls),
+            files=raise_file_limit(),
+            connections=min(_CONNECTIONS, raise_file_limit()),
             body=MAX_BODY_BYTES,
         )
         path.write_text(text)

@@ -1,7 +1,8 @@
-"""Portkey's gateway, in JavaScript on Node: one process, told by each request's headers where the provider is.
+"""Portkey's gateway, in JavaScript on Node: one process. The headers of each request name the provider.
 
-In `production` and headless it serves no console, and it keeps no log of requests. An event's text passes as it is, but
-the first one of an answer waits 25 ms: that is written into it. Node trusts the bench's authority by its environment.
+In `production` and headless mode it serves no console and keeps no log of requests. The text of an event passes unchanged,
+but the first event of an answer waits 25 ms, which is hard-coded. An environment variable makes Node trust the bench's
+authority.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import Final
 import msgspec
 
 from bench.client import Headers
-from bench.systems.contract import Place, System
-from bench.systems.programs import HOW_TO_GET_PEERS, found, room
+from bench.systems.contract import Deployment, System
+from bench.systems.programs import INSTALL_HINT, find_program, install_directory
 
 _NAME: Final = "portkey"
-_PACKAGE: Final = room(_NAME) / "node_modules" / "@portkey-ai" / "gateway"
+_PACKAGE: Final = install_directory(_NAME) / "node_modules" / "@portkey-ai" / "gateway"
 
 
 class _Manifest(msgspec.Struct):
@@ -26,30 +27,30 @@ class _Manifest(msgspec.Struct):
 
 
 class Portkey(System, frozen=True, kw_only=True):
-    """One process of Node."""
+    """Portkey's gateway in one Node process."""
 
     name: str = _NAME
     title: str = "Portkey"
-    how_to_get: str = HOW_TO_GET_PEERS
+    install_hint: str = INSTALL_HINT
 
     def command(self) -> Sequence[str] | None:
-        """Node, with the server as it is published."""
-        server, node = _PACKAGE / "build" / "start-server.js", found("node")
+        """Node with the published server."""
+        server, node = _PACKAGE / "build" / "start-server.js", find_program("node")
         return (*node, str(server)) if node is not None and server.exists() else None
 
     def version(self) -> str:
-        """As its manifest says."""
+        """The version in its package.json."""
         return msgspec.json.decode((_PACKAGE / "package.json").read_bytes(), type=_Manifest).version
 
-    def prepare(self, home: Path, port: int, place: Place) -> list[str]:
-        """There is nothing to configure but the port."""
+    def prepare(self, home: Path, port: int, deployment: Deployment) -> list[str]:
+        """The port is the only setting."""
         return ["--headless", f"--port={port}"]
 
-    def environment(self, place: Place) -> dict[str, str]:
-        """Without its console, and with the authority that Node shall trust beside its own."""
-        authority = {} if place.tls is None else {"NODE_EXTRA_CA_CERTS": str(place.tls)}
+    def environment(self, deployment: Deployment) -> dict[str, str]:
+        """Production mode, and a further authority that Node trusts."""
+        authority = {} if deployment.tls is None else {"NODE_EXTRA_CA_CERTS": str(deployment.tls)}
         return os.environ | {"NODE_ENV": "production"} | authority
 
-    def headers(self, place: Place) -> Headers:
-        """Where the provider is, in each request; this is how it is told."""
-        return (("x-portkey-provider", "openai"), ("x-portkey-custom-host", f"{place.provider}/v1"))
+    def headers(self, deployment: Deployment) -> Headers:
+        """The provider, which each request names."""
+        return (("x-portkey-provider", "openai"), ("x-portkey-custom-host", f"{deployment.provider}/v1"))

@@ -1,5 +1,7 @@
-"""Where the systems' programs are, and what they say of their version. Peers that are packages have environments of
-their own beside the repository's files, so that their requirements meet nobody else's; `bench.peers` makes them.
+"""Finds the programs of the systems and their versions.
+
+A peer that is a package has a directory of its own in the repository, so that its requirements are independent of all others;
+`bench.peers` creates it.
 """
 
 from __future__ import annotations
@@ -13,33 +15,35 @@ from typing import Final
 
 from bench.processes import ROOT
 
-_ALSO: Final = ":/usr/sbin:/usr/local/sbin"
-HOW_TO_GET_PEERS: Final = "make bench-peers (python -m bench.peers)"
+_MORE_PATH: Final = ":/usr/sbin:/usr/local/sbin"
+INSTALL_HINT: Final = "make bench-peers (python -m bench.peers)"
 
 
-def found(name: str) -> tuple[str, ...] | None:
-    """A program of the machine, by name; a user's PATH has no sbin, where the servers are."""
-    path = shutil.which(name, path=os.environ.get("PATH", "") + _ALSO)
+def find_program(name: str) -> tuple[str, ...] | None:
+    """Finds a program by name, also in sbin, where the servers are and which is not in a user's PATH."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + _MORE_PATH)
     return (path,) if path else None
 
 
-def room(peer: str) -> Path:
-    """The directory that a peer is installed into."""
+def install_directory(peer: str) -> Path:
+    """The directory into which a peer is installed."""
     return ROOT / f".venv-{peer}"
 
 
-def python_of(peer: str) -> Path:
+def venv_python(peer: str) -> Path:
     """The interpreter of a peer's virtual environment."""
-    return room(peer) / "bin" / "python"
+    return install_directory(peer) / "bin" / "python"
 
 
-def release(peer: str) -> str:
-    """The version of the Python package that a peer's virtual environment is for; to import it would take seconds."""
-    return said([str(python_of(peer)), "-c", f"import importlib.metadata as it; print(it.version({peer!r}))"])
+def package_version(peer: str) -> str:
+    """The version of a peer's Python package, from its metadata: to import the package would take seconds."""
+    return version_line(
+        [str(venv_python(peer)), "-c", f"import importlib.metadata; print(importlib.metadata.version({peer!r}))"]
+    )
 
 
-def said(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-    """The first line that a program prints, without the words before a version; `unknown` where it fails."""
+def version_line(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """The first line of a program's output, without a prefix `version: `; `unknown` if the program fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=ROOT, env=environment, check=False)
     except (OSError, subprocess.TimeoutExpired):

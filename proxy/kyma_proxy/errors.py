@@ -1,8 +1,7 @@
-"""Every way in which a request can fail, as a table of kinds.
+"""Lists every way in which a request can fail, as a table of kinds.
 
-A kind fixes what both dialects say about a failure: status, OpenAI type and code, Anthropic type. The message is
-the caller's, says what to do next, and never holds a prompt, an answer or a credential. Rendering to bytes is
-`dialect`'s; raising is anyone's. (Contract §5.)
+A kind fixes the status and the code of a failure; each dialect has its own word for its type. The message says what to do next,
+and never holds a prompt, an answer or a credential. `dialect` renders it; anybody may raise it. (Contract §5.)
 """
 
 from __future__ import annotations
@@ -12,46 +11,44 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """What a kind of failure is called on the wire."""
+    """The HTTP status of a kind of failure, and its machine-readable word."""
 
     status: int
     code: str
-    openai_type: str
-    anthropic_type: str
 
 
 @enum.unique
 class Kind(enum.Enum):
-    """A kind of failure; its value is the row of words that callers see."""
+    """A kind of failure."""
 
-    INVALID_JSON = Row(400, "invalid_json", "invalid_request_error", "invalid_request_error")
-    INVALID_REQUEST = Row(400, "invalid_request", "invalid_request_error", "invalid_request_error")
-    BAD_HTTP = Row(400, "bad_http", "invalid_request_error", "invalid_request_error")
-    INVALID_API_KEY = Row(401, "invalid_api_key", "invalid_request_error", "authentication_error")
-    INSUFFICIENT_CREDITS = Row(402, "insufficient_credits", "insufficient_quota", "billing_error")
-    FORBIDDEN = Row(403, "forbidden", "invalid_request_error", "permission_error")
-    MODEL_NOT_FOUND = Row(404, "model_not_found", "invalid_request_error", "not_found_error")
-    NOT_FOUND = Row(404, "not_found", "invalid_request_error", "not_found_error")
-    METHOD_NOT_ALLOWED = Row(405, "method_not_allowed", "invalid_request_error", "invalid_request_error")
-    REQUEST_TIMEOUT = Row(408, "request_timeout", "invalid_request_error", "invalid_request_error")
-    CONFLICT = Row(409, "conflict", "invalid_request_error", "invalid_request_error")
-    BODY_TOO_LARGE = Row(413, "request_too_large", "invalid_request_error", "request_too_large")
-    URI_TOO_LONG = Row(414, "uri_too_long", "invalid_request_error", "invalid_request_error")
-    UNSUPPORTED_ENCODING = Row(415, "unsupported_encoding", "invalid_request_error", "invalid_request_error")
-    EXPECTATION_FAILED = Row(417, "expectation_failed", "invalid_request_error", "invalid_request_error")
-    HEAD_TOO_LARGE = Row(431, "request_head_too_large", "invalid_request_error", "invalid_request_error")
-    RATE_LIMIT_EXCEEDED = Row(429, "rate_limit_exceeded", "rate_limit", "rate_limit_error")
-    PROVIDER_RATE_LIMITED = Row(429, "provider_rate_limited", "rate_limit_error", "rate_limit_error")
-    INTERNAL = Row(500, "internal_error", "server_error", "api_error")
-    PROVIDER_ERROR = Row(502, "provider_error", "server_error", "api_error")
-    NO_SOURCE_AVAILABLE = Row(503, "no_source_available", "server_error", "overloaded_error")
-    ACCOUNTS_UNAVAILABLE = Row(503, "accounts_unavailable", "server_error", "overloaded_error")
-    OVERLOADED = Row(503, "overloaded", "server_error", "overloaded_error")
-    DRAINING = Row(503, "draining", "server_error", "overloaded_error")
-    PROVIDER_TIMEOUT = Row(504, "provider_timeout", "server_error", "api_error")
-    JOB_CANCELLED = Row(409, "job_cancelled", "invalid_request_error", "invalid_request_error")
-    JOB_LOST = Row(503, "job_lost", "server_error", "api_error")
-    JOB_EXPIRED = Row(504, "job_expired", "server_error", "api_error")
+    INVALID_JSON = Row(400, "invalid_json")
+    INVALID_REQUEST = Row(400, "invalid_request")
+    BAD_HTTP = Row(400, "bad_http")
+    INVALID_API_KEY = Row(401, "invalid_api_key")
+    INSUFFICIENT_CREDITS = Row(402, "insufficient_credits")
+    FORBIDDEN = Row(403, "forbidden")
+    MODEL_NOT_FOUND = Row(404, "model_not_found")
+    NOT_FOUND = Row(404, "not_found")
+    METHOD_NOT_ALLOWED = Row(405, "method_not_allowed")
+    REQUEST_TIMEOUT = Row(408, "request_timeout")
+    CONFLICT = Row(409, "conflict")
+    BODY_TOO_LARGE = Row(413, "request_too_large")
+    URI_TOO_LONG = Row(414, "uri_too_long")
+    UNSUPPORTED_ENCODING = Row(415, "unsupported_encoding")
+    EXPECTATION_FAILED = Row(417, "expectation_failed")
+    HEAD_TOO_LARGE = Row(431, "request_head_too_large")
+    RATE_LIMIT_EXCEEDED = Row(429, "rate_limit_exceeded")
+    PROVIDER_RATE_LIMITED = Row(429, "provider_rate_limited")
+    INTERNAL = Row(500, "internal_error")
+    PROVIDER_ERROR = Row(502, "provider_error")
+    NO_SOURCE_AVAILABLE = Row(503, "no_source_available")
+    ACCOUNTS_UNAVAILABLE = Row(503, "accounts_unavailable")
+    OVERLOADED = Row(503, "overloaded")
+    DRAINING = Row(503, "draining")
+    PROVIDER_TIMEOUT = Row(504, "provider_timeout")
+    JOB_CANCELLED = Row(409, "job_cancelled")
+    JOB_LOST = Row(503, "job_lost")
+    JOB_EXPIRED = Row(504, "job_expired")
 
     @property
     def status(self) -> int:
@@ -60,7 +57,7 @@ class Kind(enum.Enum):
 
     @property
     def code(self) -> str:
-        """The machine-readable word, the same in both dialects' logs and metrics."""
+        """The machine-readable word, the same in all dialects, logs and metrics."""
         return self.value.code
 
 
@@ -87,26 +84,6 @@ def accounts_unavailable() -> GatewayError:
     return GatewayError(
         Kind.ACCOUNTS_UNAVAILABLE, "The gateway can't keep its accounts just now; send the same again.", retry_after=1
     )
-
-
-class Problem(NamedTuple):
-    """One mistake in a configuration file: where it is and what to write instead."""
-
-    path: str
-    line: int
-    message: str
-
-    def __str__(self) -> str:
-        where = f"line {self.line}: " if self.line else ""
-        return f"{where}{self.path}: {self.message}" if self.path else f"{where}{self.message}"
-
-
-class ConfigError(Exception):
-    """A configuration that can't be used; holds every problem found, in the file's order."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = sorted(problems, key=lambda problem: (problem.line, problem.path))
-        super().__init__("; ".join(str(problem) for problem in self.problems))
 
 
 class StartError(Exception):

@@ -1,8 +1,8 @@
 """The path of a relayed request, from top to bottom: receive, identify, route, plan, admit, attempt, relay, settle.
 
-One coroutine a request; it waits for a connection and for the answer's end, and for nothing else. What is decided is
-decided by the pure functions of `core`; what flows, flows through `net.relay` without coming back here. Cancelling the
-coroutine is how the caller's leaving arrives. `settle` never waits, so nothing can be lost on the way out.
+One coroutine a request; it waits for an attempt to be over, and for nothing else. Decisions are pure functions of `core`; an
+answer flows through `net.relay.pump`, which reports here. So every transition of a request (`Exchange.step`) and every verdict
+about a source (`Permit`, `CircuitBreaker`) is in this file. `settle` never waits: nothing can be lost on the way out.
 """
 
 from __future__ import annotations
@@ -10,288 +10,302 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
-from kyma_proxy.accounting.meter import Meter, MeteredRequest
+from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.config.snapshot import Route, Snapshot
-from kyma_proxy.core.accounts.charging import NOTHING, bill
+from kyma_proxy.core.accounts.charging import NOTHING, bill_of
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
 from kyma_proxy.core.accounts.reservation import Reservation
-from kyma_proxy.core.exchange import ABANDONED, Attempt, Event, Exchange, State
-from kyma_proxy.core.http.answers import cors_lines, error_lines, id_lines, json_answer, listed
+from kyma_proxy.core.exchange import ANSWERED, Event, Exchange, State
+from kyma_proxy.core.http.answers import cors_lines, error_lines, id_lines, json_answer, relay_lines
 from kyma_proxy.core.http.body import read_routing_fields
-from kyma_proxy.core.http.endpoints import RELAYED
-from kyma_proxy.core.http.headers import KEEP_ALIVE
+from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead
 from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.core.routing.breaker import BreakerTable
-from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, exhausted
-from kyma_proxy.core.routing.plan import Step, last_resort, open_breakers, plan
+from kyma_proxy.core.routing.failures import (
+    AttemptFailure,
+    FailureKind,
+    Retry,
+    exhausted,
+    moves_on,
+    no_time_left,
+    overtaken,
+    status_failure,
+)
+from kyma_proxy.core.routing.plan import last_resort, open_breakers, plan
 from kyma_proxy.core.routing.resolve import has_translated, route_of, unanswerable
-from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, RELAYED
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.connection import DownstreamConnection
-from kyma_proxy.net.relay.attempts import Attempts, wait_first
-from kyma_proxy.net.relay.pump import Relay
-from kyma_proxy.net.relay.translated import relay_of
+from kyma_proxy.net.relay.attempts import Attempt, Attempts, AttemptsListener
+from kyma_proxy.net.relay.bodies import body_for
+from kyma_proxy.net.relay.pump import Pump
 from kyma_proxy.net.upstream.connection import UpstreamConnection, monotonic
-from kyma_proxy.net.upstream.pool import DialError, UpstreamPool
+from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.telemetry.counters import Counters
 from kyma_proxy.telemetry.record import Log
 from kyma_proxy.telemetry.recording import other_record, record_of
 
 _log: Final = logging.getLogger("kyma-proxy")
-_TELLS_OF_THE_MODEL: Final = frozenset({State.COMPLETED, State.RELAYED_ERROR, State.FAILED, State.BROKEN})
+_COUNTS_FOR_THE_MODEL: Final = frozenset({State.COMPLETED, State.RELAYED_ERROR, State.FAILED, State.BROKEN})
+_CLIENT_CLOSED_REQUEST: Final = 499
 
 
-class Gateway:
-    """Serves relayed requests. Everything it needs is handed to it; it keeps only who is being served."""
+class Gateway(AttemptsListener):
+    """Serves relayed requests. It is given everything that it needs; it keeps only which requests are being served (`live`)."""
 
     def __init__(
-        self,
-        current: Callable[[], Snapshot],
-        upstreams: UpstreamPool,
-        counters: Counters,
-        log: Log | None,
-        *,
-        health: BreakerTable,
-        random: Callable[[], float],
-        meter: Meter | None = None,
-    ) -> None:
-        """Requests are metered where there is a meter; where there is none, everybody may call."""
+        self, current: Callable[[], Snapshot], upstreams: UpstreamPool, counters: Counters, log: Log | None,
+        *, breakers: BreakerTable, random: Callable[[], float], meter: Meter | None = None,
+    ) -> None:  # fmt: skip
+        """Requests are metered if there is a meter; without one everybody may call."""
         self._current = current
         self._upstreams = upstreams
-        self._health = health
+        self._breakers = breakers
         self._counters = counters
         self._log = log
         self._random = random
         self._meter = meter
-        self._live: dict[Exchange, DownstreamConnection] = {}
+        self.live: set[Attempts] = set()
 
-    async def relay(self, inbound: Inbound, edge: DownstreamConnection) -> None:
+    def relay(self, inbound: Inbound, downstream: DownstreamConnection) -> Coroutine[Any, Any, None]:
         """Serve one request, whatever happens to it."""
         exchange = Exchange(inbound, RELAYED[inbound.path], self._current())
-        self._live[exchange] = edge
+        attempts = Attempts(exchange, downstream, self, self._breakers)
+        self.live.add(attempts)
+        return self._serve(exchange, attempts)
+
+    async def _serve(self, exchange: Exchange, attempts: Attempts) -> None:
         meter = self._meter
         try:
             if meter is not None:
-                exchange.key = meter.identify(inbound.headers)
+                exchange.key = meter.identify(exchange.inbound.headers)
             route = self._route(exchange)
-            steps = self._plan(exchange, route)
+            self._plan(attempts, route)
             if meter is not None:
-                self._admit(exchange, meter, route)
-            await self._attempt_all(exchange, route, steps, edge)
+                exchange.reservation = meter.admit(exchange, monotonic())
+            await self._attempt_all(attempts, route)
         except GatewayError as error:
-            self._refuse(exchange, error, edge)
+            self._refuse(attempts, error)
         except asyncio.CancelledError:
-            self._leave(exchange, edge)
+            self._cancelled(attempts)
         except Exception:
-            _log.exception("request %s failed inside the gateway", inbound.request_id)
-            self._refuse(exchange, GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id."), edge)
+            _log.exception("request %s failed inside the gateway", exchange.inbound.request_id)
+            self._refuse(attempts, GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id."))
         finally:
-            self._settle(exchange)
+            self._settle(attempts)
 
     # ---- route and plan
 
     def _route(self, exchange: Exchange) -> Route:
-        """What can answer for the model that the caller asks for, in the caller's dialect."""
-        head = exchange.routing = read_routing_fields(exchange.inbound.body, is_metered=self._meter is not None)
-        route, is_alias = route_of(exchange.snapshot, exchange.endpoint, head.model)
+        """The sources that can answer for the model that the caller asks for, in the caller's dialect."""
+        fields = exchange.routing = read_routing_fields(exchange.inbound.body, is_metered=self._meter is not None)
+        route, is_alias = route_of(exchange.snapshot, exchange.endpoint, fields.model)
         if is_alias:
-            exchange.alias = head.model
+            exchange.alias = fields.model
         exchange.route = route
         exchange.model = route.model
         return route
 
-    def _plan(self, exchange: Exchange, route: Route) -> tuple[Step, ...]:
-        steps = plan(route, self._health, monotonic(), self._random)
-        if steps or not route.is_empty or (exchange.endpoint.is_estimated and has_translated(exchange.snapshot, route.model)):
-            return steps
-        raise unanswerable(route.model, exchange.endpoint.dialect)
+    def _plan(self, attempts: Attempts, route: Route) -> None:
+        """Choose the sources to ask, and their order. Raises GatewayError if there is none that could answer."""
+        exchange = attempts.exchange
+        steps = plan(route, self._breakers, monotonic(), self._random)
+        if not steps and route.is_empty and not (exchange.endpoint.is_estimated and has_translated(exchange, route.model)):
+            raise unanswerable(route.model, exchange.endpoint.dialect, MAIN_ENDPOINTS)
+        attempts.plan(route, steps)
 
-    def _admit(self, exchange: Exchange, meter: Meter, route: Route) -> None:
-        """Take a place in the caller's limits, and hold what the request may cost."""
-        head, key, inbound = exchange.routing, exchange.key, exchange.inbound
-        assert head is not None and key is not None  # noqa: S101, PT018  (routed, identified)
-        assert head.written is not None  # noqa: S101  (metered)
-        asked = MeteredRequest(exchange.endpoint, route.model, head.written)
-        exchange.reservation = meter.admit(key, asked, inbound.body, exchange.snapshot, monotonic())
+    # ---- attempt
 
-    # ---- attempt and relay
+    async def _attempt_all(self, attempts: Attempts, route: Route) -> None:
+        """Ask one source after the other, or a slow one's successor beside it, until the request is done.
 
-    async def _attempt_all(self, exchange: Exchange, route: Route, steps: tuple[Step, ...], edge: DownstreamConnection) -> None:
-        """Ask one source after the other, or a slow one's successor beside it, until one has answered.
-
-        Raises GatewayError when none has. Two run at once only where a model is hedged; the first to commit wins.
+        Raises GatewayError if no source has answered.
         """
-        course = Attempts(steps, route, self._health, can_estimate=exchange.endpoint.is_estimated)
-        running = course.running
-        try:
-            while True:
-                if not running:
-                    if course.is_left_to_estimate():
-                        self._estimate(exchange, edge)
-                        return
-                    if not course.left:
-                        self._last_resort(route, course)
-                    self._start(exchange, course, edge)
-                    continue
-                relay = await wait_first(exchange, course)
-                if relay is None:
-                    self._start(exchange, course, edge)
-                    continue
-                running.remove(relay)
-                if relay.failed is None:
-                    self._conclude(exchange, relay, running)
+        attempts.downstream.attach(attempts)
+        while not attempts.is_done:
+            if not attempts.running:
+                if attempts.may_estimate():
+                    self._estimate(attempts)
                     return
-                if relay.was_stale and not exchange.is_committed:
-                    # The provider closed an idle connection in the moment in which it was chosen. (Contract §9.)
-                    self._counters.stale_retries += 1
-                    self._ask(exchange, relay.again(), course, edge, monotonic())
-                    continue
-                self._blame(exchange, relay, relay.failed, course)
-        finally:
-            for relay in running:
-                relay.let_go()
-            running.clear()  # it and its members refer to each other
+                if not attempts.remaining:
+                    self._last_resort(attempts, route)
+                self._start(attempts)
+            elif await attempts.wait_first():
+                self._start(attempts)
 
-    def _last_resort(self, route: Route, course: Attempts) -> None:
-        """Who is asked when all others have failed. Raises GatewayError when there is nobody left."""
+    def _last_resort(self, attempts: Attempts, route: Route) -> None:
+        """Plan whom to ask when all others have failed. Raises GatewayError if nobody is left."""
         now = monotonic()
-        course.left += reversed(last_resort(route, self._health, now, course.tried))
-        if not course.left:
-            if course.unsupported is not None and not course.failures:
-                raise course.unsupported
-            raise exhausted(route.model.id, [*course.failures, *open_breakers(route, self._health, now, course.tried)])
+        attempts.remaining += reversed(last_resort(route, self._breakers, now, attempts.tried))
+        if not attempts.remaining:
+            if attempts.unsupported is not None and not attempts.failures:
+                raise attempts.unsupported
+            skipped = open_breakers(route, self._breakers, now, attempts.tried)
+            raise exhausted(route.model.id, [*attempts.failures, *skipped])
 
-    def _start(self, exchange: Exchange, course: Attempts, edge: DownstreamConnection) -> None:
-        """Ask the next of the sources that are left, if it can still be asked."""
-        step = course.left.pop()
-        name = step.source.provider.name
-        now = monotonic()
-        if step.source.key in course.tried or not (step.bypass_breaker or step.health.admits(now)):
-            return  # it stands in the plan twice, or has begun to rest since the plan was made
-        course.tried.add(step.source.key)
-        total = step.source.timeouts.total
-        total_due = None if total is None else exchange.inbound.received + total
+    def _start(self, attempts: Attempts) -> None:
+        """Ask the next of the sources that remain, if it can still be asked."""
+        step = attempts.remaining.pop()
+        source, exchange, now = step.source, attempts.exchange, monotonic()
+        if source.key in attempts.tried or not (step.bypass_breaker or step.breaker.allows(now)):
+            return  # it is in the plan twice, or its breaker has opened since
+        attempts.tried.add(source.key)
+        total_due = None if source.timeouts.total is None else exchange.inbound.received + source.timeouts.total
         if total_due is not None and now >= total_due:
-            course.failures.append(AttemptFailure(FailureKind.TOTAL_TIMEOUT, name, "no time was left for it"))
+            attempts.failures.append(no_time_left(source.provider.name))
             return
-        attempt = Attempt(name, ABANDONED)
-        exchange.attempts.append(attempt)
         try:
-            relay = relay_of(exchange, step, edge, attempt, running=course.running, total_due=total_due,
-                             is_last=course.is_last, added_head=self._added_head)  # fmt: skip
-        except GatewayError as error:  # what the caller asks for can't be said in the source's dialect
-            course.unsupported = error
-            exchange.attempts.remove(attempt)
+            body = body_for(exchange, step)
+        except GatewayError as error:  # the source's dialect has no way to say what the caller asks for
+            attempts.unsupported = error
             return
-        relay.is_trial = step.health.begin(now)
-        self._ask(exchange, relay, course, edge, now)
+        permit = step.breaker.acquire(now, bypass=step.bypass_breaker)
+        if permit is None:
+            return
+        attempt = Attempt(attempts, step, permit, total_due)
+        dialect = DIALECTS[exchange.endpoint.dialect]
+        attempt.pump = Pump(attempt, self, body, attempts.downstream, exchange.inbound, dialect)
+        exchange.attempts.append(attempt)
+        attempts.running.append(attempt)
+        attempt.connect(self._upstreams)
 
-    def _ask(self, exchange: Exchange, relay: Relay, course: Attempts, edge: DownstreamConnection, now: float) -> None:
-        """Send the request to the relay's source: at once over an idle connection, or as soon as a fresh one is open."""
-        connection = None if relay.needs_fresh else self._upstreams.take(relay.step.source.provider.origin)
-        relay.is_reused = connection is not None
-        relay.asked_at = now
-        if not course.running:
-            course.waits_since = now
-        course.running.append(relay)
-        if connection is not None:
-            self._send(exchange, relay, connection, edge)
-        else:
-            self._dial(exchange, relay, course, edge, now)
+    # ---- what an attempt and its pump report
 
-    def _dial(self, exchange: Exchange, relay: Relay, course: Attempts, edge: DownstreamConnection, now: float) -> None:
-        limit = relay.step.source.timeouts.connect
-        if relay.total_due is not None:
-            limit = relay.total_due - now if limit is None else min(limit, relay.total_due - now)
-
-        def dialled(result: UpstreamConnection | DialError) -> None:
-            ended = monotonic()
-            if not exchange.sent:
-                exchange.dialled_s += ended - course.waits_since
-                course.waits_since = ended
-            if isinstance(result, DialError):
-                relay.unreachable(result.failure, result.detail)
-            elif relay.is_over:  # nobody waits for it any more
-                self._upstreams.put_back(result)
-            else:
-                try:
-                    self._send(exchange, relay, result, edge)
-                except Exception:
-                    _log.exception("request %s failed inside the gateway", exchange.inbound.request_id)
-                    result.abandon()
-                    relay.unreachable(FailureKind.CONNECT, "the gateway failed")
-
-        relay.dialling = self._upstreams.dial(relay.step.source.provider, limit, dialled)
-
-    def _send(self, exchange: Exchange, relay: Relay, connection: UpstreamConnection, edge: DownstreamConnection) -> None:
-        step = relay.step
-        exchange.answering = relay
-        edge.attach(relay)
+    def on_connected(self, attempt: Attempt, connection: UpstreamConnection, *, is_reused: bool) -> None:
+        """Send the request."""
+        attempts, exchange, pump = attempt.group, attempt.group.exchange, attempt.pump
+        assert pump is not None  # noqa: S101  (it is not over)
+        attempts.answering = attempt
+        attempt.connection = connection
         if not exchange.is_sent:
             exchange.step(Event.SEND)
-        relay.begin(connection)
-        connection.send(relay, relay.request(), step.source.timeouts, relay.total_due)
+        pump.begin(connection, is_reused=is_reused)
+        connection.send(pump, pump.body.request(), attempt.step.source.timeouts, attempt.total_due)
+        attempt.sent = connection.sent_at
         if not exchange.sent:
-            exchange.sent = connection.sent_at
-            exchange.overhead_s += connection.sent_at - exchange.inbound.received - exchange.dialled_s
+            exchange.sent = attempt.sent
+            exchange.overhead_s = attempt.sent - exchange.inbound.received - exchange.dialled_s
 
-    def _blame(self, exchange: Exchange, relay: Relay, failed: AttemptFailure, course: Attempts) -> None:
-        """A source has failed; where no other is being asked, the request is open again."""
-        relay.attempt.result = failed.word
-        relay.step.health.failed(monotonic(), failed, self._random, is_trial=relay.is_trial)
-        course.failures.append(failed)
-        if not course.running:
-            exchange.step(Event.MOVE_ON)
+    def judge(self, attempt: Attempt, head: AnswerHead) -> AttemptFailure | None:
+        """A status that another source may mend is a failure; every other answer is for the caller. (Contract §9.)"""
+        status = head.status
+        if moves_on(status, is_last=status == 404 and attempt.group.is_last_candidate()):
+            return status_failure(attempt.provider, status, head.fields)
+        return None
 
-    def _conclude(self, exchange: Exchange, relay: Relay, others: list[Relay]) -> None:
-        """An answer is over. Who was asked before and was overtaken was slow; who broke an answer off has failed."""
-        now = monotonic()
-        exchange.usage = relay.usage()
-        if relay.broke_by is not None and relay.broke_by is not FailureKind.TOTAL_TIMEOUT:
-            failed = AttemptFailure(relay.broke_by, relay.step.source.provider.name, "stopped in the middle of an answer")
-            relay.attempt.result = failed.word
-            relay.step.health.failed(now, failed, self._random, is_trial=False, after_answer=True)
-        for other in others:
-            if other.was_dropped and other.waited_s > relay.waited_s and exchange.answered_by is not None:
-                other.attempt.result = FailureKind.OVERTAKEN.value
-                slow = AttemptFailure(FailureKind.OVERTAKEN, other.step.source.provider.name, "another was faster")
-                other.step.health.failed(now, slow, self._random, is_trial=False)
+    def on_commit(self, attempt: Attempt, head: AnswerHead) -> bytes:
+        """An answer begins to go out: the other attempts end, and the source has succeeded. Returns lines of its head."""
+        attempts, step = attempt.group, attempt.step
+        exchange, connection, pump = attempts.exchange, attempt.connection, attempt.pump
+        assert connection is not None and pump is not None  # noqa: S101, PT018  (it brings an answer)
+        exchange.step(Event.REFUSE if head.is_error else Event.COMMIT)
+        now = connection.read_at
+        attempts.answering = attempt
+        for slow in attempts.overtaken_by(attempt):
+            slow.result = FailureKind.OVERTAKEN.value
+            slow.permit.failure(now, overtaken(slow.provider), self._random)
+        attempts.end_others(attempt)
+        attempt.result = ANSWERED
+        if head.status == 404:
+            attempt.permit.release()
+        else:
+            first_byte_s = None if head.is_error else now - attempt.sent  # to refuse is no feat
+            attempt.permit.success(now, streams=head.streams, first_byte_s=first_byte_s)
+        exchange.status = head.status
+        exchange.answered_by = step.source
+        exchange.model = step.model
+        exchange.layer = step.layer
+        exchange.provider_request_id = head.provider_request_id
+        exchange.dropped = pump.body.dropped
+        exchange.inbound.body = b""  # no other source is asked, so the prompt need not be kept
+        lines = relay_lines(exchange.inbound.request_id, step.model.id, exchange.alias, step.layer, exchange.dropped)
+        return lines + self._common_lines(exchange)
 
-    def _added_head(self, exchange: Exchange, step: Step) -> bytes:
-        """The gateway's own lines of a relayed answer's head. (Contract §4.2.)"""
-        inbound = exchange.inbound
-        alias = b"" if exchange.alias is None else b"x-kyma-alias: %b\r\n" % exchange.alias.encode()
-        fallback = b"" if not step.layer else b"x-kyma-fallback: true\r\nx-kyma-fallback-layer: %d\r\n" % step.layer
-        if exchange.dropped:
-            fallback += b"x-kyma-dropped: %b\r\n" % listed(exchange.dropped)
-        return b"x-request-id: %b\r\nx-kyma-model: %b\r\n%b%b%b%b" % (
-            inbound.request_id.encode(),
-            step.model.id.encode(),
-            alias,
-            fallback,
-            cors_lines(inbound.headers, exchange.snapshot.cors_origins),
-            self._limit_lines(exchange),
-        )
+    def on_done(self, attempt: Attempt) -> None:
+        """An answer has gone out whole."""
+        attempt.group.exchange.step(Event.END)
+        self._end(attempt)
 
-    def _limit_lines(self, exchange: Exchange) -> bytes:
-        """How much of its limits a metered caller has left."""
-        key, meter = exchange.key, self._meter
-        return b"" if key is None or meter is None else meter.lines(key.account, exchange.snapshot.tiers, monotonic())
+    def on_failed(self, attempt: Attempt, failure: AttemptFailure) -> None:
+        """A source has not answered. If no other is being asked, the request is open again."""
+        attempts = attempt.group
+        if failure.retry is Retry.SAME_SOURCE_FRESH_CONNECTION:
+            # The provider closed an idle connection in the moment in which it was chosen. (Contract §9.)
+            self._counters.stale_retries += 1
+            attempt.connection = None
+            attempt.connect(self._upstreams, is_fresh=True)
+            return
+        attempt.is_over = True
+        attempt.result = failure.word
+        attempt.permit.failure(monotonic(), failure, self._random)
+        attempts.failures.append(failure)
+        attempts.running.remove(attempt)
+        if not attempts.running:
+            attempts.exchange.step(Event.MOVE_ON)
+        attempts.wake()
+
+    def on_broken(self, attempt: Attempt, failure: AttemptFailure) -> None:
+        """A source broke off its answer. It is never passed off as finished. (Contract §4.4.)"""
+        pump = attempt.pump
+        assert pump is not None  # noqa: S101  (it brings an answer)
+        if failure.kind is not FailureKind.TOTAL_TIMEOUT:
+            broken = failure._replace(detail="stopped in the middle of an answer")
+            attempt.result = failure.word
+            attempt.step.breaker.record_broken(monotonic(), broken, self._random)
+        attempt.group.exchange.step(Event.CUT)
+        message = f"The provider {attempt.provider} stopped in the middle of its answer: {failure.detail}."
+        pump.cut_short(GatewayError(Kind.PROVIDER_ERROR, message))
+        self._end(attempt)
+
+    def _end(self, attempt: Attempt) -> None:
+        attempt.is_over = True
+        attempt.group.end()
 
     # ---- the other ways out
 
-    def _refuse(self, exchange: Exchange, error: GatewayError, edge: DownstreamConnection) -> None:
-        """Answer with an error of the gateway's own; where an answer has begun, only the connection can tell."""
+    def on_leave(self, attempts: Attempts) -> None:
+        """The caller has left: stop paying for its answer at once. The source is not blamed. (Contract §4.5.)"""
+        self._abandon(attempts, Event.LEAVE)
+
+    def drain(self) -> None:
+        """End every request that is still being served, in a way that its caller can see. (Contract §4.4, §13.)"""
+        for attempts in list(self.live):
+            if attempts.exchange.is_committed:
+                self._abandon(attempts, Event.DRAIN)
+            elif not attempts.exchange.has_ended:
+                attempts.downstream.cancel()
+
+    def _cancelled(self, attempts: Attempts) -> None:
+        """The coroutine was cancelled: the caller has left, or the gateway goes down and can't wait any longer."""
+        downstream = attempts.downstream
+        if downstream.is_open and not attempts.exchange.is_committed:
+            self._refuse(attempts, _draining())
+        else:
+            self._abandon(attempts, Event.DRAIN if downstream.is_open else Event.LEAVE)
+
+    def _abandon(self, attempts: Attempts, event: Event) -> None:
+        """End a request that nobody waits for any more (LEAVE), or for which there is no more time (DRAIN)."""
+        exchange, answering = attempts.exchange, attempts.answering
+        if exchange.has_ended:
+            return
+        attempts.end()
+        if event is Event.DRAIN and exchange.is_committed and answering is not None and answering.pump is not None:
+            answering.pump.cut_short(_draining())
+        exchange.step(event)
+        exchange.status = exchange.status or _CLIENT_CLOSED_REQUEST
+
+    def _refuse(self, attempts: Attempts, error: GatewayError) -> None:
+        """Answer with an error of the gateway's own; if an answer has begun, only the connection can tell."""
+        exchange = attempts.exchange
         if exchange.has_ended:
             return  # it has been answered, and the connection may serve another request already
-        if exchange.answering is not None:
-            exchange.answering.drop()
+        attempts.end()
         if exchange.is_committed:
             exchange.step(Event.CUT)
-            edge.abort()
+            attempts.downstream.abort()
             return
         if error.kind is Kind.DRAINING:
             exchange.step(Event.DRAIN)
@@ -300,98 +314,87 @@ class Gateway:
                 exchange.step(Event.MOVE_ON)
             was_tried = bool(exchange.attempts) or error.kind in (Kind.NO_SOURCE_AVAILABLE, Kind.PROVIDER_RATE_LIMITED)
             exchange.step(Event.EXHAUST if was_tried else Event.REJECT)
-        exchange.status = error.kind.status
-        inbound = exchange.inbound
-        dialect = DIALECTS[exchange.endpoint.dialect]
-        body = dialect.error_body(error, inbound.request_id)
-        exchange.bytes_out = len(body)
-        added = error_lines(error, inbound.request_id, dialect.id_field)
-        added += cors_lines(inbound.headers, exchange.snapshot.cors_origins) + self._limit_lines(exchange)
-        self._respond(exchange, edge, error.kind.status, body, added)
+        dialect, request_id = DIALECTS[exchange.endpoint.dialect], exchange.inbound.request_id
+        body = dialect.error_body(error, request_id)
+        self._respond(attempts, error.kind.status, body, error_lines(error, request_id, dialect.id_field))
 
-    def _estimate(self, exchange: Exchange, edge: DownstreamConnection) -> None:
-        """Count a prompt's tokens for a model of which no source can do that: about, and marked so. (Contract §2.)"""
-        inbound = exchange.inbound
-        body = b'{"input_tokens":%d}' % estimated_prompt_tokens(inbound.body)
+    def _estimate(self, attempts: Attempts) -> None:
+        """Count a prompt's tokens for a model of which no source can: about, and marked so. (Contract §2.)"""
+        exchange = attempts.exchange
         exchange.step(Event.ANSWER)
-        exchange.status, exchange.bytes_out = 200, len(body)
-        own_field = DIALECTS[exchange.endpoint.dialect].id_field
-        added = b"%bx-kyma-estimated: true\r\n" % id_lines(inbound.request_id, own_field)
-        added += cors_lines(inbound.headers, exchange.snapshot.cors_origins) + self._limit_lines(exchange)
-        self._respond(exchange, edge, 200, body, added)
+        body = b'{"input_tokens":%d}' % estimated_prompt_tokens(exchange.inbound.body)
+        id_field = DIALECTS[exchange.endpoint.dialect].id_field
+        self._respond(attempts, 200, body, b"%bx-kyma-estimated: true\r\n" % id_lines(exchange.inbound.request_id, id_field))
 
-    def _respond(self, exchange: Exchange, edge: DownstreamConnection, status: int, body: bytes, added: bytes) -> None:
+    def _respond(self, attempts: Attempts, status: int, body: bytes, added: bytes) -> None:
+        """Send a whole answer of the gateway's own; `added` holds lines of its head."""
+        exchange, downstream = attempts.exchange, attempts.downstream
         inbound = exchange.inbound
-        close = not inbound.keep_alive or edge.will_close
+        exchange.status, exchange.bytes_out = status, len(body)
+        added += self._common_lines(exchange)
+        close = not inbound.keep_alive or downstream.will_close
         if inbound.is_http_10 and not close:
             added += KEEP_ALIVE
-        edge.respond(json_answer(status, body, added, close=close), close=close)
+        downstream.respond(json_answer(status, body, added, close=close), close=close)
 
-    def _leave(self, exchange: Exchange, edge: DownstreamConnection) -> None:
-        """It was cancelled: the caller has left, or the gateway is going down and can't wait any longer."""
-        answering = exchange.answering
-        if edge.is_open and not exchange.has_ended and not exchange.is_committed:
-            self._refuse(exchange, GatewayError(Kind.DRAINING, "The gateway is going down; send the request again."), edge)
-            return
-        event = Event.DRAIN if edge.is_open else Event.LEAVE
-        if answering is not None:
-            answering.abandon(event)
-            exchange.usage = answering.usage()
-        if not exchange.has_ended:
-            exchange.step(event)
-        exchange.status = exchange.status or 499
+    def _common_lines(self, exchange: Exchange) -> bytes:
+        """The lines of every answer's head: cross-origin access, and what a metered caller has left of its limits."""
+        lines, key = cors_lines(exchange.inbound.headers, exchange.snapshot.cors_origins), exchange.key
+        if key is None or self._meter is None:
+            return lines
+        return lines + self._meter.lines(key.account, exchange.snapshot.tiers, monotonic())
 
-    def drain(self) -> None:
-        """End every request that is still being served, in a way that its caller can see. (Contract §4.4, §13.)"""
-        for exchange, edge in list(self._live.items()):
-            if exchange.is_committed and exchange.answering is not None:
-                exchange.answering.abandon(Event.DRAIN)
-            elif not exchange.has_ended:
-                edge.cancel()
+    def reject(self, error: GatewayError, request_id: str) -> None:
+        """Count and log a request that was refused before it could be served."""
+        self._counters.reject(error.kind.code)
+        if self._log is not None:
+            self._log.write(other_record(request_id, "-", error.kind.status, time.time()))
 
     @property
     def in_flight(self) -> int:
         """How many requests are being served."""
-        return len(self._live)
+        return len(self.live)
 
     # ---- settle
 
-    def _settle(self, exchange: Exchange) -> None:
-        """Count and log what has ended. Never waits, and never fails."""
-        now = monotonic()
-        del self._live[exchange]
+    def _settle(self, attempts: Attempts) -> None:
+        """Charge, count and log what has ended. Never waits, and never fails."""
+        now, exchange = monotonic(), attempts.exchange
+        self.live.discard(attempts)
         try:
+            answering = attempts.answering
+            pump = None if answering is None else answering.pump
+            if answering is not None and pump is not None and pump.has_begun:
+                exchange.first_byte = answering.first_byte
+                exchange.overhead_s += answering.first_byte - pump.received_at
+                exchange.bytes_out = pump.bytes_out
+                exchange.usage = pump.body.usage()
             if exchange.reservation is not None:
-                self._charge(exchange, exchange.reservation)
-            exchange.answering = None
+                self._charge(exchange, exchange.reservation, pump)
             self._counters.count(exchange, now)
-            if exchange.route is not None and exchange.state in _TELLS_OF_THE_MODEL:
-                went_well = exchange.state not in (State.FAILED, State.BROKEN)
-                self._health.of_model(exchange.route.model.id).add(now, went_well=went_well)
+            if exchange.route is not None and exchange.state in _COUNTS_FOR_THE_MODEL:
+                succeeded = exchange.state not in (State.FAILED, State.BROKEN)
+                self._breakers.of_model(exchange.route.model.id).add(now, succeeded=succeeded)
             if self._log is not None:
                 self._log.write(record_of(exchange, time.time(), now))
         except Exception:
             _log.exception("request %s could not be logged", exchange.inbound.request_id)
+        attempts.release()
 
-    def _charge(self, exchange: Exchange, ticket: Reservation) -> None:
-        """Give back what the request holds, and charge what it came to. (Contract §8.)"""
-        answering, asked, answered, meter = exchange.answering, exchange.route, exchange.model, self._meter
-        assert meter is not None and asked is not None and answered is not None  # noqa: S101, PT018  (admitted)
+    def _charge(self, exchange: Exchange, reservation: Reservation, pump: Pump[Attempt] | None) -> None:
+        """Give back what the request has reserved, and charge what it came to. (Contract §8.)"""
+        answered, meter = exchange.model, self._meter
+        assert meter is not None and answered is not None  # noqa: S101, PT018  (admitted)
         due = NOTHING
         try:
-            if exchange.endpoint.is_charged and answering is not None:
-                due = bill(
-                    exchange.state, is_answered=exchange.is_answered, usage=exchange.usage, prompt=ticket.prompt,
-                    delivered=answering.delivered, asked=asked.model.price, answered=answered.price,
-                )  # fmt: skip
-        except Exception:  # what is held must be given back, whatever a provider has sent
+            if pump is not None:
+                due = bill_of(exchange, reservation.prompt, lambda: pump.body.delivered(pump.bytes_out))
+        except Exception:  # the reservation must be given back, whatever a provider has sent
             _log.exception("request %s could not be billed", exchange.inbound.request_id)
         exchange.usage = due.usage
         exchange.cost = due.amount
-        meter.settle(ticket, due, answered.id, exchange.inbound.request_id, time.time())
+        meter.settle(reservation, due, answered.id, exchange.inbound.request_id, time.time())
 
-    def reject(self, error: GatewayError, request_id: str) -> None:
-        """Count and log a request that was refused at the door."""
-        self._counters.reject(error.kind.code)
-        if self._log is not None:
-            self._log.write(other_record(request_id, "-", error.kind.status, time.time()))
+
+def _draining() -> GatewayError:
+    return GatewayError(Kind.DRAINING, "The gateway is going down; send the request again.")

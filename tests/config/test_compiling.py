@@ -6,8 +6,8 @@ import pytest
 
 from kyma_proxy.config.addresses import parse_address
 from kyma_proxy.config.compiling import load
+from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.config.snapshot import TcpAddress, UnixAddress
-from kyma_proxy.errors import ConfigError, Problem
 from tests.factories import SEVERAL as GOOD
 from tests.factories import SEVERAL_KEYS as KEYS
 

@@ -8,8 +8,8 @@ import pytest
 
 from kyma_proxy.config.compiling import load
 from kyma_proxy.config.images import IMAGE_DIALECTS, dimensions
+from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.config.snapshot import ImageRules, ImageWords, Model, Snapshot
-from kyma_proxy.errors import ConfigError, Problem
 
 GOOD = """\
 providers:

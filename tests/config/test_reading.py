@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kyma_proxy.config.document import Document, Model, Provider, Source
+from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.config.reading import read_document
-from kyma_proxy.errors import ConfigError, Problem
 from tests.factories import SMALLEST as GOOD
 
 # GOOD is ten lines that have no problem; a case appends to them (its first line is 11) or changes a word of them.

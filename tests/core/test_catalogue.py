@@ -10,14 +10,14 @@ import pytest
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.config.tiers import SHIPPED_TIERS
 from kyma_proxy.core.catalogue import Catalogue, Page, make_page
-from kyma_proxy.core.http.endpoints import RELAYED
+from kyma_proxy.dialect.registry import RELAYED
 from tests.factories import DEFAULT, default_snapshot, snapshot
 
 FIELDS = ("ts", "request_id")
 
 
 def catalogue(of: Snapshot | None = None) -> Catalogue:
-    return Catalogue(of or default_snapshot(), FIELDS)
+    return Catalogue(of or default_snapshot(), FIELDS, RELAYED.values())
 
 
 def read(page: Page) -> Any:

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.dialect.anthropic_to_openai.messages import RAW_ARGUMENTS
 from kyma_proxy.dialect.anthropic_to_openai.request import AnthropicToOpenAI
 from kyma_proxy.dialect.anthropic_to_openai.stream import MessageStream
-from kyma_proxy.dialect.sse import Splitter, emitted
+from kyma_proxy.dialect.sse import SseParser, encode_event
 from kyma_proxy.dialect.thinking_signature import UNSIGNED
+from kyma_proxy.dialect.tool_arguments import RAW_ARGUMENTS
 from kyma_proxy.dialect.translation import StreamTranslation, Translation
 from kyma_proxy.errors import GatewayError, Kind
 
@@ -43,11 +43,11 @@ def about(case: Path) -> Json:
 def translation(request: Json | bytes | None = None, **how: Any) -> AnthropicToOpenAI:
     body = {"model": "claude", "max_tokens": 9, "messages": [], "stop_sequences": ["END"]} if request is None else request
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return AnthropicToOpenAI(raw, "source-model", shown_model="shown-model", **how)
+    return AnthropicToOpenAI(raw, "source-model", public_model="shown-model", **how)
 
 
 def asked(**members: Any) -> Json:
-    body: Json = json.loads(translation({"model": "claude", "messages": []} | members).asked.body)
+    body: Json = json.loads(translation({"model": "claude", "messages": []} | members).request.body)
     return body
 
 
@@ -62,7 +62,7 @@ def user(*blocks: Json) -> Json:
 
 def chunk(delta: Json, finish: str | None = None, **more: Any) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return emitted(b"", json.dumps({"id": "chatcmpl-1", "choices": [choice]} | more).encode())
+    return encode_event(b"", json.dumps({"id": "chatcmpl-1", "choices": [choice]} | more).encode())
 
 
 def called(index: int, arguments: str, **more: Any) -> bytes:
@@ -77,7 +77,7 @@ def translated(*pieces: bytes) -> tuple[bytes, MessageStream]:
 
 
 def events(stream: bytes) -> list[Json]:
-    splitter = Splitter()
+    splitter = SseParser()
     found = [json.loads(event.data) for event in splitter.feed(stream) if event.data != b"[DONE]"]
     assert splitter.flush() == []
     return found
@@ -90,7 +90,7 @@ def events(stream: bytes) -> list[Json]:
 def test_a_request_is_said_in_the_sources_dialect(case: Path) -> None:
     how = about(case)
     dropped = how.pop("dropped", [])
-    found = translation((case / "request.json").read_bytes(), **how).asked
+    found = translation((case / "request.json").read_bytes(), **how).request
     assert json.loads(found.body) == json.loads((case / "expected.json").read_bytes())
     assert [*found.dropped] == dropped
     assert (found.endpoint.dialect, found.endpoint.path) == ("openai", b"/chat/completions")
@@ -99,7 +99,7 @@ def test_a_request_is_said_in_the_sources_dialect(case: Path) -> None:
 @cases("answer.json")
 def test_an_answer_is_said_in_the_callers_dialect(case: Path) -> None:
     status = about(case).get("status", 200)
-    whole = translation().whole(status, (case / "answer.json").read_bytes())
+    whole = translation().answer(status, (case / "answer.json").read_bytes())
     assert whole.status == status
     assert json.loads(whole.body) == json.loads((case / "expected.json").read_bytes())
 
@@ -220,7 +220,7 @@ def streams(draw: st.DrawFn) -> bytes:
     order = draw(st.permutations([lane for lane, pieces in enumerate(lanes) for _ in pieces]))
     finish = draw(st.sampled_from(["stop", "length", "tool_calls", "content_filter", "else"]))
     usage = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 3}}
-    used = emitted(b"", json.dumps({"id": "chatcmpl-1", "choices": [], "usage": usage}).encode())
+    used = encode_event(b"", json.dumps({"id": "chatcmpl-1", "choices": [], "usage": usage}).encode())
     turns = [iter(lane) for lane in lanes]
     return b"".join([next(turns[lane]) for lane in order]) + chunk({}, finish) + used + b"data: [DONE]\n\n"
 
@@ -230,7 +230,7 @@ def streams(draw: st.DrawFn) -> bytes:
 def test_to_fold_and_to_translate_can_be_done_in_either_order(source: bytes, chance: st.DataObject) -> None:
     cut = chance.draw(st.integers(0, len(source)))
     out, stream = translated(source[:cut], source[cut:])
-    whole = translation().whole(200, fold_chunks(source))
+    whole = translation().answer(200, fold_chunks(source))
     assert gist(fold_message(out)) == gist(json.loads(whole.body))
     assert stream.is_finished
     assert stream.usage == whole.usage == Usage(9, 4, 3, "reported")
@@ -241,8 +241,8 @@ def test_to_fold_and_to_translate_can_be_done_in_either_order(source: bytes, cha
 def test_a_whole_answer_streamed_is_the_same_answer(source: bytes) -> None:
     answer = fold_chunks(source)
     made = translation()
-    out, stream = translated(made.streamed(answer))
-    assert gist(fold_message(out)) == gist(json.loads(made.whole(200, answer).body))
+    out, stream = translated(made.as_stream(answer))
+    assert gist(fold_message(out)) == gist(json.loads(made.answer(200, answer).body))
     assert stream.is_finished
     assert stream.usage == Usage(9, 4, 3, "reported")
 
@@ -251,7 +251,7 @@ def test_a_whole_answer_streamed_is_the_same_answer(source: bytes) -> None:
 def test_every_answer_can_be_streamed(case: Path) -> None:
     answer = (case / "answer.json").read_bytes()
     if about(case).get("status", 200) == 200:
-        out, stream = translated(translation().streamed(answer))
+        out, stream = translated(translation().as_stream(answer))
         assert stream.is_finished
         assert gist(fold_message(out)) == gist(json.loads((case / "expected.json").read_bytes()))
 
@@ -260,7 +260,7 @@ def test_every_answer_can_be_streamed(case: Path) -> None:
 def test_the_cases_fold_and_translate_in_either_order(case: Path) -> None:
     if case.name in ("stream_text", "stream_tools", "stream_tools_interleaved", "stream_with_a_filter_first"):
         source = (case / "stream.sse").read_bytes()
-        whole = translation().whole(200, fold_chunks(source))
+        whole = translation().answer(200, fold_chunks(source))
         assert gist(fold_message((case / "expected.sse").read_bytes())) == gist(json.loads(whole.body))
 
 
@@ -325,7 +325,7 @@ def facts_of_messages(messages: list[Json]) -> Iterator[tuple[Any, ...]]:
 @settings(deadline=None)
 @given(st.lists(TURNS, max_size=6))
 def test_a_conversation_loses_nothing_that_both_sides_can_say(messages: list[Json]) -> None:
-    found = translation({"model": "claude", "max_tokens": 1, "messages": messages}).asked
+    found = translation({"model": "claude", "max_tokens": 1, "messages": messages}).request
     turns = json.loads(found.body)["messages"]
     assert sorted(facts_of_messages(turns)) == sorted(facts_of_blocks(messages))
     assert found.dropped == ()
@@ -337,7 +337,7 @@ def test_the_most_tokens_and_every_number_are_the_callers_own_digits() -> None:
         b'"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"i","name":"a","input":'
         b'{"n": 12345678901234567890123, "x": 1.0}}]}]}'
     )
-    found = translation(body, max_tokens_field="max_completion_tokens").asked.body
+    found = translation(body, max_tokens_field="max_completion_tokens").request.body
     for part in (b'"max_completion_tokens":1e5', b'"temperature":0.10', b'"maximum":1e999',
                  rb'"arguments":"{\"n\":12345678901234567890123,\"x\":1.0}"'):  # fmt: skip
         assert part in found
@@ -347,7 +347,7 @@ def test_the_most_tokens_and_every_number_are_the_callers_own_digits() -> None:
 def test_thoughts_are_told_again_where_the_source_takes_them(field: str | None) -> None:
     thought = {"type": "thinking", "thinking": "Hm.", "signature": UNSIGNED}
     turn = {"role": "assistant", "content": [thought, {"type": "text", "text": "No."}]}
-    found = translation({"model": "claude", "max_tokens": 1, "messages": [turn]}, reasoning_field=field).asked
+    found = translation({"model": "claude", "max_tokens": 1, "messages": [turn]}, reasoning_field=field).request
     (told,) = json.loads(found.body)["messages"]
     assert told == {"role": "assistant", "content": "No."} | ({} if field is None else {field: "Hm."})
     assert found.dropped == (("messages[0].content.thinking",) if field is None else ())
@@ -355,16 +355,16 @@ def test_thoughts_are_told_again_where_the_source_takes_them(field: str | None) 
 
 def test_the_default_stands_where_the_caller_gives_no_most_tokens() -> None:
     body = {"model": "claude", "messages": []}
-    assert json.loads(translation(body, default_max_tokens=4096).asked.body)["max_tokens"] == 4096
-    assert json.loads(translation(body | {"max_tokens": 7}, default_max_tokens=4096).asked.body)["max_tokens"] == 7
+    assert json.loads(translation(body, default_max_tokens=4096).request.body)["max_tokens"] == 4096
+    assert json.loads(translation(body | {"max_tokens": 7}, default_max_tokens=4096).request.body)["max_tokens"] == 7
     assert "max_tokens" not in asked()
 
 
 def test_usage_is_asked_for_where_a_stream_is_and_only_then() -> None:
     body = {"model": "claude", "messages": []}
-    assert "stream_options" not in json.loads(translation(body, asks_for_usage=True).asked.body)
-    assert "stream_options" not in json.loads(translation(body | {"stream": False}, asks_for_usage=True).asked.body)
-    assert "stream_options" not in json.loads(translation(body | {"stream": True}).asked.body)
+    assert "stream_options" not in json.loads(translation(body, asks_for_usage=True).request.body)
+    assert "stream_options" not in json.loads(translation(body | {"stream": False}, asks_for_usage=True).request.body)
+    assert "stream_options" not in json.loads(translation(body | {"stream": True}).request.body)
 
 
 @pytest.mark.parametrize(("schema", "parameters"), [
@@ -422,7 +422,7 @@ def test_a_schema_is_strict_where_the_source_can_be_strict_with_it(schema: Json,
     ({"a prompt\r\n": 1, "x" * 65: 2, "top_k": 3}, ["?", "top_k"]),
 ])  # fmt: skip
 def test_what_has_no_place_is_named(members: Json, dropped: list[str]) -> None:
-    found = translation({"model": "claude", "messages": []} | members).asked
+    found = translation({"model": "claude", "messages": []} | members).request
     assert [*found.dropped] == dropped
     assert "service_tier" not in json.loads(found.body)
 
@@ -430,9 +430,9 @@ def test_what_has_no_place_is_named(members: Json, dropped: list[str]) -> None:
 def test_names_are_kept_once_for_each_kind_and_there_is_an_end_to_them() -> None:
     many: Json = {"type": "text", "text": "", "cache_control": {"type": "ephemeral"}, "citations": []}
     messages = [user(many, many), user(many)]
-    found = translation({"model": "claude", "messages": messages, "system": [many]}).asked
+    found = translation({"model": "claude", "messages": messages, "system": [many]}).request
     assert found.dropped == ("cache_control", "messages[0].content[0].citations", "system[0].citations")
-    assert len(translation({"model": "claude", "messages": []} | {f"x{at}": 1 for at in range(900)}).asked.dropped) == 64
+    assert len(translation({"model": "claude", "messages": []} | {f"x{at}": 1 for at in range(900)}).request.dropped) == 64
 
 
 def test_instructions_lead_the_conversation_in_their_order_wherever_they_stood() -> None:
@@ -441,7 +441,7 @@ def test_instructions_lead_the_conversation_in_their_order_wherever_they_stood()
         {"role": "system", "content": [marked, {"type": "text", "text": "C"}]}, user({"type": "text", "text": "Hello"}),
         {"role": "system", "content": ""}, {"role": "assistant", "content": "Hi"}, {"role": "system", "content": "D"},
     ]  # fmt: skip
-    found = translation({"model": "claude", "messages": messages, "system": [{"type": "text", "text": "A"}]}).asked
+    found = translation({"model": "claude", "messages": messages, "system": [{"type": "text", "text": "A"}]}).request
     assert json.loads(found.body)["messages"] == [
         {"role": "system", "content": "A\n\nB\n\nC\n\nD"},
         {"role": "user", "content": "Hello"},
@@ -540,12 +540,12 @@ def test_a_body_that_can_not_be_read_is_refused(body: bytes) -> None:
 
 def test_what_is_nested_deeply_but_can_be_read_is_asked_as_it_is() -> None:
     assert (
-        json.loads(translation(CALL % DEEP[0]).asked.body)["messages"][0]["tool_calls"][0]["function"]["arguments"]
+        json.loads(translation(CALL % DEEP[0]).request.body)["messages"][0]["tool_calls"][0]["function"]["arguments"]
         == DEEP[0].decode()
     )
     form = b'{"model":"m","messages":[],"output_format":{"type":"json_schema","schema":%b}}' % DEEP[0]
-    assert DEEP[0] in translation(form).asked.body
-    assert b"strict" not in translation(form).asked.body
+    assert DEEP[0] in translation(form).request.body
+    assert b"strict" not in translation(form).request.body
 
 
 # ---- answers
@@ -554,15 +554,15 @@ def test_what_is_nested_deeply_but_can_be_read_is_asked_as_it_is() -> None:
 def test_usage_is_told_as_each_side_counts_it() -> None:
     usage = {"prompt_tokens": 100, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 60}}
     answer = {"id": "1", "choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "usage": usage}
-    whole = translation().whole(200, json.dumps(answer).encode())
+    whole = translation().answer(200, json.dumps(answer).encode())
     assert json.loads(whole.body)["usage"] == {"input_tokens": 40, "cache_read_input_tokens": 60, "output_tokens": 5}
     assert whole.usage == Usage(100, 5, 60, "reported")
     for part, known in (({"prompt_tokens": 5}, (5, None)), ({"completion_tokens": 5}, (None, 5))):
-        found = translation().whole(200, json.dumps(answer | {"usage": part}).encode()).usage
+        found = translation().answer(200, json.dumps(answer | {"usage": part}).encode()).usage
         assert (found.prompt, found.completion, found.source) == (*known, "reported")
     nonsense: list[Any] = [{"prompt_tokens": -1}, {"prompt_tokens": 2**60}, [], {}, "many", None]
     for odd in nonsense:
-        whole = translation().whole(200, json.dumps(answer | {"usage": odd}).encode())
+        whole = translation().answer(200, json.dumps(answer | {"usage": odd}).encode())
         assert whole.usage == NO_USAGE
         assert json.loads(whole.body)["usage"] == {"input_tokens": 0, "output_tokens": 0}
 
@@ -577,7 +577,7 @@ def test_usage_is_told_as_each_side_counts_it() -> None:
 ])  # fmt: skip
 def test_why_an_answer_ended_is_told_in_the_callers_words(finish: str | None, message: Json, reason: str) -> None:
     body = json.dumps({"id": "1", "choices": [{"index": 0, "message": message, "finish_reason": finish}]}).encode()
-    assert json.loads(translation().whole(200, body).body)["stop_reason"] == reason
+    assert json.loads(translation().answer(200, body).body)["stop_reason"] == reason
     if "tool_calls" in message:
         message = {"tool_calls": [call | {"index": at} for at, call in enumerate(message["tool_calls"])]}
     out, _ = translated(chunk(message), chunk({}, finish), b"data: [DONE]\n\n")
@@ -592,7 +592,7 @@ def test_why_an_answer_ended_is_told_in_the_callers_words(finish: str | None, me
 ])  # fmt: skip
 def test_what_is_no_answer_is_none(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        translation().whole(200, body)
+        translation().answer(200, body)
 
 
 @pytest.mark.parametrize(("status", "kind"), [
@@ -602,7 +602,7 @@ def test_what_is_no_answer_is_none(body: bytes) -> None:
     (529, "overloaded_error"),
 ])  # fmt: skip
 def test_an_error_has_the_type_of_its_status(status: int, kind: str) -> None:
-    whole = translation().whole(status, b'{"error":{"message":"Because.","type":"x","code":null}}')
+    whole = translation().answer(status, b'{"error":{"message":"Because.","type":"x","code":null}}')
     error = json.loads(whole.body)
     assert (whole.status, error["type"], error["error"]["type"], whole.usage) == (status, "error", kind, NO_USAGE)
     assert (error["error"]["message"] == "Because.") == (status != 401)  # a source may quote the operator's credential
@@ -616,7 +616,7 @@ def test_an_error_has_the_type_of_its_status(status: int, kind: str) -> None:
     (b'{"error":{"message":"half \\ud83d"}}', "half \ufffd"),
 ])  # fmt: skip
 def test_an_error_says_what_its_source_says_and_quotes_no_page(body: bytes, message: str | None) -> None:
-    found = json.loads(translation().whole(500, body).body)["error"]["message"]
+    found = json.loads(translation().answer(500, body).body)["error"]["message"]
     assert found == (message or "The source answered with the status 500, and did not say why.")
 
 
@@ -697,7 +697,7 @@ def test_a_name_that_comes_in_pieces_is_whole_when_its_arguments_begin() -> None
 def test_a_function_as_it_was_called_before_there_were_tools_is_a_tool() -> None:
     call = {"name": "look", "arguments": '{"at":1}'}
     answer = {"id": "1", "choices": [{"message": {"content": None, "function_call": call}, "finish_reason": "function_call"}]}
-    whole = json.loads(translation().whole(200, json.dumps(answer).encode()).body)
+    whole = json.loads(translation().answer(200, json.dumps(answer).encode()).body)
     assert whole["content"] == [{"type": "tool_use", "id": "toolu_1_0", "name": "look", "input": {"at": 1}}]
     assert whole["stop_reason"] == "tool_use"
     out, stream = translated(
@@ -713,12 +713,12 @@ def test_what_an_answer_loses_is_named() -> None:
     said: Json = {"content": "a", "annotations": [{"type": "url_citation"}], "audio": {"id": "1"}, "images": []}
     for message, lost in ((said, ("annotations", "audio")), ({"content": "a", "annotations": [], "audio": None}, ())):
         body = json.dumps({"id": "1", "choices": [{"message": message, "finish_reason": "stop"}]}).encode()
-        assert translation().whole(200, body).dropped == tuple(f"answer.message.{name}" for name in lost)
+        assert translation().answer(200, body).dropped == tuple(f"answer.message.{name}" for name in lost)
 
 
 def test_an_error_bears_the_callers_request_id() -> None:
     made = translation(request_id="abc")
-    assert json.loads(made.whole(500, b"{}").body)["request_id"] == "abc"
+    assert json.loads(made.answer(500, b"{}").body)["request_id"] == "abc"
     for broken in (b'data: {"error":{"message":"no"}}\n\n', b"data: {\n\n", b"event: error\ndata: {}\n\n"):
         (error,) = events(made.stream().feed(broken))
         assert (error["type"], error["request_id"]) == ("error", "abc")
@@ -728,7 +728,7 @@ def test_an_error_bears_the_callers_request_id() -> None:
 @given(streams())
 def test_a_stream_for_who_wants_a_whole_answer_is_the_same_answer(source: bytes) -> None:
     made = translation()
-    folded, whole = made.folded(source), made.whole(200, fold_chunks(source))
+    folded, whole = made.aggregate(source), made.answer(200, fold_chunks(source))
     assert gist(json.loads(folded.body)) == gist(json.loads(whole.body))
     assert (folded.status, folded.usage) == (200, whole.usage)
 
@@ -737,10 +737,12 @@ def test_a_stream_for_who_wants_a_whole_answer_is_the_same_answer(source: bytes)
 def test_only_a_whole_stream_is_folded(case: Path) -> None:
     source = (case / "stream.sse").read_bytes()
     if about(case).get("finished", True):
-        assert gist(json.loads(translation().folded(source).body)) == gist(fold_message((case / "expected.sse").read_bytes()))
+        assert gist(json.loads(translation().aggregate(source).body)) == gist(
+            fold_message((case / "expected.sse").read_bytes())
+        )
     else:
-        with pytest.raises(ValueError, match="not whole"):
-            translation().folded(source)
+        with pytest.raises(ValueError, match="incomplete"):
+            translation().aggregate(source)
 
 
 def test_a_call_whose_name_comes_late_begins_with_its_name() -> None:
@@ -787,7 +789,7 @@ def test_a_text_cut_within_a_character_goes_on() -> None:
     (b'data: {"object":"error","message":"Too long","code":400}', "invalid_request_error", "Too long"),
     (b'event: error\ndata: {"message":"Gone"}', "api_error", "Gone"),
     (b'data: {"id":"1","choices":[{"delta":{},"finish_reason":"insufficient_system_resource"}]}', "api_error",
-     "The source broke its answer off; send the request again."),
+     "The source ended its answer early; send the request again."),
     (b"data: {", "api_error", "The source sent an event that can't be read; send the request again."),
     (b"data: []", "api_error", "The source sent an event that can't be read; send the request again."),
     (b'data: {"choices":[{"delta":{"content":1}}]}', "api_error",
@@ -817,7 +819,7 @@ def test_members_that_are_null_or_strange_are_passed_over() -> None:
         "choices": [{"index": None, "delta": None, "finish_reason": ""}, {"delta": {"tool_calls": [{"function": None}]}}]
     }
     out, _ = translated(
-        emitted(b"", json.dumps({"created": 7, "usage": None, "error": None} | strange).encode()),
+        encode_event(b"", json.dumps({"created": 7, "usage": None, "error": None} | strange).encode()),
         chunk({"content": None, "reasoning": {"odd": 1}, "tool_calls": None}), chunk({"content": "a"}, "stop"),
     )  # fmt: skip
     message = fold_message(out)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from kyma_proxy.core.http.sample import Sample
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
-from kyma_proxy.simulated import anthropic, openai
-from kyma_proxy.simulated.reading import Answer
+from kyma_proxy.simulated import anthropic_answers, openai_answers
+from kyma_proxy.simulated.answers import Answer
 
 
 def chat(**delta: object) -> dict[str, object]:
@@ -129,8 +129,8 @@ SAID = Answer(
 
 
 @pytest.mark.parametrize("events", [
-    lambda: openai.chat_events(SAID, "1", 1), lambda: openai.completion_events(SAID, "1", 1),
-    lambda: anthropic.message_events(SAID, "1"),
+    lambda: openai_answers.chat_events(SAID, "1", 1), lambda: openai_answers.text_completion_events(SAID, "1", 1),
+    lambda: anthropic_answers.message_events(SAID, "1"),
 ])  # fmt: skip
 def test_the_streams_of_every_endpoint_are_understood(events: Callable[[], list[bytes]]) -> None:
     fact = sum(max(len(piece) // 4, 1) for piece in SAID.pieces)
@@ -138,7 +138,7 @@ def test_the_streams_of_every_endpoint_are_understood(events: Callable[[], list[
 
 
 def test_responses_that_were_cut_are_understood() -> None:
-    events = list(openai.response_events(SAID, "1", 1))[:-4]  # before the events that repeat all that was said
+    events = list(openai_answers.response_events(SAID, "1", 1))[:-4]  # before the events that repeat all that was said
     fact = sum(max(len(piece) // 4, 1) for piece in SAID.pieces)
     assert 0.8 * fact < delivered(b"".join(events)) < 1.2 * fact
 

@@ -43,21 +43,21 @@ def of_case(case: Path) -> OpenAIToAnthropic:
     body = (case / "request.json").read_bytes()
     model = load(case, "asked.json")["body"]["model"]
     shown = json.loads(body)["model"]
-    return OpenAIToAnthropic(body, model, shown_model=shown, default_max_tokens=None, created=CREATED)
+    return OpenAIToAnthropic(body, model, public_model=shown, default_max_tokens=None, created=CREATED)
 
 
 def translation(model: str = "claude-sonnet-4-5", default: int | None = None, **request: Any) -> OpenAIToAnthropic:
     request = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **request}
-    return OpenAIToAnthropic(json.dumps(request).encode(), model, shown_model="m", default_max_tokens=default, created=CREATED)
+    return OpenAIToAnthropic(json.dumps(request).encode(), model, public_model="m", default_max_tokens=default, created=CREATED)
 
 
 def asked(model: str = "claude-sonnet-4-5", default: int | None = None, **request: Any) -> Json:
-    document: Json = json.loads(translation(model, default, **request).asked.body)
+    document: Json = json.loads(translation(model, default, **request).request.body)
     return document
 
 
 def dropped(model: str = "claude-sonnet-4-5", **request: Any) -> tuple[str, ...]:
-    return translation(model, **request).asked.dropped
+    return translation(model, **request).request.dropped
 
 
 def refusal(**request: Any) -> GatewayError:
@@ -105,7 +105,7 @@ def text(words: str) -> bytes:
 
 @pytest.mark.parametrize("case", CASES, ids=name)
 def test_a_request_is_asked_as_the_example_says(case: Path) -> None:
-    expected, found = load(case, "asked.json"), of_case(case).asked
+    expected, found = load(case, "asked.json"), of_case(case).request
     assert json.loads(found.body) == expected["body"]
     assert list(found.dropped) == expected["dropped"]
     assert (found.endpoint.name, found.endpoint.dialect) == ("messages", "anthropic")
@@ -114,7 +114,7 @@ def test_a_request_is_asked_as_the_example_says(case: Path) -> None:
 @pytest.mark.parametrize("case", ANSWERED, ids=name)
 def test_a_whole_answer_is_told_as_the_example_says(case: Path) -> None:
     body = (case / "answer.json").read_bytes()
-    whole = of_case(case).whole(200, body)
+    whole = of_case(case).answer(200, body)
     assert whole.status == 200
     assert json.loads(whole.body) == load(case, "told.json")
     assert whole.usage == ANTHROPIC.read_usage(body, body)
@@ -233,10 +233,10 @@ def plain(answer: Json) -> Json:
 def assert_square(translation: Translation, source: bytes) -> None:
     """To fold and to translate can be done in either order, and a whole answer streamed is the same answer."""
     answer = json.dumps(folded_source(source)).encode()
-    whole = plain(json.loads(translation.whole(200, answer).body))
+    whole = plain(json.loads(translation.answer(200, answer).body))
     assert plain(folded_told(through(translation.stream(), source))) == whole
     stream = translation.stream()
-    assert plain(folded_told(through(stream, translation.streamed(answer)))) == whole
+    assert plain(folded_told(through(stream, translation.as_stream(answer)))) == whole
     assert stream.is_finished
 
 
@@ -244,7 +244,7 @@ def assert_square(translation: Translation, source: bytes) -> None:
 def test_a_stream_builds_the_answer_that_would_have_come_whole(case: Path) -> None:
     request = load(case, "request.json") | {"stream_options": {"include_usage": True}}
     translation = OpenAIToAnthropic(
-        json.dumps(request).encode(), "claude", shown_model="m", default_max_tokens=None, created=CREATED
+        json.dumps(request).encode(), "claude", public_model="m", default_max_tokens=None, created=CREATED
     )
     assert_square(translation, (case / "stream.sse").read_bytes())
 
@@ -357,7 +357,7 @@ MEMBERS = {
 @given(streams())
 def test_an_answer_that_is_sent_back_says_again_what_it_said(source: bytes) -> None:
     message = folded_source(source)
-    told = json.loads(translation().whole(200, json.dumps(message).encode()).body)["choices"][0]["message"]
+    told = json.loads(translation().answer(200, json.dumps(message).encode()).body)["choices"][0]["message"]
     back = asked(messages=[{"role": "user", "content": "hi"}, told, {"role": "user", "content": "go on"}])["messages"]
     blocks = [block for turn in back if turn["role"] == "assistant" for block in turn["content"]]
 
@@ -378,7 +378,7 @@ def test_an_answer_that_is_sent_back_says_again_what_it_said(source: bytes) -> N
 def test_max_tokens_is_asked_for_exactly_as_it_is_written(written: str) -> None:
     for member in ("max_tokens", "max_completion_tokens"):
         body = f'{{"model":"m","messages":[{{"role":"user","content":"hi"}}],"{member}":{written}}}'.encode()
-        found = OpenAIToAnthropic(body, "c", shown_model="m", default_max_tokens=9, created=0).asked.body
+        found = OpenAIToAnthropic(body, "c", public_model="m", default_max_tokens=9, created=0).request.body
         assert f'"max_tokens":{written},'.encode() in found
 
 
@@ -386,7 +386,7 @@ def test_where_the_caller_names_no_number_the_default_is_asked_for() -> None:
     assert asked(default=77)["max_tokens"] == 77
     assert asked(default=77, max_tokens=None)["max_tokens"] == 77
     assert asked()["max_tokens"] == 4096
-    both = translation(max_tokens=1, max_completion_tokens=2).asked
+    both = translation(max_tokens=1, max_completion_tokens=2).request
     assert json.loads(both.body)["max_tokens"] == 2
     assert both.dropped == ("max_tokens",)
 
@@ -414,7 +414,7 @@ def test_a_choice_without_tools_asks_for_nothing() -> None:
 def test_a_schema_is_carried_as_it_is_written() -> None:
     schema = '{"type": "object", "x": 1.50, "y": 100000000000000000000000, "b": "\\u00e9"}'
     body = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"tools":[{"function":{"name":"f","parameters":%b}}]}'
-    found = OpenAIToAnthropic(body % schema.encode(), "c", shown_model="m", default_max_tokens=9, created=0).asked.body
+    found = OpenAIToAnthropic(body % schema.encode(), "c", public_model="m", default_max_tokens=9, created=0).request.body
     assert b'"input_schema":%b' % schema.encode() in found
 
 
@@ -468,7 +468,7 @@ def test_what_only_anthropic_can_say_is_carried() -> None:
         "thinking": {"type": "enabled", "budget_tokens": 2000}, "top_k": 5, "cache_control": {"type": "ephemeral"},
         "output_config": {"effort": "low"}, "inference_geo": "eu", "speed": "fast",
     }  # fmt: skip
-    found = translation(**said, reasoning_effort="low", temperature=0.3).asked
+    found = translation(**said, reasoning_effort="low", temperature=0.3).request
     assert {key: json.loads(found.body)[key] for key in said} == said
     assert json.loads(found.body)["temperature"] == 0.3
     assert found.dropped == ("reasoning_effort",)
@@ -490,7 +490,7 @@ def test_what_only_anthropic_can_say_is_carried() -> None:
 def test_an_effort_becomes_thinking_as_the_model_takes_it(
     model: str, effort: str, max_tokens: int, thinking: Json | None
 ) -> None:
-    found = translation(model, reasoning_effort=effort, max_tokens=max_tokens).asked
+    found = translation(model, reasoning_effort=effort, max_tokens=max_tokens).request
     told = json.loads(found.body)
     assert told.get("thinking") == thinking
     if thinking is not None and "budget_tokens" in thinking:
@@ -505,7 +505,7 @@ def test_an_effort_becomes_thinking_as_the_model_takes_it(
 ])  # fmt: skip
 def test_where_a_tool_is_forced_the_model_thinks_only_if_it_can(model: str, thinks: bool) -> None:
     tools = [{"type": "function", "function": {"name": "f"}}]
-    found = translation(model, reasoning_effort="low", max_tokens=9999, tools=tools, tool_choice="required").asked
+    found = translation(model, reasoning_effort="low", max_tokens=9999, tools=tools, tool_choice="required").request
     assert ("thinking" in json.loads(found.body)) == thinks
     assert found.dropped == (() if thinks else ("reasoning_effort",))
 
@@ -515,7 +515,7 @@ def test_a_turn_that_began_without_thinking_goes_on_without() -> None:
     signed = {**call, "thinking_blocks": [{"type": "redacted_thinking", "data": "x"}]}
     result = {"role": "tool", "tool_call_id": "c", "content": "1"}
     for first, thinks in ((call, False), (signed, True)):
-        found = translation(reasoning_effort="low", messages=[first, result], max_tokens=9000).asked
+        found = translation(reasoning_effort="low", messages=[first, result], max_tokens=9000).request
         assert ("thinking" in json.loads(found.body)) == thinks
         assert found.dropped == (() if thinks else ("reasoning_effort",))
     assert dropped(reasoning_effort="low", max_tokens="many") == ("reasoning_effort",)
@@ -533,17 +533,17 @@ def test_a_tools_turn_that_lost_its_thought_goes_on_without_thinking(signature: 
     thought = {"type": "thinking", "thinking": "Hm.", "signature": signature}
     turn = {"role": "assistant", "tool_calls": [call], "thinking_blocks": [thought]}
     messages = [{"role": "user", "content": "Run it."}, turn, {"role": "tool", "tool_call_id": "c", "content": "1"}]
-    found = translation(messages=messages, thinking=thinking).asked
+    found = translation(messages=messages, thinking=thinking).request
     assert json.loads(found.body).get("thinking") == (None if goes else thinking)
     assert ("thinking" in found.dropped) == goes
-    again = translation(messages=[*messages, {"role": "assistant", "content": "1"}, messages[0]], thinking=thinking).asked
+    again = translation(messages=[*messages, {"role": "assistant", "content": "1"}, messages[0]], thinking=thinking).request
     assert json.loads(again.body).get("thinking") == thinking
 
 
 def test_a_thought_that_nobody_has_signed_is_not_taken_back() -> None:
     thoughts = [{"type": "thinking", "thinking": "Hm.", "signature": one} for one in (UNSIGNED, "EqQBCg", "")]
     turn = {"role": "assistant", "content": "No.", "thinking_blocks": thoughts}
-    found = translation(messages=[{"role": "user", "content": "Is it?"}, turn, {"role": "user", "content": "Why?"}]).asked
+    found = translation(messages=[{"role": "user", "content": "Is it?"}, turn, {"role": "user", "content": "Why?"}]).request
     assert json.loads(found.body)["messages"][1]["content"] == [thoughts[1], {"type": "text", "text": "No."}]
     assert found.dropped == ("messages[1].thinking_blocks[0]", "messages[1].thinking_blocks[2]")
 
@@ -559,7 +559,7 @@ def test_a_thought_that_nobody_has_signed_is_not_taken_back() -> None:
     ("kimi-k3", {"temperature": 0.3, "top_p": 0.9, "top_k": 4}, {"temperature": 0.3, "top_p": 0.9, "top_k": 4}, ()),
 ])  # fmt: skip
 def test_sampling_is_said_as_far_as_the_model_takes_it(model: str, said: Json, kept: Json, lost: tuple[str, ...]) -> None:
-    found = translation(model, **said).asked
+    found = translation(model, **said).request
     told = json.loads(found.body)
     assert {key: told[key] for key in ("temperature", "top_p", "top_k") if key in told} == kept
     assert found.dropped == lost
@@ -621,7 +621,7 @@ def test_an_error_or_a_name_never_quotes_what_could_be_a_prompt() -> None:
 ])  # fmt: skip
 def test_a_body_that_is_no_request_is_refused(body: bytes) -> None:
     with pytest.raises(GatewayError) as caught:
-        OpenAIToAnthropic(body, "c", shown_model="m", default_max_tokens=9, created=0)
+        OpenAIToAnthropic(body, "c", public_model="m", default_max_tokens=9, created=0)
     assert caught.value.kind in (Kind.INVALID_REQUEST, Kind.INVALID_JSON)
 
 
@@ -661,7 +661,7 @@ def test_the_names_of_what_is_dropped_are_bounded() -> None:
 ])  # fmt: skip
 def test_an_error_is_told_in_the_callers_words(status: int, kind: str, told: int, words: tuple[str, str]) -> None:
     body = {"type": "error", "error": {"type": kind, "message": "Why."}, "request_id": "req_1"}
-    whole = translation().whole(status, json.dumps(body).encode())
+    whole = translation().answer(status, json.dumps(body).encode())
     assert whole.status == told
     assert json.loads(whole.body) == {"error": {"message": "Why.", "type": words[0], "param": None, "code": words[1]}}
     assert whole.usage == NO_USAGE
@@ -677,7 +677,7 @@ def test_an_error_is_told_in_the_callers_words(status: int, kind: str, told: int
     (b'{"error":{"message":"%b"}}' % (b"x" * 9999), "x" * 300), (b"x" * 9999, "x" * 300),
 ])  # fmt: skip
 def test_an_error_that_cant_be_read_is_told_all_the_same(body: bytes, message: str | None) -> None:
-    whole = translation().whole(502, body)
+    whole = translation().answer(502, body)
     error = json.loads(whole.body)["error"]
     assert (error["type"], error["code"]) == ("server_error", "provider_error")
     assert error["message"] == message or (message is None and "answered 502" in error["message"])
@@ -690,12 +690,12 @@ def test_an_error_that_cant_be_read_is_told_all_the_same(body: bytes, message: s
 ])  # fmt: skip
 def test_what_is_no_message_is_not_passed_off_as_one(body: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (the relay tells no kinds of it apart)
-        translation().whole(200, body)
+        translation().answer(200, body)
 
 
 def test_counts_that_cant_be_trusted_are_no_usage() -> None:
     for usage in ({"input_tokens": -1}, {"input_tokens": "3"}, {"output_tokens": 2**41}, {}, None, 3):
-        whole = translation().whole(200, json.dumps({"content": [], "usage": usage}).encode())
+        whole = translation().answer(200, json.dumps({"content": [], "usage": usage}).encode())
         assert whole.usage == NO_USAGE
         assert "usage" not in json.loads(whole.body)
 
@@ -768,7 +768,7 @@ def test_what_is_within_a_block_of_unknown_type_is_left_out_of_streams_and_whole
     ])  # fmt: skip
     told = folded_told(through(translation().stream(), source))["choices"][0]["message"]
     answer = {"content": [{"type": "hologram", "text": "inside"}, {"type": "text", "text": "after"}]}
-    whole = json.loads(translation().whole(200, json.dumps(answer).encode()).body)["choices"][0]["message"]
+    whole = json.loads(translation().answer(200, json.dumps(answer).encode()).body)["choices"][0]["message"]
     assert told == whole == {"role": "assistant", "content": "after", "refusal": None}
     again = through(translation().stream(), BEGIN, start(0, type="hologram"), stop(0), text("a"), END, STOP)
     assert folded_told(again)["choices"][0]["message"]["content"] == "a"  # the number of a block may be used once more
@@ -782,8 +782,8 @@ def test_what_an_answer_loses_is_named() -> None:
     ]  # fmt: skip
     body = json.dumps({"content": content}).encode()
     lost = ("answer.content[0].citations", "answer.content[2].server_tool_use", "answer.content[3].unknown")
-    assert translation().whole(200, body).dropped == lost
-    assert translation(functions=[{"name": "f"}]).whole(200, body).dropped == (*lost, "answer.content[5].tool_use")
+    assert translation().answer(200, body).dropped == lost
+    assert translation(functions=[{"name": "f"}]).answer(200, body).dropped == (*lost, "answer.content[5].tool_use")
 
 
 def test_an_answer_that_does_not_say_that_it_begins_has_an_id_and_a_role_all_the_same() -> None:
@@ -797,15 +797,15 @@ def test_an_answer_that_does_not_say_that_it_begins_has_an_id_and_a_role_all_the
         late = list(documents(through(stream, block, begin, text("a"), END, STOP)))
         assert [one["choices"][0]["delta"].get("role") for one in late].count("assistant") == 1
         assert stream.usage.prompt == (3 if opening else None)
-    assert json.loads(translation().whole(200, b'{"content":[]}').body)["id"] == f"msg_{CREATED}"
+    assert json.loads(translation().answer(200, b'{"content":[]}').body)["id"] == f"msg_{CREATED}"
 
 
 @settings(deadline=None)
 @given(streams(), st.booleans())
 def test_a_stream_for_who_wants_a_whole_answer_is_the_same_answer(source: bytes, is_legacy: bool) -> None:
     made = translation(functions=[{"name": "f"}]) if is_legacy else translation()
-    folded = made.folded(source)
-    whole = made.whole(200, json.dumps(folded_source(source)).encode())
+    folded = made.aggregate(source)
+    whole = made.answer(200, json.dumps(folded_source(source)).encode())
     assert plain(json.loads(folded.body)) == plain(json.loads(whole.body))
     assert (folded.status, folded.usage) == (200, whole.usage)
 
@@ -814,10 +814,10 @@ def test_a_stream_for_who_wants_a_whole_answer_is_the_same_answer(source: bytes,
 def test_only_a_whole_stream_is_folded(case: Path) -> None:
     source = (case / "stream.sse").read_bytes()
     if case in FINISHED:
-        assert json.loads(of_case(case).folded(source).body)["choices"][0]["finish_reason"]
+        assert json.loads(of_case(case).aggregate(source).body)["choices"][0]["finish_reason"]
         source = source[: source.index(b'"message_stop"')]
-    with pytest.raises(ValueError, match="not whole"):
-        of_case(case).folded(source)
+    with pytest.raises(ValueError, match="incomplete"):
+        of_case(case).aggregate(source)
 
 
 def test_after_its_end_nothing_more_goes_out() -> None:

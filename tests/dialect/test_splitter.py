@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyma_proxy.dialect.sse import COMMENT, MAX_EVENT_BYTES, Splitter, SseEvent, emitted
+from kyma_proxy.dialect.sse import COMMENT, MAX_EVENT_BYTES, SseEvent, SseParser, encode_event
 
 LINE_ENDS = (b"\n", b"\r\n", b"\r")
 STREAMS: list[tuple[bytes, list[tuple[bytes, bytes]]]] = [
@@ -37,7 +37,7 @@ DATA = st.lists(st.sampled_from([b"", b" ", b"1", b":", b"data: x", "€".encode
 
 
 def split(pieces: list[bytes]) -> list[SseEvent]:
-    splitter = Splitter()
+    splitter = SseParser()
     events = [event for piece in pieces for event in splitter.feed(piece)]
     return events + splitter.flush()
 
@@ -60,7 +60,7 @@ def test_the_events_are_the_same_wherever_the_stream_is_cut(
 def test_what_is_emitted_is_read_again_in_any_pieces(
     events: list[tuple[bytes, bytes]], line_end: bytes, chance: st.DataObject
 ) -> None:
-    stream = b"".join(emitted(name, data) for name, data in events).replace(b"\n", line_end)
+    stream = b"".join(encode_event(name, data) for name, data in events).replace(b"\n", line_end)
     cuts = sorted(chance.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     pieces = [stream[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
     assert split(pieces) == events
@@ -75,7 +75,7 @@ def test_line_ends_may_be_mixed(stream: bytes) -> None:
 
 def test_an_event_is_given_out_with_the_byte_that_ends_it() -> None:
     for line_end in LINE_ENDS:
-        splitter = Splitter()
+        splitter = SseParser()
         stream = b"data: 1" + line_end + line_end
         given_out = [splitter.feed(stream[at : at + 1]) for at in range(len(stream))]
         # Of the last line end the first byte is enough: whether a line feed follows is of no account.
@@ -84,22 +84,22 @@ def test_an_event_is_given_out_with_the_byte_that_ends_it() -> None:
 
 
 def test_an_event_is_emitted_as_its_dialects_write_it() -> None:
-    assert emitted(b"", b"[DONE]") == b"data: [DONE]\n\n"
-    assert emitted(b"ping", b"{}") == b"event: ping\ndata: {}\n\n"
-    assert emitted(b"", b"a\nb\r\nc\rd") == b"data: a\ndata: b\ndata: c\ndata: d\n\n"
+    assert encode_event(b"", b"[DONE]") == b"data: [DONE]\n\n"
+    assert encode_event(b"ping", b"{}") == b"event: ping\ndata: {}\n\n"
+    assert encode_event(b"", b"a\nb\r\nc\rd") == b"data: a\ndata: b\ndata: c\ndata: d\n\n"
 
 
 @pytest.mark.parametrize("line_end", LINE_ENDS)
 def test_comments_are_given_out_where_they_stand_for_whom_they_matter(line_end: bytes) -> None:
     stream = b": life\n\ndata: 1\n:\nevent: x\n\n:not ended".replace(b"\n", line_end)
     for cut in range(len(stream) + 1):
-        splitter = Splitter(keeps_comments=True)
+        splitter = SseParser(keeps_comments=True)
         events = [*splitter.feed(stream[:cut]), *splitter.feed(stream[cut:]), *splitter.flush()]
         assert events == [(COMMENT, b"life"), (COMMENT, b""), (b"x", b"1")]
 
 
 def test_rest_gives_each_event_once() -> None:
-    splitter = Splitter()
+    splitter = SseParser()
     assert splitter.feed(b"data: 1") == []
     assert splitter.flush() == [(b"", b"1")]
     assert splitter.flush() == []
@@ -124,7 +124,7 @@ def test_many_lines_in_one_piece_take_no_more_than_their_bytes_do() -> None:
 @pytest.mark.parametrize(("begin", "end"), [(b"data: ", b""), (b": ", b""), (b"event: ", b""), (b"", b"\n")])
 def test_an_event_that_never_ends_is_not_waited_for(begin: bytes, end: bytes) -> None:
     piece = (b"data: " if end else b"") + b"x" * (1 << 20) + end
-    splitter = Splitter()
+    splitter = SseParser()
     splitter.feed(begin)
     for _ in range(MAX_EVENT_BYTES // (1 << 20) - 1):
         assert splitter.feed(piece) == []
@@ -133,7 +133,7 @@ def test_an_event_that_never_ends_is_not_waited_for(begin: bytes, end: bytes) ->
 
 
 def test_what_is_over_does_not_count_as_held() -> None:
-    splitter = Splitter()
+    splitter = SseParser()
     piece = b"x" * (1 << 20)
     for _ in range(MAX_EVENT_BYTES // len(piece) + 2):
         splitter.feed(b"data: " + piece)

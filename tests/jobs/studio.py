@@ -85,7 +85,7 @@ class Studio:
         self.running = till.running
 
     @property
-    def under_way(self) -> Any:
+    def scheduler(self) -> Any:
         """The jobs of this gateway."""
         return self.running.app.jobs.scheduler
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from kyma_proxy.net.upstream import client as calls
-from tests.harness import CLOSE, RESET, whole
+from kyma_proxy.net.upstream.connection import ResponseHandler
+from tests.harness import CLOSE, RESET, until, whole
 from tests.jobs.studio import (
     FAL,
     HASTY,
@@ -28,7 +29,6 @@ from tests.jobs.studio import (
     studio,
     taken,
 )
-from tests.waiting import until
 
 HTML = whole(b"<html><body>Oh no.</body></html>", kind="text/html")
 FAULTS: dict[str, tuple[str, tuple[Any, ...]]] = {
@@ -254,7 +254,7 @@ async def test_an_answer_that_is_too_large_is_fetched_once_and_kept_nowhere(
 
 
 def answers() -> int:
-    return sum(isinstance(one, calls._Answer) for one in gc.get_objects())
+    return sum(isinstance(one, ResponseHandler) for one in gc.get_objects())
 
 
 async def test_a_failed_exchange_leaves_nothing_for_the_collector(tmp_path: Path) -> None:

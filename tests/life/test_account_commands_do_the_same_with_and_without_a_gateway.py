@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from kyma_proxy.config.snapshot import NANO
 from kyma_proxy.errors import StartError
-from kyma_proxy.ops.accounts import access, texts
+from kyma_proxy.ops.accounts import access, formatting
+from kyma_proxy.ops.accounts.access import call_admin_api
 from kyma_proxy.ops.accounts.commands import PAGE_SIZE
 from kyma_proxy.ops.accounts.opening import open_database
-from kyma_proxy.ops.accounts.texts import usd
+from kyma_proxy.ops.admin_client import AdminClient, Document
 from kyma_proxy.ops.cli import main
 from kyma_proxy.ops.reload import read_snapshot
 from tests.configurations import configuration, listeners
@@ -136,7 +134,7 @@ def use_every_command(execute: Execute, path: Path) -> list[Outcome]:
     do("credits", "add", account, "0.5", "--kind", "grant", "--reason", "thanks", "--json")
     ledger = do("credits", "list", account, "--limit", "2").stdout
     assert re.findall(r"grant|purchase", ledger) == ["grant", "purchase"]
-    assert ledger.endswith("There are older ones; --limit shows more.\n")
+    assert ledger.endswith("There are older entries; --limit shows more.\n")
     key = do("keys", "create", account, "--name", "server", "--json").json
     assert "server" in do("keys", "list", "a@example.com").stdout
     do("keys", "revoke", "a@example.com", key["id"])
@@ -153,7 +151,7 @@ def use_every_command(execute: Execute, path: Path) -> list[Outcome]:
 
 def without_names(outcomes: list[Outcome]) -> list[list[str]]:
     """The lines that were printed, without ids, keys and times; keys of the same second are in any order."""
-    names = re.compile(r"(acct|key)_[0-9a-f]{16}|ky-[\w-]{8,}|\"created\": \d+")
+    names = re.compile(r"(acct|key)_[0-9a-f]{16}|ky-[\w-]{8,}|\"created\":\d+")
     return [sorted(MOMENT.sub("WHEN", names.sub("NAME", one.stdout)).splitlines()) for one in outcomes]
 
 
@@ -169,13 +167,13 @@ def test_commands_print_the_same_with_and_without_a_running_gateway(tmp_path: Pa
     offline = use_every_command(execute, alone)
     assert without_names(online) == without_names(offline)
     assert {each.stderr for each in online} == {""}
-    assert offline[0].stderr == f"kyma-proxy: made the database {other}/kyma.db, as there was none\n"
+    assert offline[0].stderr == f"kyma-proxy: created the database {other}/kyma.db, as there was none\n"
     assert {each.stderr for each in offline[1:]} == {""}
 
 
 REFUSALS = [
     (("accounts", "create", "nobody"), "invalid_request", "`email` is not an e-mail address."),
-    (("accounts", "create", "SHARED@example.com"), "conflict", "An account with this e-mail is there already."),
+    (("accounts", "create", "SHARED@example.com"), "conflict", "There is already an account with this e-mail."),
     (("accounts", "create", "z@example.com", "--grant", "ten"), "invalid_request", "`grant` must be an amount"),
     (("accounts", "show", "acct_0"), "not_found", "There is no such account"),
     (("accounts", "show", "z@example.com"), "not_found", "There is no such account"),
@@ -207,6 +205,15 @@ def test_a_refusal_is_one_line_or_one_json_document(
     assert execute(shared.config, "credits", "list", shared.account).stdout == "no entries\n"
 
 
+def test_an_argument_or_a_file_name_that_is_not_utf_8_is_an_error_and_the_document_is_json(
+    shared: Shared, execute: Execute
+) -> None:
+    error = execute(shared.config, "accounts", "create", "\udcff@example.com", "--json").json["error"]
+    assert (error["code"], error["message"]) == ("invalid_json", "An argument is not UTF-8 text.")
+    error = execute(Path("/missing/\udcff.yaml"), "accounts", "list", "--json").json["error"]
+    assert (error["code"], error["message"]) == ("failed", "/missing/\udcff.yaml: no such file or directory")
+
+
 def test_a_payment_of_another_amount_is_refused(tmp_path: Path, execute: Execute) -> None:
     path = written(tmp_path)
     execute(path, "accounts", "create", "a@example.com")
@@ -223,7 +230,7 @@ def test_all_accounts_are_listed_however_many_pages_they_fill(tmp_path: Path, ex
     async def create_all() -> None:
         service = open_database(read_snapshot(path, {}))
         await asyncio.gather(*(service.create_account(email, amount=0, kind="grant") for email in emails))
-        await service.settled()
+        await service.drain()
         service.store.close()
 
     asyncio.run(create_all())
@@ -239,7 +246,7 @@ def test_names_that_callers_chose_can_not_control_the_operators_terminal(tmp_pat
     refused = execute(path, "keys", "create", "a@example.com", "--name", "\x1b[2J\nmine", "--json").json
     assert refused["error"]["code"] == "invalid_request"
     key = {"id": "key_1", "prefix": "ky-1", "name": "\x1b[2J\nmine", "created": 0, "last_used": None}  # from an older database
-    assert "?[2J?mine" in texts.keys({"data": [key]})
+    assert "?[2J?mine" in formatting.keys({"data": [key]})
 
 
 # ---- who is asked, and what keeps one from it
@@ -251,7 +258,7 @@ def test_a_wrong_or_missing_admin_token_is_named(shared: Shared, tmp_path: Path,
     error = execute(path, "accounts", "list", "--json").json["error"]
     assert (error["code"], "has another admin token" in error["message"]) == ("failed", True)
     path.write_text(path.read_text().replace("another-token-of-some-length", "${KYMA_NO_SUCH_TOKEN}"))
-    assert "wants its admin token, and here is none; set admin.token, or the env" in execute(path, "accounts", "list").refusal
+    assert "needs its admin token, and none is set here; set admin.token, or the" in execute(path, "accounts", "list").refusal
 
 
 def test_a_gateway_without_an_admin_token_takes_no_commands(tmp_path: Path, execute: Execute) -> None:
@@ -263,7 +270,7 @@ def test_a_gateway_without_an_admin_token_takes_no_commands(tmp_path: Path, exec
 def test_the_gateway_of_another_database_is_not_used(shared: Shared, tmp_path: Path, execute: Execute) -> None:
     path = written(tmp_path, admin=shared.admin)
     line = execute(path, "accounts", "create", "z@example.com").refusal
-    assert line.startswith(f"the gateway at {shared.admin} keeps its accounts in {shared.directory}/kyma.db, and this ")
+    assert line.startswith(f"the gateway at {shared.admin} keeps its accounts in {shared.directory}/kyma.db, but this ")
     assert not (tmp_path / "kyma.db").exists()
 
 
@@ -278,23 +285,21 @@ def test_a_gateway_without_accounts_leaves_the_database_to_the_command(tmp_path:
         assert execute(soon, "accounts", "show", "a@example.com").code == 0
 
 
-def impatient(path: Path) -> str:
-    """The reason why the accounts are not listed, without waiting for the process that has the database."""
-    listing = access.ask_accounts(
-        read_snapshot(path, {}), lambda api: api.ask("GET", "/admin/accounts"), makes_database=False, patience_s=0.0
-    )
-    with pytest.raises(StartError) as refused:
-        asyncio.run(listing)
-    return str(refused.value)
-
-
 def test_a_database_in_use_is_never_opened_twice(shared: Shared, tmp_path: Path) -> None:
+    def refusal(path: Path) -> str:
+        with pytest.raises(StartError) as refused:
+            asyncio.run(call_admin_api(read_snapshot(path, {}), no_request, creates_database=False, lock_timeout_s=0.0))
+        return str(refused.value)
+
+    def no_request(_: AdminClient) -> Document:
+        raise AssertionError("there is no admin API to be called")
+
     elsewhere = written(tmp_path, database=shared.directory / "kyma.db")
-    assert re.search(r"kyma\.db: is in use by process \d+, and nothing answers at admin\.listen", impatient(elsewhere))
+    assert re.search(r"kyma\.db: is in use by process \d+, and nothing answers at admin\.listen", refusal(elsewhere))
     elsewhere.write_text(re.sub(r"(?m)^admin: .*$", "admin: null", elsewhere.read_text()))
-    assert "without an admin listener it can't be asked" in impatient(elsewhere)
+    assert "without an admin listener it can't be called" in refusal(elsewhere)
     mistaken = written(tmp_path, admin=shared.admin, required="false", token=None, database=shared.directory / "kyma.db")
-    assert "and the gateway at" in impatient(mistaken)
+    assert "and the gateway at" in refusal(mistaken)
 
 
 def test_a_database_that_is_soon_released_is_waited_for(
@@ -364,7 +369,7 @@ def test_an_interrupted_command_fails(tmp_path: Path, execute: Execute, monkeypa
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(access, "ask_accounts", interrupted)
+    monkeypatch.setattr(access, "call_admin_api", interrupted)
     assert execute(written(tmp_path), "accounts", "list").refusal.startswith("interrupted; ")
 
 
@@ -406,12 +411,3 @@ def test_check_accounts_refuses_a_database_in_which_anything_is_wrong(tmp_path: 
         database.execute("UPDATE accounts SET balance = balance + 1")
     outcome = execute_in_a_process(path, "serve", "--check-accounts")
     assert outcome.refusal.startswith(f"{tmp_path}/kyma.db: ")
-
-
-@given(st.integers(-(10**15), 10**15))
-def test_amounts_are_printed_to_the_nano_dollar(nano: int) -> None:
-    text = usd(nano / NANO)
-    assert re.fullmatch(r"-?\$\d{1,3}(,\d{3})*\.\d{2,9}", text)
-    whole, digits = re.sub(r"[$,]", "", text).split(".")
-    assert int(whole.strip("-")) * NANO + int(digits.ljust(9, "0")) == abs(nano)
-    assert text.startswith("-") == (nano < 0)

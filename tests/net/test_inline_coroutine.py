@@ -39,8 +39,8 @@ async def test_it_resumes_after_the_call_that_set_the_result_and_not_within_it()
         seen.append(await outcome)
 
     begin(waiting())
-    outcome.tell("first")
-    outcome.tell("second")
+    outcome.resolve("first")
+    outcome.resolve("second")
     assert seen == []
     await turns()
     assert seen == ["first"]
@@ -48,7 +48,7 @@ async def test_it_resumes_after_the_call_that_set_the_result_and_not_within_it()
 
 async def test_a_result_that_is_already_set_is_not_waited_for() -> None:
     outcome: OneShotFuture[None] = OneShotFuture()
-    outcome.tell(None)
+    outcome.resolve(None)
     seen = []
 
     async def waiting() -> None:
@@ -72,7 +72,7 @@ async def test_cancel_raises_where_it_waits_once_and_never_after_its_end() -> No
     turn = begin(waiting())
     turn.cancel()
     turn.cancel()
-    outcome.tell(None)
+    outcome.resolve(None)
     await turns()
     turn.cancel()
     await turns()
@@ -91,7 +91,7 @@ async def test_an_error_goes_to_the_loops_handler_and_to_the_callback(at_once: b
         raise ValueError
 
     turn = begin(failing(), lambda: heard.append("failed"))
-    outcome.tell(None)
+    outcome.resolve(None)
     await turns()
     turn.cancel()
     await turns()
@@ -106,4 +106,4 @@ async def test_awaiting_anything_else_is_an_error() -> None:
         await asyncio.sleep(0)
 
     begin(waiting(), lambda: heard.append("failed"))
-    assert heard == ["a Turn awaits Outcomes only, not None", "failed"]
+    assert heard == ["an InlineCoroutine awaits OneShotFutures only, not None", "failed"]

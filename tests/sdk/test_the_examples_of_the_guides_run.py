@@ -16,7 +16,7 @@ _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [
     pytest.param(language, text, id=f"{guide.stem}-{at}")
     for guide in sorted(GUIDES.glob("*.md"))
-    if guide.stem != "claude-code"  # which asks a person
+    if guide.stem != "claude-code"  # it is interactive
     for at, (language, text) in enumerate(_BLOCK.findall(guide.read_text()))
 ]
 

@@ -1,4 +1,4 @@
-"""Accounts, keys and payments: on disk when it is said so, and each payment once."""
+"""Accounts, keys and payments are on disk when they are acknowledged, and each payment counts once."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from kyma_proxy.store.contract import (
     UnknownAccount,
 )
 from kyma_proxy.store.sqlite.store import SqliteStore
-from tests.store.material import AT, TODAY, account, balances, charge, key, on_disk, opened, purchase
+from tests.store.factories import AT, TODAY, account, balances, charge, key, on_disk, opened, purchase
 
 
 async def with_account(store: SqliteStore, name: str = "a") -> None:
     await store.create_account(account(name), key(f"key-{name}", name), [])
 
 
-async def test_an_account_comes_back_with_its_key_its_money_and_its_state(tmp_path: Path) -> None:
+async def test_an_account_is_loaded_with_its_keys_its_money_and_its_state(tmp_path: Path) -> None:
     bonus = purchase("a", "a", 500, "signup_bonus")
     with opened(tmp_path / "db") as store:
         await store.create_account(account("a", created=AT - 5), key("key-a", "a"), [bonus])
@@ -67,7 +67,7 @@ async def test_a_payment_counts_once(tmp_path: Path) -> None:
         assert balances(store) == {"a": 10_000}
 
 
-async def test_a_payment_that_comes_many_times_at_once_counts_once(tmp_path: Path) -> None:
+async def test_the_same_payment_sent_many_times_at_once_counts_once(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
         await with_account(store)
         added = await asyncio.gather(*(store.add_entry(purchase("a", f"pay-{number % 5}")) for number in range(100)))
@@ -77,7 +77,7 @@ async def test_a_payment_that_comes_many_times_at_once_counts_once(tmp_path: Pat
 
 
 @pytest.mark.parametrize("other", [purchase("a", "pay", 10_001), purchase("b", "pay", 10_000)])
-async def test_a_payment_id_is_not_good_for_another_account_or_amount(tmp_path: Path, other: Entry) -> None:
+async def test_a_payment_id_is_refused_for_another_account_or_amount(tmp_path: Path, other: Entry) -> None:
     with opened(tmp_path / "db") as store:
         await with_account(store, "a")
         await with_account(store, "b")
@@ -97,7 +97,7 @@ async def test_the_same_reference_of_another_kind_is_another_entry(tmp_path: Pat
         assert (row.balance, row.purchased) == (3, 10)
 
 
-async def test_an_email_is_one_accounts_however_it_is_written(tmp_path: Path) -> None:
+async def test_an_email_is_unique_without_regard_to_case(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
         await store.create_account(account("a")._replace(email="Jürgen@Example.com"), None, [])
         with pytest.raises(EmailTaken):
@@ -106,7 +106,7 @@ async def test_an_email_is_one_accounts_however_it_is_written(tmp_path: Path) ->
         assert ([row.email for row in accounts], keys) == (["Jürgen@Example.com"], [])
 
 
-async def test_of_many_who_want_an_email_at_once_one_gets_it(tmp_path: Path) -> None:
+async def test_one_of_many_accounts_created_at_once_with_the_same_email_is_created(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
         rows = [account(f"a{number}")._replace(email="one@example.com") for number in range(20)]
         results = await asyncio.gather(*(store.create_account(row, None, []) for row in rows), return_exceptions=True)
@@ -114,7 +114,7 @@ async def test_of_many_who_want_an_email_at_once_one_gets_it(tmp_path: Path) -> 
         assert results.count(None) == len(store.load()[0]) == 1
 
 
-async def test_an_account_whose_entries_can_not_be_added_is_not_made(tmp_path: Path) -> None:
+async def test_an_account_whose_entries_can_not_be_added_is_not_created(tmp_path: Path) -> None:
     with opened(tmp_path / "db", check_integrity=True) as store:
         await store.create_account(account("a"), None, [purchase("a", "bonus", 5, "signup_bonus")])
         with pytest.raises(PaymentConflict):
@@ -125,7 +125,7 @@ async def test_an_account_whose_entries_can_not_be_added_is_not_made(tmp_path: P
         assert store.load()[1] == []
 
 
-async def test_what_is_wrong_with_one_does_not_touch_the_others_of_its_group(tmp_path: Path) -> None:
+async def test_an_operation_that_is_refused_does_not_affect_the_others_of_its_group(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
         await with_account(store)
         results = await asyncio.gather(
@@ -142,8 +142,8 @@ async def test_what_is_wrong_with_one_does_not_touch_the_others_of_its_group(tmp
             store.add_entry(purchase("a", "p6")),
             return_exceptions=True,
         )
-        refused = [type(result) for result in results if isinstance(result, Exception)]
-        assert refused == [UnknownAccount, EmailTaken, *[RowRefused] * 5, UnknownAccount, RowRefused]
+        errors = [type(result) for result in results if isinstance(result, Exception)]
+        assert errors == [UnknownAccount, EmailTaken, *[RowRefused] * 5, UnknownAccount, RowRefused]
         assert balances(store) == {"a": 20_000}
         assert not store.is_failing
 
@@ -152,12 +152,12 @@ async def test_only_an_accounts_own_key_is_revoked(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
         await with_account(store, "a")
         await with_account(store, "b")
-        asked = [("b", "key-a"), ("a", "none"), ("a", "key-a"), ("a", "key-a")]
-        assert [await store.revoke_key(*names) for names in asked] == [False, False, True, True]
+        revocations = [("b", "key-a"), ("a", "none"), ("a", "key-a"), ("a", "key-a")]
+        assert [await store.revoke_key(*names) for names in revocations] == [False, False, True, True]
         assert [row.is_revoked for row in store.load()[1]] == [True, False]
 
 
-async def test_blocking_is_undone_by_unblocking(tmp_path: Path) -> None:
+async def test_a_blocked_account_can_be_unblocked(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
         await with_account(store)
         for is_blocked in (True, False):
@@ -166,20 +166,20 @@ async def test_blocking_is_undone_by_unblocking(tmp_path: Path) -> None:
         assert not await store.set_blocked("nobody", True)
 
 
-async def test_the_last_use_of_a_key_never_goes_back(tmp_path: Path) -> None:
+async def test_the_last_used_day_of_a_key_never_goes_back(tmp_path: Path) -> None:
     path = tmp_path / "db"
     with opened(path) as store:
         await with_account(store)
         for day in (TODAY, TODAY + 1, TODAY - 3):
             store.key_used("key-a", day)
         store.key_used("unknown", TODAY)
-        await store.settled()
+        await store.flush()
         assert store.load()[1][0].last_used_day == TODAY + 1
         store.key_used("key-a", TODAY)
     assert on_disk(path, "SELECT last_used_day FROM keys") == [(TODAY + 1,)]
 
 
-async def test_a_waiter_that_is_cancelled_takes_nothing_with_it(tmp_path: Path) -> None:
+async def test_cancelling_a_caller_cancels_no_other_operation(tmp_path: Path) -> None:
     with opened(tmp_path / "db", check_integrity=True) as store:
         await with_account(store)
         tasks = [asyncio.create_task(store.add_entry(purchase("a", f"p{number}"))) for number in range(50)]
@@ -201,7 +201,7 @@ async def test_transactions_are_paged_from_the_newest_to_the_oldest(tmp_path: Pa
             await store.add_entry(purchase("ab"[number % 2], f"p{number}", number + 1))
         store.charge(charge("a", "c1"))
         store.charge(charge("a", "c2"))
-        await store.settled()
+        await store.flush()
         pages, before = [], None
         while page := await store.transactions("a", before, 3):
             pages.append([entry.reference for entry in page])
@@ -222,7 +222,7 @@ async def test_entries_are_never_changed_or_deleted(tmp_path: Path) -> None:
             on_disk(path, sql)
 
 
-async def test_a_closed_store_says_so(tmp_path: Path) -> None:
+async def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
         await with_account(store)
     store.close()

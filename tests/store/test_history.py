@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: the balance is the sum of the ledger, and each reference counts once."""
+"""After any history of payments, charges and restarts, the balance is the ledger's sum, and each reference counts once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from kyma_proxy.store.contract import Entry, PaymentConflict, UsageRow
 from kyma_proxy.store.sqlite.store import SqliteStore
-from tests.store.material import AT, HASTY, account, balances, charge, key, opened, purchase
+from tests.store.factories import AT, FAST, account, balances, charge, key, opened, purchase
 
 NAMES = ("a", "b", "c")
 MODELS = ("m", "n")
 
 
 class Pays(NamedTuple):
-    """Somebody adds to the ledger."""
+    """An entry is added to the ledger."""
 
     kind: Literal["purchase", "grant", "refund", "adjustment", "signup_bonus"]
     holder: str
@@ -38,7 +38,7 @@ class Uses(NamedTuple):
     day: int
 
 
-class Settles(NamedTuple):
+class Flushes(NamedTuple):
     """Everything is waited for."""
 
 
@@ -46,7 +46,7 @@ class Reopens(NamedTuple):
     """The gateway is restarted."""
 
 
-Step = Pays | Uses | Settles | Reopens
+Step = Pays | Uses | Flushes | Reopens
 _holders = st.sampled_from(NAMES)
 _positive = st.builds(
     Pays,
@@ -70,20 +70,20 @@ _uses = st.builds(
     st.sampled_from(MODELS),
     st.integers(0, 2),
 )
-_steps = st.lists(st.one_of(_positive, _any, _uses, _uses, _uses, st.builds(Settles), st.builds(Reopens)), max_size=40)
+_steps = st.lists(st.one_of(_positive, _any, _uses, _uses, _uses, st.builds(Flushes), st.builds(Reopens)), max_size=40)
 
 
 class Model:
-    """The same history, as simply as it can be said."""
+    """The same history in its simplest form."""
 
     def __init__(self) -> None:
         self.entries: dict[tuple[str, str], tuple[str, int]] = {}
         self.usage: dict[tuple[str, int, str], list[int]] = defaultdict(lambda: [0, 0])
 
     def pays(self, step: Pays) -> bool | None:
-        """Whether it is new; None where it conflicts."""
-        known = self.entries.setdefault((step.kind, step.reference), (step.holder, step.amount))
-        return None if known != (step.holder, step.amount) else True
+        """True if it is new or repeated; None if it conflicts."""
+        existing = self.entries.setdefault((step.kind, step.reference), (step.holder, step.amount))
+        return None if existing != (step.holder, step.amount) else True
 
     def uses(self, step: Uses) -> None:
         if step.amount:
@@ -109,29 +109,29 @@ async def pay(store: SqliteStore, step: Pays) -> bool | None:
 
 
 async def live(path: Path, steps: list[Step], *, one_by_one: bool) -> Model:
-    """Do it all, in bursts between those steps that wait or one after the other."""
-    model, store = Model(), SqliteStore.open(path, timing=HASTY)
+    """Do all steps, one after the other or in bursts between the steps that wait."""
+    model, store = Model(), SqliteStore.open(path, timing=FAST)
     for name in NAMES:
         await store.create_account(account(name), key(f"key-{name}", name), [])
-    under_way: list[asyncio.Task[bool | None]] = []
+    pending: list[asyncio.Task[bool | None]] = []
     expected: list[bool | None] = []
     for step in steps:
         match step:
             case Pays():
-                under_way.append(asyncio.create_task(pay(store, step)))
+                pending.append(asyncio.create_task(pay(store, step)))
                 expected.append(model.pays(step))
                 if one_by_one:
-                    await under_way[-1]
+                    await pending[-1]
             case Uses():
                 store.charge(charge(step.holder, step.reference, step.amount, at=AT + 86_400 * step.day, model=step.model))
                 model.uses(step)
-            case Settles():
-                await store.settled()
+            case Flushes():
+                await store.flush()
             case Reopens():
-                await asyncio.gather(*under_way)
+                await asyncio.gather(*pending)
                 store.close()
-                store = SqliteStore.open(path, timing=HASTY)
-    assert await asyncio.gather(*under_way) == expected
+                store = SqliteStore.open(path, timing=FAST)
+    assert await asyncio.gather(*pending) == expected
     store.close()
     return model
 
@@ -167,7 +167,7 @@ def _is_whole(row: UsageRow) -> bool:
 
 @settings(max_examples=60, deadline=None)
 @given(_steps, st.booleans())
-def test_the_balance_is_the_sum_of_the_ledger_after_any_history(steps: list[Step], one_by_one: bool) -> None:
+def test_the_balance_is_the_sum_of_the_ledger_after_any_history_of_accounts(steps: list[Step], one_by_one: bool) -> None:
     async def history() -> None:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "db"

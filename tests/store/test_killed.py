@@ -1,4 +1,4 @@
-"""A process that is killed at any moment leaves a database that opens, holds all that it acknowledged, and nothing twice."""
+"""A process that is killed at any moment leaves a database that can be opened, with all that it acknowledged, and once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 from random import Random
 
-from tests.processes import environment
-from tests.store.material import on_disk, opened, purchase
-from tests.waiting import PATIENCE_S
+from tests.processes import PATIENCE_S, environment
+from tests.store.factories import on_disk, opened, purchase
 
 ROUNDS = int(os.environ.get("KYMA_KILLS", "4"))
 """How often the process is killed."""
@@ -20,7 +19,7 @@ LIVES = """
 import asyncio, contextlib, itertools, sys
 from pathlib import Path
 from kyma_proxy.store.contract import EmailTaken
-from tests.store.material import HASTY, account, charge, key, opened, purchase
+from tests.store.factories import FAST, account, charge, key, opened, purchase
 
 NAMES = [f"account-{number}" for number in range(20)]
 
@@ -35,13 +34,13 @@ async def uses(store, life):
         for one in range(50):
             store.charge(charge(NAMES[(number + one) % 20], f"{life}-{number}-{one}", 7, key=f"key-{one % 3}"))
         if number % 3 == 0:
-            await store.settled()
+            await store.flush()
             print("used", f"{life}-{number}", flush=True)
         await asyncio.sleep(0.001)
 
 async def main():
     life = sys.argv[2]
-    with opened(Path(sys.argv[1]), HASTY._replace(busy=1.0)) as store:
+    with opened(Path(sys.argv[1]), FAST._replace(busy_timeout=1.0)) as store:
         for name in NAMES:
             with contextlib.suppress(EmailTaken):
                 await store.create_account(account(name), key("key-" + name, name), [])
@@ -53,17 +52,17 @@ asyncio.run(main())
 
 
 def live_and_die(path: Path, life: int, lines: int) -> list[list[str]]:
-    """What a process acknowledged until it was killed, after so many lines at least."""
+    """The lines with which a process acknowledged its writes until it was killed, after so many lines at least."""
     command = [sys.executable, "-c", LIVES, str(path), str(life)]
     with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        said = [process.stdout.readline() for _ in range(lines + 1)]
+        output = [process.stdout.readline() for _ in range(lines + 1)]
         process.kill()
-        said += process.stdout.readlines()
+        output += process.stdout.readlines()
         assert (process.wait(PATIENCE_S), process.stderr.read()) == (-signal.SIGKILL, "")
-    assert said[0] == "lives\n"
-    return [line.split() for line in said[1:] if line.endswith("\n")]
+    assert output[0] == "lives\n"
+    return [line.split() for line in output[1:] if line.endswith("\n")]
 
 
 async def test_kill_9_loses_nothing_that_was_acknowledged_and_doubles_nothing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The access log loses nothing that it can write, fails no request over what it can't, and counts what is lost."""
+"""The access log loses no line that it can write, fails no request because of the others, and counts those."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kyma_proxy.telemetry import access_log
 from kyma_proxy.telemetry.access_log import AccessLog
 from kyma_proxy.telemetry.record import Record
 from kyma_proxy.telemetry.recording import other_record
@@ -21,7 +20,7 @@ def record(number: int) -> Record:
 
 
 def numbers(path: Path) -> list[int]:
-    """The numbers of the records in a log, each line of which must be a whole record."""
+    """The numbers of the records in a log; each line must be a whole record."""
     lines = path.read_bytes().splitlines(keepends=True)
     assert all(line.endswith(b"\n") for line in lines)
     return [int(msgspec.json.decode(line, type=Record).ts) for line in lines]
@@ -39,7 +38,7 @@ def test_lines_are_written_in_the_order_in_which_they_came(tmp_path: Path) -> No
     assert log.lost_lines == 0
 
 
-def test_closing_writes_what_has_gathered(tmp_path: Path) -> None:
+def test_closing_writes_the_lines_that_wait(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     log = AccessLog(str(path))
     log.write(record(1))
@@ -47,7 +46,7 @@ def test_closing_writes_what_has_gathered(tmp_path: Path) -> None:
     assert numbers(path) == [1]
 
 
-def test_a_log_goes_on_where_the_last_process_stopped(tmp_path: Path) -> None:
+def test_a_log_is_appended_to_by_the_next_process(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     for number in (1, 2):
         log = AccessLog(str(path))
@@ -57,7 +56,7 @@ def test_a_log_goes_on_where_the_last_process_stopped(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o007 == 0
 
 
-def test_after_a_rename_reopening_goes_on_in_a_new_file(tmp_path: Path) -> None:
+def test_after_a_rename_a_reopened_log_is_written_to_a_new_file(tmp_path: Path) -> None:
     path, rotated = tmp_path / "access.log", tmp_path / "access.log.1"
     log = AccessLog(str(path))
     log.write(record(1))
@@ -69,7 +68,7 @@ def test_after_a_rename_reopening_goes_on_in_a_new_file(tmp_path: Path) -> None:
     assert (numbers(rotated), numbers(path)) == ([1, 2], [3])
 
 
-def test_a_log_that_can_not_be_reopened_stays_where_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_that_can_not_be_reopened_is_written_to_the_old_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder, moved = tmp_path / "logs", tmp_path / "moved"
     folder.mkdir()
     log = AccessLog(str(folder / "access.log"))
@@ -83,7 +82,7 @@ def test_a_log_that_can_not_be_reopened_stays_where_it_is(tmp_path: Path, caplog
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-def test_a_full_disk_costs_lines_which_are_counted_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_that_a_full_disk_does_not_take_are_counted_as_lost(caplog: pytest.LogCaptureFixture) -> None:
     log = AccessLog("/dev/full")
     with caplog.at_level(logging.WARNING, "kyma-proxy"):
         for number in range(5):
@@ -95,7 +94,7 @@ def test_a_full_disk_costs_lines_which_are_counted_and_nothing_else(caplog: pyte
     assert len(caplog.records) == 1
 
 
-def test_a_line_cut_in_half_by_a_full_disk_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_a_full_disk_cuts_in_half_spoils_no_other_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "access.log"
     room = iter([len(msgspec.json.encode(record(0))) + 40, 0, 0, 10_000, 10_000])
     write = os.write
@@ -118,14 +117,11 @@ def test_a_line_cut_in_half_by_a_full_disk_spoils_no_other(tmp_path: Path, monke
     assert log.lost_lines == 4
 
 
-def test_a_log_that_nobody_takes_is_bounded_and_what_does_not_fit_is_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(access_log, "MAX_PENDING_BYTES", 100_000)
+def test_lines_that_wait_for_a_slow_disk_are_bounded_and_the_others_are_counted_as_lost(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    log = AccessLog(str(pipe))
+    log = AccessLog(str(pipe), max_pending_bytes=100_000)
     for number in range(2000):  # more than a pipe holds
         log.write(record(number))
     log.flush()
@@ -138,7 +134,7 @@ def test_a_log_that_nobody_takes_is_bounded_and_what_does_not_fit_is_counted(
     assert 3 <= log.lost_lines <= 2003
 
 
-def test_an_empty_flush_is_nothing(tmp_path: Path) -> None:
+def test_a_flush_without_lines_writes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     log = AccessLog(str(path))
     log.flush()
@@ -155,7 +151,7 @@ def test_a_closed_log_keeps_no_file_open(tmp_path: Path) -> None:
     assert set(os.listdir("/proc/self/fd")) <= before
 
 
-def test_a_path_that_can_not_be_opened_is_known_at_once(tmp_path: Path) -> None:
+def test_a_path_that_can_not_be_opened_raises_at_once(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         AccessLog(str(tmp_path / "missing" / "access.log"))
 

@@ -1,4 +1,4 @@
-"""Every request that ends is counted once, in each of the places where it belongs."""
+"""Every request that ends is counted once in each counter that it belongs to."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.core.accounts.usage import Usage
-from kyma_proxy.core.exchange import Attempt, Exchange, State
+from kyma_proxy.core.exchange import Exchange, State
 from kyma_proxy.telemetry.counters import OVERHEAD_SECONDS, SECONDS, Counters, Histogram
-from tests.factories import BODY, exchange, routed
+from tests.factories import BODY, attempt, exchange, routed
 
 
 def served() -> Exchange:
@@ -23,7 +23,7 @@ def served() -> Exchange:
     request.overhead_s = 0.0003
     request.bytes_out = 50
     request.usage = Usage(10, 5, 4, "reported")
-    request.attempts = [Attempt("beta", "503"), Attempt("alpha", "answered")]
+    request.attempts = [attempt("503", at=1), attempt("answered")]
     return request
 
 
@@ -32,13 +32,13 @@ def test_a_histogram_puts_every_value_into_exactly_one_bucket(values: list[float
     histogram = Histogram((0.1, 1.0, 10.0))
     for value in values:
         histogram.observe(value)
-    connections = [-1.0, *histogram.bounds, float("inf")]
-    buckets = itertools.pairwise(connections)
+    edges = [-1.0, *histogram.bounds, float("inf")]
+    buckets = itertools.pairwise(edges)
     assert histogram.counts == [sum(low < value <= high for value in values) for low, high in buckets]
     assert histogram.total == pytest.approx(sum(values))
 
 
-def test_the_buckets_are_in_order() -> None:
+def test_the_bounds_of_the_buckets_rise() -> None:
     for bounds in (SECONDS, OVERHEAD_SECONDS):
         assert list(bounds) == sorted(set(bounds))
 
@@ -57,7 +57,7 @@ def test_a_served_request_is_counted() -> None:
     assert counters.overhead.total == pytest.approx(0.0006)
 
 
-def test_a_request_that_never_reached_a_provider_has_a_duration_and_nothing_more() -> None:
+def test_a_request_that_reached_no_provider_counts_with_its_duration_only() -> None:
     counters = Counters()
     refused = exchange()
     refused.state = State.REJECTED
@@ -76,7 +76,7 @@ def test_tokens_that_were_not_reported_are_not_counted_as_zero() -> None:
     assert counters.tokens == {("small", "completion"): 7}
 
 
-def test_requests_refused_at_the_door_are_counted_by_their_code() -> None:
+def test_requests_that_the_listener_refuses_are_counted_by_error_code() -> None:
     counters = Counters()
     for code in ("bad_http", "uri_too_long", "bad_http"):
         counters.reject(code)

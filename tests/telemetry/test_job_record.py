@@ -1,4 +1,4 @@
-"""The access log's line for an image job: who, which model, how it ended and what it cost; never what it was about."""
+"""The access log's record of an image job: account, model, ending and cost; never its prompt or pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECRETS = ("PROMPT", "PICTURE", "EXTRA", "IDEMPOTENCY", "DIGEST", "EMAIL", "WORD
 
 
 def job(state: JobState = JobState.SUCCEEDED, failure: Kind | None = None) -> Job:
-    """A job that knows all that a job can know."""
+    """A job with every field set."""
     one = Job(
         "job_1", account=Account("account-1", "EMAIL@example.com", 1), model="picture", n=2, price=54_000_000, created=CREATED
     )
@@ -36,7 +36,7 @@ def job(state: JobState = JobState.SUCCEEDED, failure: Kind | None = None) -> Jo
     return one
 
 
-def test_a_job_that_delivered_is_told_from_beginning_to_end() -> None:
+def test_the_record_of_a_job_that_delivered_is_complete() -> None:
     assert job_record(job(), NOW) == Record(
         ts=NOW,
         request_id="request-1",
@@ -77,13 +77,15 @@ def test_a_job_that_delivered_is_told_from_beginning_to_end() -> None:
         (JobState.REFUNDED, Kind.JOB_LOST, 503, "drained"),
     ],
 )
-def test_every_ending_has_its_status_and_its_word(state: JobState, failure: Kind | None, status: int, ending: str) -> None:
+def test_the_record_of_a_job_has_the_status_and_the_ending_of_its_state(
+    state: JobState, failure: Kind | None, status: int, ending: str
+) -> None:
     record = job_record(job(state, failure), NOW)
     assert (record.status, record.ending) == (status, ending)
     assert (record.cost_usd == 0.0) is (state is not JobState.SUCCEEDED)
 
 
-def test_nobodys_job_that_no_source_has_taken_is_told_too() -> None:
+def test_a_job_without_an_account_that_no_source_accepted_has_a_record() -> None:
     bare = Job("job_1", account=None, model="picture", n=1, price=0, created=CREATED)
     bare.state, bare.failure = JobState.EXPIRED, GatewayError(Kind.JOB_EXPIRED, "Late.")
     record = job_record(bare, NOW)
@@ -91,7 +93,7 @@ def test_nobodys_job_that_no_source_has_taken_is_told_too() -> None:
     assert (record.model_requested, record.model, record.fallback_layer, record.attempts) == ("picture", "picture", 0, [])
 
 
-def test_a_source_that_delivered_at_once_has_no_name_for_the_job() -> None:
+def test_a_source_that_delivered_at_once_leaves_no_provider_request_id() -> None:
     one = job()
     one.taken = Taken(provider="art", provider_model="pic", provider_job="", model="picture", layer=0, price=1)
     assert job_record(one, NOW).provider_request_id is None
@@ -99,7 +101,7 @@ def test_a_source_that_delivered_at_once_has_no_name_for_the_job() -> None:
 
 @pytest.mark.parametrize("failure", [None, *Kind])
 @pytest.mark.parametrize("state", JobState)
-def test_nothing_of_what_a_job_is_about_can_be_in_a_record(state: JobState, failure: Kind | None) -> None:
+def test_no_content_of_a_job_can_be_in_its_record(state: JobState, failure: Kind | None) -> None:
     record = job_record(job(state, failure), NOW)
     line = msgspec.json.encode(record).decode()
     assert not any(secret in line for secret in SECRETS)

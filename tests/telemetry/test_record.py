@@ -1,4 +1,4 @@
-"""The access log's line: exactly the documented fields, metadata only."""
+"""The access log's record of a request has exactly the documented fields, metadata only."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 import msgspec
 
 from kyma_proxy.core.accounts.usage import Usage
-from kyma_proxy.core.exchange import Attempt, State
+from kyma_proxy.core.exchange import State
 from kyma_proxy.telemetry.record import LOGGED_FIELDS, Record
 from kyma_proxy.telemetry.recording import other_record, record_of
-from tests.factories import BODY, exchange, routed
+from tests.factories import BODY, attempt, exchange, inbound, routed
 
 FIELDS = """
 ts, request_id, account, key, endpoint, dialect, model_requested, model, provider, stream, status, ending, fallback_layer,
@@ -24,13 +24,13 @@ def test_the_record_has_exactly_the_documented_fields_in_their_order() -> None:
     assert list(msgspec.json.decode(msgspec.json.encode(other_record("r", "-", 400, 1.0)))) == list(LOGGED_FIELDS)
 
 
-def test_a_served_request_is_told_from_beginning_to_end() -> None:
+def test_the_record_of_a_served_request_is_complete() -> None:
     served = routed()
     served.state = State.COMPLETED
     served.status = 200
     served.layer = 1
     served.answered_by = served.snapshot.models["small"].pool[1]
-    served.attempts = [Attempt("alpha", "503"), Attempt("beta", "answered")]
+    served.attempts = [attempt("503"), attempt("answered", at=1)]
     served.first_byte = 100.25
     served.overhead_s = 0.000123
     served.provider_request_id = "req-9"
@@ -65,7 +65,7 @@ def test_a_served_request_is_told_from_beginning_to_end() -> None:
     )
 
 
-def test_a_request_that_could_not_be_read_has_no_model_and_no_cost() -> None:
+def test_the_record_of_a_request_that_could_not_be_read_has_no_model_and_no_cost() -> None:
     refused = exchange(b"/v1/messages")
     refused.state = State.REJECTED
     refused.status = 400
@@ -75,7 +75,7 @@ def test_a_request_that_could_not_be_read_has_no_model_and_no_cost() -> None:
     assert (record.stream, record.attempts, record.duration_ms, record.usage_source) == (False, [], 1.0, "none")
 
 
-def test_an_unknown_models_name_is_cut_short() -> None:
+def test_the_name_of_an_unknown_model_is_truncated() -> None:
     unknown = routed()
     unknown.routing = msgspec.structs.replace(unknown.routing, model="x" * 256)  # type: ignore[type-var]
     unknown.model = None
@@ -83,21 +83,20 @@ def test_an_unknown_models_name_is_cut_short() -> None:
     assert (record.model_requested, record.model) == ("x" * 128, None)
 
 
-def test_without_usage_there_is_no_cost() -> None:
+def test_the_record_of_a_request_without_usage_has_no_cost() -> None:
     assert record_of(routed(), 1.0, 101.0).cost_usd is None
 
 
-def test_what_was_refused_at_the_door_is_logged_too() -> None:
+def test_a_request_that_the_listener_refused_has_a_record() -> None:
     record = other_record("request-1", "-", 431, 1_800_000_000.0)
     assert (record.ts, record.request_id, record.status, record.ending) == (1_800_000_000.0, "request-1", 431, "rejected")
     assert (record.bytes_in, record.bytes_out, record.attempts, record.usage_source) == (0, 0, [], "none")
     assert (record.endpoint, record.dialect, record.stream) == ("-", "-", False)
 
 
-def test_nothing_of_the_body_or_of_a_header_can_be_in_a_record() -> None:
+def test_nothing_of_a_body_or_header_can_be_in_a_record() -> None:
     served = routed()
-    served.inbound = msgspec.structs.replace(
-        served.inbound, body=b'{"model":"fast","x":"PROMPT"}', headers=[(b"authorization", b"KEY")], query=b"QUERY"
-    )
+    served.inbound = inbound(headers=[(b"authorization", b"KEY")], query=b"QUERY")
+    served.inbound.body = b'{"model":"fast","x":"PROMPT"}'
     line = msgspec.json.encode(record_of(served, 1.0, 101.0))
     assert not any(word in line for word in (b"PROMPT", b"KEY", b"QUERY"))

@@ -47,7 +47,7 @@ async def desk(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
         text = configuration(provider.port, more=getattr(request, "param", TOKEN_LINE))
         text = text.replace("warm_connections", "headers: {x-organisation: canary-header}, warm_connections")
         async with gateway(text, tmp_path) as running:
-            runner = web.AppRunner(running.app.admin, access_log=None)
+            runner = web.AppRunner(running.app.admin_application, access_log=None)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()

@@ -11,10 +11,9 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from kyma_proxy.core.catalogue import Catalogue, Page
-from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.jobs.job import Job, JobState, Picture
 from kyma_proxy.core.routing.breaker import BreakerTable
-from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.dialect.registry import DIALECTS, RELAYED
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.telemetry.record import LOGGED_FIELDS
 from kyma_proxy.web.application import PublicPages, application
@@ -25,7 +24,7 @@ from tests.factories import snapshot
 
 DOCUMENT = msgspec.json.decode(openapi_page().body)
 PATHS = DOCUMENT["paths"]
-CATALOGUE = Catalogue(snapshot(), LOGGED_FIELDS)
+CATALOGUE = Catalogue(snapshot(), LOGGED_FIELDS, RELAYED.values())
 PAGES = {
     "/v1/models": [CATALOGUE.models],
     "/v1/models/{id}": list(CATALOGUE.model.values()),

@@ -31,7 +31,7 @@ fallbacks: {o: [n]}
 def rest(table: BreakerTable, *keys: str) -> None:
     for key in keys:
         for _ in range(2):
-            table.of(key).failed(
+            table.of(key).record_failure(
                 0.0, AttemptFailure(FailureKind.CONNECT, "a", "no connection: refused"), lambda: 0.0, is_trial=False
             )
 

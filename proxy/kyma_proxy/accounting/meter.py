@@ -1,63 +1,60 @@
-"""This file lets metered requests in and settles them: who calls, within which limits, for how much. (Contract §1, §7, §8.)
+"""Admits metered requests and settles them: who calls, within which limits, and for how much. (Contract §1, §7, §8.)
 
-What is taken at admission (a place in the minute, tokens, money) is a `Reservation`; `settle` gives it back on every way out and
-puts the fact in its place. Nothing here waits: accounts are in memory, and the store is told.
+What is taken at admission (a place in the minute, tokens, money) is a `Reservation`. However the request ends, `settle` gives
+it back and puts the fact in its place. Nothing here waits: accounts are in memory, and the ledger only takes charges in. Limits
+and holds are handed in, so that a process that shares accounts with others can be given ones that borrow from a common stock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
-from kyma_proxy.config.snapshot import NANO, Model, Snapshot, Tier
+from kyma_proxy.config.snapshot import Tier
 from kyma_proxy.core.accounts.accounts import Account, Accounts, Key, credential
 from kyma_proxy.core.accounts.charging import NOTHING, REPORTED, Bill, hold_for
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens, likely_output
 from kyma_proxy.core.accounts.limits import Limit, Refusal, Windows
-from kyma_proxy.core.accounts.reservation import Reservation
+from kyma_proxy.core.accounts.money import usd
+from kyma_proxy.core.accounts.reservation import Holds, Reservation
+from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.body import MeteredFields, includes_usage
-from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
 from kyma_proxy.store.contract import Charge, day_of
 
-_SWEPT_AT_ONCE: Final = 200
-_PLAIN: Final = (b"", b"true", b"false", b"null")
+_MAX_SWEPT: Final = 200
+_STREAM_VALUES: Final = (b"", b"true", b"false", b"null")
 
 
 class Ledger(Protocol):
-    """Where charges go; the store, as far as a request needs it."""
+    """Takes charges: the part of the store that a request needs."""
 
     @property
     def is_failing(self) -> bool:
-        """Whether charges can't be written just now."""
+        """True if charges can't be written just now."""
 
     def charge(self, charge: Charge) -> None:
-        """Take a charge, at once."""
+        """Take a charge, without waiting."""
 
     def key_used(self, key: str, day: int) -> None:
-        """Take note of a key's first use on a day, at once."""
-
-
-class MeteredRequest(NamedTuple):
-    """What a request is for: the endpoint, the model, and what the caller wrote of how its answer shall be."""
-
-    endpoint: Endpoint
-    model: Model
-    written: MeteredFields
+        """Take a note of a key's first use on a day, without waiting."""
 
 
 class Meter:
-    """Meters requests. `references` makes a name for each charge that no other has, of this process or another."""
+    """Meters requests. `references` makes a name for each charge that no other charge has, of this process or another."""
 
-    def __init__(self, accounts: Accounts, ledger: Ledger, references: Callable[[], str]) -> None:
+    def __init__(
+        self, accounts: Accounts, ledger: Ledger, references: Callable[[], str], windows: Windows, holds: Holds
+    ) -> None:
         self.accounts = accounts
         self._ledger = ledger
         self._references = references
-        self._windows = Windows()
+        self._windows = windows
+        self._holds = holds
 
     def identify(self, headers: Headers) -> Key:
-        """Whose request this is. Raises GatewayError: the same for no key and a wrong one."""
+        """The caller's key. Raises GatewayError: the same for no key and a wrong one."""
         key = self.accounts.identify(credential(headers))
         if key is None:
             raise GatewayError(
@@ -69,37 +66,45 @@ class Meter:
             raise GatewayError(Kind.FORBIDDEN, "This account is blocked; only the gateway's operator can unblock it.")
         return key
 
-    def admit(self, key: Key, asked: MeteredRequest, body: bytes, snapshot: Snapshot, now: float) -> Reservation:
-        """Take what a request needs, or nothing. Raises GatewayError where there is not enough of it."""
+    def admit(self, exchange: Exchange, now: float) -> Reservation:
+        """Take what a request needs, or nothing. Raises GatewayError if there is not enough of it.
+
+        The exchange has its key and its route, and its routing fields are metered.
+        """
         if self._ledger.is_failing:
             raise accounts_unavailable()
+        key, route, routing = exchange.key, exchange.route, exchange.routing
+        assert key is not None and route is not None and routing is not None  # noqa: S101, PT018  (identified, routed)
+        written, model, snapshot = routing.written, route.model, exchange.snapshot
+        assert written is not None  # noqa: S101  (metered)
         account = key.account
         prompt = output = cost = 0
-        endpoint = asked.endpoint
+        endpoint = exchange.endpoint
         if endpoint.takes_stream_options:
-            _check_stream(asked.written)
+            _check_stream(written)
         if endpoint.is_charged:
-            prompt = estimated_prompt_tokens(body)
+            prompt = estimated_prompt_tokens(exchange.inbound.body)
             if endpoint.generates:
                 default = snapshot.max_tokens if endpoint.takes_max_tokens else None
-                output = likely_output(asked.written.max_tokens, asked.written.copies, default)
-            cost = hold_for(prompt, output, asked.model.price)
-        if not account.can_afford(cost):
+                output = likely_output(written.max_tokens, written.copies, default)
+            cost = hold_for(prompt, output, model.price)
+        # Before the limits: a request without money counts nowhere.
+        if not self._holds.can_afford(account, cost):
             raise insufficient_credits(account, cost, snapshot.accounts.top_up, "ask for fewer max_tokens")
         tier = account.tier(snapshot.tiers)
-        admission = self._windows.of(account.id).admit(now, asked.model.id, prompt + output, tier)
+        admission = self._windows.of(account.id).admit(now, model.id, prompt + output, tier)
         if isinstance(admission, Refusal):
-            raise _too_many(admission, tier, snapshot.tiers, prompt + output)
-        account.hold(cost)
+            raise _limit_exceeded(admission, tier, snapshot.tiers, prompt + output)
+        self._holds.hold(account, cost)
         return Reservation(key, admission, prompt, cost)
 
-    def settle(self, ticket: Reservation, bill: Bill, model: str, request_id: str, wall: float) -> None:
-        """Give back what the ticket holds, and charge the bill in its place; `wall` is Unix time."""
-        key = ticket.key
+    def settle(self, reservation: Reservation, bill: Bill, model: str, request_id: str, wall: float) -> None:
+        """Give back what is reserved, and charge the bill in its place; `wall` is Unix time."""
+        key = reservation.key
         account = key.account
-        account.release(ticket.held)
-        ticket.held = 0
-        ticket.admission.settle(bill.tokens)
+        self._holds.release(account, reservation.held)
+        reservation.held = 0
+        reservation.admission.settle(bill.tokens)
         at = int(wall)
         self.note_use(key, at)
         if bill is NOTHING:
@@ -114,15 +119,15 @@ class Meter:
         )  # fmt: skip
 
     def note_use(self, key: Key, wall: float) -> None:
-        """Take note of the day on which a key is used; `wall` is Unix time."""
+        """Have the day of a key's use written, if it is the first use of that day; `wall` is Unix time."""
         day = day_of(int(wall))
         if key.last_used_day is None or key.last_used_day < day:
             key.last_used_day = day
             self._ledger.key_used(key.id, day)
 
-    def lines(self, account: Account, ladder: tuple[Tier, ...], now: float) -> bytes:
-        """The `x-ratelimit-*` fields of an answer, under OpenAI's names. (Contract §4.2.)"""
-        tier = account.tier(ladder)
+    def lines(self, account: Account, tiers: tuple[Tier, ...], now: float) -> bytes:
+        """The `x-ratelimit-*` header lines of an answer, under OpenAI's names. (Contract §4.2.)"""
+        tier = account.tier(tiers)
         window = self._windows.of(account.id)
         return (
             b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-limit-tokens: %d\r\n"
@@ -139,26 +144,19 @@ class Meter:
         )
 
     def used(self, account: Account, now: float) -> tuple[int, int]:
-        """How many requests and tokens of an account count against its minute."""
+        """The requests and tokens of an account that count against its minute."""
         window = self._windows.of(account.id)
         return window.used_requests(now), window.used_tokens(now)
 
     def sweep(self, now: float) -> None:
-        """Forget the windows of accounts that have not called for a minute; a few of them at a time."""
-        self._windows.sweep(now, _SWEPT_AT_ONCE)
-
-
-def usd(nano: int) -> str:
-    """Nano-dollars as people write them: to the cent, or as exactly as they are."""
-    whole, part = divmod(abs(nano), NANO)
-    digits = f"{part:09d}".rstrip("0").ljust(2, "0")
-    return f"{'-' if nano < 0 else ''}${whole}.{digits}"
+        """Forget the windows of accounts that have sent no request for a minute; a few of them at a time."""
+        self._windows.sweep(now, _MAX_SWEPT)
 
 
 def _check_stream(written: MeteredFields) -> None:
-    """A stream must tell its usage, or it could only be charged by guess. Raises GatewayError."""
+    """Make sure that a stream reports its usage: without it the charge would be a guess. Raises GatewayError."""
     options = written.stream_options
-    if written.stream not in _PLAIN:
+    if written.stream not in _STREAM_VALUES:
         raise GatewayError(Kind.INVALID_REQUEST, "`stream` must be true or false.", param="stream")
     if written.stream == b"true" and options and not includes_usage(options):
         raise GatewayError(
@@ -169,7 +167,7 @@ def _check_stream(written: MeteredFields) -> None:
 
 
 def insufficient_credits(account: Account, cost: int, top_up: str | None, otherwise: str) -> GatewayError:
-    """What a caller is told whose account can't hold what a request may cost; `otherwise` says how it would cost less."""
+    """The error for an account that can't hold what a request may cost; `otherwise` says how it would cost less."""
     where = f"add credits at {top_up}" if top_up else "ask the gateway's operator for credits"
     lacking = cost - account.available
     return GatewayError(
@@ -179,8 +177,8 @@ def insufficient_credits(account: Account, cost: int, top_up: str | None, otherw
     )
 
 
-def _too_many(refusal: Refusal, tier: Tier, ladder: tuple[Tier, ...], tokens: int) -> GatewayError:
-    higher = ladder[tier.tier + 1] if tier.tier + 1 < len(ladder) else None
+def _limit_exceeded(refusal: Refusal, tier: Tier, tiers: tuple[Tier, ...], tokens: int) -> GatewayError:
+    higher = tiers[tier.tier + 1] if tier.tier + 1 < len(tiers) else None
     more = f" Tier {higher.tier} begins with purchases of {usd(higher.min_purchased)}." if higher is not None else ""
     if refusal.is_final:
         return GatewayError(
@@ -189,9 +187,9 @@ def _too_many(refusal: Refusal, tier: Tier, ladder: tuple[Tier, ...], tokens: in
             f"send less at once.{more}",
         )
     seconds = refusal.retry_after
-    what = "" if refusal.limit is not Limit.TOKENS else f", and this request needs about {tokens}"
+    needed = "" if refusal.limit is not Limit.TOKENS else f", and this request needs about {tokens}"
     return GatewayError(
         Kind.RATE_LIMIT_EXCEEDED,
-        f"Tier {tier.tier} allows {refusal.allowed} {refusal.limit.value}{what}; try again in {seconds} s.{more}",
+        f"Tier {tier.tier} allows {refusal.allowed} {refusal.limit.value}{needed}; try again in {seconds} s.{more}",
         retry_after=seconds,
     )

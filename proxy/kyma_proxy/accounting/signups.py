@@ -1,4 +1,4 @@
-"""This file bounds how often people try to sign up from one address. (Contract §2: sign-up is off by default.)"""
+"""Limits how often accounts are created from one address. (Contract §2; signing up is off by default.)"""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ from typing import Final
 from kyma_proxy.errors import GatewayError, Kind
 
 _HOUR_S: Final = 3600.0
-_MAX_ADDRESSES: Final = 10_000
-_HOME_BITS: Final = 48
+_MAX_NETWORKS: Final = 10_000
+_IPV6_NETWORK_BITS: Final = 48
 
 
-class Signups:
-    """The attempts to sign up in the last hour, by address. Nobody new is let in while there are too many addresses."""
+class SignupLimiter:
+    """The attempts to sign up in the last hour, by network; its length is the number of networks.
+
+    While there are too many networks, none is added: if the oldest were forgotten instead, a caller with many addresses could
+    sign up without a limit.
+    """
 
     def __init__(self) -> None:
-        self._at: OrderedDict[str, deque[float]] = OrderedDict()
+        self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._attempts)
 
     def admit(self, address: str | None, per_hour: int, now: float) -> None:
-        """Count an attempt from this address at `now`, monotonic seconds. Raises GatewayError where it is one too many."""
-        home = _home(address)
+        """Count an attempt from this address at `now`, monotonic seconds. Raises GatewayError if it is one too many."""
+        network = _network(address)
         self._forget(now)
-        if len(self._at) >= _MAX_ADDRESSES and home not in self._at:
+        if len(self._attempts) >= _MAX_NETWORKS and network not in self._attempts:
             raise GatewayError(Kind.OVERLOADED, "Too many people sign up just now; try again later.", retry_after=600)
-        times = self._at.setdefault(home, deque())
-        self._at.move_to_end(home)
+        times = self._attempts.setdefault(network, deque())
+        self._attempts.move_to_end(network)
         while times and times[0] <= now - _HOUR_S:
             times.popleft()
         if len(times) >= per_hour:
@@ -39,16 +46,16 @@ class Signups:
         times.append(now)
 
     def _forget(self, now: float) -> None:
-        """Let go of the addresses from which nobody came for an hour; the least recent one is first."""
-        while self._at:
-            home, times = next(iter(self._at.items()))
+        """Forget the networks without an attempt in the last hour; the least recent one is first."""
+        while self._attempts:
+            network, times = next(iter(self._attempts.items()))
             if times and times[-1] > now - _HOUR_S:
                 return
-            del self._at[home]
+            del self._attempts[network]
 
 
-def _home(address: str | None) -> str:
-    """Who shares a count: an IPv4 address, an IPv6 network of 48 bits, and all who come without an address."""
+def _network(address: str | None) -> str:
+    """The addresses that share a count: an IPv4 address, an IPv6 network of 48 bits, or all callers without an address."""
     try:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:
@@ -56,5 +63,5 @@ def _home(address: str | None) -> str:
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped is not None:
             return str(parsed.ipv4_mapped)
-        return str(ipaddress.IPv6Network((parsed, _HOME_BITS), strict=False))
+        return str(ipaddress.IPv6Network((parsed, _IPV6_NETWORK_BITS), strict=False))
     return str(parsed)

@@ -22,10 +22,10 @@ from kyma_proxy.config import document as doc
 from kyma_proxy.config import snapshot as snap
 from kyma_proxy.config.addresses import is_host, parse_address
 from kyma_proxy.config.images import IMAGE_DIALECTS, problems_of, rules_of, words_of
+from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.config.reading import Lines, read_document
 from kyma_proxy.config.routes import routes_of
 from kyma_proxy.config.tiers import SHIPPED_TIERS
-from kyma_proxy.errors import ConfigError, Problem
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")

@@ -19,7 +19,7 @@ import yaml
 
 from kyma_proxy.config import units
 from kyma_proxy.config.document import Document
-from kyma_proxy.errors import Problem
+from kyma_proxy.config.problems import Problem
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # In a flow mapping YAML would read the brace of `${NAME}` as syntax. Three private-use characters stand for `$`,

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import msgspec
 
 from kyma_proxy.config.units import Secret
-from kyma_proxy.errors import Problem
 
 NANO = 10**9
 """Nano-dollars in a dollar; money is counted in whole nano-dollars."""
@@ -272,14 +271,3 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     routes: Mapping[str, Mapping[str, Route]]
     """By an endpoint's `route` and the model's id."""
     warnings: tuple[str, ...]
-
-
-class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a reload. `result` is `reloaded`, `unchanged` or `failed`; `version` is the one in force."""
-
-    result: str
-    version: str
-    message: str | None = None
-    problems: tuple[Problem, ...] = ()
-    needs_restart: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()

@@ -6,13 +6,14 @@ Each document is bytes, made once per snapshot, with an ETag.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from kyma_proxy.config.snapshot import NANO, Model, Snapshot
-from kyma_proxy.core.http.endpoints import IMAGE_JOBS, RELAYED
+from kyma_proxy.core.http.endpoints import IMAGE_JOBS, Endpoint
 from kyma_proxy.core.jobs.job import EXPIRES_AFTER_S, STATUSES
 
 
@@ -27,14 +28,14 @@ class Page(msgspec.Struct, frozen=True):
 class Catalogue:
     """Every page of one snapshot."""
 
-    def __init__(self, snapshot: Snapshot, logged_fields: tuple[str, ...]) -> None:
+    def __init__(self, snapshot: Snapshot, logged_fields: tuple[str, ...], relayed: Collection[Endpoint]) -> None:
         entries = {model.id: _model(model) for model in snapshot.models.values()}
         self.models = make_page({"object": "list", "data": list(entries.values()), "aliases": dict(snapshot.aliases)})
         self.model: Final = MappingProxyType({name: make_page(entry) for name, entry in entries.items()})
         self.aliases = snapshot.aliases
         self.pricing = make_page(_pricing(snapshot), max_age=60)
         self.tiers = make_page(_tiers(snapshot), max_age=300)
-        self.capabilities = make_page(_capabilities(snapshot, logged_fields))
+        self.capabilities = make_page(_capabilities(snapshot, logged_fields, relayed))
 
 
 def make_page(document: object, *, max_age: int | None = None) -> Page:
@@ -143,7 +144,7 @@ def _images(snapshot: Snapshot) -> dict[str, object]:
     }
 
 
-def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...]) -> dict[str, object]:
+def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...], relayed: Collection[Endpoint]) -> dict[str, object]:
     return {
         "object": "capabilities",
         "gateway_output_limit": None,
@@ -151,9 +152,9 @@ def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...]) -> dict[st
         "default_max_tokens": snapshot.max_tokens,
         "endpoints": [
             {"path": f"/v1{endpoint.path.decode()}", "method": "POST", "dialect": endpoint.dialect}
-            for endpoint in (*RELAYED.values(), IMAGE_JOBS)
+            for endpoint in (*relayed, IMAGE_JOBS)
         ],
-        "dialects": sorted({endpoint.dialect for endpoint in RELAYED.values()}),
+        "dialects": sorted({endpoint.dialect for endpoint in relayed}),
         "images": _images(snapshot),
         "streaming": {
             "passthrough": "unchanged",

@@ -1,16 +1,14 @@
-"""One request from its arrival to its ending: the record that is passed along the path, and the law of its life.
+"""One request from its arrival to its ending: the record that is passed along the path, and the table of its states.
 
-The law is a table: state × event → state. What is not in the table can't happen, and raises. There is one point of
-no return, COMMIT: before it another source may still be tried, after it never. (Contract §4.3–4.6, §11.)
+The table says which event leads from which state to which. What is not in it can't happen, and raises. There is one point
+of no return, COMMIT: before it another source may still be tried, after it never. (Contract §4.3–4.6, §11.)
 """
 
 from __future__ import annotations
 
 import enum
 from types import MappingProxyType
-from typing import Final, Protocol
-
-import msgspec
+from typing import Final
 
 from kyma_proxy.config.snapshot import Model, Route, Snapshot, Source
 from kyma_proxy.core.accounts.accounts import Key
@@ -19,10 +17,11 @@ from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.core.http.body import RoutingFields
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.core.http.inbound import Inbound
+from kyma_proxy.core.routing.plan import Step
 
 
 class State(enum.Enum):
-    """Where a request stands. The lower seven are endings; their values are the words of the access log."""
+    """The state of a request. The lower seven are endings; their values are the words of the access log."""
 
     __hash__ = object.__hash__  # Enum's own is written in Python, and the table is asked on every step
 
@@ -90,45 +89,43 @@ ANSWERED: Final = "answered"
 ABANDONED: Final = "abandoned"
 
 
-class Attempt(msgspec.Struct, gc=False):
-    """One source that was tried, and how it went: ANSWERED, the word for its failure, or ABANDONED.
+class AttemptRecord:
+    """What is known of one attempt: the source that was asked (`step`), when, and how it went.
 
-    ABANDONED is the caller's doing, or the operator's: nothing is known against the source.
+    `result` is ANSWERED, the word for a failure, or ABANDONED: the caller or the operator ended it, and nothing is known against
+    the source. Times are seconds of the monotonic clock, 0.0 until they happen: `started` when the attempt began, `sent` when
+    its request went out, `first_byte` when the first byte of its answer had gone to the caller.
     """
 
-    provider: str
-    result: str
+    __slots__ = ("first_byte", "result", "sent", "started", "step")
 
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.result = ABANDONED
+        self.started = 0.0
+        self.sent = 0.0
+        self.first_byte = 0.0
 
-class Answering(Protocol):
-    """Who is getting an answer for a request right now."""
-
-    def drop(self) -> None:
-        """The answer is not wanted any more: close the provider's connection at once."""
-
-    def abandon(self, event: Event) -> None:
-        """The caller left, or the gateway goes down; nothing, where the answer is over already."""
-
-    def usage(self) -> Usage:
-        """What the provider reported."""
-
-    def delivered(self) -> int:
-        """About how many tokens of the answer went out."""
+    @property
+    def provider(self) -> str:
+        """The name of the provider that was asked."""
+        return self.step.source.provider.name
 
 
 class Exchange:
-    """Everything known of one request. Written by the task that serves it and by the relay of its answer, on one loop.
+    """Everything that is known of one request. Written by the gateway alone, on one loop.
 
-    `route` is that of the model that was asked for, `model` the one that answers. `key` and `reservation` are there where requests
-    are metered: who calls, and what the request has taken; `cost` is then what it came to, in nano-dollars. `dropped` are
+    `route` is that of the model that was asked for, `model` the one that answers. `key` and `reservation` are there if requests
+    are metered: who calls, and what the request has reserved; `cost` is then what it came to, in nano-dollars. `dropped` names
     the request's members that had no place in the dialect of the source that answered. Times are seconds of the monotonic
-    clock, 0.0 until they happen.
+    clock, 0.0 until they happen; `dialled_s` is the time without a connection before the request was first sent, and
+    `overhead_s` the gateway's own share of the time until the first byte.
     """
 
     __slots__ = (
-        "alias", "answered_by", "answering", "attempts", "bytes_in", "bytes_out", "closing", "cost", "dialled_s", "dropped",
-        "endpoint", "first_byte", "inbound", "key", "layer", "model", "overhead_s", "provider_request_id", "reservation", "route", "routing",
-        "sent", "snapshot", "state", "status", "usage",
+        "alias", "answered_by", "attempts", "bytes_in", "bytes_out", "cost", "dialled_s", "dropped", "endpoint", "first_byte",
+        "inbound", "key", "layer", "model", "overhead_s", "provider_request_id", "reservation", "route", "routing", "sent",
+        "snapshot", "state", "status", "usage",
     )  # fmt: skip
 
     def __init__(self, inbound: Inbound, endpoint: Endpoint, snapshot: Snapshot) -> None:
@@ -140,14 +137,12 @@ class Exchange:
         self.model: Model | None = None
         self.route: Route | None = None
         self.alias: str | None = None
-        self.attempts: list[Attempt] = []
+        self.attempts: list[AttemptRecord] = []
         self.answered_by: Source | None = None
         self.layer = 0
         self.dropped: tuple[str, ...] = ()
         self.status = 0
         self.provider_request_id: str | None = None
-        self.closing = False
-        self.answering: Answering | None = None
         self.bytes_in = len(inbound.body)
         self.bytes_out = 0
         self.usage: Usage = NO_USAGE
@@ -160,14 +155,14 @@ class Exchange:
         self.overhead_s = 0.0
 
     def step(self, event: Event) -> None:
-        """Move to the next state. An event that the table does not allow is a programming error and raises."""
+        """Move to the next state. Raises RuntimeError for an event that the table does not allow: a programming error."""
         following = _TABLE.get((self.state, event))
         if following is None:
             raise RuntimeError(f"a request that is {self.state.value} can't {event.value}")
         self.state = following
 
     def asks_for_usage(self, source: Source) -> bool:
-        """Whether the gateway asks this source for a stream's usage, of which the caller will see nothing. (Contract §3.6.)"""
+        """True if the gateway asks this source for a stream's usage, of which the caller will see nothing. (Contract §3.6.)"""
         routing = self.routing
         return (
             self.reservation is not None
@@ -182,20 +177,20 @@ class Exchange:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the request has reached one of its endings."""
+        """True if the request has reached one of its endings."""
         return self.state in ENDINGS
 
     @property
     def is_sent(self) -> bool:
-        """Whether a provider may have the request, and the caller has nothing yet."""
+        """True if a provider may have the request, and the caller has nothing yet."""
         return self.state is State.SENT
 
     @property
     def is_answered(self) -> bool:
-        """Whether the caller got (the beginning of) an answer that is no error."""
+        """True if the caller got (the beginning of) an answer that is no error."""
         return self.first_byte > 0.0 and 200 <= self.status < 300
 
     @property
     def is_committed(self) -> bool:
-        """Whether the caller has the head of an answer."""
+        """True if the caller has the head of an answer."""
         return self.state is State.COMMITTED or self.state is State.REFUSING

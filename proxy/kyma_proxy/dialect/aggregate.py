@@ -1,6 +1,6 @@
-"""This file makes a translated stream whole again, for a caller who did not ask for one. (Contract §4.)
+"""Aggregates a translated stream into one answer, for a caller who did not ask for a stream. (Contract §4.)
 
-What it reads was written by this gateway's own translations, so it need not ask whether it is well formed.
+Its input was written by the gateway's own translations, so it is known to be well formed and is not validated.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from typing import Any, Final
 
 import msgspec
 
-from kyma_proxy.dialect.anthropic_to_openai.answer import input_of
-from kyma_proxy.dialect.sse import Splitter
+from kyma_proxy.dialect.sse import SseParser
+from kyma_proxy.dialect.tool_arguments import input_of
 
-_DELTAS: Final = {
+_DELTA_MEMBERS: Final = {
     "text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature", "input_json_delta": "partial_json",
 }  # fmt: skip
-_TEXTS: Final = ("content", "reasoning_content", "refusal")
+_TEXT_MEMBERS: Final = ("content", "reasoning_content", "refusal")
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.encode
 
 
-def message_of(events: bytes) -> bytes:
-    """The message that a stream in Anthropic's dialect builds."""
+def aggregate_message(events: bytes) -> bytes:
+    """Return the message that the events of a stream in Anthropic's dialect build."""
     message: dict[str, Any] = {}
     pieces: list[list[str]] = []
     for event in _events(events):
@@ -34,7 +34,7 @@ def message_of(events: bytes) -> bytes:
             pieces.append([])
         elif kind == "content_block_delta":
             delta = event["delta"]
-            name = _DELTAS[delta["type"]]
+            name = _DELTA_MEMBERS[delta["type"]]
             if name == "signature":
                 message["content"][-1][name] = delta[name]
             else:
@@ -50,53 +50,53 @@ def message_of(events: bytes) -> bytes:
     return _encode(message)
 
 
-def completion_of(events: bytes) -> bytes:
-    """The `chat.completion` that a stream in OpenAI's dialect builds."""
-    texts: dict[str, list[str]] = {name: [] for name in _TEXTS}
+def aggregate_completion(events: bytes) -> bytes:
+    """Return the `chat.completion` that the events of a stream in OpenAI's dialect build."""
+    texts: dict[str, list[str]] = {name: [] for name in _TEXT_MEMBERS}
     calls: list[dict[str, Any]] = []
     arguments: list[list[str]] = []
-    thoughts: list[dict[str, Any]] = []
+    thinking_blocks: list[dict[str, Any]] = []
     answer: dict[str, Any] = {}
-    finish: str | None = None
+    finish_reason: str | None = None
     is_legacy = False
     for event in _events(events):
         answer = {name: event[name] for name in ("id", "created", "model")} | {"usage": event.get("usage")}
         for choice in event["choices"]:
             delta = choice["delta"]
-            for name in _TEXTS:
+            for name in _TEXT_MEMBERS:
                 texts[name].append(delta.get(name) or "")
-            thoughts += delta.get("thinking_blocks", ())
+            thinking_blocks += delta.get("thinking_blocks", ())
             is_legacy = is_legacy or "function_call" in delta
-            given = [{"function": delta["function_call"]}] if "function_call" in delta else delta.get("tool_calls", ())
-            for call in given:
+            tool_calls = [{"function": delta["function_call"]}] if "function_call" in delta else delta.get("tool_calls", ())
+            for call in tool_calls:
                 function = call["function"]
                 if "name" in function:
                     calls.append(call)
                     arguments.append([])
                 arguments[call.get("index", -1)].append(function["arguments"])
-            finish = choice["finish_reason"] or finish
-    for call, written in zip(calls, arguments, strict=True):
-        call["function"]["arguments"] = "".join(written)
+            finish_reason = choice["finish_reason"] or finish_reason
+    for call, pieces in zip(calls, arguments, strict=True):
+        call["function"]["arguments"] = "".join(pieces)
         call.pop("index", None)
-    said = {name: "".join(pieces) or None for name, pieces in texts.items()}
-    message: dict[str, Any] = {"role": "assistant", "content": said["content"], "refusal": said["refusal"]}
-    if said["reasoning_content"]:
-        message["reasoning_content"] = said["reasoning_content"]
-    if thoughts:
-        message["thinking_blocks"] = [{name: one[name] for name in one if name != "index"} for one in thoughts]
+    joined = {name: "".join(pieces) or None for name, pieces in texts.items()}
+    message: dict[str, Any] = {"role": "assistant", "content": joined["content"], "refusal": joined["refusal"]}
+    if joined["reasoning_content"]:
+        message["reasoning_content"] = joined["reasoning_content"]
+    if thinking_blocks:
+        message["thinking_blocks"] = [{name: block[name] for name in block if name != "index"} for block in thinking_blocks]
     if is_legacy:
         message["function_call"] = calls[0]["function"]
     elif calls:
         message["tool_calls"] = calls
     usage = answer.pop("usage")
     answer["object"] = "chat.completion"
-    answer["choices"] = [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}]
+    answer["choices"] = [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}]
     return _encode(answer if usage is None else answer | {"usage": usage})
 
 
 def _events(stream: bytes) -> Iterator[dict[str, Any]]:
-    """The events of a stream, but for OpenAI's `[DONE]`."""
-    splitter = Splitter()
-    for event in (*splitter.feed(stream), *splitter.flush()):
+    """Yield the decoded events of a stream, without OpenAI's `[DONE]`."""
+    parser = SseParser()
+    for event in (*parser.feed(stream), *parser.flush()):
         if event.data.startswith(b"{"):
             yield _decode(event.data)

@@ -1,42 +1,60 @@
-"""This file speaks Anthropic: its errors, its error events, its usage."""
+"""Describes Anthropic's dialect: endpoints, errors and error events, usage, health check."""
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
+from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.dialect.contract import Dialect
+from kyma_proxy.core.http.endpoints import Endpoint, endpoint
+from kyma_proxy.dialect.contract import Cleaning, Dialect
 from kyma_proxy.dialect.sse import ends_between_events
+from kyma_proxy.dialect.thinking_signature import may_hold_unsigned, without_unsigned
 from kyma_proxy.dialect.usage import Counts, counts_from_end
-from kyma_proxy.errors import GatewayError
+from kyma_proxy.errors import GatewayError, Kind
 
+NAME: Final = "anthropic"
+MESSAGES: Final[Endpoint] = endpoint("messages", NAME, is_translated=True, takes_max_tokens=True)
+_ERROR_TYPES: Final = MappingProxyType({
+    Kind.JOB_LOST: "api_error",
+})  # fmt: skip
+_ERROR_TYPES_OF_STATUS: Final = MappingProxyType({
+    401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
+    413: "request_too_large", 429: "rate_limit_error", 500: "api_error", 502: "api_error", 503: "overloaded_error",
+    504: "api_error",
+})  # fmt: skip
 _encode: Final = msgspec.json.encode
 
 
-class _Opening(msgspec.Struct, gc=False):
+class _ErrorMembers(msgspec.Struct, gc=False):
     type: str | None = None
 
 
-_opening: Final = msgspec.json.Decoder(_Opening).decode
+_error_members: Final = msgspec.json.Decoder(_ErrorMembers).decode
+
+
+def error_type(kind: Kind) -> str:
+    """Return Anthropic's error type for a kind of error. (Contract §5.)"""
+    return _ERROR_TYPES.get(kind) or _ERROR_TYPES_OF_STATUS.get(kind.status, "invalid_request_error")
 
 
 def _error_body(error: GatewayError, request_id: str) -> bytes:
-    row = error.kind.value
-    words = {"type": row.anthropic_type, "message": error.message}
-    return _encode({"type": "error", "error": words, "request_id": request_id})
+    detail = {"type": error_type(error.kind), "message": error.message}
+    return _encode({"type": "error", "error": detail, "request_id": request_id})
 
 
 def _error_event(error: GatewayError, request_id: str, between_events: bool) -> bytes:
-    # In the middle of an event its type is made `error`, so that a client reads the unfinished one as what it is.
+    # Within an unfinished event, its type becomes `error`, so that a client takes it for an error and not for content.
     start = b"" if between_events else b"\n"
     return start + b"event: error\ndata: " + _error_body(error, request_id) + b"\n\n"
 
 
 def _is_error(data: bytes) -> bool:
     try:
-        return _opening(data).type == "error"
+        return _error_members(data).type == "error"
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
 
@@ -46,7 +64,7 @@ def _is_finished(tail: bytes, streams: bool) -> bool:
 
 
 def _read_usage(opening: bytes, tail: bytes) -> Usage:
-    """The prompt's counts stand in the first event and, with newer models, again in the last; output in the last."""
+    """Read the prompt's counts from the first event, or from the last if it repeats them; the output's from the last."""
     first = next(iter([*counts_from_end(opening)][::-1]), None)
     last = next(counts_from_end(tail), None)
     if first is None and last is None:
@@ -59,4 +77,29 @@ def _read_usage(opening: bytes, tail: bytes) -> Usage:
     return Usage(total, last.output_tokens, prompt.cache_read_input_tokens, "reported")
 
 
-ANTHROPIC: Final = Dialect("anthropic", _error_body, _error_event, _is_error, _is_finished, _read_usage, b"request-id")
+def _health_check(source: Source) -> tuple[bytes, bytes]:
+    return MESSAGES.path, _encode({"model": source.model, "max_tokens": 1, "messages": [{"role": "user", "content": "ping"}]})
+
+
+def _credential(key: str) -> tuple[str, str]:
+    return "x-api-key", key
+
+
+ANTHROPIC: Final = Dialect(
+    name=NAME,
+    endpoints=(
+        MESSAGES,
+        endpoint("messages/count_tokens", NAME, generates=False, is_charged=False, is_estimated=True),
+    ),
+    credential=_credential,
+    error_body=_error_body,
+    error_event=_error_event,
+    is_error=_is_error,
+    is_finished=_is_finished,
+    read_usage=_read_usage,
+    health_check=_health_check,
+    id_field=b"request-id",
+    own_fields=frozenset({b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access"}),
+    default_fields=((b"anthropic-version", b"2023-06-01"),),
+    cleaning=Cleaning(may_hold_unsigned, without_unsigned),
+)

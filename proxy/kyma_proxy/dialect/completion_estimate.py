@@ -1,7 +1,7 @@
-"""This file estimates how many tokens of an answer went out, where its provider did not get to report them. (Contract §8.)
+"""Estimates how many tokens of an answer were sent, if its provider did not report them. (Contract §8.)
 
-Only the two ends of the answer are kept (`core/sample.py`). The texts in their whole events are measured, and what lies
-between the ends is taken to be like them. It is asked once, at the end, and for few requests.
+Only the first and last bytes of the answer are kept (`core/http/sample.py`). The texts in their complete events are measured,
+and the bytes between are assumed to hold text at the same rate. This runs once, at the end, and for few requests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DATA_LINE: Final = re.compile(rb"^data:[ ]?(\{[^\r\n]*)", re.MULTILINE)
 _TEXT: Final = re.compile(
     rb'"(?:content|text|arguments|thinking|reasoning_content|refusal)"\s{0,8}:\s{0,8}"([^"\\]*+(?:\\.[^"\\]*+)*+)', re.DOTALL
 )
-"""A text in a whole answer. Embeddings have none, nor have counts."""
+"""A text member of a whole answer. Embeddings and token counts have none."""
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -30,7 +30,7 @@ class _Call(msgspec.Struct, gc=False):
 
 
 class _Delta(msgspec.Struct, gc=False):
-    """What one event adds: OpenAI's chat `delta`, or Anthropic's."""
+    """The delta of one event: of OpenAI's chat completions, or of Anthropic's."""
 
     content: str | None = None
     reasoning_content: str | None = None
@@ -58,40 +58,40 @@ _string: Final = msgspec.json.Decoder(str).decode
 
 
 def estimated_completion_tokens(opening: bytes, tail: bytes, bytes_out: int, streams: bool) -> int:
-    """About how many tokens an answer of `bytes_out` bytes held, of which these are the first and the last."""
+    """Estimate the tokens of an answer of `bytes_out` bytes, given its first and its last bytes."""
     if not streams:
-        return -(-_bytes_of_whole(opening, bytes_out) // BYTES_PER_TOKEN)
+        return -(-_text_bytes(opening, bytes_out) // BYTES_PER_TOKEN)
     overlap = len(opening) + len(tail) - bytes_out
     if overlap >= 0:
-        return _measured(opening + tail[overlap:])[0]
-    first, begin, end = _measured(opening)
-    # The tail begins somewhere in an event, and its first whole line after that.
-    last, _, last_bytes = _measured(tail[tail.find(b"\n") + 1 :])
+        return _measure(opening + tail[overlap:])[0]
+    first, begin, end = _measure(opening)
+    # The tail starts within an event; its first complete line follows.
+    last, _, last_bytes = _measure(tail[tail.find(b"\n") + 1 :])
     texts = end - begin + last_bytes
     between = bytes_out - end - last_bytes
     return first + last + (-(-(first + last) * between // texts) if texts else 0)
 
 
-def _bytes_of_whole(opening: bytes, bytes_out: int) -> int:
-    """How much text a whole answer has: a short one's is measured, a long one is all text from where the first begins."""
+def _text_bytes(opening: bytes, bytes_out: int) -> int:
+    """Return the bytes of text in a whole answer. A short one is measured; a long one counts as text from its first text on."""
     if len(opening) >= bytes_out:
-        return sum(_bytes_of_string(match[1]) for match in _TEXT.finditer(opening))
+        return sum(_string_bytes(match[1]) for match in _TEXT.finditer(opening))
     first = _TEXT.search(opening)
     return 0 if first is None else bytes_out - first.start(1)
 
 
-def _bytes_of_string(written: bytes) -> int:
-    """The bytes of a JSON string's text; of one that is cut off, those of how it is written."""
+def _string_bytes(written: bytes) -> int:
+    """Return the length of a JSON string's text in bytes; of a truncated string, the length of its escaped form."""
     try:
         return len(_string(b'"' + written + b'"').encode())
     except (msgspec.MsgspecError, UnicodeError):
         return len(written)
 
 
-def _measured(text: bytes) -> tuple[int, int, int]:
-    """The tokens in the whole lines of a piece of a stream, and where the first with a text begins and the last line ends.
+def _measure(text: bytes) -> tuple[int, int, int]:
+    """Return the tokens in the complete lines of a part of a stream, the start of the first with text, and the end of the last.
 
-    Without any text both are its end: so an answer's first events, which may be long, are not taken for its texts.
+    Without any text both positions are the end, so that an answer's first events, which may be long, do not count as text.
     """
     end = text.rfind(b"\n") + 1
     tokens, begin = 0, len(text)
@@ -104,7 +104,7 @@ def _measured(text: bytes) -> tuple[int, int, int]:
 
 
 def _tokens(data: bytes) -> int:
-    """The tokens that one event adds: at least one where it adds any text, as no provider sends less than a token."""
+    """Return the tokens that one event adds: at least one if it adds any text, as no provider sends less than a token."""
     try:
         event = _event(data)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -127,7 +127,7 @@ def _texts(event: _Event) -> Iterable[str | None]:
 def _texts_of_delta(delta: _Delta) -> Iterable[str | None]:
     yield from (delta.content, delta.reasoning_content, delta.refusal, delta.text, delta.thinking, delta.partial_json)
     if delta.reasoning_content is None:
-        yield delta.reasoning  # some send both, with the same text
+        yield delta.reasoning  # some providers send both, with the same text
     if delta.function_call is not None:
         yield delta.function_call.arguments
     for call in delta.tool_calls or ():

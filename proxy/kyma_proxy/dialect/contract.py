@@ -1,27 +1,49 @@
-"""This file says what a dialect must be able to tell. Each dialect's file makes one `Dialect` of its own."""
+"""Declares what the gateway needs of a dialect. Each dialect's module makes one `Dialect`, which `registry` lists."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
+from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.accounts.usage import Usage
+from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.errors import GatewayError
 
 
+class Cleaning(NamedTuple):
+    """Removes from a conversation what translations left in it and this dialect's providers refuse. (Contract §3.3.)"""
+
+    may_be_needed: Callable[[bytes], bool]
+    """True if a request's body must be searched; rarely the case, and cheap to tell."""
+    cleaned: Callable[[bytes], tuple[bytes, tuple[str, ...]]]
+    """Returns the cleaned body, and the paths of what was removed."""
+
+
 class Dialect(NamedTuple):
-    """What the gateway says and reads in one dialect. (Contract §5.)"""
+    """One HTTP API for models: what its callers send and what its providers answer."""
 
     name: str
+    endpoints: tuple[Endpoint, ...]
+    """The endpoints at which its callers are served; the first is the main one."""
+    credential: Callable[[str], tuple[str, str]]
+    """Returns the header field, name and value, that carries a provider's API key."""
     error_body: Callable[[GatewayError, str], bytes]
-    """The JSON body of an error, given the request id."""
+    """The JSON body of an error, given the request id. (Contract §5.)"""
     error_event: Callable[[GatewayError, str, bool], bytes]
-    """The in-band error event of a stream; the flag says whether the stream stands between two events."""
+    """The in-band error event of a stream; the flag is True if the stream so far ends between two events."""
     is_error: Callable[[bytes], bool]
-    """Whether the data of an event is an error."""
+    """True if the data of an event is an error."""
     is_finished: Callable[[bytes, bool], bool]
-    """Whether an answer that ends with these bytes is whole, as far as bytes can tell; the flag says if it streams."""
+    """True if an answer that ends with these bytes is complete, as far as bytes can tell; the flag is True for a stream."""
     read_usage: Callable[[bytes, bytes], Usage]
-    """Usage from the first and last bytes of an answer's body, streamed or whole."""
+    """Reads the usage in the first and last bytes of an answer's body, streamed or whole."""
+    health_check: Callable[[Source], tuple[bytes, bytes]]
+    """Returns the path and body of a health check: a request for one token."""
     id_field: bytes = b""
-    """The field in which its clients look for the request id, where that is not `x-request-id`."""
+    """The header field in which its client libraries look for the request id, if that is not `x-request-id`."""
+    own_fields: frozenset[bytes] = frozenset()
+    """Request header fields, in lower case, that only its providers understand."""
+    default_fields: tuple[tuple[bytes, bytes], ...] = ()
+    """Request header fields that its providers require, with the values to send if neither caller nor provider sets them."""
+    cleaning: Cleaning | None = None

@@ -1,64 +1,87 @@
-"""This file knows every dialect that is relayed, and how to get from one to another."""
+"""Lists every dialect, and the translations from one to another. A new dialect is a folder of its own and rows here."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from kyma_proxy.config.snapshot import Model, Source
 from kyma_proxy.core.exchange import Exchange
+from kyma_proxy.core.http.endpoints import Endpoint
+from kyma_proxy.dialect import anthropic_to_openai, openai_to_anthropic
 from kyma_proxy.dialect.anthropic import ANTHROPIC
-from kyma_proxy.dialect.anthropic_to_openai.request import AnthropicToOpenAI
+from kyma_proxy.dialect.contract import Dialect
+from kyma_proxy.dialect.images.contract import ImageDialect
+from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
+from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
 from kyma_proxy.dialect.openai import OPENAI
-from kyma_proxy.dialect.openai_to_anthropic.translation import OpenAIToAnthropic
 from kyma_proxy.dialect.translation import Translation
-from kyma_proxy.errors import GatewayError, Kind
 
-_IMAGES: Final = (b'{"type":"image_url"', b'{"type":"image"')
-"""How an image begins in a translated request; within a text the quotes would be escaped."""
-_WRITTEN_IMAGE: Final = re.compile(rb'"type"[ \t\r\n]*:[ \t\r\n]*"(?:image|image_url|input_image)"')
-"""How it is said that something is one, as callers write it."""
+Translator = Callable[[Exchange, Source, Model, int], Translation]
+"""Makes the translation of one request for one source, at a Unix time.
 
-DIALECTS: Final = MappingProxyType({dialect.name: dialect for dialect in (OPENAI, ANTHROPIC)})
+Raises GatewayError if the source's dialect can't express the request.
+"""
 
+_dialects: Final[dict[str, Dialect]] = {}
+_relayed: Final[dict[bytes, Endpoint]] = {}
+_main_endpoints: Final[dict[str, Endpoint]] = {}
+_translators: Final[dict[tuple[str, str], Translator]] = {}
 
-def translation(exchange: Exchange, source: Source, model: Model, now: int) -> Translation:
-    """The translation for a source that speaks another dialect; `now` is Unix time.
-
-    Raises GatewayError where what the caller asks for can't be said in the source's dialect.
-    """
-    body, tokens = exchange.inbound.body, exchange.snapshot.max_tokens
-    made: Translation
-    if source.provider.dialect == OPENAI.name:
-        made = AnthropicToOpenAI(
-            body, source.model, shown_model=model.id, max_tokens_field=source.max_tokens_field, default_max_tokens=tokens,
-            asks_for_usage=source.stream_usage, reasoning_field=source.reasoning_field,
-            request_id=exchange.inbound.request_id,
-        )  # fmt: skip
-    else:
-        made = OpenAIToAnthropic(body, source.model, shown_model=model.id, default_max_tokens=tokens, created=now)
-    if not _has_eyes(model) and any(mark in made.asked.body for mark in _IMAGES):
-        raise _blind(model)
-    return made
+DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(_dialects)
+"""All dialects by name. The first one is used for callers whose path belongs to none."""
+RELAYED: Final[Mapping[bytes, Endpoint]] = MappingProxyType(_relayed)
+"""Every relayed endpoint by the path at which callers reach it; the method is always POST."""
+TRANSLATORS: Final[Mapping[tuple[str, str], Translator]] = MappingProxyType(_translators)
+"""All translators, by the names of the caller's dialect and of the source's."""
+MAIN_ENDPOINTS: Final[Mapping[str, Endpoint]] = MappingProxyType(_main_endpoints)
+"""The endpoint to suggest to callers of each dialect."""
+IMAGE_DIALECTS: Final[Mapping[str, ImageDialect]] = MappingProxyType({one.name: one for one in (OPENAI_IMAGES, FAL_QUEUE)})
+"""All image dialects by name."""
 
 
-def refuse_blind(body: bytes, substitute: Model) -> None:
-    """Raises GatewayError where a caller's prompt holds an image, and the model that would answer in another's place sees none.
-
-    Who asks for the model by its name gets what its source says; here nobody has, and what the source says could not be mended.
-    """
-    if not _has_eyes(substitute) and _WRITTEN_IMAGE.search(body) is not None:
-        raise _blind(substitute)
-
-
-def _has_eyes(model: Model) -> bool:
-    return "image" in model.input_modalities
+def register(dialect: Dialect, translators: Mapping[tuple[str, str], Translator]) -> None:
+    """Add a dialect; its first endpoint is its main one. `translators` go from and to it, as in TRANSLATORS."""
+    _dialects[dialect.name] = dialect
+    _main_endpoints[dialect.name] = dialect.endpoints[0]
+    _relayed.update({b"/v1" + endpoint.path: endpoint for endpoint in dialect.endpoints})
+    _translators.update(translators)
 
 
-def _blind(model: Model) -> GatewayError:
-    return GatewayError(
-        Kind.INVALID_REQUEST,
-        f"{model.id} takes no images; GET /v1/models says which models do (`input_modalities`).",
-        param="messages",
-    )
+def unregister(name: str) -> None:
+    """Remove a dialect, with its endpoints and all translations from and to it."""
+    del _main_endpoints[name]
+    for endpoint in _dialects.pop(name).endpoints:
+        del _relayed[b"/v1" + endpoint.path]
+    for pair in [pair for pair in _translators if name in pair]:
+        del _translators[pair]
+
+
+register(OPENAI, {})
+register(
+    ANTHROPIC,
+    {
+        (ANTHROPIC.name, OPENAI.name): anthropic_to_openai.translate,
+        (OPENAI.name, ANTHROPIC.name): openai_to_anthropic.translate,
+    },
+)
+
+
+def spoken_by_sources(dialect: str) -> frozenset[str]:
+    """Return the dialects of the sources that can answer callers of this dialect, translated or not."""
+    return frozenset({dialect, *(source for caller, source in _translators if caller == dialect)})
+
+
+def dialect_at(path: bytes) -> Dialect:
+    """Return the dialect in which to answer at a path of the public listener, relayed or not."""
+    for dialect in _dialects.values():
+        for endpoint in dialect.endpoints:
+            if path.startswith(b"/v1" + endpoint.path):
+                return dialect
+    return OPENAI
+
+
+def foreign_fields(dialect: str) -> frozenset[bytes]:
+    """Return the request header fields that only providers of other dialects understand."""
+    return frozenset().union(*(one.own_fields for one in _dialects.values() if one.name != dialect))

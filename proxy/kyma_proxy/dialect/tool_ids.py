@@ -1,8 +1,8 @@
-"""This file gives tool calls ids that Anthropic takes, and from which the sources' own can be had again. (Contract §3.4.)
+"""Encodes ids of tool calls so that Anthropic accepts them, and decodes them again. (Contract §3.4.)
 
-Anthropic takes letters, digits, `_` and `-` in an id, and refuses a conversation with any other; some sources that speak OpenAI
-make ids such as `functions.Bash:0`, and want to see them again. So an id that is unfit goes to the caller as its bytes in hex,
-behind a prefix, and comes back as what it was.
+Anthropic accepts letters, digits, `_` and `-` in an id, and refuses a conversation with any other id. Some sources that speak
+OpenAI make ids such as `functions.Bash:0`, and must get them back. So an id that Anthropic would refuse is sent to the caller
+as a prefix and its bytes in hex, and decoded when it comes back.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_FIT: Final = re.compile(r"[a-zA-Z0-9_-]+")
+_VALID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 _PREFIX: Final = "kyma-id-"
 
 
-def fit_id(own: str) -> str:
-    """A source's id as a caller who speaks Anthropic sees it. One that looks made already is made, too: it must come back."""
-    if _FIT.fullmatch(own) and not own.startswith(_PREFIX):
-        return own
-    return _PREFIX + own.encode(errors="replace").hex()
+def encode_tool_id(tool_id: str) -> str:
+    """Return a source's id as Anthropic accepts it. An id that has the prefix already is encoded too, and so comes back."""
+    if _VALID.fullmatch(tool_id) and not tool_id.startswith(_PREFIX):
+        return tool_id
+    return _PREFIX + tool_id.encode(errors="replace").hex()
 
 
-def own_id(fit: str) -> str:
-    """The source's id again; any other id as it is."""
-    if not fit.startswith(_PREFIX):
-        return fit
+def decode_tool_id(encoded: str) -> str:
+    """Return the source's id; an id that is not encoded is returned unchanged."""
+    if not encoded.startswith(_PREFIX):
+        return encoded
     try:
-        own = bytes.fromhex(fit.removeprefix(_PREFIX)).decode()
+        tool_id = bytes.fromhex(encoded.removeprefix(_PREFIX)).decode()
     except ValueError:
-        return fit
-    return own if fit_id(own) == fit else fit
+        return encoded
+    return tool_id if encode_tool_id(tool_id) == encoded else encoded

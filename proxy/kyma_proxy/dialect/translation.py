@@ -1,7 +1,7 @@
-"""This file says what it takes to ask a source in another dialect than the caller's. (Contract §3.4, §4.)
+"""Declares what a translation between two dialects offers. (Contract §3.4, §4.)
 
-A translation is made for one attempt at one source. Where caller and source speak the same dialect there is none: bytes stay
-bytes. What has no place on the other side is dropped and named, never silently.
+A translation serves one attempt at one source. If caller and source speak the same dialect, there is none: bytes stay bytes.
+A member that the other dialect can't express is dropped and its name reported, never silently.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from kyma_proxy.core.http.endpoints import Endpoint
 
 
 class TranslatedRequest(NamedTuple):
-    """A request in the source's dialect: where it goes, its body, and the members of the caller's that were dropped."""
+    """A request in the source's dialect: its endpoint, its body, and the paths of the caller's members that were dropped."""
 
     endpoint: Endpoint
     body: bytes
@@ -21,7 +21,7 @@ class TranslatedRequest(NamedTuple):
 
 
 class TranslatedAnswer(NamedTuple):
-    """A whole answer in the caller's dialect, and the names of what of the source's has no place in it."""
+    """A whole answer in the caller's dialect, and the paths of the source's members that were dropped."""
 
     status: int
     body: bytes
@@ -30,45 +30,48 @@ class TranslatedAnswer(NamedTuple):
 
 
 class StreamTranslation(Protocol):
-    """Turns a source's stream into the caller's, event by event; none is held longer than the event that it needs."""
+    """Translates a source's stream for the caller, event by event. An event is held only while it needs a later one."""
 
     @property
     def usage(self) -> Usage:
-        """What the source has reported so far."""
+        """The usage that the source has reported so far."""
 
     @property
     def is_finished(self) -> bool:
-        """Whether the source has said that its answer is whole."""
+        """True if the source has ended its answer as its dialect prescribes."""
 
     @property
     def has_failed(self) -> bool:
-        """Whether the caller has been told, by an event, that the answer will not be whole."""
+        """True if the caller was sent an error event, so that the answer stays incomplete."""
 
     def feed(self, piece: bytes) -> bytes:
-        """The caller's bytes that a piece of the source's stream makes ready; b"" where an event is not whole yet."""
+        """Return what can be sent to the caller after this piece of the source's stream; b"" if no event is complete yet."""
 
     def flush(self) -> bytes:
-        """The caller's bytes that are left when the source's stream has ended well."""
+        """Return what is left to send when the source's stream has ended cleanly."""
 
 
 class Translation(Protocol):
-    """One request's way to a source of another dialect and back."""
+    """Translates one request for a source of another dialect, and the source's answer for the caller."""
 
     @property
-    def asked(self) -> TranslatedRequest:
-        """What the source is asked."""
+    def request(self) -> TranslatedRequest:
+        """The request to send to the source."""
 
-    def whole(self, status: int, body: bytes) -> TranslatedAnswer:
-        """A whole answer of the source's, an error (status 400 and above) among them. Raises ValueError where it is none."""
+    def answer(self, status: int, body: bytes) -> TranslatedAnswer:
+        """Translate a whole answer, or an error (status 400 and above). Raises ValueError if the body is neither."""
 
     def stream(self) -> StreamTranslation:
-        """For a 2xx answer that streams."""
+        """Return a translation for a 2xx answer that streams."""
 
-    def streamed(self, body: bytes) -> bytes:
-        """The source's stream that a whole answer of the source's amounts to, for a caller who wants one."""
+    def as_stream(self, body: bytes) -> bytes:
+        """Return a whole answer of the source as a stream, still in its dialect, if the caller asked for a stream.
 
-    def folded(self, body: bytes) -> TranslatedAnswer:
-        """The whole answer that a whole stream of the source's amounts to, for a caller who wants that.
+        Raises ValueError if the body is no answer.
+        """
 
-        Raises ValueError where the stream is not whole, or ends with an error.
+    def aggregate(self, body: bytes) -> TranslatedAnswer:
+        """Translate a complete stream of the source into one whole answer, if the caller did not ask for a stream.
+
+        Raises ValueError if the stream is incomplete or ends with an error.
         """

@@ -1,7 +1,7 @@
-"""This file finds usage in the first and last bytes of an answer, whichever dialect it is in.
+"""Finds usage in the first and last bytes of an answer, in any dialect.
 
-A truncated end can't be parsed as a document, so the member is looked for by its name. Inside a JSON string the name's
-quotes would be escaped, so what is found is a member and never a piece of somebody's text.
+A truncated document can't be parsed, so the member is searched by its name. Inside a JSON string the quotes of the name would
+be escaped, so a match is a member and never a part of a text.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import Annotated, Final
 import msgspec
 
 _NAME: Final = b'"usage"'
-_MAX_LOOKS: Final = 8
+_MAX_MATCHES: Final = 8
 _VALUE: Final = re.compile(rb"[ \t\r\n]{0,6}:[ \t\r\n]{0,6}(\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}?)")
-"""An object, to where it ends if it nests no deeper than usage does and no string in it holds a brace."""
+"""An object; the match is exact if it nests no deeper than usage does and no string in it has a brace."""
 
 
 _Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**28)]
-"""A provider's number is not to be trusted: what is counted and charged stays within reason."""
+"""A provider's number is untrusted: the bound keeps what is counted and charged plausible."""
 
 
 class Details(msgspec.Struct, gc=False):
-    """OpenAI's breakdown of the prompt."""
+    """OpenAI's breakdown of the prompt tokens."""
 
     cached_tokens: _Tokens | None = None
 
 
 class Counts(msgspec.Struct, gc=False):
-    """Every name under which a provider reports tokens."""
+    """Every member under which a provider reports tokens."""
 
     prompt_tokens: _Tokens | None = None
     completion_tokens: _Tokens | None = None
@@ -46,9 +46,9 @@ _decode: Final = msgspec.json.Decoder(Counts).decode
 
 
 def counts_from_end(text: bytes) -> Iterator[Counts]:
-    """The usage objects in `text` that hold any count, the last one first."""
+    """Yield the usage objects in `text` that have any count, the last one first."""
     position = len(text)
-    for _ in range(_MAX_LOOKS):
+    for _ in range(_MAX_MATCHES):
         position = text.rfind(_NAME, 0, position)
         if position < 0:
             return
@@ -62,18 +62,18 @@ def _counts_at(text: bytes, position: int) -> Counts | None:
     if value is None:
         return None
     begin = end = value.start(1)
-    likely = value.end(1)
-    for _ in range(8):  # where a string holds a brace, or the nesting is deeper, each closing brace may be the end
+    likely_end = value.end(1)
+    for _ in range(8):  # if a string has a brace, or the nesting is deeper, each closing brace may be the end
         try:
-            counts = _decode(text[begin : likely or end])
+            counts = _decode(text[begin : likely_end or end])
         except (msgspec.ValidationError, RecursionError):
             return None
         except msgspec.DecodeError:
-            likely = 0
+            likely_end = 0
             end = text.find(b"}", end) + 1
             if not end:
                 return None
             continue
-        known = (counts.prompt_tokens, counts.completion_tokens, counts.input_tokens, counts.output_tokens)
-        return counts if any(count is not None for count in known) else None
+        totals = (counts.prompt_tokens, counts.completion_tokens, counts.input_tokens, counts.output_tokens)
+        return counts if any(count is not None for count in totals) else None
     return None

@@ -1,7 +1,7 @@
-"""This file keeps from a caller the one event that the gateway asked for: OpenAI's usage-only event. (Contract §3.6.)
+"""Removes from a stream the usage-only event that only the gateway asked the source for. (Contract §3.6.)
 
-All other bytes go out as they came. A piece that ends in the middle of an event is held until the event is whole, as nobody
-can tell before what it will be.
+All other bytes pass unchanged. A piece that ends within an event is held until the event is complete, as its kind is not known
+before.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _event: Final = msgspec.json.Decoder(_Event).decode
 
 
 class UsageFilter:
-    """Lets a stream pass but for its first usage-only event."""
+    """Passes a stream, without its first usage-only event."""
 
     __slots__ = ("_held", "is_done")
 
     def __init__(self) -> None:
         self._held = b""
         self.is_done = False
-        """The event has come, or can't be told from others any more: all that follows passes."""
+        """True if the event was removed, or one event is too long to be held: everything that follows passes."""
 
     def feed(self, piece: bytes) -> bytes:
-        """What of the stream may go out now; b"" where an event must be heard out first."""
+        """Return what can be sent now; b"" if an event must be completed first."""
         if self.is_done:
             return piece
         if not self._held and _MARK not in piece and piece.endswith(b"\n\n"):
@@ -51,26 +51,26 @@ class UsageFilter:
                 self.is_done = True
             else:
                 out.append(event)
-        left = data[start:]
-        if self.is_done or len(left) > _MAX_HELD_BYTES:
+        remaining = data[start:]
+        if self.is_done or len(remaining) > _MAX_HELD_BYTES:
             self.is_done = True
             self._held = b""
-            out.append(left)
+            out.append(remaining)
         else:
-            self._held = left
+            self._held = remaining
         return b"".join(out)
 
     def flush(self) -> bytes:
-        """What is left when the stream ends: an event without its blank line, which passes unless it is the one."""
+        """Return what is held when the stream ends: an event without its blank line, unless it is the usage-only event."""
         held, self._held = self._held, b""
         return b"" if _MARK in held and _is_usage_only(held) else held
 
 
 def _is_usage_only(event: bytes) -> bool:
-    """Whether an event holds a usage and no choice."""
+    """True if an event has a usage and no choice."""
     data = b"\n".join(line[len(_DATA) :].removeprefix(b" ") for line in event.splitlines() if line.startswith(_DATA))
     try:
-        read = _event(data)
+        decoded = _event(data)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return False
-    return read.usage is not None and not read.choices
+    return decoded.usage is not None and not decoded.choices

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Final
 
 from kyma_proxy.config.snapshot import Source, Timeouts
@@ -16,13 +15,11 @@ from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on
 from kyma_proxy.core.routing.retry_after import retry_after
 from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest
-from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
-from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
+from kyma_proxy.dialect.registry import IMAGE_DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.jobs.timing import Timing
 from kyma_proxy.net.upstream.client import NoResponse, NoResponseError, ProviderResponse, UpstreamClient
 
-_SPOKEN: Final = MappingProxyType({"openai_images": OPENAI_IMAGES, "fal_queue": FAL_QUEUE})
 _UNDONE: Final = frozenset({429, 503})
 _TRANSIENT: Final = frozenset({408, 429, 502, 503, 504})
 _GROWTH: Final = 1.3
@@ -49,30 +46,30 @@ class ProviderClient:
         self._running = running
 
     async def begin(self, source: Source, request: ImageRequest) -> str | tuple[Picture, ...]:
-        """The pictures, or the source's name for the job that it has taken. Raises Unsayable before it asks, too."""
-        dialect = _SPOKEN[source.provider.dialect]
-        call = dialect.asks(request, source)
+        """The pictures, or the source's name for the job that it has taken. Raises Unsupported before it asks, too."""
+        dialect = IMAGE_DIALECTS[source.provider.dialect]
+        call = dialect.submit(request, source)
         if dialect.queue is None:
             return _pictures(source, dialect, await self._asked(source, dialect, call, source.timeouts))
         reply = await self._asked(source, dialect, call, self._soon(source))
         try:
-            return dialect.queue.name(reply.body)
+            return dialect.queue.job_id(reply.body)
         except (ValueError, RecursionError):
             raise _broken(source, "took the job without naming it") from None
 
     async def follow(self, source: Source, name: str) -> tuple[Picture, ...]:
         """Look at a job that the source has taken until it is done, and fetch what was made."""
-        dialect = _SPOKEN[source.provider.dialect]
+        dialect = IMAGE_DIALECTS[source.provider.dialect]
         queue = dialect.queue
         if queue is None:
             raise _broken(source, "has no queue in which the job could be")
-        call, wait, heard = queue.looks(source, name), self._timing.first_look, self._clock()
+        call, wait, heard = queue.status(source, name), self._timing.first_look, self._clock()
         while True:
             await asyncio.sleep(max(wait, self._running() / self._timing.most_looks_per_s))
             wait = min(wait * _GROWTH, self._timing.last_look)
             is_done = _is_done(source, dialect, await self._maybe(source, call))
             if is_done:
-                return await self._fetch(source, dialect, queue.fetches(source, name))
+                return await self._fetch(source, dialect, queue.result(source, name))
             if is_done is not None:
                 heard = self._clock()
             elif self._clock() - heard > self._timing.contact:
@@ -80,9 +77,9 @@ class ProviderClient:
 
     async def cancel(self, source: Source, name: str) -> None:
         """Tell a source that a job is not wanted any more, whatever it says to that."""
-        queue = _SPOKEN[source.provider.dialect].queue
+        queue = IMAGE_DIALECTS[source.provider.dialect].queue
         if queue is not None:
-            await self._maybe(source, queue.cancels(source, name))
+            await self._maybe(source, queue.cancel(source, name))
 
     async def _fetch(self, source: Source, dialect: ImageDialect, call: ProviderRequest) -> tuple[Picture, ...]:
         """What was made; a source that can't say it just now is asked again."""
@@ -107,7 +104,7 @@ class ProviderClient:
     ) -> ProviderResponse:
         """The answer to what begins a job."""
         try:
-            reply = await self._calls.make(source.provider, call, timeouts)
+            reply = await self._calls.send(source.provider, call.request(source.provider), timeouts)
         except NoResponseError as failed:
             raise _unanswered(source, failed.why) from None
         if not 200 <= reply.status < 300:
@@ -117,7 +114,7 @@ class ProviderClient:
     async def _maybe(self, source: Source, call: ProviderRequest) -> ProviderResponse | None:
         """The answer about a job that is there anyway; None where there is none just now."""
         try:
-            return await self._calls.make(source.provider, call, self._soon(source))
+            return await self._calls.send(source.provider, call.request(source.provider), self._soon(source))
         except NoResponseError as failed:
             if failed.why.is_final:
                 raise _unanswered(source, failed.why) from None
@@ -148,7 +145,7 @@ def _refused(source: Source, dialect: ImageDialect, reply: ProviderResponse) -> 
 
 def _pictures(source: Source, dialect: ImageDialect, reply: ProviderResponse) -> tuple[Picture, ...]:
     try:
-        pictures = dialect.pictures(reply.body)
+        pictures = dialect.images(reply.body)
     except (ValueError, RecursionError):
         raise _broken(source, "its answer is not what its dialect promises") from None
     if not pictures:
@@ -157,7 +154,7 @@ def _pictures(source: Source, dialect: ImageDialect, reply: ProviderResponse) ->
 
 
 def _unanswered(source: Source, why: NoResponse) -> SourceFailed:
-    return SourceFailed(AttemptFailure(why.failure, source.provider.name, why.detail), is_undone=why.is_undone)
+    return SourceFailed(AttemptFailure(why.kind, source.provider.name, why.detail), is_undone=why.is_undone)
 
 
 def _broken(source: Source, detail: str) -> SourceFailed:

@@ -13,7 +13,7 @@ from typing import Final
 from kyma_proxy.config.snapshot import Route
 from kyma_proxy.core.exchange import ABANDONED, ANSWERED
 from kyma_proxy.core.jobs.job import Job, JobEvent, Taken
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker import BreakerTable, Permit
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, exhausted
 from kyma_proxy.core.routing.plan import Step, last_resort, open_breakers, plan
 from kyma_proxy.dialect.images.contract import Unsupported
@@ -21,7 +21,7 @@ from kyma_proxy.errors import GatewayError
 from kyma_proxy.jobs.provider_client import ProviderClient, SourceFailed
 from kyma_proxy.jobs.timing import Timing
 
-_LONGEST_HINT_S: Final = 60
+_MAX_HINT_S: Final = 60
 
 
 class _Course:
@@ -61,11 +61,11 @@ class JobRunner:
     """Runs jobs. `keep` keeps who works on one, `call_off` tells a source that it works for nothing."""
 
     def __init__(
-        self, provider_client: ProviderClient, health: BreakerTable, timing: Timing, *, clock: Callable[[], float],
+        self, provider_client: ProviderClient, breakers: BreakerTable, timing: Timing, *, clock: Callable[[], float],
         random: Callable[[], float], keep: Callable[[Job], Awaitable[None]], call_off: Callable[[Taken], None],
     ) -> None:  # fmt: skip
         self._provider_client = provider_client
-        self._health = health
+        self._breakers = breakers
         self._timing = timing
         self._clock = clock
         self._random = random
@@ -78,13 +78,13 @@ class JobRunner:
         for pause in (*self._timing.rounds, None):
             if await self._round(job, route, course):
                 return
-            others = open_breakers(route, self._health, self._clock(), course.failures)
+            others = open_breakers(route, self._breakers, self._clock(), course.failures)
             if course.is_over and course.unsupported is not None and not course.failures:
                 raise course.unsupported
             if pause is None or course.is_over:
                 break
             hints = [one.retry_after for one in (*course.failures.values(), *others) if one.retry_after is not None]
-            await asyncio.sleep(max(pause, min(min(hints, default=0), _LONGEST_HINT_S)))
+            await asyncio.sleep(max(pause, min(min(hints, default=0), _MAX_HINT_S)))
             course.tried = set(course.spent)
         raise exhausted(route.model.id, [*course.failures.values(), *others])
 
@@ -96,15 +96,18 @@ class JobRunner:
         job.attempts.append(f"{taken.provider}:answered")
 
     async def _round(self, job: Job, route: Route, course: _Course) -> bool:
-        """Ask each source that does not rest, until one has delivered; whether one has."""
-        steps = list(plan(route, self._health, self._clock(), self._random))
-        while steps or (steps := last_resort(route, self._health, self._clock(), course.tried)):
+        """Ask each source whose breaker allows it, until one has delivered. Returns True if one has."""
+        steps = list(plan(route, self._breakers, self._clock(), self._random))
+        while steps or (steps := last_resort(route, self._breakers, self._clock(), course.tried)):
             step = steps.pop(0)
             if step.source.key in course.tried:
                 continue
+            permit = step.breaker.acquire(self._clock(), bypass=step.bypass_breaker)
+            if permit is None:
+                continue  # its breaker has opened since the plan was made
             course.tried.add(step.source.key)
             try:
-                await self._attempt(job, step)
+                await self._attempt(job, step, permit)
             except SourceFailed as failing:
                 course.failed(step.source.key, failing)
             except Unsupported as error:
@@ -113,17 +116,15 @@ class JobRunner:
                 return True
         return False
 
-    async def _attempt(self, job: Job, step: Step) -> None:
-        """Have one source make the pictures. Raises SourceFailed, Unsayable, or GatewayError where no other need be asked."""
-        source, health, began = step.source, step.health, self._clock()
+    async def _attempt(self, job: Job, step: Step, permit: Permit) -> None:
+        """Have one source make the pictures. Raises SourceFailed, Unsupported, or GatewayError if no other need be asked."""
+        source, began = step.source, self._clock()
         assert job.request is not None  # noqa: S101  (until its end)
-        is_trial = health.begin(began)
         result: str | None = ABANDONED
         try:
             told = await self._provider_client.begin(source, job.request)
             now = self._clock()
-            health.answered(now, is_trial=is_trial, streams=False, first_byte_s=now - began)
-            is_trial = False
+            permit.success(now, streams=False, first_byte_s=now - began)
             job.taken = Taken(
                 provider=source.provider.name, provider_model=source.model, provider_job=told if isinstance(told, str) else "",
                 model=step.model.id, layer=step.layer, price=step.model.price.image or 0, source=source,
@@ -136,28 +137,27 @@ class JobRunner:
             result = ANSWERED
         except SourceFailed as failing:
             result = failing.failed.word
-            health.failed(self._clock(), failing.failed, self._random, is_trial=is_trial, after_answer=job.taken is not None)
+            if job.taken is None:
+                permit.failure(self._clock(), failing.failed, self._random)
+            else:
+                step.breaker.record_broken(self._clock(), failing.failed, self._random)
             self._leave(job, failing.failed)
             raise
         except Unsupported:
             result = None  # it was not asked
-            health.abandoned(is_trial=is_trial)
             raise
         except GatewayError:  # the source is well, and does not want this request
             result = ANSWERED
-            if job.taken is None:
-                health.answered(self._clock(), is_trial=is_trial, streams=False)
-            raise
-        except BaseException:
-            health.abandoned(is_trial=is_trial)
+            permit.success(self._clock(), streams=False)
             raise
         finally:
+            permit.release()
             if result is not None:
                 job.attempts.append(f"{source.provider.name}:{result}")
 
     def _leave(self, job: Job, failed: AttemptFailure) -> None:
         """Another source is asked; one that only went silent may still be at work, and is told that nobody waits."""
-        if job.taken is not None and failed.failure is FailureKind.IDLE_TIMEOUT:
+        if job.taken is not None and failed.kind is FailureKind.IDLE_TIMEOUT:
             self._call_off(job.taken)
         job.step(JobEvent.MOVE_ON)
         job.taken = None

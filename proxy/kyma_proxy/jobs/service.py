@@ -261,7 +261,7 @@ class JobService:
             self._call_off(job.taken)
         if event in _TELLS_OF_THE_MODEL:
             went_well = job.failure is None or job.failure.kind is Kind.INVALID_REQUEST
-            self._health.of_model(job.model).add(self._clock(), went_well=went_well)
+            self._health.of_model(job.model).add(self._clock(), succeeded=went_well)
         self._note(job)
 
     def _call_off(self, taken: Taken) -> None:

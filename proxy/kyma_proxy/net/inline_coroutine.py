@@ -1,8 +1,8 @@
-"""This file runs a request's coroutine in the callbacks that bring what it waits for, without a task.
+"""Runs a request's coroutine inside the callbacks that bring what it waits for, without a task.
 
-A task's first step waits for the loop's next turn, and its wake-up takes a future and another turn: some 3 µs a request,
-and time before the first byte. A `InlineCoroutine` takes its first step at once, and the next one in the loop's turn after an
-`OneShotFuture` was told. Whatever needs a task (a dial, with its time-out and sockets) has one of its own, and tells.
+A task's first step waits for the loop's next iteration, and its wake-up takes a future and another iteration: some 3 µs a
+request, and time before the first byte. An `InlineCoroutine` takes its first step at once, and the next one in the iteration
+after a `OneShotFuture` was resolved. Whatever needs a task (a dial, with its time-out and sockets) has one of its own.
 """
 
 from __future__ import annotations
@@ -15,80 +15,81 @@ T = TypeVar("T")
 
 
 class OneShotFuture(Generic[T]):
-    """What one coroutine waits for and somebody else tells, once; what is told after that is ignored."""
+    """A single-use, single-waiter future. The first result counts."""
 
-    __slots__ = ("_is_told", "_value", "_waiting")
+    __slots__ = ("_is_resolved", "_value", "_waiter")
 
     def __init__(self) -> None:
-        self._is_told = False
+        self._is_resolved = False
         self._value: T | None = None
-        self._waiting: InlineCoroutine | None = None
+        self._waiter: InlineCoroutine | None = None
 
-    def tell(self, value: T) -> None:
-        """Say what has come out; who waits goes on in the loop's next turn."""
-        if self._is_told:
+    def resolve(self, value: T) -> None:
+        """Set the result; the waiter goes on in the loop's next iteration. Later results are ignored."""
+        if self._is_resolved:
             return
-        self._is_told = True
+        self._is_resolved = True
         self._value = value
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.wake()
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.wake()
 
     def __await__(self) -> Generator[OneShotFuture[T], None, T]:
-        while not self._is_told:
+        while not self._is_resolved:
             yield self
         return cast("T", self._value)
 
-    def wakes(self, turn: InlineCoroutine) -> None:
-        """This one waits for it. (For Turn.)"""
-        self._waiting = turn
+    def add_waiter(self, waiter: InlineCoroutine) -> None:
+        """Wake `waiter` when there is a result. (For InlineCoroutine.)"""
+        self._waiter = waiter
 
 
 class InlineCoroutine:
-    """A coroutine under way, which may await `OneShotFuture`s and nothing else.
+    """A running coroutine, which may await `OneShotFuture`s and nothing else.
 
-    Where it fails, the loop's exception handler is told, and then `failed` is called.
+    If it raises, the loop's exception handler is called, and then `on_failure`.
     """
 
-    __slots__ = ("_coroutine", "_failed", "_is_cancelled", "_loop")
+    __slots__ = ("_coroutine", "_is_cancelled", "_loop", "_on_failure")
 
     def __init__(
-        self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, failed: Callable[[], None]
+        self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, on_failure: Callable[[], None]
     ) -> None:
+        """Take the first step at once."""
         self._coroutine: Coroutine[Any, Any, None] | None = coroutine
         self._loop = loop
-        self._failed = failed
+        self._on_failure = on_failure
         self._is_cancelled = False
-        self._go_on()
+        self._step()
 
     def wake(self) -> None:
-        """Go on in the loop's next turn. (For Outcome.)"""
-        self._loop.call_soon(self._go_on)
+        """Go on in the loop's next iteration. (For OneShotFuture.)"""
+        self._loop.call_soon(self._step)
 
     def cancel(self) -> None:
-        """Raise CancelledError where the coroutine waits, in the loop's next turn; nothing where it has ended."""
+        """Raise CancelledError where the coroutine waits, in the loop's next iteration; does nothing if it has ended."""
         if self._coroutine is not None and not self._is_cancelled:
             self._is_cancelled = True
-            self._loop.call_soon(self._go_on)
+            self._loop.call_soon(self._step)
 
-    def _go_on(self) -> None:
+    def _step(self) -> None:
         coroutine = self._coroutine
         if coroutine is None:
             return
         try:
             if self._is_cancelled:
                 self._is_cancelled = False
-                waited = coroutine.throw(asyncio.CancelledError())
+                awaited = coroutine.throw(asyncio.CancelledError())
             else:
-                waited = coroutine.send(None)
-            if not isinstance(waited, OneShotFuture):
+                awaited = coroutine.send(None)
+            if not isinstance(awaited, OneShotFuture):
                 coroutine.close()
-                raise TypeError(f"a Turn awaits Outcomes only, not {waited!r}")
+                raise TypeError(f"an InlineCoroutine awaits OneShotFutures only, not {awaited!r}")
         except StopIteration:
             self._coroutine = None
         except Exception as error:
             self._coroutine = None
             self._loop.call_exception_handler({"message": "a request's coroutine failed", "exception": error})
-            self._failed()
+            self._on_failure()
         else:
-            waited.wakes(self)
+            awaited.add_waiter(self)

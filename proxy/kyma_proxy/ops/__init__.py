@@ -1,1 +1,1 @@
-"""Starting, stopping and commanding the program."""
+"""Starts, stops and administers the program."""

@@ -1,4 +1,4 @@
-"""This file builds every object that has a state, once, and hands each what it needs. Nothing else constructs them."""
+"""Builds every object that has state, once, and hands each the objects that it needs. Nothing else constructs them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from aiohttp.resolver import AsyncResolver
 
 from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.accounting.service import AccountService
+from kyma_proxy.core.accounts.limits import Windows
+from kyma_proxy.core.accounts.reservation import Holds
 from kyma_proxy.core.jobs.job import Job
 from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.gateway import Gateway
@@ -43,85 +45,96 @@ from kyma_proxy.web.application import PublicPages, application
 from kyma_proxy.web.control_plane_bridge import ControlPlaneBridge
 from kyma_proxy.web.image_pages import ImagePages
 
-_LAST_CHANGES_S: Final = 6.0
+_MAX_LAST_CHANGES_S: Final = 6.0
 
 
 def _references() -> Callable[[], str]:
-    """Names for charges that no other has, of this process or another; later ones come later in the alphabet."""
+    """Makes names for charges that no other charge has, of this process or another; later names sort after earlier ones."""
     prefix = f"{time.time_ns():x}-{os.urandom(4).hex()}"
     numbers = itertools.count(1)
     return lambda: f"{prefix}-{next(numbers):09x}"
 
 
 class App:
-    """The running program's parts. Made inside the loop that runs it; `close` ends it."""
+    """The objects of the running program. Construct it inside the loop that runs it; `close` ends it."""
 
     def __init__(
         self,
         configuration: Configuration,
-        log: AccessLog | None,
+        access_log: AccessLog | None,
         account_service: AccountService | None = None,
         *,
         jobs_timing: Timing = USUAL,
     ) -> None:
-        """Build everything; `log` and the store of `account_service` are closed with it. Without books, everybody may call."""
+        """Build everything. `close` also closes `access_log` and the store. Without `account_service` anybody may call."""
         current = configuration.current
         self.sweeper = Sweeper(monotonic)
         self.counters = Counters()
-        self.log = log
+        self.access_log = access_log
         self.addresses = Addresses(AsyncResolver(), monotonic)
         self.upstreams = UpstreamPool(Dialer(self.addresses), self.sweeper)
-        self.health = BreakerTable()
+        client = UpstreamClient(self.upstreams)
+        self.breakers = BreakerTable()
         self.account_service = account_service
-        self.meter = None if account_service is None else Meter(account_service.accounts, account_service.store, _references())
+        self.meter: Meter | None = None
+        if account_service is not None:
+            self.meter = Meter(account_service.accounts, account_service.store, _references(), Windows(), Holds())
         self.gateway = Gateway(
-            current, self.upstreams, self.counters, self.log, health=self.health, random=random.random, meter=self.meter
+            current,
+            self.upstreams,
+            self.counters,
+            self.access_log,
+            breakers=self.breakers,
+            random=random.random,
+            meter=self.meter,
         )
-        self.site = PublicPages(current, lambda: self.listener.is_draining, self.health, monotonic)
+        self.public_pages = PublicPages(current, lambda: self.listener.is_draining, self.breakers, monotonic)
         pages = admin_pages = None
         if account_service is not None and self.meter is not None:
             pages = AccountPages(current, account_service, self.meter, clock=monotonic, wall=time.time)
             admin_pages = AdminAccounts(current, account_service)
         self.jobs = JobService(
-            current, JobRepository(account_service, lambda: asyncio.sleep(jobs_timing.again)), UpstreamClient(self.upstreams), self.health,
-            clock=monotonic, wall=time.time, random=random.random, random_bytes=os.urandom, note=self._note_job,
-            timing=jobs_timing,
+            current, JobRepository(account_service, lambda: asyncio.sleep(jobs_timing.again)), client,
+            self.breakers, clock=monotonic, wall=time.time, random=random.random, random_bytes=os.urandom,
+            note=self._log_job, timing=jobs_timing,
         )  # fmt: skip
         images = ImagePages(current, self.jobs, self.meter, wall=time.time)
-        # A handler whose caller has left waits for nothing; what must not be left half done runs in tasks of its own.
-        self._control = web.AppRunner(application(self.site, images, pages), access_log=None, handler_cancellation=True)
-        self.listener = Listener(current, self.sweeper, self.gateway, self._bridge)
-        self.admin = admin_application(
+        # A handler is cancelled if its caller leaves; what must not be left half done runs in tasks of its own.
+        self._control_plane = web.AppRunner(
+            application(self.public_pages, images, pages), access_log=None, handler_cancellation=True
+        )
+        self.listener = Listener(current, self.sweeper)
+        self.admin_application = admin_application(
             current, lambda: self.listener.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
             admin_pages,
         )  # fmt: skip
-        self._probing = HealthChecks(current, self.upstreams, self.health, random.random)
-        self._probes: asyncio.Task[None] | None = None
+        self._health_checks = HealthChecks(current, client, self.breakers, random.random)
+        self._checking: asyncio.Task[None] | None = None
         collector = CountersCollector(
-            self.counters, self._gauges(), reloads=configuration.reloads, probes=self._probing.probes, sources=self._sources,
-            jobs=self.jobs.scheduler.ended,
+            self.counters, self._gauges(), reloads=configuration.reloads, health_checks=self._health_checks.results,
+            sources=self._sources, jobs=self.jobs.scheduler.ended,
         )  # fmt: skip
         self._registry = registry(collector)
         self._loop = asyncio.get_running_loop()
         self._current = current
-        configuration.when_changed(self._reconfigured)
+        configuration.on_change(self._apply_snapshot)
 
     async def open(self) -> None:
-        """Begin to work: sweep deadlines, flush the log, open warm connections."""
-        await self._control.setup()
-        if self.log is not None:
-            self.sweeper.every_tick(self.log.flush)
+        """Start the periodic work: deadlines, flushes of the log, warm connections, health checks."""
+        await self._control_plane.setup()
+        if self.access_log is not None:
+            self.sweeper.every_tick(self.access_log.flush)
         if self.meter is not None:
             meter = self.meter
             self.sweeper.every_tick(lambda: meter.sweep(monotonic()))
         self.jobs.open()
         self.sweeper.every_tick(self.jobs.sweep)
         self.sweeper.start(self._loop)
-        self._probes = self._loop.create_task(self._probing.run())
-        self._reconfigured()
+        self._checking = self._loop.create_task(self._health_checks.run())
+        self._apply_snapshot()
 
-    def _reconfigured(self) -> None:
-        """Another snapshot is in force: keep warm what it uses, and forget the health of what it does not know."""
+    def _apply_snapshot(self) -> None:
+        """Adapt to the snapshot in force: open warm connections, and drop the breakers of sources that it does not have."""
         snapshot = self._current()
         sources = [source for model in snapshot.models.values() for source in (*model.pool, *model.reserve)]
         used = {
@@ -131,33 +144,33 @@ class App:
             if not model.is_image
         }
         self.upstreams.warm(provider for provider in used.values() if provider.off is None)
-        self.health.retain(sources, snapshot.models)
+        self.breakers.retain(sources, snapshot.models)
 
     def downstream(self) -> DownstreamConnection:
-        """A protocol for a caller's new connection."""
-        return DownstreamConnection(self.listener, self._loop)
+        """The protocol of a new downstream connection."""
+        return DownstreamConnection(self.listener, self.gateway, self._bridge, self._loop)
 
     def _bridge(self, downstream: DownstreamConnection) -> ControlPlaneBridge:
-        server = self._control.server
+        server = self._control_plane.server
         assert server is not None  # noqa: S101  (opened)
-        return ControlPlaneBridge(server, downstream, self._current().limits.max_head, self._note)
+        return ControlPlaneBridge(server, downstream, self._current().limits.max_head, self._log)
 
-    def _note(self, record: Record) -> None:
-        if self.log is not None:
-            self.log.write(record)
+    def _log(self, record: Record) -> None:
+        if self.access_log is not None:
+            self.access_log.write(record)
 
-    def _note_job(self, job: Job) -> None:
-        self._note(job_record(job, time.time()))
+    def _log_job(self, job: Job) -> None:
+        self._log(job_record(job, time.time()))
 
     def _metrics(self) -> bytes:
         return render(self._registry)
 
     def _sources(self) -> dict[tuple[str, str], bool]:
-        """Whether each source that is on is asked, by provider and that provider's model id."""
+        """For each source that is on, by provider and that provider's model id: True if its breaker lets requests through."""
         models = self._current().models.values()
         now = monotonic()
         return {
-            (source.provider.name, source.model): self.health.of(source.key).admits(now)
+            (source.provider.name, source.model): self.breakers.of(source.key).allows(now)
             for model in models
             for source in (*model.pool, *model.reserve)
             if source.provider.off is None
@@ -165,46 +178,47 @@ class App:
 
     def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
         gauges: dict[str, tuple[str, Callable[[], float]]] = {
-            "kyma_in_flight": ("Relayed requests that are being served.", lambda: self.gateway.in_flight),
-            "kyma_connections": ("Callers' open connections.", lambda: len(self.listener.connections)),
+            "kyma_in_flight": ("Relayed requests in progress.", lambda: self.gateway.in_flight),
+            "kyma_connections": ("Open connections of callers.", lambda: len(self.listener.connections)),
             "kyma_provider_connections": (
                 "Open connections to providers.", lambda: self.upstreams.statistics()["open"]),
             "kyma_provider_connections_idle": (
                 "Idle connections to providers.", lambda: self.upstreams.statistics()["idle"]),
             "kyma_jobs_under_way": ("Image jobs that wait or run.", lambda: len(self.jobs.scheduler)),
-            "kyma_jobs_settling": ("Image jobs that are over and not on disk yet.", lambda: self.jobs.scheduler.settling),
-            "kyma_jobs_running": ("Image jobs that are with a source.", lambda: self.jobs.scheduler.running),
+            "kyma_jobs_settling": ("Image jobs that have ended and are not on disk yet.", lambda: self.jobs.scheduler.settling),
+            "kyma_jobs_running": ("Image jobs that a source works on.", lambda: self.jobs.scheduler.running),
             "kyma_access_log_lost_lines": (
-                "Lines of the access log that could not be written.", lambda: self.log.lost_lines if self.log else 0),
+                "Lines of the access log that could not be written.",
+                lambda: self.access_log.lost_lines if self.access_log else 0),
         }  # fmt: skip
         if self.account_service is not None:
             accounts, store = self.account_service.accounts, self.account_service.store
             gauges |= {
                 "kyma_accounts": ("Accounts.", lambda: len(accounts)),
                 "kyma_charges_waiting": ("Charges that are not on disk yet.", lambda: store.waiting),
-                "kyma_charges_lost": ("Charges that could not be written.", lambda: store.figures.lost),
-                "kyma_accounts_failing": ("1 while the database can't be written.", lambda: int(store.is_failing)),
+                "kyma_charges_lost": ("Charges that could not be written.", lambda: store.statistics().lost),
+                "kyma_accounts_failing": ("1 while the database can't be written, else 0.", lambda: int(store.is_failing)),
             }
         return gauges
 
     async def close(self) -> None:
-        """Let go of everything; what is still being served is cut."""
+        """Close everything; requests in progress are cut."""
         for downstream in list(self.listener.connections):
             downstream.abort()
-        if self._probes is not None:
-            self._probes.cancel()
-            await asyncio.gather(self._probes, return_exceptions=True)
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.gather(self._checking, return_exceptions=True)
         self.jobs.drain()
-        await self._control.cleanup()
+        await self._control_plane.cleanup()
         with contextlib.suppress(TimeoutError):  # a disk that is stuck must not keep the process
-            async with asyncio.timeout(_LAST_CHANGES_S):
+            async with asyncio.timeout(_MAX_LAST_CHANGES_S):
                 await self.jobs.close()
                 if self.account_service is not None:
-                    await self.account_service.settled()
+                    await self.account_service.drain()
         await self.upstreams.close()
         await self.addresses.close()
         self.sweeper.stop()
         if self.account_service is not None:
             await asyncio.to_thread(self.account_service.store.close)
-        if self.log is not None:
-            self.log.close()
+        if self.access_log is not None:
+            self.access_log.close()

@@ -1,9 +1,8 @@
-"""This file is the command: it reads the words, calls what they ask for, and turns mistakes into one clear line."""
+"""Runs the command line: parses the arguments, runs the command, and turns errors into one clear line each."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import platform
@@ -11,26 +10,27 @@ import sys
 from pathlib import Path
 
 from kyma_proxy import __version__, gateway
-from kyma_proxy.errors import ConfigError, StartError
+from kyma_proxy.config.problems import ConfigError
+from kyma_proxy.errors import StartError
 from kyma_proxy.ops.accounts.commands import add_account_commands
-from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path
+from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path, print_json
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command with these words (the process's own by default); returns the exit code."""
-    words = _parser().parse_args(argv)
+    """Run the command with these arguments (the process's own by default); returns the exit code."""
+    args = _parser().parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     try:
-        return int(words.action(words))
+        return int(args.action(args))
     except ConfigError as error:
-        _tell_problems(words, error)
+        _print_problems(args, error)
         return EXIT_BAD_CONFIG
     except StartError as error:
         print(f"kyma-proxy: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_OK
-    except BrokenPipeError:  # whoever reads has enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
 
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kyma-proxy",
         description="A thin, low-latency gateway for large language models: one address for many providers.",
-        epilog="KYMA_CONFIG stands for --config. Exit codes: 0 fine, 1 it could not be done, 2 the configuration is wrong.",
+        epilog="KYMA_CONFIG stands for --config. Exit codes: 0 success, 1 failure, 2 the configuration is wrong.",
     )
     parser.add_argument("--version", action="version", version=f"kyma-proxy {__version__} ({_build()})")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -47,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the gateway", description="Run the gateway until SIGTERM or Ctrl-C.")
     add_config(serve)
     serve.add_argument(
-        "--check-accounts", action="store_true", help="read the whole database of accounts first, and refuse to start if wrong"
+        "--check-accounts",
+        action="store_true",
+        help="check the whole database of accounts first; do not start if anything is wrong",
     )
     serve.set_defaults(action=_serve)
 
@@ -72,26 +74,26 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build() -> str:
-    """Whether the path of a request is compiled, and which Python runs it."""
+    """Says if the path of a request is compiled, and which Python runs it."""
     compiled = "compiled" if gateway.__file__.endswith(".so") else "not compiled"
     return f"{compiled}, Python {platform.python_version()}"
 
 
-def _serve(words: argparse.Namespace) -> int:
-    from kyma_proxy.ops.serve import run, tell  # noqa: PLC0415  (the other commands need no event loop)
+def _serve(args: argparse.Namespace) -> int:
+    from kyma_proxy.ops.serve import log_start, run  # noqa: PLC0415  (the other commands need no event loop)
 
-    path = config_path(words.config)
-    run(path, os.environ, lambda snapshot: tell(snapshot, path), check_integrity=words.check_accounts)
+    path = config_path(args.config)
+    run(path, os.environ, lambda snapshot: log_start(snapshot, path), check_integrity=args.check_accounts)
     return EXIT_OK
 
 
-def _check(words: argparse.Namespace) -> int:
+def _check(args: argparse.Namespace) -> int:
     from kyma_proxy.ops.reload import read_snapshot  # noqa: PLC0415
 
-    path = config_path(words.file)
+    path = config_path(args.file)
     snapshot = read_snapshot(path, os.environ)
-    if words.json:
-        print(json.dumps({"ok": True, "version": snapshot.version, "problems": [], "warnings": snapshot.warnings}))
+    if args.json:
+        print_json({"ok": True, "version": snapshot.version, "problems": [], "warnings": snapshot.warnings})
         return EXIT_OK
     for warning in snapshot.warnings:
         print(f"warning: {warning}")
@@ -100,18 +102,17 @@ def _check(words: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _demo(words: argparse.Namespace) -> int:
+def _demo(args: argparse.Namespace) -> int:
     from kyma_proxy.ops.demo import run_demo  # noqa: PLC0415
 
-    return run_demo(words.config, words.pace, os.environ)
+    return run_demo(args.config, args.pace, os.environ)
 
 
-def _tell_problems(words: argparse.Namespace, error: ConfigError) -> None:
-    if getattr(words, "json", False):
-        problems = [{"path": one.path, "line": one.line, "message": one.message} for one in error.problems]
-        print(json.dumps({"ok": False, "problems": problems, "warnings": []}))
+def _print_problems(args: argparse.Namespace, error: ConfigError) -> None:
+    if getattr(args, "json", False):
+        print_json({"ok": False, "problems": [one._asdict() for one in error.problems], "warnings": []})
         return
-    path = getattr(words, "file", None) or getattr(words, "config", None) or os.environ.get("KYMA_CONFIG")
+    path = getattr(args, "file", None) or getattr(args, "config", None) or os.environ.get("KYMA_CONFIG")
     for problem in error.problems:
         print(f"{path}: {problem}", file=sys.stderr)
     count = len(error.problems)

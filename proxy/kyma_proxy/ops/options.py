@@ -1,11 +1,15 @@
-"""This file holds what the commands have in common: their exit codes, and where their configuration is. (Contract §13.)"""
+"""Defines what the commands share: exit codes, the option for the configuration, and JSON output. (Contract §13.)"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from kyma_proxy.errors import StartError
 
@@ -15,15 +19,25 @@ EXIT_BAD_CONFIG: Final = 2
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Let the command be told its configuration."""
+    """Add the option `--config` to a command."""
     parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration, YAML (default: $KYMA_CONFIG)")
 
 
-def config_path(given: Path | None) -> Path:
-    """The configuration that was named, by a word or by KYMA_CONFIG. Raises StartError where none was."""
-    if given is not None:
-        return given
-    named = os.environ.get("KYMA_CONFIG")
-    if not named:
+def config_path(option: Path | None) -> Path:
+    """The configuration that the option or KYMA_CONFIG names. Raises StartError if neither does."""
+    if option is not None:
+        return option
+    variable = os.environ.get("KYMA_CONFIG")
+    if not variable:
         raise StartError("no configuration: give --config FILE or set KYMA_CONFIG; config/sidecar.yaml is a good start")
-    return Path(named)
+    return Path(variable)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print a document on one line of standard output, in UTF-8 whatever the locale is."""
+    try:
+        text = orjson.dumps(document)
+    except orjson.JSONEncodeError:  # a file name that is not UTF-8, in a message
+        text = json.dumps(document).encode()
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text + b"\n")

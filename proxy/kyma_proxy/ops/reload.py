@@ -1,7 +1,7 @@
-"""This file holds the configuration in force, and replaces it whole while the gateway serves. (Contract §12.)
+"""Holds the configuration in force, and replaces it as a whole while the gateway serves. (Contract §12.)
 
-A request keeps the snapshot that it began with; live facts (connections, the sources' health) are kept elsewhere, by name,
-and survive. A bad file changes nothing. What can't change while the process runs stays as it is, and is named.
+A request keeps the snapshot that it began with. Live state (connections, circuit breakers) is kept elsewhere, by name, and
+survives. A bad file changes nothing. Settings that need a restart keep their values, and are named.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from typing import Any, Final
 import msgspec
 
 from kyma_proxy.config.compiling import load
-from kyma_proxy.config.snapshot import Admin, Reloaded, Snapshot
-from kyma_proxy.errors import ConfigError, StartError
+from kyma_proxy.config.problems import ConfigError
+from kyma_proxy.config.reload_result import ReloadResult
+from kyma_proxy.config.snapshot import Admin, Snapshot
+from kyma_proxy.errors import StartError
 
 _log: Final = logging.getLogger("kyma-proxy")
-WATCH_EVERY_S: Final = 1.0
-_STAYS: Final = ("required", "database")
+WATCH_INTERVAL_S: Final = 1.0
+_NEED_RESTART: Final = ("listen", "tls", "access_log")
+_ACCOUNTS_NEED_RESTART: Final = ("required", "database")
 
 
 def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
-    """The snapshot of a configuration file. Raises StartError where it can't be read, ConfigError where it is wrong."""
+    """The snapshot of a configuration file. Raises StartError if it can't be read, ConfigError if it is wrong."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -36,7 +39,7 @@ def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
     for provider in snapshot.providers.values():
         ca_file = provider.origin.ca_file
         if ca_file is not None:
-            _check_authorities(provider.name, ca_file)
+            _check_ca_file(provider.name, ca_file)
     return snapshot
 
 
@@ -48,124 +51,130 @@ class Configuration:
         self.path = path
         self._environment = environment
         self.reloads: dict[str, int] = {}
-        """How often it was reloaded, by result."""
-        self._seen = self._signature()
+        """The number of reloads, by result."""
+        self._signature = self._read_signature()
         self.snapshot = read_snapshot(path, environment)
-        self._when_changed: list[Callable[[], None]] = []
-        self._one_at_a_time = asyncio.Lock()
+        self._listeners: list[Callable[[], None]] = []
+        self._lock = asyncio.Lock()
 
     def current(self) -> Snapshot:
-        """The snapshot in force; whoever keeps it keeps one state of things."""
+        """The snapshot in force. It never changes: a reload puts another one in force."""
         return self.snapshot
 
-    def when_changed(self, action: Callable[[], None]) -> None:
+    def on_change(self, action: Callable[[], None]) -> None:
         """Call `action` after each change."""
-        self._when_changed.append(action)
+        self._listeners.append(action)
 
-    async def reload(self, why: str) -> Reloaded:
-        """Read the file again, and put it in force if it is right. `why` is for the log."""
-        async with self._one_at_a_time:
-            self._seen = self._signature()
+    async def reload(self, trigger: str) -> ReloadResult:
+        """Read the file again, and put it in force if it is valid. `trigger` is for the log."""
+        async with self._lock:
+            self._signature = self._read_signature()
             try:
                 # In a thread, as YAML is slow and the loop has streams to serve.
-                read = await asyncio.to_thread(read_snapshot, self.path, self._environment)
+                loaded = await asyncio.to_thread(read_snapshot, self.path, self._environment)
             except ConfigError as error:
                 return self._failed(
-                    why, Reloaded(result="failed", version=self.snapshot.version, problems=tuple(error.problems))
+                    trigger, ReloadResult(result="failed", version=self.snapshot.version, problems=tuple(error.problems))
                 )
             except StartError as error:
-                return self._failed(why, Reloaded(result="failed", version=self.snapshot.version, message=str(error)))
+                return self._failed(trigger, ReloadResult(result="failed", version=self.snapshot.version, message=str(error)))
             except Exception:
-                _log.exception("reload (%s): the gateway failed to read %s", why, self.path)
-                message = "the gateway failed; its log says how"
-                return self._failed(why, Reloaded(result="failed", version=self.snapshot.version, message=message))
-            return self._put_in_force(read, why)
+                _log.exception("reload (%s): the gateway failed to read %s", trigger, self.path)
+                message = "the gateway failed to read it; its log has the error"
+                return self._failed(trigger, ReloadResult(result="failed", version=self.snapshot.version, message=message))
+            return self._apply(loaded, trigger)
 
-    async def watch(self, *, every_s: float = WATCH_EVERY_S) -> None:
-        """Reload whenever the file has changed and been left alone for `every_s`; until cancelled."""
-        changed_to = None
+    async def watch(self, interval_s: float = WATCH_INTERVAL_S) -> None:
+        """Reload if the file has changed and was then not changed for an interval; until cancelled."""
+        candidate = None
         while True:
-            await asyncio.sleep(every_s)
-            signature = self._signature()
-            if signature == self._seen or signature is None:
-                changed_to = None
-            elif signature == changed_to:
+            await asyncio.sleep(interval_s)
+            signature = self._read_signature()
+            if signature == self._signature or signature is None:
+                candidate = None
+            elif signature == candidate:
                 await self.reload("the file has changed")
             else:
-                changed_to = signature
+                candidate = signature
 
-    def _put_in_force(self, read: Snapshot, why: str) -> Reloaded:
+    def _apply(self, loaded: Snapshot, trigger: str) -> ReloadResult:
         before = self.snapshot
-        after, needs_restart = _with_what_stays(before, read)
+        after, needs_restart = _keep_settings_that_need_restart(before, loaded)
         for name in needs_restart:
-            _log.warning("reload: %s is changed in %s; that takes a restart", name, self.path)
-        result = "unchanged" if read.version == before.version else "reloaded"
+            _log.warning("reload: %s has changed in %s; that needs a restart", name, self.path)
+        result = "unchanged" if loaded.version == before.version else "reloaded"
         self._count(result)
         if result == "reloaded":
             self.snapshot = after
-            for action in self._when_changed:
+            for action in self._listeners:
                 action()
             for warning in after.warnings:
                 _log.warning("%s", warning)
-        _log.info("reload (%s): %s is %s", why, self.path, "in force" if result == "reloaded" else "as it was")
-        return Reloaded(result=result, version=after.version, needs_restart=needs_restart, warnings=after.warnings)
+        _log.info("reload (%s): %s is %s", trigger, self.path, "in force" if result == "reloaded" else "unchanged")
+        return ReloadResult(result=result, version=after.version, needs_restart=needs_restart, warnings=after.warnings)
 
-    def _failed(self, why: str, outcome: Reloaded) -> Reloaded:
+    def _failed(self, trigger: str, result: ReloadResult) -> ReloadResult:
         self._count("failed")
-        for reason in outcome.problems or (outcome.message,):
-            _log.error("reload (%s): %s", why, reason)
-        _log.error("reload (%s): nothing has changed; the configuration in force is %s", why, outcome.version)
-        return outcome
+        for reason in result.problems or (result.message,):
+            _log.error("reload (%s): %s", trigger, reason)
+        _log.error("reload (%s): nothing has changed; the configuration in force is %s", trigger, result.version)
+        return result
 
     def _count(self, result: str) -> None:
         self.reloads[result] = self.reloads.get(result, 0) + 1
 
-    def _signature(self) -> tuple[int, int, int] | None:
-        """What changes with the file; None where it is not there, as in the moment in which an editor replaces it."""
+    def _read_signature(self) -> tuple[int, int, int] | None:
+        """Differs after a change of the file; None if there is no file, as at the moment when an editor replaces it."""
         try:
-            seen = self.path.stat()
+            stat = self.path.stat()
         except OSError:
             return None
-        return seen.st_ino, seen.st_mtime_ns, seen.st_size
+        return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
-class Reloading:
-    """What reloads without being asked over HTTP: the file's changes, and whoever calls `ask` (SIGHUP)."""
+class ReloadTriggers:
+    """Reloads without a request to the admin API: when the file changes, and on `reload_soon` (SIGHUP)."""
 
     def __init__(self, configuration: Configuration) -> None:
-        """Begin to watch. Call it inside the loop that runs the gateway; `stop` ends it."""
+        """Begin to watch the file. Call it inside the loop that runs the gateway; `stop` ends it."""
         self._configuration = configuration
         self._tasks: set[asyncio.Task[Any]] = {asyncio.create_task(configuration.watch())}
 
-    def ask(self) -> None:
-        """Reload soon."""
+    def reload_soon(self) -> None:
+        """Start a reload, without waiting for it."""
         task = asyncio.create_task(self._configuration.reload("SIGHUP"))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching, and cancel what runs."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _with_what_stays(before: Snapshot, read: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:
-    """What was read, with everything that takes a restart as it is; and the names of what was changed of that."""
-    changed = [name for name in ("listen", "tls", "access_log") if getattr(read, name) != getattr(before, name)]
-    changed += [f"accounts.{name}" for name in _STAYS if getattr(read.accounts, name) != getattr(before.accounts, name)]
-    kept = msgspec.structs.replace(read.accounts, required=before.accounts.required, database=before.accounts.database)
-    after = msgspec.structs.replace(read, listen=before.listen, tls=before.tls, access_log=before.access_log, accounts=kept)
-    if (before.admin is None) != (read.admin is None):
+def _keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:
+    """The loaded snapshot with the old values of the settings that need a restart, and the names of those that differ."""
+    changed = [name for name in _NEED_RESTART if getattr(loaded, name) != getattr(before, name)]
+    changed += [
+        f"accounts.{name}"
+        for name in _ACCOUNTS_NEED_RESTART
+        if getattr(loaded.accounts, name) != getattr(before.accounts, name)
+    ]
+    accounts = msgspec.structs.replace(loaded.accounts, required=before.accounts.required, database=before.accounts.database)
+    after = msgspec.structs.replace(
+        loaded, listen=before.listen, tls=before.tls, access_log=before.access_log, accounts=accounts
+    )
+    if (before.admin is None) != (loaded.admin is None):
         changed.append("admin")
         after = msgspec.structs.replace(after, admin=before.admin)
-    elif before.admin is not None and read.admin is not None and before.admin.listen != read.admin.listen:
+    elif before.admin is not None and loaded.admin is not None and before.admin.listen != loaded.admin.listen:
         changed.append("admin.listen")
-        after = msgspec.structs.replace(after, admin=Admin(before.admin.listen, read.admin.token))
+        after = msgspec.structs.replace(after, admin=Admin(before.admin.listen, loaded.admin.token))
     return after, tuple(changed)
 
 
-def _check_authorities(provider: str, ca_file: str) -> None:
+def _check_ca_file(provider: str, ca_file: str) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
     except ssl.SSLError:

@@ -1,1 +1,1 @@
-"""A provider that costs nothing, for the demo and for trying the gateway: it says plainly that no model ran."""
+"""A provider that costs nothing, for the demo and for trying the gateway. Its answers say that no model ran."""

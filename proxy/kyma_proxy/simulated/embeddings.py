@@ -1,4 +1,4 @@
-"""This file makes what is answered without words: embeddings, and the list of models. Pure."""
+"""Makes simulated embeddings: unit vectors that depend on nothing but the input. Pure."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import math
 import struct
 from typing import Any, Final
 
-from kyma_proxy.simulated.reading import IMAGE_MODEL, MODEL, BadRequest, Json, count_of, model_of
+from kyma_proxy.simulated.request_fields import BadRequest, Json, positive_int, required_model
 
 _DIMENSIONS: Final = 256
 _MAX_DIMENSIONS: Final = 4096
 _MAX_INPUTS: Final = 2048
 
 
-def embeddings(body: Json) -> Json:
-    """A list of unit vectors, each a function of its input alone; raises BadRequest."""
-    model, inputs = model_of(body), _inputs(body.get("input"))
-    dimensions = count_of(body, "dimensions") or _DIMENSIONS
+def embed(body: Json) -> Json:
+    """Returns the body of POST /v1/embeddings; raises BadRequest."""
+    model, inputs = required_model(body), _as_list(body.get("input"))
+    dimensions = positive_int(body, "dimensions") or _DIMENSIONS
     if dimensions > _MAX_DIMENSIONS:
         raise BadRequest(f"'dimensions' must be at most {_MAX_DIMENSIONS}.", "dimensions")
     encoding = body.get("encoding_format", "float")
@@ -33,9 +33,9 @@ def embeddings(body: Json) -> Json:
     return {"object": "list", "model": model, "data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
 
 
-def _inputs(asked: object) -> list[str | list[int]]:
-    """A text, a list of tokens, or a list of either: always as a list."""
-    inputs: list[Any] = asked if isinstance(asked, list) and not _is_tokens(asked) else [asked]
+def _as_list(value: object) -> list[str | list[int]]:
+    """Returns the entries of a text, of a list of tokens, or of a list of either."""
+    inputs: list[Any] = value if isinstance(value, list) and not _is_tokens(value) else [value]
     for entry in inputs:
         if not (_is_tokens(entry) or (isinstance(entry, str) and entry)):
             raise BadRequest("'input' must be a text or a list of tokens, or a list of either, none empty.", "input")
@@ -49,17 +49,8 @@ def _is_tokens(entry: object) -> bool:
 
 
 def _unit_vector(entry: str | list[int], dimensions: int) -> bytes:
-    """Little-endian float32s of length 1 together, drawn from the entry's own hash."""
-    drawn = hashlib.shake_256(repr(entry).encode()).digest(2 * dimensions)
-    values = [value - 32767.5 for value in struct.unpack(f"<{dimensions}H", drawn)]
+    """Returns a vector of length 1 as little-endian float32s, derived from the entry's hash."""
+    digest = hashlib.shake_256(repr(entry).encode()).digest(2 * dimensions)
+    values = [value - 32767.5 for value in struct.unpack(f"<{dimensions}H", digest)]
     length = math.sqrt(math.fsum(value * value for value in values))
     return struct.pack(f"<{dimensions}f", *(value / length for value in values))
-
-
-def models(*, anthropic: bool) -> Json:
-    """The models that are listed, in the shape of the dialect: Anthropic's has none for pictures."""
-    if anthropic:
-        entry: Json = {"type": "model", "id": MODEL, "display_name": "Simulated", "created_at": "2026-01-01T00:00:00Z"}
-        return {"data": [entry], "first_id": MODEL, "last_id": MODEL, "has_more": False}
-    common = {"object": "model", "created": 1767225600, "owned_by": "simulated"}
-    return {"object": "list", "data": [{"id": ident, **common} for ident in (MODEL, IMAGE_MODEL)]}

@@ -1,1 +1,1 @@
-"""Accounts, keys and the ledger of credits on disk; the loop never waits for them."""
+"""Accounts, keys and the ledger of credits, on disk; the event loop never waits for the disk."""

@@ -1,7 +1,7 @@
-"""This file says what the store keeps and what it promises, whatever keeps it. (Contract §7, §8.)
+"""Defines what a store keeps and what it promises, whichever database it uses. (Contract §7, §8.)
 
 Money is integer nano-dollars. A moment is whole Unix seconds; a day is whole days since 1970-01-01 in UTC, as `day_of` gives
-it. Identities are text and are made by the caller.
+it. Ids are text and are made by the caller.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 import msgspec
 
 EntryKind = Literal["signup_bonus", "purchase", "grant", "usage", "refund", "adjustment"]
-"""What moved the money of an entry."""
-
-MAX_WAITING: Final = 200_000
-"""So many charges not on disk, and the store says that it is failing."""
+"""The reason of an entry."""
 
 _DAY_S: Final = 86_400
 
@@ -37,7 +34,7 @@ class AccountRow(NamedTuple):
 
 
 class KeyRow(NamedTuple):
-    """A key: never the key itself, but its SHA-256 and the prefix under which people and logs know it."""
+    """A key: never the key itself, but its SHA-256 and the prefix by which people and logs refer to it."""
 
     id: str
     account: str
@@ -50,7 +47,7 @@ class KeyRow(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A line of the append-only ledger; a usage is negative. No two of a kind have the same `reference`.
+    """A line of the append-only ledger; the amount of a usage is negative. No two of a kind have the same `reference`.
 
     The reference is a payment's id, or the gateway's own unique id of a request or job. `id` is 0 until the store has set it.
     """
@@ -68,14 +65,14 @@ class Entry(NamedTuple):
 
 
 class Added(NamedTuple):
-    """What the ledger holds; not new, where the entry had been added before."""
+    """The entry that the ledger holds; `is_new` is False if it had been added before."""
 
     entry: Entry
     is_new: bool
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What one request costs that has ended; `amount` is 0 or more.
+    """The cost of one request that has ended; `amount` is 0 or more.
 
     `reference` is unique, and best begins with the time: then the newest lie together on disk and cost less to write.
     """
@@ -94,7 +91,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class UsageRow(NamedTuple):
-    """What an account used on one day of one model with one key."""
+    """The use that an account made of one model with one key on one day."""
 
     day: int
     model: str
@@ -135,18 +132,25 @@ class JobRow(NamedTuple):
     number: int = 0
 
 
-class Figures(NamedTuple):
-    """What the store has done since it was opened. `lost` charges were unfit to be written, or too many."""
+class StoreStatistics(NamedTuple):
+    """The store's counters since it was opened, and its present state.
+
+    `lost` charges could not be written for a reason of their own, or were too many. `waiting_key_uses` are not on disk yet.
+    `is_idle`: nothing waits, and the store waits to be woken. `is_committing`: a transaction is being written.
+    """
 
     commits: int
     charges: int
     operations: int
     lost: int
     last_commit_s: float
+    waiting_key_uses: int
+    is_idle: bool
+    is_committing: bool
 
 
 class StoreError(Exception):
-    """The store did not do what it was asked to."""
+    """The store did not do what was asked of it."""
 
 
 class EmailTaken(StoreError):
@@ -166,93 +170,92 @@ class RowRefused(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """The disk could not be written or read in time. What was asked will not be done later; asking again is safe."""
+    """The disk could not be written or read in time. Nothing of it is done later, so it is safe to try again."""
 
 
 class Store(Protocol):
-    """Accounts, keys and the ledger. All methods are the loop's; none of them keeps the loop waiting for the disk.
+    """Accounts, keys and the ledger. Call all methods from the event loop; none of them blocks it.
 
-    What is awaited is on disk when it returns. A caller that is cancelled while it waits does not undo what it asked for.
-    Each raises StoreUnavailable where the disk lets it wait for more than some seconds.
+    What is awaited is on disk when it returns. To cancel a waiting caller does not undo what it asked for.
+    Every coroutine raises StoreUnavailable if it has waited for the disk for some seconds.
     """
 
     @property
     def is_failing(self) -> bool:
-        """Whether charges can't be written just now, so that nobody should be let in who has to pay."""
+        """True while charges can't be written; then no request that has to be paid for should be admitted."""
 
     @property
     def waiting(self) -> int:
-        """How many charges are not on disk yet."""
+        """The number of charges that are not on disk yet."""
 
     @property
     def last_error(self) -> str | None:
-        """What kept the last commit that failed from succeeding."""
+        """The error of the last commit that failed."""
 
-    @property
-    def figures(self) -> Figures:
-        """What has been done so far, for the metrics."""
+    def statistics(self) -> StoreStatistics:
+        """Counters and present state, for the metrics."""
 
     def load(self) -> tuple[list[AccountRow], list[KeyRow]]:
-        """All accounts, and all keys, also revoked ones, the oldest first. At the start only: it waits. Raises StartError."""
+        """All accounts, and all keys, also revoked ones, the oldest first. Blocks: for the start only. Raises StartError."""
 
     def charge(self, charge: Charge) -> None:
-        """Have a charge written within 100 ms: balance, ledger (where it costs anything) and the day's usage, or none of them.
+        """Have a charge written within 100 ms: balance, ledger (if it costs anything) and the day's usage, or none of them.
 
-        Never waits and never raises. A charge whose reference is in the ledger changes nothing.
+        Never blocks and never raises. A charge whose reference is in the ledger changes nothing.
         """
 
     def key_used(self, key: str, day: int) -> None:
-        """Have it written that a key was used on a day; to be called with the first use of a day. Never waits, never raises."""
+        """Have the day of a key's use written; call it for the first use of a day. Never blocks and never raises."""
 
-    async def settled(self) -> None:
-        """Wait until all charges are on disk that have been handed over."""
+    async def flush(self) -> None:
+        """Wait until all charges that were handed over are on disk."""
 
     async def create_account(self, row: AccountRow, key: KeyRow | None, entries: Sequence[Entry]) -> None:
         """Add an account with its first key and entries; the row's sums are ignored. Raises EmailTaken, PaymentConflict."""
 
     async def add_entry(self, entry: Entry) -> Added:
-        """Add to the ledger, once: the same reference again returns what is there. Raises PaymentConflict, UnknownAccount."""
+        """Add to the ledger, once: for the same reference, return what is there. Raises PaymentConflict, UnknownAccount."""
 
     async def create_key(self, row: KeyRow) -> None:
         """Add a key. Raises UnknownAccount."""
 
     async def revoke_key(self, account: str, key: str) -> bool:
-        """Revoke a key, for good; whether the account has such a key."""
+        """Revoke a key, for good. Returns False if the account has no such key."""
 
     async def set_blocked(self, account: str, is_blocked: bool) -> bool:
-        """Block or unblock an account; whether there is one."""
+        """Block or unblock an account. Returns False if there is no such account."""
 
     async def transactions(self, account: str, before: int | None, limit: int) -> list[Entry]:
-        """The newest entries of an account; or those next to `before`, the id of the last one that is known."""
+        """The newest entries of an account, or the next older ones after the entry with the id `before`."""
 
     async def usage(self, account: str, from_day: int, to_day: int) -> list[UsageRow]:
-        """What an account used from one day up to and with another, by day, model and key."""
+        """The usage of an account from one day to another, both included, by day, model and key."""
 
     async def requests_on(self, account: str, day: int) -> int:
-        """How many requests of an account ended on a day."""
+        """The number of requests of an account that ended on a day."""
 
     async def add_job(self, row: JobRow) -> tuple[JobRow, bool]:
-        """Add a job and take what it holds from its account, at once or not at all; the number is the store's.
+        """Add a job and take what it holds from its account, both or neither; the store sets the number.
 
-        Where the account has a job with this idempotency key, that is returned, with False, and nothing changes.
+        If the account has a job with this idempotency key, return that one and False, and change nothing.
         """
 
     async def job_accepted(self, row: JobRow) -> bool:
-        """Take note of who works on a job; whether it has not ended."""
+        """Note the source that works on a job. Returns False if the job has ended."""
 
     async def end_job(self, row: JobRow) -> bool:
-        """End a job, once: give back what it held, and charge what it came to; whether it had not ended before."""
+        """End a job, once: give back what it held, and charge what it cost. Returns False if it had ended before."""
 
     async def lose_job(self, row: JobRow) -> bool:
-        """Give back what a job came to that had succeeded, as its pictures are lost; whether it was still to be delivered."""
+        """Give back the cost of a job that succeeded and whose pictures are lost. Returns False if they had been delivered."""
 
     async def job_delivered(self, ident: str) -> bool:
-        """Take note that the caller has had the pictures of a job; whether there is such a job."""
+        """Note that the caller has received the pictures of a job. Returns False if there is no such job."""
 
     def unfinished_jobs(self, since: int) -> list[JobRow]:
-        """The jobs that have not ended, and those that succeeded since a moment and whose pictures nobody has had.
+        """The jobs that have not ended, and those that succeeded after `since` and whose pictures were not delivered.
 
-        At the start only: it waits. Raises StartError.
+        Blocks: for the start only. Raises StartError.
         """
 
     async def job(self, account: str, ident: str) -> JobRow | None:
@@ -262,10 +265,13 @@ class Store(Protocol):
         """An account's job with this idempotency key."""
 
     async def jobs(self, account: str, before: int | None, limit: int) -> list[JobRow]:
-        """The newest jobs of an account; or those next to the one of the number `before`."""
+        """The newest jobs of an account, or the next older ones after the job with the number `before`."""
 
     async def forget_jobs(self, before: int) -> bool:
-        """Forget some of the jobs that ended and are older than this moment; whether there were any. The ledger stays."""
+        """Delete some of the jobs that have ended and are older than this moment; returns False if there were none.
+
+        Their lines of the ledger stay.
+        """
 
     def close(self) -> None:
-        """Write what waits, if the disk lets it within some seconds, and let go of the database. Hand over nothing after it."""
+        """Write what waits, if the disk lets it within some seconds, and close the database. Hand over nothing after it."""

@@ -1,1 +1,1 @@
-"""What the gateway tells of itself: the access log and the metrics. Metadata only."""
+"""The access log and the metrics. Metadata only."""

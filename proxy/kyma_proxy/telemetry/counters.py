@@ -1,4 +1,4 @@
-"""This file counts. A request pays for a few dictionary and list operations; rendering is a scrape's business."""
+"""Counts requests, attempts, tokens and times. A request costs a few dictionary and list operations; a scrape renders them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OVERHEAD_SECONDS: Final[_Bounds] = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.00
 
 
 class Histogram:
-    """Counts per bucket (not cumulative; the last is everything above) and the sum of what was observed."""
+    """The count of each bucket (not cumulative; the last bucket has all larger values) and the sum of the observed values."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -24,23 +24,23 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        """Count one value."""
+        """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
 
 class Counters:
-    """The process's own counts, since its start."""
+    """The counts of this process since its start."""
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str, str, int, State], int] = {}
-        """By endpoint, model, provider, status and ending."""
+        """Relayed requests by endpoint, model, provider, status and ending."""
         self.attempts: dict[tuple[str, str], int] = {}
-        """Failed attempts by provider and the word for the failure."""
+        """Failed attempts by provider and kind of failure."""
         self.rejected: dict[str, int] = {}
-        """Requests refused at the door, by error code."""
+        """Requests that the listener refused, by error code."""
         self.tokens: dict[tuple[str, str], int] = {}
-        """By model and kind: prompt, completion, cached."""
+        """Tokens by model and kind: prompt, completion, cached."""
         self.bytes_in = 0
         self.bytes_out = 0
         self.stale_retries = 0
@@ -74,7 +74,7 @@ class Counters:
                 self.attempts[failed] = self.attempts.get(failed, 0) + 1
 
     def reject(self, code: str) -> None:
-        """Count a request that was refused at the door."""
+        """Count a request that the listener refused."""
         self.rejected[code] = self.rejected.get(code, 0) + 1
 
     def _add_tokens(self, model: str, kind: str, tokens: int) -> None:

@@ -1,4 +1,4 @@
-"""This file renders the counters for Prometheus. All work is done when a scrape asks, none when a request ends."""
+"""Renders the counters for Prometheus. All of the work is done by a scrape, none when a request ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from kyma_proxy.telemetry.counters import Counters, Histogram
 
 
 class CountersCollector(Collector):
-    """Reads the gateway's own counters; `gauges` and `sources` are asked for what is true right now."""
+    """Reads the gateway's counters. `gauges` and `sources` are called at each scrape for the current values.
+
+    `sources` has True for a source whose circuit breaker lets requests through.
+    """
 
     def __init__(
         self,
@@ -23,19 +26,19 @@ class CountersCollector(Collector):
         gauges: Mapping[str, tuple[str, Callable[[], float]]],
         *,
         reloads: Mapping[str, int],
-        probes: Mapping[str, int],
+        health_checks: Mapping[str, int],
         sources: Callable[[], Mapping[tuple[str, str], bool]],
         jobs: Mapping[str, int],
     ) -> None:
         self._counters = counters
         self._gauges = gauges
         self._reloads = reloads
-        self._probes = probes
+        self._health_checks = health_checks
         self._sources = sources
         self._jobs = jobs
 
     def collect(self) -> Iterable[Metric]:
-        """Every metric family, as of now."""
+        """Every metric family, with its current values."""
         counters = self._counters
         requests = CounterMetricFamily(
             "kyma_requests", "Relayed requests that have ended.",
@@ -45,25 +48,27 @@ class CountersCollector(Collector):
             requests.add_metric((endpoint, model, provider, str(status), ending.value), count)
         yield requests
         yield _counter(
-            "kyma_rejected", "Requests refused at the door.", ("code",), {(k,): v for k, v in counters.rejected.items()}
+            "kyma_rejected", "Requests that the listener refused.", ("code",), {(k,): v for k, v in counters.rejected.items()}
         )
-        yield _counter("kyma_failed_attempts", "Sources that did not answer.", ("provider", "failure"), counters.attempts)
+        yield _counter("kyma_failed_attempts", "Attempts that failed.", ("provider", "failure"), counters.attempts)
         yield _counter("kyma_tokens", "Tokens that providers reported.", ("model", "kind"), counters.tokens)
         yield _counter("kyma_request_bytes", "Bytes of request bodies.", (), {(): counters.bytes_in})
         yield _counter("kyma_answer_bytes", "Bytes of answer bodies.", (), {(): counters.bytes_out})
         yield _counter("kyma_stale_retries", "Requests sent again on a fresh connection.", (), {(): counters.stale_retries})
-        yield _histogram("kyma_first_byte_seconds", "From the request's last byte to the answer's first.", counters.ttft)
+        yield _histogram("kyma_first_byte_seconds", "From the request's last byte to the answer's first byte.", counters.ttft)
         yield _histogram("kyma_duration_seconds", "From the request's last byte to the answer's end.", counters.duration)
         yield _histogram("kyma_overhead_seconds", "What the gateway itself added before the first byte.", counters.overhead)
         yield _counter(
             "kyma_reloads", "Reloads of the configuration.", ("result",), {(k,): v for k, v in self._reloads.items()}
         )
         yield _counter(
-            "kyma_probes", "Requests for one token to sources that nobody asks.", ("result",),
-            {(k,): v for k, v in self._probes.items()},
+            "kyma_probes", "Health checks: requests for one token to sources without traffic.", ("result",),
+            {(k,): v for k, v in self._health_checks.items()},
         )  # fmt: skip
         yield _counter("kyma_jobs", "Image jobs that have ended.", ("status",), {(k,): v for k, v in self._jobs.items()})
-        on = GaugeMetricFamily("kyma_source_on", "1 where the source is asked, 0 while it rests.", labels=("provider", "model"))
+        on = GaugeMetricFamily(
+            "kyma_source_on", "1 if its circuit breaker lets requests through, else 0.", labels=("provider", "model")
+        )
         for key, is_on in self._sources().items():
             on.add_metric(key, int(is_on))
         yield on
@@ -72,17 +77,17 @@ class CountersCollector(Collector):
 
 
 def registry(collector: CountersCollector) -> CollectorRegistry:
-    """A registry of the gateway's counters and of the process itself."""
-    made = CollectorRegistry()
-    made.register(collector)
-    ProcessCollector(registry=made)
-    PlatformCollector(registry=made)
-    GCCollector(registry=made)
-    return made
+    """A registry of the gateway's counters and of the process's own metrics."""
+    metrics = CollectorRegistry()
+    metrics.register(collector)
+    ProcessCollector(registry=metrics)
+    PlatformCollector(registry=metrics)
+    GCCollector(registry=metrics)
+    return metrics
 
 
 def render(metrics: CollectorRegistry) -> bytes:
-    """The text that a scrape gets."""
+    """The text for a scrape."""
     return generate_latest(metrics)
 
 

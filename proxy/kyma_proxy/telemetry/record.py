@@ -1,4 +1,4 @@
-"""This file says what is logged of a request: metadata, and no field that could hold content. (Contract §11.)"""
+"""Defines what is logged of a request: metadata, and no field that could hold content. (Contract §11.)"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One line of the access log. Times are Unix seconds, milliseconds and microseconds, as named."""
+    """One line of the access log. `ts` is Unix seconds; `_ms` and `_us` are milliseconds and microseconds."""
 
     ts: float
     request_id: str
@@ -38,11 +38,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Log(Protocol):
-    """Where records go."""
+    """Takes records: the access log."""
 
     def write(self, record: Record) -> None:
-        """Take a record, at once."""
+        """Take a record, without waiting."""
 
 
 LOGGED_FIELDS: Final = Record.__struct_fields__
-"""What `/v1/capabilities` says is logged."""
+"""The fields that `/v1/capabilities` lists as logged."""

@@ -1,4 +1,4 @@
-"""This file makes the access log's records of what has ended."""
+"""Makes the access log's records of requests and image jobs that have ended."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 from kyma_proxy.core.accounts.accounts import Key
 from kyma_proxy.core.accounts.usage import cost_nano_usd
 from kyma_proxy.core.exchange import Exchange
+from kyma_proxy.core.http.endpoints import IMAGE_JOBS
 from kyma_proxy.core.jobs.job import Job, JobState
 from kyma_proxy.errors import Kind
 from kyma_proxy.telemetry.record import Record
@@ -15,7 +16,7 @@ _MAX_MODEL_CHARACTERS: Final = 128
 
 
 def record_of(exchange: Exchange, wall: float, now: float) -> Record:
-    """The log line of a request that has ended; `wall` is Unix time, `now` the monotonic clock."""
+    """The record of a request that has ended; `wall` is Unix time, `now` the monotonic clock."""
     inbound = exchange.inbound
     usage = exchange.usage
     model = exchange.model
@@ -57,7 +58,7 @@ def other_record(
     request_id: str, endpoint: str, status: int, wall: float, *, duration_s: float = 0.0, bytes_in: int = 0, bytes_out: int = 0,
     key: Key | None = None,
 ) -> Record:  # fmt: skip
-    """The log line of a request that was not relayed: the control plane's, or one refused at the door (endpoint "-")."""
+    """The record of a request that was not relayed: to the control plane, or refused by the listener (endpoint "-")."""
     ending = "completed" if status < 400 else "rejected"
     account, prefix = (None, None) if key is None else (key.account.id, key.prefix)
     return Record(
@@ -67,10 +68,10 @@ def other_record(
 
 
 def job_record(job: Job, wall: float) -> Record:
-    """The log line of an image job that has ended; the request with which it began has one of its own, of the same id."""
+    """The record of an image job that has ended; the request that submitted it has its own record, with the same id."""
     taken, failure = job.taken, job.failure
     provider: str | None
-    name: str | None
+    provider_job: str | None
     if job.state is JobState.SUCCEEDED:
         ending = "completed"
     elif job.state is JobState.REFUNDED:
@@ -78,11 +79,11 @@ def job_record(job: Job, wall: float) -> Record:
     else:
         ending = "failed"
     account = None if job.account is None else job.account.id
-    model, provider, layer, name = job.model, None, 0, None
+    model, provider, layer, provider_job = job.model, None, 0, None
     if taken is not None:
-        model, provider, layer, name = taken.model, taken.provider, taken.layer, taken.provider_job or None
+        model, provider, layer, provider_job = taken.model, taken.provider, taken.layer, taken.provider_job or None
     return Record(
-        wall, job.request_id, account, job.key_prefix, "image.job", "openai", job.alias or job.model, model, provider, False,
-        200 if failure is None else failure.kind.status, ending, layer, job.attempts, None,
-        round((wall - job.created) * 1e3, 3), 0, name, 0, 0, None, None, None, "none", job.charged / 1e9,
+        wall, job.request_id, account, job.key_prefix, "image.job", IMAGE_JOBS.dialect, job.alias or job.model, model, provider,
+        False, 200 if failure is None else failure.kind.status, ending, layer, job.attempts, None,
+        round((wall - job.created) * 1e3, 3), 0, provider_job, 0, 0, None, None, None, "none", job.charged / 1e9,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.accounting.service import AccountService
-from kyma_proxy.accounting.signups import Signups
+from kyma_proxy.accounting.signups import SignupLimiter
 from kyma_proxy.config.snapshot import NANO, Snapshot
 from kyma_proxy.core.accounts.accounts import Key
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
@@ -53,7 +53,7 @@ class AccountPages:
         self._meter = meter
         self._clock = clock
         self._wall = wall
-        self._signups = Signups()
+        self._signups = SignupLimiter()
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes of `PATHS`."""

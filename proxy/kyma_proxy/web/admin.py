@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from kyma_proxy.config.snapshot import Provider, Reloaded, Snapshot
+from kyma_proxy.config.reload_result import ReloadResult
+from kyma_proxy.config.snapshot import Provider, Snapshot
 from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import GatewayError, accounts_unavailable
 from kyma_proxy.store.contract import StoreUnavailable
@@ -24,7 +25,7 @@ def admin_application(
     current: Callable[[], Snapshot],
     is_draining: Callable[[], bool],
     metrics: Callable[[], bytes],
-    reload: Callable[[], Awaitable[Reloaded]],
+    reload: Callable[[], Awaitable[ReloadResult]],
     accounts: AdminAccounts | None,
 ) -> web.Application:
     """The admin application; what it is given is asked anew for every request."""
@@ -73,7 +74,7 @@ def admin_application(
     return app
 
 
-def _told(outcome: Reloaded) -> dict[str, object]:
+def _told(outcome: ReloadResult) -> dict[str, object]:
     problems = [{"path": one.path, "line": one.line, "message": one.message} for one in outcome.problems]
     return msgspec.structs.asdict(outcome) | {"problems": problems}
 

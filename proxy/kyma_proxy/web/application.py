@@ -12,10 +12,9 @@ from aiohttp import web
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.core.catalogue import Catalogue, Page
 from kyma_proxy.core.http.answers import cors_lines
-from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.core.routing.status import status
-from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.dialect.registry import RELAYED, dialect_at
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.telemetry.record import LOGGED_FIELDS
 from kyma_proxy.web.account_pages import AccountPages, add_refusals
@@ -50,7 +49,7 @@ class PublicPages:
         """The catalogue of the snapshot in force."""
         snapshot = self.current()
         if self._catalogue is None or self._made_for is not snapshot:
-            self._catalogue = Catalogue(snapshot, LOGGED_FIELDS)
+            self._catalogue = Catalogue(snapshot, LOGGED_FIELDS, RELAYED.values())
             self._made_for = snapshot
         return self._catalogue
 
@@ -187,7 +186,7 @@ def _translated(request: web.Request, error: web.HTTPException) -> GatewayError:
 
 
 def _error(request: web.Request, error: GatewayError) -> web.Response:
-    dialect = DIALECTS["anthropic" if request.path.startswith("/v1/messages") else "openai"]
+    dialect = dialect_at(request.path.encode())
     body = dialect.error_body(error, request.headers.get(REQUEST_ID_HEADER, ""))
     response = web.Response(status=error.kind.status, body=body, content_type="application/json")
     if error.retry_after is not None:

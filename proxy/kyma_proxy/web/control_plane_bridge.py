@@ -18,7 +18,7 @@ from aiohttp import web
 from kyma_proxy.core.accounts.accounts import Key
 from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES
-from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.dialect.registry import dialect_at
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.connection import DownstreamConnection, monotonic
 from kyma_proxy.telemetry.record import Record
@@ -181,8 +181,7 @@ class ControlPlaneBridge:
         else:
             _log.error("request %s failed inside the control plane", identity, exc_info=error)
             told = GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id.")
-        is_anthropic = inbound is not None and inbound.path.startswith(b"/v1/messages")
-        body = DIALECTS["anthropic" if is_anthropic else "openai"].error_body(told, identity)
+        body = dialect_at(b"" if inbound is None else inbound.path).error_body(told, identity)
         response = web.Response(status=told.kind.status, body=body, content_type="application/json")
         response.headers["X-Request-Id"] = identity
         response.headers["Connection"] = "close"

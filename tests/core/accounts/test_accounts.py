@@ -1,4 +1,4 @@
-"""Who holds a key, which rung an account stands on, and what it may spend."""
+"""Finds keys by their secret, puts accounts into tiers, and says what an account may spend."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECRET, DIGEST, PREFIX = new_key(bytes(range(32)))
 
 
 def filled() -> tuple[Accounts, Account, Key]:
-    """A table with one account that has one key."""
+    """Accounts of which there is one, with one key."""
     accounts, account = Accounts(), Account("acct_1", "Ada@Example.com", 1_770_000_000, balance=NANO // 2)
     key = Key("key_1", account, DIGEST, prefix=PREFIX, name="default", created=1_770_000_000)
     accounts.add_account(account)
@@ -36,11 +36,11 @@ def test_a_secret_identifies_its_key_and_account() -> None:
 @pytest.mark.parametrize(
     "secret", [b"", b"ky-", SECRET.encode()[:-1], SECRET.encode() + b" ", SECRET.encode().lower(), DIGEST, b"\xff" * 99]
 )
-def test_any_other_secret_identifies_nobody(secret: bytes) -> None:
+def test_a_secret_that_is_not_exactly_a_keys_identifies_nobody(secret: bytes) -> None:
     assert filled()[0].identify(secret) is None
 
 
-def test_a_revoked_key_identifies_nobody_from_then_on_and_takes_no_memory() -> None:
+def test_a_revoked_key_identifies_nobody_and_is_dropped_from_memory() -> None:
     accounts, account, key = filled()
     accounts.revoke(key)
     accounts.revoke(key)
@@ -48,7 +48,7 @@ def test_a_revoked_key_identifies_nobody_from_then_on_and_takes_no_memory() -> N
     assert (accounts.key("key_1"), account.keys, key.is_revoked) == (None, [], True)
 
 
-def test_a_key_that_was_revoked_before_the_start_identifies_nobody() -> None:
+def test_a_key_that_is_added_as_revoked_is_listed_and_identifies_nobody() -> None:
     accounts, account, _ = filled()
     secret, digest, prefix = new_key(b"x" * 32)
     accounts.add_key(Key("key_2", account, digest, prefix=prefix, name="old", created=1, is_revoked=True))
@@ -56,7 +56,7 @@ def test_a_key_that_was_revoked_before_the_start_identifies_nobody() -> None:
     assert [key.name for key in account.keys] == ["default", "old"]
 
 
-def test_revoking_one_key_leaves_the_accounts_others() -> None:
+def test_revoking_a_key_leaves_the_other_keys_of_the_account_valid() -> None:
     accounts, account, key = filled()
     secret, digest, prefix = new_key(b"y" * 32)
     other = Key("key_2", account, digest, prefix=prefix, name="other", created=2, last_used_day=20_000)
@@ -65,7 +65,7 @@ def test_revoking_one_key_leaves_the_accounts_others() -> None:
     assert accounts.identify(secret.encode()) is other
 
 
-def test_a_blocked_account_is_still_identified_and_says_that_it_is_blocked() -> None:
+def test_the_key_of_a_blocked_account_is_found_and_its_account_says_that_it_is_blocked() -> None:
     accounts, account, _ = filled()
     account.is_blocked = True
     key = accounts.identify(SECRET.encode())
@@ -73,7 +73,7 @@ def test_a_blocked_account_is_still_identified_and_says_that_it_is_blocked() -> 
     assert key.account.is_blocked
 
 
-def test_an_account_is_found_by_id_and_by_its_email_however_that_is_capitalised() -> None:
+def test_an_account_is_found_by_its_id_and_by_its_email_in_any_case() -> None:
     accounts, account, key = filled()
     assert accounts.account("acct_1") is account
     assert all(
@@ -88,7 +88,7 @@ def test_an_account_is_found_by_id_and_by_its_email_however_that_is_capitalised(
     assert (len(accounts), list(accounts), accounts.key("key_1")) == (1, [account], key)
 
 
-def test_nothing_is_taken_in_twice() -> None:
+def test_an_account_or_a_key_whose_id_email_or_digest_is_taken_is_refused() -> None:
     accounts, account, key = filled()
     for other in (Account("acct_1", "eve@example.com", 1), Account("acct_2", "ADA@example.com", 1)):
         with pytest.raises(ValueError, match="is there already"):
@@ -99,14 +99,14 @@ def test_nothing_is_taken_in_twice() -> None:
     assert (len(accounts), account.keys, accounts.account_of_email("eve@example.com")) == (1, [key], None)
 
 
-@pytest.mark.parametrize(("dollars", "rung"), [
+@pytest.mark.parametrize(("dollars", "tier"), [
     (0, 0), (9.99, 0), (10, 1), (49, 1), (50, 2), (249, 2), (250, 3), (999, 3), (1000, 4), (10**6, 4),
 ])  # fmt: skip
-def test_lifetime_purchases_make_the_tier(dollars: float, rung: int) -> None:
-    assert Account("a", "", 0, purchased=round(dollars * NANO)).tier(SHIPPED_TIERS).tier == rung
+def test_lifetime_purchases_decide_the_tier(dollars: float, tier: int) -> None:
+    assert Account("a", "", 0, purchased=round(dollars * NANO)).tier(SHIPPED_TIERS).tier == tier
 
 
-def test_the_tier_moves_with_a_purchase_and_not_with_what_was_given_or_spent() -> None:
+def test_a_purchase_raises_the_tier_and_grants_and_usage_leave_it() -> None:
     account = Account("a", "", 0)
     account.post(10**6 * NANO)
     assert account.tier(SHIPPED_TIERS).tier == 0
@@ -116,18 +116,18 @@ def test_the_tier_moves_with_a_purchase_and_not_with_what_was_given_or_spent() -
     assert (account.tier(SHIPPED_TIERS).tier, account.balance, account.purchased) == (2, 10**6 * NANO, 50 * NANO)
 
 
-def test_the_tier_follows_a_reloaded_ladder() -> None:
+def test_the_tier_follows_the_tiers_of_a_reloaded_configuration() -> None:
     account = Account("a", "", 0, purchased=20 * NANO)
-    dearer = tuple(msgspec.structs.replace(rung, min_purchased=rung.min_purchased * 3) for rung in SHIPPED_TIERS)
-    assert [account.tier(ladder).tier for ladder in (SHIPPED_TIERS, dearer, SHIPPED_TIERS[:1], SHIPPED_TIERS)] == [1, 0, 0, 1]
+    dearer = tuple(msgspec.structs.replace(tier, min_purchased=tier.min_purchased * 3) for tier in SHIPPED_TIERS)
+    assert [account.tier(tiers).tier for tiers in (SHIPPED_TIERS, dearer, SHIPPED_TIERS[:1], SHIPPED_TIERS)] == [1, 0, 0, 1]
 
 
-def test_what_is_held_is_not_available_until_it_is_given_back() -> None:
+def test_a_held_amount_is_not_available_until_it_is_released() -> None:
     account = Account("a", "", 0, balance=100)
     account.hold(60)
     assert (account.available, account.can_afford(40), account.can_afford(41)) == (40, True, False)
     account.release(60)
-    account.post(-130)  # it took more than was held
+    account.post(-130)  # it cost more than was held
     assert (account.available, account.can_afford(1)) == (-30, False)
     assert account.can_afford(0)  # a free model is for everyone
 
@@ -150,12 +150,12 @@ def test_what_is_held_is_not_available_until_it_is_given_back() -> None:
     ([(b"x-api-key", b"KY-1")], b""),
     ([(b"authorization", b"")], b""),
 ])  # fmt: skip
-def test_the_credential_is_the_first_key_of_ours_in_either_field(headers: Headers, found: bytes) -> None:
+def test_the_credential_is_the_first_key_of_this_gateway_in_either_header(headers: Headers, found: bytes) -> None:
     assert credential(headers) == found
 
 
 @given(st.binary(min_size=32, max_size=32))
-def test_a_new_key_can_be_sent_is_found_by_its_digest_and_is_named_by_its_prefix(random_bytes: bytes) -> None:
+def test_a_new_key_fits_a_header_and_has_its_own_digest_and_prefix(random_bytes: bytes) -> None:
     secret, digest, prefix = new_key(random_bytes)
     assert len(secret) == 46
     assert set(secret) <= set(string.ascii_letters + string.digits + "-_")
@@ -164,7 +164,7 @@ def test_a_new_key_can_be_sent_is_found_by_its_digest_and_is_named_by_its_prefix
     assert credential([(b"x-api-key", secret.encode())]) == secret.encode()
 
 
-def test_a_key_needs_enough_chance() -> None:
+def test_a_key_from_fewer_than_32_random_bytes_is_refused() -> None:
     with pytest.raises(ValueError, match="32 random bytes"):
         new_key(b"x" * 31)
 
@@ -172,7 +172,7 @@ def test_a_key_needs_enough_chance() -> None:
 @pytest.mark.parametrize(
     "text", ["a@b.co", "ada.lovelace+kyma@mail.example.com", "o'neil@x-y.org", "ä@bücher.de", "a@" + "b" * 249 + ".co"]
 )
-def test_an_email_address_is_taken_for_one(text: str) -> None:
+def test_a_plausible_email_address_is_accepted(text: str) -> None:
     assert is_email(text)
 
 
@@ -180,5 +180,5 @@ def test_an_email_address_is_taken_for_one(text: str) -> None:
     "", "@", "a@", "@b.co", "ab.co", "a@b", "a@b@c.co", "a b@c.co", " a@b.co", "a@b.co\n", "a@b.\tco", "a@.co", "a@b..co",
     "a@b.co.", "a@b,c.co", "a\u200b@b.co", "a\x00@b.co", "\ud800@b.co", "x" * 65 + "@b.co", "a@" + "b" * 250 + ".co", "a@-.co",
 ])  # fmt: skip
-def test_what_is_no_email_address_is_refused(text: str) -> None:
+def test_a_text_that_is_no_email_address_is_refused(text: str) -> None:
     assert not is_email(text)

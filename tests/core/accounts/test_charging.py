@@ -1,4 +1,4 @@
-"""What each ending costs, walked whole, and that money and holds come out even in the end."""
+"""Walks the whole table of endings and answers and checks what each costs, and that balances and holds add up in the end."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ DELTA = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage":
 EMBEDDINGS = json.dumps({"object": "list", "data": [], "usage": {"prompt_tokens": 400, "total_tokens": 400}}).encode()
 WHOLE = json.dumps({"choices": [{"message": {"content": "word " * 40}}]}).encode()
 
-# what went out, whether it streams, and then (prompt, completion, cached, source) after its end, and where it was cut
+# what went out, whether it streams, then (prompt, completion, cached, source) if it ended well, and if it was cut
 FACT = (400, 47, 90, "reported")
-GUESS = (PROMPT, SAID, None, "estimated")
+ESTIMATE = (PROMPT, SAID, None, "estimated")
 HALF = (400, SAID, 90, "estimated")
 ANSWERS: dict[str, tuple[Dialect, bytes, bool, tuple[object, ...], tuple[object, ...]]] = {
     "openai, usage told": (OPENAI, sse(*CHAT, CHAT_USAGE), True, FACT, FACT),
-    "openai, no usage": (OPENAI, sse(*CHAT), True, GUESS, GUESS),
+    "openai, no usage": (OPENAI, sse(*CHAT), True, ESTIMATE, ESTIMATE),
     "openai, usage so far in each event": (
         OPENAI, sse(*({**event, "usage": so_far(at + 1)} for at, event in enumerate(CHAT))), True,
         (400, SAID, None, "reported"), (400, SAID, None, "reported"),
@@ -69,11 +69,11 @@ ANSWERS: dict[str, tuple[Dialect, bytes, bool, tuple[object, ...], tuple[object,
         (PROMPT, 47, None, "estimated"), (PROMPT, 47, None, "estimated"),
     ),
     "openai, embeddings": (OPENAI, EMBEDDINGS, False, (400, 0, None, "reported"), (400, 0, None, "reported")),
-    "openai, whole, no usage": (OPENAI, WHOLE, False, GUESS, GUESS),
+    "openai, whole, no usage": (OPENAI, WHOLE, False, ESTIMATE, ESTIMATE),
     "openai, nothing but its head": (OPENAI, b"", True, (PROMPT, 0, None, "estimated"), (PROMPT, 0, None, "estimated")),
     "anthropic, usage told": (ANTHROPIC, sse(START, *CLAUDE, DELTA), True, FACT, FACT),
     "anthropic, prompt alone told": (ANTHROPIC, sse(START, *CLAUDE), True, (400, 1, 90, "reported"), HALF),
-    "anthropic, no usage": (ANTHROPIC, sse(BARE_START, *CLAUDE), True, GUESS, GUESS),
+    "anthropic, no usage": (ANTHROPIC, sse(BARE_START, *CLAUDE), True, ESTIMATE, ESTIMATE),
 }  # fmt: skip
 
 
@@ -110,36 +110,36 @@ def test_every_ending_of_every_answer_costs_what_the_contract_says(ending: State
     assert found.tokens == (found.usage.prompt or 0) + (found.usage.completion or 0)
 
 
-def test_the_table_names_every_ending() -> None:
+def test_every_ending_is_either_charged_whole_cut_or_free() -> None:
     assert {State.COMPLETED, *CUT, *NEVER_CHARGED} == ENDINGS
 
 
-def test_an_answer_whose_usage_was_told_is_not_measured() -> None:
+def test_the_delivered_tokens_of_an_answer_with_reported_usage_are_not_estimated() -> None:
     def measured() -> int:
         raise AssertionError
 
-    told = Usage(10, 5, None, "reported")
-    found = bill(State.COMPLETED, is_answered=True, usage=told, prompt=1, delivered=measured, asked=PRICE, answered=PRICE)
+    reported = Usage(10, 5, None, "reported")
+    found = bill(State.COMPLETED, is_answered=True, usage=reported, prompt=1, delivered=measured, asked=PRICE, answered=PRICE)
     assert facts(found) == (10, 5, None, "reported")
     for ending, is_answered in ((State.FAILED, True), (State.CLIENT_GONE, False)):
         found = bill(ending, is_answered=is_answered, usage=NO_USAGE, prompt=1, delivered=measured, asked=PRICE, answered=PRICE)
         assert found is NOTHING
 
 
-@pytest.mark.parametrize(("told", "went_out", "expected"), [
+@pytest.mark.parametrize(("reported", "went_out", "expected"), [
     (47, 50, (47, "reported")), (47, 40, (47, "reported")), (25, 50, (25, "reported")), (24, 50, (50, "estimated")),
     (1, 1, (1, "reported")), (1, 300, (300, "estimated")), (0, 0, (0, "reported")), (0, 1, (1, "estimated")),
 ])  # fmt: skip
-def test_a_count_that_was_told_before_the_answer_is_not_taken_for_its_end(
-    told: int, went_out: int, expected: tuple[int, str]
+def test_a_count_that_was_reported_when_a_cut_answer_began_is_replaced_by_the_estimate(
+    reported: int, went_out: int, expected: tuple[int, str]
 ) -> None:
-    usage = Usage(400, told, None, "reported")
+    usage = Usage(400, reported, None, "reported")
     for ending in CUT:
         found = bill(ending, is_answered=True, usage=usage, prompt=1, delivered=lambda: went_out, asked=PRICE, answered=PRICE)
         assert (found.usage.completion, found.usage.source, found.usage.prompt) == (*expected, 400)
 
 
-def test_an_unknown_price_is_free() -> None:
+def test_an_answer_is_free_if_either_price_is_unknown() -> None:
     for prices in ((FREE, FREE), (FREE, PRICE), (PRICE, FREE)):
         found = billed(State.COMPLETED, "openai, usage told", is_answered=True, asked=prices[0], answered=prices[1])
         assert (found.amount, facts(found)) == (0, FACT)
@@ -149,7 +149,7 @@ def test_an_unknown_price_is_free() -> None:
     (1_000_000, 4096, PRICE, 680_000_000 + 16_588_800), (1, 0, Price(input=1), 1), (0, 0, PRICE, 0), (10**6, 4096, FREE, 0),
     (10**6, 4096, Price(input=0, output=0), 0),
 ])  # fmt: skip
-def test_a_hold_is_the_price_of_what_is_likely(prompt: int, output: int, price: Price, amount: int) -> None:
+def test_a_hold_is_the_price_of_the_estimated_tokens(prompt: int, output: int, price: Price, amount: int) -> None:
     assert hold_for(prompt, output, price) == amount
 
 
@@ -163,7 +163,7 @@ USAGES = st.builds(
 
 
 def charged(used: Usage, prompt: int, went_out: int, asked: Price, answered: Price | None = None) -> int:
-    """What an answer costs that went out whole."""
+    """The cost of an answer that was delivered whole."""
     return bill(
         State.COMPLETED,
         is_answered=True,
@@ -194,7 +194,7 @@ def test_more_tokens_never_cost_less(usage: Usage, tokens: int, price: Price, mo
 
 
 @given(TOKENS, TOKENS, TOKENS, PRICES)
-def test_what_was_held_is_enough_for_what_was_foreseen(prompt: int, output: int, cached: int, price: Price) -> None:
+def test_a_hold_covers_a_request_that_takes_no_more_than_estimated(prompt: int, output: int, cached: int, price: Price) -> None:
     assume(price.cached_input is None or price.input is None or price.cached_input <= price.input)
     assert charged(Usage(prompt, output, cached, "reported"), 0, 0, price) <= hold_for(prompt, output, price)
 
@@ -227,7 +227,7 @@ class Request:
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32))
-def test_whatever_happens_balances_are_the_sums_of_their_entries_and_no_hold_is_left(seed: int) -> None:
+def test_balances_equal_the_sums_of_their_entries_and_no_hold_is_left_after_any_sequence_of_requests(seed: int) -> None:
     chance = Random(seed)
     accounts = [Account(f"acct_{at}", f"{at}@example.com", 0) for at in range(3)]
     ledger: dict[str, list[int]] = {account.id: [] for account in accounts}
@@ -272,7 +272,7 @@ def test_whatever_happens_balances_are_the_sums_of_their_entries_and_no_hold_is_
         assert windows.of(account.id).used_tokens(now) == in_window
 
 
-def test_endings_in_any_order_come_to_the_same() -> None:
+def test_requests_that_end_in_any_order_leave_the_same_balance_and_window() -> None:
     totals = set()
     for order in itertools.permutations([State.COMPLETED, State.CLIENT_GONE, State.FAILED, State.DRAINED]):
         account, windows = Account("a", "", 0, balance=NANO), Windows()

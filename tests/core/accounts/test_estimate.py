@@ -1,4 +1,4 @@
-"""How many tokens a prompt is taken to have, and that no body makes finding out slow."""
+"""Estimates of a prompt's tokens are what the rule says, and no body makes the estimate slow."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_a_body_of_any_size_has_an_estimate(body: bytes, tokens: int) -> None:
     {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": MEDIA}},
     {"type": "image_url", "image_url": {"url": f"data:image/svg+xml;charset=utf-8;base64,{MEDIA}"}},
 ])  # fmt: skip
-def test_a_picture_a_sound_or_a_document_counts_the_same_however_long_it_is(part: object, compact: dict[str, Any]) -> None:
+def test_an_image_a_sound_or_a_document_counts_the_same_at_any_length(part: object, compact: dict[str, Any]) -> None:
     for count in (1, 2, 7):
         body = chat(*[part] * count, {"type": "text", "text": "What is this?"}, **compact)
         rest = len(body) - count * len(MEDIA)
         assert count * MEDIA_TOKENS < estimated_prompt_tokens(body) <= count * MEDIA_TOKENS + rest // 4 + 1
 
 
-def test_slashes_that_are_escaped_make_no_difference() -> None:
+def test_an_image_with_escaped_slashes_counts_like_any_other() -> None:
     body = chat({"type": "image_url", "image_url": {"url": PNG}}).replace(b"/", rb"\/")
     assert estimated_prompt_tokens(body) < MEDIA_TOKENS + 50
 
@@ -70,18 +70,18 @@ def test_slashes_that_are_escaped_make_no_difference() -> None:
     {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "很长的故事" * 9999}},
     {"type": "tool_use", "input": {"metadata": MEDIA}},
 ])  # fmt: skip
-def test_a_text_counts_as_text_whatever_it_speaks_of(part: object) -> None:
+def test_a_text_that_quotes_media_counts_as_text(part: object) -> None:
     body = chat(part, ensure_ascii=False)
     assert estimated_prompt_tokens(body) == as_text(body)
 
 
-def test_a_small_picture_counts_no_more_than_its_bytes() -> None:
+def test_a_small_image_counts_no_more_than_its_bytes_as_text() -> None:
     body = chat({"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAACAkQBADs="}})
     assert estimated_prompt_tokens(body) == as_text(body)
 
 
-def looked_through(body: bytes) -> int:
-    """The same estimate, by a look at every string."""
+def estimated_by_scanning(body: bytes) -> int:
+    """The same estimate, made by looking at every string."""
     text, media, start = len(body), 0, 0
     for run in body.split(b'"')[:-1]:
         before, start = body[:start], start + len(run) + 1
@@ -98,9 +98,9 @@ PIECES = (b'"', b'"data":"', b'"data":', b"data:x;base64,", b"A" * 256, b"A" * 3
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES)))
-def test_searching_in_strides_finds_what_a_look_at_every_string_would(pieces: list[bytes]) -> None:
+def test_searching_in_strides_finds_the_same_media_as_looking_at_every_string(pieces: list[bytes]) -> None:
     body = b"".join(pieces)
-    assert estimated_prompt_tokens(body) == looked_through(body) <= as_text(body)
+    assert estimated_prompt_tokens(body) == estimated_by_scanning(body) <= as_text(body)
 
 
 class Watched(bytes):
@@ -128,7 +128,7 @@ class Watched(bytes):
     b'"', b'"",', b'"data":"x",', b'"data":"' + b"A" * 4000 + b'",', b'"' + b"A" * 3998, b'""' + b"A" * 3999, b"A", b" ",
     b'"data":"' + b"A" * 5000 + b" " + b'",', b'"data:x;base64,' + b"A" * 4000 + b'",', b'"data:' * 800 + b";base64,", b"\\",
 ])  # fmt: skip
-def test_a_hostile_body_costs_as_many_steps_as_it_is_long(unit: bytes) -> None:
+def test_the_estimate_of_a_hostile_body_takes_time_linear_in_its_length(unit: bytes) -> None:
     for size in (100_000, 800_000):
         body = Watched(b"{" + unit * (size // len(unit)) + b"}")
         estimated_prompt_tokens(body)
@@ -144,7 +144,7 @@ def test_a_hostile_body_costs_as_many_steps_as_it_is_long(unit: bytes) -> None:
         ((), (), None, 4096),
         ((b"5",), (), 4096, 5),
         ((b"1000000000000000000000",), (), 4096, 4096),
-        ((b"1", b"30000"), (), 4096, 4096),  # which of the two a provider obeys nobody can tell
+        ((b"1", b"30000"), (), 4096, 4096),  # which of the two a provider obeys is not known
         ((b"null",), (), 100, 4096),
         ((b"1e5",), (), 100, 4096),
         ((b"-1",), (), 100, 4096),
@@ -156,7 +156,7 @@ def test_a_hostile_body_costs_as_many_steps_as_it_is_long(unit: bytes) -> None:
         ((b"5",), (b"1000000",), 4096, 640),
     ],
 )
-def test_the_likely_output_is_what_is_asked_for_with_a_bound(
+def test_the_likely_output_is_the_requested_maximum_up_to_a_bound(
     max_tokens: tuple[bytes, ...], copies: tuple[bytes, ...], default: int | None, tokens: int
 ) -> None:
     assert likely_output(max_tokens, copies, default) == tokens

@@ -1,4 +1,4 @@
-"""What an answer costs, and the bounded memory of a body's two ends."""
+"""Usage is priced as the catalogue says, and a body's two ends are sampled in bounded memory."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def test_tokens_cost_what_the_catalogue_says(used: Usage, nano_usd: int) -> None
     assert cost_nano_usd(used, PRICE) == nano_usd
 
 
-def test_without_a_cached_price_cached_input_costs_as_much_as_any() -> None:
+def test_cached_input_costs_as_much_as_other_input_if_it_has_no_price() -> None:
     assert cost_nano_usd(usage(1_000_000, 0, 1_000_000), Price(input=NANO, output=NANO)) == NANO
 
 
-def test_without_an_output_price_output_is_free() -> None:
+def test_output_without_a_price_is_free() -> None:
     assert cost_nano_usd(usage(1_000_000, 5), Price(input=NANO)) == NANO
 
 
@@ -53,7 +53,7 @@ def test_a_fraction_of_a_nano_dollar_is_rounded_up() -> None:
     assert cost_nano_usd(usage(1), Price(input=1)) == 1
 
 
-def test_what_is_not_known_has_no_cost() -> None:
+def test_unknown_usage_or_an_unknown_price_has_no_cost() -> None:
     assert cost_nano_usd(NO_USAGE, PRICE) is None
     assert cost_nano_usd(usage(None, 5), PRICE) is None
     assert cost_nano_usd(usage(5, 5), Price()) is None
@@ -71,7 +71,7 @@ def test_more_tokens_never_cost_less_and_cache_hits_never_cost_more(a: int, b: i
 
 @settings(deadline=None)
 @given(st.lists(st.builds(lambda seed, times: seed * times, st.binary(max_size=8), st.integers(0, 700)), max_size=20))
-def test_the_ends_of_any_body_are_kept_in_bounded_memory(pieces: list[bytes]) -> None:
+def test_a_sample_keeps_both_ends_of_any_body_in_bounded_memory(pieces: list[bytes]) -> None:
     body, sample = b"".join(pieces), sampled(pieces)
     assert body.startswith(sample.opening)
     assert body.endswith(sample.tail)
@@ -80,11 +80,11 @@ def test_the_ends_of_any_body_are_kept_in_bounded_memory(pieces: list[bytes]) ->
     assert len(sample.opening) + len(sample.tail) <= 4 * EDGE
 
 
-def test_an_empty_body_has_empty_ends() -> None:
+def test_the_sample_of_an_empty_body_is_empty() -> None:
     assert (Sample().opening, Sample().tail) == (b"", b"")
 
 
-def test_the_opening_of_a_long_body_does_not_move() -> None:
+def test_the_opening_of_a_sample_stays_the_beginning_of_a_long_body() -> None:
     sample = sampled([b"begin", *[b"x" * 1000] * 50, b"end"])
     assert sample.opening == b"begin" + b"x" * (EDGE - 5)
     assert sample.tail.endswith(b"xend")

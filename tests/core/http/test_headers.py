@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.http import headers as rules
-from kyma_proxy.core.http.endpoints import RELAYED
-from kyma_proxy.core.http.headers import encode_answer_head, encode_request_head
+from kyma_proxy.core.http.headers import AnswerHead, encode_answer_head, encode_request_head
 from kyma_proxy.core.http.inbound import Headers
+from kyma_proxy.dialect.registry import RELAYED
 from tests.factories import inbound, source
 
 PASSES_TO_PROVIDER = (
@@ -41,14 +41,14 @@ CASES = (str.lower, str.upper, str.title, str.swapcase)
 
 def sent(given: Headers, to: Source | None = None, *, query: bytes = b"", path: bytes = b"/v1/chat/completions") -> list[bytes]:
     """The lines of the head that a provider gets."""
-    head = encode_request_head(inbound(headers=given, query=query, path=path), RELAYED[path], to or source("small"), 7)
+    head = encode_request_head(inbound(headers=given, query=query, path=path), RELAYED[path].path, to or source("small"), 7)
     assert head.endswith(b"\r\n\r\n")
     return head[:-4].split(b"\r\n")
 
 
 def answered(given: Headers, added: bytes = b"", *, chunked: bool = False, close: bool = False) -> list[bytes]:
     """The lines of the head that a caller gets."""
-    head = encode_answer_head(200, b"OK", given, added, length=None, chunked=chunked, close=close)
+    head = encode_answer_head(AnswerHead(200, b"OK", given, {}), added, chunked=chunked, close=close)
     assert head.endswith(b"\r\n\r\n")
     return head[:-4].split(b"\r\n")
 
@@ -176,5 +176,5 @@ def test_the_memory_of_names_is_bounded_and_a_full_one_still_judges_right() -> N
 
 def test_nothing_that_a_provider_names_removes_the_length() -> None:
     given = [field("Content-Length", b"5"), field("Connection", b"content-length")]
-    head = encode_answer_head(200, b"OK", given, b"", length=b"5", chunked=False, close=False)
+    head = encode_answer_head(AnswerHead(200, b"OK", given, {b"content-length": b"5"}), b"", chunked=False, close=False)
     assert head == b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyma_proxy.core.http.endpoints import RELAYED
 from kyma_proxy.core.http.inbound import header, request_id
+from kyma_proxy.dialect.registry import RELAYED
 
 
 @pytest.mark.parametrize("name", [b"retry-after", b"Retry-After", b"RETRY-AFTER"])

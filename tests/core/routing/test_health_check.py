@@ -1,13 +1,15 @@
-"""Sources that nobody asks are probed where the operator wants that, and no others."""
+"""Sources that nobody asks get a health check if the operator wants that, and no others."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
 
+from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
-from kyma_proxy.core.routing.health_check import check_request, check_verdict, due_for_check
+from kyma_proxy.core.routing.health_check import check_verdict, due_for_check
+from kyma_proxy.dialect.health_check import check_request
 from tests.factories import snapshot
 
 TEXT = """\
@@ -28,37 +30,41 @@ def due(table: BreakerTable, now: float, text: str = TEXT) -> list[str]:
     return [source.key for source in due_for_check(snapshot(text), table, now, started=0.0)]
 
 
-def test_who_was_not_asked_for_long_is_due_and_each_once() -> None:
+def test_a_source_that_was_not_asked_for_long_is_due_once() -> None:
     table = BreakerTable()
     assert due(table, 599.0) == []
     assert due(table, 600.0) == ["a m1", "b m3"]
-    table.of("a m1").begin(100.0)
+    table.of("a m1").acquire(100.0)
     assert due(table, 600.0) == ["b m3"]
     assert due(table, 700.0) == ["a m1", "b m3"]
 
 
-def test_who_rests_is_left_alone() -> None:
+def test_a_source_with_an_open_breaker_gets_no_check() -> None:
     table = BreakerTable()
     for _ in range(2):
-        table.of("a m1").failed(600.0, AttemptFailure(FailureKind.CONNECT, "a", "refused"), lambda: 0.0, is_trial=False)
+        table.of("a m1").record_failure(600.0, AttemptFailure(FailureKind.CONNECT, "a", "refused"), lambda: 0.0, is_trial=False)
     assert due(table, 600.0) == ["b m3"]
     assert due(table, 610.0) == ["a m1", "b m3"]
 
 
-def test_nobody_is_probed_unless_the_operator_says_so() -> None:
+def test_there_are_no_checks_unless_the_operator_says_so() -> None:
     assert due(BreakerTable(), 1e9, TEXT.replace("defaults: {probe_after: 10m}\n", "")) == []
 
 
-def test_a_probe_is_an_ordinary_request_for_one_token() -> None:
+def sent(source: Source) -> bytes:
+    return b"".join(check_request(source))
+
+
+def test_a_check_is_an_ordinary_request_for_one_token() -> None:
     models = snapshot(TEXT).models["m"]
-    head, _, body = check_request(models.pool[0], 0.0).partition(b"\r\n\r\n")
+    head, _, body = sent(models.pool[0]).partition(b"\r\n\r\n")
     assert head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
     assert b"authorization: Bearer secret" in head
     assert b"content-length: %d" % len(body) in head
     assert msgspec.json.decode(body) == {
         "model": "m1", "max_completion_tokens": 1, "messages": [{"role": "user", "content": "ping"}],
     }  # fmt: skip
-    head, _, body = check_request(models.reserve[0], 0.0).partition(b"\r\n\r\n")
+    head, _, body = sent(models.reserve[0]).partition(b"\r\n\r\n")
     assert head.startswith(b"POST /v1/messages HTTP/1.1\r\n")
     assert b"anthropic-version: " in head
     assert msgspec.json.decode(body)["max_tokens"] == 1
@@ -67,11 +73,11 @@ def test_a_probe_is_an_ordinary_request_for_one_token() -> None:
 @pytest.mark.parametrize(
     ("status", "is_well"), [(200, True), (400, True), (404, True), (422, True), (401, False), (503, False)]
 )
-def test_a_refusal_of_the_probe_itself_says_that_the_source_is_there(status: int, is_well: bool) -> None:
+def test_a_refusal_of_the_check_itself_means_that_the_source_is_there(status: int, is_well: bool) -> None:
     assert (check_verdict(status, {}, "a") is None) is is_well
 
 
-def test_a_hint_in_the_answer_to_a_probe_counts() -> None:
+def test_retry_after_in_the_answer_to_a_check_counts() -> None:
     failed = check_verdict(429, {b"retry-after": b"100"}, "a")
     assert failed is not None
     assert failed.retry_after == 100

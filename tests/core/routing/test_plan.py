@@ -60,11 +60,11 @@ fallbacks: {m: [n, o], n: [m]}
 REFUSED = AttemptFailure(FailureKind.CONNECT, "a", "no connection: refused")
 
 
-def rest(table: BreakerTable, *keys: str) -> None:
-    """Let these sources rest for ten seconds from 0.0 on."""
+def open_for_ten_seconds(table: BreakerTable, *keys: str) -> None:
+    """Open the breakers of these sources for ten seconds from 0.0 on."""
     for key in keys:
         for _ in range(2):
-            table.of(key).failed(0.0, REFUSED, lambda: 0.0, is_trial=False)
+            table.of(key).record_failure(0.0, REFUSED, lambda: 0.0, is_trial=False)
 
 
 def test_the_layers_come_in_their_order_and_a_substitute_goes_through_its_own_pool_and_reserve() -> None:
@@ -77,24 +77,27 @@ def test_the_layers_come_in_their_order_and_a_substitute_goes_through_its_own_po
     assert [step.layer for step in planned(routes["o"], Random(7))] == [0]
 
 
-def test_what_rests_is_left_out_and_who_answers_in_its_place_keeps_its_layer() -> None:
+def test_open_breakers_are_skipped_and_the_source_that_answers_instead_keeps_its_layer() -> None:
     route, table = snapshot(LAYERED).routes["openai"]["m"], BreakerTable()
-    rest(table, "a m1", "c m3")
+    open_for_ten_seconds(table, "a m1", "c m3")
     assert [(step.source.model, step.layer) for step in planned(route, Random(7), table, 5.0)] == [
         ("m2", 1), ("n1", 3), ("n2", 3), ("o1", 3),
     ]  # fmt: skip
-    assert [one.detail.split(" after")[0] for one in open_breakers(route, table, 5.0, ())] == ["rests for 5 s", "rests for 5 s"]
+    assert [one.detail.split(" after")[0] for one in open_breakers(route, table, 5.0, ())] == [
+        "is skipped for 5 s",
+        "is skipped for 5 s",
+    ]
     assert [one.provider for one in open_breakers(route, table, 5.0, ["a m1"])] == ["c"]
     assert next(step.source.model for step in planned(route, Random(7), table, 10.0)) == "m1"
 
 
-def test_where_everything_rests_the_plan_is_empty_and_says_why() -> None:
+def test_with_every_breaker_open_the_plan_is_empty_and_says_why() -> None:
     route, table = snapshot(LAYERED).routes["openai"]["o"], BreakerTable()
-    rest(table, "b o1")
+    open_for_ten_seconds(table, "b o1")
     assert planned(route, Random(7), table, 1.0) == ()
     error = exhausted("o", open_breakers(route, table, 1.0, ()))
     assert (error.kind, error.retry_after) == (Kind.NO_SOURCE_AVAILABLE, 9)
-    assert "rests for 9 s after: no connection: refused" in error.message
+    assert "is skipped for 9 s after: no connection: refused" in error.message
 
 
 def test_priority_is_the_order_of_the_file() -> None:
@@ -104,7 +107,7 @@ def test_priority_is_the_order_of_the_file() -> None:
 def test_the_faster_of_two_random_choices_goes_first() -> None:
     route, table, random = model(1, 1, 1, policy="fastest"), BreakerTable(), Random(7)
     for key, seconds in (("p0 m0", 0.3), ("p1 m1", 0.1), ("p2 m2", 0.2)):
-        table.of(key).answered(0.0, is_trial=False, first_byte_s=seconds)
+        table.of(key).record_success(0.0, is_trial=False, first_byte_s=seconds)
     firsts = Counter(planned(route, random, table)[0].source.model for _ in range(3000))
     assert firsts["m0"] == 0
     assert round(firsts["m1"] / 3000, 1) == 0.7  # of three pairs, two hold the fastest
@@ -113,7 +116,7 @@ def test_the_faster_of_two_random_choices_goes_first() -> None:
 
 def test_a_source_whose_time_is_not_known_is_given_the_chance_to_show_it() -> None:
     route, table = model(1, 1, policy="fastest"), BreakerTable()
-    table.of("p0 m0").answered(0.0, is_trial=False, first_byte_s=0.001)
+    table.of("p0 m0").record_success(0.0, is_trial=False, first_byte_s=0.001)
     assert {planned(route, Random(seed), table)[0].source.model for seed in range(20)} == {"m1"}
 
 
@@ -237,13 +240,13 @@ def test_a_mixed_failure_passes_on_the_smallest_hint(others: list[AttemptFailure
     assert (error.kind, error.retry_after) == (Kind.PROVIDER_ERROR, hint)
 
 
-def test_what_was_tried_says_more_than_what_rests() -> None:
-    rests = AttemptFailure(FailureKind.CONNECT, "beta", "rests for 8 s after: refused", retry_after=8, was_tried=False)
+def test_what_was_tried_says_more_than_what_was_skipped() -> None:
+    skipped = AttemptFailure(FailureKind.CONNECT, "beta", "is skipped for 8 s after: refused", retry_after=8, was_tried=False)
     assert (
-        exhausted("small", [AttemptFailure(FailureKind.FIRST_BYTE_TIMEOUT, "alpha", "late"), rests]).kind
+        exhausted("small", [AttemptFailure(FailureKind.FIRST_BYTE_TIMEOUT, "alpha", "late"), skipped]).kind
         is Kind.PROVIDER_TIMEOUT
     )
-    assert exhausted("small", [status(429, 5), rests._replace(status=429)]).kind is Kind.PROVIDER_RATE_LIMITED
+    assert exhausted("small", [status(429, 5), skipped._replace(status=429)]).kind is Kind.PROVIDER_RATE_LIMITED
 
 
 def test_a_failure_is_logged_as_a_status_or_a_word() -> None:

@@ -12,7 +12,7 @@ import pytest
 from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import Model
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
-from kyma_proxy.dialect.images.contract import picture, quoted, said
+from kyma_proxy.dialect.images.contract import common_members, read_image, truncated
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
 from kyma_proxy.errors import GatewayError, Kind
@@ -25,7 +25,7 @@ MAPPED = '{size: aspect_ratio, sizes: {1024x1024: "1:1", "1536x1024": landscape}
 
 
 def told(words: str, wanted: ImageRequest, dialect: str = "openai_images") -> bytes:
-    return msgspec.json.encode(said(wanted, source(dialect, words)))
+    return msgspec.json.encode(common_members(wanted, source(dialect, words)))
 
 
 def unsupported(words: str, wanted: ImageRequest, dialect: str = "openai_images") -> tuple[str, str | None]:
@@ -57,8 +57,8 @@ def test_a_size_is_said_in_the_form_that_the_source_wants(words: str, size: str 
 @pytest.mark.parametrize("words", [OBJECT, PAIR])
 @pytest.mark.parametrize("size", ["16:9", "square", "0x10", "10x", "1024X1024", "100000x1", "1x1x1", "-1x1", "\uff11x1"])
 def test_a_size_without_sides_can_not_be_said_as_sides(words: str, size: str) -> None:
-    said = f"No source of the model can make this: it has no size {size}."
-    assert unsupported(words, request(size=size)) == (said, "size")
+    message = f"No source of the model can make this: it has no size {size}."
+    assert unsupported(words, request(size=size)) == (message, "size")
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_pictures_to_begin_with_are_said_under_the_sources_name(words: str, imag
 
 
 def test_a_source_that_takes_one_picture_can_not_be_told_two() -> None:
-    said = "No source of the model can make this: it takes one picture to begin with."
-    assert unsupported("{images: image_url}", request(images=(URL, OTHER_URL))) == (said, "image_urls")
+    message = "No source of the model can make this: it takes one picture to begin with."
+    assert unsupported("{images: image_url}", request(images=(URL, OTHER_URL))) == (message, "image_urls")
 
 
 def test_further_members_are_said_as_they_were_written() -> None:
@@ -116,7 +116,7 @@ def test_no_further_member_takes_the_place_of_what_the_gateway_says(name: str) -
 
 def test_a_source_of_text_can_not_be_told_anything() -> None:
     with pytest.raises(GatewayError, match="No source of the model can make this: it makes no images") as caught:
-        said(request(), text_source("small"))
+        common_members(request(), text_source("small"))
     assert caught.value.param is None
 
 
@@ -142,7 +142,7 @@ def test_a_source_of_text_can_not_be_told_anything() -> None:
 def test_a_picture_is_an_address_that_anybody_may_follow_or_a_text(
     url: str | None, b64_json: bytes, found: Picture | None
 ) -> None:
-    assert picture(url, msgspec.Raw(b64_json)) == found
+    assert read_image(url, msgspec.Raw(b64_json)) == found
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_picture_is_an_address_that_anybody_may_follow_or_a_text(
     ],
 )
 def test_a_providers_words_are_shown_in_one_line_and_not_without_end(message: object, shown: str | None) -> None:
-    assert quoted(message) == shown
+    assert truncated(message) == shown
 
 
 def shipped() -> list[Model]:
@@ -179,6 +179,6 @@ def test_whatever_the_shipped_catalogue_offers_some_source_can_be_told(model: Mo
             told = []
             for one in (*model.pool, *model.reserve):
                 with contextlib.suppress(GatewayError):
-                    told.append(dialects[one.provider.dialect].asks(request(n, size=size, images=images), one))
+                    told.append(dialects[one.provider.dialect].submit(request(n, size=size, images=images), one))
             assert told, (size, n)
             assert n > 1 or len(told) == len(model.pool) + len(model.reserve)

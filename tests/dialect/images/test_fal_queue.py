@@ -26,7 +26,7 @@ def queue() -> ImageQueue:
 
 
 def asks(wanted: ImageRequest, words: str = "{}") -> ProviderRequest:
-    return FAL_QUEUE.asks(wanted, source("fal_queue", words, "fal-ai/flux-pro/v1.1-ultra"))
+    return FAL_QUEUE.submit(wanted, source("fal_queue", words, "fal-ai/flux-pro/v1.1-ultra"))
 
 
 @pytest.mark.parametrize(
@@ -74,23 +74,23 @@ def test_what_can_not_be_told_is_not_asked(words: str) -> None:
 )
 def test_a_job_is_found_by_the_app_and_its_name(model: str, base: str) -> None:
     one = source("fal_queue", model=model)
-    assert queue().looks(one, NAME) == ProviderRequest("GET", f"{base}/requests/{NAME}/status", None)
-    assert queue().fetches(one, NAME) == ProviderRequest("GET", f"{base}/requests/{NAME}", None)
-    assert queue().cancels(one, NAME) == ProviderRequest("PUT", f"{base}/requests/{NAME}/cancel", None)
+    assert queue().status(one, NAME) == ProviderRequest("GET", f"{base}/requests/{NAME}/status", None)
+    assert queue().result(one, NAME) == ProviderRequest("GET", f"{base}/requests/{NAME}", None)
+    assert queue().cancel(one, NAME) == ProviderRequest("PUT", f"{base}/requests/{NAME}/cancel", None)
 
 
 @pytest.mark.parametrize("name", [NAME, "a", "A_b-9", "x" * 128])
 def test_the_queues_name_for_a_job_is_read(name: str) -> None:
     body = {"status": "IN_QUEUE", "request_id": name, "status_url": "https://evil.example/"}
-    assert queue().name(msgspec.json.encode(body)) == name
+    assert queue().job_id(msgspec.json.encode(body)) == name
 
 
 @pytest.mark.parametrize(
     "name", ["", "a/b", "..", ".", "a?b", "a#b", "a b", "a\n", "a%2fb", "a\\b", "x" * 129, "\u00e9", "a:b", "a;b", "\0"]
 )
 def test_a_name_that_could_lead_elsewhere_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="without a usable name"):
-        queue().name(msgspec.json.encode({"request_id": name}))
+    with pytest.raises(ValueError, match="without a valid id"):
+        queue().job_id(msgspec.json.encode({"request_id": name}))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_name_that_could_lead_elsewhere_is_refused(name: str) -> None:
 )
 def test_an_answer_without_a_name_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        queue().name(body)
+        queue().job_id(body)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_look_that_says_nothing_of_sense_is_a_value_error(body: bytes) -> None
     ],
 )  # fmt: skip
 def test_the_pictures_are_read_and_what_is_none_is_left_out(body: bytes, pictures: list[Picture]) -> None:
-    assert FAL_QUEUE.pictures(body) == pictures
+    assert FAL_QUEUE.images(body) == pictures
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_the_pictures_are_read_and_what_is_none_is_left_out(body: bytes, picture
 )  # fmt: skip
 def test_an_answer_that_is_not_as_promised_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        FAL_QUEUE.pictures(body)
+        FAL_QUEUE.images(body)
 
 
 @pytest.mark.parametrize(
@@ -216,9 +216,9 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 @given(json_values.map(msgspec.json.encode) | st.binary(max_size=40) | st.just(b'{"images":' + b"[" * 100_000))
 def test_any_answer_is_accepted_or_a_value_error(body: bytes) -> None:
     with contextlib.suppress(ValueError, RecursionError):
-        assert all(one.url is not None for one in FAL_QUEUE.pictures(body))
+        assert all(one.url is not None for one in FAL_QUEUE.images(body))
     with contextlib.suppress(ValueError, RecursionError):
-        assert queue().name(body)
+        assert queue().job_id(body)
     with contextlib.suppress(ValueError, RecursionError):
         assert isinstance(queue().is_done(body), bool)
     message = FAL_QUEUE.message(body)

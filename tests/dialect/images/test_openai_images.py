@@ -20,7 +20,7 @@ HTML = b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"
 
 
 def asks(wanted: ImageRequest, words: str = "{}") -> ProviderRequest:
-    return OPENAI_IMAGES.asks(wanted, source("openai_images", words, "recraftv3"))
+    return OPENAI_IMAGES.submit(wanted, source("openai_images", words, "recraftv3"))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_there_is_no_queue() -> None:
     ],
 )
 def test_the_pictures_are_read_and_what_is_none_is_left_out(data: bytes, pictures: list[Picture]) -> None:
-    assert OPENAI_IMAGES.pictures(b'{"created":1,"data":' + data + b',"usage":{"images":1}}') == pictures
+    assert OPENAI_IMAGES.images(b'{"created":1,"data":' + data + b',"usage":{"images":1}}') == pictures
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_the_pictures_are_read_and_what_is_none_is_left_out(data: bytes, picture
 )  # fmt: skip
 def test_an_answer_that_is_not_as_promised_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        OPENAI_IMAGES.pictures(body)
+        OPENAI_IMAGES.images(body)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 @given(json_values.map(msgspec.json.encode) | st.binary(max_size=40) | st.just(b'{"data":' + b"[" * 100_000))
 def test_any_answer_is_accepted_or_a_value_error(body: bytes) -> None:
     with contextlib.suppress(ValueError, RecursionError):
-        for one in OPENAI_IMAGES.pictures(body):
+        for one in OPENAI_IMAGES.images(body):
             assert one.size > 0
             assert (one.url is None) != (one.b64_json is None)
     message = OPENAI_IMAGES.message(body)

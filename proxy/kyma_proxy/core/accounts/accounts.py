@@ -1,7 +1,7 @@
-"""This file knows the accounts and their keys, who holds a key, and what an account may spend. (Contract §1, §7, §8.)
+"""Holds the accounts and their keys in memory, finds the key of a caller, and keeps balances. (Contract §1, §7, §8.)
 
-A table in memory: whatever keeps accounts on disk fills it at the start and changes it after each change there. A key's
-secret is not in it, only the SHA-256 by which its holder is recognised. Money is in nano-dollars.
+The account service fills these tables at the start and changes them after each change on disk. They hold no key's secret,
+only its SHA-256. Money is in nano-dollars.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _KEY_START: Final = b"ky-"
 _PREFIX_CHARACTERS: Final = 11
 _MAX_EMAIL_CHARACTERS: Final = 254
 _MAX_LOCAL_CHARACTERS: Final = 64
-_NO_LADDER: Final[tuple[Tier, ...]] = ()
+_NO_TIERS: Final[tuple[Tier, ...]] = ()
 
 
 class Account:
-    """Somebody who pays. `created` is Unix time; `purchased` is the sum of lifetime purchases, which makes the tier.
+    """An account. `created` is Unix time; `purchased` is the sum of lifetime purchases, which decides the tier.
 
-    `balance` is the sum of the ledger's entries, and may fall below zero where a request cost more than was held for it. `held`
-    is what the requests that are being served may cost.
+    `balance` is the sum of the ledger's entries. It falls below zero if a request costs more than was held for it. `held` is
+    what the requests in flight may cost.
     """
 
     __slots__ = (
-        "_ladder",
         "_purchased",
         "_tier",
+        "_tiers",
         "balance",
         "created",
         "email",
@@ -55,8 +55,8 @@ class Account:
         self.purchased = purchased
         self.held = 0
         self.keys: list[Key] = []
-        """Every key that it ever had, the oldest first; `Accounts` adds to them."""
-        self._ladder = _NO_LADDER
+        """Oldest first; `Accounts` adds keys and removes revoked ones."""
+        self._tiers = _NO_TIERS
         self._purchased = 0
         self._tier: Tier | None = None
 
@@ -65,21 +65,25 @@ class Account:
         """What can still be spent or held."""
         return self.balance - self.held
 
-    def tier(self, ladder: tuple[Tier, ...]) -> Tier:
-        """The highest rung that the lifetime purchases reach. The ladder has one and rises from 0, as `check` sees to."""
+    def tier(self, tiers: tuple[Tier, ...]) -> Tier:
+        """The highest tier whose `min_purchased` the lifetime purchases reach.
+
+        The configuration guarantees that there is a tier, that the first one's `min_purchased` is 0, and that they rise.
+        """
         tier = self._tier
-        if tier is None or self._ladder is not ladder or self._purchased != self.purchased:
-            tier = ladder[0]
-            for rung in ladder:
-                if rung.min_purchased <= self.purchased:
-                    tier = rung
-            self._ladder, self._purchased, self._tier = ladder, self.purchased, tier
+        if tier is None or self._tiers is not tiers or self._purchased != self.purchased:
+            tier = tiers[0]
+            for one in tiers:
+                if one.min_purchased <= self.purchased:
+                    tier = one
+            self._tiers, self._purchased, self._tier = tiers, self.purchased, tier
         return tier
 
     def can_afford(self, amount: int) -> bool:
-        """Whether this may be held. What costs nothing always may, also of an account in debt.
+        """True if this amount may be held. An amount of 0 always may, even by an account in debt.
 
-        To be asked before the limits, so that a request without money counts nowhere; `hold` in the same turn of the loop.
+        Check it before the limits, so that a request without credits counts against none of them. No `await` may stand
+        between this check and `hold`.
         """
         return amount <= 0 or self.balance - self.held >= amount
 
@@ -88,18 +92,18 @@ class Account:
         self.held += amount
 
     def release(self, amount: int) -> None:
-        """Give back what was held for a request, once, whichever way it ended."""
+        """Give back what was held for a request. Call it once, however the request ended."""
         self.held -= amount
 
     def post(self, amount: int, *, is_purchase: bool = False) -> None:
-        """Take in an entry of the ledger, with its sign: a purchase or grant is positive, use is negative."""
+        """Apply an entry of the ledger, with its sign: purchases and grants are positive, usage is negative."""
         self.balance += amount
         if is_purchase:
             self.purchased += amount
 
 
 class Key:
-    """A key of an account. `prefix` is public; `last_used_day` counts days since 1970, None before the first use."""
+    """A key of an account. `prefix` is public. `last_used_day` counts days since 1970; it is None before the first use."""
 
     __slots__ = ("account", "created", "digest", "id", "is_revoked", "last_used_day", "name", "prefix")
 
@@ -126,15 +130,15 @@ class Key:
 
 
 class Accounts:
-    """Every account and every key, found by whatever they are asked for with."""
+    """All accounts and keys, indexed by id, by e-mail and by the digest of a key's secret."""
 
-    __slots__ = ("_accounts", "_emails", "_holders", "_keys")
+    __slots__ = ("_accounts", "_emails", "_keys", "_keys_by_digest")
 
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
         self._emails: dict[str, Account] = {}
         self._keys: dict[str, Key] = {}
-        self._holders: dict[bytes, Key] = {}
+        self._keys_by_digest: dict[bytes, Key] = {}
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -143,7 +147,7 @@ class Accounts:
         return iter(self._accounts.values())
 
     def add_account(self, account: Account) -> None:
-        """Take in an account. Raises ValueError where its id or its e-mail is taken."""
+        """Add an account. Raises ValueError if its id or its e-mail is taken."""
         email = account.email.lower()
         if account.id in self._accounts or email in self._emails:
             raise ValueError(f"account {account.id} or its e-mail is there already")
@@ -151,44 +155,44 @@ class Accounts:
         self._emails[email] = account
 
     def add_key(self, key: Key) -> None:
-        """Take in a key; a revoked one is only listed. Raises ValueError where its id or its digest is taken."""
-        if key.id in self._keys or key.digest in self._holders:
+        """Add a key; a revoked one is listed but identifies nobody. Raises ValueError if its id or its digest is taken."""
+        if key.id in self._keys or key.digest in self._keys_by_digest:
             raise ValueError(f"key {key.id} is there already")
         self._keys[key.id] = key
         key.account.keys.append(key)
         if not key.is_revoked:
-            self._holders[key.digest] = key
+            self._keys_by_digest[key.digest] = key
 
     def revoke(self, key: Key) -> None:
-        """From now on the key identifies nobody, and is forgotten. Twice is as good as once."""
+        """Remove a key: from now on it identifies nobody. A second call does nothing."""
         key.is_revoked = True
-        self._holders.pop(key.digest, None)
+        self._keys_by_digest.pop(key.digest, None)
         self._keys.pop(key.id, None)
         if key in key.account.keys:
             key.account.keys.remove(key)
 
     def identify(self, secret: bytes) -> Key | None:
-        """The key with this secret; None where there is none, or no more. It may be a blocked account's, which the key says.
+        """The key with this secret, or None if there is none or it was revoked. Its account may be blocked: callers check.
 
-        A wrong secret, a revoked one and b"" all cost one digest and one look-up, so the time tells nothing. (Contract §5.)
+        A wrong secret, a revoked one and b"" all cost one digest and one look-up, so the time reveals nothing. (Contract §5.)
         """
-        return self._holders.get(hashlib.sha256(secret).digest())
+        return self._keys_by_digest.get(hashlib.sha256(secret).digest())
 
     def account(self, ident: str) -> Account | None:
         """The account with this id."""
         return self._accounts.get(ident)
 
     def account_of_email(self, email: str) -> Account | None:
-        """The account with this e-mail, however it is capitalised."""
+        """The account with this e-mail, in any case."""
         return self._emails.get(email.lower())
 
     def key(self, ident: str) -> Key | None:
-        """The key with this id, revoked or not."""
+        """The key with this id."""
         return self._keys.get(ident)
 
 
 def credential(headers: Headers) -> bytes:
-    """The caller's key, from `Authorization: Bearer ky-…` or `x-api-key: ky-…`: the first that begins so; else b"". (§1.)"""
+    """The first value of `Authorization: Bearer ky-…` or `x-api-key: ky-…` that is a key of ours, or b"". (Contract §1.)"""
     for name, value in headers:
         length = len(name)
         if length == 13 and name.lower() == b"authorization":
@@ -205,8 +209,8 @@ def credential(headers: Headers) -> bytes:
 def new_key(random_bytes: bytes) -> tuple[str, bytes, str]:
     """A new key's secret, its digest and its public prefix, from 32 bytes of the system's random source.
 
-    The secret is `ky-` and 43 characters. The prefix is the first 8 of them, which leaves 208 bits to be guessed.
-    Raises ValueError where there are fewer bytes.
+    The secret is `ky-` and 43 characters. The prefix has `ky-` and the first 8 of them, which leaves 208 bits to be guessed.
+    Raises ValueError if there are fewer bytes.
     """
     if len(random_bytes) < KEY_RANDOM_BYTES:
         raise ValueError(f"a key needs {KEY_RANDOM_BYTES} random bytes")
@@ -216,7 +220,7 @@ def new_key(random_bytes: bytes) -> tuple[str, bytes, str]:
 
 
 def is_email(text: str) -> bool:
-    """Whether this looks like an e-mail address: enough to catch a slip, as only a letter sent there can tell the rest."""
+    """True if this looks like an e-mail address. It only catches typing errors: whether it exists, only a message can show."""
     local, _, domain = text.partition("@")
     return (
         len(text) <= _MAX_EMAIL_CHARACTERS

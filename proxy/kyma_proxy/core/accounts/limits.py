@@ -1,8 +1,8 @@
-"""This file decides whether an account's request is admitted now, and if not, when it will be. (Contract §7.)
+"""Rate limits: decides whether an account's request is admitted now, and if not, when it will be. (Contract §7.)
 
-Exact sliding windows of 60 s: an admission at second a counts until just before a + 60. The admissions of an account hang
-together in the order in which they came, and those for one model once more, so admitting, settling and leaving cost the
-same however many there are; only a refusal walks along them. Time is an argument and never goes backwards.
+Windows slide and are exact: an admission at second a counts until just before a + 60. An account's admissions are a linked list
+in the order of their arrival, and those for one model are a second one. So to admit, to settle and to expire one takes constant
+time; only a refusal walks along the list. Time is an argument and never goes backwards.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NEVER: Final = float("inf")
 
 
 class Limit(enum.Enum):
-    """Which limit refuses; the values are words for the message."""
+    """The limit that refuses a request; its value is its name in the error message."""
 
     REQUESTS = "requests per minute"
     MODEL_REQUESTS = "requests per minute for this model"
@@ -26,10 +26,10 @@ class Limit(enum.Enum):
 
 
 class Refusal:
-    """A request that was not admitted, by the limit that keeps it waiting longest, of which `allowed` is the size.
+    """A request that was not admitted. `limit` is the one that makes it wait longest, and `allowed` is its size.
 
-    If nobody else comes and no estimate changes, it is admitted at second `at`, and so after `retry_after` whole seconds. Where
-    it is larger than the tier can ever admit, no wait helps: `is_final`, and `retry_after` is 0.
+    If no other request comes and no estimate changes, it is admitted at second `at`, hence after `retry_after` whole seconds.
+    If it is larger than the tier can ever admit, no wait helps: `is_final` is True and `retry_after` is 0.
     """
 
     __slots__ = ("allowed", "at", "limit", "retry_after")
@@ -42,18 +42,18 @@ class Refusal:
 
     @property
     def is_final(self) -> bool:
-        """Whether the tier does not allow it at all, now or later."""
+        """True if the tier never admits such a request, now or later."""
         return self.at == _NEVER
 
 
 def _whole_seconds(now: float, at: float) -> int:
-    """The least number of whole seconds, 1 or more, after which a clock that says `now` has reached `at`."""
+    """The smallest number of whole seconds, 1 or more, after which a clock that shows `now` has reached `at`."""
     seconds = max(int(at - now), 1)
     return seconds if now + seconds >= at else seconds + 1
 
 
-class _OfModel:
-    """The admissions for one model that are in the window, oldest first."""
+class _ModelAdmissions:
+    """A window's admissions for one model, oldest first."""
 
     __slots__ = ("count", "first", "last", "model_id")
 
@@ -65,25 +65,25 @@ class _OfModel:
 
 
 class Admission:
-    """One admitted request. It leaves the window at `leaves_at`, and until then counts `tokens` against it.
+    """One admitted request. Until `expires_at` it counts, with `tokens`, against the window.
 
-    What comes after it in the window, and after it for its model, is the window's business.
+    `next` and `next_of_model` are the window's links to the admission after it, and to the next one for its model.
     """
 
-    __slots__ = ("following", "following_of_model", "leaves_at", "of_model", "tokens", "window")
+    __slots__ = ("expires_at", "model_admissions", "next", "next_of_model", "tokens", "window")
 
-    def __init__(self, leaves_at: float, tokens: int, window: Window, of_model: _OfModel) -> None:
-        self.leaves_at = leaves_at
+    def __init__(self, expires_at: float, tokens: int, window: Window, model_admissions: _ModelAdmissions) -> None:
+        self.expires_at = expires_at
         self.tokens = tokens
         self.window: Window | None = window
-        self.of_model: _OfModel | None = of_model
-        self.following: Admission | None = None
-        self.following_of_model: Admission | None = None
+        self.model_admissions: _ModelAdmissions | None = model_admissions
+        self.next: Admission | None = None
+        self.next_of_model: Admission | None = None
 
     def settle(self, tokens: int) -> None:
-        """Put the fact (0 or more) in the estimate's place, as if the request had been admitted with it.
+        """Replace the estimate by the fact (0 or more), as if the request had been admitted with it.
 
-        Nothing, where the request has left its window: then neither counts any more.
+        Does nothing if the admission has expired: then neither counts any more.
         """
         window = self.window
         if window is not None:
@@ -92,125 +92,130 @@ class Admission:
 
 
 class Window:
-    """The admissions of one account in the last 60 s. `tokens` is the sum of theirs, `following` its neighbour in `Windows`."""
+    """One account's admissions of the last 60 s. `tokens` is the sum of theirs; `next` is its neighbour in `Windows`."""
 
-    __slots__ = ("_count", "_first", "_last", "_models", "account_id", "following", "tokens")
+    __slots__ = ("_count", "_first", "_last", "_models", "account_id", "next", "tokens")
 
     def __init__(self, account_id: str) -> None:
         self.account_id = account_id
         self.tokens = 0
-        self.following: Window | None = None
+        self.next: Window | None = None
         self._count = 0
         self._first: Admission | None = None
         self._last: Admission | None = None
-        self._models: dict[str, _OfModel] = {}
+        self._models: dict[str, _ModelAdmissions] = {}
 
     def admit(self, now: float, model_id: str, tokens: int, tier: Tier) -> Admission | Refusal:
-        """Admit a request of about this many tokens under every limit of the tier, or under none: a refused one counts nowhere.
+        """Admit a request of about this many tokens if every limit of the tier allows it. A refused one counts against none.
 
-        The limits are those of this call; what a larger tier admitted before goes on to count under a smaller one.
+        The limits are those of this call: what a larger tier admitted before still counts under a smaller one.
         """
         if tokens > tier.max_request_tokens:
             return Refusal(Limit.REQUEST_TOKENS, tier.max_request_tokens, now, _NEVER)
         if tokens > tier.tpm:
             return Refusal(Limit.TOKENS, tier.tpm, now, _NEVER)
-        self._forget(now)
-        of_model = self._models.get(model_id)
+        self._expire(now)
+        model_admissions = self._models.get(model_id)
         if (
             self._count >= tier.rpm
             or self.tokens + tokens > tier.tpm
-            or (of_model is not None and of_model.count >= tier.per_model_rpm)
+            or (model_admissions is not None and model_admissions.count >= tier.per_model_rpm)
         ):
-            return self._refusal(now, of_model, tokens, tier)
-        if of_model is None:
-            of_model = self._models[model_id] = _OfModel(model_id)
-        admission = Admission(now + WINDOW_S, tokens, self, of_model)
-        self._append(admission, of_model)
+            return self._refusal(now, model_admissions, tokens, tier)
+        if model_admissions is None:
+            model_admissions = self._models[model_id] = _ModelAdmissions(model_id)
+        admission = Admission(now + WINDOW_S, tokens, self, model_admissions)
+        self._append(admission, model_admissions)
         return admission
 
     def used_requests(self, now: float) -> int:
-        """How many requests count."""
-        self._forget(now)
+        """The number of requests in the window."""
+        self._expire(now)
         return self._count
 
     def used_tokens(self, now: float) -> int:
-        """How many tokens count; more than the tier allows where requests took more than was estimated."""
-        self._forget(now)
+        """The number of tokens in the window. It exceeds the tier's limit if requests took more than was estimated."""
+        self._expire(now)
         return self.tokens
 
     def remaining_requests(self, now: float, tier: Tier) -> int:
-        """How many requests more would be admitted, were they for different models."""
+        """How many more requests would be admitted, if each were for another model."""
         return max(0, tier.rpm - self.used_requests(now))
 
     def remaining_tokens(self, now: float, tier: Tier) -> int:
-        """How many tokens more would be admitted."""
+        """How many more tokens would be admitted."""
         return max(0, tier.tpm - self.used_tokens(now))
 
     def requests_reset_s(self, now: float) -> float:
-        """After how many seconds no request counts any more, if none comes."""
-        self._forget(now)
-        return 0.0 if self._last is None else self._last.leaves_at - now
+        """Seconds until the window is empty, if no request comes."""
+        self._expire(now)
+        return 0.0 if self._last is None else self._last.expires_at - now
 
     def tokens_reset_s(self, now: float) -> float:
-        """After how many seconds no token counts any more, if no request comes."""
-        self._forget(now)
+        """Seconds until no token counts any more, if no request comes."""
+        self._expire(now)
         last = self._last
         if last is not None and not last.tokens:
             last = self._last_with_tokens()
-        return 0.0 if last is None else last.leaves_at - now
+        return 0.0 if last is None else last.expires_at - now
+
+    @property
+    def models(self) -> frozenset[str]:
+        """The ids of the models that the window holds admissions for."""
+        return frozenset(self._models)
 
     def is_idle(self, now: float) -> bool:
-        """Whether nothing here can matter to anyone: no admission is in the window, so none can be settled in it either."""
-        self._forget(now)
+        """True if the window is empty, so that it can be dropped: no admission is left that could be settled in it."""
+        self._expire(now)
         return self._first is None
 
-    def _append(self, admission: Admission, of_model: _OfModel) -> None:
+    def _append(self, admission: Admission, model_admissions: _ModelAdmissions) -> None:
         self._count += 1
         self.tokens += admission.tokens
         if self._last is None:
             self._first = admission
         else:
-            self._last.following = admission
+            self._last.next = admission
         self._last = admission
-        of_model.count += 1
-        if of_model.last is None:
-            of_model.first = admission
+        model_admissions.count += 1
+        if model_admissions.last is None:
+            model_admissions.first = admission
         else:
-            of_model.last.following_of_model = admission
-        of_model.last = admission
+            model_admissions.last.next_of_model = admission
+        model_admissions.last = admission
 
-    def _forget(self, now: float) -> None:
-        """Let go of the admissions whose minute is over. Each does so once, so it costs their admission a little more."""
+    def _expire(self, now: float) -> None:
+        """Drop the admissions whose minute is over: each once, so that the cost per admission is constant."""
         first = self._first
-        while first is not None and first.leaves_at <= now:
+        while first is not None and first.expires_at <= now:
             self._count -= 1
             self.tokens -= first.tokens
-            of_model = first.of_model
-            if of_model is not None:
-                of_model.count -= 1
-                of_model.first = first.following_of_model
-                if of_model.first is None:
-                    del self._models[of_model.model_id]
-            following = first.following
-            # A long stream may hold it for hours, and must not hold all that came after.
-            first.window = first.of_model = first.following = first.following_of_model = None
-            first = following
+            model_admissions = first.model_admissions
+            if model_admissions is not None:
+                model_admissions.count -= 1
+                model_admissions.first = first.next_of_model
+                if model_admissions.first is None:
+                    del self._models[model_admissions.model_id]
+            second = first.next
+            # A long stream may keep its admission for hours; it must not keep alive all that came after.
+            first.window = first.model_admissions = first.next = first.next_of_model = None
+            first = second
         self._first = first
         if first is None:
             self._last = None
 
-    def _refusal(self, now: float, of_model: _OfModel | None, tokens: int, tier: Tier) -> Refusal:
-        """The longest of the waits, each limit's for itself."""
+    def _refusal(self, now: float, model_admissions: _ModelAdmissions | None, tokens: int, tier: Tier) -> Refusal:
+        """The refusal by the limit with the longest wait; each limit's wait is computed by itself."""
         limit, allowed, at = Limit.REQUESTS, tier.rpm, now
         if self._count >= tier.rpm:
-            at = _leaves_at(self._first, self._count - tier.rpm)
-        if of_model is not None and of_model.count >= tier.per_model_rpm:
-            of_model_at = _leaves_at_of_model(of_model.first, of_model.count - tier.per_model_rpm)
-            if of_model_at > at:
-                limit, allowed, at = Limit.MODEL_REQUESTS, tier.per_model_rpm, of_model_at
+            at = _nth_expires_at(self._first, self._count - tier.rpm)
+        if model_admissions is not None and model_admissions.count >= tier.per_model_rpm:
+            model_at = _nth_of_model_expires_at(model_admissions.first, model_admissions.count - tier.per_model_rpm)
+            if model_at > at:
+                limit, allowed, at = Limit.MODEL_REQUESTS, tier.per_model_rpm, model_at
         excess = self.tokens + tokens - tier.tpm
         if excess > 0:
-            tokens_at = _frees_at(self._first, excess)
+            tokens_at = _tokens_free_at(self._first, excess)
             if tokens_at > at:
                 limit, allowed, at = Limit.TOKENS, tier.tpm, tokens_at
         return Refusal(limit, allowed, now, at)
@@ -220,76 +225,76 @@ class Window:
         while one is not None:
             if one.tokens:
                 found = one
-            one = one.following
+            one = one.next
         return found
 
 
-def _leaves_at(first: Admission | None, steps: int) -> float:
-    """When the admission so many after the first leaves; steps are none at all unless a tier has shrunk."""
+def _nth_expires_at(first: Admission | None, steps: int) -> float:
+    """When the admission `steps` after the first expires. `steps` is 0 unless the tier's limit has shrunk."""
     while first is not None and steps > 0:
-        first = first.following
+        first = first.next
         steps -= 1
-    return _NEVER if first is None else first.leaves_at
+    return _NEVER if first is None else first.expires_at
 
 
-def _leaves_at_of_model(first: Admission | None, steps: int) -> float:
-    """The same, among those for one model."""
+def _nth_of_model_expires_at(first: Admission | None, steps: int) -> float:
+    """The same along the list for one model."""
     while first is not None and steps > 0:
-        first = first.following_of_model
+        first = first.next_of_model
         steps -= 1
-    return _NEVER if first is None else first.leaves_at
+    return _NEVER if first is None else first.expires_at
 
 
-def _frees_at(first: Admission | None, tokens: int) -> float:
-    """When so many tokens will have left. Any estimate may change until then, so no sum is worth keeping: it is a walk."""
+def _tokens_free_at(first: Admission | None, tokens: int) -> float:
+    """When this many tokens will have expired. It walks the list: estimates change until then, so no sum can be kept."""
     while first is not None:
         tokens -= first.tokens
         if tokens <= 0:
-            return first.leaves_at
-        first = first.following
+            return first.expires_at
+        first = first.next
     return _NEVER
 
 
 class Windows:
-    """The windows of the accounts that had a request of late, in a ring around which `sweep` goes."""
+    """The windows of the accounts with recent requests. They form a ring, which `sweep` walks."""
 
     __slots__ = ("_before", "_windows")
 
     def __init__(self) -> None:
         self._windows: dict[str, Window] = {}
         self._before: Window | None = None
-        """The window after which the sweep goes on."""
+        """The sweep continues after this window."""
 
     def __len__(self) -> int:
         return len(self._windows)
 
     def of(self, account_id: str) -> Window:
-        """An account's window, to be admitted into at once: it may be another one after the next sweep."""
+        """An account's window. Use it at once: the next sweep may drop it, and the account then gets a new one."""
         window = self._windows.get(account_id)
         if window is None:
             window = self._windows[account_id] = Window(account_id)
             before = self._before
-            window.following = window if before is None else before.following
+            window.next = window if before is None else before.next
             if before is not None:
-                before.following = window
-            self._before = window  # so all others are looked at before the new one
+                before.next = window
+            self._before = window  # the sweep reaches all others before the new one
         return window
 
-    def sweep(self, now: float, at_most: int) -> int:
-        """Look at so many windows and forget the idle ones; returns how many. The next call goes on from there."""
-        forgotten = 0
-        for _ in range(min(at_most, len(self._windows))):
+    def sweep(self, now: float, max_windows: int) -> int:
+        """Check this many windows and drop the idle ones; returns how many it dropped. The next call continues there."""
+        dropped = 0
+        for _ in range(min(max_windows, len(self._windows))):
             before = self._before
-            window = None if before is None else before.following
+            window = None if before is None else before.next
             if before is None or window is None:
                 break
             if not window.is_idle(now):
                 self._before = window
                 continue
             del self._windows[window.account_id]
-            before.following = window.following
+            before.next = window.next
             if window is before:
                 self._before = None
-            window.following = None
-            forgotten += 1
-        return forgotten
+            window.next = None
+            dropped += 1
+        return dropped

@@ -1,8 +1,8 @@
-"""This file holds what an admitted request has taken from its account, until its end gives it back. (Contract §7, §8.)"""
+"""Defines what an admitted request has taken from its account until it ends, and sets the money aside. (Contract §7, §8.)"""
 
 from __future__ import annotations
 
-from kyma_proxy.core.accounts.accounts import Key
+from kyma_proxy.core.accounts.accounts import Account, Key
 from kyma_proxy.core.accounts.limits import Admission
 
 
@@ -16,3 +16,24 @@ class Reservation:
         self.admission = admission
         self.prompt = prompt
         self.held = held
+
+
+class Holds:
+    """Sets money aside for the requests that are being served, in this process's memory.
+
+    If several processes serve an account, another implementation takes this one's place, which borrows parts of the balance.
+    """
+
+    __slots__ = ()
+
+    def can_afford(self, account: Account, amount: int) -> bool:
+        """True if `hold` may be called with this amount in the same turn of the event loop."""
+        return account.can_afford(amount)
+
+    def hold(self, account: Account, amount: int) -> None:
+        """Set aside what a request may cost."""
+        account.hold(amount)
+
+    def release(self, account: Account, amount: int) -> None:
+        """Give back what was set aside for a request; once, however it ended."""
+        account.release(amount)

@@ -1,4 +1,4 @@
-"""This file makes the heads of the answers that are the gateway's own, and the fields that it adds to every answer."""
+"""Makes the gateway's own answers, and the header lines that it adds to every answer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,23 @@ _EXPOSED: Final = (
 
 
 def cors_lines(headers: Headers, origins: frozenset[str]) -> bytes:
-    """The lines that let a browser's page of an allowed origin read the answer; b"" for everybody else."""
+    """The lines that let a web page of an allowed origin read the answer; b"" for all others."""
     if not origins:
         return b""
     origin = header(headers, b"origin")
     if origin is None or not ("*" in origins or origin.decode("latin-1") in origins):
         return b""
     return b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, _EXPOSED)
+
+
+def relay_lines(request_id: str, model_id: str, alias: str | None, layer: int, dropped: tuple[str, ...]) -> bytes:
+    """The lines that the gateway adds to the head of every relayed answer. (Contract §4.2.)"""
+    more = b"" if alias is None else b"x-kyma-alias: %b\r\n" % alias.encode()
+    if layer:
+        more += b"x-kyma-fallback: true\r\nx-kyma-fallback-layer: %d\r\n" % layer
+    if dropped:
+        more += b"x-kyma-dropped: %b\r\n" % listed(dropped)
+    return b"x-request-id: %b\r\nx-kyma-model: %b\r\n%b" % (request_id.encode(), model_id.encode(), more)
 
 
 def json_answer(status: int, body: bytes, added: bytes, *, close: bool) -> bytes:
@@ -41,19 +51,19 @@ def json_answer(status: int, body: bytes, added: bytes, *, close: bool) -> bytes
 
 
 def listed(names: tuple[str, ...]) -> bytes:
-    """Names in a field's value. They may be a caller's words, so only harmless ones are told, and not too many of them."""
+    """Names as a field's value. They may be a caller's words, so only harmless ones are listed, and not too many."""
     fit = [name for name in names if _NAME.fullmatch(name)][:_MAX_NAMES]
     return ", ".join([*fit, "..."] if len(fit) < len(names) else fit).encode()
 
 
 def id_lines(request_id: str, own_field: bytes) -> bytes:
-    """The request id, in the dialect's own field too, where it has one: its clients look nowhere else."""
+    """The request id, also in the dialect's own field if it has one: its clients look nowhere else."""
     identity = request_id.encode()
     own = b"%b: %b\r\n" % (own_field, identity) if own_field else b""
     return b"x-request-id: %b\r\n%b" % (identity, own)
 
 
 def error_lines(error: GatewayError, request_id: str, own_field: bytes = b"") -> bytes:
-    """The lines that every error carries: the request id, and when to come back where that is known."""
+    """The lines of every error: the request id, and when to come back if that is known."""
     retry = b"" if error.retry_after is None else b"retry-after: %d\r\n" % error.retry_after
     return id_lines(request_id, own_field) + retry

@@ -1,7 +1,7 @@
-"""This file decides every header that crosses the gateway, in both directions. (Contract §3.5, §4.2.)
+"""Decides every header that crosses the gateway, in both directions. (Contract §3.5, §4.2.)
 
-Heads are computed afresh for each attempt from what the caller sent; nothing is ever changed in place. No other file
-adds, drops or renames a field of a relayed message.
+A request's head is computed afresh for each attempt from what the caller sent. No other file adds, drops or renames a field
+of a relayed message.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Final
 
 from kyma_proxy.config.snapshot import Source
-from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.core.http.inbound import Headers, Inbound, header
 
 _HOP_BY_HOP: Final = frozenset(
@@ -100,9 +99,7 @@ def _rule_for(own_names: frozenset[bytes]) -> _Rule:
     return rule
 
 
-def encode_request_head(
-    inbound: Inbound, endpoint: Endpoint, source: Source, length: int, *, is_translated: bool = False
-) -> bytes:
+def encode_request_head(inbound: Inbound, path: bytes, source: Source, length: int, *, is_translated: bool = False) -> bytes:
     """The head of the request to a source, whose body has `length` bytes.
 
     Translated, it has no field that only the caller's dialect knows, and no query, as that is of the caller's endpoint.
@@ -112,7 +109,7 @@ def encode_request_head(
     lines = inbound.passed.get(dropped)
     if lines is None:
         lines = inbound.passed[dropped] = _rule_for(dropped).lines(inbound.headers)
-    target = provider.base_path + endpoint.path
+    target = provider.base_path + path
     if inbound.query and not is_translated:
         target = b"%b?%b" % (target, inbound.query)
     if provider.dialect == "anthropic" and header(inbound.headers, b"anthropic-version") is None:
@@ -120,20 +117,63 @@ def encode_request_head(
     return b"POST %b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n" % (target, provider.header_lines, lines, length)
 
 
-def encode_answer_head(
-    status: int, reason: bytes, headers: Headers, added: bytes, *, length: bytes | None, chunked: bool, close: bool
-) -> bytes:
+class AnswerHead:
+    """The head of a source's answer, as it is relayed; `fields` has `headers` by lower-case name.
+
+    `streams` is True for a 2xx answer that is an event stream which can be read (one that is compressed goes out as it is).
+    `length` is that of the body, None if it is not known. A body that is translated changes them before the commit.
+    """
+
+    __slots__ = ("fields", "headers", "is_error", "length", "reason", "status", "streams")
+
+    def __init__(self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes]) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.fields = fields
+        self.length: bytes | None = fields.get(b"content-length")
+        self.is_error = not 200 <= status < 300
+        self.streams = (
+            not self.is_error
+            and fields.get(b"content-type", b"").lower().startswith(b"text/event-stream")
+            and fields.get(b"content-encoding", b"identity").lower() == b"identity"
+        )
+
+    def become(self, content_type: bytes, *, streams: bool) -> None:
+        """The body is translated into another type."""
+        self.headers = [one for one in self.headers if one[0].lower() not in (b"content-type", b"content-encoding")]
+        self.headers.append((b"content-type", content_type))
+        self.streams = streams
+
+    def set_field(self, name: bytes, value: bytes) -> None:
+        """Replace a field; `name` in lower case."""
+        self.headers = [one for one in self.headers if one[0].lower() != name]
+        self.headers.append((name, value))
+
+    def release(self) -> None:
+        """Let go of the fields: the head has gone out, and a stream may take long."""
+        self.headers = []
+        self.fields = {}
+
+    @property
+    def provider_request_id(self) -> str | None:
+        """The provider's id of the request."""
+        value = self.fields.get(b"x-request-id") or self.fields.get(b"request-id")
+        return value.decode("latin-1")[:128] if value is not None else None
+
+
+def encode_answer_head(head: AnswerHead, added: bytes, *, chunked: bool, close: bool) -> bytes:
     """The head of a relayed answer. `added` holds the gateway's own lines; framing is the gateway's too.
 
-    `length` is that of the body where it is known, and then it is not sent in chunks.
+    A body whose length is known is not sent in chunks.
     """
     framing = b"transfer-encoding: chunked\r\n" if chunked else b""
-    if length is not None:
-        framing = b"content-length: %b\r\n" % length
+    if head.length is not None:
+        framing = b"content-length: %b\r\n" % head.length
     return b"HTTP/1.1 %d %b\r\n%b%b%b%b\r\n" % (
-        status,
-        reason,
-        _to_caller.lines(headers),
+        head.status,
+        head.reason,
+        _to_caller.lines(head.headers),
         added,
         framing,
         b"connection: close\r\n" if close else b"",

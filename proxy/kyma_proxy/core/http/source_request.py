@@ -22,5 +22,5 @@ def request_bytes(exchange: Exchange, source: Source, body: bytes, head: Routing
         insertion += b'"%b":%d,' % ((member or "max_tokens").encode(), max_tokens)
     pieces = patched(body, head, source.model_json, insertion)
     if len(pieces) == 1:
-        return [b"".join((encode_request_head(inbound, endpoint, source, len(pieces[0])), pieces[0]))]
-    return [encode_request_head(inbound, endpoint, source, sum(map(len, pieces))), *pieces]
+        return [b"".join((encode_request_head(inbound, endpoint.path, source, len(pieces[0])), pieces[0]))]
+    return [encode_request_head(inbound, endpoint.path, source, sum(map(len, pieces))), *pieces]

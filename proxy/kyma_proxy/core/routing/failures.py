@@ -1,7 +1,4 @@
-"""This file decides what a source's failure means: whether another is tried, and what the caller is told in the end.
-
-(Contract §5, §9.)
-"""
+"""Decides what a source's failure means: what is tried next, and what the caller is told in the end. (Contract §5, §9.)"""
 
 from __future__ import annotations
 
@@ -9,11 +6,12 @@ import enum
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from kyma_proxy.core.routing.retry_after import retry_after
 from kyma_proxy.errors import GatewayError, Kind
 
 
 class FailureKind(enum.Enum):
-    """Why a source did not answer, or broke an answer off."""
+    """Why a source did not answer, or broke off an answer. The values are words of the access log."""
 
     CONNECT = "connect"  # refused, unreachable, TLS, DNS
     CONNECT_TIMEOUT = "connect_timeout"
@@ -26,41 +24,66 @@ class FailureKind(enum.Enum):
     OVERTAKEN = "overtaken"  # another source, asked later, began to answer before it
 
 
-class AttemptFailure(NamedTuple):
-    """A source's failure; `status` where it answered with one, `retry_after` in seconds where there is a hint.
+class Retry(enum.Enum):
+    """What may be tried after a failure."""
 
-    Of a source that rests `was_tried` is False, and the failure is the one for which it rests.
+    NEVER = "never"  # the caller has seen the beginning of the answer
+    NEXT_SOURCE = "next_source"
+    SAME_SOURCE_FRESH_CONNECTION = "same_source_fresh_connection"  # a stale idle connection was chosen (contract §9)
+
+
+class AttemptFailure(NamedTuple):
+    """Why an attempt failed, and what may be tried next.
+
+    `status` is there if the source answered with one, `retry_after` (seconds) if it gave a hint. `was_tried` is False if the
+    source was skipped because its breaker is open; the failure is then the one that opened it.
     """
 
-    failure: FailureKind
+    kind: FailureKind
     provider: str
     detail: str
     status: int = 0
     retry_after: int | None = None
     was_tried: bool = True
+    retry: Retry = Retry.NEXT_SOURCE
 
     @property
     def word(self) -> str:
-        """The one word (or status) that the log has for it."""
-        return str(self.status) if self.failure is FailureKind.STATUS else self.failure.value
+        """The word (or status) that the log has for it."""
+        return str(self.status) if self.kind is FailureKind.STATUS else self.kind.value
 
 
-_MOVE_ON: Final = frozenset({401, 402, 403, 404, 408, 409, 429})
+_NEXT_SOURCE: Final = frozenset({401, 402, 403, 404, 408, 409, 429})
 _TIMEOUTS: Final = frozenset({FailureKind.CONNECT_TIMEOUT, FailureKind.FIRST_BYTE_TIMEOUT, FailureKind.TOTAL_TIMEOUT})
 
 
 def moves_on(status: int, *, is_last: bool) -> bool:
-    """Whether an answer with this status is the source's failure rather than the caller's to see.
+    """True if an answer with this status is the source's failure, False if it is for the caller to see.
 
-    A 404 of the last source is relayed: nothing else can tell the caller more.
+    A 404 of the last candidate is relayed: nobody else could tell the caller more.
     """
     if status == 404:
         return not is_last
-    return status in _MOVE_ON or status >= 500 or status < 200 or 300 <= status < 400
+    return status in _NEXT_SOURCE or status >= 500 or status < 200 or 300 <= status < 400
+
+
+def status_failure(provider: str, status: int, fields: dict[bytes, bytes], *, detail: str | None = None) -> AttemptFailure:
+    """The failure of a source that answered with a status that moves on; `fields` are those of its answer."""
+    return AttemptFailure(FailureKind.STATUS, provider, detail or f"answered {status}", status, retry_after(fields))
+
+
+def no_time_left(provider: str) -> AttemptFailure:
+    """The failure of a source that can't be asked any more within its `total` timeout."""
+    return AttemptFailure(FailureKind.TOTAL_TIMEOUT, provider, "no time was left for it")
+
+
+def overtaken(provider: str) -> AttemptFailure:
+    """The failure of a source that another, which was asked later, has overtaken."""
+    return AttemptFailure(FailureKind.OVERTAKEN, provider, "another was faster")
 
 
 def exhausted(model: str, failures: Iterable[AttemptFailure]) -> GatewayError:
-    """What the caller is told when every source has failed: the most useful of the failures. (Contract §5.)"""
+    """The error for a caller when every source has failed: the most useful of the failures. (Contract §5.)"""
     failed = list(failures)
     if not failed:
         return GatewayError(
@@ -68,16 +91,17 @@ def exhausted(model: str, failures: Iterable[AttemptFailure]) -> GatewayError:
             f"No source of {model} is on: its providers have no key, as the gateway's start, `check` and /v1/status say.",
         )
     hints = [one.retry_after for one in failed if one.retry_after is not None]
-    retry_after = min(hints) if hints else None
-    told = "; ".join(f"{one.provider}: {one.detail}" for one in failed)
+    retry_after_s = min(hints) if hints else None
+    reasons = "; ".join(f"{one.provider}: {one.detail}" for one in failed)
     if all(one.status == 429 for one in failed):
-        message = f"Every source of {model} is rate limited ({told}); try again later."
-        return GatewayError(Kind.PROVIDER_RATE_LIMITED, message, retry_after=retry_after)
+        message = f"Every source of {model} is rate limited ({reasons}); try again later."
+        return GatewayError(Kind.PROVIDER_RATE_LIMITED, message, retry_after=retry_after_s)
     tried = [one for one in failed if one.was_tried]
     if not tried:
-        message = f"No source of {model} is asked just now ({told}); try again later."
-        return GatewayError(Kind.NO_SOURCE_AVAILABLE, message, retry_after=retry_after)
-    if all(one.failure in _TIMEOUTS for one in tried):
-        message = f"No source of {model} answered in time ({told})."
-        return GatewayError(Kind.PROVIDER_TIMEOUT, message, retry_after=retry_after)
-    return GatewayError(Kind.PROVIDER_ERROR, f"No source of {model} could answer ({told}); try again.", retry_after=retry_after)
+        message = f"Every source of {model} is skipped just now ({reasons}); try again later."
+        return GatewayError(Kind.NO_SOURCE_AVAILABLE, message, retry_after=retry_after_s)
+    if all(one.kind in _TIMEOUTS for one in tried):
+        message = f"No source of {model} answered in time ({reasons})."
+        return GatewayError(Kind.PROVIDER_TIMEOUT, message, retry_after=retry_after_s)
+    message = f"No source of {model} could answer ({reasons}); try again."
+    return GatewayError(Kind.PROVIDER_ERROR, message, retry_after=retry_after_s)

@@ -1,60 +1,37 @@
-"""This file decides which sources are probed because nobody has asked them for long, and with what. (Contract §9.)
+"""Decides which sources get an active health check, and what its answer means. (Contract §9.)
 
-A probe is an ordinary request for one token. It costs money, so it is off unless `defaults.probe_after` says otherwise; it
-tells whether a source would answer, and does not count as traffic.
+A health check is an ordinary request for one token. It costs money, so it is off unless `defaults.probe_after` says otherwise.
+It does not count as traffic.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
-import msgspec
-
 from kyma_proxy.config.snapshot import Snapshot, Source
-from kyma_proxy.core.http.endpoints import RELAYED
-from kyma_proxy.core.http.headers import encode_request_head
-from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.core.routing.breaker import BreakerTable
-from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on
-from kyma_proxy.core.routing.retry_after import retry_after
-
-_ENDPOINTS: Final = {"openai": RELAYED[b"/v1/chat/completions"], "anthropic": RELAYED[b"/v1/messages"]}
+from kyma_proxy.core.routing.failures import AttemptFailure, moves_on, status_failure
 
 
-def due_for_check(snapshot: Snapshot, table: BreakerTable, now: float, started: float) -> list[Source]:
-    """The sources of text models that are on, may be asked, and were not since `probe_after` (or since `started`)."""
+def due_for_check(snapshot: Snapshot, breakers: BreakerTable, now: float, started: float) -> list[Source]:
+    """The sources of text models that are on, may be asked, and were not asked for `probe_after` (or since `started`)."""
     after = snapshot.probe_after
     if after is None:
         return []
     due: dict[str, Source] = {}
     for model in snapshot.models.values():
-        for source in (*model.pool, *model.reserve):
-            if source.provider.off is not None or source.provider.dialect not in _ENDPOINTS:
+        for source in () if model.is_image else (*model.pool, *model.reserve):
+            if source.provider.off is not None:
                 continue
-            health = table.of(source.key)
-            if now - max(health.asked_at, started) >= after and health.admits(now):
+            breaker = breakers.of(source.key)
+            if now - max(breaker.asked_at, started) >= after and breaker.allows(now):
                 due[source.key] = source
     return list(due.values())
 
 
-def check_request(source: Source, now: float) -> bytes:
-    """The bytes of a request for one token."""
-    endpoint = _ENDPOINTS[source.provider.dialect]
-    field = source.max_tokens_field if source.provider.dialect == "openai" else None
-    body = msgspec.json.encode(
-        {"model": source.model, field or "max_tokens": 1, "messages": [{"role": "user", "content": "ping"}]}
-    )
-    inbound = Inbound(
-        b"POST", b"/v1" + endpoint.path, b"", [(b"content-type", b"application/json")], body, "probe", now, False, True
-    )
-    return encode_request_head(inbound, endpoint, source, len(body)) + body
-
-
 def check_verdict(status: int, fields: dict[bytes, bytes], provider: str) -> AttemptFailure | None:
-    """What an answer with this status says of its source, with the hint in its fields; None where it is well.
+    """The failure that an answer with this status means; None if the source is healthy.
 
-    A model that does not chat (one for embeddings, say) refuses a probe with a 4xx, which says no more than that it is there.
+    A model that does not chat (one for embeddings, say) refuses the check with a 4xx: the source is there.
     """
     if status in (404, 405) or not moves_on(status, is_last=True):
         return None
-    return AttemptFailure(FailureKind.STATUS, provider, f"answered {status}", status, retry_after(fields))
+    return status_failure(provider, status, fields)

@@ -1,11 +1,13 @@
-"""This file finds what can answer for the model that a caller names, and says so where nothing can. (Contract §3.2.)"""
+"""Finds the route of the model that a caller names, and explains why there is none. (Contract §3.2.)"""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Final
 
 from kyma_proxy.config.snapshot import Model, Route, Snapshot, route_name
+from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.core.routing.failures import exhausted
 from kyma_proxy.errors import GatewayError, Kind
@@ -14,7 +16,7 @@ _MAX_COMPARED: Final = 20
 
 
 def route_of(snapshot: Snapshot, endpoint: Endpoint, name: str) -> tuple[Route, bool]:
-    """What can answer for the model or alias `name` at an endpoint, and whether it is an alias. Raises GatewayError."""
+    """The route of the model or alias `name` at an endpoint, and True if it is an alias. Raises GatewayError."""
     routes = snapshot.routes[endpoint.route]
     route = routes.get(name)
     if route is not None:
@@ -25,20 +27,23 @@ def route_of(snapshot: Snapshot, endpoint: Endpoint, name: str) -> tuple[Route, 
     return routes[target], True
 
 
-def has_translated(snapshot: Snapshot, model: Model) -> bool:
-    """Whether any source answers for a model, if only in another dialect."""
-    return not snapshot.routes[route_name("anthropic", is_translated=True)][model.id].is_empty
+def has_translated(exchange: Exchange, model: Model) -> bool:
+    """True if any source answers for a model, if only in another dialect."""
+    return not exchange.snapshot.routes[route_name(exchange.endpoint.dialect, is_translated=True)][model.id].is_empty
 
 
-def unanswerable(model: Model, dialect: str) -> GatewayError:
-    """Why a model of which no source is on answers nobody who speaks this dialect."""
+def unanswerable(model: Model, dialect: str, endpoints: Mapping[str, Endpoint]) -> GatewayError:
+    """Why a model of which no source is on answers nobody who speaks this dialect.
+
+    `endpoints` has the one to suggest to callers of each dialect.
+    """
     if model.is_image:
         return GatewayError(
             Kind.INVALID_REQUEST, f"{model.id} makes images; ask for them at /v1/images/generations.", param="model"
         )
     others = {source.provider.dialect for source in (*model.pool, *model.reserve) if source.provider.off is None}
     if others:
-        where = "/v1/messages" if "anthropic" in others else "/v1/chat/completions"
+        where = next(f"/v1{endpoints[name].path.decode()}" for name in endpoints if name in others)
         return GatewayError(
             Kind.INVALID_REQUEST, f"No source of {model.id} speaks {dialect}; ask for it at {where}.", param="model"
         )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from kyma_proxy.config.snapshot import Model, Snapshot, Source
-from kyma_proxy.core.routing.breaker import BreakerTable, HourlyCounts
+from kyma_proxy.core.routing.breaker import CLOSED, HALF_OPEN, OPEN, BreakerTable
+from kyma_proxy.core.routing.history import HourlyCounts
+
+_WORDS: Final = {CLOSED: "on", OPEN: "resting", HALF_OPEN: "probing"}
 
 
 def status(snapshot: Snapshot, table: BreakerTable, now: float) -> dict[str, object]:
@@ -32,12 +36,12 @@ def status(snapshot: Snapshot, table: BreakerTable, now: float) -> dict[str, obj
 
 
 def _can_answer(model: Model, table: BreakerTable, now: float) -> bool:
-    return any(source.provider.off is None and table.of(source.key).admits(now) for source in (*model.pool, *model.reserve))
+    return any(source.provider.off is None and table.of(source.key).allows(now) for source in (*model.pool, *model.reserve))
 
 
 def _word(model: Model, table: BreakerTable, now: float, somebody_can: bool) -> str:
     on = [source for source in model.pool if source.provider.off is None]
-    if on and all(table.of(source.key).word == "on" for source in on):
+    if on and all(table.of(source.key).state == CLOSED for source in on):
         return "available"
     return "degraded" if somebody_can else "unavailable"
 
@@ -45,15 +49,15 @@ def _word(model: Model, table: BreakerTable, now: float, somebody_can: bool) -> 
 def _source(source: Source, part: str, table: BreakerTable, now: float) -> dict[str, object]:
     health = table.of(source.key)
     off = source.provider.off
-    rests_for = health.rests_for(now)
-    last = health.last if health.word != "on" else None
+    open_for_s = health.open_for_s(now)
+    last = health.last if health.state != CLOSED else None
     return {
         "provider": source.provider.name,
         "model": source.model,
         "part": part,
-        "status": health.word if off is None else "off",
+        "status": _WORDS[health.state] if off is None else "off",
         "reason": off or (last.detail if last is not None else None),
-        "retry_in_s": math.ceil(rests_for) if rests_for else None,
+        "retry_in_s": math.ceil(open_for_s) if open_for_s else None,
         "first_byte_ms": round(health.first_byte_s * 1000, 1) or None,
         **_counted("attempts", health.hours, now),
     }

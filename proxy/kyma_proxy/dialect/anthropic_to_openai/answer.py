@@ -1,8 +1,7 @@
-"""This file tells a caller in Anthropic's words what a source answered in OpenAI's, whole or with an error. (Contract §4, §5.)
+"""Translates whole answers and errors of OpenAI to Anthropic's dialect. (Contract §4, §5.)
 
-Thinking comes first, then the text, then the tools, as Anthropic has them. The signature of a thought is UNSIGNED.
-Arguments of which the model made no JSON object are kept as they are, under one member of the input (`RAW_ARGUMENTS`), from
-where they find their way back in the next request.
+Thinking comes first, then the text, then the tool calls, as in Anthropic's own answers. Thinking has the signature UNSIGNED.
+Arguments that are no JSON object are kept as one member of the input (`tool_arguments.py`).
 """
 
 from __future__ import annotations
@@ -16,26 +15,27 @@ import msgspec
 from msgspec import Raw
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.dialect.anthropic_to_openai.messages import RAW_ARGUMENTS, Json
-from kyma_proxy.dialect.error_message import first_line, message_in
-from kyma_proxy.dialect.sse import emitted
+from kyma_proxy.dialect.anthropic_to_openai.messages import Json
+from kyma_proxy.dialect.error_message import error_message_in, first_line
+from kyma_proxy.dialect.sse import encode_event
 from kyma_proxy.dialect.thinking_signature import UNSIGNED
-from kyma_proxy.dialect.tool_ids import fit_id
+from kyma_proxy.dialect.tool_arguments import input_of
+from kyma_proxy.dialect.tool_ids import encode_tool_id
 from kyma_proxy.dialect.translation import TranslatedAnswer
 from kyma_proxy.dialect.usage import Counts
 
 T = TypeVar("T")
 
-BROKEN_OFF: Final = frozenset({"error", "insufficient_system_resource"})
-"""Reasons for which some sources stop that say that the answer is not whole."""
+INCOMPLETE_REASONS: Final = frozenset({"error", "insufficient_system_resource"})
+"""Finish reasons with which some sources mark an incomplete answer."""
 _STOP_REASONS: Final = MappingProxyType(
-    {"length": "max_tokens", "model_length": "max_tokens", "content_filter": "refusal"}  # all others are ends
+    {"length": "max_tokens", "model_length": "max_tokens", "content_filter": "refusal"}  # all others are natural ends
 )
 _ERROR_TYPES: Final = MappingProxyType({
     401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
     413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error", 529: "overloaded_error",
 })  # fmt: skip
-_STATUS_OF_WORD: Final = MappingProxyType({
+_STATUS_OF_ERROR: Final = MappingProxyType({
     "invalid_request_error": 400, "context_length_exceeded": 400, "authentication_error": 401, "invalid_api_key": 401,
     "billing_error": 402, "permission_error": 403, "not_found_error": 404, "request_too_large": 413,
     "rate_limit_error": 429, "rate_limit_exceeded": 429, "insufficient_quota": 429,
@@ -44,22 +44,22 @@ _STATUS_OF_WORD: Final = MappingProxyType({
 _UNAUTHORISED: Final = 401
 _NULL: Final = b"null"
 _EMPTY: Final = (_NULL, b"[]", b"{}")
-_MADE_BY_OPENAI: Final = "chatcmpl-"
+_COMPLETION_ID_PREFIX: Final = "chatcmpl-"
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL
 )
-"""An escape in a string; a whole surrogate pair is one, and of six characters is only half a pair that is alone."""
+"""An escape in a string. A surrogate pair is one match of twelve characters; a match of six is a lone surrogate."""
 
 
 class Function(msgspec.Struct, gc=False):
-    """What is called, and with which arguments; some sources send these as an object."""
+    """The function of a call. Some sources send its arguments as an object."""
 
     name: str | None = None
     arguments: str | dict[str, Raw] | None = None
 
 
 class ToolCall(msgspec.Struct, gc=False):
-    """A call of a tool; `index` tells in a stream which one."""
+    """A tool call; in a stream, `index` identifies it."""
 
     index: int | None = None
     id: str | None = None
@@ -67,14 +67,14 @@ class ToolCall(msgspec.Struct, gc=False):
 
 
 class Part(msgspec.Struct, gc=False):
-    """A piece of content, where a source sends more than a string."""
+    """A part of a content that is no plain string."""
 
     text: str | None = None
     thinking: str | list[Part] | None = None
 
 
-class Said(msgspec.Struct, gc=False):
-    """A message, or what an event of a stream adds to one."""
+class Delta(msgspec.Struct, gc=False):
+    """The delta of a stream's event; a whole message has the same members."""
 
     content: str | list[Part] | None = None
     reasoning_content: str | None = None
@@ -85,24 +85,24 @@ class Said(msgspec.Struct, gc=False):
 
     @property
     def calls(self) -> list[ToolCall]:
-        """What is called; before there were tools it was one function."""
+        """The tool calls; a `function_call`, which came before tools, is one of them."""
         if self.function_call is not None and not self.tool_calls:
             return [ToolCall(0, None, self.function_call)]
         return self.tool_calls or []
 
 
-class _Message(Said, gc=False):
-    """A message, with what has no place in Anthropic's."""
+class _Message(Delta, gc=False):
+    """A whole message, with the members that are dropped."""
 
     annotations: Raw = Raw(_NULL)
     audio: Raw = Raw(_NULL)
     images: Raw = Raw(_NULL)
 
     @property
-    def lost(self) -> tuple[str, ...]:
-        """The names of what has no place."""
-        given = {"annotations": self.annotations, "audio": self.audio, "images": self.images}
-        return tuple([f"answer.message.{name}" for name, value in given.items() if bytes(value) not in _EMPTY])
+    def dropped(self) -> tuple[str, ...]:
+        """The paths of the dropped members."""
+        members = {"annotations": self.annotations, "audio": self.audio, "images": self.images}
+        return tuple([f"answer.message.{name}" for name, value in members.items() if bytes(value) not in _EMPTY])
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -119,8 +119,8 @@ class _Answer(msgspec.Struct, gc=False):
     usage: Raw = Raw(_NULL)
 
 
-class _Whole(msgspec.Struct, gc=False):
-    """An answer, none of which is looked into."""
+class _RawAnswer(msgspec.Struct, gc=False):
+    """An answer whose members are not decoded."""
 
     choices: list[dict[str, Raw]]
     id: Any = None
@@ -132,179 +132,166 @@ class _Reasoning(msgspec.Struct, gc=False):
     reasoning_tokens: int | None = None
 
 
-class Reported(Counts, gc=False):
-    """The tokens that a source reports."""
+class ReportedUsage(Counts, gc=False):
+    """The usage that a source reports."""
 
     completion_tokens_details: _Reasoning | None = None
 
     @property
     def cached_tokens(self) -> int | None:
-        """How many of the prompt's came from a cache."""
+        """The prompt tokens that came from a cache."""
         details = self.prompt_tokens_details
         return self.prompt_cache_hit_tokens if details is None else details.cached_tokens
 
 
 _answer: Final = msgspec.json.Decoder(_Answer).decode
-_whole: Final = msgspec.json.Decoder(_Whole).decode
-_reported: Final = msgspec.json.Decoder(Reported).decode
-_object: Final = msgspec.json.Decoder(dict[str, Raw]).decode
-_anything: Final = msgspec.json.Decoder().decode
+_raw_answer: Final = msgspec.json.Decoder(_RawAnswer).decode
+_reported: Final = msgspec.json.Decoder(ReportedUsage).decode
+_decode_any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.encode
 
 
-def decoded(decode: Callable[[bytes], T], data: bytes) -> T:
-    """What a source has sent. Raises ValueError where it can't be read.
+def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
+    """Decode JSON of a source. Raises ValueError if it can't be read.
 
-    A text that was cut in the middle of a character, to be sent in two events, is no text: what is left of the character at the
-    cut stands for one that is not known.
+    Some sources cut a text within a character and send it in two events. Each half of the character becomes U+FFFD.
     """
     try:
-        return decode(data)
+        return decoder(data)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("the JSON is nested too deeply") from None
     except UnicodeDecodeError:
-        mended = data.decode(errors="replace").encode()
+        repaired = data.decode(errors="replace").encode()
     except msgspec.DecodeError as error:
-        mended = _ESCAPE.sub(lambda escape: b"\\ufffd" if len(escape[0]) == 6 else escape[0], data)
-        if mended == data:
+        repaired = _ESCAPE.sub(lambda escape: b"\\ufffd" if len(escape[0]) == 6 else escape[0], data)
+        if repaired == data:
             raise ValueError(str(error)) from None
-    return decoded(decode, mended)
+    return decode(decoder, repaired)
 
 
-def answered(status: int, body: bytes, shown_model: str, stops: frozenset[str]) -> TranslatedAnswer:
-    """A whole answer as a message; `stops` are the request's stop sequences. Raises ValueError where it is none."""
-    answer = decoded(_answer, body)
+def translate_answer(status: int, body: bytes, public_model: str, stop_sequences: frozenset[str]) -> TranslatedAnswer:
+    """Translate a whole answer to a message, given the request's stop sequences. Raises ValueError if it is no answer."""
+    answer = decode(_answer, body)
     choice = next((choice for choice in answer.choices if not choice.index), None)
-    if choice is None or choice.finish_reason in BROKEN_OFF:
-        raise ValueError("the answer has no choice that is whole")
-    said = choice.message
-    ident = message_id(answer.id, answer.created)
+    if choice is None or choice.finish_reason in INCOMPLETE_REASONS:
+        raise ValueError("the answer has no complete choice")
+    delta = choice.message
+    message_id = make_message_id(answer.id, answer.created)
     content: list[Json] = []
-    if thought := thinking_of(said):
-        content.append({"type": "thinking", "thinking": thought, "signature": UNSIGNED})
-    if text := text_of(said) + (said.refusal or ""):
+    if thinking := thinking_of(delta):
+        content.append({"type": "thinking", "thinking": thinking, "signature": UNSIGNED})
+    if text := text_of(delta) + (delta.refusal or ""):
         content.append({"type": "text", "text": text})
-    for at, call in enumerate(said.calls):
+    for index, call in enumerate(delta.calls):
         function = call.function or Function()
         name, arguments = function.name or "", arguments_of(function)
-        use_id = fit_id(call.id or tool_id(ident, at))
+        use_id = encode_tool_id(call.id or make_tool_id(message_id, index))
         content.append({"type": "tool_use", "id": use_id, "name": name, "input": input_of(arguments)})
     reason, sequence = stop_reason(
-        choice.finish_reason, choice.stop_reason, stops, calls=bool(said.calls), refuses=bool(said.refusal)
+        choice.finish_reason, choice.stop_reason, stop_sequences, has_calls=bool(delta.calls), has_refusal=bool(delta.refusal)
     )
-    reported = reported_by(answer.usage)
+    reported = read_usage(answer.usage)
     message: Json = {
-        "id": ident, "type": "message", "role": "assistant", "model": shown_model, "content": content,
-        "stop_reason": reason, "stop_sequence": sequence, "usage": usage_json(reported),
+        "id": message_id, "type": "message", "role": "assistant", "model": public_model, "content": content,
+        "stop_reason": reason, "stop_sequence": sequence, "usage": usage_object(reported),
     }  # fmt: skip
-    return TranslatedAnswer(status, _encode(message), usage_of(reported), said.lost)
+    return TranslatedAnswer(status, _encode(message), usage_of(reported), delta.dropped)
 
 
-def streamed(body: bytes) -> bytes:
-    """The events that a whole answer amounts to: all that it says, why it ended, and its usage. Raises ValueError for none."""
-    answer = decoded(_whole, body)
+def answer_as_stream(body: bytes) -> bytes:
+    """Return a whole answer as a stream: one event with all its content, and `[DONE]`. Raises ValueError if it is no answer."""
+    answer = decode(_raw_answer, body)
     choices = [{"delta" if name == "message" else name: value for name, value in choice.items()} for choice in answer.choices]
-    told = {"id": answer.id, "created": answer.created, "choices": choices, "usage": answer.usage}
-    return emitted(b"", _encode(told)) + emitted(b"", b"[DONE]")
+    document = {"id": answer.id, "created": answer.created, "choices": choices, "usage": answer.usage}
+    return encode_event(b"", _encode(document)) + encode_event(b"", b"[DONE]")
 
 
-def refused(status: int, body: bytes, request_id: str) -> TranslatedAnswer:
-    """A source's error as Anthropic's, with the same status; `request_id` is "" where it is not to be told."""
+def translate_error(status: int, body: bytes, request_id: str) -> TranslatedAnswer:
+    """Translate a source's error, with the same status; without a request id if that is ""."""
     try:
-        value = decoded(_anything, body)
+        value = decode(_decode_any, body)
     except ValueError:
         value = None
-    return TranslatedAnswer(status, error_json(status, message_in(value) or first_line(body), request_id), NO_USAGE)
+    return TranslatedAnswer(status, error_body(status, error_message_in(value) or first_line(body), request_id), NO_USAGE)
 
 
-def error_json(status: int, message: str, request_id: str) -> bytes:
-    """The body, and a stream's data, of an error; `message` is empty where the source gave none."""
-    kind = _ERROR_TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
-    if status == _UNAUTHORISED:  # the source may quote the credential, which is the operator's
+def error_body(status: int, message: str, request_id: str) -> bytes:
+    """Return the body of an error, or the data of an error event; `message` is "" if the source gave none."""
+    error_type = _ERROR_TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
+    if status == _UNAUTHORISED:  # the source may quote the credential, which belongs to the operator
         message = "The source does not accept the gateway's credential; tell the gateway's operator."
-    words = message or f"The source answered with the status {status}, and did not say why."
-    told: Json = {"type": "error", "error": {"type": kind, "message": words}}
-    return _encode(told | {"request_id": request_id} if request_id else told)
+    message = message or f"The source answered with the status {status}, and did not say why."
+    document: Json = {"type": "error", "error": {"type": error_type, "message": message}}
+    return _encode(document | {"request_id": request_id} if request_id else document)
 
 
-def error_in_stream(error: object, request_id: str) -> bytes:
-    """The data of the event that says what a source said in its stream: its status is as good as its words."""
-    code, kind = (error.get("code"), error.get("type")) if isinstance(error, dict) else (None, None)
+def stream_error_body(error: object, request_id: str) -> bytes:
+    """Return the data of an error event for an error in a source's stream; its code or type decides the status."""
+    code, error_type = (error.get("code"), error.get("type")) if isinstance(error, dict) else (None, None)
     status = code if isinstance(code, int) and 400 <= code <= 599 else 0
-    for word in (code, kind):
-        status = status or (_STATUS_OF_WORD.get(word, 0) if isinstance(word, str) else 0)
-    words = message_in(error) or "The source ended its answer with an error, and did not say why."
-    return error_json(status or 500, words, request_id)
+    for name in (code, error_type):
+        status = status or (_STATUS_OF_ERROR.get(name, 0) if isinstance(name, str) else 0)
+    message = error_message_in(error) or "The source ended its answer with an error, and did not say why."
+    return error_body(status or 500, message, request_id)
 
 
-def message_id(source_id: str | None, created: object) -> str:
-    """A message's id, made of the source's, or of the time that it gives."""
-    return f"msg_{(source_id or str(created or 0)).removeprefix(_MADE_BY_OPENAI).removeprefix('msg_')}"
+def make_message_id(source_id: str | None, created: object) -> str:
+    """Return a message's id, made of the source's id, or else of its timestamp."""
+    return f"msg_{(source_id or str(created or 0)).removeprefix(_COMPLETION_ID_PREFIX).removeprefix('msg_')}"
 
 
-def tool_id(ident: str, at: int) -> str:
-    """The id of a message's tool call that has none."""
-    return f"toolu_{ident.removeprefix('msg_')}_{at}"
+def make_tool_id(message_id: str, index: int) -> str:
+    """Return an id for a tool call that has none."""
+    return f"toolu_{message_id.removeprefix('msg_')}_{index}"
 
 
-def text_of(said: Said) -> str:
-    """The text that is said."""
-    content = said.content
+def text_of(delta: Delta) -> str:
+    """Return the text of a delta or message."""
+    content = delta.content
     return content if isinstance(content, str) else "".join(part.text or "" for part in content or ())
 
 
-def thinking_of(said: Said) -> str:
-    """What is thought before it is said. Some sources send it twice, under both names."""
-    if said.reasoning_content:
-        return said.reasoning_content
-    if isinstance(said.reasoning, str) and said.reasoning:
-        return said.reasoning
-    return "".join(map(_thought, said.content)) if isinstance(said.content, list) else ""
+def thinking_of(delta: Delta) -> str:
+    """Return the thinking of a delta or message. Some sources send it twice, under both names."""
+    if delta.reasoning_content:
+        return delta.reasoning_content
+    if isinstance(delta.reasoning, str) and delta.reasoning:
+        return delta.reasoning
+    return "".join(map(_thinking_text, delta.content)) if isinstance(delta.content, list) else ""
 
 
-def _thought(part: Part) -> str:
+def _thinking_text(part: Part) -> str:
     thinking = part.thinking
-    return thinking if isinstance(thinking, str) else "".join(one.text or "" for one in thinking or ())
+    return thinking if isinstance(thinking, str) else "".join(part.text or "" for part in thinking or ())
 
 
 def arguments_of(function: Function) -> str:
-    """The arguments as a text."""
+    """Return a call's arguments as text."""
     arguments = function.arguments
     return arguments or "" if not isinstance(arguments, dict) else _encode(arguments).decode()
 
 
-def input_of(arguments: str) -> object:
-    """A tool's input; none at all is an empty one."""
-    if not arguments or arguments.isspace():
-        return {}
-    try:
-        _object(arguments)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return {RAW_ARGUMENTS: arguments}
-    return Raw(arguments.encode())
-
-
 def stop_reason(
-    finish: str | None, stop: object, stops: frozenset[str], *, calls: bool, refuses: bool
+    finish_reason: str | None, sequence: object, stop_sequences: frozenset[str], *, has_calls: bool, has_refusal: bool
 ) -> tuple[str, str | None]:
-    """Why the answer ended, and at which stop sequence, where the source tells that (`stop`).
+    """Return the stop reason, and the stop sequence if the source reports it.
 
-    An answer with calls waits for their results, whatever the source says of its end: not all of them say `tool_calls`.
+    An answer with calls ends with `tool_use`, whatever its finish reason: not all sources send `tool_calls`.
     """
-    reason = _STOP_REASONS.get(finish or "")
+    reason = _STOP_REASONS.get(finish_reason or "")
     if reason is not None:
         return reason, None
-    if calls:
+    if has_calls:
         return "tool_use", None
-    if refuses:
+    if has_refusal:
         return "refusal", None
-    return ("stop_sequence", stop) if isinstance(stop, str) and stop in stops else ("end_turn", None)
+    return ("stop_sequence", sequence) if isinstance(sequence, str) and sequence in stop_sequences else ("end_turn", None)
 
 
-def reported_by(usage: Raw) -> Reported | None:
-    """A source's usage; None where there is none that can be believed."""
+def read_usage(usage: Raw) -> ReportedUsage | None:
+    """Decode a source's usage; None if there is none, or if its numbers are implausible."""
     if bytes(usage) == _NULL:
         return None
     try:
@@ -313,15 +300,15 @@ def reported_by(usage: Raw) -> Reported | None:
         return None
 
 
-def usage_of(reported: Reported | None) -> Usage:
-    """What was used, as the gateway counts it."""
+def usage_of(reported: ReportedUsage | None) -> Usage:
+    """Return the usage as the gateway counts it."""
     if reported is None or (reported.prompt_tokens is None and reported.completion_tokens is None):
         return NO_USAGE
     return Usage(reported.prompt_tokens, reported.completion_tokens, reported.cached_tokens, "reported")
 
 
-def usage_json(reported: Reported | None) -> Json:
-    """What was used, as Anthropic counts it: the input without what came from a cache."""
+def usage_object(reported: ReportedUsage | None) -> Json:
+    """Return the usage as an object of Anthropic's dialect, whose input tokens exclude those from a cache."""
     if reported is None:
         return {"input_tokens": 0, "output_tokens": 0}
     prompt = reported.prompt_tokens or 0

@@ -1,15 +1,14 @@
-"""This file asks a source that speaks OpenAI what a caller asks in Anthropic's dialect. (Contract §3.4, §4.)
+"""Translates an Anthropic request for OpenAI, except its messages. (Contract §3.4, §4.)
 
-What the request's members become is decided here; its messages are said by `Conversation`, and the way back is `answered`,
-`refused` and `MessageStream`.
+`messages.py` translates the messages; `answer.py` and `stream.py` translate the answer.
 
-- `top_k` is dropped: OpenAI refuses a request that holds it, though some servers that speak its dialect would take it.
-- A tool that Anthropic runs itself, or whose schema only its models know, is refused: a model that is not told of it answers
-  as if it had never been offered. So are `mcp_servers`, and an `inference_geo`, which is a promise that nobody here can keep.
-- `thinking` becomes an effort: up to LOW_BUDGET_TOKENS low, up to MEDIUM_BUDGET_TOKENS medium, above that high. An effort that
-  the caller names itself goes before; xhigh and max are high, which is as far as most sources go.
-- An output schema is `strict` where OpenAI's strict mode can take it; else it is asked for without the guarantee.
-- `metadata.user_id` is OpenAI's `user`, but for one that is longer than OpenAI takes, which is dropped.
+- `top_k` is dropped: OpenAI refuses a request with it, though some servers that speak its dialect would accept it.
+- A tool that Anthropic runs itself, or whose schema only its models know, is refused: without its definition the model would
+  answer as if it had never been offered. So are `mcp_servers`, and `inference_geo`, which the gateway can't guarantee.
+- `thinking` becomes an effort: up to LOW_BUDGET_TOKENS low, up to MEDIUM_BUDGET_TOKENS medium, above that high. The caller's
+  own `effort` takes precedence; xhigh and max become high, the highest effort that most sources know.
+- An output schema is `strict` if OpenAI's strict mode accepts it; else it is sent without the guarantee.
+- `metadata.user_id` becomes OpenAI's `user`; it is dropped if it is longer than OpenAI accepts.
 """
 
 from __future__ import annotations
@@ -20,21 +19,20 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from kyma_proxy.core.http.endpoints import RELAYED, Endpoint
-from kyma_proxy.dialect.aggregate import message_of
-from kyma_proxy.dialect.anthropic_to_openai.answer import answered, refused, streamed
-from kyma_proxy.dialect.anthropic_to_openai.messages import PARAGRAPH, Conversation, Json, Reading, present
+from kyma_proxy.dialect.aggregate import aggregate_message
+from kyma_proxy.dialect.anthropic_to_openai.answer import answer_as_stream, translate_answer, translate_error
+from kyma_proxy.dialect.anthropic_to_openai.messages import PARAGRAPH, Conversation, Json, RequestReader, present_members
 from kyma_proxy.dialect.anthropic_to_openai.stream import MessageStream
+from kyma_proxy.dialect.openai import CHAT
 from kyma_proxy.dialect.translation import TranslatedAnswer, TranslatedRequest
 from kyma_proxy.errors import GatewayError, Kind
 
 LOW_BUDGET_TOKENS: Final = 4_096
 MEDIUM_BUDGET_TOKENS: Final = 16_384
-_ENDPOINT: Final[Endpoint] = RELAYED[b"/v1/chat/completions"]
 _MAX_USER_CHARACTERS: Final = 64
-_AS_IT_IS: Final = frozenset({
+_PASSED_THROUGH: Final = frozenset({
     "temperature", "top_p", "stream",
-    # Not Anthropic's, but OpenAI's own, and they change nothing in the form of the answer.
+    # These are OpenAI's own members, and do not change the form of the answer.
     "frequency_penalty", "logit_bias", "presence_penalty", "prompt_cache_key", "safety_identifier", "seed", "verbosity",
 })  # fmt: skip
 _REFUSED: Final = MappingProxyType(
@@ -43,7 +41,7 @@ _REFUSED: Final = MappingProxyType(
         "inference_geo": "the gateway can't promise where this model's source computes; leave it out.",
     }
 )
-_CHOICES: Final = MappingProxyType({"auto": "auto", "any": "required", "none": "none"})
+_TOOL_CHOICES: Final = MappingProxyType({"auto": "auto", "any": "required", "none": "none"})
 _EFFORTS: Final = MappingProxyType({"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"})
 
 
@@ -105,111 +103,106 @@ _metadata: Final = msgspec.json.Decoder(_Metadata)
 _thinking: Final = msgspec.json.Decoder(_Thinking)
 _output_config: Final = msgspec.json.Decoder(_OutputConfig)
 _output_format: Final = msgspec.json.Decoder(_OutputFormat)
-_anything: Final = msgspec.json.Decoder().decode
+_decode_any: Final = msgspec.json.Decoder().decode
 _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.encode
 
 
 class AnthropicToOpenAI:
-    """The way of one request from a caller who speaks Anthropic to a source that speaks OpenAI, and back.
+    """The `Translation` of one request.
 
-    `model` is the source's own id, `shown_model` the one that the caller sees. `max_tokens_field` names the member for the most
-    tokens of an answer (None: `max_tokens`); `default_max_tokens` stands in it where the caller gives none. `asks_for_usage`
-    says that a stream is asked for its usage; `reasoning_field` names the member in which the source takes the thoughts of
-    earlier turns back (None: nowhere); errors bear the `request_id`, where there is one. Raises GatewayError where the request
-    can't be said in OpenAI's dialect.
+    `model` is the source's own id, `public_model` the one that the caller sees. `max_tokens_field` is the member for the limit
+    of an answer's tokens (None: `max_tokens`); `default_max_tokens` is the limit if the caller sets none. `asks_for_usage` is
+    True if a stream's usage must be requested. `reasoning_field` is the member in which the source accepts earlier thinking
+    (None: it accepts none). Errors carry the `request_id`, unless that is "". Raises GatewayError for what OpenAI's dialect
+    can't express.
     """
 
-    __slots__ = ("_asked", "_request_id", "_shown_model", "_stops")
+    __slots__ = ("_public_model", "_request_id", "_stop_sequences", "request")
 
     def __init__(
-        self, body: bytes, model: str, *, shown_model: str, max_tokens_field: str | None = None,
+        self, body: bytes, model: str, *, public_model: str, max_tokens_field: str | None = None,
         default_max_tokens: int | None = None, asks_for_usage: bool = False,
         reasoning_field: str | None = "reasoning_content", request_id: str = "",
     ) -> None:  # fmt: skip
-        reading = Reading()
+        reader = RequestReader()
         try:
-            members = present(reading.members(body, ""))
-            request = reading.take(_request, body, "", [name for name in members if name not in _AS_IT_IS])
-            asked = _said(request, members, Conversation(reading, reasoning_field), reading)
+            members = present_members(reader.members(body, ""))
+            request = reader.read(_request, body, "", [name for name in members if name not in _PASSED_THROUGH])
+            translated = _translate(request, members, Conversation(reader, reasoning_field), reader)
         except RecursionError:
             raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
         except UnicodeDecodeError:
             raise GatewayError(Kind.INVALID_JSON, "The body is not valid JSON: it is not UTF-8.") from None
         field = max_tokens_field or "max_tokens"
         if "max_tokens" in members:
-            asked[field] = request.max_tokens
+            translated[field] = request.max_tokens
         elif default_max_tokens is not None:
-            asked[field] = default_max_tokens
+            translated[field] = default_max_tokens
         if request.stream and asks_for_usage:
-            asked["stream_options"] = {"include_usage": True}
-        self._shown_model = shown_model
+            translated["stream_options"] = {"include_usage": True}
+        self._public_model = public_model
         self._request_id = request_id
-        self._stops = frozenset(request.stop_sequences or ())
-        self._asked = TranslatedRequest(_ENDPOINT, _encode({"model": model} | asked), reading.dropped)
+        self._stop_sequences = frozenset(request.stop_sequences or ())
+        self.request = TranslatedRequest(CHAT, _encode({"model": model} | translated), reader.dropped)
 
-    @property
-    def asked(self) -> TranslatedRequest:
-        """What the source is asked."""
-        return self._asked
-
-    def whole(self, status: int, body: bytes) -> TranslatedAnswer:
-        """A whole answer of the source's, or its error. Raises ValueError where it is neither."""
+    def answer(self, status: int, body: bytes) -> TranslatedAnswer:
+        """Translate a whole answer or an error. Raises ValueError if a 2xx answer is malformed."""
         if status >= 400:
-            return refused(status, body, self._request_id)
-        return answered(status, body, self._shown_model, self._stops)
+            return translate_error(status, body, self._request_id)
+        return translate_answer(status, body, self._public_model, self._stop_sequences)
 
     def stream(self) -> MessageStream:
-        """For a 2xx answer that streams."""
-        return MessageStream(self._shown_model, self._stops, self._request_id)
+        """Return a translation for a 2xx answer that streams."""
+        return MessageStream(self._public_model, self._stop_sequences, self._request_id)
 
-    def streamed(self, body: bytes) -> bytes:
-        """The events that a whole answer amounts to. Raises ValueError where it is none."""
-        return streamed(body)
+    def as_stream(self, body: bytes) -> bytes:
+        """Return a whole answer as a stream of the source's dialect. Raises ValueError if the body is no answer."""
+        return answer_as_stream(body)
 
-    def folded(self, body: bytes) -> TranslatedAnswer:
-        """The whole answer that a source's whole stream amounts to. Raises ValueError where it is none."""
+    def aggregate(self, body: bytes) -> TranslatedAnswer:
+        """Translate a complete stream into one whole answer. Raises ValueError if it is incomplete or ends with an error."""
         stream = self.stream()
-        told = stream.feed(body) + stream.flush()
+        events = stream.feed(body) + stream.flush()
         if not stream.is_finished:
-            raise ValueError("the stream is not whole")
-        return TranslatedAnswer(200, message_of(told), stream.usage)
+            raise ValueError("the stream is incomplete")
+        return TranslatedAnswer(200, aggregate_message(events), stream.usage)
 
 
-def _said(request: _Request, members: dict[str, Raw], conversation: Conversation, reading: Reading) -> Json:
-    """The request's members but for the model and the most tokens."""
+def _translate(request: _Request, members: dict[str, Raw], conversation: Conversation, reader: RequestReader) -> Json:
+    """Translate the members of the request, except the model and the limit of tokens."""
     for name, why in _REFUSED.items():
         if name in members and bytes(members[name]) not in (b"[]", b'"global"'):
-            raise GatewayError(Kind.INVALID_REQUEST, f"`{name}` can't be kept to: {why}", param=name)
-    asked: Json = {}
-    turns = conversation.said(request.messages)
+            raise GatewayError(Kind.INVALID_REQUEST, f"`{name}` can't be translated: {why}", param=name)
+    translated: Json = {}
+    messages = conversation.translate(request.messages)
     system = request.system or ""
-    first = system if isinstance(system, str) else conversation.texts(system, "system")
-    instructions = [text for text in (first, *conversation.system) if text]
+    system_text = system if isinstance(system, str) else conversation.text_of(system, "system")
+    instructions = [text for text in (system_text, *conversation.system) if text]
     if instructions:
-        turns.insert(0, {"role": "system", "content": PARAGRAPH.join(instructions)})
-    asked["messages"] = turns
-    asked |= {name: value for name, value in members.items() if name in _AS_IT_IS}
+        messages.insert(0, {"role": "system", "content": PARAGRAPH.join(instructions)})
+    translated["messages"] = messages
+    translated |= {name: value for name, value in members.items() if name in _PASSED_THROUGH}
     if request.stop_sequences:
-        asked["stop"] = request.stop_sequences
+        translated["stop"] = request.stop_sequences
     if request.tools:
-        asked["tools"] = [_function(raw, f"tools[{at}]", reading) for at, raw in enumerate(request.tools)]
+        translated["tools"] = [_tool_definition(raw, f"tools[{index}]", reader) for index, raw in enumerate(request.tools)]
         if "tool_choice" in members:
-            asked |= _choice(request.tool_choice, reading)
+            translated |= _tool_choice_members(request.tool_choice, reader)
     if "metadata" in members:
-        asked |= _user(request.metadata, reading)
-    asked |= _service_tier(request.service_tier, reading)
-    return asked | _effort_and_format(request, members, reading)
+        translated |= _user_member(request.metadata, reader)
+    translated |= _service_tier_member(request.service_tier, reader)
+    return translated | _effort_and_format(request, members, reader)
 
 
-def _function(raw: Raw, path: str, reading: Reading) -> Json:
-    members = present(reading.members(raw, path))
-    kind = members.get("type")
-    if kind is not None and bytes(kind) != b'"custom"':
+def _tool_definition(raw: Raw, path: str, reader: RequestReader) -> Json:
+    members = present_members(reader.members(raw, path))
+    tool_type = members.get("type")
+    if tool_type is not None and bytes(tool_type) != b'"custom"':
         message = f"`{path}` is one of Anthropic's own tools, which this model's source does not have; "
         advice = "leave it out, or define a custom tool with an `input_schema`."
         raise GatewayError(Kind.INVALID_REQUEST, message + advice, param=path)
-    tool = reading.take(_tool, raw, path, members)
+    tool = reader.read(_tool, raw, path, members)
     function: Json = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
@@ -220,7 +213,7 @@ def _function(raw: Raw, path: str, reading: Reading) -> Json:
 
 
 def _parameters(schema: Raw) -> object:
-    """A schema as it is written, but for an object's that names no properties: OpenAI wants to be told that it has none."""
+    """Return a schema as written; but OpenAI requires `properties` of an object, if only an empty one."""
     if bytes(schema) == b"true":
         return {"type": "object", "properties": {}}
     try:
@@ -232,71 +225,71 @@ def _parameters(schema: Raw) -> object:
     return {"type": Raw(_OBJECT)} | members | {"properties": {}}
 
 
-def _choice(raw: Raw, reading: Reading) -> Json:
-    choice = reading.take(_tool_choice, raw, "tool_choice")
+def _tool_choice_members(raw: Raw, reader: RequestReader) -> Json:
+    choice = reader.read(_tool_choice, raw, "tool_choice")
     if choice.type == "tool" and choice.name is not None:
-        chosen: Json = {"tool_choice": {"type": "function", "function": {"name": choice.name}}}
-    elif choice.type in _CHOICES:
-        chosen = {"tool_choice": _CHOICES[choice.type]}
+        members: Json = {"tool_choice": {"type": "function", "function": {"name": choice.name}}}
+    elif choice.type in _TOOL_CHOICES:
+        members = {"tool_choice": _TOOL_CHOICES[choice.type]}
     else:
         message = "`tool_choice` must be auto, any, none, or tool with a `name`."
         raise GatewayError(Kind.INVALID_REQUEST, message, param="tool_choice")
     if choice.disable_parallel_tool_use:
-        chosen["parallel_tool_calls"] = False
-    return chosen
+        members["parallel_tool_calls"] = False
+    return members
 
 
-def _user(raw: Raw, reading: Reading) -> Json:
-    metadata = reading.take(_metadata, raw, "metadata")
+def _user_member(raw: Raw, reader: RequestReader) -> Json:
+    metadata = reader.read(_metadata, raw, "metadata")
     if metadata.user_id is None:
         return {}
     if len(metadata.user_id) > _MAX_USER_CHARACTERS:
-        reading.drop("metadata.user_id")
+        reader.drop("metadata.user_id")
         return {}
     return {"user": metadata.user_id}
 
 
-def _service_tier(tier: str | None, reading: Reading) -> Json:
-    """`auto` is what both sides do where nothing is said."""
+def _service_tier_member(tier: str | None, reader: RequestReader) -> Json:
+    """Translate the service tier; `auto` is the default of both dialects."""
     if tier == "standard_only":
         return {"service_tier": "default"}
     if tier not in (None, "auto"):
-        reading.drop("service_tier")
+        reader.drop("service_tier")
     return {}
 
 
-def _effort_and_format(request: _Request, members: dict[str, Raw], reading: Reading) -> Json:
+def _effort_and_format(request: _Request, members: dict[str, Raw], reader: RequestReader) -> Json:
     effort: str | None = None
     if "thinking" in members:
-        thinking = reading.take(_thinking, request.thinking, "thinking")
+        thinking = reader.read(_thinking, request.thinking, "thinking")
         budget = thinking.budget_tokens
         if thinking.type == "enabled" and budget is not None:
             effort = "low" if budget <= LOW_BUDGET_TOKENS else "medium" if budget <= MEDIUM_BUDGET_TOKENS else "high"
         elif thinking.type != "adaptive":
-            reading.drop("thinking")  # who is not asked for an effort may think all the same
-    form, path = members.get("output_format"), "output_format"
+            reader.drop("thinking")  # a model may think without an effort, too
+    output_format, path = members.get("output_format"), "output_format"
     if "output_config" in members:
-        given = present(reading.members(request.output_config, "output_config"))
-        config = reading.take(_output_config, request.output_config, "output_config", given)
+        config_members = present_members(reader.members(request.output_config, "output_config"))
+        config = reader.read(_output_config, request.output_config, "output_config", config_members)
         effort = _EFFORTS.get(config.effort or "", effort)
         if config.effort is not None and config.effort not in _EFFORTS:
-            reading.drop("output_config.effort")
-        if "format" in given:
-            form, path = given["format"], "output_config.format"
-    said: Json = {} if effort is None else {"reasoning_effort": effort}
-    if form is not None:
-        said["response_format"] = _format(form, path, reading)
-    return said
+            reader.drop("output_config.effort")
+        if "format" in config_members:
+            output_format, path = config_members["format"], "output_config.format"
+    translated: Json = {} if effort is None else {"reasoning_effort": effort}
+    if output_format is not None:
+        translated["response_format"] = _response_format(output_format, path, reader)
+    return translated
 
 
-def _format(raw: Raw, path: str, reading: Reading) -> Json:
-    form = reading.take(_output_format, raw, path)
-    if form.type != "json_schema":
+def _response_format(raw: Raw, path: str, reader: RequestReader) -> Json:
+    output_format = reader.read(_output_format, raw, path)
+    if output_format.type != "json_schema":
         raise GatewayError(Kind.INVALID_REQUEST, f"`{path}.type` must be json_schema.", param=f"{path}.type")
-    schema: Json = {"name": "answer", "schema": form.schema}
+    schema: Json = {"name": "answer", "schema": output_format.schema}
     try:
-        is_strict = _is_strict(_anything(form.schema))
-    except (msgspec.MsgspecError, RecursionError):  # a number that is out of range, or depth that is out of reach
+        is_strict = _is_strict(_decode_any(output_format.schema))
+    except (msgspec.MsgspecError, RecursionError):  # a number out of range, or too much nesting
         is_strict = False
     if is_strict:
         schema["strict"] = True
@@ -304,9 +297,9 @@ def _format(raw: Raw, path: str, reading: Reading) -> Json:
 
 
 def _is_strict(schema: Any) -> bool:
-    """Whether every object of a schema requires all its properties and has no others, as OpenAI's strict mode wants it."""
+    """True if every object of a schema requires all its properties and allows no others, as OpenAI's strict mode demands."""
     if isinstance(schema, list):
-        return all(_is_strict(one) for one in schema)
+        return all(_is_strict(part) for part in schema)
     if not isinstance(schema, dict):
         return True
     properties = schema.get("properties")
@@ -316,4 +309,4 @@ def _is_strict(schema: Any) -> bool:
         required = schema.get("required")
         if properties and not (isinstance(required, list) and all(name in required for name in properties)):
             return False
-    return all(_is_strict(one) for one in schema.values())
+    return all(_is_strict(part) for part in schema.values())

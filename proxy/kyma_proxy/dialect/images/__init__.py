@@ -1,1 +1,1 @@
-"""How image providers are spoken to."""
+"""Dialects of image providers."""

@@ -1,7 +1,7 @@
-"""This file says what it takes to have images made by a provider, whatever it speaks. (Contract §10.)
+"""Declares what the gateway needs of a dialect of image providers. (Contract §10.)
 
-A call is a whole HTTP exchange; its path follows the provider's base path. A provider answers with the images themselves, or
-takes the job, names it, and is looked at until it is done.
+Each request is one HTTP exchange; its path follows the provider's base path. A provider answers with the images themselves, or
+accepts the job, returns its id, and is polled until the job is done.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from kyma_proxy.dialect.error_message import MAX_QUOTED
 from kyma_proxy.errors import GatewayError, Kind
 
 Json = dict[str, Any]
-_NOTHING: Final = msgspec.Raw()
+_ABSENT: Final = msgspec.Raw()
 
 
 class ProviderRequest(NamedTuple):
-    """What a provider is asked; without a body where `body` is None."""
+    """A request to a provider; without a body if `body` is None."""
 
     method: str
     path: str
     body: bytes | None = None
 
     def request(self, provider: Provider) -> list[bytes | memoryview]:
-        """The request to a provider, in pieces."""
+        """Return the bytes of the request, in pieces."""
         line = b"%b %b%b HTTP/1.1\r\n%b" % (self.method.encode(), provider.base_path, self.path.encode(), provider.header_lines)
         if self.body is None:
             return [line + b"\r\n"]
@@ -38,59 +38,62 @@ class ProviderRequest(NamedTuple):
 
 
 class Unsupported(GatewayError):
-    """A source can't be told what is wanted; another may."""
+    """A source can't express a request; another source may."""
 
     def __init__(self, why: str, param: str | None = None) -> None:
         super().__init__(Kind.INVALID_REQUEST, f"No source of the model can make this: {why}.", param=param)
 
 
 class ImageDialect(NamedTuple):
-    """How image jobs are spoken of in one dialect. What reads an answer raises ValueError where that is not as promised."""
+    """One HTTP API for images. Functions that read an answer raise ValueError if it is malformed."""
 
-    asks: Callable[[ImageRequest, Source], ProviderRequest]
-    """Begins a job. Raises Unsayable."""
-    pictures: Callable[[bytes], list[Picture]]
-    """The images in an answer; those that are none are left out."""
+    name: str
+    credential: Callable[[str], tuple[str, str]]
+    """Returns the header field, name and value, that carries a provider's API key."""
+    submit: Callable[[ImageRequest, Source], ProviderRequest]
+    """Returns the request that starts a job. Raises Unsupported."""
+    images: Callable[[bytes], list[Picture]]
+    """Returns the images in an answer, without malformed ones."""
     message: Callable[[bytes], str | None]
-    """Why a provider refuses, in its words."""
+    """Returns the message of a provider's error; None if it has none."""
     queue: ImageQueue | None = None
-    """None where the answer to the first call has the images."""
+    """None if the answer to `submit` has the images."""
 
 
 class ImageQueue(NamedTuple):
-    """The further calls of a provider that works on a job by itself; `str` is its name for the job."""
+    """The further requests of a provider that queues jobs; each takes the provider's id of the job."""
 
-    name: Callable[[bytes], str]
-    """From the answer to the first call."""
-    looks: Callable[[Source, str], ProviderRequest]
+    job_id: Callable[[bytes], str]
+    """Reads the job's id in the answer to `submit`."""
+    status: Callable[[Source, str], ProviderRequest]
     is_done: Callable[[bytes], bool]
-    """From the answer to a look."""
-    fetches: Callable[[Source, str], ProviderRequest]
-    cancels: Callable[[Source, str], ProviderRequest]
+    """True if the answer to `status` says that the job has ended."""
+    result: Callable[[Source, str], ProviderRequest]
+    cancel: Callable[[Source, str], ProviderRequest]
 
 
-def said(request: ImageRequest, source: Source) -> Json:
-    """The members that are common to all sources, in this one's words. Raises Unsayable."""
+def common_members(request: ImageRequest, source: Source) -> Json:
+    """Return the members that all dialects share, under this source's names. Raises Unsupported."""
     words = source.image
     if words is None:
         raise Unsupported("it makes no images")
-    out: Json = {name: msgspec.Raw(value) for name, value in request.extra}
-    out["prompt"] = request.prompt
+    members: Json = {name: msgspec.Raw(value) for name, value in request.extra}
+    members["prompt"] = request.prompt
     if request.size is not None:
-        out |= _size(request.size, words)
+        members |= _size(request.size, words)
     if request.n > words.most:
         raise Unsupported(f"it makes {words.most} at once", "n")
     if words.count is not None and request.n != 1:
-        out[words.count] = request.n
+        members[words.count] = request.n
     if request.images:
-        out |= _images(request.images, words)
-    return out
+        members |= _input_images(request.images, words)
+    return members
 
 
 def _size(size: str, words: ImageWords) -> Json:
-    spelled = words.sizes.get(size)
-    if spelled is not None:
-        return {words.size: spelled}
+    spelling = words.sizes.get(size)
+    if spelling is not None:
+        return {words.size: spelling}
     if words.size_form == "text":
         return {words.size: size}
     sides = dimensions(size)
@@ -101,7 +104,7 @@ def _size(size: str, words: ImageWords) -> Json:
     return pair if words.size_form == "pair" else {words.size: pair}
 
 
-def _images(images: tuple[str, ...], words: ImageWords) -> Json:
+def _input_images(images: tuple[str, ...], words: ImageWords) -> Json:
     if words.images == "images":
         return {"images": [{"image_url": url} for url in images]}
     if words.images == "image_urls":
@@ -111,16 +114,16 @@ def _images(images: tuple[str, ...], words: ImageWords) -> Json:
     return {"image_url": images[0]}
 
 
-def picture(url: str | None, b64_json: msgspec.Raw = _NOTHING) -> Picture | None:
-    """An image as a provider tells it; None for what is none."""
+def read_image(url: str | None, b64_json: msgspec.Raw = _ABSENT) -> Picture | None:
+    """Return an image of a provider's answer; None if it is malformed."""
     if url is not None and is_web_url(url):
         return Picture(url=url)
     text = bytes(b64_json)
     return Picture(b64_json=text) if len(text) > len('""') and text.startswith(b'"') and text.isascii() else None
 
 
-def quoted(message: object) -> str | None:
-    """A provider's words, as far as they can be shown."""
+def truncated(message: object) -> str | None:
+    """Return a provider's message on one line, truncated; None if it is no text."""
     if not isinstance(message, str) or not message.strip():
         return None
     return " ".join(message.split())[:MAX_QUOTED]

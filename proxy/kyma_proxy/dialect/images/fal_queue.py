@@ -1,7 +1,7 @@
-"""This file speaks fal.ai's queue: a job is submitted, looked at until it is completed, and then fetched. (Contract §10.)
+"""Describes fal.ai's queue: a job is submitted, polled until it is completed, and its result fetched. (Contract §10.)
 
-What a job is found by is `owner/app` of the model's id and the name that the queue gave it; the addresses that the queue
-tells are not followed, as a provider's addresses come from the configuration alone.
+The URL of a job is made of `owner/app` of the model's id and of the id that the queue returned. The URLs that the queue returns
+are not followed, as a provider's addresses come from the configuration only.
 """
 
 from __future__ import annotations
@@ -13,9 +13,17 @@ import msgspec
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
-from kyma_proxy.dialect.images.contract import ImageDialect, ImageQueue, ProviderRequest, Unsupported, picture, quoted, said
+from kyma_proxy.dialect.images.contract import (
+    ImageDialect,
+    ImageQueue,
+    ProviderRequest,
+    Unsupported,
+    common_members,
+    read_image,
+    truncated,
+)
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _ACTIVE: Final = frozenset({"IN_QUEUE", "IN_PROGRESS"})
 
 
@@ -48,62 +56,68 @@ _failure: Final = msgspec.json.Decoder(_Failure).decode
 _encode: Final = msgspec.json.encode
 
 
-def _asks(request: ImageRequest, source: Source) -> ProviderRequest:
+def _submit(request: ImageRequest, source: Source) -> ProviderRequest:
     if request.response_format == "b64_json":
         why = "none gives the images themselves; leave `response_format` out and fetch their URLs"
         raise Unsupported(why, "response_format")
-    return ProviderRequest("POST", f"/{source.model}", _encode(said(request, source)))
+    return ProviderRequest("POST", f"/{source.model}", _encode(common_members(request, source)))
 
 
-def _name(body: bytes) -> str:
-    name = _submitted(body).request_id
-    if not _NAME.fullmatch(name):
-        raise ValueError("a job without a usable name")
-    return name
+def _job_id(body: bytes) -> str:
+    job_id = _submitted(body).request_id
+    if not _JOB_ID.fullmatch(job_id):
+        raise ValueError("a job without a valid id")
+    return job_id
 
 
-def _of(source: Source, name: str) -> str:
-    return f"/{'/'.join(source.model.split('/')[:2])}/requests/{name}"
+def _job_path(source: Source, job_id: str) -> str:
+    return f"/{'/'.join(source.model.split('/')[:2])}/requests/{job_id}"
 
 
 def _is_done(body: bytes) -> bool:
     return _status(body).status not in _ACTIVE
 
 
-def _pictures(body: bytes) -> list[Picture]:
+def _images(body: bytes) -> list[Picture]:
     result = _result(body)
-    told = result.images or ([] if result.image is None else [result.image])
-    found = (picture(one.url) for one in told)
-    return [one for one in found if one is not None]
+    entries = result.images or ([] if result.image is None else [result.image])
+    images = (read_image(entry.url) for entry in entries)
+    return [image for image in images if image is not None]
 
 
 def _message(body: bytes) -> str | None:
-    """`detail` is a text, or a list of what is wrong where; the input that it repeats is not."""
+    """Return the message of an error. `detail` is a text or a list of faults; the input that a fault repeats is left out."""
     try:
         failure = _failure(body)
     except (ValueError, RecursionError):
         return None
     detail = failure.detail
     if not isinstance(detail, list):
-        return quoted(detail or failure.error)
-    rows = [one for one in detail if isinstance(one, dict) and isinstance(one.get("msg"), str)]
-    return quoted("; ".join(f"{_place(one.get('loc'))}{one['msg']}" for one in rows))
+        return truncated(detail or failure.error)
+    faults = [one for one in detail if isinstance(one, dict) and isinstance(one.get("msg"), str)]
+    return truncated("; ".join(f"{_location(fault.get('loc'))}{fault['msg']}" for fault in faults))
 
 
-def _place(loc: object) -> str:
+def _location(loc: object) -> str:
     names = [str(one) for one in loc if isinstance(one, str | int) and one != "body"] if isinstance(loc, list) else []
     return f"{'.'.join(names)}: " if names else ""
 
 
+def _credential(key: str) -> tuple[str, str]:
+    return "authorization", f"Key {key}"
+
+
 FAL_QUEUE: Final = ImageDialect(
-    asks=_asks,
-    pictures=_pictures,
+    name="fal_queue",
+    credential=_credential,
+    submit=_submit,
+    images=_images,
     message=_message,
     queue=ImageQueue(
-        name=_name,
-        looks=lambda source, name: ProviderRequest("GET", f"{_of(source, name)}/status"),
+        job_id=_job_id,
+        status=lambda source, job_id: ProviderRequest("GET", f"{_job_path(source, job_id)}/status"),
         is_done=_is_done,
-        fetches=lambda source, name: ProviderRequest("GET", _of(source, name)),
-        cancels=lambda source, name: ProviderRequest("PUT", f"{_of(source, name)}/cancel"),
+        result=lambda source, job_id: ProviderRequest("GET", _job_path(source, job_id)),
+        cancel=lambda source, job_id: ProviderRequest("PUT", f"{_job_path(source, job_id)}/cancel"),
     ),
 )

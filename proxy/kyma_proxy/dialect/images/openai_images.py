@@ -1,7 +1,7 @@
-"""This file speaks OpenAI's images API, as Recraft and Together have it too: one call, whose answer has the images. (§10.)
+"""Describes OpenAI's images API, which Recraft and Together have too: the answer to one request has the images. (Contract §10.)
 
-Pictures to begin with go to `/images/edits`, in JSON, where the source takes them under OpenAI's own `images`; where it takes
-`image_url` (Together), to `/images/generations` like everything else.
+If the source takes input images under OpenAI's own `images`, they go to `/images/edits` in JSON; if it takes `image_url`
+(Together), to `/images/generations` like all other requests.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
-from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest, picture, quoted, said
+from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest, common_members, read_image, truncated
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -24,12 +24,12 @@ class _Answer(msgspec.Struct, gc=False):
     data: list[_Image]
 
 
-class _Fault(msgspec.Struct, gc=False):
+class _ErrorObject(msgspec.Struct, gc=False):
     message: object = None
 
 
 class _Failure(msgspec.Struct, gc=False):
-    error: _Fault | str | None = None
+    error: _ErrorObject | str | None = None
     message: object = None
 
 
@@ -38,16 +38,16 @@ _failure: Final = msgspec.json.Decoder(_Failure).decode
 _encode: Final = msgspec.json.encode
 
 
-def _asks(request: ImageRequest, source: Source) -> ProviderRequest:
-    members = {"model": source.model} | said(request, source)
+def _submit(request: ImageRequest, source: Source) -> ProviderRequest:
+    members = {"model": source.model} | common_members(request, source)
     if request.response_format is not None:
         members["response_format"] = request.response_format
     return ProviderRequest("POST", "/images/edits" if "images" in members else "/images/generations", _encode(members))
 
 
-def _pictures(body: bytes) -> list[Picture]:
-    found = (picture(one.url, one.b64_json) for one in _answer(body).data)
-    return [one for one in found if one is not None]
+def _images(body: bytes) -> list[Picture]:
+    images = (read_image(entry.url, entry.b64_json) for entry in _answer(body).data)
+    return [image for image in images if image is not None]
 
 
 def _message(body: bytes) -> str | None:
@@ -56,7 +56,17 @@ def _message(body: bytes) -> str | None:
     except (ValueError, RecursionError):
         return None
     error = failure.error
-    return quoted(error.message if isinstance(error, _Fault) else error or failure.message)
+    return truncated(error.message if isinstance(error, _ErrorObject) else error or failure.message)
 
 
-OPENAI_IMAGES: Final = ImageDialect(asks=_asks, pictures=_pictures, message=_message)
+def _credential(key: str) -> tuple[str, str]:
+    return "authorization", f"Bearer {key}"
+
+
+OPENAI_IMAGES: Final = ImageDialect(
+    name="openai_images",
+    credential=_credential,
+    submit=_submit,
+    images=_images,
+    message=_message,
+)

@@ -1,10 +1,10 @@
-"""This file turns a stream of Anthropic's into one of OpenAI's, event by event. (Contract §4)
+"""Translates a stream of Anthropic to OpenAI's dialect, event by event. (Contract §4.)
 
-Text, thinking and the arguments of tools go out as they come. A block of thinking that a later request must bring back goes out
-once more, whole, when it has ended. A ping becomes a comment: during long thinking it is all that keeps a connection warm.
+Text, thinking and arguments are sent as they arrive. A thinking block that a later request must repeat is sent again, whole, at
+its end. A ping becomes a comment: during long thinking nothing else keeps the connection alive.
 
-`[DONE]` goes out for `message_stop` and for nothing else. After an error, or an event that can't be read (what it said is
-lost), the caller is told and nothing more goes out: such a stream is not finished.
+`[DONE]` is sent for `message_stop` only. An error, or an event that can't be read (its content is lost), becomes an error for
+the caller, and nothing follows it: such a stream is not finished.
 """
 
 from __future__ import annotations
@@ -16,28 +16,30 @@ import msgspec
 
 from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.dialect.openai_to_anthropic.answer import (
+    AnswerOptions,
     ContentBlock,
-    Fault,
-    Shown,
+    ErrorDetail,
     StopDetails,
     Tokens,
     arguments_of,
-    block_of,
-    fault_of,
+    error_object,
+    fallback_id,
     finish_reason,
-    made_id,
-    thinking_of,
-    tokens_of,
-    told_error,
-    told_usage,
+    read_block,
+    read_error,
+    read_tokens,
+    thinking_block_of,
+    usage_object,
     usage_of,
 )
-from kyma_proxy.dialect.sse import Splitter, SseEvent
+from kyma_proxy.dialect.sse import SseEvent, SseParser
 
 _PING: Final = b": ping\n\n"
 _DONE: Final = b"data: [DONE]\n\n"
 _CALL: Final = b'"tool_calls":[{"index":%d,"id":%b,"type":"function","function":{"name":%b,"arguments":""}}]'
-_UNREADABLE: Final = Fault("api_error", "The provider sent an event that can't be read; the answer is not whole. Ask again.")
+_UNREADABLE_EVENT: Final = ErrorDetail(
+    "api_error", "The provider sent an event that can't be read; the answer is incomplete. Send the request again."
+)
 _NULL: Final = msgspec.Raw(b"null")
 _DELTAS: Final = frozenset({"text_delta", "thinking_delta", "signature_delta", "input_json_delta"})
 _encode: Final = msgspec.json.encode
@@ -53,7 +55,7 @@ class _Delta(msgspec.Struct, gc=False):
     stop_details: StopDetails | None = None
 
 
-class _Opening(msgspec.Struct, gc=False):
+class _MessageStart(msgspec.Struct, gc=False):
     id: str = ""
     usage: msgspec.Raw = _NULL
 
@@ -63,36 +65,36 @@ class _Event(msgspec.Struct, gc=False):
     index: int = 0
     delta: _Delta | None = None
     content_block: msgspec.Raw = _NULL
-    message: _Opening | None = None
+    message: _MessageStart | None = None
     usage: msgspec.Raw = _NULL
     error: msgspec.Raw = _NULL
 
 
-class _Typed(msgspec.Struct, gc=False):
+class _TypeMember(msgspec.Struct, gc=False):
     type: str = ""
     delta: msgspec.Raw = _NULL
 
 
 _event: Final = msgspec.json.Decoder(_Event).decode
-_typed: Final = msgspec.json.Decoder(_Typed).decode
+_type_member: Final = msgspec.json.Decoder(_TypeMember).decode
 _NO_DELTA: Final = _Delta()
-_BEFORE_IT_BEGINS: Final = ("message_start", "ping")
+_BEFORE_CONTENT: Final = ("message_start", "ping")
 
 
 class _Call:
-    """A call whose arguments are coming; `opening` and `close` are what stands around each piece of them."""
+    """A tool call whose arguments are streaming; each piece is written between `prefix` and `suffix`."""
 
-    __slots__ = ("arguments", "close", "opening")
+    __slots__ = ("arguments", "prefix", "suffix")
 
-    def __init__(self, opening: bytes, close: bytes, arguments: str) -> None:
-        self.opening = opening
-        self.close = close
+    def __init__(self, prefix: bytes, suffix: bytes, arguments: str) -> None:
+        self.prefix = prefix
+        self.suffix = suffix
         self.arguments: str | None = arguments
-        """What they are if no piece comes; None since one has."""
+        """The arguments of the block's start, used if no delta follows; None after the first delta."""
 
 
 class _Thinking:
-    """A block of thinking that is coming."""
+    """A thinking block that is streaming."""
 
     __slots__ = ("signature", "texts")
 
@@ -102,252 +104,251 @@ class _Thinking:
 
 
 class ChunkStream:
-    """One stream's translation; a `StreamTranslation`."""
+    """The `StreamTranslation` of one stream."""
 
     __slots__ = (
+        "_call_count",
         "_calls",
-        "_content",
-        "_delta",
-        "_end",
+        "_chunk_end",
+        "_chunk_start",
+        "_content_start",
+        "_delta_start",
         "_first",
-        "_has_begun",
         "_has_finished",
-        "_head",
+        "_has_started",
         "_is_over",
         "_last",
-        "_number",
-        "_reasoning",
-        "_shown",
-        "_splitter",
+        "_options",
+        "_parser",
+        "_reasoning_start",
+        "_skipped",
         "_thinking",
-        "_thoughts",
-        "_unplaced",
+        "_thinking_count",
         "is_finished",
     )  # fmt: skip
 
-    def __init__(self, shown: Shown) -> None:
-        self._shown = shown
-        self._splitter = Splitter()
+    def __init__(self, options: AnswerOptions) -> None:
+        self._options = options
+        self._parser = SseParser()
         self._calls: dict[int, _Call] = {}
         self._thinking: dict[int, _Thinking] = {}
-        self._unplaced: set[int] = set()  # the blocks that are left out, with all that they hold
-        self._number = 0
-        self._thoughts = 0
+        self._skipped: set[int] = set()  # the open blocks that are dropped, with their deltas
+        self._call_count = 0
+        self._thinking_count = 0
         self._first: Tokens | None = None
         self._last: Tokens | None = None
-        self._has_begun = self._has_finished = self._is_over = False
+        self._has_started = self._has_finished = self._is_over = False
         self.is_finished = False
-        self._end = b',"usage":null}\n\n' if shown.wants_usage else b"}\n\n"
-        self._name("")
+        self._chunk_end = b',"usage":null}\n\n' if options.wants_usage else b"}\n\n"
+        self._set_message_id("")
 
-    def _name(self, message_id: str) -> None:
-        """Make the bytes that every chunk of this answer begins with."""
-        words = (_encode(message_id), self._shown.created, _encode(self._shown.model))
-        self._head = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"choices":[' % words
-        self._delta = self._head + b'{"index":0,"delta":{'
-        self._content = self._delta + b'"content":'
-        self._reasoning = self._delta + b'"reasoning_content":'
+    def _set_message_id(self, message_id: str) -> None:
+        """Prepare the bytes with which all chunks of this answer begin."""
+        members = (_encode(message_id), self._options.created, _encode(self._options.model))
+        self._chunk_start = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"choices":[' % members
+        self._delta_start = self._chunk_start + b'{"index":0,"delta":{'
+        self._content_start = self._delta_start + b'"content":'
+        self._reasoning_start = self._delta_start + b'"reasoning_content":'
 
     @property
     def usage(self) -> Usage:
-        """What the source has reported so far."""
+        """The usage that the source has reported so far."""
         return usage_of(self._first, self._last)
 
     @property
     def has_failed(self) -> bool:
-        """Whether the caller has been told of an error."""
+        """True if the caller was sent an error."""
         return self._is_over and not self.is_finished
 
     def feed(self, piece: bytes) -> bytes:
-        """The chunks that a piece of the source's stream makes ready."""
+        """Return the chunks that this piece of the source's stream completes."""
         if self._is_over:
             return b""
         try:
-            events = self._splitter.feed(piece)
-        except ValueError:  # one is too long to be held
-            return self._break(_UNREADABLE)
+            events = self._parser.feed(piece)
+        except ValueError:  # an event is too long
+            return self._error_chunk(_UNREADABLE_EVENT)
         if len(events) == 1:
-            return self._take(events[0])
-        return b"".join([self._take(event) for event in events])
+            return self._read_event(events[0])
+        return b"".join([self._read_event(event) for event in events])
 
     def flush(self) -> bytes:
-        """The chunks of a last event that came without its blank line. One that was cut off says nothing."""
+        """Return the chunks of a last event without its blank line; none if the event was cut off."""
         if self._is_over:
             return b""
-        return b"".join([self._take(event, is_cut=True) for event in self._splitter.flush()])
+        return b"".join([self._read_event(event, is_cut=True) for event in self._parser.flush()])
 
-    def _take(self, read: SseEvent, *, is_cut: bool = False) -> bytes:
-        name, data = read
+    def _read_event(self, sse_event: SseEvent, *, is_cut: bool = False) -> bytes:
+        name, data = sse_event
         if self._is_over:
             return b""
         if name == b"error" and not is_cut:
-            return self._break(fault_of(data))
+            return self._error_chunk(read_error(data))
         try:
             event = _event(data)
             if event.type == "error" or bytes(event.error) != b"null":
-                return self._break(fault_of(data))
-            take = _TAKES.get(event.type)
-            if take is None:
+                return self._error_chunk(read_error(data))
+            handle = _HANDLERS.get(event.type)
+            if handle is None:
                 return b""
-            if not self._has_begun and event.type not in _BEFORE_IT_BEGINS:
-                return self._begin(made_id(self._shown), _NULL) + take(self, event)
-            return take(self, event)
+            if not self._has_started and event.type not in _BEFORE_CONTENT:
+                return self._first_chunk(fallback_id(self._options), _NULL) + handle(self, event)
+            return handle(self, event)
         except (ValueError, RecursionError):
-            if is_cut or _has_no_place(data):
+            if is_cut or _is_skipped(data):
                 return b""
-            return self._break(_UNREADABLE)
+            return self._error_chunk(_UNREADABLE_EVENT)
 
-    def _chunk(self, delta: bytes, finished: bytes = b"null") -> bytes:
-        return b'%b%b},"finish_reason":%b}]%b' % (self._delta, delta, finished, self._end)
+    def _chunk(self, delta: bytes, finish_reason_json: bytes = b"null") -> bytes:
+        return b'%b%b},"finish_reason":%b}]%b' % (self._delta_start, delta, finish_reason_json, self._chunk_end)
 
-    def _take_delta(self, event: _Event) -> bytes:
+    def _on_delta(self, event: _Event) -> bytes:
         delta = event.delta or _NO_DELTA
-        kind = delta.type
-        if self._unplaced and event.index in self._unplaced:
+        delta_type = delta.type
+        if self._skipped and event.index in self._skipped:
             return b""
-        if kind == "text_delta":
-            return self._text(self._content, delta.text)
-        if kind == "input_json_delta":
-            return self._arguments(event.index, delta.partial_json)
-        if kind == "thinking_delta":
+        if delta_type == "text_delta":
+            return self._text_chunk(self._content_start, delta.text)
+        if delta_type == "input_json_delta":
+            return self._arguments_chunk(event.index, delta.partial_json)
+        if delta_type == "thinking_delta":
             thinking = self._thinking.get(event.index)
             if thinking is not None:
                 thinking.texts.append(delta.thinking)
-            return self._text(self._reasoning, delta.thinking)
-        if kind == "signature_delta" and (thinking := self._thinking.get(event.index)) is not None:
+            return self._text_chunk(self._reasoning_start, delta.thinking)
+        if delta_type == "signature_delta" and (thinking := self._thinking.get(event.index)) is not None:
             thinking.signature.append(delta.signature)
         return b""
 
-    def _text(self, opening: bytes, text: str) -> bytes:
-        return b'%b%b},"finish_reason":null}]%b' % (opening, _encode(text), self._end) if text else b""
+    def _text_chunk(self, prefix: bytes, text: str) -> bytes:
+        return b'%b%b},"finish_reason":null}]%b' % (prefix, _encode(text), self._chunk_end) if text else b""
 
-    def _arguments(self, index: int, piece: str) -> bytes:
+    def _arguments_chunk(self, index: int, piece: str) -> bytes:
         call = self._calls.get(index)
         if call is None or not piece:
             return b""
         call.arguments = None
-        return b'%b%b%b},"finish_reason":null}]%b' % (call.opening, _encode(piece), call.close, self._end)
+        return b'%b%b%b},"finish_reason":null}]%b' % (call.prefix, _encode(piece), call.suffix, self._chunk_end)
 
-    def _take_start(self, event: _Event) -> bytes:
-        block = block_of(event.content_block)
+    def _on_block_start(self, event: _Event) -> bytes:
+        block = read_block(event.content_block)
         if block is None:
-            self._unplaced.add(event.index)
+            self._skipped.add(event.index)
             return b""
         if block.type == "tool_use":
-            return self._open_call(event.index, block)
+            return self._start_call(event.index, block)
         if block.type == "thinking":
             self._thinking[event.index] = _Thinking(block)
-            return self._text(self._reasoning, block.thinking)
+            return self._text_chunk(self._reasoning_start, block.thinking)
         if block.type == "redacted_thinking":
-            return self._thought(block)
-        return self._text(self._content, block.text)
+            return self._thinking_chunk(block)
+        return self._text_chunk(self._content_start, block.text)
 
-    def _open_call(self, index: int, block: ContentBlock) -> bytes:
-        number = self._number
-        self._number += 1
+    def _start_call(self, index: int, block: ContentBlock) -> bytes:
+        call_index = self._call_count
+        self._call_count += 1
         name = _encode(block.name)
         arguments = arguments_of(block)
-        if self._shown.is_legacy:
-            if number:
-                return b""  # there is a place for one
-            self._calls[index] = _Call(self._delta + b'"function_call":{"arguments":', b"}", arguments)
+        if self._options.is_legacy:
+            if call_index:
+                return b""  # `function_call` holds one call only
+            self._calls[index] = _Call(self._delta_start + b'"function_call":{"arguments":', b"}", arguments)
             return self._chunk(b'"function_call":{"name":%b,"arguments":""}' % name)
-        opening = b'%b"tool_calls":[{"index":%d,"function":{"arguments":' % (self._delta, number)
-        self._calls[index] = _Call(opening, b"}}]", arguments)
-        words = (number, _encode(block.id), name)
-        return self._chunk(_CALL % words)
+        prefix = b'%b"tool_calls":[{"index":%d,"function":{"arguments":' % (self._delta_start, call_index)
+        self._calls[index] = _Call(prefix, b"}}]", arguments)
+        return self._chunk(_CALL % (call_index, _encode(block.id), name))
 
-    def _take_stop(self, event: _Event) -> bytes:
-        self._unplaced.discard(event.index)
-        return self._close(event.index)
+    def _on_block_stop(self, event: _Event) -> bytes:
+        self._skipped.discard(event.index)
+        return self._end_block(event.index)
 
-    def _take_ping(self, event: _Event) -> bytes:
+    def _on_ping(self, event: _Event) -> bytes:
         return _PING
 
-    def _close(self, index: int) -> bytes:
-        """A block has ended: the arguments of a call that came without any, or thinking to be brought back."""
+    def _end_block(self, index: int) -> bytes:
+        """End a block. Return the arguments of a call that had no delta, or the thinking block to repeat."""
         call = self._calls.get(index)
         if call is not None:
             arguments = call.arguments
-            out = b"" if arguments is None else self._arguments(index, arguments)
+            out = b"" if arguments is None else self._arguments_chunk(index, arguments)
             del self._calls[index]
             return out
         thinking = self._thinking.pop(index, None)
         if thinking is None:
             return b""
         signature = "".join(thinking.signature)
-        return self._thought(ContentBlock("thinking", thinking="".join(thinking.texts), signature=signature))
+        return self._thinking_chunk(ContentBlock("thinking", thinking="".join(thinking.texts), signature=signature))
 
-    def _thought(self, block: ContentBlock) -> bytes:
-        told = thinking_of(block)
-        if told is None:
+    def _thinking_chunk(self, block: ContentBlock) -> bytes:
+        repeated = thinking_block_of(block)
+        if repeated is None:
             return b""
-        words = _encode({"index": self._thoughts, **told})  # without an index OpenAI's SDK fails to put them together
-        self._thoughts += 1
-        return self._chunk(b'"thinking_blocks":[%b]' % words)
+        encoded = _encode({"index": self._thinking_count, **repeated})  # OpenAI's SDK can't accumulate blocks without an index
+        self._thinking_count += 1
+        return self._chunk(b'"thinking_blocks":[%b]' % encoded)
 
-    def _take_message_start(self, event: _Event) -> bytes:
+    def _on_message_start(self, event: _Event) -> bytes:
         if event.message is None or self._first is not None:
             return b""
-        if self._has_begun:
-            self._first = tokens_of(event.message.usage)
+        if self._has_started:
+            self._first = read_tokens(event.message.usage)
             return b""
-        return self._begin(event.message.id or made_id(self._shown), event.message.usage)
+        return self._first_chunk(event.message.id or fallback_id(self._options), event.message.usage)
 
-    def _begin(self, ident: str, usage: msgspec.Raw) -> bytes:
-        """The first chunk, which tells the role; a source may fail to say that it begins."""
-        self._has_begun = True
-        self._name(ident)
-        self._first = tokens_of(usage)
+    def _first_chunk(self, message_id: str, usage: msgspec.Raw) -> bytes:
+        """Return the first chunk, which has the role. It is also sent if a source leaves out `message_start`."""
+        self._has_started = True
+        self._set_message_id(message_id)
+        self._first = read_tokens(usage)
         return self._chunk(b'"role":"assistant","content":""')
 
-    def _take_message_delta(self, event: _Event) -> bytes:
-        self._last = tokens_of(event.usage) or self._last
+    def _on_message_delta(self, event: _Event) -> bytes:
+        self._last = read_tokens(event.usage) or self._last
         delta = event.delta or _NO_DELTA
-        return b"" if delta.stop_reason is None else self._finish(delta)
+        return b"" if delta.stop_reason is None else self._finish_chunk(delta)
 
-    def _finish(self, delta: _Delta) -> bytes:
-        """The chunk that says why the answer ended, after what is left of blocks that were not ended."""
+    def _finish_chunk(self, delta: _Delta) -> bytes:
+        """Return the chunk with the finish reason, after what is left of blocks without an end."""
         if self._has_finished:
             return b""
         self._has_finished = True
-        out = [self._close(index) for index in sorted({*self._calls, *self._thinking})]
+        out = [self._end_block(index) for index in sorted({*self._calls, *self._thinking})]
         refusal = b""
         if delta.stop_reason == "refusal" and delta.stop_details is not None and delta.stop_details.explanation:
             refusal = b'"refusal":' + _encode(delta.stop_details.explanation)
-        out.append(self._chunk(refusal, _encode(finish_reason(delta.stop_reason, self._shown))))
+        out.append(self._chunk(refusal, _encode(finish_reason(delta.stop_reason, self._options))))
         return b"".join(out)
 
-    def _take_message_stop(self, event: _Event) -> bytes:
-        out = self._finish(_NO_DELTA)
+    def _on_message_stop(self, event: _Event) -> bytes:
+        out = self._finish_chunk(_NO_DELTA)
         last = self._last or self._first
-        if self._shown.wants_usage and last is not None:
-            out += b'%b],"usage":%b}\n\n' % (self._head, _encode(told_usage(self._first or last, last)))
+        if self._options.wants_usage and last is not None:
+            out += b'%b],"usage":%b}\n\n' % (self._chunk_start, _encode(usage_object(self._first or last, last)))
         self._is_over = self.is_finished = True
         return out + _DONE
 
-    def _break(self, fault: Fault) -> bytes:
+    def _error_chunk(self, error: ErrorDetail) -> bytes:
         self._is_over = True
-        return b'data: {"error":%b}\n\n' % _encode(told_error(fault, 502))
+        return b'data: {"error":%b}\n\n' % _encode(error_object(error, 502))
 
 
-_TAKES: Final[dict[str, Callable[[ChunkStream, _Event], bytes]]] = {
-    "content_block_delta": ChunkStream._take_delta,
-    "content_block_start": ChunkStream._take_start,
-    "content_block_stop": ChunkStream._take_stop,
-    "message_delta": ChunkStream._take_message_delta,
-    "message_start": ChunkStream._take_message_start,
-    "message_stop": ChunkStream._take_message_stop,
-    "ping": ChunkStream._take_ping,
+_HANDLERS: Final[dict[str, Callable[[ChunkStream, _Event], bytes]]] = {
+    "content_block_delta": ChunkStream._on_delta,
+    "content_block_start": ChunkStream._on_block_start,
+    "content_block_stop": ChunkStream._on_block_stop,
+    "message_delta": ChunkStream._on_message_delta,
+    "message_start": ChunkStream._on_message_start,
+    "message_stop": ChunkStream._on_message_stop,
+    "ping": ChunkStream._on_ping,
 }
 
 
-def _has_no_place(data: bytes) -> bool:
-    """Whether an event that is not as the known ones are is of a type that is left out anyhow, or OpenAI's own end."""
+def _is_skipped(data: bytes) -> bool:
+    """True if a malformed event is of a type that would be skipped anyway, or is OpenAI's `[DONE]`."""
     try:
-        event = _typed(data)
+        event = _type_member(data)
         if event.type == "content_block_delta":
-            return _typed(event.delta).type not in _DELTAS
+            return _type_member(event.delta).type not in _DELTAS
     except (ValueError, RecursionError):
         return data.strip() in (b"", b"[DONE]")
-    return event.type not in _TAKES
+    return event.type not in _HANDLERS

@@ -1,62 +1,57 @@
-"""This file lets callers who speak OpenAI be answered by sources that speak Anthropic. (Contract §2, §3.4, §4, §5)
+"""Translates between callers who speak OpenAI and sources that speak Anthropic. (Contract §2, §3.4, §4, §5.)
 
-How a request is put is `openai_to_anthropic_request` and, for its messages, `…_messages`; how an answer is, `…_answer` and, for
-a stream, `…_stream`.
+The modules `request` and `messages` translate requests; `answer` and `stream` translate answers.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
-from kyma_proxy.core.http.endpoints import RELAYED
-from kyma_proxy.dialect.aggregate import completion_of
-from kyma_proxy.dialect.openai_to_anthropic.answer import Shown, failed, streamed, whole
-from kyma_proxy.dialect.openai_to_anthropic.reading import read
-from kyma_proxy.dialect.openai_to_anthropic.request import asked
+from kyma_proxy.dialect.aggregate import aggregate_completion
+from kyma_proxy.dialect.anthropic import MESSAGES
+from kyma_proxy.dialect.openai_to_anthropic.answer import AnswerOptions, answer_as_stream, translate_answer, translate_error
+from kyma_proxy.dialect.openai_to_anthropic.chat_request import read_request
+from kyma_proxy.dialect.openai_to_anthropic.request import translate_request
 from kyma_proxy.dialect.openai_to_anthropic.stream import ChunkStream
 from kyma_proxy.dialect.translation import TranslatedAnswer, TranslatedRequest
 
-_MESSAGES: Final = RELAYED[b"/v1/messages"]
-
 
 class OpenAIToAnthropic:
-    """One chat request's way to Anthropic and back; a `Translation`.
+    """The `Translation` of one chat request.
 
-    `model` is the source's own id, `shown_model` the one that the caller sees in the answer; `default_max_tokens` is asked for
-    where the caller names no number (Anthropic needs one: None is 4096); `created` is Unix time. Raises GatewayError for what
-    can't be said to Anthropic.
+    `model` is the source's own id, `public_model` the one that the caller sees in the answer. `default_max_tokens` is the limit
+    if the caller sets none (Anthropic requires one: None means 4096). `created` is a Unix time. Raises GatewayError for what
+    Anthropic's dialect can't express.
     """
 
-    __slots__ = ("_shown", "asked")
+    __slots__ = ("_options", "request")
 
-    def __init__(self, body: bytes, model: str, *, shown_model: str, default_max_tokens: int | None, created: int) -> None:
-        request = read(body)
-        self.asked = TranslatedRequest(_MESSAGES, *asked(body, request, model, default_max_tokens))
+    def __init__(self, body: bytes, model: str, *, public_model: str, default_max_tokens: int | None, created: int) -> None:
+        request = read_request(body)
+        self.request = TranslatedRequest(MESSAGES, *translate_request(body, request, model, default_max_tokens))
         options = request.stream_options
         wants_usage = options is not None and options.include_usage is True
-        self._shown = Shown(shown_model, created, request.is_legacy, wants_usage)
+        self._options = AnswerOptions(public_model, created, request.is_legacy, wants_usage)
 
-    def whole(self, status: int, body: bytes) -> TranslatedAnswer:
-        """A whole answer, an error among them. Raises ValueError where a 2xx answer is no message."""
+    def answer(self, status: int, body: bytes) -> TranslatedAnswer:
+        """Translate a whole answer or an error. Raises ValueError if a 2xx answer is no message."""
         if status >= 400:
-            return failed(status, body)
+            return translate_error(status, body)
         try:
-            return whole(body, self._shown)
+            return translate_answer(body, self._options)
         except RecursionError:
-            raise ValueError("an answer that is nested too deeply") from None
+            raise ValueError("the answer is nested too deeply") from None
 
     def stream(self) -> ChunkStream:
-        """For a 2xx answer that streams."""
-        return ChunkStream(self._shown)
+        """Return a translation for a 2xx answer that streams."""
+        return ChunkStream(self._options)
 
-    def streamed(self, body: bytes) -> bytes:
-        """The events that a whole answer amounts to. Raises ValueError where it is none."""
-        return streamed(body)
+    def as_stream(self, body: bytes) -> bytes:
+        """Return a whole answer as a stream of the source's dialect. Raises ValueError if the body is no message."""
+        return answer_as_stream(body)
 
-    def folded(self, body: bytes) -> TranslatedAnswer:
-        """The whole answer that a source's whole stream amounts to. Raises ValueError where it is none."""
-        stream = ChunkStream(self._shown._replace(wants_usage=True))
-        told = stream.feed(body) + stream.flush()
+    def aggregate(self, body: bytes) -> TranslatedAnswer:
+        """Translate a complete stream into one whole answer. Raises ValueError if it is incomplete or ends with an error."""
+        stream = ChunkStream(self._options._replace(wants_usage=True))
+        chunks = stream.feed(body) + stream.flush()
         if not stream.is_finished:
-            raise ValueError("the stream is not whole")
-        return TranslatedAnswer(200, completion_of(told), stream.usage)
+            raise ValueError("the stream is incomplete")
+        return TranslatedAnswer(200, aggregate_completion(chunks), stream.usage)

@@ -1,90 +1,253 @@
-"""This file says how far a request's attempts have come, and waits for the first of those that run to end."""
+"""Holds one request's attempts: which are running, which sources remain, why others failed, and which ends first.
+
+Two attempts run at once only if a model is hedged. Nothing here decides what an answer means; see `gateway`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from abc import abstractmethod
 from typing import Final
 
 from kyma_proxy.config.snapshot import Route
 from kyma_proxy.config.units import AUTO
-from kyma_proxy.core.exchange import Exchange
-from kyma_proxy.core.routing.breaker import BreakerTable
-from kyma_proxy.core.routing.failures import AttemptFailure
+from kyma_proxy.core.exchange import AttemptRecord, Exchange
+from kyma_proxy.core.routing.breaker import BreakerTable, Permit
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.plan import Step, open_breakers
 from kyma_proxy.errors import GatewayError
+from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.inline_coroutine import OneShotFuture
-from kyma_proxy.net.relay.pump import Relay
-from kyma_proxy.net.upstream.connection import monotonic
+from kyma_proxy.net.relay.pump import Pump, PumpListener
+from kyma_proxy.net.upstream.connection import UpstreamConnection, monotonic
+from kyma_proxy.net.upstream.pool import DialError, UpstreamPool
 
-_HEDGED_SHARE: Final = 0.95
+_log: Final = logging.getLogger("kyma-proxy")
+_HEDGED_QUANTILE: Final = 0.95
 _MIN_AUTO_S: Final = 0.02
-"""Below this a source's usual time says more of the machine than of the source."""
+"""Below this a source's usual time says more about the machine than about the source."""
+
+
+class Attempt(AttemptRecord):
+    """One source that is asked: its permit, its dial or connection, and the pump of its answer.
+
+    It is over with its answer, its failure or `cancel`, whichever comes first.
+    """
+
+    __slots__ = ("connection", "dialling", "group", "is_over", "permit", "pump", "total_due")
+
+    def __init__(self, group: Attempts, step: Step, permit: Permit, total_due: float | None) -> None:
+        """`total_due` is the monotonic second at which the whole request must have ended."""
+        super().__init__(step)
+        self.group = group
+        self.permit = permit
+        self.total_due = total_due
+        self.pump: Pump[Attempt] | None = None
+        self.connection: UpstreamConnection | None = None
+        self.dialling: asyncio.Task[UpstreamConnection] | None = None
+        self.is_over = False
+
+    def connect(self, upstreams: UpstreamPool, *, is_fresh: bool = False) -> None:
+        """Take an idle connection, or dial one (always, if it must be `is_fresh`). `on_connected` or `on_failed` follows."""
+        group = self.group
+        now = self.started = monotonic()
+        if len(group.running) == 1:
+            group.dial_started = now
+        connection = None if is_fresh else upstreams.take(self.step.source.provider.origin)
+        if connection is None:
+            self._dial(upstreams, now)
+        else:
+            group.listener.on_connected(self, connection, is_reused=True)
+
+    def _dial(self, upstreams: UpstreamPool, now: float) -> None:
+        source, listener = self.step.source, self.group.listener
+        limit = source.timeouts.connect
+        if self.total_due is not None:
+            limit = self.total_due - now if limit is None else min(limit, self.total_due - now)
+
+        def dialled(result: UpstreamConnection | DialError) -> None:
+            self.dialling = None
+            if not self.is_over:
+                self.group.note_dial()
+                if isinstance(result, DialError):
+                    listener.on_failed(self, AttemptFailure(result.kind, self.provider, result.detail))
+                    return
+                try:
+                    listener.on_connected(self, result, is_reused=False)
+                except Exception:
+                    _log.exception("request %s failed inside the gateway", self.group.exchange.inbound.request_id)
+                    result.abort()
+                    listener.on_failed(self, AttemptFailure(FailureKind.CONNECT, self.provider, "the gateway failed"))
+            elif not isinstance(result, DialError):  # nobody waits for it
+                upstreams.put_back(result)
+
+        self.dialling = upstreams.dial(source.provider, limit, dialled)
+
+    def cancel(self) -> None:
+        """End the attempt at once, and close what it has opened; nobody is called back. No verdict, unless there was one."""
+        if self.is_over:
+            return
+        self.is_over = True
+        self.permit.release()
+        if self.connection is not None:
+            self.connection.abort()
+        elif self.dialling is not None:
+            self.dialling.cancel()
 
 
 class Attempts:
-    """How far a request has come: the sources that are left (the next one last), asked, at work, and why others failed."""
+    """One request's attempts. Also the flow control of its answer, once there is one."""
 
-    __slots__ = ("_can_estimate", "_route", "_table", "failures", "left", "running", "tried", "unsupported", "waits_since")
+    __slots__ = (
+        "_route", "_waiter", "answering", "breakers", "can_estimate", "dial_started", "downstream", "exchange", "failures",
+        "is_done", "listener", "remaining", "running", "tried", "unsupported",
+    )  # fmt: skip
 
-    def __init__(self, steps: tuple[Step, ...], route: Route, table: BreakerTable, *, can_estimate: bool) -> None:
-        self._can_estimate = can_estimate
-        self._route = route
-        self._table = table
-        self.left = list(reversed(steps))
+    _route: Route
+
+    def __init__(
+        self, exchange: Exchange, downstream: DownstreamConnection, listener: AttemptsListener, breakers: BreakerTable
+    ) -> None:
+        self.exchange = exchange
+        self.downstream = downstream
+        self.listener = listener
+        self.breakers = breakers
+        self.can_estimate = exchange.endpoint.is_estimated
+        self.remaining: list[Step] = []  # the next one last
         self.tried: set[str] = set()
-        self.running: list[Relay] = []
+        self.running: list[Attempt] = []
         self.failures: list[AttemptFailure] = []
-        self.unsupported: GatewayError | None = None  # why a source of another dialect can't be told what the caller asks for
-        self.waits_since = 0.0  # for a connection, while none has been found
+        self.unsupported: GatewayError | None = None  # why a source's dialect can't say what the caller asks for
+        self.answering: Attempt | None = None  # whose answer goes out, or will if nobody is faster
+        self.is_done = False
+        self.dial_started = 0.0  # since when there has been no connection
+        self._waiter: OneShotFuture[bool] | None = None
 
-    def is_last(self) -> bool:
-        """Whether the source that is asked may tell the caller that there is no such model: nobody else could know better."""
+    def plan(self, route: Route, steps: tuple[Step, ...]) -> None:
+        """The sources to ask."""
+        self._route = route
+        self.remaining = list(reversed(steps))
+
+    def note_dial(self) -> None:
+        """A dial is over: until the request has been sent, the time that it took is no overhead of the gateway's."""
+        exchange = self.exchange
+        if not exchange.sent:
+            ended = monotonic()
+            exchange.dialled_s += ended - self.dial_started
+            self.dial_started = ended
+
+    # ---- the race
+
+    async def wait_first(self) -> bool:
+        """Wait until an attempt is over. True if the first one is so slow that the next source is to be asked too (hedging)."""
+        waiter = self._waiter = OneShotFuture()
+        delay = self._hedge_delay() if self.remaining and len(self.running) == 1 and not self.exchange.is_committed else None
+        if delay is None:
+            return await waiter
+        timer = asyncio.get_running_loop().call_later(delay, waiter.resolve, True)
+        try:
+            is_slow = await waiter
+        finally:
+            timer.cancel()
+        return is_slow and not self.exchange.is_committed and not self.is_done
+
+    def wake(self) -> None:
+        """An attempt is over, or the whole request."""
+        waiter, self._waiter = self._waiter, None  # the two would refer to each other
+        if waiter is not None:
+            waiter.resolve(False)
+
+    def _hedge_delay(self) -> float | None:
+        """In how many seconds the next source is to be asked too; None if never, or not known yet."""
+        attempt = self.running[0]
+        after = attempt.step.model.hedge_after
+        if after is None:
+            return None
+        if after != AUTO:
+            seconds: float | None = after
+        else:
+            routing = self.exchange.routing
+            streams = routing is not None and routing.streams
+            known = attempt.step.breaker.first_bytes_of(streams=streams).quantile_s(_HEDGED_QUANTILE)
+            seconds = None if known is None else max(known, _MIN_AUTO_S)
+        return None if seconds is None else max(0.0, attempt.started + seconds - monotonic())
+
+    def overtaken_by(self, winner: Attempt) -> list[Attempt]:
+        """The attempts that run since before the winner began, and have been too slow."""
+        return [] if len(self.running) == 1 else [one for one in self.running if one.started < winner.started]
+
+    def end_others(self, winner: Attempt) -> None:
+        """Cancel all other attempts: only one answer goes out."""
+        if len(self.running) > 1:
+            for attempt in self.running:
+                if attempt is not winner:
+                    attempt.cancel()
+            self.running = [winner]
+
+    def end(self) -> None:
+        """Cancel what still runs, without calling back. The request has its answer, or needs none."""
+        for attempt in self.running:
+            attempt.cancel()
+        self.running.clear()
+        self.is_done = True
+        self.wake()
+
+    def release(self) -> None:
+        """Break the cycles now; the garbage collector runs rarely. The attempts' records stay."""
+        self.running.clear()
+        self.answering = None
+        for record in self.exchange.attempts:
+            if isinstance(record, Attempt):
+                record.pump = None
+                record.connection = None
+                record.dialling = None
+        self.exchange.attempts = []
+
+    # ---- what remains
+
+    def is_last_candidate(self) -> bool:
+        """True if a 404 of the attempt that runs is relayed: nobody else could tell the caller more."""
         return (
-            not self.left
-            and not self._can_estimate
+            not self.remaining
+            and not self.can_estimate
             and len(self.running) == 1
-            and all(failed.status == 404 for failed in self.failures)
-            and not open_breakers(self._route, self._table, monotonic(), self.tried)
+            and all(failure.status == 404 for failure in self.failures)
+            and not open_breakers(self._route, self.breakers, monotonic(), self.tried)
         )
 
-    def is_left_to_estimate(self) -> bool:
-        """Whether the gateway may answer by itself: there is no source, or all have said that they can't (404)."""
-        if not self._can_estimate or self.left:
+    def may_estimate(self) -> bool:
+        """True if the gateway may answer by itself: there is no source, or all have said that they can't (404)."""
+        if not self.can_estimate or self.remaining:
             return False
-        return all(failed.status == 404 for failed in self.failures) if self.failures else self._route.is_empty
+        return all(failure.status == 404 for failure in self.failures) if self.failures else self._route.is_empty
+
+    # ---- FlowControl
+
+    def pause(self) -> None:
+        """The caller is slow: let the provider wait."""
+        if self.answering is not None and self.answering.connection is not None:
+            self.answering.connection.pause()
+
+    def resume(self) -> None:
+        """The caller has caught up."""
+        if self.answering is not None and self.answering.connection is not None:
+            self.answering.connection.resume()
+
+    def leave(self) -> None:
+        """The caller has left."""
+        self.listener.on_leave(self)
 
 
-async def wait_first(exchange: Exchange, course: Attempts) -> Relay | None:
-    """Whichever source's answer is over first; None when one is so slow that the next is to be asked too."""
-    running = course.running
-    for relay in running:
-        if relay.is_over and not relay.was_dropped:
-            return relay
-    ended: OneShotFuture[Relay | None] = OneShotFuture()
-    for relay in running:
-        relay.ended = ended
-    delay = _hedge_delay(exchange, running[0]) if course.left and len(running) == 1 and not exchange.is_committed else None
-    if delay is None:
-        return await ended
-    timer = asyncio.get_running_loop().call_later(delay, ended.tell, None)
-    try:
-        relay_or_none = await ended
-    finally:
-        timer.cancel()
-    if relay_or_none is None and (exchange.is_committed or exchange.has_ended):  # it has begun in time
-        return await wait_first(exchange, course)
-    return relay_or_none
+class AttemptsListener(PumpListener[Attempt]):
+    """Decides what follows from what happens to a request's attempts."""
 
+    __slots__ = ()
 
-def _hedge_delay(exchange: Exchange, relay: Relay) -> float | None:
-    """In how many seconds the next source is to be asked too; None: not at all, or not known yet."""
-    after = relay.step.model.hedge_after
-    if after is None:
-        return None
-    if after != AUTO:
-        seconds: float | None = after
-    else:
-        streams = exchange.routing is not None and exchange.routing.streams
-        known = relay.step.health.first_bytes_of(streams=streams).quantile_s(_HEDGED_SHARE)
-        seconds = None if known is None else max(known, _MIN_AUTO_S)
-    return None if seconds is None else max(0.0, relay.asked_at + seconds - monotonic())
+    @abstractmethod
+    def on_connected(self, attempt: Attempt, connection: UpstreamConnection, *, is_reused: bool) -> None:
+        """There is a connection over which the source can be asked."""
+
+    @abstractmethod
+    def on_leave(self, attempts: Attempts) -> None:
+        """The caller has left."""

@@ -1,245 +1,182 @@
-"""This file relays between a caller and a source that speak different dialects: what comes is translated, event by event.
-
-All that `Relay` promises holds here too: nothing goes out before the commit, and no answer that was cut is passed off as whole.
-A stream that its source ends without saying that it is whole counts as cut; one whose first word is an error has not begun.
-A translation's traces in a conversation are taken out of it where it goes on with a source of the caller's dialect.
-(Contract §3.3, §4.)
-"""
+"""Translates between a caller and a source that speak different dialects. (Contract §3.4, §4.)"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Final
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.core.exchange import Attempt, Exchange
-from kyma_proxy.core.http.body import read_routing_fields
-from kyma_proxy.core.http.headers import encode_request_head
-from kyma_proxy.core.http.source_request import request_bytes
-from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
-from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
+from kyma_proxy.core.exchange import Exchange
+from kyma_proxy.core.http.headers import AnswerHead, encode_request_head
+from kyma_proxy.core.http.sample import Sample
+from kyma_proxy.core.routing.failures import FailureKind
+from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.dialect import sse
-from kyma_proxy.dialect.anthropic import ANTHROPIC
+from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
-from kyma_proxy.dialect.registry import DIALECTS, refuse_blind, translation
-from kyma_proxy.dialect.thinking_signature import may_hold_unsigned, without_unsigned
+from kyma_proxy.dialect.registry import TRANSLATORS
 from kyma_proxy.dialect.translation import StreamTranslation, Translation
-from kyma_proxy.errors import GatewayError
-from kyma_proxy.net.downstream.contract import Downstream
-from kyma_proxy.net.relay.pump import Relay
+from kyma_proxy.dialect.vision import refuse_translated_images
+from kyma_proxy.net.relay.body import BadAnswer, Body
 
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
-"""A whole answer must be there before it can be translated; more than this is none."""
+"""A whole answer must be there before it can be translated; a larger one is a failure."""
 
 
-class TranslatedRelay(Relay):
-    """One attempt's answer, in another dialect than the caller's."""
+class TranslatedBody(Body):
+    """The source speaks another dialect: what comes is translated, event by event, or whole once it is there.
 
-    __slots__ = ("_lost", "_pieces", "_reported", "_size", "_stream", "_translation")
+    A stream that its source ends without saying that it is whole is broken; one that begins with an error has not begun.
+    `translation` holds the prompt, and is let go of when the answer begins.
+    """
 
-    def __init__(
-        self, exchange: Exchange, step: Step, caller: Downstream, attempt: Attempt, dialect: Dialect,
-        *, running: list[Relay], total_due: float | None, is_last: Callable[[], bool],
-        added_head: Callable[[Exchange, Step], bytes],
-    ) -> None:  # fmt: skip
-        """Raises GatewayError where what the caller asks for can't be said in the source's dialect."""
-        super().__init__(
-            exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
-            added_head=added_head,
-        )  # fmt: skip
-        self._translation: Translation | None = translation(exchange, step.source, step.model, int(time.time()))
+    __slots__ = (
+        "_exchange", "_has_begun", "_head", "_held", "_held_bytes", "_lost", "_sample", "_source", "_stream", "_to", "_usage",
+        "translation",
+    )  # fmt: skip
+
+    _head: AnswerHead
+
+    def __init__(self, exchange: Exchange, step: Step, to: Dialect) -> None:
+        """Raises GatewayError if the source's dialect has no way to say what the caller asks for. `to` is the caller's."""
+        self._exchange = exchange
+        self._source = step.source
+        self._to = to
+        translate = TRANSLATORS[to.name, step.source.provider.dialect]
+        made = translate(exchange, step.source, step.model, int(time.time()))
+        refuse_translated_images(made.request.body, step.model)
+        self.translation: Translation | None = made
         self._stream: StreamTranslation | None = None
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._has_begun = False
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self._lost: tuple[str, ...] = ()
-        self._reported: Usage = NO_USAGE
+        self._usage = NO_USAGE
+        self._sample = Sample()
+        self.dropped = ()
 
     def request(self) -> list[bytes | memoryview]:
-        asked = self._made().asked
+        asked = self._made().request
         head = encode_request_head(
-            self._exchange.inbound, asked.endpoint, self.step.source, len(asked.body), is_translated=True
-        )
+            self._exchange.inbound, asked.endpoint.path, self._source, len(asked.body), is_translated=True
+        )  # fmt: skip
         return [head + asked.body]
 
-    def on_body(self, piece: bytes) -> None:
+    def begin(self, head: AnswerHead) -> None:
+        self._head = head
+
+    def feed(self, piece: bytes) -> bytes | None:
         stream = self._stream
-        if stream is not None and self._has_begun:
-            self._put(stream.feed(piece))
-        elif self.is_over:
-            return
-        elif stream is not None:
-            self._say(stream.feed(piece))
-        elif self._is_to_stream(piece):
+        if stream is not None:
+            out = stream.feed(piece)
+            if not self._has_begun:
+                return self._opening(out)
+            self._sample.add(out)
+            return out
+        if self._is_to_stream(piece):
             stream = self._stream = self._made().stream()
-            self._say(stream.feed(piece), is_alive=piece.startswith(b":"))
-        else:
-            self._pieces.append(piece)
-            self._size += len(piece)
-            if self._size > MAX_WHOLE_BYTES:
-                self._fail(FailureKind.BROKEN, "its answer is too large to be translated", self._status, None)
-
-    def on_end(self, *, is_certain: bool) -> None:
-        if self.is_over:
-            return
-        stream = self._stream
-        if stream is None:
-            self._end_whole()
-            return
-        flush = stream.flush()
-        if self._has_begun:
-            self._put(flush)
-        elif stream.is_finished:
-            self._commit_stream(flush)
-        else:
-            failure = FailureKind.ERROR_EVENT if stream.has_failed else FailureKind.BROKEN
-            name = self.step.source.provider.name
-            self._resolve(AttemptFailure(failure, name, "its stream ended before it said anything", self._status))
-            return
-        if not stream.is_finished:
-            self.broke_by = FailureKind.BROKEN
-            self._break("its stream ended before its end")
-            return
-        self._finish()
-
-    def usage(self) -> Usage:
-        return self._reported if self._stream is None else self._stream.usage
-
-    def _commit(self, piece: bytes) -> None:
-        own_field = self._dialect.id_field
-        if own_field:
-            self._headers = [one for one in self._headers if one[0].lower() != own_field]
-            self._headers.append((own_field, self._exchange.inbound.request_id.encode()))
-        super()._commit(piece)
-
-    def _tell_the_truth(self, error: GatewayError) -> None:
-        if self._stream is not None and self._stream.has_failed:
-            self._caller.finish(close=True)  # the source's own error has told it
-        else:
-            super()._tell_the_truth(error)
+            return self._opening(stream.feed(piece), is_alive=piece.startswith(b":"))
+        self._held.append(piece)
+        self._held_bytes += len(piece)
+        if self._held_bytes > MAX_WHOLE_BYTES:
+            raise BadAnswer(FailureKind.BROKEN, "its answer is too large to be translated")
+        return None
 
     def _is_to_stream(self, piece: bytes) -> bool:
-        """Whether the answer, of which this is the first piece, is a stream for a caller who wants one."""
-        if self._pieces or self._is_error or not self._asked_to_stream():
+        """True if the answer, of which this is the first piece, is a stream for a caller who wants one."""
+        head = self._head
+        if self._held or head.is_error or not self._wants_stream():
             return False
-        if not self._streams and sse.is_stream(piece):  # some sources give a stream no type, or another one
-            self._streams = True
-            self._set_content_type(b"text/event-stream")
-        return self._streams
+        if not head.streams and sse.is_stream(piece):  # some sources give a stream no type, or another one
+            head.become(b"text/event-stream", streams=True)
+        return head.streams
 
-    def _say(self, piece: bytes, *, is_alive: bool = False) -> None:
-        """Nothing has gone out yet: begin with what the translation says first, or with a sign of life.
+    def _wants_stream(self) -> bool:
+        routing = self._exchange.routing
+        return routing is not None and routing.streams
 
-        Where that is an error, or nothing at all, another source may still be asked.
-        """
-        if not piece and not is_alive:
-            return
-        if self._dialect.is_error(sse.first_event(piece) or b""):
-            self._fail(FailureKind.ERROR_EVENT, "its stream began with an error, or can't be read", self._status, None)
-            return
-        self._commit_stream(piece)
+    def _opening(self, out: bytes, *, is_alive: bool = False) -> bytes | None:
+        """The first bytes of a stream: what the translation says first, or a sign of life. Raises BadAnswer for an error."""
+        if not out and not is_alive:
+            return None
+        if self._to.is_error(sse.first_event(out) or b""):
+            raise BadAnswer(FailureKind.ERROR_EVENT, "its stream began with an error, or can't be read")
+        self._head.length = None
+        return self._begun(out)
 
-    def _commit_stream(self, piece: bytes) -> None:
-        self._let_go_of_the_prompt()
-        self._fields.pop(b"content-length", None)
-        self._has_length = False
-        self._commit(piece)
+    def _begun(self, out: bytes) -> bytes:
+        """The answer begins: no other source is asked, so the translation with its prompt need not be kept."""
+        self._has_begun = True
+        self.dropped = self._made().request.dropped + self._lost
+        self.translation = None
+        if self._to.id_field:
+            self._head.set_field(self._to.id_field, self._exchange.inbound.request_id.encode())
+        self._sample.add(out)
+        return out
 
-    def _end_whole(self) -> None:
-        """The whole answer is there: translate it, and let it go out as the caller wants it, in one piece or as a stream."""
-        translation, body = self._made(), b"".join(self._pieces).removeprefix(sse.BOM)
-        self._pieces.clear()
-        is_stream = not self._is_error and (self._streams or sse.is_stream(body))
+    def finish(self, *, is_certain: bool) -> bytes:
+        stream = self._stream
+        if stream is None:
+            return self._finish_whole()
+        last = stream.flush()
+        if self._has_begun:
+            self._sample.add(last)
+            if not stream.is_finished:
+                raise BadAnswer(FailureKind.BROKEN, "its stream ended before its end", last=last)
+            return last
+        if not stream.is_finished:
+            kind = FailureKind.ERROR_EVENT if stream.has_failed else FailureKind.BROKEN
+            raise BadAnswer(kind, "its stream ended before it said anything")
+        self._head.length = None
+        return self._begun(last)
+
+    def _finish_whole(self) -> bytes:
+        """Translate the whole answer: into one piece, or into a stream if the caller wants that."""
+        head, made, body = self._head, self._made(), b"".join(self._held).removeprefix(sse.BOM)
+        self._held.clear()
+        is_stream = not head.is_error and (head.streams or sse.is_stream(body))
         try:
-            whole = translation.folded(body) if is_stream else translation.whole(self._status, body)
-            if self._asked_to_stream() and whole.status < 400:
-                events: bytes | None = body if is_stream else translation.streamed(body)
-            else:
-                events = None
+            whole = made.aggregate(body) if is_stream else made.answer(head.status, body)
+            events = None
+            if self._wants_stream() and whole.status < 400:  # a client that reads events could not read one piece
+                events = body if is_stream else made.as_stream(body)
         except ValueError:
-            detail = "its answer is not what its dialect promises"
-            self._resolve(AttemptFailure(FailureKind.BROKEN, self.step.source.provider.name, detail, self._status))
-            return
+            raise BadAnswer(FailureKind.BROKEN, "its answer is not what its dialect promises") from None
         self._lost = whole.dropped
         if events is not None:
-            self._stream_whole(events)
-            return
-        self._reported = whole.usage
-        self._status = whole.status
-        self._streams = False
-        self._let_go_of_the_prompt()
-        self._fields[b"content-length"] = b"%d" % len(whole.body)
-        self._set_content_type(b"application/json")
-        self._has_length = True
-        self._commit(whole.body)
-        self._finish()
-
-    def _asked_to_stream(self) -> bool:
-        head = self._exchange.routing
-        return head is not None and head.streams
-
-    def _stream_whole(self, events: bytes) -> None:
-        """Some sources answer in one piece whatever they are asked: a client that reads events could not read that."""
-        self._set_content_type(b"text/event-stream")
-        self._streams = True
-        stream = self._stream = self._made().stream()
-        self._commit_stream(stream.feed(events))
-        self.on_end(is_certain=True)
-
-    def _set_content_type(self, kind: bytes) -> None:
-        self._headers = [one for one in self._headers if one[0].lower() not in (b"content-type", b"content-encoding")]
-        self._headers.append((b"content-type", kind))
+            stream = self._stream = made.stream()
+            out = stream.feed(events) + stream.flush()
+            head.become(b"text/event-stream", streams=True)
+            head.length = None
+            return self._begun(out)
+        self._usage = whole.usage
+        head.status = whole.status
+        head.length = b"%d" % len(whole.body)
+        head.become(b"application/json", streams=False)
+        return self._begun(whole.body)
 
     def _made(self) -> Translation:
-        made = self._translation
+        made = self.translation
         assert made is not None  # noqa: S101  (nothing has gone out yet)
         return made
 
-    def _let_go_of_the_prompt(self) -> None:
-        """The answer begins: no other source is asked, and the translation with its prompt need not be kept."""
-        self._exchange.dropped = self._made().asked.dropped + self._lost
-        self._translation = None
-
-    def _put(self, piece: bytes) -> None:
-        if piece:
-            self._sample.add(piece)
-            self._write_held(piece)
-
-
-class MendedRelay(Relay):
-    """One attempt's answer to a conversation of which thoughts were taken out that nobody has signed."""
-
-    __slots__ = ("_taken_out",)
-
-    def request(self) -> list[bytes | memoryview]:
-        body, self._taken_out = without_unsigned(self._exchange.inbound.body)
-        return request_bytes(self._exchange, self.step.source, body, read_routing_fields(body))
-
-    def _commit(self, piece: bytes) -> None:
-        self._exchange.dropped = self._taken_out
-        super()._commit(piece)
-
-
-def relay_of(
-    exchange: Exchange, step: Step, caller: Downstream, attempt: Attempt,
-    *, running: list[Relay], total_due: float | None, is_last: Callable[[], bool],
-    added_head: Callable[[Exchange, Step], bytes],
-) -> Relay:  # fmt: skip
-    """The relay for an attempt, with a translation where its source needs one.
-
-    Raises GatewayError where the source can't be told what the caller asks for, or its model could not see it.
-    """
-    dialect = DIALECTS[exchange.endpoint.dialect]
-    is_spoken = step.source.provider.dialect == dialect.name
-    if is_spoken and step.layer == SUBSTITUTE:
-        refuse_blind(exchange.inbound.body, step.model)
-    if is_spoken and not (dialect is ANTHROPIC and may_hold_unsigned(exchange.inbound.body)):
-        return Relay(
-            exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
-            added_head=added_head,
+    @property
+    def is_complete(self) -> bool:
+        head, tail = self._head, self._sample.tail
+        return (
+            head.streams and head.length is None and sse.ends_between_events(tail) and self._to.is_finished(tail, True)
         )  # fmt: skip
-    kind: type[Relay] = MendedRelay if is_spoken else TranslatedRelay
-    return kind(
-        exchange, step, caller, attempt, dialect, running=running, total_due=total_due, is_last=is_last,
-        added_head=added_head,
-    )  # fmt: skip
+
+    @property
+    def is_between_events(self) -> bool:
+        return sse.ends_between_events(self._sample.tail)
+
+    @property
+    def has_reported_error(self) -> bool:
+        return self._stream is not None and self._stream.has_failed
+
+    def usage(self) -> Usage:
+        return self._usage if self._stream is None else self._stream.usage
+
+    def delivered(self, size: int) -> int:
+        return estimated_completion_tokens(self._sample.opening, self._sample.tail, size, self._head.streams)

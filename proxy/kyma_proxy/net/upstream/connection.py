@@ -1,23 +1,22 @@
-"""This file owns a connection to a provider: one protocol each, one request at a time.
+"""Owns one connection to a provider, and serves one request at a time over it.
 
-It feeds the answer's parser (llhttp, through httptools) and hands head, body and end to the `ResponseHandler` that waits for them;
-the answer never sees a socket. Between two answers the connection belongs to the pool.
+It feeds the answer's parser (llhttp, through httptools) and hands head, body and end to a `ResponseHandler`, which never sees
+the socket. Between two answers the connection belongs to its pool.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from abc import ABC, abstractmethod
+from typing import Final, cast
 
 import httptools
 
 from kyma_proxy.config.snapshot import Origin, Timeouts
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
-
-if TYPE_CHECKING:
-    from kyma_proxy.net.upstream.pool import UpstreamPool
+from kyma_proxy.net.sweeper import Sweeper
 
 MAX_HEAD_BYTES: Final = 256 * 1024
 """The largest head of an answer; more is garbage."""
@@ -27,37 +26,98 @@ _NEVER: Final = 10.0**12
 monotonic = time.monotonic
 
 
-class ResponseHandler(Protocol):
-    """Who waits for an answer. Exactly one of `on_end` and `on_cut` is called, last."""
+class ResponseHandler(ABC):
+    """Receives one answer. Exactly one of `on_end` and `on_cut` is called, last; nothing after `UpstreamConnection.abort`."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def on_head(self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes]) -> None:
         """The answer's head has come; `fields` has the same by lower-case name."""
 
+    @abstractmethod
     def on_body(self, piece: bytes) -> None:
         """A piece of the answer's body has come."""
 
+    @abstractmethod
     def on_end(self, *, is_certain: bool) -> None:
-        """The answer is whole; uncertain where only the end of the connection says so."""
+        """The answer is whole; `is_certain` is False if only the end of the connection says so (RFC 9112 §6.3)."""
 
-    def on_cut(self, failure: FailureKind, detail: str, *, nothing_came: bool) -> None:
-        """There will be no (more) answer; `nothing_came` says that not one byte of it did."""
+    @abstractmethod
+    def on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
+        """There will be no (more) answer; `nothing_came` is True if not one byte of it did."""
+
+
+class ConnectionOwner(ABC):
+    """Where a connection belongs between two answers: its pool."""
+
+    __slots__ = ("sweeper",)
+
+    sweeper: Sweeper
+
+    @abstractmethod
+    def opened(self, connection: UpstreamConnection) -> None:
+        """The connection is open."""
+
+    @abstractmethod
+    def put_back(self, connection: UpstreamConnection) -> None:
+        """An answer is over, and the connection can serve again."""
+
+    @abstractmethod
+    def remember_session(self, connection: UpstreamConnection) -> None:
+        """A fresh TLS connection has served once: its session can be resumed."""
+
+    @abstractmethod
+    def expired(self, connection: UpstreamConnection) -> None:
+        """The connection has been idle for `keep_alive_s`."""
+
+    @abstractmethod
+    def spoiled(self, connection: UpstreamConnection) -> None:
+        """The idle connection has received bytes that nobody asked for."""
+
+    @abstractmethod
+    def lost(self, connection: UpstreamConnection) -> None:
+        """The connection is closed."""
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One connection to a provider."""
+    """One connection to a provider; `is_fresh` until it has served its first request."""
 
     __slots__ = (
-        "_announced", "_answer", "_complete", "_count", "_ends_with_connection", "_first_byte_s", "_head_bytes", "_headers",
-        "_idle_s", "_is_informational", "_is_reusable", "_is_spoiled", "_paused", "_pieces", "_pool", "_reason",
-        "_total_due", "is_fresh", "keep_alive_s", "on_body", "origin", "parser", "read_at", "sent_at", "slot", "transport",
+        "_announced",
+        "_complete",
+        "_count",
+        "_ends_with_connection",
+        "_first_byte_s",
+        "_handler",
+        "_head_bytes",
+        "_headers",
+        "_idle_s",
+        "_is_informational",
+        "_is_reusable",
+        "_is_spoiled",
+        "_owner",
+        "_paused",
+        "_pieces",
+        "_reason",
+        "_total_due",
+        "is_fresh",
+        "keep_alive_s",
+        "on_body",
+        "origin",
+        "parser",
+        "read_at",
+        "sent_at",
+        "slot",
+        "transport",
     )  # fmt: skip
     __deletable__ = ("parser",)  # mypyc wants to know
 
     transport: asyncio.Transport
 
-    def __init__(self, pool: UpstreamPool, origin: Origin, keep_alive_s: float) -> None:
+    def __init__(self, owner: ConnectionOwner, origin: Origin, keep_alive_s: float) -> None:
         # for the life of the connection
-        self._pool = pool
+        self._owner = owner
         self.origin = origin
         self.keep_alive_s = keep_alive_s
         self.slot = 0
@@ -68,7 +128,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.on_body = self._pieces.append
         self.parser = httptools.HttpResponseParser(self)
         # for one answer
-        self._answer: ResponseHandler | None = None
+        self._handler: ResponseHandler | None = None
         self._headers: Headers = []
         self._reason = b""
         self._announced = self._complete = self._is_informational = self._ends_with_connection = False
@@ -78,32 +138,32 @@ class UpstreamConnection(asyncio.Protocol):
         self.sent_at = 0.0
         self._first_byte_s = self._idle_s = self._total_due = _NEVER
 
-    # ---- what the gateway does with it
+    # ---- sending a request
 
     def send(
-        self, answer: ResponseHandler, pieces: list[bytes | memoryview], timeouts: Timeouts, total_due: float | None
+        self, handler: ResponseHandler, pieces: list[bytes | memoryview], timeouts: Timeouts, total_due: float | None
     ) -> None:
-        """Send a request; `answer` hears of what comes. `total_due` is when the whole request must have ended."""
-        self._answer = answer
+        """Send a request; `handler` receives the answer. `total_due` is when the whole request must have ended."""
+        self._handler = handler
         now = self.sent_at = self.read_at = monotonic()
         self._first_byte_s = _NEVER if timeouts.first_byte is None else timeouts.first_byte
         self._idle_s = _NEVER if timeouts.idle is None else timeouts.idle
         self._total_due = _NEVER if total_due is None else total_due
-        self._pool.sweeper.watch(self, min(now + self._first_byte_s, self._total_due))
+        self._owner.sweeper.watch(self, min(now + self._first_byte_s, self._total_due))
         if len(pieces) == 1:
             self.transport.write(pieces[0])
         else:
             self.transport.writelines(pieces)
 
-    def answer_began(self) -> None:
-        """The caller has bytes of the answer: from now on the idle timer counts."""
+    def start_idle_timer(self) -> None:
+        """The caller has bytes of the answer: the first-byte timer ends, and the idle timer counts from now on."""
         self._first_byte_s = _NEVER
-        if self._idle_s < _NEVER and self._answer is not None:
-            self._pool.sweeper.watch(self, self.read_at + self._idle_s)
+        if self._idle_s < _NEVER and self._handler is not None:
+            self._owner.sweeper.watch(self, self.read_at + self._idle_s)
 
     def pause(self) -> None:
         """Read no more until `resume`: the caller is slower than the provider. No timer counts meanwhile."""
-        if self._answer is not None:  # a connection that has answered belongs to the pool, and to the next caller
+        if self._handler is not None:  # a connection that has answered belongs to the pool, and to the next caller
             self._paused = True
             self.transport.pause_reading()
 
@@ -114,17 +174,17 @@ class UpstreamConnection(asyncio.Protocol):
             self.read_at = monotonic()
             self.transport.resume_reading()
 
-    def abandon(self) -> None:
-        """Close at once and tell nobody: the answer is not wanted any more."""
-        self._answer = None
+    def abort(self) -> None:
+        """Close at once; the handler hears nothing more. The answer is not wanted."""
+        self._handler = None
         self.transport.abort()
 
     def look(self, now: float) -> float | None:
-        """The sweeper's question: is anything late?"""
-        if self._answer is None:
+        """Act on a timer that has run out; returns when to look next. (For Sweeper.)"""
+        if self._handler is None:
             due = self.read_at + self.keep_alive_s
             if now >= due:
-                self._pool.expired(self)
+                self._owner.expired(self)
                 return None
             return due
         if now >= self._total_due:
@@ -134,27 +194,27 @@ class UpstreamConnection(asyncio.Protocol):
             return min(now + 1.0, self._total_due)
         if self._first_byte_s < _NEVER:
             due = self.sent_at + self._first_byte_s
-            failure = FailureKind.FIRST_BYTE_TIMEOUT
+            kind = FailureKind.FIRST_BYTE_TIMEOUT
             detail = f"no first byte within {self._first_byte_s:g} s"
         else:
             due = self.read_at + self._idle_s
-            failure = FailureKind.IDLE_TIMEOUT
+            kind = FailureKind.IDLE_TIMEOUT
             detail = f"silent for {self._idle_s:g} s"
         if now >= due:
-            self._cut(failure, detail)
+            self._cut(kind, detail)
             return None
         return min(due, self._total_due)
 
-    # ---- what the transport tells it
+    # ---- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self._pool.opened(self)
+        self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
         self.read_at = monotonic()
-        if self._answer is None:
-            self._pool.spoiled(self)  # bytes that nobody asked for
+        if self._handler is None:
+            self._owner.spoiled(self)  # bytes that nobody asked for
             return
         try:
             self.parser.feed_data(data)
@@ -176,19 +236,19 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._pool.sweeper.forget(self)
-        self._pool.lost(self)
-        answer = self._answer
-        del self.parser  # the two refer to each other, and the collector seldom looks
-        if answer is None:
+        self._owner.sweeper.forget(self)
+        self._owner.lost(self)
+        handler = self._handler
+        del self.parser  # break the cycle now; the garbage collector runs rarely
+        if handler is None:
             return
         if exc is None and self._announced and self._ends_with_connection:
-            self._answer = None
-            answer.on_end(is_certain=False)  # a body without a length ends with its connection (RFC 9112 §6.3)
+            self._handler = None
+            handler.on_end(is_certain=False)  # a body without a length ends with its connection (RFC 9112 §6.3)
         else:
             self._cut(FailureKind.BROKEN, "the connection broke" if exc is not None else "the connection was closed")
 
-    # ---- what the parser tells it
+    # ---- callbacks of the parser
 
     def on_message_begin(self) -> None:
         if self._complete:
@@ -214,8 +274,8 @@ class UpstreamConnection(asyncio.Protocol):
             if not self._ends_with_connection and not has_length and _codings(self._headers) != b"chunked":
                 raise httptools.HttpParserError("a body in a coding that nobody asked for can't be passed on")
             self._announced = True
-            if self._answer is not None:
-                self._answer.on_head(status, self._reason, self._headers, fields)
+            if self._handler is not None:
+                self._handler.on_head(status, self._reason, self._headers, fields)
 
     def on_message_complete(self) -> None:
         if self._is_informational:
@@ -225,7 +285,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._count = len(self._pieces)
             self._is_reusable = self.parser.should_keep_alive()
 
-    # ---- the ways out
+    # ---- delivering and ending
 
     def _deliver(self) -> None:
         pieces = self._pieces
@@ -234,33 +294,33 @@ class UpstreamConnection(asyncio.Protocol):
         if pieces:
             piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
-            if self._answer is not None:
-                self._answer.on_body(piece)
+            if self._handler is not None:
+                self._handler.on_body(piece)
 
     def _finish(self) -> None:
         """The answer is whole: make room for the next, then tell."""
-        answer, self._answer = self._answer, None
+        handler, self._handler = self._handler, None
         transport = self.transport
         is_sent = not transport.get_write_buffer_size()  # else it answered without hearing the request out
         if self._is_reusable and is_sent and not self._is_spoiled and not transport.is_closing():
             if self.is_fresh and self.origin.scheme == "https":
-                self._pool.remember_session(self)
+                self._owner.remember_session(self)
             self._headers = []
             self._reason = b""
             self._announced = self._complete = self.is_fresh = False
             self._head_bytes = 0
             self.resume()
-            self._pool.put_back(self)
+            self._owner.put_back(self)
         else:
             transport.abort()
-        if answer is not None:
-            answer.on_end(is_certain=True)
+        if handler is not None:
+            handler.on_end(is_certain=True)
 
-    def _cut(self, failure: FailureKind, detail: str) -> None:
-        answer, self._answer = self._answer, None
+    def _cut(self, kind: FailureKind, detail: str) -> None:
+        handler, self._handler = self._handler, None
         self.transport.abort()
-        if answer is not None:
-            answer.on_cut(failure, detail, nothing_came=not self._announced and self._head_bytes == 0)
+        if handler is not None:
+            handler.on_cut(kind, detail, nothing_came=not self._announced and self._head_bytes == 0)
 
 
 def _codings(headers: Headers) -> bytes:

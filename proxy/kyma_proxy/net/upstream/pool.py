@@ -1,4 +1,4 @@
-"""This file keeps the connections to providers: those at work, those idle, those on their way.
+"""Keeps the connections to providers: at work, idle, and being dialled.
 
 Idle connections are reused newest first, kept warm while a provider is in use, and closed before the provider does so.
 """
@@ -15,7 +15,7 @@ from typing import Final
 from kyma_proxy.config.snapshot import Origin, Provider
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
-from kyma_proxy.net.upstream.connection import UpstreamConnection, monotonic
+from kyma_proxy.net.upstream.connection import ConnectionOwner, UpstreamConnection, monotonic
 from kyma_proxy.net.upstream.dialing import Dialer, SessionContext
 
 _WARM_WHILE_USED_S: Final = 300.0
@@ -24,14 +24,14 @@ _WARM_WHILE_USED_S: Final = 300.0
 class DialError(Exception):
     """No connection could be opened; `detail` says why, in words that hold no address or credential."""
 
-    def __init__(self, failure: FailureKind, detail: str) -> None:
+    def __init__(self, kind: FailureKind, detail: str) -> None:
         super().__init__(detail)
-        self.failure = failure
+        self.kind = kind
         self.detail = detail
 
 
-class UpstreamPool:
-    """The connections of the process to every origin: those at work, those idle, those on their way."""
+class UpstreamPool(ConnectionOwner):
+    """The process's connections to every origin."""
 
     def __init__(self, dialer: Dialer, sweeper: Sweeper) -> None:
         self.sweeper = sweeper
@@ -53,11 +53,11 @@ class UpstreamPool:
         return None
 
     def dial(
-        self, provider: Provider, timeout_s: float | None, told: Callable[[UpstreamConnection | DialError], None]
+        self, provider: Provider, timeout_s: float | None, on_done: Callable[[UpstreamConnection | DialError], None]
     ) -> asyncio.Task[UpstreamConnection]:
-        """Open a fresh connection; `told` hears of it, or why there is none. Once the task is cancelled it hears nothing."""
+        """Open a fresh connection; `on_done` gets it, or why there is none. It is not called once the task is cancelled."""
         task = asyncio.get_running_loop().create_task(self._dial(provider, timeout_s))
-        task.add_done_callback(lambda ended: None if ended.cancelled() else told(_dialled(ended)))
+        task.add_done_callback(lambda ended: None if ended.cancelled() else on_done(_dialled(ended)))
         return task
 
     async def _dial(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
@@ -103,13 +103,13 @@ class UpstreamPool:
 
     def expired(self, connection: UpstreamConnection) -> None:
         """A connection has been idle long enough; the provider would soon close it. Replace it while in use."""
-        connection.abandon()
+        connection.abort()
         self._drop_idle(connection)
         self._refill(connection.origin)
 
     def spoiled(self, connection: UpstreamConnection) -> None:
         """A connection spoke without being asked; nothing that it says later can be trusted."""
-        connection.abandon()
+        connection.abort()
         self._drop_idle(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:
@@ -128,7 +128,7 @@ class UpstreamPool:
             task.cancel()
         await asyncio.gather(*self._warming, return_exceptions=True)
         for connection in list(self._open):
-            connection.abandon()
+            connection.abort()
 
     def _drop_idle(self, connection: UpstreamConnection) -> None:
         idle = self._idle.get(connection.origin)

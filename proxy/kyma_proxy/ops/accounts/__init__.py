@@ -1,1 +1,1 @@
-"""The commands that create and change accounts, keys and credits."""
+"""The commands about accounts, keys and credits."""

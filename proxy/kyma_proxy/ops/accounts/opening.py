@@ -1,4 +1,4 @@
-"""This file opens the accounts that a configuration names. (Contract §8, §12.)"""
+"""Opens the accounts that a configuration names. (Contract §8, §12.)"""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kyma_proxy.store.sqlite.store import SqliteStore
 
 
 def open_accounts(snapshot: Snapshot, *, check_integrity: bool = False) -> AccountService | None:
-    """The accounts, or None where none are required. Raises StartError."""
+    """The accounts, or None if none are required. Raises StartError."""
     return open_database(snapshot, check_integrity=check_integrity) if snapshot.accounts.required else None
 
 
 def open_database(snapshot: Snapshot, *, check_integrity: bool = False) -> AccountService:
-    """The accounts in the database that the configuration names, required or not; it is made where it is not there."""
+    """The accounts in the configured database, required or not; it is created if there is none. Raises StartError."""
     store = SqliteStore.open(Path(snapshot.accounts.database), check_integrity=check_integrity)
     try:
         with collector_paused():

@@ -1,7 +1,7 @@
-"""This file is what is written: charges by the group, and everything else by the operation. (Contract §8.)
+"""Writes accounts, keys and the ledger: charges in groups, everything else one by one. (Contract §8.)
 
 All of it runs in the writing thread, within a transaction of its caller. A group of charges is one statement, whatever its
-size: Python then gives the interpreter's lock away once for it and not once a row, and the event loop is not held up. The
+size: Python then releases the interpreter's lock once for the group and not once a row, and the event loop is not held up. The
 statement is an insert into a view whose trigger does the work, in C.
 """
 
@@ -27,7 +27,7 @@ from kyma_proxy.store.contract import (
 ENTRY_COLUMNS: Final = "account, at, kind, amount, reference, request_id, model, key, note, id"
 """The columns of an entry, in the order of `Entry`."""
 
-_PREPARE: Final = """
+_TEMPORARY_SCHEMA: Final = """
 CREATE TEMP TABLE charges (
     id                INTEGER NOT NULL PRIMARY KEY,
     account           TEXT    NOT NULL,
@@ -78,31 +78,31 @@ CREATE TEMP TRIGGER write_charges INSTEAD OF INSERT ON handed_over BEGIN
         cost = cost + excluded.cost;
 END;
 """
-_DAYS: Final = """
+_KEY_USES: Final = """
 UPDATE keys SET last_used_day = day
 FROM (SELECT value ->> 0 AS used_key, max(value ->> 1) AS day FROM json_each(?) GROUP BY 1)
 WHERE id = used_key AND day > coalesce(last_used_day, -1)
 """
-_json: Final = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Make the connection know `write_charges`; to be called once."""
-    connection.executescript(_PREPARE)
+    """Create the temporary tables that `write_charges` needs; to be called once for a connection."""
+    connection.executescript(_TEMPORARY_SCHEMA)
 
 
 def write_charges(connection: sqlite3.Connection, charges: Sequence[Charge]) -> None:
-    """Write a group of charges: all of them or none. Raises one of `UNFIT` where one of them can't be written."""
-    connection.execute("INSERT INTO handed_over VALUES (?)", (_json(charges).decode(),))
+    """Write a group of charges: all of them or none. Raises one of `ROW_ERRORS` if one of them can't be written."""
+    connection.execute("INSERT INTO handed_over VALUES (?)", (_encode(charges).decode(),))
 
 
-def write_days(connection: sqlite3.Connection, days: Sequence[tuple[str, int]]) -> None:
-    """Write on which days keys were used last. Raises as `write_charges` does."""
-    connection.execute(_DAYS, (_json(days).decode(),))
+def write_key_uses(connection: sqlite3.Connection, key_uses: Sequence[tuple[str, int]]) -> None:
+    """Write the last day on which each key was used. Raises as `write_charges` does."""
+    connection.execute(_KEY_USES, (_encode(key_uses).decode(),))
 
 
 def is_charged(connection: sqlite3.Connection, reference: str) -> bool:
-    """Whether the ledger has a charge of this reference."""
+    """True if the ledger has a charge with this reference."""
     return _entry(connection, "usage", reference) is not None
 
 
@@ -124,13 +124,13 @@ def create_account(connection: sqlite3.Connection, row: AccountRow, key: KeyRow 
 
 def add_entry(connection: sqlite3.Connection, entry: Entry) -> Added:
     """Add to the ledger and to the account's sums, once. Raises PaymentConflict, UnknownAccount."""
-    known = _entry(connection, entry.kind, entry.reference)
-    if known is not None:
-        if (known.account, known.amount) != (entry.account, entry.amount):
+    old = _entry(connection, entry.kind, entry.reference)
+    if old is not None:
+        if (old.account, old.amount) != (entry.account, entry.amount):
             raise PaymentConflict(
-                f"{entry.kind} {entry.reference} is in the ledger already: {known.amount} nano-dollars for {known.account}"
+                f"{entry.kind} {entry.reference} is in the ledger already: {old.amount} nano-dollars for {old.account}"
             )
-        return Added(known, is_new=False)
+        return Added(old, is_new=False)
     found = connection.execute("SELECT last_entry FROM accounts WHERE id = ?", (entry.account,)).fetchone()
     if found is None:
         raise UnknownAccount(f"there is no account {entry.account}")
@@ -159,12 +159,12 @@ def create_key(connection: sqlite3.Connection, row: KeyRow) -> None:
 
 
 def revoke_key(connection: sqlite3.Connection, account: str, key: str) -> bool:
-    """Revoke a key; whether the account has such a key."""
+    """Revoke a key. Returns False if the account has no such key."""
     return connection.execute("UPDATE keys SET is_revoked = 1 WHERE id = ? AND account = ?", (key, account)).rowcount == 1
 
 
 def set_blocked(connection: sqlite3.Connection, account: str, is_blocked: bool) -> bool:
-    """Block or unblock an account; whether there is one."""
+    """Block or unblock an account. Returns False if there is no such account."""
     return connection.execute("UPDATE accounts SET is_blocked = ? WHERE id = ?", (is_blocked, account)).rowcount == 1
 
 

@@ -1,7 +1,7 @@
-"""This file brings a database to the form that this program knows, one numbered SQL file after the other.
+"""Upgrades a database to the newest version: runs the numbered SQL files that it has not seen, one after the other.
 
-The version of a database is the number of the last file that it has been through. A file and its number are one transaction:
-whatever happens on the way, the database is of the old version or of the new one.
+The version of a database is the number of the last file that was run. A file and its number are one transaction: if it fails or
+the process dies, the database has the version from before.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from kyma_proxy.errors import StartError
-from kyma_proxy.store.sqlite.failures import is_the_disks
+from kyma_proxy.store.sqlite.failures import is_disk_failure
 
 APPLICATION_ID: Final = 0x4B594D41
-"""What marks a database as one of ours."""
+"""Marks a database as one of ours."""
 
 
 def shipped() -> list[str]:
@@ -26,13 +26,13 @@ def shipped() -> list[str]:
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
     """Bring the database at `path` to the version of the last migration.
 
-    Raises StartError where it is newer, another program's, or unfit to be migrated, and sqlite3.Error for the disk's sake.
+    Raises StartError if it is newer, belongs to another program, or can't be upgraded; sqlite3.Error if the disk fails.
     """
-    version, known = _version(connection, path), len(migrations)
-    if version > known:
+    version, newest = _version(connection, path), len(migrations)
+    if version > newest:
         raise StartError(
-            f"{path}: is of version {version}, and this kyma-proxy knows versions up to {known}; "
-            "run the newer kyma-proxy that wrote it, or restore a backup from before"
+            f"{path}: has version {version}, and this kyma-proxy knows versions up to {newest}; "
+            "run the newer kyma-proxy that wrote it, or restore an older backup"
         )
     for number, sql in enumerate(migrations[version:], version + 1):
         try:
@@ -40,10 +40,10 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.rollback()
-            if is_the_disks(error):
+            if is_disk_failure(error):
                 raise
             raise StartError(
-                f"{path}: can't be brought from version {number - 1} to {number}: {error}; it is as it was, "
+                f"{path}: can't be upgraded from version {number - 1} to {number}: {error}; nothing was changed, "
                 "so run the kyma-proxy that wrote it, and report this"
             ) from error
 
@@ -53,5 +53,5 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application != APPLICATION_ID and (version or application or tables):
-        raise StartError(f"{path}: is the database of another program; name another file under accounts.database")
+        raise StartError(f"{path}: belongs to another program; name another file under accounts.database")
     return int(version)

@@ -1,4 +1,4 @@
-"""This file is what a coroutine asks of the writing thread: done once and told, or given up and then never done."""
+"""Defines an operation: work that a coroutine gives to the writing thread, done once, or timed out and never done."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ Work = Callable[[sqlite3.Connection], Any]
 
 
 class Operation:
-    """Work to be done within a transaction, and the future of whoever waits for it.
+    """Work to be done within a transaction, and the future that the coroutine awaits.
 
-    Either side takes it before it decides its fate: the writing thread to do it, the loop to give it up. Only one can.
+    The writing thread claims it to do it, the loop claims it to let it time out. Only one of them can.
     """
 
-    __slots__ = ("_taken", "due", "future", "loop", "work")
+    __slots__ = ("_claimed", "deadline", "future", "loop", "work")
 
-    def __init__(self, work: Work, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        """`due` is the monotonic moment from which on it is given up."""
+    def __init__(self, work: Work, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        """`deadline` is the monotonic moment at which it times out."""
         self.work = work
         self.loop = loop
-        self.due = due
+        self.deadline = deadline
         self.future: asyncio.Future[Any] = loop.create_future()
-        self._taken: Final = threading.Lock()
+        self._claimed: Final = threading.Lock()
 
-    def take(self) -> bool:
-        """Whether it is now the taker's, and nobody else's."""
-        return self._taken.acquire(blocking=False)
+    def claim(self) -> bool:
+        """Claim it, for good unless `unclaim` is called. Returns False if it is claimed already."""
+        return self._claimed.acquire(blocking=False)
 
-    def put_back(self) -> None:
-        """It was not done, and may be taken again."""
-        self._taken.release()
+    def unclaim(self) -> None:
+        """Release the claim: it was not done, and may be claimed again."""
+        self._claimed.release()
 
-    def give_up(self, reason: str | None) -> None:
-        """On the loop: let the waiting coroutine fail, unless the thread is at it just now and will tell how it went."""
-        if self.take():
-            settle([(self, None, unavailable(reason))])
+    def time_out(self, reason: str | None) -> None:
+        """On the loop: fail, unless the thread is doing it just now; then the thread's result counts."""
+        if self.claim():
+            resolve([(self, None, unavailable(reason))])
 
 
 OperationResult = tuple[Operation, Any, Exception | None]
@@ -49,26 +49,26 @@ OperationResult = tuple[Operation, Any, Exception | None]
 
 
 def unavailable(reason: str | None) -> StoreUnavailable:
-    """What is raised where the disk was waited for in vain."""
+    """The error of an operation that timed out."""
     return StoreUnavailable(f"the database could not be written in time: {reason or 'it is busy'}; nothing was changed")
 
 
-def tell(outcomes: Iterable[OperationResult]) -> None:
-    """From the thread: tell the coroutines; once a loop, as waking it is what costs."""
+def resolve_threadsafe(results: Iterable[OperationResult]) -> None:
+    """From the thread: resolve the futures, with one call for each loop, as it is waking a loop that costs."""
     by_loop: dict[asyncio.AbstractEventLoop, list[OperationResult]] = {}
-    for outcome in outcomes:
-        by_loop.setdefault(outcome[0].loop, []).append(outcome)
-    for loop, its in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # a loop that is closed has nobody left who waits
-            loop.call_soon_threadsafe(settle, its)
+    for result in results:
+        by_loop.setdefault(result[0].loop, []).append(result)
+    for loop, of_loop in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no coroutine waits
+            loop.call_soon_threadsafe(resolve, of_loop)
 
 
-def settle(outcomes: Iterable[OperationResult]) -> None:
-    """On the loop: let the coroutines go on; those that were cancelled meanwhile are gone."""
-    for operation, result, error in outcomes:
+def resolve(results: Iterable[OperationResult]) -> None:
+    """On the loop: resolve the futures, except those that were cancelled meanwhile."""
+    for operation, value, error in results:
         if operation.future.done():
             continue
         if error is None:
-            operation.future.set_result(result)
+            operation.future.set_result(value)
         else:
             operation.future.set_exception(error)

@@ -1,92 +1,112 @@
-"""This file is the store in one SQLite file: a thread that writes, a thread that reads, and a lock. (Contract §8, §12.)"""
+"""Keeps the accounts in one SQLite file: a thread that writes, a thread that reads, and a lock. (Contract §8, §12.)"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from kyma_proxy.store.contract import AccountRow, Added, Charge, Entry, Figures, JobRow, KeyRow, UsageRow
+from kyma_proxy.store.contract import AccountRow, Added, Charge, Entry, JobRow, KeyRow, StoreStatistics, UsageRow
 from kyma_proxy.store.sqlite import jobs, ledger
-from kyma_proxy.store.sqlite.checking import check
-from kyma_proxy.store.sqlite.failures import why_it_can_not_start
-from kyma_proxy.store.sqlite.migrations import shipped
-from kyma_proxy.store.sqlite.opening import Lock, connect, prepare
-from kyma_proxy.store.sqlite.reading import Reader, load, unfinished_jobs
-from kyma_proxy.store.sqlite.writing import USUAL, Timing, Writer
+from kyma_proxy.store.sqlite.failures import start_error
+from kyma_proxy.store.sqlite.inbox import DEFAULT_CAPACITY, Capacity, Inbox
+from kyma_proxy.store.sqlite.integrity import check
+from kyma_proxy.store.sqlite.opening import Lock, connect, create_file
+from kyma_proxy.store.sqlite.reader import Reader, load, unfinished_jobs
+from kyma_proxy.store.sqlite.writer import DEFAULT_TIMING, Timing, Writer
+
+Connect = Callable[[Path, float], sqlite3.Connection]
+"""Connects to the database at a path, for writing, with SQLite's busy timeout in seconds. Raises StartError."""
 
 
 class SqliteStore:
-    """A `Store`; see there for what its methods promise. Made by `open`."""
+    """A `Store`; its methods promise what is written there. Made by `open`."""
 
-    def __init__(self, path: Path, writer: Writer, reader: Reader, lock: Lock, timing: Timing) -> None:
+    def __init__(self, path: Path, inbox: Inbox, writer: Writer, reader: Reader, lock: Lock) -> None:
         self._path = path
+        self._inbox = inbox
         self._writer = writer
         self._reader = reader
         self._lock = lock
-        self._timing = timing
 
     @classmethod
-    def open(cls, path: Path, *, check_integrity: bool = False, timing: Timing = USUAL) -> SqliteStore:
-        """Open a database, and make it where there is none, readable by its owner only. Waits for the disk.
+    def open(
+        cls,
+        path: Path,
+        *,
+        check_integrity: bool = False,
+        timing: Timing = DEFAULT_TIMING,
+        capacity: Capacity = DEFAULT_CAPACITY,
+        connect: Connect = connect,
+    ) -> SqliteStore:
+        """Open a database, and create it if there is none, readable by its owner only. Blocks until the disk has answered.
 
-        Raises StartError: in use by another process, can't be written, no database, damaged, or of a newer version. A check
-        of its integrity reads all of it.
+        `check_integrity` reads all of it. Raises StartError: in use by another process, not writable, no database, damaged, or
+        of a newer version.
         """
         path = Path(os.path.realpath(path))
         with ExitStack() as undo:
             lock = Lock(path)
             undo.callback(lock.release)
-            prepare(path)
-            connection = connect(path, timing.busy, shipped())
+            create_file(path)
+            connection = connect(path, timing.busy_timeout)
             undo.callback(connection.close)
             try:
                 if check_integrity:
                     check(connection, path)
                 ledger.prepare(connection)
-                reader = Reader(path, timing.busy)
+                reader = Reader(path, timing.busy_timeout)
             except sqlite3.Error as error:
-                raise why_it_can_not_start(path, error) from error
+                raise start_error(path, error) from error
             undo.pop_all()
-            return cls(path, Writer(connection, timing), reader, lock, timing)
+            inbox = Inbox(capacity)
+            return cls(path, inbox, Writer(connection, inbox, timing), reader, lock)
+
+    @property
+    def timing(self) -> Timing:
+        """How long the store waits for what. It may be replaced at any time."""
+        return self._writer.timing
+
+    @timing.setter
+    def timing(self, timing: Timing) -> None:
+        self._writer.timing = timing
 
     @property
     def is_failing(self) -> bool:
-        """Whether charges can't be written just now."""
+        """True while charges can't be written."""
         return self._writer.is_failing
 
     @property
     def waiting(self) -> int:
-        """How many charges are not on disk yet."""
-        return self._writer.waiting
+        """The number of charges that are not on disk yet."""
+        return len(self._inbox.charges)
 
     @property
     def last_error(self) -> str | None:
-        """What kept the last commit that failed from succeeding."""
+        """The error of the last commit that failed."""
         return self._writer.last_error
 
-    @property
-    def figures(self) -> Figures:
-        """What has been done so far."""
-        return self._writer.figures
+    def statistics(self) -> StoreStatistics:
+        """Counters and present state."""
+        return self._writer.statistics()
 
     def load(self) -> tuple[list[AccountRow], list[KeyRow]]:
         """All accounts and all keys."""
-        return load(self._path, self._timing.busy)
+        return load(self._path, self.timing.busy_timeout)
 
     def charge(self, charge: Charge) -> None:
         """Have a charge written."""
-        self._writer.charge(charge)
+        self._inbox.add_charge(charge)
 
     def key_used(self, key: str, day: int) -> None:
         """Have the day of a key's use written."""
-        self._writer.key_used(key, day)
+        self._inbox.add_key_use(key, day)
 
-    async def settled(self) -> None:
-        """Wait until all charges are on disk that have been handed over."""
+    async def flush(self) -> None:
+        """Wait until all charges that were handed over are on disk."""
         await self._writer.do(lambda _: None)
 
     async def create_account(self, row: AccountRow, key: KeyRow | None, entries: Sequence[Entry]) -> None:
@@ -115,11 +135,11 @@ class SqliteStore:
         return await self._reader.transactions(account, before, limit)
 
     async def usage(self, account: str, from_day: int, to_day: int) -> list[UsageRow]:
-        """What an account used, by day, model and key."""
+        """The usage of an account, by day, model and key."""
         return await self._reader.usage(account, from_day, to_day)
 
     async def requests_on(self, account: str, day: int) -> int:
-        """How many requests of an account ended on a day."""
+        """The number of requests of an account that ended on a day."""
         return await self._reader.requests_on(account, day)
 
     async def add_job(self, row: JobRow) -> tuple[JobRow, bool]:
@@ -128,7 +148,7 @@ class SqliteStore:
         return added
 
     async def job_accepted(self, row: JobRow) -> bool:
-        """Take note of who works on a job."""
+        """Note the source that works on a job."""
         return bool(await self._writer.do(partial(jobs.accept_job, row=row)))
 
     async def end_job(self, row: JobRow) -> bool:
@@ -136,16 +156,16 @@ class SqliteStore:
         return bool(await self._writer.do(partial(jobs.end_job, row=row)))
 
     async def lose_job(self, row: JobRow) -> bool:
-        """Give back what a job came to whose pictures are lost."""
+        """Give back the cost of a job whose pictures are lost."""
         return bool(await self._writer.do(partial(jobs.lose_job, row=row)))
 
     async def job_delivered(self, ident: str) -> bool:
-        """Take note that a job's pictures have been had."""
+        """Note that a job's pictures have been received."""
         return bool(await self._writer.do(partial(jobs.deliver_job, ident=ident)))
 
     def unfinished_jobs(self, since: int) -> list[JobRow]:
-        """What a start has to look after."""
-        return unfinished_jobs(self._path, self._timing.busy, since)
+        """The jobs that a start has to resume or to refund."""
+        return unfinished_jobs(self._path, self.timing.busy_timeout, since)
 
     async def job(self, account: str, ident: str) -> JobRow | None:
         """An account's job."""
@@ -160,11 +180,11 @@ class SqliteStore:
         return await self._reader.jobs(account, before, limit)
 
     async def forget_jobs(self, before: int) -> bool:
-        """Forget old jobs."""
+        """Delete old jobs."""
         return bool(await self._writer.do(partial(jobs.forget_jobs, before=before)))
 
     def close(self) -> None:
-        """Write what waits, and let go of the database."""
+        """Write what waits, and close the database."""
         self._reader.close()
-        if self._writer.close():  # else the lock is the process's until it ends, as the thread may still write
+        if self._writer.close():  # otherwise the thread may still write, so the process keeps the lock until it ends
             self._lock.release()

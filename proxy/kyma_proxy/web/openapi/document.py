@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 from kyma_proxy import __version__
 from kyma_proxy.core.catalogue import Page, make_page
-from kyma_proxy.core.http.endpoints import RELAYED, Endpoint
+from kyma_proxy.core.http.endpoints import Endpoint
+from kyma_proxy.dialect.registry import RELAYED
 from kyma_proxy.errors import Kind
 from kyma_proxy.web.openapi.accounts import ACCOUNT_OPERATIONS, ACCOUNT_SCHEMAS
 from kyma_proxy.web.openapi.images import IMAGE_OPERATIONS, IMAGE_SCHEMAS

@@ -1,0 +1,42 @@
+"""Refuses images for models without image input, if the source itself could not refuse them. (Contract §2.)"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from kyma_proxy.config.snapshot import Model
+from kyma_proxy.errors import GatewayError, Kind
+
+_TRANSLATED_IMAGES: Final = (b'{"type":"image_url"', b'{"type":"image"')
+"""The start of an image in a translated request; within a text the quotes would be escaped."""
+_WRITTEN_IMAGE: Final = re.compile(rb'"type"[ \t\r\n]*:[ \t\r\n]*"(?:image|image_url|input_image)"')
+"""The type of an image part, as callers write it."""
+
+
+def refuse_translated_images(translated: bytes, model: Model) -> None:
+    """Raise GatewayError if a translated request has an image and the model takes none."""
+    if not sees_images(model) and any(mark in translated for mark in _TRANSLATED_IMAGES):
+        raise _no_image_input(model)
+
+
+def refuse_images(body: bytes, substitute: Model) -> None:
+    """Raise GatewayError if a caller's request has an image and the substitute model takes none.
+
+    If the caller names a model, its source decides about images; but the caller did not choose the substitute.
+    """
+    if not sees_images(substitute) and _WRITTEN_IMAGE.search(body) is not None:
+        raise _no_image_input(substitute)
+
+
+def sees_images(model: Model) -> bool:
+    """True if the model takes images."""
+    return "image" in model.input_modalities
+
+
+def _no_image_input(model: Model) -> GatewayError:
+    return GatewayError(
+        Kind.INVALID_REQUEST,
+        f"{model.id} takes no images; GET /v1/models says which models do (`input_modalities`).",
+        param="messages",
+    )

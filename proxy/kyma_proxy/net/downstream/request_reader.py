@@ -1,0 +1,214 @@
+"""Reads requests from the bytes of a caller's connection: strictly, within limits, one after the other. (RFC 9112)
+
+It knows no socket. The parser is llhttp, through httptools. A head that comes again is recognised and not parsed again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Final
+
+import httptools
+
+from kyma_proxy.config.snapshot import Limits
+from kyma_proxy.core.http.inbound import Headers, Inbound, header, request_id
+from kyma_proxy.core.http.repeat import Repeat, repeat_of
+from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, read_request_head
+from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.net.downstream.listener import Listener
+
+_MAX_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
+_MAX_PIECES: Final = 1024
+
+monotonic = time.monotonic
+
+
+class RequestReader:
+    """Turns bytes into complete requests, which wait in `ready` with the error that ended the reading, if any.
+
+    `wants_continue` is True when a head that expects leave to send its body has come. (RFC 9110 §10.1.1)
+    `head_began` and `body_began` belong to whoever times the reading: the head's timer runs; since when the body's does.
+    """
+
+    __slots__ = (
+        "_body", "_head_bytes", "_is_declining", "_joined", "_keeps_alive", "_listener", "_parser", "_passed", "_piece_bytes",
+        "_refusal", "_repeat", "body_began", "body_bytes", "head", "head_began", "headers", "is_reading", "limits", "ready",
+        "target", "wants_continue",
+    )  # fmt: skip
+    __deletable__ = ("_parser",)  # mypyc wants to know
+
+    def __init__(self, listener: Listener) -> None:
+        # for the life of the connection
+        self._listener = listener
+        self._parser = httptools.HttpRequestParser(self)
+        self.ready: deque[Inbound | GatewayError] = deque()
+        self._repeat: Repeat | None = None
+        self._passed: dict[frozenset[bytes], bytes] = {}
+        self._keeps_alive = False
+        self._piece_bytes = 0
+        # for the request being read
+        self._refusal: GatewayError | None = None
+        self.is_reading = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Expect a new request; the limits in force are its."""
+        self.limits: Limits = self._listener.current().limits
+        self.target = b""
+        self.headers: Headers = []
+        self.head: RequestHead | None = None
+        self._head_bytes = 0
+        self._body: list[bytes] = []
+        self._joined: list[bytes] = []
+        self.body_bytes = 0
+        self.head_began = False
+        self.body_began = 0.0
+        self._is_declining = False
+        self.wants_continue = False
+
+    def close(self) -> None:
+        """Let go of everything: the connection is gone."""
+        self.ready.clear()
+        self.begin()
+        self._repeat = None
+        del self._parser  # break the cycle now; the garbage collector runs rarely
+
+    def feed(self, data: bytes) -> None:
+        """Read what has come. Complete requests, or an error, are in `ready` afterwards."""
+        repeat = self._repeat
+        if repeat is not None and not self.is_reading:
+            body = repeat.body_of(data)
+            if body is not None and len(body) <= self.limits.max_body:
+                self.ready.append(self._inbound(repeat.head, repeat.headers, body, repeat.passed))
+                return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        self._piece_bytes = len(data)
+        waiting = len(self.ready)
+        is_new = not self.is_reading and not waiting
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self.ready:
+                self._refusal = GatewayError(Kind.BAD_HTTP, "A request that offers an upgrade can't be pipelined.")
+            elif self._refusal is None:
+                self._decline_upgrade(data[upgrade.args[0] :])
+                return
+        except httptools.HttpParserError as error:
+            self._refusal = self._refusal or self._malformed(error)
+        if self._refusal is None and (self.is_reading or self.head is None):
+            # If the piece began with the end of another request, only what the parser has reported is this one's.
+            self._head_bytes += len(data) if len(self.ready) == waiting else self._head_size() + self.body_bytes
+            self._check_overhead()
+        if self._refusal is not None:
+            self.ready.append(self._refusal)
+        elif is_new and len(self.ready) == 1 and self._keeps_alive and not self.is_reading:
+            self._repeat = None if self.head is None else repeat_of(data, self.head, self.headers, self._passed)
+
+    # ---- callbacks of the parser
+
+    def on_message_begin(self) -> None:
+        self.begin()
+        self.is_reading = True
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.head is None:  # afterwards they are trailers, which nobody asked for
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._refusal is not None:
+            return
+        parser, limits = self._parser, self.limits
+        try:
+            if self._head_bytes + self._piece_bytes > limits.max_head and self._head_size() > limits.max_head:
+                raise self._head_too_large()
+            head = self.head = read_request_head(
+                parser.get_method(), parser.get_http_version(), self.target, self.headers, limits.max_body
+            )
+        except GatewayError as error:
+            self._refusal = error
+            return
+        if parser.should_upgrade():
+            self._is_declining = True
+        elif head.expects_continue and not self.ready:
+            self.wants_continue = True
+
+    def on_body(self, piece: bytes) -> None:
+        self.body_bytes += len(piece)
+        if self.body_bytes <= self.limits.max_body:
+            self._body.append(piece)
+            if len(self._body) >= _MAX_PIECES:  # a piece weighs more than its bytes
+                self._joined.append(b"".join(self._body))
+                self._body.clear()
+        elif self._refusal is None:
+            limit = self.limits.max_body
+            self._refusal = GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {limit} bytes.")
+            self._body.clear()
+
+    def on_message_complete(self) -> None:
+        head = self.head
+        if self._refusal is not None or self._is_declining or head is None:
+            return
+        self.is_reading = False
+        body = self._body
+        whole = body[0] if len(body) == 1 and not self._joined else b"".join((*self._joined, *body))
+        self._passed = {}
+        self._keeps_alive = self._parser.should_keep_alive()
+        self.ready.append(self._inbound(head, self.headers, whole, self._passed))
+        self._body = []
+        self._joined = []
+
+    # ---- requests and errors
+
+    def _inbound(self, head: RequestHead, headers: Headers, body: bytes, passed: dict[frozenset[bytes], bytes]) -> Inbound:
+        identity = request_id(head.request_id, self._listener.fresh_id())
+        return Inbound(
+            head.method, head.path, head.query, headers, body, identity, monotonic(), head.is_http_10, self._keeps_alive, passed
+        )  # fmt: skip
+
+    def identity(self) -> str:
+        """The id of the request that is being read, for an error about it."""
+        return request_id(header(self.headers, b"x-request-id"), self._listener.fresh_id())
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Serve a request that offers another protocol as what it is in this one (RFC 9110 §7.8).
+
+        The parser stops at such a head, so the head is given to a fresh one without its offer.
+        """
+        kept = b"".join(
+            b"%b: %b\r\n" % (name, value) for name, value in self.headers if name.lower() not in (b"connection", b"upgrade")
+        )
+        head = self.head
+        assert head is not None  # noqa: S101  (the parser has just completed it)
+        line = b"%b %b HTTP/1.%d\r\n" % (head.method, self.target, 0 if head.is_http_10 else 1)
+        self._parser = httptools.HttpRequestParser(self)
+        self._head_bytes = 0
+        self._parse(line + kept + b"\r\n" + rest)
+
+    def _head_size(self) -> int:
+        return len(self.target) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _check_overhead(self) -> None:
+        """Bound what is sent beside the body: the head, then trailers and chunk extensions, which the parser collects."""
+        limit = self.limits.max_head
+        if self.head is None:
+            if self._head_bytes > limit:
+                self._refusal = self._head_too_large()
+        elif self._head_bytes > 2 * limit + _MAX_BYTES_PER_BODY_BYTE * self.body_bytes:
+            self._refusal = GatewayError(Kind.HEAD_TOO_LARGE, f"The request's trailers are larger than {limit} bytes.")
+
+    def _head_too_large(self) -> GatewayError:
+        if len(self.target) > MAX_TARGET_BYTES:
+            return GatewayError(Kind.URI_TOO_LONG, f"The request's target is longer than {MAX_TARGET_BYTES} bytes.")
+        return GatewayError(Kind.HEAD_TOO_LARGE, f"The request's headers are larger than {self.limits.max_head} bytes.")
+
+    def _malformed(self, error: httptools.HttpParserError) -> GatewayError:
+        if isinstance(error, httptools.HttpParserInvalidURLError) and len(self.target) > MAX_TARGET_BYTES:
+            return self._head_too_large()
+        reason = str(error).strip("'\"").rstrip(".") or "it can't be parsed"
+        return GatewayError(Kind.BAD_HTTP, f"This is not a valid HTTP/1.1 request: {reason}.")

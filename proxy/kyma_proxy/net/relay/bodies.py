@@ -1,0 +1,25 @@
+"""Chooses the body for an attempt: unchanged, filtered, or translated. (Contract §3.3, §3.6.)"""
+
+from __future__ import annotations
+
+from kyma_proxy.core.exchange import Exchange
+from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
+from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.dialect.vision import refuse_images
+from kyma_proxy.net.relay.body import Body
+from kyma_proxy.net.relay.passthrough import FilteredBody, PassthroughBody
+from kyma_proxy.net.relay.translated import TranslatedBody
+
+
+def body_for(exchange: Exchange, step: Step) -> Body:
+    """The body for an attempt at a source.
+
+    Raises GatewayError if the source's dialect has no way to say what the caller asks for, or its model can't see an image.
+    """
+    dialect = DIALECTS[exchange.endpoint.dialect]
+    if step.source.provider.dialect != dialect.name:
+        return TranslatedBody(exchange, step, dialect)
+    if step.layer == SUBSTITUTE:
+        refuse_images(exchange.inbound.body, step.model)
+    body = PassthroughBody(exchange, step, dialect)
+    return FilteredBody(body) if exchange.asks_for_usage(step.source) else body

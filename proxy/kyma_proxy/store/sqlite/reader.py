@@ -1,0 +1,123 @@
+"""Reads the database: all of it at the start, and single accounts while the gateway runs, in a thread of its own.
+
+It reads what is on disk, which may be 100 ms old. It never waits for the writing thread, and the writing thread never for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from kyma_proxy.store.contract import AccountRow, Entry, JobRow, KeyRow, StoreUnavailable, UsageRow
+from kyma_proxy.store.sqlite import jobs
+from kyma_proxy.store.sqlite.failures import start_error
+from kyma_proxy.store.sqlite.ledger import ENTRY_COLUMNS
+from kyma_proxy.store.sqlite.opening import connect_reader
+
+_ACCOUNTS: Final = "SELECT id, email, created, is_blocked, balance, purchased FROM accounts"
+_KEYS: Final = "SELECT id, account, digest, prefix, name, created, last_used_day, is_revoked FROM keys ORDER BY created, id"
+_TRANSACTIONS: Final = f"""
+WITH RECURSIVE line (number) AS (
+    SELECT iif(
+        :before IS NULL,
+        (SELECT last_entry FROM accounts WHERE id = :account),
+        (SELECT previous FROM entries WHERE id = :before AND account = :account)
+    )
+    UNION ALL SELECT previous FROM entries JOIN line ON id = number LIMIT :limit
+)
+SELECT {ENTRY_COLUMNS} FROM line CROSS JOIN entries ON id = number ORDER BY id DESC
+"""  # noqa: S608  (a constant)
+# The table is ordered by day first, so each day is looked up by itself, none outside those that the table has.
+_USAGE: Final = """
+WITH RECURSIVE days (the_day, the_last) AS (
+    SELECT max(:first, (SELECT min(day) FROM usage)), min(:last, (SELECT max(day) FROM usage))
+    UNION ALL SELECT the_day + 1, the_last FROM days WHERE the_day < the_last
+)
+SELECT day, model, nullif(key, ''), requests, prompt_tokens, completion_tokens, cached_tokens, cost
+FROM days CROSS JOIN usage ON day = the_day AND account = :account
+WHERE the_day <= the_last ORDER BY day, model, key
+"""
+_REQUESTS: Final = "SELECT coalesce(sum(requests), 0) FROM usage WHERE day = :day AND account = :account"
+
+
+def load(path: Path, busy_timeout_s: float) -> tuple[list[AccountRow], list[KeyRow]]:
+    """All accounts, and all keys, the oldest first. Raises StartError."""
+    try:
+        with closing(connect_reader(path, busy_timeout_s)) as connection:
+            accounts = [
+                AccountRow(ident, email, created, is_blocked == 1, balance, purchased)
+                for ident, email, created, is_blocked, balance, purchased in connection.execute(_ACCOUNTS)
+            ]
+            keys = [
+                KeyRow(ident, account, digest, prefix, name, created, last_used_day, is_revoked == 1)
+                for ident, account, digest, prefix, name, created, last_used_day, is_revoked in connection.execute(_KEYS)
+            ]
+    except sqlite3.Error as error:
+        raise start_error(path, error) from error
+    return accounts, keys
+
+
+def unfinished_jobs(path: Path, busy_timeout_s: float, since: int) -> list[JobRow]:
+    """The jobs that a start has to resume or to refund, the oldest first. Raises StartError."""
+    try:
+        with closing(connect_reader(path, busy_timeout_s)) as connection:
+            return [jobs.row_of(row) for row in connection.execute(jobs.UNFINISHED, {"since": since})]
+    except sqlite3.Error as error:
+        raise start_error(path, error) from error
+
+
+class Reader:
+    """A connection that only reads, and its thread."""
+
+    def __init__(self, path: Path, busy_timeout_s: float) -> None:
+        """Connect. Raises sqlite3.Error."""
+        self._connection = connect_reader(path, busy_timeout_s)
+        self._thread = ThreadPoolExecutor(1, "store-reader")
+
+    async def transactions(self, account: str, before: int | None, limit: int) -> list[Entry]:
+        """As `Store.transactions`."""
+        rows = await self._rows(_TRANSACTIONS, {"account": account, "before": before, "limit": limit})
+        return [Entry(*row) for row in rows]
+
+    async def usage(self, account: str, from_day: int, to_day: int) -> list[UsageRow]:
+        """As `Store.usage`."""
+        rows = await self._rows(_USAGE, {"account": account, "first": from_day, "last": to_day})
+        return [UsageRow(*row) for row in rows]
+
+    async def requests_on(self, account: str, day: int) -> int:
+        """As `Store.requests_on`."""
+        ((count,),) = await self._rows(_REQUESTS, {"account": account, "day": day})
+        return int(count)
+
+    async def job(self, account: str, ident: str) -> JobRow | None:
+        """As `Store.job`."""
+        rows = await self._rows(jobs.ONE, {"account": account, "id": ident})
+        return jobs.row_of(rows[0]) if rows else None
+
+    async def job_of_key(self, account: str, idempotency_key: str) -> JobRow | None:
+        """As `Store.job_of_key`."""
+        rows = await self._rows(jobs.BY_KEY, {"account": account, "key": idempotency_key})
+        return jobs.row_of(rows[0]) if rows else None
+
+    async def jobs(self, account: str, before: int | None, limit: int) -> list[JobRow]:
+        """As `Store.jobs`."""
+        values = {"account": account, "before": 2**62 if before is None else before, "limit": limit}
+        return [jobs.row_of(row) for row in await self._rows(jobs.NEWEST, values)]
+
+    def close(self) -> None:
+        """End the thread, after the reads that it has been given."""
+        self._thread.shutdown()
+        self._connection.close()
+
+    async def _rows(self, sql: str, values: dict[str, object]) -> list[Any]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._fetch, sql, values)
+        except (sqlite3.Error, RuntimeError) as error:  # RuntimeError once it is closed
+            raise StoreUnavailable(f"the database can't be read: {error}") from error
+
+    def _fetch(self, sql: str, values: dict[str, object]) -> list[Any]:
+        return self._connection.execute(sql, values).fetchall()

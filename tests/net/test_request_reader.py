@@ -1,0 +1,95 @@
+"""Requests are read alike however the network cuts them; a head that comes again is recognised and means the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from kyma_proxy.core.http.inbound import Inbound
+from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.net.downstream.listener import Listener
+from kyma_proxy.net.downstream.request_reader import RequestReader
+from kyma_proxy.net.sweeper import Sweeper
+from tests.factories import default_snapshot
+
+POST = b'POST /v1/chat/completions?a=1 HTTP/1.1\r\nHost: a\r\nX-Request-Id: one\r\nContent-Length: 13\r\n\r\n{"model":"m"}'
+CHUNKED = b'POST /v1/messages HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{"mod\r\n8\r\nel":"m"}\r\n0\r\n\r\n'
+GET = b"GET /v1/models HTTP/1.1\r\nhost: a\r\n\r\n"
+UPGRADE = b"GET /v1/models HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+Seen = tuple[bytes, bytes, bytes, bytes] | Kind
+
+
+def reader() -> RequestReader:
+    return RequestReader(Listener(default_snapshot, Sweeper(lambda: 0.0)))
+
+
+def taken(reader: RequestReader) -> list[Seen]:
+    """What is ready, taken away as a connection takes it."""
+    seen: list[Seen] = []
+    while reader.ready:
+        item = reader.ready.popleft()
+        if isinstance(item, Inbound):
+            seen.append((item.method, item.path, item.query, item.body))
+        else:
+            seen.append(item.kind)
+    return seen
+
+
+def read(*pieces: bytes) -> list[Seen]:
+    """What a connection gets from these pieces: the next is fed once nothing is ready, as a connection does."""
+    one, seen = reader(), []
+    for piece in pieces:
+        one.feed(piece)
+        seen += taken(one)
+    return seen
+
+
+@pytest.mark.parametrize("data", [POST, CHUNKED, GET, UPGRADE, POST + GET, CHUNKED + POST], ids=range(6))
+def test_every_split_reads_the_same_requests(data: bytes) -> None:
+    whole = read(data)
+    assert all(isinstance(one, tuple) for one in whole)
+    for at in range(1, len(data)):
+        assert read(data[:at], data[at:]) == whole
+    assert read(*(data[at : at + 1] for at in range(len(data)))) == whole
+
+
+@pytest.mark.parametrize("data", [
+    b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+    b"GET / HTTP/1.1\nhost: a\n\n",
+    b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+    b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n",
+    b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nhost: a\r\n\r\n",
+])  # fmt: skip
+def test_every_split_of_a_bad_request_ends_with_one_error_of_one_kind(data: bytes) -> None:
+    (kind,) = read(data)
+    assert isinstance(kind, Kind)
+    for at in range(1, min(len(data), 80)):
+        one = reader()
+        one.feed(data[:at])
+        if not one.ready:
+            one.feed(data[at:])
+        assert taken(one) == [kind]
+
+
+def test_a_repeated_head_with_another_body_is_read_as_if_it_were_parsed() -> None:
+    head, _, _ = POST.partition(b"\r\n\r\n")
+    other = head.replace(b"13", b"22") + b'\r\n\r\n{"model":"m","a":1234}'
+    assert read(POST, other, POST, GET, other) == read(POST) + read(other) + read(POST) + read(GET) + read(other)
+
+
+def test_a_repeated_head_whose_body_comes_later_is_read_as_well() -> None:
+    assert read(POST, POST[:-5], POST[-5:], POST) == read(POST) * 3
+
+
+def test_a_head_that_wants_to_continue_says_so_before_its_body() -> None:
+    one = reader()
+    one.feed(b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+    assert (one.wants_continue, taken(one)) == (True, [])
+    one.feed(b"{}")
+    assert taken(one) == [(b"POST", b"/", b"", b"{}")]
+
+
+def test_an_error_about_a_request_has_the_requests_own_id() -> None:
+    one = reader()
+    one.feed(b"POST / HTTP/1.1\r\nhost: a\r\nx-request-id: mine\r\ntransfer-encoding: gzip\r\n\r\n")
+    assert isinstance(one.ready[0], GatewayError)
+    assert one.identity() == "mine"
