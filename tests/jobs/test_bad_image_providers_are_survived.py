@@ -11,7 +11,7 @@ import pytest
 
 from kyma_proxy.net.upstream import client as calls
 from kyma_proxy.net.upstream.connection import ResponseHandler
-from tests.harness import CLOSE, RESET, until, whole
+from tests.harness import CLOSE, RESET, whole
 from tests.jobs.studio import (
     FAL,
     HASTY,
@@ -29,6 +29,7 @@ from tests.jobs.studio import (
     studio,
     taken,
 )
+from tests.waiting import until
 
 HTML = whole(b"<html><body>Oh no.</body></html>", kind="text/html")
 FAULTS: dict[str, tuple[str, tuple[Any, ...]]] = {

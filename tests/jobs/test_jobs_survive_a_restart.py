@@ -8,7 +8,7 @@ from typing import Any
 
 from kyma_proxy.jobs.timing import Timing
 from tests.accounts_harness import AccountsGateway
-from tests.harness import Provider, gateway, providers, until, whole
+from tests.harness import Provider, gateway, providers, whole
 from tests.jobs.studio import (
     FAL,
     HASTY,
@@ -29,6 +29,7 @@ from tests.jobs.studio import (
     taken,
 )
 from tests.store.factories import locked_by_another_process
+from tests.waiting import until
 
 HELD, GIVEN_BACK, CHARGED = ("adjustment", -PRICE), ("refund", PRICE), ("usage", -PRICE)
 

@@ -163,8 +163,8 @@ async def test_a_changed_file_is_reloaded_by_itself(tmp_path: Path) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text(configuration(1))
     held = Configuration(path, {})
-    seen = asyncio.Event()
-    held.on_change(seen.set)
+    reloaded = asyncio.Event()
+    held.on_change(reloaded.set)
     watching = asyncio.create_task(held.watch(interval_s=0.01))
     draft = tmp_path / "draft"
     draft.write_text(configuration(2))
