@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 
-from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import Snapshot, Source
 from kyma_proxy.core.exchange import AttemptRecord, Exchange
 from kyma_proxy.core.http.body import read_routing_fields
@@ -12,6 +11,7 @@ from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.core.routing.breaker import CircuitBreaker
 from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.dialect.registry import RELAYED
+from kyma_proxy.loading.compiling import load
 
 DEFAULT = """\
 providers:

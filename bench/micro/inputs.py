@@ -6,7 +6,6 @@ import functools
 import json
 from typing import Final
 
-from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.core.exchange import ANSWERED, AttemptRecord, Exchange
 from kyma_proxy.core.http.body import read_routing_fields
@@ -14,6 +13,7 @@ from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.core.routing.breaker import CircuitBreaker
 from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.dialect.registry import RELAYED
+from kyma_proxy.loading.compiling import load
 
 _SENTENCE: Final = 'Nobody in the harbour – not even the pilot – had seen the "late" tide turn that day, and so they waited.\n'
 _CONFIGURATION: Final = """\

@@ -7,9 +7,9 @@ from types import MappingProxyType
 import msgspec
 import pytest
 
-from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import NANO, Snapshot, Timeouts
-from kyma_proxy.config.tiers import SHIPPED_TIERS
+from kyma_proxy.loading.compiling import load
+from kyma_proxy.loading.tiers import SHIPPED_TIERS
 from tests.factories import SEVERAL as GOOD
 from tests.factories import SEVERAL_KEYS as KEYS
 

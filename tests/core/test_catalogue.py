@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from kyma_proxy.config.snapshot import Snapshot
-from kyma_proxy.config.tiers import SHIPPED_TIERS
 from kyma_proxy.core.catalogue import Catalogue, Page, make_page
 from kyma_proxy.dialect.registry import RELAYED
+from kyma_proxy.loading.tiers import SHIPPED_TIERS
 from tests.factories import DEFAULT, default_snapshot, snapshot
 
 FIELDS = ("ts", "request_id")

@@ -9,16 +9,25 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
+import orjson
 
 from kyma_proxy.dialect.sse import SseParser
 from kyma_proxy.dialect.tool_arguments import input_of
+from kyma_proxy.dialect.translation import StreamTranslation
 
 _DELTA_MEMBERS: Final = {
     "text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature", "input_json_delta": "partial_json",
 }  # fmt: skip
 _TEXT_MEMBERS: Final = ("content", "reasoning_content", "refusal")
 _decode: Final = msgspec.json.Decoder().decode
-_encode: Final = msgspec.json.encode
+
+
+def translate_complete(stream: StreamTranslation, body: bytes) -> bytes:
+    """Translate a complete stream at once. Raises ValueError if it is incomplete or ends with an error."""
+    translated = stream.feed(body) + stream.flush()
+    if not stream.is_finished:
+        raise ValueError("the stream is incomplete")
+    return translated
 
 
 def aggregate_message(events: bytes) -> bytes:
@@ -47,7 +56,7 @@ def aggregate_message(events: bytes) -> bytes:
             block["input"] = input_of(text)
         else:
             block[block["type"]] += text
-    return _encode(message)
+    return orjson.dumps(message)
 
 
 def aggregate_completion(events: bytes) -> bytes:
@@ -91,7 +100,7 @@ def aggregate_completion(events: bytes) -> bytes:
     usage = answer.pop("usage")
     answer["object"] = "chat.completion"
     answer["choices"] = [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}]
-    return _encode(answer if usage is None else answer | {"usage": usage})
+    return orjson.dumps(answer if usage is None else answer | {"usage": usage})
 
 
 def _events(stream: bytes) -> Iterator[dict[str, Any]]:

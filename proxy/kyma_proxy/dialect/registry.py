@@ -82,6 +82,25 @@ def dialect_at(path: bytes) -> Dialect:
     return OPENAI
 
 
+def credential_of(dialect: str) -> Callable[[str], tuple[str, str]]:
+    """The header field, name and value, that carries an API key to a provider of this dialect."""
+    relayed = _dialects.get(dialect)
+    return IMAGE_DIALECTS[dialect].credential if relayed is None else relayed.credential
+
+
+def default_fields(dialect: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The request header fields that providers of this dialect require; see `Dialect`."""
+    relayed = _dialects.get(dialect)
+    return () if relayed is None else relayed.default_fields
+
+
+def parse_dialect(text: object) -> str:
+    """The name of a dialect that a provider speaks, for the configuration. Raises ValueError that lists them all."""
+    if isinstance(text, str) and (text in _dialects or text in IMAGE_DIALECTS):
+        return text
+    raise ValueError(f"{text!r} is not known here; use one of {', '.join((*_dialects, *IMAGE_DIALECTS))}")
+
+
 def foreign_fields(dialect: str) -> frozenset[bytes]:
     """Return the request header fields that only providers of other dialects understand."""
     return frozenset().union(*(one.own_fields for one in _dialects.values() if one.name != dialect))

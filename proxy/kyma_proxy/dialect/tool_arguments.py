@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+import orjson
 from msgspec import Raw
 
 RAW_ARGUMENTS: Final = "_raw_arguments"
@@ -19,14 +20,14 @@ _string: Final = msgspec.json.Decoder(str).decode
 
 
 def input_of(arguments: str) -> object:
-    """Return a tool's input for these arguments; an empty object for blank ones."""
+    """Return a tool's input for these arguments, to be encoded by orjson; an empty object for blank ones."""
     if not arguments or arguments.isspace():
         return {}
     try:
         _members(arguments)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return {RAW_ARGUMENTS: arguments}
-    return Raw(arguments.encode())
+    return orjson.Fragment(arguments)
 
 
 def arguments_of(tool_input: Raw) -> str:

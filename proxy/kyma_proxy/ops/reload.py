@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import msgspec
 
-from kyma_proxy.config.compiling import load
 from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.config.reload_result import ReloadResult
 from kyma_proxy.config.snapshot import Admin, Snapshot
 from kyma_proxy.errors import StartError
+from kyma_proxy.loading.compiling import load
 
 _log: Final = logging.getLogger("kyma-proxy")
 WATCH_INTERVAL_S: Final = 1.0

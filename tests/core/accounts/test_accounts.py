@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.config.snapshot import NANO
-from kyma_proxy.config.tiers import SHIPPED_TIERS
 from kyma_proxy.core.accounts.accounts import Account, Accounts, Key, credential, is_email, new_key
 from kyma_proxy.core.http.inbound import Headers
+from kyma_proxy.loading.tiers import SHIPPED_TIERS
 
 SECRET, DIGEST, PREFIX = new_key(bytes(range(32)))
 

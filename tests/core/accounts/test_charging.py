@@ -11,7 +11,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kyma_proxy.config.snapshot import NANO, Price
-from kyma_proxy.config.tiers import SHIPPED_TIERS
 from kyma_proxy.core.accounts.accounts import Account
 from kyma_proxy.core.accounts.charging import NOTHING, Bill, bill, hold_for
 from kyma_proxy.core.accounts.limits import Admission, Windows
@@ -21,6 +20,7 @@ from kyma_proxy.dialect.anthropic import ANTHROPIC
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.openai import OPENAI
+from kyma_proxy.loading.tiers import SHIPPED_TIERS
 
 PRICE = Price(input=int(0.68 * NANO), output=int(4.05 * NANO), cached_input=int(0.068 * NANO))
 FREE = Price()

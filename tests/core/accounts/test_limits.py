@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyma_proxy.config.snapshot import Tier
-from kyma_proxy.config.tiers import SHIPPED_TIERS
 from kyma_proxy.core.accounts.limits import WINDOW_S, Admission, Limit, Refusal, Window, Windows
+from kyma_proxy.loading.tiers import SHIPPED_TIERS
 
 HUGE = msgspec.structs.replace(SHIPPED_TIERS[4], rpm=10**6, per_model_rpm=10**6, tpm=10**12, max_request_tokens=10**12)
 START = 1_000_000.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.jobs.job import ImageRequest
+from kyma_proxy.loading.compiling import load
 
 URL, OTHER_URL, DATA_URL = "https://a.example/1.png", "https://a.example/2.png", "data:image/png;base64,iVBORw0KGgo="
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kyma_proxy.config.compiling import load
 from kyma_proxy.config.snapshot import Model
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import common_members, read_image, truncated
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
 from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.loading.compiling import load
 from tests.dialect.images.material import DATA_URL, OTHER_URL, URL, request, source
 from tests.factories import source as text_source
 

@@ -6,7 +6,6 @@ of a relayed message.
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Final
 
 from kyma_proxy.config.snapshot import Source
@@ -36,12 +35,6 @@ _DROPPED_TO_CALLER: Final = _HOP_BY_HOP | {
 _DROPPED_TO_CALLER_PREFIXES: Final = (
     b"x-ratelimit-", b"ratelimit", b"anthropic-ratelimit-", b"x-kyma-", b"access-control-",
 )  # fmt: skip
-_MEANS_NOTHING_TO: Final = MappingProxyType({
-    "openai": frozenset({b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access"}),
-    "anthropic": frozenset({b"openai-beta", b"openai-organization", b"openai-project"}),
-})  # fmt: skip
-"""What only the other dialect's providers understand, by the dialect of a source that is asked in translation."""
-_ANTHROPIC_VERSION: Final = b"anthropic-version: 2023-06-01\r\n"
 _MAX_NAMES_REMEMBERED: Final = 2048
 
 KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
@@ -105,15 +98,16 @@ def encode_request_head(inbound: Inbound, path: bytes, source: Source, length: i
     Translated, it has no field that only the caller's dialect knows, and no query, as that is of the caller's endpoint.
     """
     provider = source.provider
-    dropped = provider.own_names if not is_translated else provider.own_names | _MEANS_NOTHING_TO[provider.dialect]
+    dropped = provider.own_names if not is_translated else provider.own_names | provider.foreign_fields
     lines = inbound.passed.get(dropped)
     if lines is None:
         lines = inbound.passed[dropped] = _rule_for(dropped).lines(inbound.headers)
     target = provider.base_path + path
     if inbound.query and not is_translated:
         target = b"%b?%b" % (target, inbound.query)
-    if provider.dialect == "anthropic" and header(inbound.headers, b"anthropic-version") is None:
-        lines += b"" if b"anthropic-version" in provider.own_names else _ANTHROPIC_VERSION
+    for name, value in provider.default_fields:
+        if name not in provider.own_names and header(inbound.headers, name) is None:
+            lines += b"%b: %b\r\n" % (name, value)
     return b"POST %b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n" % (target, provider.header_lines, lines, length)
 
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import msgspec
+import orjson
 from msgspec import Raw
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
@@ -197,7 +198,7 @@ def translate_answer(status: int, body: bytes, public_model: str, stop_sequences
         "id": message_id, "type": "message", "role": "assistant", "model": public_model, "content": content,
         "stop_reason": reason, "stop_sequence": sequence, "usage": usage_object(reported),
     }  # fmt: skip
-    return TranslatedAnswer(status, _encode(message), usage_of(reported), delta.dropped)
+    return TranslatedAnswer(status, orjson.dumps(message), usage_of(reported), delta.dropped)
 
 
 def answer_as_stream(body: bytes) -> bytes:

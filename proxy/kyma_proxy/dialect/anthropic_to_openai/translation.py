@@ -5,7 +5,7 @@ The modules `request` and `messages` translate requests; `answer` and `stream` t
 
 from __future__ import annotations
 
-from kyma_proxy.dialect.aggregate import aggregate_message
+from kyma_proxy.dialect.aggregate import aggregate_message, translate_complete
 from kyma_proxy.dialect.anthropic_to_openai.answer import answer_as_stream, translate_answer, translate_error
 from kyma_proxy.dialect.anthropic_to_openai.request import translate_request
 from kyma_proxy.dialect.anthropic_to_openai.stream import MessageStream
@@ -55,7 +55,5 @@ class AnthropicToOpenAI:
     def aggregate(self, body: bytes) -> TranslatedAnswer:
         """Translate a complete stream into one whole answer. Raises ValueError if it is incomplete or ends with an error."""
         stream = self.stream()
-        events = stream.feed(body) + stream.flush()
-        if not stream.is_finished:
-            raise ValueError("the stream is incomplete")
+        events = translate_complete(stream, body)
         return TranslatedAnswer(200, aggregate_message(events), stream.usage)

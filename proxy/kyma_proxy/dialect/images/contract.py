@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from kyma_proxy.config.images import dimensions
+from kyma_proxy.config.image_size import dimensions
 from kyma_proxy.config.snapshot import ImageMembers, Provider, Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.core.jobs.request import is_web_url
@@ -50,6 +50,10 @@ class ImageDialect(NamedTuple):
     name: str
     credential: Callable[[str], tuple[str, str]]
     """Returns the header field, name and value, that carries a provider's API key."""
+    members: ImageMembers
+    """The names of the members of its requests, for a source whose configuration gives none."""
+    model_mistake: Callable[[str], str | None]
+    """Returns what is wrong with a provider's model id; None if nothing is."""
     submit: Callable[[ImageRequest, Source], ProviderRequest]
     """Returns the request that starts a job. Raises Unsupported."""
     images: Callable[[bytes], list[Picture]]

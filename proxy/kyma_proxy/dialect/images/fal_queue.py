@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kyma_proxy.config.snapshot import Source
+from kyma_proxy.config.snapshot import ImageMembers, Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import (
     ImageDialect,
@@ -23,6 +23,7 @@ from kyma_proxy.dialect.images.contract import (
     truncated,
 )
 
+_MODEL: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 _JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _ACTIVE: Final = frozenset({"IN_QUEUE", "IN_PROGRESS"})
 
@@ -107,9 +108,17 @@ def _credential(key: str) -> tuple[str, str]:
     return "authorization", f"Key {key}"
 
 
+def _model_mistake(model: str) -> str | None:
+    if _MODEL.fullmatch(model):
+        return None
+    return "must be a path for a fal_queue provider: owner/app, such as fal-ai/flux-pro/v1.1-ultra"
+
+
 FAL_QUEUE: Final = ImageDialect(
     name="fal_queue",
     credential=_credential,
+    members=ImageMembers(size="image_size", size_form="object", sizes={}, count="num_images", most=4, images="image_url"),
+    model_mistake=_model_mistake,
     submit=_submit,
     images=_images,
     message=_message,

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from kyma_proxy.config.snapshot import Source
+from kyma_proxy.config.snapshot import ImageMembers, Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest, common_members, read_image, truncated
 
@@ -66,6 +66,8 @@ def _credential(key: str) -> tuple[str, str]:
 OPENAI_IMAGES: Final = ImageDialect(
     name="openai_images",
     credential=_credential,
+    members=ImageMembers(size="size", size_form="text", sizes={}, count="n", most=4, images="images"),
+    model_mistake=lambda model: None,
     submit=_submit,
     images=_images,
     message=_message,

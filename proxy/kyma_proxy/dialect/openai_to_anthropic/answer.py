@@ -11,6 +11,7 @@ import re
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
+import orjson
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.error_message import error_message_in, first_line
@@ -130,7 +131,7 @@ def translate_answer(body: bytes, options: AnswerOptions) -> TranslatedAnswer:
     answer["choices"] = [choice]
     if tokens is not None:
         answer["usage"] = usage_object(tokens, tokens)
-    return TranslatedAnswer(200, _encode(answer), usage_of(tokens, tokens), tuple(dropped))
+    return TranslatedAnswer(200, orjson.dumps(answer), usage_of(tokens, tokens), tuple(dropped))
 
 
 def fallback_id(options: AnswerOptions) -> str:

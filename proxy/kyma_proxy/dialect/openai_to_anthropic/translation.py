@@ -5,7 +5,7 @@ The modules `request` and `messages` translate requests; `answer` and `stream` t
 
 from __future__ import annotations
 
-from kyma_proxy.dialect.aggregate import aggregate_completion
+from kyma_proxy.dialect.aggregate import aggregate_completion, translate_complete
 from kyma_proxy.dialect.anthropic import MESSAGES
 from kyma_proxy.dialect.openai_to_anthropic.answer import AnswerOptions, answer_as_stream, translate_answer, translate_error
 from kyma_proxy.dialect.openai_to_anthropic.chat_request import read_request
@@ -51,7 +51,5 @@ class OpenAIToAnthropic:
     def aggregate(self, body: bytes) -> TranslatedAnswer:
         """Translate a complete stream into one whole answer. Raises ValueError if it is incomplete or ends with an error."""
         stream = ChunkStream(self._options._replace(wants_usage=True))
-        chunks = stream.feed(body) + stream.flush()
-        if not stream.is_finished:
-            raise ValueError("the stream is incomplete")
+        chunks = translate_complete(stream, body)
         return TranslatedAnswer(200, aggregate_completion(chunks), stream.usage)

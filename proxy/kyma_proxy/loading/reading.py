@@ -18,8 +18,9 @@ import msgspec
 import yaml
 
 from kyma_proxy.config import units
-from kyma_proxy.config.document import Document
 from kyma_proxy.config.problems import Problem
+from kyma_proxy.dialect.registry import parse_dialect
+from kyma_proxy.loading.document import Document
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # In a flow mapping YAML would read the brace of `${NAME}` as syntax. So three private-use characters replace `$`, `{` and `}`
@@ -28,7 +29,7 @@ _SHIELDED: Final = re.compile("\ue000\ue001([A-Za-z_][A-Za-z0-9_]*)\ue002")
 _MAX_CHARACTERS: Final = 8 * 2**20
 _MAX_NODES: Final = 500_000  # aliases let a short file have very many
 _PARSERS: Final = {
-    "delay": units.parse_delay, "duration": units.parse_duration, "size": units.parse_size, "usd": units.parse_usd,
+    "delay": units.parse_delay, "dialect": parse_dialect, "duration": units.parse_duration, "size": units.parse_size, "usd": units.parse_usd,
 }  # fmt: skip
 
 Lines = dict[str, int]

@@ -16,7 +16,8 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 Positive = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Policy = Literal["weighted", "priority", "fastest"]
-ProviderDialect = Literal["openai", "anthropic", "openai_images", "fal_queue"]
+ProviderDialect = Annotated[str, Meta(extra={"unit": "dialect"})]
+"""The name of a dialect in the registry."""
 Modality = Literal["text", "image", "audio", "video", "file"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens", "max_output_tokens"]
 ImageMember = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]

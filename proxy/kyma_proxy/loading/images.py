@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
-from kyma_proxy.config import document as doc
+from kyma_proxy.config.image_size import dimensions
 from kyma_proxy.config.snapshot import ImageMembers, ImageRules, Model, Source
+from kyma_proxy.dialect.registry import IMAGE_DIALECTS
+from kyma_proxy.loading import document as doc
 
-IMAGE_DIALECTS: Final = frozenset({"openai_images", "fal_queue"})
 _OWN_MEMBERS: Final = frozenset({
     "model", "prompt", "n", "num_images", "size", "image_size", "aspect_ratio", "width", "height",
     "image", "images", "image_url", "image_urls", "mask",
@@ -21,12 +21,6 @@ _OWN_MEMBERS: Final = frozenset({
 """The members that `extra` may not name: the gateway sets them itself, or they would change the form of the answer."""
 
 _NO_EFFECT: Final = "has no effect, as output_modalities is not [image]"
-_QUEUE_MODEL: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
-_DIMENSIONS: Final = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
-_DEFAULTS: Final = MappingProxyType({
-    "openai_images": ImageMembers(size="size", size_form="text", sizes={}, count="n", most=4, images="images"),
-    "fal_queue": ImageMembers(size="image_size", size_form="object", sizes={}, count="num_images", most=4, images="image_url"),
-})  # fmt: skip
 
 
 def compile_image_rules(written: doc.ImageRules) -> ImageRules:
@@ -47,9 +41,10 @@ def _read(names: tuple[object, ...]) -> tuple[str, ...]:
 
 def compile_image_members(written: doc.ImageMembers, dialect: str) -> ImageMembers | None:
     """The names of the members of a source's requests; None if the source's dialect is not for images."""
-    default = _DEFAULTS.get(dialect)
-    if default is None:
+    spoken = IMAGE_DIALECTS.get(dialect)
+    if spoken is None:
         return None
+    default = spoken.members
     count = default.count if isinstance(written.count, msgspec.UnsetType) else written.count
     return ImageMembers(
         size=written.size or default.size,
@@ -59,12 +54,6 @@ def compile_image_members(written: doc.ImageMembers, dialect: str) -> ImageMembe
         most=1 if count is None else written.most,
         images=written.images or default.images,
     )
-
-
-def dimensions(size: str) -> tuple[int, int] | None:
-    """Width and height of a size such as 1024x768; None if the text is not such a size."""
-    found = _DIMENSIONS.fullmatch(size)
-    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def find_image_problems(
@@ -94,8 +83,9 @@ def find_image_problems(
         for size in entry.image.sizes:
             if model.image.sizes is not None and size not in model.image.sizes:
                 yield f"{place}.image.sizes.{size}", "is none of the model's image.sizes"
-        if source is not None and source.provider.dialect == "fal_queue" and not _QUEUE_MODEL.fullmatch(entry.model):
-            yield f"{place}.model", "must be a path for a fal_queue provider: owner/app, such as fal-ai/flux-pro/v1.1-ultra"
+        mistake = None if source is None else IMAGE_DIALECTS[source.provider.dialect].model_mistake(entry.model)
+        if mistake is not None:
+            yield f"{place}.model", mistake
 
 
 def _members_of(source: Source) -> frozenset[str]:

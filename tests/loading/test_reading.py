@@ -8,9 +8,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kyma_proxy.config.document import Document, Model, Provider, Source
 from kyma_proxy.config.problems import ConfigError, Problem
-from kyma_proxy.config.reading import read_document
+from kyma_proxy.loading.document import Document, Model, Provider, Source
+from kyma_proxy.loading.reading import read_document
 from tests.factories import SMALLEST as GOOD
 
 # GOOD is ten lines that have no problem. A case appends lines (the first is line 11) or changes one of them.

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Final
 
 import msgspec
 
-from kyma_proxy.config.images import IMAGE_DIALECTS
 from kyma_proxy.config.snapshot import IMAGES, Model, Route, Source, route_name
-
-_RELAYED_DIALECTS: Final = ("openai", "anthropic")
+from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, spoken_by_sources
 
 
 def compile_routes(models: Mapping[str, Model], fallbacks: Mapping[str, tuple[str, ...]]) -> Mapping[str, Mapping[str, Route]]:
     """All routes, by their name and the model's id."""
     routes = {
         route_name(dialect, is_translated=is_translated): _routes(dialect, spoken, models, fallbacks)
-        for dialect in _RELAYED_DIALECTS
-        for is_translated, spoken in ((False, (dialect,)), (True, _RELAYED_DIALECTS))
+        for dialect in DIALECTS
+        for is_translated, spoken in ((False, (dialect,)), (True, spoken_by_sources(dialect)))
     }
     return MappingProxyType({**routes, IMAGES: _routes(IMAGES, IMAGE_DIALECTS, models, fallbacks)})
 

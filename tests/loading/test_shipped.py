@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from kyma_proxy.config.compiling import load
 from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.config.snapshot import NANO, Model, Snapshot
+from kyma_proxy.loading.compiling import load
 
 CONFIG = Path(__file__).parents[2] / "config"
 FILES = sorted(path.name for path in CONFIG.glob("*.yaml"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from kyma_proxy.config.compiling import load
-from kyma_proxy.config.document import Document
 from kyma_proxy.config.problems import ConfigError, Problem
-from kyma_proxy.config.reading import read_document
+from kyma_proxy.loading.compiling import load
+from kyma_proxy.loading.document import Document
+from kyma_proxy.loading.reading import read_document
 from tests.factories import SMALLEST as GOOD
 
 WITH_KEY = GOOD.replace("    dialect:", "    api_key: ${K}\n    dialect:") + "admin: {token: ${T}}\n"

@@ -18,14 +18,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from kyma_proxy.config import document as doc
 from kyma_proxy.config import snapshot as snap
 from kyma_proxy.config.addresses import is_host, parse_address
-from kyma_proxy.config.images import IMAGE_DIALECTS, compile_image_members, compile_image_rules, find_image_problems
 from kyma_proxy.config.problems import ConfigError, Problem
-from kyma_proxy.config.reading import Lines, read_document
-from kyma_proxy.config.routes import compile_routes
-from kyma_proxy.config.tiers import SHIPPED_TIERS
+from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, credential_of, default_fields, foreign_fields
+from kyma_proxy.loading import document as doc
+from kyma_proxy.loading.images import compile_image_members, compile_image_rules, find_image_problems
+from kyma_proxy.loading.reading import Lines, read_document
+from kyma_proxy.loading.routes import compile_routes
+from kyma_proxy.loading.tiers import SHIPPED_TIERS
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
@@ -112,6 +113,8 @@ class _Compiler:
             base_path=base_path.encode(),
             header_lines="".join(f"{name}: {value}\r\n" for name, value in fixed.items()).encode("ascii", "replace"),
             own_names=frozenset(name.encode() for name in own),
+            foreign_fields=foreign_fields(entry.dialect),
+            default_fields=default_fields(entry.dialect),
             off=off,
             warm_connections=entry.warm_connections,
             keep_alive=entry.keep_alive,
@@ -152,7 +155,7 @@ class _Compiler:
             key = entry.api_key.reveal()
             if not _FIELD_VALUE.fullmatch(key):
                 self._report(f"{path}.api_key", "has characters that no header can carry; is there a line break in it?")
-            name, value = _credential(entry.dialect, key)
+            name, value = credential_of(entry.dialect)(key)
             if name in headers:
                 self._report(f"{path}.headers.{name}", "is also set by api_key; leave one of the two out")
             headers[name] = value
@@ -187,7 +190,7 @@ class _Compiler:
         )
         for source in (*model.pool, *model.reserve):
             if (source.provider.dialect in IMAGE_DIALECTS) != model.is_image:
-                wanted = "openai_images or fal_queue" if model.is_image else "openai or anthropic"
+                wanted = " or ".join(IMAGE_DIALECTS if model.is_image else DIALECTS)
                 self._report(
                     path, f"provider {source.provider.name} speaks {source.provider.dialect}; this model needs {wanted}"
                 )
@@ -350,12 +353,6 @@ class _Compiler:
 def _present(entries: Iterable[_Entry]) -> list[tuple[int, _Entry]]:
     """The entries of a list that were read without a problem, with their index."""
     return [(at, entry) for at, entry in enumerate(entries) if not isinstance(entry, msgspec.UnsetType)]
-
-
-def _credential(dialect: str, key: str) -> tuple[str, str]:
-    if dialect == "anthropic":
-        return "x-api-key", key
-    return "authorization", f"Key {key}" if dialect == "fal_queue" else f"Bearer {key}"
 
 
 def _prices(price: doc.Price) -> tuple[Decimal | None, ...]:

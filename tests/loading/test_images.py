@@ -6,10 +6,10 @@ from types import MappingProxyType
 
 import pytest
 
-from kyma_proxy.config.compiling import load
-from kyma_proxy.config.images import IMAGE_DIALECTS, dimensions
 from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.config.snapshot import ImageMembers, ImageRules, Model, Snapshot
+from kyma_proxy.loading.compiling import load
+from kyma_proxy.loading.images import IMAGE_DIALECTS, dimensions
 
 GOOD = """\
 providers:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from kyma_proxy.config.addresses import parse_address
-from kyma_proxy.config.compiling import load
 from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.config.snapshot import TcpAddress, UnixAddress
+from kyma_proxy.loading.compiling import load
 from tests.factories import SEVERAL as GOOD
 from tests.factories import SEVERAL_KEYS as KEYS
 
