@@ -20,6 +20,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from kyma_proxy.core.routing.status import status
 from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
+from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.ops.accounts.opening import open_accounts
 from kyma_proxy.ops.assemble import App
 from kyma_proxy.ops.reload import Configuration
@@ -304,7 +305,8 @@ class Gateway:
     @property
     def unsent_bytes(self) -> list[int]:
         """The bytes that wait for each caller who does not read."""
-        return [one.transport.get_write_buffer_size() for one in self.app.listener.connections if not one.is_writable]
+        callers = [one for one in self.app.listener.connections if isinstance(one, DownstreamConnection)]
+        return [one.transport.get_write_buffer_size() for one in callers if not one.is_writable]
 
     @property
     def upstreams(self) -> dict[str, int]:

@@ -24,7 +24,8 @@ from bench.scenario import Load, PlanName, Point, Scenarios
 from bench.script import Script
 from bench.systems.contract import Deployment, System
 from bench.systems.target import Target
-from tests.processes import ROOT, environment, wait_until
+from tests.processes import ROOT, environment
+from tests.waiting import wait_until
 
 RELAY = """
 import asyncio, os, sys

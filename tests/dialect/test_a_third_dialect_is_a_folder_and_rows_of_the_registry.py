@@ -11,7 +11,7 @@ import pytest
 from kyma_proxy.config.snapshot import Model, Source
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.core.exchange import Exchange
-from kyma_proxy.core.http.endpoints import endpoint
+from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect import registry
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.openai import CHAT
@@ -34,9 +34,10 @@ def read_usage(opening: bytes, tail: bytes) -> Usage:
 
 TOY = Dialect(
     name="toy",
-    endpoints=(endpoint("toy/ask", "toy", is_translated=True),),
+    endpoints=(Endpoint("toy/ask", "toy", "Ask a toy.", "https://toy.example/docs", is_translated=True),),
     credential=lambda key: ("x-toy-key", key),
     error_body=error_body,
+    error_schema=("ToyError", {"type": "object", "required": ["oops", "code"]}),
     error_event=lambda error, request_id, between: b"oops: " + error_body(error, request_id) + b"\n\n",
     is_error=lambda data: data.startswith(b'{"oops"'),
     is_finished=lambda tail, streams: tail.rstrip().endswith(b"}"),

@@ -28,7 +28,8 @@ def written(directory: Path, *, listen: str = "", log: object = "-", admin: str 
 
 def refusal(path: Path | str, code: int = 1) -> str:
     """The one line in which the start was refused."""
-    result = command("serve", "--config", path)
+    # A name server that does not answer would be waited for much longer by default.
+    result = command("serve", "--config", path, RES_OPTIONS="timeout:1 attempts:1")
     (line,) = result.stderr.splitlines()
     assert (result.returncode, result.stdout) == (code, "")
     return line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -79,6 +80,15 @@ def _check_deeply(value: Any) -> None:
         _check_deeply(each)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print the traceback of an error; that the gateway has closed a connection is none."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def scripted_provider() -> Iterator[ScriptedProvider]:
     """A provider that runs until the end of the block, in threads of its own."""
@@ -99,8 +109,7 @@ def scripted_provider() -> Iterator[ScriptedProvider]:
         def log_message(self, *args: Any) -> None:
             """Log nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
+    with _Server(("127.0.0.1", 0), Handler) as server:
         provider = ScriptedProvider(f"http://127.0.0.1:{server.server_port}/v1")
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

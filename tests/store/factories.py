@@ -16,7 +16,8 @@ from kyma_proxy.store.sqlite.inbox import DEFAULT_CAPACITY, Capacity
 from kyma_proxy.store.sqlite.opening import connect
 from kyma_proxy.store.sqlite.store import Connect, SqliteStore
 from kyma_proxy.store.sqlite.writer import Timing
-from tests.processes import PATIENCE_S, environment
+from tests.processes import environment
+from tests.waiting import PATIENCE_S
 
 AT = 1_750_000_000
 TODAY = AT // 86_400

@@ -13,9 +13,8 @@ from kyma_proxy.store.contract import Charge, UsageRow, day_of
 from kyma_proxy.store.sqlite.inbox import Inbox
 from kyma_proxy.store.sqlite.store import SqliteStore
 from kyma_proxy.store.sqlite.writer import Timing
-from tests.harness import until
-from tests.processes import PATIENCE_S
 from tests.store.factories import AT, FAST, TODAY, account, balances, charge, key, on_disk, opened, purchase
+from tests.waiting import PATIENCE_S, until
 
 DAY = 86_400
 

@@ -17,8 +17,7 @@ from kyma_proxy.store.contract import Added, StoreUnavailable
 from kyma_proxy.store.sqlite import ledger
 from kyma_proxy.store.sqlite.inbox import Capacity
 from kyma_proxy.store.sqlite.store import SqliteStore
-from tests.harness import until
-from tests.processes import PATIENCE_S, environment
+from tests.processes import environment
 from tests.store.factories import (
     FAST,
     TODAY,
@@ -33,6 +32,7 @@ from tests.store.factories import (
     opened_with_connection,
     purchase,
 )
+from tests.waiting import PATIENCE_S, until
 
 Failure = Callable[[sqlite3.Connection, Path], contextlib.AbstractContextManager[None]]
 

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from random import Random
 
-from tests.processes import PATIENCE_S, environment
+from tests.processes import environment
 from tests.store.factories import on_disk, opened, purchase
+from tests.waiting import PATIENCE_S
 
 ROUNDS = int(os.environ.get("KYMA_KILLS", "4"))
 """How often the process is killed."""

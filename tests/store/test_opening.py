@@ -25,7 +25,7 @@ from kyma_proxy.store.sqlite.failures import is_disk_failure, start_error
 from kyma_proxy.store.sqlite.migrations import migrate, shipped
 from kyma_proxy.store.sqlite.opening import connect
 from kyma_proxy.store.sqlite.store import Connect, SqliteStore
-from tests.processes import PATIENCE_S, environment
+from tests.processes import environment
 from tests.store.factories import (
     FAST,
     account,
@@ -38,6 +38,7 @@ from tests.store.factories import (
     opened_with_connection,
     purchase,
 )
+from tests.waiting import PATIENCE_S
 
 NOBODY = 65_534
 OPENS = """

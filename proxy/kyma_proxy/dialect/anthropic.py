@@ -9,7 +9,7 @@ import msgspec
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.core.http.endpoints import Endpoint, endpoint
+from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect.contract import Cleaning, Dialect
 from kyma_proxy.dialect.sse import ends_between_events
 from kyma_proxy.dialect.thinking_signature import may_hold_unsigned, without_unsigned
@@ -17,7 +17,11 @@ from kyma_proxy.dialect.usage import Counts, counts_from_end
 from kyma_proxy.errors import GatewayError, Kind
 
 NAME: Final = "anthropic"
-MESSAGES: Final[Endpoint] = endpoint("messages", NAME, is_translated=True, takes_max_tokens=True)
+_REFERENCE: Final = "https://docs.anthropic.com/en/api"
+MESSAGES: Final = Endpoint(
+    "messages", NAME, "Answer a conversation.", f"{_REFERENCE}/messages", streams=True, is_translated=True,
+    takes_max_tokens=True,
+)  # fmt: skip
 _ERROR_TYPES: Final = MappingProxyType({
     Kind.JOB_LOST: "api_error",
 })  # fmt: skip
@@ -25,6 +29,19 @@ _ERROR_TYPES_OF_STATUS: Final = MappingProxyType({
     401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
     413: "request_too_large", 429: "rate_limit_error", 500: "api_error", 502: "api_error", 503: "overloaded_error",
     504: "api_error",
+})  # fmt: skip
+_ERROR_SCHEMA: Final = MappingProxyType({
+    "type": "object",
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+            "required": ["type", "message"],
+        },
+        "request_id": {"type": ["string", "null"]},
+    },
+    "required": ["type", "error"],
 })  # fmt: skip
 _encode: Final = msgspec.json.encode
 
@@ -89,10 +106,19 @@ ANTHROPIC: Final = Dialect(
     name=NAME,
     endpoints=(
         MESSAGES,
-        endpoint("messages/count_tokens", NAME, generates=False, is_charged=False, is_estimated=True),
+        Endpoint(
+            "messages/count_tokens",
+            NAME,
+            "Count the tokens of a message.",
+            f"{_REFERENCE}/messages-count-tokens",
+            generates=False,
+            is_charged=False,
+            is_estimated=True,
+        ),  # fmt: skip
     ),
     credential=_credential,
     error_body=_error_body,
+    error_schema=("AnthropicError", _ERROR_SCHEMA),
     error_event=_error_event,
     is_error=_is_error,
     is_finished=_is_finished,

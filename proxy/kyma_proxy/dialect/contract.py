@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from kyma_proxy.config.snapshot import Source
@@ -30,6 +30,8 @@ class Dialect(NamedTuple):
     """Returns the header field, name and value, that carries a provider's API key."""
     error_body: Callable[[GatewayError, str], bytes]
     """The JSON body of an error, given the request id. (Contract §5.)"""
+    error_schema: tuple[str, Mapping[str, object]]
+    """The name and the JSON schema of that body, for the OpenAPI document."""
     error_event: Callable[[GatewayError, str, bool], bytes]
     """The in-band error event of a stream; the flag is True if the stream so far ends between two events."""
     is_error: Callable[[bytes], bool]

@@ -9,20 +9,34 @@ import msgspec
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.core.http.endpoints import Endpoint, endpoint
+from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.sse import ends_between_events, last_data
 from kyma_proxy.dialect.usage import counts_from_end
 from kyma_proxy.errors import GatewayError, Kind
 
 NAME: Final = "openai"
-CHAT: Final[Endpoint] = endpoint(
-    "chat/completions", NAME, is_translated=True, takes_max_tokens=True, takes_stream_options=True, renames_max_tokens=True
-)
+_REFERENCE: Final = "https://platform.openai.com/docs/api-reference"
+CHAT: Final = Endpoint(
+    "chat/completions", NAME, "Answer a conversation.", f"{_REFERENCE}/chat/create", streams=True, is_translated=True,
+    takes_max_tokens=True, takes_stream_options=True, renames_max_tokens=True,
+)  # fmt: skip
 _ERROR_TYPES: Final = MappingProxyType({
     Kind.INSUFFICIENT_CREDITS: "insufficient_quota",
     Kind.RATE_LIMIT_EXCEEDED: "rate_limit",
     Kind.PROVIDER_RATE_LIMITED: "rate_limit_error",
+})  # fmt: skip
+_ERROR_SCHEMA: Final = MappingProxyType({
+    "type": "object",
+    "properties": {"error": {
+        "type": "object",
+        "properties": {
+            "message": {"type": "string"}, "type": {"type": "string"},
+            "param": {"type": ["string", "null"]}, "code": {"type": ["string", "null"]},
+        },
+        "required": ["message", "type"],
+    }},
+    "required": ["error"],
 })  # fmt: skip
 _encode: Final = msgspec.json.encode
 _FINAL_RESPONSES_EVENTS: Final = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
@@ -97,12 +111,21 @@ OPENAI: Final = Dialect(
     name=NAME,
     endpoints=(
         CHAT,
-        endpoint("completions", NAME, takes_max_tokens=True, takes_stream_options=True),
-        endpoint("responses", NAME),
-        endpoint("embeddings", NAME, generates=False),
+        Endpoint(
+            "completions",
+            NAME,
+            "Complete a text.",
+            f"{_REFERENCE}/completions/create",
+            streams=True,
+            takes_max_tokens=True,
+            takes_stream_options=True,
+        ),  # fmt: skip
+        Endpoint("responses", NAME, "Create a model response.", f"{_REFERENCE}/responses/create", streams=True),
+        Endpoint("embeddings", NAME, "Embed texts.", f"{_REFERENCE}/embeddings/create", generates=False),
     ),
     credential=_credential,
     error_body=_error_body,
+    error_schema=("OpenAIError", _ERROR_SCHEMA),
     error_event=_error_event,
     is_error=_is_error,
     is_finished=_is_finished,

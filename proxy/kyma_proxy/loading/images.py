@@ -83,7 +83,8 @@ def find_image_problems(
         for size in entry.image.sizes:
             if model.image.sizes is not None and size not in model.image.sizes:
                 yield f"{place}.image.sizes.{size}", "is none of the model's image.sizes"
-        mistake = None if source is None else IMAGE_DIALECTS[source.provider.dialect].model_mistake(entry.model)
+        spoken = None if source is None else IMAGE_DIALECTS.get(source.provider.dialect)
+        mistake = None if spoken is None else spoken.model_mistake(entry.model)
         if mistake is not None:
             yield f"{place}.model", mistake
 

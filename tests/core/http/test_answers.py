@@ -10,13 +10,13 @@ from kyma_proxy.errors import GatewayError, Kind
 PAGE = (b"Origin", b"https://app.example")
 
 
-def test_an_answer_is_a_head_and_a_body_of_the_said_length() -> None:
+def test_an_answer_is_a_head_and_a_body_of_the_named_length() -> None:
     assert json_answer(404, b'{"a":1}', b"x-request-id: 1\r\n", close=False) == (
         b'HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 7\r\nx-request-id: 1\r\n\r\n{"a":1}'
     )
 
 
-def test_a_connection_that_will_not_go_on_is_said_to_close() -> None:
+def test_an_answer_before_a_close_says_connection_close() -> None:
     assert b"\r\nconnection: close\r\n\r\n" in json_answer(400, b"{}", b"", close=True)
 
 
@@ -30,7 +30,7 @@ def test_a_status_without_a_name_still_has_a_status_line() -> None:
     assert json_answer(529, b"{}", b"", close=False).startswith(b"HTTP/1.1 529 Error\r\n")
 
 
-def test_an_error_always_has_the_request_id_and_a_hint_where_one_is_known() -> None:
+def test_an_error_has_the_request_id_and_retry_after_if_it_is_known() -> None:
     assert error_lines(GatewayError(Kind.OVERLOADED, "Later."), "request-1") == b"x-request-id: request-1\r\n"
     hinted = GatewayError(Kind.PROVIDER_RATE_LIMITED, "Later.", retry_after=7)
     assert error_lines(hinted, "request-1") == b"x-request-id: request-1\r\nretry-after: 7\r\n"
@@ -43,7 +43,7 @@ def test_an_error_always_has_the_request_id_and_a_hint_where_one_is_known() -> N
     (("x" * 81,), b"..."), (("a\r\nb",), b"..."), ((), b""), (("a",) * 20, b", ".join([b"a"] * 20)),
     (("a",) * 21, b", ".join([*[b"a"] * 20, b"..."])), (("?", *("a",) * 20), b", ".join([*[b"a"] * 20, b"..."])),
 ])  # fmt: skip
-def test_what_is_listed_are_names_and_never_nothing(names: tuple[str, ...], told: bytes) -> None:
+def test_a_list_of_dropped_members_holds_names_and_is_never_empty(names: tuple[str, ...], told: bytes) -> None:
     assert listed(names) == told
 
 
@@ -56,9 +56,9 @@ def test_a_page_of_an_allowed_origin_may_read_the_answer(origins: set[str]) -> N
 
 
 @pytest.mark.parametrize("origins", [set(), {"https://b.example"}, {"https://app.example:8443"}, {"http://app.example"}])
-def test_no_other_page_may(origins: set[str]) -> None:
+def test_a_page_of_another_origin_may_not_read_the_answer(origins: set[str]) -> None:
     assert cors_lines([PAGE], frozenset(origins)) == b""
 
 
-def test_who_has_no_origin_is_told_nothing_of_origins() -> None:
+def test_a_request_without_an_origin_gets_no_cors_headers() -> None:
     assert cors_lines([(b"Accept", b"*/*")], frozenset({"*"})) == b""

@@ -82,7 +82,7 @@ def test_only_the_model_changes_and_only_the_insertion_is_added(
     assert json.loads(sent) == wanted
 
 
-def test_spelling_is_kept_byte_for_byte() -> None:
+def test_spacing_and_escapes_are_kept_byte_for_byte() -> None:
     before, after = b' \t{ "x" : 1.0e+2,"m\\u006fdel"\n:', b' , "y":-0,"\xc3\xa9\\u00e9":{"model":"a","model":"b"}}\r\n'
     body = before + b'"small"' + after
     assert patched(body, read_routing_fields(body), SENT_AS, b"") == [before + SENT_AS + after]
@@ -113,7 +113,7 @@ def test_a_large_body_goes_out_in_views_and_is_not_copied() -> None:
         (b',"max_completion_tokens":9,"n":3,"max_tokens":1,"best_of":4', (False, True, b"", b"", (b"1", b"9"), (b"3", b"4"))),
     ],
 )
-def test_what_routing_needs_is_read_from_the_top_level_alone(members: bytes, expected: tuple[Any, ...]) -> None:
+def test_routing_fields_are_read_from_the_top_level_only(members: bytes, expected: tuple[Any, ...]) -> None:
     body = b'{"model":"small"' + members + b"}"
     streams, has_max_tokens, *written = expected
     assert read_routing_fields(body) == RoutingFields("small", 9, 16, streams, has_max_tokens)
@@ -127,7 +127,7 @@ def test_what_routing_needs_is_read_from_the_top_level_alone(members: bytes, exp
     b"{model:1}", b"{'model':'small'}", b'{"model":"small","x":NaN}', b'{"model":"small","x":01}',
     b'{"model":"small"}\0', b'\xef\xbb\xbf{"model":"small"}', b'{"model":"small","x":"\n"}',
 ])  # fmt: skip
-def test_what_is_not_json_is_refused_before_any_provider_is_asked(body: bytes) -> None:
+def test_a_body_that_is_not_json_is_refused(body: bytes) -> None:
     error = refusal(body)
     assert error.kind is Kind.INVALID_JSON
     assert "not valid JSON" in error.message
@@ -135,12 +135,12 @@ def test_what_is_not_json_is_refused_before_any_provider_is_asked(body: bytes) -
 
 
 @pytest.mark.parametrize("body", [b'{"model":"\xff"}', b'{"model":"small","\xff":1}', b'{"model":"\xed\xa0\x80"}'])
-def test_what_is_not_utf_8_is_refused(body: bytes) -> None:
+def test_a_body_that_is_not_utf_8_is_refused(body: bytes) -> None:
     assert (refusal(body).kind, "UTF-8" in refusal(body).message) == (Kind.INVALID_JSON, True)
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"model"', b"null", b"1", b'[{"model":"small"}]'])
-def test_json_that_is_no_object_is_refused(body: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
     assert refusal(body).kind is Kind.INVALID_REQUEST
 
 
@@ -151,7 +151,7 @@ def test_a_model_must_be_a_string_of_1_to_256_characters(model: bytes) -> None:
     assert read_routing_fields(b'{"model":"%b"}' % (b"x" * 256)).model == "x" * 256
 
 
-def test_a_body_without_a_model_is_told_where_models_are_listed() -> None:
+def test_the_error_about_a_missing_model_names_the_list_of_models() -> None:
     error = refusal(b'{"messages":[{"model":"small"}]}')
     assert (error.kind, error.param) == (Kind.INVALID_REQUEST, "model")
     assert "GET /v1/models" in error.message
@@ -162,12 +162,12 @@ def test_a_body_without_a_model_is_told_where_models_are_listed() -> None:
     b'{"\\u006dodel":"large","model":"small"}', b'{"x":1,"model":"small","x":12}', b'{"x":12,"model":"small","x":1}',
     b'{"model":"small","":1,"":1}', b'{"max_tokens":1,"model":"small","max\\u005ftokens":2}',
 ])  # fmt: skip
-def test_a_member_that_is_there_twice_is_refused_however_it_is_spelled(body: bytes) -> None:
+def test_a_duplicate_member_is_refused_however_it_is_spelled(body: bytes) -> None:
     assert (refusal(body).kind, "twice" in refusal(body).message) == (Kind.INVALID_JSON, True)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["x", "model", "y"]), st.sampled_from(['"s"', "1", '", \\"x\\": 1"'])), max_size=5))
-def test_no_member_that_is_there_twice_hides_behind_another_however_bodies_are_spaced(members: list[tuple[str, str]]) -> None:
+def test_no_duplicate_member_hides_behind_another_however_bodies_are_spaced(members: list[tuple[str, str]]) -> None:
     names = [name for name, _ in members]
     for comma, colon in ((",", ":"), (", ", ": "), (" ,", " :")):
         body = "{" + comma.join(f'"{name}"{colon}{value}' for name, value in members) + "}"
@@ -182,7 +182,7 @@ def test_no_member_that_is_there_twice_hides_behind_another_however_bodies_are_s
 
 
 @pytest.mark.parametrize("string", [rb'"\ud83d"', rb'"\udc00"', rb'"\ud83d\ud83d"', rb'"\ud83dx"'])
-def test_half_of_a_surrogate_pair_is_refused_wherever_it_stands(string: bytes) -> None:
+def test_a_lone_surrogate_is_refused_wherever_it_stands(string: bytes) -> None:
     for body in (b'{"model":%b}', b'{"model":"small","x":[%b]}', b'{"model":"small",%b:1}'):
         assert refusal(body % string).kind is Kind.INVALID_JSON
     assert "surrogate" in refusal(rb'{"model":"small","x":"\ud83d"}').message
@@ -199,7 +199,7 @@ def test_deep_nesting_passes_and_absurd_nesting_is_refused(opening: bytes, closi
 
 @settings(deadline=None)
 @given(st.binary(max_size=60) | bodies().flatmap(lambda made: st.integers(0, len(made[0])).map(lambda end: made[0][:end])))
-def test_whatever_comes_is_read_or_refused(body: bytes) -> None:
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     try:
         head = read_routing_fields(body)
     except GatewayError as error:
@@ -216,14 +216,14 @@ def test_an_error_never_quotes_the_body() -> None:
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"a":{"b":[1]}}', b"[]", b" 1 ", b'"x"'])
-def test_a_whole_json_value_is_told_from_a_cut_one(body: bytes) -> None:
+def test_a_complete_json_value_is_told_from_a_truncated_one(body: bytes) -> None:
     assert is_json(body)
     assert not is_json(body.strip()[:-1] or b"")
     assert not is_json(body + b"}")
     assert not is_json(b"[" * 100_000)
 
 
-def test_more_members_than_any_request_has_are_refused() -> None:
+def test_more_than_1000_members_are_refused() -> None:
     body = b'{"model":"m",' + b",".join(b'"k%d":1' % number for number in range(1000)) + b"}"
     with pytest.raises(GatewayError, match="more than 1000 members"):
         read_routing_fields(body)

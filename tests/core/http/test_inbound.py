@@ -11,23 +11,23 @@ from kyma_proxy.dialect.registry import RELAYED
 
 
 @pytest.mark.parametrize("name", [b"retry-after", b"Retry-After", b"RETRY-AFTER"])
-def test_a_field_is_found_however_it_is_spelled(name: bytes) -> None:
+def test_a_header_is_found_however_it_is_spelled(name: bytes) -> None:
     assert header([(b"x-other", b"1"), (name, b"5")], b"retry-after") == b"5"
 
 
-def test_the_first_of_several_fields_counts_and_a_missing_one_is_none() -> None:
+def test_the_first_of_several_headers_counts_and_a_missing_one_is_none() -> None:
     assert header([(b"A", b"1"), (b"a", b"2")], b"a") == b"1"
     assert header([(b"ab", b"1"), (b"b", b"2")], b"a") is None
     assert header([], b"a") is None
 
 
 @pytest.mark.parametrize("given_id", ["a", "req_1.2-3", "A" * 128])
-def test_a_harmless_request_id_is_the_callers(given_id: str) -> None:
+def test_a_safe_request_id_is_kept(given_id: str) -> None:
     assert request_id(given_id.encode(), "fresh") == given_id
 
 
 @pytest.mark.parametrize("given_id", [b"", b"A" * 129, b"a b", b"a\n", b"a\r\nx: y", b"\xc3\xa9", b"a/b", b'"a"'])
-def test_any_other_request_id_is_replaced(given_id: bytes) -> None:
+def test_an_unsafe_request_id_is_replaced(given_id: bytes) -> None:
     assert request_id(given_id, "fresh") == "fresh"
 
 
@@ -39,7 +39,7 @@ def test_a_repeated_request_id_is_always_safe_in_a_header_and_in_a_log(given_id:
     assert 1 <= len(used) <= 128
 
 
-def test_without_a_request_id_there_is_a_fresh_one() -> None:
+def test_a_request_without_an_id_gets_one() -> None:
     assert request_id(None, "fresh") == "fresh"
 
 

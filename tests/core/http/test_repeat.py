@@ -19,7 +19,7 @@ def learned(data: bytes = FIRST) -> Repeat:
     return repeat
 
 
-def test_the_same_head_gives_the_new_body() -> None:
+def test_a_repeated_head_gives_the_new_body() -> None:
     assert learned().body_of(FIRST) == b"abc"
     assert learned().body_of(FIRST.replace(b": 3", b": 12")[:-3] + b"twelve bytes") == b"twelve bytes"
 
@@ -42,12 +42,12 @@ def test_the_same_head_gives_the_new_body() -> None:
         b"",
     ],
 )
-def test_any_other_request_is_none_of_its(data: bytes) -> None:
+def test_any_other_request_is_no_repetition(data: bytes) -> None:
     assert learned().body_of(data) is None
 
 
 @given(data=st.binary(max_size=200), cut=st.integers(0, len(FIRST)))
-def test_what_is_recognised_is_that_head_with_a_body_of_its_length(data: bytes, cut: int) -> None:
+def test_a_repetition_is_the_same_head_with_a_body_of_its_length(data: bytes, cut: int) -> None:
     repeat = learned()
     candidate = FIRST[:cut] + data
     body = repeat.body_of(candidate)

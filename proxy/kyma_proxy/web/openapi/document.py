@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from kyma_proxy import __version__
 from kyma_proxy.core.catalogue import Page, make_page
 from kyma_proxy.core.http.endpoints import Endpoint
-from kyma_proxy.dialect.registry import RELAYED
+from kyma_proxy.dialect.registry import DIALECTS, RELAYED
 from kyma_proxy.errors import Kind
 from kyma_proxy.web.openapi.accounts import ACCOUNT_OPERATIONS, ACCOUNT_SCHEMAS
 from kyma_proxy.web.openapi.images import IMAGE_OPERATIONS, IMAGE_SCHEMAS
@@ -31,17 +31,8 @@ from kyma_proxy.web.openapi.schemas import (
     list_of,
     map_of,
     one_of,
-    open_object,
     ref,
 )
-
-
-class _Reference(NamedTuple):
-    """A relayed endpoint: a summary, whether it streams, and the URL of its provider's reference."""
-
-    summary: str
-    streams: bool
-    url: str
 
 
 class _Get(NamedTuple):
@@ -54,17 +45,6 @@ class _Get(NamedTuple):
     media: str = "application/json"
     errors: tuple[int, ...] = ()
 
-
-_OPENAI: Final = "https://platform.openai.com/docs/api-reference"
-_ANTHROPIC: Final = "https://docs.anthropic.com/en/api"
-_REFERENCES: Final = MappingProxyType({
-    "chat/completions": _Reference("Answer a conversation.", True, f"{_OPENAI}/chat/create"),
-    "completions": _Reference("Complete a text.", True, f"{_OPENAI}/completions/create"),
-    "responses": _Reference("Create a model response.", True, f"{_OPENAI}/responses/create"),
-    "embeddings": _Reference("Embed texts.", False, f"{_OPENAI}/embeddings/create"),
-    "messages": _Reference("Answer a conversation.", True, f"{_ANTHROPIC}/messages"),
-    "messages/count_tokens": _Reference("Count the tokens of a message.", False, f"{_ANTHROPIC}/messages-count-tokens"),
-})  # fmt: skip
 
 _MAX_TOKENS: Final[Json] = {
     "description": "Passed on unchanged, whatever its size; /v1/capabilities says what is inserted if it is absent."
@@ -148,14 +128,7 @@ _SCHEMAS: Final = MappingProxyType[str, Json]({
     "Status": _STATUS,
     "Dialect": one_of(*sorted({endpoint.dialect for endpoint in RELAYED.values()})),
     "Health": exactly(status=one_of("ok", "draining")),
-    "OpenAIError": open_object(
-        error=open_object(message=STRING, type=STRING, optional={"param": STRING_OR_NULL, "code": STRING_OR_NULL}),
-    ),
-    "AnthropicError": open_object(
-        type={"const": "error"}, error=open_object(type=STRING, message=STRING), optional={"request_id": STRING_OR_NULL},
-    ),
 })  # fmt: skip
-_ERROR_SCHEMAS: Final = MappingProxyType({"openai": "OpenAIError", "anthropic": "AnthropicError"})
 
 _PAGES: Final = MappingProxyType({
     "/v1/models": _Get("models", "All models and aliases.", ref("Models")),
@@ -194,7 +167,7 @@ def openapi_page() -> Page:
         "security": [{}, {"bearer": []}, {"x-api-key": []}],
         "paths": relayed | pages | _operations(),
         "components": {
-            "schemas": dict(_SCHEMAS) | dict(ACCOUNT_SCHEMAS) | dict(IMAGE_SCHEMAS),
+            "schemas": dict(_SCHEMAS) | {name: dict(schema) for name, schema in (one.error_schema for one in DIALECTS.values())} | dict(ACCOUNT_SCHEMAS) | dict(IMAGE_SCHEMAS),
             "headers": {name: {"description": text, "schema": STRING} for name, text in _HEADERS.items()},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -205,12 +178,11 @@ def openapi_page() -> Page:
 
 
 def _relayed(endpoint: Endpoint) -> Json:
-    reference = _REFERENCES[endpoint.name]
-    read = {"model"} | ({"stream"} if reference.streams else set())
+    read = {"model"} | ({"stream"} if endpoint.streams else set())
     read |= {"max_tokens", "max_completion_tokens"} if endpoint.takes_max_tokens else set()
     members = {name: schema for name, schema in _REQUEST_MEMBERS.items() if name in read}
     answer: Json = {"application/json": {"schema": {}}}
-    if reference.streams:
+    if endpoint.streams:
         answer["text/event-stream"] = {"schema": STRING}
     responses: Json = {
         "200": {
@@ -222,9 +194,9 @@ def _relayed(endpoint: Endpoint) -> Json:
     }
     return {
         "operationId": endpoint.name.replace("/", "_"),
-        "summary": reference.summary,
+        "summary": endpoint.summary,
         "tags": [endpoint.dialect],
-        "externalDocs": {"url": reference.url, "description": "Everything else that request and answer hold."},
+        "externalDocs": {"url": endpoint.reference, "description": "Everything else that request and answer hold."},
         "requestBody": {"required": True, "content": {"application/json": {"schema": {
             "type": "object", "properties": members, "required": ["model"], "additionalProperties": True,
         }}}},
@@ -289,5 +261,5 @@ def _error(status: int, dialect: str) -> Json:
     """The gateway's own errors with this status. A relayed error of a provider is in the same dialect."""
     codes = ", ".join(kind.code for kind in Kind if kind.status == status)
     headers = _headers("X-Request-Id", "Retry-After") if status in (429, 503) else _headers("X-Request-Id")
-    content = {"application/json": {"schema": ref(_ERROR_SCHEMAS[dialect])}}
+    content = {"application/json": {"schema": ref(DIALECTS[dialect].error_schema[0])}}
     return {"description": f"Codes of the gateway's own: {codes}.", "headers": headers, "content": content}
