@@ -101,8 +101,9 @@ def undocumented(path: Path) -> Iterator[str]:
     if not ast.get_docstring(tree):
         yield name(path)
     for node in tree.body:
-        is_named = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if is_named and not node.name.startswith("_") and not ast.get_docstring(node):
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("_"):
+            continue
+        if not ast.get_docstring(node):
             yield f"{name(path)}:{node.name}"
 
 

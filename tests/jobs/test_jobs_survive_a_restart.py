@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kyma_proxy.jobs.timing import Timing
-from tests.accounts_harness import AccountsGateway
+from tests.accounts_harness import AccountsGateway, Caller
 from tests.harness import Provider, gateway, providers, whole
 from tests.jobs.image_gateway import (
     FAL,
@@ -15,7 +15,6 @@ from tests.jobs.image_gateway import (
     OPENAI,
     PRICE,
     URL,
-    Caller,
     ImageGateway,
     accepted,
     configuration,

@@ -158,7 +158,8 @@ async def test_the_ledger_adds_up_after_a_kill_with_jobs_in_every_state(tmp_path
                 running = await asyncio.to_thread(block.__enter__)
                 stack.callback(block.__exit__, None, None, None)
                 if before is not None:
-                    earlier, status = before, {}
+                    earlier = before
+                    status: dict[str, Any] = {}
                     async with asyncio.timeout(20):
                         while status != EXPECTED:
                             status = await earlier.statuses()
@@ -179,4 +180,5 @@ async def test_the_ledger_adds_up_after_a_kill_with_jobs_in_every_state(tmp_path
                 provider.is_open = False
                 provider.when_fetched = running.process.kill
                 await with_jobs_in_every_state(before, provider, number)
-                await until(lambda process=running.process: process.poll() is not None)
+                process = running.process
+                await until(lambda: process.poll() is not None)  # noqa: B023  (awaited at once)

@@ -189,8 +189,9 @@ async def api(tmp_path: Path, aiohttp_client: Callable[..., Awaitable[TestClient
 
 async def read_page(api: Api, path: str, **parameters: str) -> Any:
     """Read a page that has an ETag, anew and if it has changed."""
-    document = await api.call("GET", path, 200, has_key=False, **parameters)
-    assert await api.call("GET", path, 304, headers={"If-None-Match": "*"}, has_key=False, **parameters) is None
+    how: dict[str, Any] = dict(parameters)
+    document = await api.call("GET", path, 200, has_key=False, **how)
+    assert await api.call("GET", path, 304, headers={"If-None-Match": "*"}, has_key=False, **how) is None
     return document
 
 

@@ -1,1 +1,1 @@
-"""From a YAML file to an immutable snapshot, with every problem named at once."""
+"""The configuration as the program uses it: an immutable snapshot, and the units in which it is written."""

@@ -1,1 +1,1 @@
-"""What the two dialects say: errors, events of a stream, usage. Pure: bytes in, records out, and back."""
+"""The dialects: what their callers send and their providers answer, and the translations between them."""

@@ -29,7 +29,8 @@ _SHIELDED: Final = re.compile("\ue000\ue001([A-Za-z_][A-Za-z0-9_]*)\ue002")
 _MAX_CHARACTERS: Final = 8 * 2**20
 _MAX_NODES: Final = 500_000  # aliases let a short file have very many
 _PARSERS: Final = {
-    "delay": units.parse_delay, "dialect": parse_dialect, "duration": units.parse_duration, "size": units.parse_size, "usd": units.parse_usd,
+    "delay": units.parse_delay, "dialect": parse_dialect,
+    "duration": units.parse_duration, "size": units.parse_size, "usd": units.parse_usd,
 }  # fmt: skip
 
 Lines = dict[str, int]

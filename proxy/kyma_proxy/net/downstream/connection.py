@@ -1,8 +1,8 @@
 """Owns one caller's connection, from its first byte to its last.
 
-A `RequestReader` makes requests of its bytes. They are served one by one, in order: relayed endpoints by the gateway, all others
-by the control plane. The relay writes to the transport by itself. The connection tells it when to wait, and is told when an
-answer is over. (Contract §1, §5; RFC 9112.)
+A `RequestReader` makes requests of its bytes. They are served one by one, in order: relayed endpoints by the gateway, all
+others by the control plane. The relay writes to the transport by itself. The connection tells it when to wait, and is told when
+an answer is over. (Contract §1, §5; RFC 9112.)
 
 While a request is being served nothing further is parsed; what arrives meanwhile waits in bounded memory. If the caller ends
 its stream it has left, also if it closed only its sending half: the two look alike, and nobody pays for a caller who has left.
@@ -188,7 +188,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._set_deadline(reader.limits.body_timeout)
 
     def _serve_next(self) -> None:
-        """Serve what is complete, or read on. If an answer is sent at once, the loop goes on with the next, without recursion."""
+        """Serve what is complete, or read on. If an answer is sent at once the loop goes on, without recursion."""
         if self._is_taking:
             return
         self._is_taking = True

@@ -162,7 +162,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._owner.sweeper.watch(self, self.read_at + self._idle_s)
 
     def pause(self) -> None:
-        """Read no more until `resume`: the caller is slower than the provider. No timer counts meanwhile."""
+        """Read no more until `resume`: the caller is slower than the provider. Meanwhile only the total timeout counts."""
         if self._handler is not None:  # a connection that has answered belongs to the pool, and to the next caller
             self._paused = True
             self.transport.pause_reading()

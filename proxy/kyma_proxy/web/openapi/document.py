@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from kyma_proxy import __version__
 from kyma_proxy.core.catalogue import Page, make_page
-from kyma_proxy.core.http.endpoints import Endpoint
+from kyma_proxy.core.http.endpoints import IMAGE_JOBS, Endpoint
 from kyma_proxy.dialect.registry import DIALECTS, RELAYED
 from kyma_proxy.errors import Kind
 from kyma_proxy.web.openapi.accounts import ACCOUNT_OPERATIONS, ACCOUNT_SCHEMAS
@@ -167,7 +167,7 @@ def openapi_page() -> Page:
         "security": [{}, {"bearer": []}, {"x-api-key": []}],
         "paths": relayed | pages | _operations(),
         "components": {
-            "schemas": dict(_SCHEMAS) | {name: dict(schema) for name, schema in (one.error_schema for one in DIALECTS.values())} | dict(ACCOUNT_SCHEMAS) | dict(IMAGE_SCHEMAS),
+            "schemas": {**_SCHEMAS, **_error_schemas(), **ACCOUNT_SCHEMAS, **IMAGE_SCHEMAS},
             "headers": {name: {"description": text, "schema": STRING} for name, text in _HEADERS.items()},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -175,6 +175,10 @@ def openapi_page() -> Page:
             },
         },
     })  # fmt: skip
+
+
+def _error_schemas() -> dict[str, Json]:
+    return {name: dict(schema) for name, schema in (dialect.error_schema for dialect in DIALECTS.values())}
 
 
 def _relayed(endpoint: Endpoint) -> Json:
@@ -212,7 +216,7 @@ def _page(path: str, page: _Get) -> Json:
         responses["304"] = {"description": "The document is still the one that the ETag names.", "headers": headers}
     else:
         responses["503"] = {"description": "The gateway is going down.", "headers": headers, "content": content}
-    responses |= {str(status): _error(status, "openai") for status in page.errors}
+    responses |= {str(status): _error(status, IMAGE_JOBS.dialect) for status in page.errors}
     operation: Json = {"operationId": page.operation, "summary": page.summary, "tags": ["pages"], "security": []}
     if "{id}" in path:
         operation["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": STRING}]
@@ -239,7 +243,7 @@ def _operation(operation: Operation) -> Json:
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "responses": responses | {str(status): _error(status, "openai") for status in statuses},
+        "responses": responses | {str(status): _error(status, IMAGE_JOBS.dialect) for status in statuses},
     }
     if operation.needs_key:
         described["security"] = [] if operation.is_public else [{"bearer": []}, {"x-api-key": []}]
