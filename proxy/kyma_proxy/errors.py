@@ -79,6 +79,11 @@ class GatewayError(Exception):
         return GatewayError(self.kind, self.message, param=self.param, retry_after=self.retry_after)
 
 
+def draining() -> GatewayError:
+    """The error for callers whose request can't be served, or ended, before the gateway shuts down."""
+    return GatewayError(Kind.DRAINING, "The gateway is shutting down; send the request again.")
+
+
 def accounts_unavailable() -> GatewayError:
     """What callers and operators are told while the accounts can't be read or written; to ask again is safe."""
     return GatewayError(

@@ -24,20 +24,20 @@ from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead
 from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.candidates import Candidates
 from kyma_proxy.core.routing.failures import (
     AttemptFailure,
     FailureKind,
     Retry,
-    exhausted,
     moves_on,
     no_time_left,
     overtaken,
     status_failure,
 )
-from kyma_proxy.core.routing.plan import last_resort, open_breakers, plan
+from kyma_proxy.core.routing.plan import plan
 from kyma_proxy.core.routing.resolve import has_translated, route_of, unanswerable
 from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, RELAYED
-from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.errors import GatewayError, Kind, draining
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.attempts import Attempt, Attempts, AttemptsListener
 from kyma_proxy.net.relay.bodies import body_for
@@ -73,7 +73,7 @@ class Gateway(AttemptsListener):
     def relay(self, inbound: Inbound, downstream: DownstreamConnection) -> Coroutine[Any, Any, None]:
         """Serve one request, whatever happens to it."""
         exchange = Exchange(inbound, RELAYED[inbound.path], self._current())
-        attempts = Attempts(exchange, downstream, self, self._breakers)
+        attempts = Attempts(exchange, downstream, self)
         self.live.add(attempts)
         return self._serve(exchange, attempts)
 
@@ -86,7 +86,7 @@ class Gateway(AttemptsListener):
             self._plan(attempts, route)
             if meter is not None:
                 exchange.reservation = meter.admit(exchange, monotonic())
-            await self._attempt_all(attempts, route)
+            await self._attempt_all(attempts)
         except GatewayError as error:
             self._refuse(attempts, error)
         except asyncio.CancelledError:
@@ -115,62 +115,52 @@ class Gateway(AttemptsListener):
         steps = plan(route, self._breakers, monotonic(), self._random)
         if not steps and route.is_empty and not (exchange.endpoint.is_estimated and has_translated(exchange, route.model)):
             raise unanswerable(route.model, exchange.endpoint.dialect, MAIN_ENDPOINTS)
-        attempts.plan(route, steps)
+        attempts.candidates = Candidates(route, self._breakers, steps)
 
     # ---- attempt
 
-    async def _attempt_all(self, attempts: Attempts, route: Route) -> None:
+    async def _attempt_all(self, attempts: Attempts) -> None:
         """Ask one source after the other, or a slow one's successor beside it, until the request is done.
 
         Raises GatewayError if no source has answered.
         """
         attempts.downstream.attach(attempts)
         while not attempts.is_done:
-            if not attempts.running:
-                if attempts.may_estimate():
-                    self._estimate(attempts)
-                    return
-                if not attempts.remaining:
-                    self._last_resort(attempts, route)
-                self._start(attempts)
-            elif await attempts.wait_first():
-                self._start(attempts)
+            if attempts.running:
+                if await attempts.wait_first():
+                    self._start(attempts)
+            elif attempts.exchange.endpoint.is_estimated and attempts.candidates.is_unserved:
+                self._estimate(attempts)
+                return
+            elif not self._start(attempts):
+                raise attempts.candidates.error(monotonic())
 
-    def _last_resort(self, attempts: Attempts, route: Route) -> None:
-        """Plan whom to ask when all others have failed. Raises GatewayError if nobody is left."""
-        now = monotonic()
-        attempts.remaining += reversed(last_resort(route, self._breakers, now, attempts.tried))
-        if not attempts.remaining:
-            if attempts.unsupported is not None and not attempts.failures:
-                raise attempts.unsupported
-            skipped = open_breakers(route, self._breakers, now, attempts.tried)
-            raise exhausted(route.model.id, [*attempts.failures, *skipped])
-
-    def _start(self, attempts: Attempts) -> None:
-        """Ask the next of the sources that remain, if it can still be asked."""
-        step = attempts.remaining.pop()
-        source, exchange, now = step.source, attempts.exchange, monotonic()
-        if source.key in attempts.tried or not (step.bypass_breaker or step.breaker.allows(now)):
-            return  # it is in the plan twice, or its breaker has opened since
-        attempts.tried.add(source.key)
+    def _start(self, attempts: Attempts) -> bool:
+        """Ask the next source, if there is one that can be asked. Returns False if there is none."""
+        candidates, exchange, now = attempts.candidates, attempts.exchange, monotonic()
+        step = candidates.next(now, is_last_resort=not attempts.running)
+        if step is None:
+            return False
+        source = step.source
         total_due = None if source.timeouts.total is None else exchange.inbound.received + source.timeouts.total
         if total_due is not None and now >= total_due:
-            attempts.failures.append(no_time_left(source.provider.name))
-            return
+            candidates.failures[source.key] = no_time_left(source.provider.name)
+            return True
         try:
             body = body_for(exchange, step)
         except GatewayError as error:  # the source's dialect has no way to say what the caller asks for
-            attempts.unsupported = error
-            return
+            candidates.unsupported = error
+            return True
         permit = step.breaker.acquire(now, bypass=step.bypass_breaker)
         if permit is None:
-            return
+            return True
         attempt = Attempt(attempts, step, permit, total_due)
         dialect = DIALECTS[exchange.endpoint.dialect]
-        attempt.pump = Pump(attempt, self, body, attempts.downstream, exchange.inbound, dialect)
+        attempt.pump = Pump(attempt, self, body, attempts.downstream, inbound=exchange.inbound, dialect=dialect)
         exchange.attempts.append(attempt)
         attempts.running.append(attempt)
         attempt.connect(self._upstreams)
+        return True
 
     # ---- what an attempt and its pump report
 
@@ -192,9 +182,14 @@ class Gateway(AttemptsListener):
     def judge(self, attempt: Attempt, head: AnswerHead) -> AttemptFailure | None:
         """A status that another source may mend is a failure; every other answer is for the caller. (Contract §9.)"""
         status = head.status
-        if moves_on(status, is_last=status == 404 and attempt.group.is_last_candidate()):
+        if moves_on(status, is_last=status == 404 and self._is_last(attempt.group)):
             return status_failure(attempt.provider, status, head.fields)
         return None
+
+    def _is_last(self, attempts: Attempts) -> bool:
+        """True if a 404 is relayed, as nobody else could tell the caller more."""
+        is_alone = len(attempts.running) == 1 and not attempts.exchange.endpoint.is_estimated
+        return is_alone and attempts.candidates.is_last(monotonic())
 
     def on_commit(self, attempt: Attempt, head: AnswerHead) -> bytes:
         """An answer begins to go out: the other attempts end, and the source has succeeded. Returns lines of its head."""
@@ -241,7 +236,7 @@ class Gateway(AttemptsListener):
         attempt.is_over = True
         attempt.result = failure.word
         attempt.permit.failure(monotonic(), failure, self._random)
-        attempts.failures.append(failure)
+        attempts.candidates.failures[attempt.step.source.key] = failure
         attempts.running.remove(attempt)
         if not attempts.running:
             attempts.exchange.step(Event.MOVE_ON)
@@ -282,7 +277,7 @@ class Gateway(AttemptsListener):
         """The coroutine was cancelled: the caller has left, or the gateway goes down and can't wait any longer."""
         downstream = attempts.downstream
         if downstream.is_open and not attempts.exchange.is_committed:
-            self._refuse(attempts, _draining())
+            self._refuse(attempts, draining())
         else:
             self._abandon(attempts, Event.DRAIN if downstream.is_open else Event.LEAVE)
 
@@ -293,7 +288,7 @@ class Gateway(AttemptsListener):
             return
         attempts.end()
         if event is Event.DRAIN and exchange.is_committed and answering is not None and answering.pump is not None:
-            answering.pump.cut_short(_draining())
+            answering.pump.cut_short(draining())
         exchange.step(event)
         exchange.status = exchange.status or _CLIENT_CLOSED_REQUEST
 
@@ -362,13 +357,7 @@ class Gateway(AttemptsListener):
         now, exchange = monotonic(), attempts.exchange
         self.live.discard(attempts)
         try:
-            answering = attempts.answering
-            pump = None if answering is None else answering.pump
-            if answering is not None and pump is not None and pump.has_begun:
-                exchange.first_byte = answering.first_byte
-                exchange.overhead_s += answering.first_byte - pump.received_at
-                exchange.bytes_out = pump.bytes_out
-                exchange.usage = pump.body.usage()
+            pump = self._measure(exchange, attempts.answering)
             if exchange.reservation is not None:
                 self._charge(exchange, exchange.reservation, pump)
             self._counters.count(exchange, now)
@@ -380,6 +369,20 @@ class Gateway(AttemptsListener):
         except Exception:
             _log.exception("request %s could not be logged", exchange.inbound.request_id)
         attempts.release()
+
+    def _measure(self, exchange: Exchange, answering: Attempt | None) -> Pump[Attempt] | None:
+        """Note the times, the size and the usage of the answer that has gone out. Returns its pump."""
+        pump = None if answering is None else answering.pump
+        if answering is None or pump is None or not pump.has_begun:
+            return None
+        exchange.first_byte = answering.first_byte
+        exchange.overhead_s += answering.first_byte - pump.received_at
+        exchange.bytes_out = pump.bytes_out
+        try:
+            exchange.usage = pump.body.usage()
+        except Exception:  # whatever a provider has sent, the request must be settled
+            _log.exception("the usage of request %s could not be read", exchange.inbound.request_id)
+        return pump
 
     def _charge(self, exchange: Exchange, reservation: Reservation, pump: Pump[Attempt] | None) -> None:
         """Give back what the request has reserved, and charge what it came to. (Contract §8.)"""
@@ -394,7 +397,3 @@ class Gateway(AttemptsListener):
         exchange.usage = due.usage
         exchange.cost = due.amount
         meter.settle(reservation, due, answered.id, exchange.inbound.request_id, time.time())
-
-
-def _draining() -> GatewayError:
-    return GatewayError(Kind.DRAINING, "The gateway is going down; send the request again.")

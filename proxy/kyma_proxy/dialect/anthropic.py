@@ -114,7 +114,7 @@ ANTHROPIC: Final = Dialect(
             generates=False,
             is_charged=False,
             is_estimated=True,
-        ),  # fmt: skip
+        ),
     ),
     credential=_credential,
     error_body=_error_body,

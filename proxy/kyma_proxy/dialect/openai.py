@@ -119,7 +119,7 @@ OPENAI: Final = Dialect(
             streams=True,
             takes_max_tokens=True,
             takes_stream_options=True,
-        ),  # fmt: skip
+        ),
         Endpoint("responses", NAME, "Create a model response.", f"{_REFERENCE}/responses/create", streams=True),
         Endpoint("embeddings", NAME, "Embed texts.", f"{_REFERENCE}/embeddings/create", generates=False),
     ),

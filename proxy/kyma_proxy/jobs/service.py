@@ -26,7 +26,7 @@ from kyma_proxy.core.jobs.job import AcceptedBy, ImageRequest, Job, JobEvent, Jo
 from kyma_proxy.core.jobs.request import ImageJobRequest
 from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.core.routing.failures import exhausted
-from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
+from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable, draining
 from kyma_proxy.jobs.provider_client import ProviderClient
 from kyma_proxy.jobs.repository import JobRepository, job_of
 from kyma_proxy.jobs.runner import JobRunner
@@ -73,8 +73,8 @@ class JobService:
         self.scheduler = JobScheduler(current, repository, timing, wall=wall, on_ended=self._job_ended)
         self._provider_client = ProviderClient(client, timing, clock=clock, running=lambda: self.scheduler.running)
         self._runner = JobRunner(
-            self._provider_client, breakers, timing, clock=clock, random=random, keep=repository.mark_accepted,
-            call_off=self._cancel_at_source,
+            self._provider_client, breakers, timing, clock=clock, random=random,
+            mark_accepted=repository.mark_accepted, cancel_remote=self._cancel_at_source,
         )  # fmt: skip
 
     # ---- for callers
@@ -89,7 +89,7 @@ class JobService:
         if scope is not None and (earlier := await self._find_by_key(scope, account)) is not None:
             return _check_same_request(earlier, request), False
         if self.scheduler.is_draining:
-            raise GatewayError(Kind.DRAINING, "The gateway is going down; send the request again.")
+            raise draining()
         job = self._new_job(request, key, request_id)
         self._admit(job, request.route)
         task = self._spawn(self._store_and_start(job, request.route))

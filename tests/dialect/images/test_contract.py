@@ -98,7 +98,7 @@ def test_input_images_are_written_under_the_sources_member(words: str, images: t
 
 
 def test_two_input_images_are_refused_by_a_source_that_takes_one() -> None:
-    message = "No source of the model can make this: it takes one picture to begin with."
+    message = "No source of the model can make this: it takes one input image."
     assert unsupported("{images: image_url}", request(images=(URL, OTHER_URL))) == (message, "image_urls")
 
 

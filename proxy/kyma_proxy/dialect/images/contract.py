@@ -78,43 +78,43 @@ class ImageQueue(NamedTuple):
 
 def common_members(request: ImageRequest, source: Source) -> Json:
     """Return the members that all dialects share, under this source's names. Raises Unsupported."""
-    words = source.image
-    if words is None:
+    members = source.image
+    if members is None:
         raise Unsupported("it makes no images")
-    members: Json = {name: msgspec.Raw(value) for name, value in request.extra}
-    members["prompt"] = request.prompt
+    out: Json = {name: msgspec.Raw(value) for name, value in request.extra}
+    out["prompt"] = request.prompt
     if request.size is not None:
-        members |= _size(request.size, words)
-    if request.n > words.most:
-        raise Unsupported(f"it makes {words.most} at once", "n")
-    if words.count is not None and request.n != 1:
-        members[words.count] = request.n
+        out |= _size(request.size, members)
+    if request.n > members.most:
+        raise Unsupported(f"it makes {members.most} at once", "n")
+    if members.count is not None and request.n != 1:
+        out[members.count] = request.n
     if request.images:
-        members |= _input_images(request.images, words)
-    return members
+        out |= _input_images(request.images, members)
+    return out
 
 
-def _size(size: str, words: ImageMembers) -> Json:
-    spelling = words.sizes.get(size)
+def _size(size: str, members: ImageMembers) -> Json:
+    spelling = members.sizes.get(size)
     if spelling is not None:
-        return {words.size: spelling}
-    if words.size_form == "text":
-        return {words.size: size}
+        return {members.size: spelling}
+    if members.size_form == "text":
+        return {members.size: size}
     sides = dimensions(size)
     if sides is None:
         raise Unsupported(f"it has no size {size}", "size")
     width, height = sides
     pair = {"width": width, "height": height}
-    return pair if words.size_form == "pair" else {words.size: pair}
+    return pair if members.size_form == "pair" else {members.size: pair}
 
 
-def _input_images(images: tuple[str, ...], words: ImageMembers) -> Json:
-    if words.images == "images":
+def _input_images(images: tuple[str, ...], members: ImageMembers) -> Json:
+    if members.images == "images":
         return {"images": [{"image_url": url} for url in images]}
-    if words.images == "image_urls":
+    if members.images == "image_urls":
         return {"image_urls": list(images)}
     if len(images) > 1:
-        raise Unsupported("it takes one picture to begin with", "image_urls")
+        raise Unsupported("it takes one input image", "image_urls")
     return {"image_url": images[0]}
 
 

@@ -1,4 +1,4 @@
-"""Holds one request's attempts: which are running, which sources remain, why others failed, and which ends first.
+"""Holds one request's attempts: which run, which ends first, and whose answer goes out.
 
 Two attempts run at once only if a model is hedged. Nothing here decides what an answer means; see `gateway`.
 """
@@ -10,13 +10,12 @@ import logging
 from abc import abstractmethod
 from typing import Final
 
-from kyma_proxy.config.snapshot import Route
 from kyma_proxy.config.units import AUTO
 from kyma_proxy.core.exchange import AttemptRecord, Exchange
-from kyma_proxy.core.routing.breaker import BreakerTable, Permit
+from kyma_proxy.core.routing.breaker import Permit
+from kyma_proxy.core.routing.candidates import Candidates
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
-from kyma_proxy.core.routing.plan import Step, open_breakers
-from kyma_proxy.errors import GatewayError
+from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.inline_coroutine import OneShotFuture
 from kyma_proxy.net.relay.pump import Pump, PumpListener
@@ -100,34 +99,20 @@ class Attempts:
     """One request's attempts. Also the flow control of its answer, once there is one."""
 
     __slots__ = (
-        "_route", "_waiter", "answering", "breakers", "can_estimate", "dial_started", "downstream", "exchange", "failures",
-        "is_done", "listener", "remaining", "running", "tried", "unsupported",
+        "_waiter", "answering", "candidates", "dial_started", "downstream", "exchange", "is_done", "listener", "running",
     )  # fmt: skip
 
-    _route: Route
+    candidates: Candidates
 
-    def __init__(
-        self, exchange: Exchange, downstream: DownstreamConnection, listener: AttemptsListener, breakers: BreakerTable
-    ) -> None:
+    def __init__(self, exchange: Exchange, downstream: DownstreamConnection, listener: AttemptsListener) -> None:
         self.exchange = exchange
         self.downstream = downstream
         self.listener = listener
-        self.breakers = breakers
-        self.can_estimate = exchange.endpoint.is_estimated
-        self.remaining: list[Step] = []  # the next one last
-        self.tried: set[str] = set()
         self.running: list[Attempt] = []
-        self.failures: list[AttemptFailure] = []
-        self.unsupported: GatewayError | None = None  # why a source's dialect can't say what the caller asks for
         self.answering: Attempt | None = None  # whose answer goes out, or will if nobody is faster
         self.is_done = False
         self.dial_started = 0.0  # since when there has been no connection
         self._waiter: OneShotFuture[bool] | None = None
-
-    def plan(self, route: Route, steps: tuple[Step, ...]) -> None:
-        """The sources to ask."""
-        self._route = route
-        self.remaining = list(reversed(steps))
 
     def note_dial(self) -> None:
         """A dial is over: until the request has been sent, the time that it took is no overhead of the gateway's."""
@@ -142,7 +127,7 @@ class Attempts:
     async def wait_first(self) -> bool:
         """Wait until an attempt is over. True if the first one is so slow that the next source is to be asked too (hedging)."""
         waiter = self._waiter = OneShotFuture()
-        delay = self._hedge_delay() if self.remaining and len(self.running) == 1 and not self.exchange.is_committed else None
+        delay = self._hedge_delay() if len(self.running) == 1 and not self.exchange.is_committed else None
         if delay is None:
             return await waiter
         timer = asyncio.get_running_loop().call_later(delay, waiter.resolve, True)
@@ -162,7 +147,7 @@ class Attempts:
         """In how many seconds the next source is to be asked too; None if never, or not known yet."""
         attempt = self.running[0]
         after = attempt.step.model.hedge_after
-        if after is None:
+        if after is None or not self.candidates.remaining:
             return None
         if after != AUTO:
             seconds: float | None = after
@@ -203,24 +188,6 @@ class Attempts:
                 record.connection = None
                 record.dialling = None
         self.exchange.attempts = []
-
-    # ---- what remains
-
-    def is_last_candidate(self) -> bool:
-        """True if a 404 of the attempt that runs is relayed: nobody else could tell the caller more."""
-        return (
-            not self.remaining
-            and not self.can_estimate
-            and len(self.running) == 1
-            and all(failure.status == 404 for failure in self.failures)
-            and not open_breakers(self._route, self.breakers, monotonic(), self.tried)
-        )
-
-    def may_estimate(self) -> bool:
-        """True if the gateway may answer by itself: there is no source, or all have said that they can't (404)."""
-        if not self.can_estimate or self.remaining:
-            return False
-        return all(failure.status == 404 for failure in self.failures) if self.failures else self._route.is_empty
 
     # ---- FlowControl
 

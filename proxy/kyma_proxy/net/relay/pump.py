@@ -61,7 +61,7 @@ class Pump(ResponseHandler, Generic[A]):
     _head: AnswerHead
 
     def __init__(
-        self, attempt: A, listener: PumpListener[A], body: Body, downstream: DownstreamConnection, inbound: Inbound,
+        self, attempt: A, listener: PumpListener[A], body: Body, downstream: DownstreamConnection, *, inbound: Inbound,
         dialect: Dialect,
     ) -> None:  # fmt: skip
         """`dialect` is the caller's."""
