@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
+PYTEST := $(BIN)/python -m pytest --numprocesses auto
 SOURCES := $(shell find proxy -name '*.py')
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes -r
@@ -22,7 +23,7 @@ run-llm: $(VENV)/built.done $(VENV)/llm.done ## the gateway in front of a real, 
 	$(BIN)/python deploy/real_model.py
 
 test: $(VENV)/dev.done ## run the tests
-	$(BIN)/python -m pytest $(TESTS)
+	$(PYTEST) $(TESTS)
 
 node-clients: tests/sdk/node/node_modules/.package-lock.json ## what the tests of Node.js clients need (290 MB); without, they are skipped
 
@@ -37,7 +38,7 @@ test-compiled: $(VENV)/dev.done $(VENV)/built.done ## run the same tests on the 
 	cd $(VENV)/lib/python3*/site-packages && find kyma_proxy kyma_proxy__mypyc* -name '*.so' | tar --files-from=- --create | \
 		tar --extract --directory=$(CURDIR)/build/compiled/proxy
 	cd build/compiled && PYTHONPATH=proxy $(CURDIR)/$(BIN)/python -P -c 'import kyma_proxy.gateway as it; assert it.__file__.endswith(".so"), it.__file__'
-	cd build/compiled && $(CURDIR)/$(BIN)/python -m pytest $(TESTS)
+	cd build/compiled && $(CURDIR)/$(PYTEST) $(TESTS)
 
 soak: $(VENV)/dev.done ## ten minutes of trouble: providers die and come back under 200 streams (SOAK_OPTIONS='--minutes 1')
 	$(BIN)/python -m tests.faults.soak $(SOAK_OPTIONS)

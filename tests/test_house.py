@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -109,3 +111,72 @@ def undocumented(path: Path) -> Iterator[str]:
 
 def test_every_public_name_says_what_it_is() -> None:
     assert [found for path in MODULES for found in undocumented(path)] == []
+
+
+# Words that were given up for the field's: in an identifier, and in a sentence.
+GIVEN_UP_IN_NAMES = {
+    "anyway", "books", "course", "desk", "door", "keeping", "laboratory", "ladder", "lane", "manners", "probing", "resting",
+    "rung", "said", "till", "told", "unsayable", "untold", "withholding",
+}  # fmt: skip
+GIVEN_UP_NAMES = {
+    "Answering", "Asking", "Books", "Caller", "Course", "Door", "Edge", "Failed", "Flow", "Health", "HealthTable", "House",
+    "JobKeeping", "JobsUnderWay", "Lane", "Outcome", "Site", "Ticket", "Turn", "Withholding", "first_over", "how_it_fares",
+    "is_probe", "is_worth_asking", "pass_on", "too_poor", "under_way",
+}  # fmt: skip
+GIVEN_UP_PREFIXES = ("MOST_", "LEAST_", "LONGEST_", "FIRST_REST")
+GIVEN_UP_PROSE = re.compile(
+    r"\b(?:ladders?|rungs?|half-open probes?|This file (?:says|does|is|holds|decides|makes|reads))\b", re.IGNORECASE
+)
+BEGINNINGS = re.compile(r"(?:What|Whether|Who|How|Where|Nobody|Somebody)\b")
+
+
+def identifiers(path: Path) -> Iterator[str]:
+    with path.open("rb") as source:
+        yield from (token.string for token in tokenize.tokenize(source.readline) if token.type == tokenize.NAME)
+
+
+def is_given_up(identifier: str) -> bool:
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", identifier)
+    return (
+        identifier in GIVEN_UP_NAMES
+        or identifier.lstrip("_").startswith(GIVEN_UP_PREFIXES)
+        or any(part.lower() in GIVEN_UP_IN_NAMES for part in parts)
+    )
+
+
+def test_no_identifier_has_a_word_that_was_given_up() -> None:
+    found = {f"{name(path)}: {one}" for path in MEASURED for one in set(identifiers(path)) if is_given_up(one)}
+    assert found == set()
+
+
+def docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield getattr(node, "lineno", 1), text
+
+
+def test_a_docstring_begins_with_what_is_done_and_not_with_a_question() -> None:
+    found = [f"{name(path)}:{line}" for path in MEASURED for line, text in docstrings(path) if BEGINNINGS.match(text)]
+    assert found == []
+
+
+def test_no_sentence_has_a_word_that_was_given_up() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    found = [name(page) for page in pages if GIVEN_UP_PROSE.search(page.read_text())]
+    found += [f"{name(path)}:{line}" for path in MEASURED for line, text in docstrings(path) if GIVEN_UP_PROSE.search(text)]
+    assert found == []
+
+
+def test_every_test_file_that_the_behaviour_page_names_exists() -> None:
+    named = re.findall(r"`(tests/[\w./]+)`", (ROOT / "docs" / "BEHAVIOUR.md").read_text())
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_glossary_has_one_line_a_word_in_order() -> None:
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+    _, _, *words = re.findall(r"^\|\s*(.+?)\s*\|", text[text.index("## Glossary") :], re.MULTILINE)
+    assert len(words) > 50
+    assert words == sorted(set(words), key=str.lower)

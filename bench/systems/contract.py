@@ -21,7 +21,7 @@ MAX_BODY_BYTES: Final = 64 * 2**20
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
-    """How systems are deployed: the provider behind them, their core, and their models.
+    """The deployment of a system: the provider behind them, their core, and their models.
 
     `models` are the scripts of the provider, which a gateway has to list as models; `more_models` is the number of further
     models in its configuration. With `tls`, the file of a certificate authority, the provider speaks TLS, as 127.0.0.1 and

@@ -85,9 +85,9 @@ def draining() -> GatewayError:
 
 
 def accounts_unavailable() -> GatewayError:
-    """What callers and operators are told while the accounts can't be read or written; to ask again is safe."""
+    """The error while the accounts can't be read or written; a retry is safe."""
     return GatewayError(
-        Kind.ACCOUNTS_UNAVAILABLE, "The gateway can't keep its accounts just now; send the same again.", retry_after=1
+        Kind.ACCOUNTS_UNAVAILABLE, "The gateway can't write its accounts just now; send the request again.", retry_after=1
     )
 
 

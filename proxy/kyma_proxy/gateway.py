@@ -347,7 +347,7 @@ class Gateway(AttemptsListener):
 
     @property
     def in_flight(self) -> int:
-        """How many requests are being served."""
+        """The number of requests that are being served."""
         return len(self.live)
 
     # ---- settle

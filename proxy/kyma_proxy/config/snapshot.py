@@ -123,7 +123,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImageRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller may ask of an image model; `sizes` is None if any size is passed on."""
+    """The requests that an image model allows; `sizes` is None if any size is passed on."""
 
     sizes: tuple[str, ...] | None = None
     extra: tuple[str, ...] = ()

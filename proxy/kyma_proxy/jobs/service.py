@@ -251,7 +251,7 @@ class JobService:
         return heapq.nlargest(limit, jobs, key=lambda job: job.number)
 
     def _with_source(self, by: AcceptedBy | None) -> AcceptedBy | None:
-        """Who accepted a job before a restart, with the source and its price as they are configured now."""
+        """The source that accepted a job before a restart, with the source and its price as they are configured now."""
         model = None if by is None or not by.provider_job else self._current().models.get(by.model)
         if by is None or model is None:
             return by

@@ -63,7 +63,7 @@ class Timeouts(Section, frozen=True):
 
 
 class Defaults(Section, frozen=True):
-    """What applies unless a request, a model or a provider says otherwise."""
+    """The values that apply unless a request, a model or a provider says otherwise."""
 
     max_tokens: Positive | None = 4096
     policy: Policy = "weighted"
@@ -157,7 +157,7 @@ class Source(Section, frozen=True):
 
 
 class ImageRules(Section, frozen=True):
-    """What a caller may ask of an image model; without `sizes` any size is passed on.
+    """The requests that an image model allows; without `sizes` any size is passed on.
 
     `extra` names further members that are passed on unchanged. A model that `needs_image` edits a picture.
     """

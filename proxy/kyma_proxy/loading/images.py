@@ -24,7 +24,7 @@ _NO_EFFECT: Final = "has no effect, as output_modalities is not [image]"
 
 
 def compile_image_rules(written: doc.ImageRules) -> ImageRules:
-    """What a caller may ask of an image model."""
+    """The requests that an image model allows."""
     return ImageRules(
         sizes=None if written.sizes is None else _read(written.sizes),
         extra=_read(written.extra),

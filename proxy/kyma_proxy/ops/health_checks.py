@@ -62,7 +62,7 @@ class HealthChecks:
             permit.release()  # does something only if the check was cancelled
 
     async def _failure_of(self, source: Source) -> AttemptFailure | None:
-        """Why the source does not answer; None if it does."""
+        """The reason why the source does not answer; None if it does."""
         provider = source.provider
         timeouts = msgspec.structs.replace(source.timeouts, total=_MAX_CHECK_S)
         try:

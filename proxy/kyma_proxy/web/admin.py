@@ -129,7 +129,7 @@ def _model(snapshot: Snapshot, name: str) -> dict[str, object]:
 
 
 def _refusal(request: web.Request, token: Secret | None) -> web.Response | None:
-    """Why this request may not use the API; None if it may. The comparison takes the same time for every guess."""
+    """The reason why this request may not use the API; None if it may. The comparison takes the same time for every guess."""
     if token is None:
         return _error_response(403, "forbidden", "The admin API is off; set admin.token in the configuration to switch it on.")
     scheme, _, credential = request.headers.get("Authorization", "").partition(" ")

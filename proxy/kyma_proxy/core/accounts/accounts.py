@@ -62,7 +62,7 @@ class Account:
 
     @property
     def available(self) -> int:
-        """What can still be spent or held."""
+        """The amount that can still be spent or held."""
         return self.balance - self.held
 
     def tier(self, tiers: tuple[Tier, ...]) -> Tier:

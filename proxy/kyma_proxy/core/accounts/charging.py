@@ -23,7 +23,7 @@ MAX_NANO: Final = 10**15
 
 
 class Bill:
-    """What a request used, and the `amount` that it costs in nano-dollars, 0 or more."""
+    """The usage of a request, and the `amount` that it costs in nano-dollars, 0 or more."""
 
     __slots__ = ("amount", "usage")
 
@@ -84,7 +84,7 @@ def bill_of(exchange: Exchange, prompt: int, delivered: Callable[[], int]) -> Bi
 
 
 def hold_for(prompt: int, output: int, price: Price) -> int:
-    """What to hold for a request of this many tokens, in nano-dollars: what the bill would be. 0 for a free model."""
+    """The amount to hold for a request of this many tokens, in nano-dollars: its bill. 0 for a free model."""
     return cost_nano_usd(Usage(prompt, output, None, ESTIMATED), price) or 0
 
 

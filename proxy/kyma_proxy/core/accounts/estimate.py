@@ -60,7 +60,7 @@ def _is_media(body: bytes, start: int, end: int) -> bool:
 
 
 def likely_output(max_tokens: tuple[bytes, ...], copies: tuple[bytes, ...], default: int | None) -> int:
-    """How many tokens of output are held for a request: its `max_tokens`, or the default; at most 4096 per answer. (§8)
+    """The tokens of output that are held for a request: its `max_tokens`, or the default; at most 4096 per answer. (§8)
 
     `max_tokens` and `copies` are the texts of JSON values, as the caller wrote them. Which of several values a provider obeys
     is not known, so the largest counts. A `max_tokens` that is not a positive integer counts as the maximum.

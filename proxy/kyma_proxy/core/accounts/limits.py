@@ -139,11 +139,11 @@ class Window:
         return self.tokens
 
     def remaining_requests(self, now: float, tier: Tier) -> int:
-        """How many more requests would be admitted, if each were for another model."""
+        """The number of further requests that would be admitted, if each were for another model."""
         return max(0, tier.rpm - self.used_requests(now))
 
     def remaining_tokens(self, now: float, tier: Tier) -> int:
-        """How many more tokens would be admitted."""
+        """The number of further tokens that would be admitted."""
         return max(0, tier.tpm - self.used_tokens(now))
 
     def requests_reset_s(self, now: float) -> float:
@@ -230,7 +230,7 @@ class Window:
 
 
 def _nth_expires_at(first: Admission | None, steps: int) -> float:
-    """When the admission `steps` after the first expires. `steps` is 0 unless the tier's limit has shrunk."""
+    """The second at which the admission `steps` after the first expires. `steps` is 0 unless the tier's limit has shrunk."""
     while first is not None and steps > 0:
         first = first.next
         steps -= 1
@@ -246,7 +246,7 @@ def _nth_of_model_expires_at(first: Admission | None, steps: int) -> float:
 
 
 def _tokens_free_at(first: Admission | None, tokens: int) -> float:
-    """When this many tokens will have expired. It walks the list: estimates change until then, so no sum can be kept."""
+    """The second at which this many tokens will have expired. It walks the list, as estimates change until then."""
     while first is not None:
         tokens -= first.tokens
         if tokens <= 0:

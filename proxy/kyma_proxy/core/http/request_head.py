@@ -65,16 +65,16 @@ def _read_framing(fields: dict[bytes, bytes], max_body: int) -> tuple[bool, bool
     length = int(fields.get(b"content-length", b"0"))
     if length > max_body:
         raise GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {max_body} bytes.")
-    if _said(fields, b"transfer-encoding", b"chunked") != b"chunked":
+    if _value(fields, b"transfer-encoding", b"chunked") != b"chunked":
         raise GatewayError(Kind.UNSUPPORTED_ENCODING, "The only supported transfer encoding is `chunked`.")
-    if _said(fields, b"content-encoding", b"identity") not in (b"", b"identity"):
+    if _value(fields, b"content-encoding", b"identity") not in (b"", b"identity"):
         raise GatewayError(Kind.UNSUPPORTED_ENCODING, "The gateway reads the body's `model`; send the body uncompressed.")
-    if _said(fields, b"expect", b"100-continue") != b"100-continue":
+    if _value(fields, b"expect", b"100-continue") != b"100-continue":
         raise GatewayError(Kind.EXPECTATION_FAILED, "The only supported expectation is `100-continue`.")
     return length > 0 or b"transfer-encoding" in fields, b"expect" in fields
 
 
-def _said(fields: dict[bytes, bytes], name: bytes, otherwise: bytes) -> bytes:
+def _value(fields: dict[bytes, bytes], name: bytes, otherwise: bytes) -> bytes:
     value = fields.get(name)
     return otherwise if value is None else value.strip().lower()
 

@@ -33,7 +33,7 @@ class JobState(enum.Enum):
 
 
 class JobEvent(enum.Enum):
-    """What can happen to a job."""
+    """An event in the life of a job."""
 
     __hash__ = object.__hash__
 
@@ -90,7 +90,7 @@ class Picture(msgspec.Struct, frozen=True, gc=False):
 
 
 class ImageRequest(msgspec.Struct, frozen=True, gc=False):
-    """What a caller asks for: `n` images by `model`. `extra` are the further members, as JSON texts."""
+    """A caller's request: `n` images by `model`. `extra` are the further members, as JSON texts."""
 
     model: str
     prompt: str
@@ -107,7 +107,7 @@ class ImageRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class AcceptedBy(msgspec.Struct, frozen=True, kw_only=True):
-    """Who has accepted a job: the provider, its id of the model, and its id for the job ("" if it delivered at once).
+    """The source that has accepted a job: the provider, its model id, and its id for the job ("" if it delivered at once).
 
     `model` is the catalogue id of the model that answers, `layer` its fallback layer, and `price` its price of an image.
     `source` is the source to poll; None if it is no longer configured.

@@ -20,7 +20,7 @@ MAX_BYTES: Final = 256 * 2**20
 
 
 class JobLimits(NamedTuple):
-    """How many of an account's jobs run at once, and how many may wait."""
+    """The number of an account's jobs that may run at once, and that may wait."""
 
     concurrent: int
     queued: int

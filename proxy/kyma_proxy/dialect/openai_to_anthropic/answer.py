@@ -43,7 +43,7 @@ _encode: Final = msgspec.json.encode
 
 
 class AnswerOptions(NamedTuple):
-    """What the request determines about its answer.
+    """The properties of an answer that its request determines.
 
     `model` and `created` (Unix seconds) stand in the answer as they are. `is_legacy` is True if calls are written as
     `function_call`, and `wants_usage` if a stream ends with its usage.

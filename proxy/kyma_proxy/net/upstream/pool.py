@@ -140,8 +140,8 @@ class UpstreamPool(ConnectionOwner):
         provider = self._wanted.get(origin)
         if provider is None or monotonic() - self._used_at[origin] > _WARM_WHILE_USED_S:
             return
-        under_way = list(self._warming.values()).count(origin)
-        for _ in range(provider.warm_connections - len(self._idle.get(origin, ())) - under_way):
+        dialling_now = list(self._warming.values()).count(origin)
+        for _ in range(provider.warm_connections - len(self._idle.get(origin, ())) - dialling_now):
             task = asyncio.get_running_loop().create_task(self._dial_ahead(provider))
             self._warming[task] = origin
             task.add_done_callback(self._warming.pop)

@@ -15,7 +15,7 @@ from kyma_proxy.store.sqlite.operation import Operation
 
 
 class Capacity(NamedTuple):
-    """How much may wait for the disk."""
+    """The bounds of what may wait for the disk."""
 
     waiting: int = 200_000
     """With this number of charges the store says that it is failing. It is the limit for uses of keys."""

@@ -67,7 +67,7 @@ class SqliteStore:
 
     @property
     def timing(self) -> Timing:
-        """How long the store waits for what. It may be replaced at any time."""
+        """The store's timeouts and intervals. It may be replaced at any time."""
         return self._writer.timing
 
     @timing.setter
