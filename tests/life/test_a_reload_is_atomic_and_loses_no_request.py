@@ -229,4 +229,4 @@ def test_the_admin_api_reloads_and_answers_the_result(tmp_path: Path) -> None:
             metrics = answer.read().decode()
         assert 'kyma_reloads_total{result="reloaded"} 1.0' in metrics
         assert 'kyma_reloads_total{result="failed"} 1.0' in metrics
-        assert "kyma_source_on{" in metrics
+        assert "kyma_breaker_open{" in metrics

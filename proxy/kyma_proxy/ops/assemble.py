@@ -111,7 +111,7 @@ class App:
         self._checking: asyncio.Task[None] | None = None
         collector = CountersCollector(
             self.counters, self._gauges(), reloads=configuration.reloads, health_checks=self._health_checks.results,
-            sources=self._sources, jobs=self.jobs.scheduler.ended,
+            breaker_states=self._breaker_states, jobs=self.jobs.scheduler.ended,
         )  # fmt: skip
         self._registry = registry(collector)
         self._loop = asyncio.get_running_loop()
@@ -164,12 +164,12 @@ class App:
     def _metrics(self) -> bytes:
         return render(self._registry)
 
-    def _sources(self) -> dict[tuple[str, str], bool]:
-        """For each source that is on, by provider and that provider's model id: True if its breaker lets requests through."""
+    def _breaker_states(self) -> dict[tuple[str, str], bool]:
+        """For each source that is on, by provider and that provider's model id: True if its breaker excludes it now."""
         models = self._current().models.values()
         now = monotonic()
         return {
-            (source.provider.name, source.model): self.breakers.of(source.key).allows(now)
+            (source.provider.name, source.model): not self.breakers.of(source.key).allows(now)
             for model in models
             for source in (*model.pool, *model.reserve)
             if source.provider.off is None
@@ -183,8 +183,8 @@ class App:
                 "Open connections to providers.", lambda: self.upstreams.statistics()["open"]),
             "kyma_provider_connections_idle": (
                 "Idle connections to providers.", lambda: self.upstreams.statistics()["idle"]),
-            "kyma_jobs_under_way": ("Image jobs that wait or run.", lambda: len(self.jobs.scheduler)),
-            "kyma_jobs_settling": (
+            "kyma_jobs_active": ("Image jobs that wait or run.", lambda: len(self.jobs.scheduler)),
+            "kyma_jobs_unwritten": (
                 "Image jobs that have ended and are not on disk yet.", lambda: self.jobs.scheduler.awaiting_write),
             "kyma_jobs_running": ("Image jobs that a source works on.", lambda: self.jobs.scheduler.running),
             "kyma_access_log_lost_lines": (

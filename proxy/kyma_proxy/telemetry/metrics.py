@@ -15,9 +15,9 @@ from kyma_proxy.telemetry.counters import Counters, Histogram
 
 
 class CountersCollector(Collector):
-    """Reads the gateway's counters. `gauges` and `sources` are called at each scrape for the current values.
+    """Reads the gateway's counters. `gauges` and `breaker_states` are called at each scrape for the current values.
 
-    `sources` has True for a source whose circuit breaker lets requests through.
+    `breaker_states` has True for a source that its circuit breaker excludes.
     """
 
     def __init__(
@@ -27,14 +27,14 @@ class CountersCollector(Collector):
         *,
         reloads: Mapping[str, int],
         health_checks: Mapping[str, int],
-        sources: Callable[[], Mapping[tuple[str, str], bool]],
+        breaker_states: Callable[[], Mapping[tuple[str, str], bool]],
         jobs: Mapping[str, int],
     ) -> None:
         self._counters = counters
         self._gauges = gauges
         self._reloads = reloads
         self._health_checks = health_checks
-        self._sources = sources
+        self._breaker_states = breaker_states
         self._jobs = jobs
 
     def collect(self) -> Iterable[Metric]:
@@ -62,16 +62,16 @@ class CountersCollector(Collector):
             "kyma_reloads", "Reloads of the configuration.", ("result",), {(k,): v for k, v in self._reloads.items()}
         )
         yield _counter(
-            "kyma_probes", "Health checks: requests for one token to sources without traffic.", ("result",),
+            "kyma_health_checks", "Health checks: requests for one token to sources without traffic.", ("result",),
             {(k,): v for k, v in self._health_checks.items()},
         )  # fmt: skip
         yield _counter("kyma_jobs", "Image jobs that have ended.", ("status",), {(k,): v for k, v in self._jobs.items()})
-        on = GaugeMetricFamily(
-            "kyma_source_on", "1 if its circuit breaker lets requests through, else 0.", labels=("provider", "model")
+        breakers = GaugeMetricFamily(
+            "kyma_breaker_open", "1 while the circuit breaker of a source excludes it, else 0.", labels=("provider", "model")
         )
-        for key, is_on in self._sources().items():
-            on.add_metric(key, int(is_on))
-        yield on
+        for key, is_open in self._breaker_states().items():
+            breakers.add_metric(key, int(is_open))
+        yield breakers
         for name, (text, read) in self._gauges.items():
             yield GaugeMetricFamily(name, text, value=read())
 
