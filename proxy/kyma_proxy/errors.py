@@ -79,6 +79,11 @@ class GatewayError(Exception):
         return GatewayError(self.kind, self.message, param=self.param, retry_after=self.retry_after)
 
 
+def internal_error() -> GatewayError:
+    """The error for a caller whose request failed inside the gateway."""
+    return GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id.")
+
+
 def draining() -> GatewayError:
     """The error for callers whose request can't be served, or ended, before the gateway shuts down."""
     return GatewayError(Kind.DRAINING, "The gateway is shutting down; send the request again.")

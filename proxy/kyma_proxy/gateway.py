@@ -1,8 +1,8 @@
 """The path of a relayed request, from top to bottom: receive, identify, route, plan, admit, attempt, relay, settle.
 
-One coroutine a request; it waits for an attempt to be over, and for nothing else. Decisions are pure functions of `core`; an
-answer flows through `net.relay.pump`, which reports here. So every transition of a request (`Exchange.step`) and every verdict
-about a source (`Permit`, `CircuitBreaker`) is in this file. `settle` never waits: nothing can be lost on the way out.
+One coroutine per request; it waits for an attempt to be over, or to be slow, and for nothing else. Decisions are pure functions
+of `core`; an answer flows through `net.relay.pump`, which reports here. So every transition of a request (`Exchange.step`) is
+made in this file. `settle` never waits, so every request that has ended is charged and logged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.accounts.charging import NOTHING, bill_of
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
 from kyma_proxy.core.accounts.reservation import Reservation
-from kyma_proxy.core.exchange import ANSWERED, Event, Exchange, State
+from kyma_proxy.core.exchange import Event, Exchange, State
 from kyma_proxy.core.http.answers import cors_lines, error_lines, id_lines, json_answer, relay_lines
 from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead
@@ -31,13 +31,12 @@ from kyma_proxy.core.routing.failures import (
     Retry,
     moves_on,
     no_time_left,
-    overtaken,
     status_failure,
 )
 from kyma_proxy.core.routing.plan import plan
 from kyma_proxy.core.routing.resolve import has_translated, route_of, unanswerable
 from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, RELAYED
-from kyma_proxy.errors import GatewayError, Kind, draining
+from kyma_proxy.errors import GatewayError, Kind, draining, internal_error
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.attempts import Attempt, Attempts, AttemptsListener
 from kyma_proxy.net.relay.bodies import body_for
@@ -93,7 +92,7 @@ class Gateway(AttemptsListener):
             self._cancelled(attempts)
         except Exception:
             _log.exception("request %s failed inside the gateway", exchange.inbound.request_id)
-            self._refuse(attempts, GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id."))
+            self._refuse(attempts, internal_error())
         finally:
             self._settle(attempts)
 
@@ -120,20 +119,23 @@ class Gateway(AttemptsListener):
     # ---- attempt
 
     async def _attempt_all(self, attempts: Attempts) -> None:
-        """Ask one source after the other, or a slow one's successor beside it, until the request is done.
+        """Ask one source after the other; if one is slow, the next in parallel. While one still runs, a failure starts nobody.
 
         Raises GatewayError if no source has answered.
         """
         attempts.downstream.attach(attempts)
         while not attempts.is_done:
             if attempts.running:
-                if await attempts.wait_first():
+                if await attempts.wait_or_hedge():
                     self._start(attempts)
-            elif attempts.exchange.endpoint.is_estimated and attempts.candidates.is_unserved:
+            elif self._is_estimated(attempts) or not self._start(attempts):
+                if not self._is_estimated(attempts):  # the last candidates may have been left out
+                    raise attempts.candidates.error(monotonic())
                 self._estimate(attempts)
                 return
-            elif not self._start(attempts):
-                raise attempts.candidates.error(monotonic())
+
+    def _is_estimated(self, attempts: Attempts) -> bool:
+        return attempts.exchange.endpoint.is_estimated and attempts.candidates.is_unserved
 
     def _start(self, attempts: Attempts) -> bool:
         """Ask the next source, if there is one that can be asked. Returns False if there is none."""
@@ -149,7 +151,7 @@ class Gateway(AttemptsListener):
         try:
             body = body_for(exchange, step)
         except GatewayError as error:  # the source's dialect has no way to say what the caller asks for
-            candidates.unsupported = error
+            candidates.unsupported = error.fresh()
             return True
         permit = step.breaker.acquire(now, bypass=step.bypass_breaker)
         if permit is None:
@@ -196,19 +198,9 @@ class Gateway(AttemptsListener):
         attempts, step = attempt.group, attempt.step
         exchange, connection, pump = attempts.exchange, attempt.connection, attempt.pump
         assert connection is not None and pump is not None  # noqa: S101, PT018  (it brings an answer)
-        exchange.step(Event.REFUSE if head.is_error else Event.COMMIT)
-        now = connection.read_at
         attempts.answering = attempt
-        for slow in attempts.overtaken_by(attempt):
-            slow.result = FailureKind.OVERTAKEN.value
-            slow.permit.failure(now, overtaken(slow.provider), self._random)
-        attempts.end_others(attempt)
-        attempt.result = ANSWERED
-        if head.status == 404:
-            attempt.permit.release()
-        else:
-            first_byte_s = None if head.is_error else now - attempt.sent  # to refuse is no feat
-            attempt.permit.success(now, streams=head.streams, first_byte_s=first_byte_s)
+        attempts.end_others(attempt, connection.read_at, self._random, are_blamed=not head.is_error)
+        attempt.win(connection.read_at, head)
         exchange.status = head.status
         exchange.answered_by = step.source
         exchange.model = step.model
@@ -217,7 +209,9 @@ class Gateway(AttemptsListener):
         exchange.dropped = pump.body.dropped
         exchange.inbound.body = b""  # no other source is asked, so the prompt need not be kept
         lines = relay_lines(exchange.inbound.request_id, step.model.id, exchange.alias, step.layer, exchange.dropped)
-        return lines + self._common_lines(exchange)
+        lines += self._common_lines(exchange)
+        exchange.step(Event.REFUSE if head.is_error else Event.COMMIT)  # last: nothing has gone out if the above fails
+        return lines
 
     def on_done(self, attempt: Attempt) -> None:
         """An answer has gone out whole."""
@@ -233,9 +227,7 @@ class Gateway(AttemptsListener):
             attempt.connection = None
             attempt.connect(self._upstreams, is_fresh=True)
             return
-        attempt.is_over = True
-        attempt.result = failure.word
-        attempt.permit.failure(monotonic(), failure, self._random)
+        attempt.fail(failure, monotonic(), self._random)
         attempts.candidates.failures[attempt.step.source.key] = failure
         attempts.running.remove(attempt)
         if not attempts.running:
@@ -254,6 +246,15 @@ class Gateway(AttemptsListener):
         message = f"The provider {attempt.provider} stopped in the middle of its answer: {failure.detail}."
         pump.cut_short(GatewayError(Kind.PROVIDER_ERROR, message))
         self._end(attempt)
+
+    def on_crash(self, attempt: Attempt) -> None:
+        """The gateway itself has failed: the request ends, and no source is blamed or asked again."""
+        attempts = attempt.group
+        if attempts.exchange.has_ended:
+            attempts.end()
+            attempts.downstream.abort()
+        else:
+            self._refuse(attempts, internal_error())
 
     def _end(self, attempt: Attempt) -> None:
         attempt.is_over = True

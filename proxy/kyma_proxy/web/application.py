@@ -16,7 +16,7 @@ from kyma_proxy.core.http.answers import cors_lines
 from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.core.routing.status import status
 from kyma_proxy.dialect.registry import RELAYED, dialect_at
-from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.errors import GatewayError, Kind, internal_error
 from kyma_proxy.telemetry.record import LOGGED_FIELDS
 from kyma_proxy.web.account_pages import AccountPages, add_no_accounts_routes
 from kyma_proxy.web.control_plane_bridge import ERROR_HEADERS, REQUEST_ID_HEADER
@@ -127,7 +127,7 @@ def _error_middleware(pages: PublicPages) -> Middleware:
             response = _error_response(request, _from_aiohttp(request, error))
         except Exception:
             _log.exception("request %s failed inside the control plane", request.headers.get(REQUEST_ID_HEADER))
-            response = _error_response(request, GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id."))
+            response = _error_response(request, internal_error())
         _add_common_headers(request, response, pages.current())
         return response
 
@@ -187,7 +187,7 @@ def _from_aiohttp(request: web.Request, error: web.HTTPException) -> GatewayErro
             hint = " The path has /v1 twice; the base URL for Anthropic clients ends without it."
         return GatewayError(Kind.NOT_FOUND, f"There is nothing at {request.path}.{hint}")
     if error.status >= 500:
-        return GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id.")
+        return internal_error()
     return GatewayError(Kind.INVALID_REQUEST, f"The request can't be served: {error.reason}.")
 
 

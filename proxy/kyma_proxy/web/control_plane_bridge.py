@@ -19,7 +19,7 @@ from kyma_proxy.core.accounts.accounts import Key
 from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES
 from kyma_proxy.dialect.registry import dialect_at
-from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.errors import GatewayError, Kind, internal_error
 from kyma_proxy.net.downstream.connection import DownstreamConnection, monotonic
 from kyma_proxy.telemetry.record import Record
 from kyma_proxy.telemetry.recording import other_record
@@ -180,7 +180,7 @@ class ControlPlaneBridge:
             error = GatewayError(Kind.BAD_HTTP, f"The request can't be served: {reason}.")
         else:
             _log.error("request %s failed inside the control plane", request_id, exc_info=exception)
-            error = GatewayError(Kind.INTERNAL, "The gateway failed; its log has the request id.")
+            error = internal_error()
         body = dialect_at(b"" if inbound is None else inbound.path).error_body(error, request_id)
         response = web.Response(status=error.kind.status, body=body, content_type="application/json")
         response.headers["X-Request-Id"] = request_id

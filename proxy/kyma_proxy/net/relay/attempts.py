@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Final
 
 from kyma_proxy.config.units import AUTO
-from kyma_proxy.core.exchange import AttemptRecord, Exchange
+from kyma_proxy.core.exchange import ANSWERED, AttemptRecord, Exchange
+from kyma_proxy.core.http.headers import AnswerHead
 from kyma_proxy.core.routing.breaker import Permit
 from kyma_proxy.core.routing.candidates import Candidates
-from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, no_time_left, overtaken
 from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.inline_coroutine import OneShotFuture
@@ -70,21 +72,45 @@ class Attempt(AttemptRecord):
             if not self.is_over:
                 self.group.note_dial()
                 if isinstance(result, DialError):
-                    listener.on_failed(self, AttemptFailure(result.kind, self.provider, result.detail))
+                    listener.on_failed(self, self._dial_failure(result))
                     return
                 try:
                     listener.on_connected(self, result, is_reused=False)
                 except Exception:
                     _log.exception("request %s failed inside the gateway", self.group.exchange.inbound.request_id)
                     result.abort()
-                    listener.on_failed(self, AttemptFailure(FailureKind.CONNECT, self.provider, "the gateway failed"))
+                    listener.on_crash(self)
             elif not isinstance(result, DialError):  # nobody waits for it
                 upstreams.put_back(result)
 
         self.dialling = upstreams.dial(source.provider, limit, dialled)
 
+    def _dial_failure(self, error: DialError) -> AttemptFailure:
+        """The failure of a dial. If it was the request's own time that ended, the source's address is not to blame."""
+        if error.kind is FailureKind.CONNECT_TIMEOUT and self.total_due is not None and monotonic() >= self.total_due:
+            return no_time_left(self.provider)
+        return AttemptFailure(error.kind, self.provider, error.detail)
+
+    def win(self, now: float, head: AnswerHead) -> None:
+        """Its answer is the one that goes out. Only an answer that is no error says how fast the source is."""
+        self.result = ANSWERED
+        if head.status == 404:
+            self.permit.release()
+        else:
+            first_byte_s = None if head.is_error else now - self.sent
+            self.permit.success(now, streams=head.streams, first_byte_s=first_byte_s)
+
+    def fail(self, failure: AttemptFailure, now: float, random: Callable[[], float]) -> None:
+        """It is over, and the source has failed."""
+        self.is_over = True
+        self.result = failure.word
+        self.permit.failure(now, failure, random)
+
     def cancel(self) -> None:
-        """End the attempt at once, and close what it has opened; nobody is called back. No verdict, unless there was one."""
+        """End the attempt at once, and close what it has opened; nobody is called back.
+
+        It gives no verdict about the source; one that was given before stays valid.
+        """
         if self.is_over:
             return
         self.is_over = True
@@ -124,8 +150,11 @@ class Attempts:
 
     # ---- the race
 
-    async def wait_first(self) -> bool:
-        """Wait until an attempt is over. True if the first one is so slow that the next source is to be asked too (hedging)."""
+    async def wait_or_hedge(self) -> bool:
+        """Wait until an attempt has failed, or the answer is over.
+
+        True if instead the only attempt has been so slow that the next source is to be asked too (hedging).
+        """
         waiter = self._waiter = OneShotFuture()
         delay = self._hedge_delay() if len(self.running) == 1 and not self.exchange.is_committed else None
         if delay is None:
@@ -139,7 +168,7 @@ class Attempts:
 
     def wake(self) -> None:
         """An attempt is over, or the whole request."""
-        waiter, self._waiter = self._waiter, None  # the two would refer to each other
+        waiter, self._waiter = self._waiter, None  # else the waiter and the coroutine form a cycle
         if waiter is not None:
             waiter.resolve(False)
 
@@ -158,17 +187,17 @@ class Attempts:
             seconds = None if known is None else max(known, _MIN_AUTO_S)
         return None if seconds is None else max(0.0, attempt.started + seconds - monotonic())
 
-    def overtaken_by(self, winner: Attempt) -> list[Attempt]:
-        """The attempts that run since before the winner began, and have been too slow."""
-        return [] if len(self.running) == 1 else [one for one in self.running if one.started < winner.started]
-
-    def end_others(self, winner: Attempt) -> None:
-        """Cancel all other attempts: only one answer goes out."""
-        if len(self.running) > 1:
-            for attempt in self.running:
-                if attempt is not winner:
-                    attempt.cancel()
-            self.running = [winner]
+    def end_others(self, winner: Attempt, now: float, random: Callable[[], float], *, are_blamed: bool) -> None:
+        """Cancel all other attempts: only one answer goes out. `are_blamed`: those that began before have been too slow."""
+        if len(self.running) == 1:
+            return
+        for attempt in self.running:
+            if attempt is not winner:
+                if are_blamed and attempt.started < winner.started:
+                    attempt.result = FailureKind.OVERTAKEN.value
+                    attempt.permit.failure(now, overtaken(attempt.provider), random)
+                attempt.cancel()
+        self.running = [winner]
 
     def end(self) -> None:
         """Cancel what still runs, without calling back. The request has its answer, or needs none."""
@@ -179,14 +208,12 @@ class Attempts:
         self.wake()
 
     def release(self) -> None:
-        """Break the cycles now; the garbage collector runs rarely. The attempts' records stay."""
+        """Let go of the attempts, which refer to their request; the garbage collector would find such a cycle late."""
         self.running.clear()
         self.answering = None
         for record in self.exchange.attempts:
             if isinstance(record, Attempt):
                 record.pump = None
-                record.connection = None
-                record.dialling = None
         self.exchange.attempts = []
 
     # ---- FlowControl

@@ -40,7 +40,10 @@ class Body(ABC):
 
     @abstractmethod
     def feed(self, piece: bytes) -> bytes | None:
-        """The bytes for the caller, or None while it is not known whether this is an answer. Raises BadAnswer."""
+        """The bytes for the caller, or None while it is not known whether this is an answer.
+
+        Raises BadAnswer if it is none; once bytes have been returned it no longer does.
+        """
 
     @abstractmethod
     def finish(self, *, is_certain: bool) -> bytes:

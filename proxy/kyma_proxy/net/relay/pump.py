@@ -7,8 +7,9 @@ be tried; that moment is the commit. What the answer means is the body's matter,
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from kyma_proxy.core.exchange import AttemptRecord
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead, encode_answer_head
@@ -20,11 +21,15 @@ from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.body import BadAnswer, Body
 from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnection, monotonic
 
+_log: Final = logging.getLogger("kyma-proxy")
 A = TypeVar("A", bound=AttemptRecord)
 
 
 class PumpListener(ABC, Generic[A]):
-    """Decides about the answers of attempts. After `judge` exactly one of `on_failed`, or `on_commit` and an end, is called."""
+    """Decides about the answers of attempts.
+
+    Each attempt ends with exactly one of `on_failed`, `on_done`, `on_broken` and `on_crash`; the middle two follow `on_commit`.
+    """
 
     __slots__ = ()
 
@@ -47,6 +52,10 @@ class PumpListener(ABC, Generic[A]):
     @abstractmethod
     def on_broken(self, attempt: A, failure: AttemptFailure) -> None:
         """The answer broke off after the commit. The listener ends it with `Pump.cut_short`."""
+
+    @abstractmethod
+    def on_crash(self, attempt: A) -> None:
+        """The gateway itself has failed, before or after the commit; its log says how."""
 
 
 class Pump(ResponseHandler, Generic[A]):
@@ -84,9 +93,37 @@ class Pump(ResponseHandler, Generic[A]):
         self.connection = connection
         self.is_reused = is_reused
 
-    # ---- ResponseHandler
+    # ---- ResponseHandler. Whatever raises in here ends the attempt: the connection tells nobody else.
 
     def on_head(self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes]) -> None:
+        try:
+            self._on_head(status, reason, headers, fields)
+        except Exception:
+            self._crash()
+
+    def on_body(self, piece: bytes) -> None:
+        try:
+            self._on_body(piece)
+        except Exception:
+            self._crash()
+
+    def on_end(self, *, is_certain: bool) -> None:
+        try:
+            self._on_end(is_certain=is_certain)
+        except Exception:
+            self._crash()
+
+    def on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
+        try:
+            self._on_cut(kind, detail, nothing_came=nothing_came)
+        except Exception:
+            self._crash()
+
+    def _crash(self) -> None:
+        _log.exception("request %s failed inside the gateway", self._inbound.request_id)
+        self._listener.on_crash(self._attempt)
+
+    def _on_head(self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes]) -> None:
         head = AnswerHead(status, reason, headers, fields)
         failure = self._listener.judge(self._attempt, head)
         if failure is not None:
@@ -96,7 +133,7 @@ class Pump(ResponseHandler, Generic[A]):
         self._head = head
         self.body.begin(head)
 
-    def on_body(self, piece: bytes) -> None:
+    def _on_body(self, piece: bytes) -> None:
         if self.has_begun:
             out = self.body.feed(piece)
             if out:
@@ -113,7 +150,7 @@ class Pump(ResponseHandler, Generic[A]):
         if opening is not None:
             self._commit(opening)
 
-    def on_end(self, *, is_certain: bool) -> None:
+    def _on_end(self, *, is_certain: bool) -> None:
         try:
             last = self.body.finish(is_certain=is_certain)
         except BadAnswer as bad:
@@ -125,12 +162,12 @@ class Pump(ResponseHandler, Generic[A]):
             return
         self._finish(last)
 
-    def on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
+    def _on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
         if not self.has_begun:
             is_stale = nothing_came and kind is FailureKind.BROKEN and self.is_reused
             self._fail(kind, detail, retry=Retry.SAME_SOURCE_FRESH_CONNECTION if is_stale else Retry.NEXT_SOURCE)
         elif self.body.is_complete:  # the connection's end takes nothing away
-            self._finish(self.body.finish(is_certain=True))
+            self._on_end(is_certain=True)
         else:
             self._break(kind, detail)
 

@@ -71,7 +71,8 @@ class TranslatedBody(Body):
             out = stream.feed(piece)
             if not self._has_begun:
                 return self._opening(out)
-            self._sample.add(out)
+            if out:
+                self._sample.add(out)
             return out
         if self._is_to_stream(piece):
             stream = self._stream = self._made().stream()
@@ -146,6 +147,8 @@ class TranslatedBody(Body):
         if events is not None:
             stream = self._stream = made.stream()
             out = stream.feed(events) + stream.flush()
+            if not stream.is_finished:
+                raise BadAnswer(FailureKind.BROKEN, "its answer can't be given as a stream, or has no end")
             head.become(b"text/event-stream", streams=True)
             head.length = None
             return self._begun(out)
@@ -162,9 +165,10 @@ class TranslatedBody(Body):
 
     @property
     def is_complete(self) -> bool:
-        head, tail = self._head, self._sample.tail
+        stream, tail = self._stream, self._sample.tail
+        # The words of an end may stand in the answer's text too, so the source must have ended it as well.
         return (
-            head.streams and head.length is None and sse.ends_between_events(tail) and self._to.is_finished(tail, True)
+            stream is not None and stream.is_finished and sse.ends_between_events(tail) and self._to.is_finished(tail, True)
         )  # fmt: skip
 
     @property
