@@ -249,13 +249,11 @@ async def test_a_job_is_cancelled_at_a_queue_that_was_failed_over(tmp_path: Path
         await until(lambda: silent.received[-1].line.startswith("PUT /base/owner/app/requests/r-1/cancel"))
 
 
-async def test_an_answer_that_is_too_large_is_fetched_once_and_fails_the_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client, "MAX_BYTES", 1000)
+async def test_an_answer_that_is_too_large_is_fetched_once_and_fails_the_job(tmp_path: Path) -> None:
+    too_large = whole(b"x" * (client.MAX_BYTES + 1))
     for dialect, answers in (
-        (FAL, (accepted(), queue_status("COMPLETED"), whole(b"x" * 5000))),
-        (OPENAI, (whole(b"x" * 5000),)),
+        (FAL, (accepted(), queue_status("COMPLETED"), too_large)),
+        (OPENAI, (too_large,)),
     ):
         (directory := tmp_path / dialect).mkdir()
         async with image_gateway(directory, dialect) as (images, provider):

@@ -1,0 +1,195 @@
+"""Whatever raises while an answer passes, its caller is told and the request ends; no source is blamed, or asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from kyma_proxy.config.snapshot import Model, Source
+from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.core.exchange import Exchange
+from kyma_proxy.core.http.endpoints import Endpoint
+from kyma_proxy.dialect import registry
+from kyma_proxy.dialect.contract import Dialect
+from kyma_proxy.dialect.openai import CHAT
+from kyma_proxy.dialect.translation import StreamTranslation, TranslatedAnswer, TranslatedRequest
+from kyma_proxy.errors import GatewayError
+from tests.configurations import configuration
+from tests.harness import CLOSE, LAST_CHUNK, SILENCE, chunk, gateway, head, providers, whole
+
+PATH = "/v1/fragile/ask"
+broken: set[str] = set()
+
+
+def works(part: str) -> None:
+    """Raise if this part is broken."""
+    if part in broken:
+        raise RuntimeError(f"a bug in {part}")
+
+
+def error_body(error: GatewayError, request_id: str) -> bytes:
+    return json.dumps({"oops": error.message, "code": error.kind.code}).encode()
+
+
+def is_error(data: bytes) -> bool:
+    works("is_error")
+    return data.startswith(b'{"oops"')
+
+
+def is_finished(tail: bytes, streams: bool) -> bool:
+    works("is_finished")
+    return tail.rstrip().endswith(b"end")
+
+
+def read_usage(opening: bytes, tail: bytes) -> Usage:
+    works("read_usage")
+    return NO_USAGE
+
+
+def error_event(error: GatewayError, request_id: str, between: bool) -> bytes:
+    works("error_event")
+    return b"oops: " + error_body(error, request_id) + b"\n\n"
+
+
+FRAGILE = Dialect(
+    name="fragile",
+    endpoints=(Endpoint("fragile/ask", "fragile", "Ask.", "https://fragile.example/docs", is_translated=True),),
+    credential=lambda key: ("x-key", key),
+    error_body=error_body,
+    error_schema=("FragileError", {"type": "object"}),
+    error_event=error_event,
+    is_error=is_error,
+    is_finished=is_finished,
+    read_usage=read_usage,
+    health_check=lambda source: (b"/fragile/ask", b"{}"),
+)
+
+
+class FragileStream:
+    """A stream that passes as it comes."""
+
+    usage = NO_USAGE
+    has_failed = False
+    is_finished = True
+
+    def __init__(self) -> None:
+        self.pieces = 0
+
+    def feed(self, piece: bytes) -> bytes:
+        self.pieces += 1
+        works(f"feed {self.pieces}")
+        return piece
+
+    def flush(self) -> bytes:
+        works("flush")
+        return b""
+
+
+class FragileToOpenAI:
+    """A request that passes as it is, and an answer that does."""
+
+    def __init__(self, exchange: Exchange, source: Source, model: Model, now: int) -> None:
+        works("translate")
+        self.request = TranslatedRequest(CHAT, b"{}")
+
+    def answer(self, status: int, body: bytes) -> TranslatedAnswer:
+        works("answer")
+        return TranslatedAnswer(status, body, NO_USAGE)
+
+    def stream(self) -> StreamTranslation:
+        works("stream")
+        return FragileStream()
+
+    def as_stream(self, body: bytes) -> bytes:
+        works("as_stream")
+        return body
+
+    def aggregate(self, body: bytes) -> TranslatedAnswer:
+        works("aggregate")
+        return TranslatedAnswer(200, body, NO_USAGE)
+
+
+@pytest.fixture(autouse=True)
+def fragile() -> Iterator[None]:
+    registry.register(FRAGILE, {("fragile", "openai"): FragileToOpenAI})
+    yield
+    registry.unregister("fragile")
+    broken.clear()
+
+
+EVENTS = head() + chunk(b"data: one\n\n")
+AFTER_THE_HEAD = "after the head"
+SECOND = chunk(b"data: two\n\n")
+WHOLE = whole(b'{"said": "end"}')
+ENDLESS = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{"
+
+
+class Case(NamedTuple):
+    """A part that raises, the source's dialect, what its caller wants and it does, and whether the answer has begun by then."""
+
+    part: str
+    dialect: str
+    streams: bool
+    script: tuple[bytes | str, ...]
+    has_begun: bool
+
+
+CASES = (
+    Case("translate", "openai", False, (), False),
+    Case("answer", "openai", False, (WHOLE,), False),
+    Case("as_stream", "openai", True, (WHOLE,), False),
+    Case("aggregate", "openai", False, (EVENTS, LAST_CHUNK), False),
+    Case("stream", "openai", True, (EVENTS, SILENCE), False),
+    Case("feed 1", "openai", True, (EVENTS, SILENCE), False),
+    Case("feed 2", "openai", True, (EVENTS, AFTER_THE_HEAD, SECOND, SILENCE), True),
+    Case("flush", "openai", True, (EVENTS, LAST_CHUNK), True),
+    Case("flush", "openai", True, (head(), LAST_CHUNK), False),
+    Case("is_error", "fragile", True, (EVENTS, SILENCE), False),
+    Case("is_finished", "fragile", True, (EVENTS, CLOSE), True),
+    Case("is_finished", "fragile", False, (ENDLESS + b"x" * 9000, CLOSE), True),
+    Case("error_event", "fragile", True, (EVENTS, CLOSE), True),
+)
+
+
+@pytest.mark.parametrize("is_dialled", [True, False], ids=["dialled", "idle"])
+@pytest.mark.parametrize("case", CASES)
+async def test_its_caller_is_told_and_nothing_is_left_over(tmp_path: Path, case: Case, is_dialled: bool) -> None:
+    part, dialect, streams, script, has_begun = case
+    async with (
+        providers(2) as (provider, second),
+        gateway(configuration(provider.port, second.port, dialect=dialect), tmp_path) as running,
+    ):
+        client = await running.client()
+        question = json.dumps({"model": "m", "stream": streams}).encode()
+        if not is_dialled:
+            provider.plays(WHOLE)
+            client.post(b'{"model": "m"}', path=PATH)
+            assert (await client.answer()).status == 200
+        broken.add(part)
+        go = asyncio.Event()
+        if script:
+            provider.plays(*(go if step == AFTER_THE_HEAD else step for step in script))
+        asked = len(provider.received)
+        client.post(question, path=PATH, more="connection: close\r\n")
+        got = (await client.head()).raw
+        go.set()
+        got += await client.read_to_end()
+        await running.is_at_rest()
+        assert got.startswith(b"HTTP/1.1 200" if has_begun else b"HTTP/1.1 500")
+        assert not got.endswith(LAST_CHUNK)
+        if not has_begun:
+            assert b'"code": "internal_error"' in got
+        record = (await running.records(2 - is_dialled))[-1]
+        assert record["ending"] in ("broken", "failed", "rejected")
+        assert len(provider.received) == asked + (part != "translate")
+        assert second.received == []
+        broken.clear()
+        after = await running.client()
+        after.post(b'{"model": "m"}', path=PATH)
+        provider.plays(WHOLE)
+        assert "x-kyma-fallback-layer" not in (await after.answer()).headers  # the source is asked as before
