@@ -117,3 +117,13 @@ async def test_no_timeout_of_a_finished_request_is_left_to_fire(tmp_path: Path) 
         assert provider.open == 1  # the idle connection has outlived both timers
         client.ask(stream=True)
         assert (await client.answer()).status == 200
+
+
+async def test_a_connection_that_the_total_timeout_ends_is_no_failure_to_connect(tmp_path: Path, silent_port: int) -> None:
+    text = configuration(silent_port, timeouts="{connect: 10s, first_byte: 10s, idle: 10s, total: 200ms}")
+    async with gateway(text, tmp_path) as running:
+        client = await running.client()
+        client.ask()
+        answer = await client.answer()
+        assert (answer.status, answer.json["error"]["code"]) == (504, "provider_timeout")
+        assert (await running.records())[0]["attempts"] == ["p0:total_timeout"]

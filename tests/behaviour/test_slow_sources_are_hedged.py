@@ -238,3 +238,15 @@ async def test_a_source_that_was_only_slower_is_tried_when_the_faster_one_fails(
         client.ask()
         assert (await client.answer()).status == 200
         assert (await running.records(5))[4]["attempts"] == ["p1:broken", "p0:answered"]
+
+
+async def test_an_error_for_the_caller_blames_no_source_that_was_asked_before(tmp_path: Path) -> None:
+    async with both(tmp_path, 2, hedge_after="20ms") as (running, slow, second):
+        slow.plays(SILENCE)
+        second.plays(whole(b"{}", status="400 Bad Request"))
+        client = await running.client()
+        client.ask()
+        assert (await client.answer()).status == 400
+        assert (await running.records())[0]["attempts"] == ["p0:abandoned", "p1:answered"]
+        await until(lambda: slow.open == 0)
+        assert running.source(0)["attempts_24h"] == 0
