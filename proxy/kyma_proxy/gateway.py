@@ -87,12 +87,12 @@ class Gateway(AttemptsListener):
                 exchange.reservation = meter.admit(exchange, monotonic())
             await self._attempt_all(attempts)
         except GatewayError as error:
-            self._refuse(attempts, error)
+            self._answer_error(attempts, error)
         except asyncio.CancelledError:
             self._cancelled(attempts)
         except Exception:
             _log.exception("request %s failed inside the gateway", exchange.inbound.request_id)
-            self._refuse(attempts, internal_error())
+            self._answer_error(attempts, internal_error())
         finally:
             self._settle(attempts)
 
@@ -182,7 +182,7 @@ class Gateway(AttemptsListener):
             exchange.overhead_s = attempt.sent - exchange.inbound.received - exchange.dialled_s
 
     def judge(self, attempt: Attempt, head: AnswerHead) -> AttemptFailure | None:
-        """A status that another source may mend is a failure; every other answer is for the caller. (Contract §9.)"""
+        """A status with which another source may succeed is a failure; every other answer is for the caller. (Contract §9.)"""
         status = head.status
         if moves_on(status, is_last=status == 404 and self._is_last(attempt.group)):
             return status_failure(attempt.provider, status, head.fields)
@@ -210,11 +210,11 @@ class Gateway(AttemptsListener):
         exchange.inbound.body = b""  # no other source is asked, so the prompt need not be kept
         lines = relay_lines(exchange.inbound.request_id, step.model.id, exchange.alias, step.layer, exchange.dropped)
         lines += self._common_lines(exchange)
-        exchange.step(Event.REFUSE if head.is_error else Event.COMMIT)  # last: nothing has gone out if the above fails
+        exchange.step(Event.RELAY_ERROR if head.is_error else Event.COMMIT)  # last: nothing has gone out if the above fails
         return lines
 
     def on_done(self, attempt: Attempt) -> None:
-        """An answer has gone out whole."""
+        """An answer has been sent completely."""
         attempt.group.exchange.step(Event.END)
         self._end(attempt)
 
@@ -235,7 +235,7 @@ class Gateway(AttemptsListener):
         attempts.wake()
 
     def on_broken(self, attempt: Attempt, failure: AttemptFailure) -> None:
-        """A source broke off its answer. It is never passed off as finished. (Contract §4.4.)"""
+        """A source broke off its answer. The caller can always see that it is incomplete. (Contract §4.4.)"""
         pump = attempt.pump
         assert pump is not None  # noqa: S101  (it brings an answer)
         if failure.kind is not FailureKind.TOTAL_TIMEOUT:
@@ -254,7 +254,7 @@ class Gateway(AttemptsListener):
             attempts.end()
             attempts.downstream.abort()
         else:
-            self._refuse(attempts, internal_error())
+            self._answer_error(attempts, internal_error())
 
     def _end(self, attempt: Attempt) -> None:
         attempt.is_over = True
@@ -275,10 +275,10 @@ class Gateway(AttemptsListener):
                 attempts.downstream.cancel()
 
     def _cancelled(self, attempts: Attempts) -> None:
-        """The coroutine was cancelled: the caller has left, or the gateway goes down and can't wait any longer."""
+        """The coroutine was cancelled: the gateway goes down. `on_leave` has already ended a request whose caller has left."""
         downstream = attempts.downstream
         if downstream.is_open and not attempts.exchange.is_committed:
-            self._refuse(attempts, draining())
+            self._answer_error(attempts, draining())
         else:
             self._abandon(attempts, Event.DRAIN if downstream.is_open else Event.LEAVE)
 
@@ -293,8 +293,8 @@ class Gateway(AttemptsListener):
         exchange.step(event)
         exchange.status = exchange.status or _CLIENT_CLOSED_REQUEST
 
-    def _refuse(self, attempts: Attempts, error: GatewayError) -> None:
-        """Answer with an error of the gateway's own; if an answer has begun, only the connection can tell."""
+    def _answer_error(self, attempts: Attempts, error: GatewayError) -> None:
+        """Answer with an error of the gateway's own; if an answer has begun, it shows only in the closed connection."""
         exchange = attempts.exchange
         if exchange.has_ended:
             return  # it has been answered, and the connection may serve another request already
@@ -308,14 +308,14 @@ class Gateway(AttemptsListener):
         else:
             if exchange.is_sent:
                 exchange.step(Event.MOVE_ON)
-            was_tried = bool(exchange.attempts) or error.kind in (Kind.NO_SOURCE_AVAILABLE, Kind.PROVIDER_RATE_LIMITED)
-            exchange.step(Event.EXHAUST if was_tried else Event.REJECT)
+            sources_failed = bool(exchange.attempts) or error.kind in (Kind.NO_SOURCE_AVAILABLE, Kind.PROVIDER_RATE_LIMITED)
+            exchange.step(Event.EXHAUST if sources_failed else Event.REJECT)
         dialect, request_id = DIALECTS[exchange.endpoint.dialect], exchange.inbound.request_id
         body = dialect.error_body(error, request_id)
         self._respond(attempts, error.kind.status, body, error_lines(error, request_id, dialect.id_field))
 
     def _estimate(self, attempts: Attempts) -> None:
-        """Count a prompt's tokens for a model of which no source can: about, and marked so. (Contract §2.)"""
+        """Estimate a prompt's tokens, as no source can count them; the answer is marked as an estimate. (Contract §2.)"""
         exchange = attempts.exchange
         exchange.step(Event.ANSWER)
         body = b'{"input_tokens":%d}' % estimated_prompt_tokens(exchange.inbound.body)

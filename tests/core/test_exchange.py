@@ -13,11 +13,11 @@ from tests.factories import exchange
 
 # Rows are states, columns events; a dash can't happen. The endings have no rows: nothing can happen to them.
 LAW = """
-            send  move_on  commit     refuse    end            cut     reject    exhaust  answer     leave        drain
-open        sent  open     -          -         -              -       rejected  failed   completed  client_gone  drained
-sent        -     open     committed  refusing  -              -       -         -        -          client_gone  drained
-committed   -     -        -          -         completed      broken  -         -        -          client_gone  drained
-refusing    -     -        -          -         relayed_error  broken  -         -        -          client_gone  drained
+               send move_on commit    relay_error    end           cut    reject   exhaust answer    leave       drain
+open           sent open    -         -              -             -      rejected failed  completed client_gone drained
+sent           -    open    committed relaying_error -             -      -        -       -         client_gone drained
+committed      -    -       -         -              completed     broken -        -       -         client_gone drained
+relaying_error -    -       -         -              relayed_error broken -        -       -         client_gone drained
 """
 COLUMNS, *ROWS = [line.split() for line in LAW.strip().splitlines()]
 EXPECTED = {
@@ -67,7 +67,7 @@ def test_the_predicates_follow_the_state(state: State) -> None:
     request = exchange()
     request.state = state
     assert request.is_sent is (state is State.SENT)
-    assert request.is_committed is (state in (State.COMMITTED, State.REFUSING))
+    assert request.is_committed is (state in (State.COMMITTED, State.RELAYING_ERROR))
     assert request.has_ended is (state in ENDINGS)
 
 

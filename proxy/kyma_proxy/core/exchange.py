@@ -28,7 +28,7 @@ class State(enum.Enum):
     OPEN = "open"  # no provider has the request
     SENT = "sent"  # a provider may have it
     COMMITTED = "committed"  # the caller has the head of a 2xx answer
-    REFUSING = "refusing"  # the caller has the head of a provider's error, relayed as it came
+    RELAYING_ERROR = "relaying_error"  # the caller has the head of a provider's error, relayed as it came
 
     COMPLETED = "completed"
     RELAYED_ERROR = "relayed_error"
@@ -47,7 +47,7 @@ class Event(enum.Enum):
     SEND = "send"  # its bytes go to a provider
     MOVE_ON = "move_on"  # this source will not answer it
     COMMIT = "commit"  # the head of a 2xx answer goes to the caller
-    REFUSE = "refuse"  # the head of a provider's error goes to the caller
+    RELAY_ERROR = "relay_error"  # the head of a provider's error goes to the caller
     END = "end"  # the answer's last byte has gone to the caller
     CUT = "cut"  # the provider stopped in the middle of its answer
     REJECT = "reject"  # the gateway itself will not serve it
@@ -67,17 +67,17 @@ _TABLE: Final = MappingProxyType({
     (State.OPEN, Event.DRAIN): State.DRAINED,
     (State.SENT, Event.MOVE_ON): State.OPEN,
     (State.SENT, Event.COMMIT): State.COMMITTED,
-    (State.SENT, Event.REFUSE): State.REFUSING,
+    (State.SENT, Event.RELAY_ERROR): State.RELAYING_ERROR,
     (State.SENT, Event.LEAVE): State.CLIENT_GONE,
     (State.SENT, Event.DRAIN): State.DRAINED,
     (State.COMMITTED, Event.END): State.COMPLETED,
     (State.COMMITTED, Event.CUT): State.BROKEN,
     (State.COMMITTED, Event.LEAVE): State.CLIENT_GONE,
     (State.COMMITTED, Event.DRAIN): State.DRAINED,
-    (State.REFUSING, Event.END): State.RELAYED_ERROR,
-    (State.REFUSING, Event.CUT): State.BROKEN,
-    (State.REFUSING, Event.LEAVE): State.CLIENT_GONE,
-    (State.REFUSING, Event.DRAIN): State.DRAINED,
+    (State.RELAYING_ERROR, Event.END): State.RELAYED_ERROR,
+    (State.RELAYING_ERROR, Event.CUT): State.BROKEN,
+    (State.RELAYING_ERROR, Event.LEAVE): State.CLIENT_GONE,
+    (State.RELAYING_ERROR, Event.DRAIN): State.DRAINED,
 })  # fmt: skip
 
 ENDINGS: Final = frozenset(
@@ -113,7 +113,7 @@ class AttemptRecord:
 
 
 class Exchange:
-    """Everything that is known of one request. Written by the gateway alone, on one loop.
+    """Everything that is known of one request. Written by the gateway and by its attempts, on one loop.
 
     `route` is that of the model that was asked for, `model` the one that answers. `key` and `reservation` are there if requests
     are metered: who calls, and what the request has reserved; `cost` is then what it came to, in nano-dollars. `dropped` names
@@ -193,4 +193,4 @@ class Exchange:
     @property
     def is_committed(self) -> bool:
         """True if the caller has the head of an answer."""
-        return self.state is State.COMMITTED or self.state is State.REFUSING
+        return self.state is State.COMMITTED or self.state is State.RELAYING_ERROR
