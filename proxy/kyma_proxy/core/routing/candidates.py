@@ -75,7 +75,11 @@ class Candidates:
         return not self.remaining and (self.all_say_404 if self.failures else self._route.is_empty)
 
     def error(self, now: float) -> GatewayError:
-        """The error for the caller when nobody is left. (Contract §5.)"""
+        """The error for the caller when nobody is left. It names each source once: how it failed, or why it was never asked.
+
+        (Contract §5.)
+        """
         if self.unsupported is not None and not self.failures:
             return self.unsupported
-        return exhausted(self._route.model.id, [*self.failures.values(), *self.skipped(now)])
+        unasked = open_breakers(self._route, self._breakers, now, {*self.tried, *self.failures})
+        return exhausted(self._route.model.id, [*self.failures.values(), *unasked])
