@@ -203,10 +203,9 @@ class CircuitBreaker:
 
     # ---- what is known
 
-    @property
-    def state(self) -> str:
-        """CLOSED, OPEN (until a trial succeeds) or HALF_OPEN (a trial is under way)."""
-        return HALF_OPEN if self._is_trying else OPEN if self._open_until else CLOSED
+    def state(self, now: float) -> str:
+        """CLOSED, OPEN, or HALF_OPEN: from the end of its time until a trial closes it or opens it again."""
+        return CLOSED if not self._open_until else OPEN if now < self._open_until else HALF_OPEN
 
     def open_for_s(self, now: float) -> float:
         """For how many seconds the source will not be asked; 0.0 if it may be, or a trial is under way."""
