@@ -80,6 +80,17 @@ def test_a_409_says_nothing_against_the_source() -> None:
     assert all(attempt(breaker, float(now), status(409)) for now in range(50))
 
 
+def test_a_trial_that_ends_with_a_409_closes_the_breaker_as_a_success_does_and_counts_as_none() -> None:
+    breaker = CircuitBreaker()
+    for now in (0.0, 0.0, 10.0):  # two open it, and a failed trial lengthens its time
+        attempt(breaker, now, REFUSED)
+    assert breaker.open_for_s(10.0) == 2 * BASE_OPEN_S
+    assert attempt(breaker, 30.0, status(409))
+    assert (breaker.state(30.0), breaker.hours.sums(30.0)) == ("closed", (0, 3))
+    assert [attempt(breaker, now, status(500)) for now in (31.0, 31.0, 31.0, 31.0, 31.0)] == [True] * 4 + [False]
+    assert breaker.open_for_s(31.0) == BASE_OPEN_S
+
+
 def test_retry_after_opens_the_breaker_at_once_and_within_reason() -> None:
     breaker = CircuitBreaker()
     assert attempt(breaker, 100.0, status(429, 7))

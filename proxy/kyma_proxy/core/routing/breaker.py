@@ -134,10 +134,7 @@ class CircuitBreaker:
         if first_byte_s is not None:
             self.first_bytes_of(streams=streams).add(now, first_byte_s)
         if is_trial:
-            self._is_trying = False
-            self._open_until = 0.0
-            self._successes = self._failures = 0.0
-            self._openings = 0
+            self._close()
         elif self._open_until:
             return
         self._points = 0
@@ -150,10 +147,10 @@ class CircuitBreaker:
         """The source failed before it answered."""
         # To be slower than another is neither an outage nor the end of a trial's backoff.
         is_overtaken = failure.kind is FailureKind.OVERTAKEN
-        if is_trial:
+        if is_trial and points_of(failure):
             self._is_trying = False
-            if not points_of(failure):
-                self._open_until = 0.0
+        elif is_trial:  # the source answers again, though not this request
+            self._close()
         self._count_failure(now, failure, random, is_trial=is_trial and not is_overtaken,
                             is_traffic=is_traffic and not is_overtaken)  # fmt: skip
 
@@ -166,6 +163,13 @@ class CircuitBreaker:
     def end_trial(self) -> None:
         """The trial ended without a verdict; the next request may try."""
         self._is_trying = False
+
+    def _close(self) -> None:
+        """A trial has shown that the source answers: what happened before counts no more."""
+        self._is_trying = False
+        self._open_until = 0.0
+        self._points = self._openings = 0
+        self._successes = self._failures = 0.0
 
     def _count_failure(
         self, now: float, failure: AttemptFailure, random: Callable[[], float], *, is_trial: bool, is_traffic: bool
