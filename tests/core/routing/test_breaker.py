@@ -14,6 +14,7 @@ from kyma_proxy.core.routing.breaker import (
     MAX_OPEN_S,
     BreakerTable,
     CircuitBreaker,
+    Permit,
     points_of,
 )
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
@@ -296,6 +297,65 @@ def test_a_permit_acts_once(calls: list[str], is_trial: bool) -> None:
         (breaker.state(20.0), breaker.allows(20.0), breaker.open_for_s(20.0), breaker.hours.sums(20.0)) for breaker in breakers
     ]
     assert many == one
+
+
+def test_a_bypass_beside_a_trial_neither_ends_the_trial_nor_decides() -> None:
+    breaker = CircuitBreaker()
+    for _ in range(2):
+        attempt(breaker, 0.0, REFUSED)
+    trial = breaker.acquire(10.0)
+    beside = [breaker.acquire(10.0, bypass=True) for _ in range(3)]
+    assert trial is not None
+    for permit in beside:
+        assert permit is not None
+        assert not permit.is_trial
+    released, succeeds, fails = beside
+    assert released is not None and succeeds is not None and fails is not None  # noqa: PT018
+    released.release()
+    succeeds.success(11.0)
+    fails.failure(12.0, REFUSED, lambda: 0.0)
+    assert (breaker.state(12.0), breaker.acquire(12.0)) == ("half_open", None)
+    trial.failure(13.0, REFUSED, lambda: 0.0)
+    assert breaker.open_for_s(13.0) == 2 * BASE_OPEN_S
+
+
+ENDINGS = (
+    "success",
+    "release",
+    REFUSED,
+    status(500),
+    status(409),
+    status(429, 3),
+    AttemptFailure(FailureKind.OVERTAKEN, "a", ""),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 20), st.sampled_from(["acquire", "bypass", *ENDINGS]), st.integers(0, 9)), max_size=60))
+def test_in_whatever_order_permits_come_and_go_there_is_one_trial_at_most(
+    calls: list[tuple[float, str | AttemptFailure, int]],
+) -> None:
+    breaker, now = CircuitBreaker(), 100.0
+    for _ in range(2):
+        attempt(breaker, now, REFUSED)
+    permits: list[Permit] = []
+    for passed, call, at in calls:
+        now += passed
+        if call in ("acquire", "bypass"):
+            permit = breaker.acquire(now, bypass=call == "bypass")
+            permits += [] if permit is None else [permit]
+        elif permits:
+            permit = permits.pop(at % len(permits))
+            if isinstance(call, AttemptFailure):
+                permit.failure(now, call, lambda: 0.0)
+            elif call == "success":
+                permit.success(now)
+            else:
+                permit.release()
+        trials = sum(permit.is_trial for permit in permits)
+        assert trials <= 1
+        assert breaker.allows(now) is (breaker.state(now) == "closed" or (breaker.state(now) == "half_open" and not trials))
+        assert not (trials and breaker.state(now) == "closed")
 
 
 def test_a_bypass_asks_an_open_source_as_its_trial() -> None:

@@ -101,11 +101,14 @@ class CircuitBreaker:
         return not self._open_until or (now >= self._open_until and not self._is_trying)
 
     def acquire(self, now: float, *, bypass: bool = False) -> Permit | None:
-        """Leave to ask the source once, or None if the breaker does not allow it. `bypass` asks although it is open."""
+        """Leave to ask the source once, or None if the breaker does not allow it. `bypass` asks although it is open.
+
+        While the breaker is not closed the permit is its trial, unless another trial is under way.
+        """
         if not bypass and not self.allows(now):
             return None
         self.asked_at = now
-        is_trial = self._open_until > 0.0
+        is_trial = self._open_until > 0.0 and not self._is_trying
         if is_trial:
             self._is_trying = True
         return Permit(self, is_trial=is_trial)
@@ -128,7 +131,7 @@ class CircuitBreaker:
     def record_success(
         self, now: float, *, is_trial: bool, streams: bool = True, first_byte_s: float | None = None, is_traffic: bool = True
     ) -> None:
-        """The source answered. While it is open only a trial's success counts: other answers are about older times."""
+        """The source answered. Until it is closed only a trial's success counts: other answers may be about older times."""
         if is_traffic:
             self.hours.add(now, succeeded=True)
         if first_byte_s is not None:
