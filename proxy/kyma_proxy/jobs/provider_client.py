@@ -12,8 +12,7 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Source, Timeouts
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
-from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on
-from kyma_proxy.core.routing.retry_after import retry_after
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on, status_failure
 from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest
 from kyma_proxy.dialect.registry import IMAGE_DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
@@ -139,8 +138,8 @@ def _is_done(source: Source, dialect: ImageDialect, reply: ProviderResponse | No
 def _refused(source: Source, dialect: ImageDialect, reply: ProviderResponse) -> SourceFailed | GatewayError:
     status = reply.status
     if moves_on(status, is_last=False):
-        detail = "does not know the model or the job" if status == 404 else f"answered {status}"
-        failed = AttemptFailure(FailureKind.STATUS, source.provider.name, detail, status, retry_after(reply.fields))
+        detail = "does not know the model or the job" if status == 404 else None
+        failed = status_failure(source.provider.name, status, reply.fields, detail=detail)
         return SourceFailed(failed, is_undone=status in _NOTHING_DONE)
     why = dialect.message(reply.body) or f"it answered {status} without a message"
     return GatewayError(Kind.INVALID_REQUEST, f"The provider refused the request: {why.rstrip('.')}.")
