@@ -55,9 +55,7 @@ class JobRunner:
             failures = (*candidates.failures.values(), *candidates.skipped(self._clock()))
             hints = [one.retry_after for one in failures if one.retry_after is not None]
             await asyncio.sleep(max(pause, min(min(hints, default=0), _MAX_HINT_S)))
-        if not spent >= keys:
-            candidates.unsupported = None  # another source could express the request
-        raise candidates.error(self._clock())
+        raise candidates.error(self._clock(), is_expressible=not spent >= keys)
 
     async def resume(self, job: Job) -> None:
         """Follow a job that a source had accepted before a restart. Raises SourceFailed or GatewayError."""

@@ -6,7 +6,7 @@ from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.core.routing.candidates import Candidates
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.plan import plan
-from kyma_proxy.errors import Kind
+from kyma_proxy.errors import GatewayError, Kind
 from tests.factories import snapshot
 
 TEXT = """\
@@ -53,3 +53,16 @@ def test_a_source_that_was_never_asked_is_named_with_the_reason() -> None:
     error = candidates.error(1.0)
     reasons = "a: answered 503; b: is skipped for 9 s after: answered 503"
     assert (error.message, error.retry_after) == (f"No source of m could answer ({reasons}); try again.", 9)
+
+
+def test_a_request_that_one_source_can_not_express_is_not_blamed_while_another_is_skipped_that_can() -> None:
+    breakers = BreakerTable()
+    open_breaker(breakers, "b m2", "b")
+    candidates = Candidates(ROUTE, breakers, plan(ROUTE, breakers, 1.0, lambda: 0.0))
+    assert candidates.next(1.0, is_last_resort=True) is not None
+    candidates.unsupported = GatewayError(Kind.INVALID_REQUEST, "It makes one image at a time.")
+    assert candidates.error(1.0) is candidates.unsupported
+    error = candidates.error(1.0, is_expressible=True)
+    assert (error.kind, error.retry_after) == (Kind.NO_SOURCE_AVAILABLE, 9)
+    candidates.failures["a m1"] = unavailable("a")
+    assert candidates.error(1.0).kind is Kind.PROVIDER_ERROR
