@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -75,9 +76,11 @@ def test_a_source_whose_breaker_is_open_is_unavailable_with_a_reason_and_a_retry
 def test_a_source_on_trial_is_unavailable_with_a_half_open_breaker_and_available_after_its_success() -> None:
     table = BreakerTable()
     open_breakers(table, "a m1")
+    before_trial = document(table, 10.0)["models"][0]["sources"][0]
     trial = table.of("a m1").acquire(10.0)
     assert trial is not None
     source = document(table, 10.0)["models"][0]["sources"][0]
+    assert source == before_trial
     assert (source["status"], source["breaker"], source["retry_in_s"]) == ("unavailable", "half_open", None)
     assert source["reason"] == "no connection: refused"
     trial.success(10.1)
@@ -95,6 +98,18 @@ def test_a_source_that_was_never_asked_is_available() -> None:
     source = document(BreakerTable())["models"][0]["sources"][2]
     assert (source["part"], source["status"], source["breaker"]) == ("reserve", "available", "closed")
     assert source["availability_24h"] is None
+
+
+@pytest.mark.parametrize(("ago", "breaker", "is_open"), [(0.0, "open", 1), (60.0, "half_open", 0)])
+async def test_the_metric_is_1_while_the_status_shows_an_open_breaker(
+    tmp_path: Path, ago: float, breaker: str, is_open: int
+) -> None:
+    refused = AttemptFailure(FailureKind.CONNECT, "p0", "no connection: refused")
+    async with both(tmp_path) as (running, _provider):
+        for _ in range(2):
+            running.app.breakers.of("p0 real-0").record_failure(monotonic() - ago, refused, lambda: 0.0, is_trial=False)
+        (source,) = (await fetched(running))["models"][0]["sources"]
+        assert (source["breaker"], await running.metric("kyma_breaker_open")) == (breaker, is_open)
 
 
 async def fetched(running: Gateway) -> Any:

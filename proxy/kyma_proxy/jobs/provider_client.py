@@ -12,8 +12,7 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Source, Timeouts
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
-from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on
-from kyma_proxy.core.routing.retry_after import retry_after
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on, status_failure
 from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest
 from kyma_proxy.dialect.registry import IMAGE_DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
@@ -54,9 +53,9 @@ class ProviderClient:
         call = dialect.submit(request, source)
         if dialect.queue is None:
             return _pictures(source, dialect, await self._submit(source, dialect, call, source.timeouts))
-        reply = await self._submit(source, dialect, call, self._short_timeouts(source))
+        answer = await self._submit(source, dialect, call, self._short_timeouts(source))
         try:
-            return dialect.queue.job_id(reply.body)
+            return dialect.queue.job_id(answer.body)
         except (ValueError, RecursionError):
             raise _broken(source, "accepted the job without giving it an id") from None
 
@@ -88,15 +87,15 @@ class ProviderClient:
         """The pictures of a job that is done. A transient failure is tried again."""
         began = self._clock()
         while True:
-            reply = await self._send_or_none(source, call)
-            if reply is not None and reply.status not in _TRANSIENT:
+            answer = await self._send_or_none(source, call)
+            if answer is not None and answer.status not in _TRANSIENT:
                 break
             if self._clock() - began > self._timing.contact:
                 raise _unresponsive(source)
             await asyncio.sleep(self._timing.first_poll)
-        if reply.status >= 300:
-            raise _refused(source, dialect, reply)
-        return _pictures(source, dialect, reply)
+        if answer.status >= 300:
+            raise _refused(source, dialect, answer)
+        return _pictures(source, dialect, answer)
 
     def _short_timeouts(self, source: Source) -> Timeouts:
         """For an answer that the source need not compute."""
@@ -107,12 +106,12 @@ class ProviderClient:
     ) -> ProviderResponse:
         """The 2xx answer to a submission. Raises SourceFailed or GatewayError."""
         try:
-            reply = await self._client.send(source.provider, call.request(source.provider), timeouts)
+            answer = await self._client.send(source.provider, call.request(source.provider), timeouts)
         except NoResponseError as failed:
             raise _no_response(source, failed.why) from None
-        if not 200 <= reply.status < 300:
-            raise _refused(source, dialect, reply)
-        return reply
+        if not 200 <= answer.status < 300:
+            raise _refused(source, dialect, answer)
+        return answer
 
     async def _send_or_none(self, source: Source, call: ProviderRequest) -> ProviderResponse | None:
         """The answer to a request about a submitted job; None if there is none, but may be one next time."""
@@ -124,31 +123,31 @@ class ProviderClient:
             return None
 
 
-def _is_done(source: Source, dialect: ImageDialect, reply: ProviderResponse | None) -> bool | None:
+def _is_done(source: Source, dialect: ImageDialect, answer: ProviderResponse | None) -> bool | None:
     """True if a poll says that the job is done; None if its answer is not valid. Raises if the job does not exist any more."""
-    if reply is None or reply.status in _TRANSIENT or reply.status == 500:
+    if answer is None or answer.status in _TRANSIENT or answer.status == 500:
         return None
-    if reply.status >= 300:
-        raise _refused(source, dialect, reply)
+    if answer.status >= 300:
+        raise _refused(source, dialect, answer)
     try:
-        return dialect.queue is not None and dialect.queue.is_done(reply.body)
+        return dialect.queue is not None and dialect.queue.is_done(answer.body)
     except (ValueError, RecursionError):
         return None
 
 
-def _refused(source: Source, dialect: ImageDialect, reply: ProviderResponse) -> SourceFailed | GatewayError:
-    status = reply.status
+def _refused(source: Source, dialect: ImageDialect, answer: ProviderResponse) -> SourceFailed | GatewayError:
+    status = answer.status
     if moves_on(status, is_last=False):
-        detail = "does not know the model or the job" if status == 404 else f"answered {status}"
-        failed = AttemptFailure(FailureKind.STATUS, source.provider.name, detail, status, retry_after(reply.fields))
+        detail = "does not know the model or the job" if status == 404 else None
+        failed = status_failure(source.provider.name, status, answer.fields, detail=detail)
         return SourceFailed(failed, is_undone=status in _NOTHING_DONE)
-    why = dialect.message(reply.body) or f"it answered {status} without a message"
+    why = dialect.message(answer.body) or f"it answered {status} without a message"
     return GatewayError(Kind.INVALID_REQUEST, f"The provider refused the request: {why.rstrip('.')}.")
 
 
-def _pictures(source: Source, dialect: ImageDialect, reply: ProviderResponse) -> tuple[Picture, ...]:
+def _pictures(source: Source, dialect: ImageDialect, answer: ProviderResponse) -> tuple[Picture, ...]:
     try:
-        pictures = dialect.images(reply.body)
+        pictures = dialect.images(answer.body)
     except (ValueError, RecursionError):
         raise _broken(source, "its answer is not valid in its dialect") from None
     if not pictures:

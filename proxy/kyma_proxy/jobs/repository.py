@@ -1,4 +1,4 @@
-"""Stores jobs and moves their money: on disk first, then in memory, and only then visible to callers. (Contract §8, §10.)
+"""Stores and finds jobs, and moves their money: on disk first, then in memory, then for callers to see. (Contract §8, §10.)
 
 Without accounts there is no database: such jobs live in memory, and end with the process.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from kyma_proxy.accounting.service import AccountService
+from kyma_proxy.core.accounts.accounts import Account
 from kyma_proxy.core.jobs.job import AcceptedBy, Job, JobState, status_of
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
 from kyma_proxy.store.contract import JobRow, Store, StoreError, StoreUnavailable
@@ -19,29 +20,71 @@ _log: Final = logging.getLogger("kyma-proxy")
 
 
 class JobRepository:
-    """Writes jobs to the store and to the balances. `pause` waits before a failed write is tried again."""
+    """Finds jobs in the store, and writes them there and to balances. `pause` waits before a failed write is tried again."""
 
     def __init__(self, account_service: AccountService | None, pause: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self.account_service = account_service
+        self._account_service = account_service
         self._pause = pause
         self._writes: set[asyncio.Task[bool]] = set()
 
     @property
+    def is_persistent(self) -> bool:
+        """True if jobs are stored: they are found after they have left the memory, and after a restart."""
+        return self._account_service is not None
+
+    @property
     def is_failing(self) -> bool:
         """True if the database can't be written at the moment."""
-        return self.account_service is not None and self.account_service.store.is_failing
+        return self._account_service is not None and self._account_service.store.is_failing
+
+    # ---- finding
+
+    async def find(self, account: Account, ident: str) -> Job | None:
+        """An account's job, as it is stored. Raises StoreUnavailable, as `find_by_key` and `newest` do."""
+        account_service = self._account_service
+        if account_service is None:
+            return None
+        row = await account_service.store.job(account.id, ident)
+        return None if row is None else _job_of(row, account_service)
+
+    async def find_by_key(self, account: Account, idempotency_key: str) -> Job | None:
+        """An account's job with this idempotency key, as it is stored."""
+        account_service = self._account_service
+        if account_service is None:
+            return None
+        row = await account_service.store.job_of_key(account.id, idempotency_key)
+        return None if row is None else _job_of(row, account_service)
+
+    async def newest(self, account: Account, before: int | None, limit: int) -> list[Job]:
+        """The newest jobs of an account, or the next older ones after the job with the number `before`, as they are stored."""
+        account_service = self._account_service
+        if account_service is None:
+            return []
+        return [_job_of(row, account_service) for row in await account_service.store.jobs(account.id, before, limit)]
+
+    def unfinished(self, since: int) -> list[Job]:
+        """The jobs that have not ended, and those that succeeded after `since` and whose pictures were not delivered.
+
+        Blocks: for the start only. Raises StartError.
+        """
+        account_service = self._account_service
+        if account_service is None:
+            return []
+        return [_job_of(row, account_service) for row in account_service.store.unfinished_jobs(since)]
+
+    # ---- writing
 
     def hold(self, job: Job) -> None:
         """Hold what a job may cost, until `add` has taken it from the balance."""
-        if self.account_service is not None and job.account is not None:
+        if self._account_service is not None and job.account is not None:
             job.account.hold(job.held)
 
-    async def add(self, job: Job) -> JobRow | None:
+    async def add(self, job: Job) -> Job | None:
         """Store a new job, and take what was held from the balance. Raises GatewayError.
 
-        Returns the row of an older job if that has the same idempotency key; then the new one is not stored.
+        Returns an older job, as it is stored, if that has the same idempotency key; then the new one is not stored.
         """
-        account_service, account = self.account_service, job.account
+        account_service, account = self._account_service, job.account
         if account_service is None or account is None:
             return None
         try:
@@ -51,19 +94,19 @@ class JobRepository:
         finally:
             account.release(job.held)
         if not is_new:
-            return row
+            return _job_of(row, account_service)
         account.post(-job.held)
         job.number = row.number
         return None
 
     async def mark_accepted(self, job: Job) -> None:
         """Store which source works on a job, so that it can continue after a restart."""
-        if self.account_service is not None and not job.is_settled:
+        if self._account_service is not None and not job.is_settled:
             await self._write(lambda store: store.job_accepted(_row(job, JobState.ACCEPTED)))
 
     async def end(self, job: Job, ending: JobState) -> None:
         """Settle a job, once: give back what it holds, and charge `job.charged`."""
-        if self.account_service is not None and not job.is_settled:
+        if self._account_service is not None and not job.is_settled:
             is_written = await self._write(lambda store: store.end_job(_row(job, ending)))
             if is_written and job.account is not None:
                 job.account.post(job.held)
@@ -73,7 +116,7 @@ class JobRepository:
     async def refund(self, job: Job) -> None:
         """Give back the charge for a job whose pictures were lost before they were delivered."""
         refunded, job.charged = job.charged, 0
-        if self.account_service is not None:
+        if self._account_service is not None:
             is_written = await self._write(lambda store: store.lose_job(_row(job, JobState.REFUNDED)))
             if is_written and job.account is not None:
                 job.account.post(refunded)
@@ -83,14 +126,14 @@ class JobRepository:
         if job.is_delivered:
             return
         job.is_delivered = True
-        if self.account_service is not None:
+        if self._account_service is not None:
             task = asyncio.get_running_loop().create_task(self._write(lambda store: store.job_delivered(job.id)))
             self._writes.add(task)
             task.add_done_callback(self._writes.discard)
 
     async def delete_before(self, before: int) -> None:
         """Delete the jobs that ended before this time, a few at a time, so that charges are written in between."""
-        while self.account_service is not None and await self._write(lambda store: store.forget_jobs(before)):
+        while self._account_service is not None and await self._write(lambda store: store.forget_jobs(before)):
             pass
 
     async def flush(self) -> None:
@@ -102,10 +145,10 @@ class JobRepository:
 
         Returns True if something has changed; False if it had been written before, or if the database refuses it for good.
         """
-        assert self.account_service is not None  # noqa: S101  (checked by the callers)
+        assert self._account_service is not None  # noqa: S101  (checked by the callers)
         while True:
             try:
-                return await write(self.account_service.store)
+                return await write(self._account_service.store)
             except StoreUnavailable:
                 await self._pause()
             except StoreError:
@@ -123,7 +166,7 @@ def _row(job: Job, state: JobState) -> JobRow:
     )  # fmt: skip
 
 
-def job_of(row: JobRow, account_service: AccountService) -> Job:
+def _job_of(row: JobRow, account_service: AccountService) -> Job:
     """A job that is no longer, or not yet, in memory, as the store has it."""
     job = Job(
         row.id,

@@ -55,9 +55,7 @@ class JobRunner:
             failures = (*candidates.failures.values(), *candidates.skipped(self._clock()))
             hints = [one.retry_after for one in failures if one.retry_after is not None]
             await asyncio.sleep(max(pause, min(min(hints, default=0), _MAX_HINT_S)))
-        if not spent >= keys:
-            candidates.unsupported = None  # another source could express the request
-        raise candidates.error(self._clock())
+        raise candidates.error(self._clock(), is_expressible=not spent >= keys)
 
     async def resume(self, job: Job) -> None:
         """Follow a job that a source had accepted before a restart. Raises SourceFailed or GatewayError."""
@@ -92,19 +90,19 @@ class JobRunner:
         assert job.request is not None  # noqa: S101  (until its end)
         result: str | None = ABANDONED
         try:
-            reply = await self._provider_client.begin(source, job.request)
-            provider_job = reply if isinstance(reply, str) else ""
+            begun = await self._provider_client.begin(source, job.request)
+            provider_job = begun if isinstance(begun, str) else ""
             now = self._clock()
             permit.success(now, streams=False, first_byte_s=now - began)
             job.accepted_by = AcceptedBy(
                 provider=source.provider.name, provider_model=source.model, provider_job=provider_job,
                 model=step.model.id, layer=step.layer, price=step.model.price.image or 0, source=source,
             )  # fmt: skip
-            if isinstance(reply, str):
+            if isinstance(begun, str):
                 job.step(JobEvent.ACCEPT)
                 await self._mark_accepted(job)
-                reply = await self._provider_client.follow(source, reply)
-            job.pictures = reply[: job.n]
+                begun = await self._provider_client.follow(source, begun)
+            job.pictures = begun[: job.n]
             result = ANSWERED
         except SourceFailed as error:
             result = error.failed.word

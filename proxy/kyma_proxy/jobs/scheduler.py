@@ -241,7 +241,7 @@ class JobScheduler:
 
     def _survives_restart(self, active: _ActiveJob) -> bool:
         """True if the job can continue after a restart: a source works on it, and the store knows which, or soon will."""
-        return active.job.state is JobState.ACCEPTED and self._repository.account_service is not None and not active.is_ending
+        return active.job.state is JobState.ACCEPTED and self._repository.is_persistent and not active.is_ending
 
     def _give_slot_back(self, job: Job) -> None:
         self._let_run(self.queues.remove(job.owner, job, self._limits(job)))

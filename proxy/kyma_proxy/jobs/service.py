@@ -28,12 +28,11 @@ from kyma_proxy.core.routing.breaker import BreakerTable
 from kyma_proxy.core.routing.failures import exhausted
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable, draining
 from kyma_proxy.jobs.provider_client import ProviderClient
-from kyma_proxy.jobs.repository import JobRepository, job_of
+from kyma_proxy.jobs.repository import JobRepository
 from kyma_proxy.jobs.runner import JobRunner
 from kyma_proxy.jobs.scheduler import JobScheduler, job_lost
 from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
 from kyma_proxy.net.upstream.client import UpstreamClient
-from kyma_proxy.store.contract import JobRow
 
 _ID_BYTES: Final = 16
 _DIGEST_BYTES: Final = 16
@@ -104,22 +103,18 @@ class JobService:
         job = self.scheduler.get(ident)
         if job is not None:
             return job if job.account is account else None
-        account_service = self._repository.account_service
-        row = None if account_service is None or account is None else await account_service.store.job(account.id, ident)
-        return None if row is None else self._job_of(row)
+        stored = None if account is None else await self._repository.find(account, ident)
+        return None if stored is None else self._freshest(stored)
 
     async def newest(self, account: Account | None, before: str | None, limit: int) -> list[Job]:
         """An account's jobs, newest first; only those older than the job `before`. Raises GatewayError, StoreUnavailable."""
-        account_service = self._repository.account_service
-        if account_service is None or account is None:
+        if account is None or not self._repository.is_persistent:
             return self._newest_in_memory(before, limit)
-        row = None if before is None else await account_service.store.job(account.id, before)
-        if before is not None and row is None:
+        first = None if before is None else await self._repository.find(account, before)
+        if before is not None and first is None:
             raise _no_such_job()
-        return [
-            self._job_of(one)
-            for one in await account_service.store.jobs(account.id, None if row is None else row.number, limit)
-        ]
+        stored = await self._repository.newest(account, None if first is None else first.number, limit)
+        return [self._freshest(job) for job in stored]
 
     async def wait(self, job: Job, seconds: float) -> None:
         """Wait for a job's end, at most this long. Returns at once while the gateway drains."""
@@ -139,18 +134,15 @@ class JobService:
 
     def open(self) -> None:
         """Continue the jobs from before a restart where that is possible, and refund the others."""
-        account_service = self._repository.account_service
-        rows = [] if account_service is None else account_service.store.unfinished_jobs(int(self._wall()) - RETENTION_S)
-        for row in rows:
-            assert account_service is not None  # noqa: S101  (it has the row)
-            job = job_of(row, account_service)
+        jobs = self._repository.unfinished(int(self._wall()) - RETENTION_S)
+        for job in jobs:
             job.accepted_by = self._with_source(job.accepted_by)
             if job.accepted_by is None or job.accepted_by.source is None:
                 self.scheduler.refund(job, _restarted(job))
                 continue
             if job.state is JobState.SUCCEEDED:
                 job.step(JobEvent.RESUME)
-            self.scheduler.resume(job, functools.partial(self._runner.resume, job), len(rows))
+            self.scheduler.resume(job, functools.partial(self._runner.resume, job), len(jobs))
 
     def sweep(self) -> None:
         """Drop ended jobs from memory after an hour, and from the store after 30 days."""
@@ -207,25 +199,24 @@ class JobService:
     async def _store_and_start(self, job: Job, route: Route) -> Job:
         """Store an admitted job and start it; or dismiss it, and return the job that has its idempotency key."""
         try:
-            row = await self._repository.add(job)
+            older = await self._repository.add(job)
         except BaseException:
             self.scheduler.dismiss(job)
             raise
-        if row is not None:
+        if older is not None:
             self.scheduler.dismiss(job)
-            return self._job_of(row)
-        if self._repository.account_service is None and job.idempotency_key is not None:
+            return self._freshest(older)
+        if not self._repository.is_persistent and job.idempotency_key is not None:
             self._by_key[_account_id(job.account), job.idempotency_key] = job
         self.scheduler.start(job, functools.partial(self._runner.run, job, route))
         return job
 
     async def _find_by_key(self, scope: tuple[str, str], account: Account | None) -> Job | None:
         """The job that has an account's idempotency key, even if it is only being stored."""
-        account_service = self._repository.account_service
-        if account_service is not None and account is not None and scope not in self._being_stored:
-            row = await account_service.store.job_of_key(account.id, scope[1])
-            if row is not None:
-                return self._job_of(row)
+        if account is not None and scope not in self._being_stored:
+            stored = await self._repository.find_by_key(account, scope[1])
+            if stored is not None:
+                return self._freshest(stored)
         being_stored = self._being_stored.get(scope)  # it may have come while the store was read
         if being_stored is None:
             return self._by_key.get(scope)
@@ -234,12 +225,10 @@ class JobService:
         except GatewayError:
             return None  # it was refused, so this one may be taken in
 
-    def _job_of(self, row: JobRow) -> Job:
-        """The job in memory, which has more members, or as the store has it."""
-        job = self.scheduler.get(row.id)
-        account_service = self._repository.account_service
-        assert account_service is not None  # noqa: S101  (it has the row)
-        return job_of(row, account_service) if job is None else job
+    def _freshest(self, stored: Job) -> Job:
+        """A stored job as it is in memory, where it has more members; as it is stored if it is not there."""
+        job = self.scheduler.get(stored.id)
+        return stored if job is None else job
 
     def _newest_in_memory(self, before: str | None, limit: int) -> list[Job]:
         jobs: Iterable[Job] = itertools.chain(self.scheduler, self.scheduler.finished)

@@ -19,7 +19,7 @@ from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.core.accounts.limits import Windows
 from kyma_proxy.core.accounts.reservation import Holds
 from kyma_proxy.core.jobs.job import Job
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker import OPEN, BreakerTable
 from kyma_proxy.gateway import Gateway
 from kyma_proxy.jobs.repository import JobRepository
 from kyma_proxy.jobs.service import JobService
@@ -111,7 +111,7 @@ class App:
         self._checking: asyncio.Task[None] | None = None
         collector = CountersCollector(
             self.counters, self._gauges(), reloads=configuration.reloads, health_checks=self._health_checks.results,
-            breaker_states=self._breaker_states, jobs=self.jobs.scheduler.ended,
+            open_breakers=self._open_breakers, jobs=self.jobs.scheduler.ended,
         )  # fmt: skip
         self._registry = registry(collector)
         self._loop = asyncio.get_running_loop()
@@ -164,12 +164,12 @@ class App:
     def _metrics(self) -> bytes:
         return render(self._registry)
 
-    def _breaker_states(self) -> dict[tuple[str, str], bool]:
-        """For each source that is on, by provider and that provider's model id: True if its breaker excludes it now."""
+    def _open_breakers(self) -> dict[tuple[str, str], bool]:
+        """For each source that is on, by provider and that provider's model id: True if its breaker is open."""
         models = self._current().models.values()
         now = monotonic()
         return {
-            (source.provider.name, source.model): not self.breakers.of(source.key).allows(now)
+            (source.provider.name, source.model): self.breakers.of(source.key).state(now) == OPEN
             for model in models
             for source in (*model.pool, *model.reserve)
             if source.provider.off is None

@@ -15,9 +15,9 @@ from kyma_proxy.telemetry.counters import Counters, Histogram
 
 
 class CountersCollector(Collector):
-    """Reads the gateway's counters. `gauges` and `breaker_states` are called at each scrape for the current values.
+    """Reads the gateway's counters. `gauges` and `open_breakers` are called at each scrape for the current values.
 
-    `breaker_states` has True for a source that its circuit breaker excludes.
+    `open_breakers` has each source that is on, by provider and model: True if its circuit breaker is open.
     """
 
     def __init__(
@@ -27,14 +27,14 @@ class CountersCollector(Collector):
         *,
         reloads: Mapping[str, int],
         health_checks: Mapping[str, int],
-        breaker_states: Callable[[], Mapping[tuple[str, str], bool]],
+        open_breakers: Callable[[], Mapping[tuple[str, str], bool]],
         jobs: Mapping[str, int],
     ) -> None:
         self._counters = counters
         self._gauges = gauges
         self._reloads = reloads
         self._health_checks = health_checks
-        self._breaker_states = breaker_states
+        self._open_breakers = open_breakers
         self._jobs = jobs
 
     def collect(self) -> Iterable[Metric]:
@@ -67,9 +67,9 @@ class CountersCollector(Collector):
         )  # fmt: skip
         yield _counter("kyma_jobs", "Image jobs that have ended.", ("status",), {(k,): v for k, v in self._jobs.items()})
         breakers = GaugeMetricFamily(
-            "kyma_breaker_open", "1 while the circuit breaker of a source excludes it, else 0.", labels=("provider", "model")
+            "kyma_breaker_open", "1 while the circuit breaker of a source is open, else 0.", labels=("provider", "model")
         )
-        for key, is_open in self._breaker_states().items():
+        for key, is_open in self._open_breakers().items():
             breakers.add_metric(key, int(is_open))
         yield breakers
         for name, (text, read) in self._gauges.items():

@@ -14,6 +14,7 @@ from kyma_proxy.core.routing.breaker import (
     MAX_OPEN_S,
     BreakerTable,
     CircuitBreaker,
+    Permit,
     points_of,
 )
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
@@ -80,6 +81,17 @@ def test_a_409_says_nothing_against_the_source() -> None:
     assert all(attempt(breaker, float(now), status(409)) for now in range(50))
 
 
+def test_a_trial_that_ends_with_a_409_closes_the_breaker_as_a_success_does_and_counts_as_none() -> None:
+    breaker = CircuitBreaker()
+    for now in (0.0, 0.0, 10.0):  # two open it, and a failed trial lengthens its time
+        attempt(breaker, now, REFUSED)
+    assert breaker.open_for_s(10.0) == 2 * BASE_OPEN_S
+    assert attempt(breaker, 30.0, status(409))
+    assert (breaker.state(30.0), breaker.hours.sums(30.0)) == ("closed", (0, 3))
+    assert [attempt(breaker, now, status(500)) for now in (31.0, 31.0, 31.0, 31.0, 31.0)] == [True] * 4 + [False]
+    assert breaker.open_for_s(31.0) == BASE_OPEN_S
+
+
 def test_retry_after_opens_the_breaker_at_once_and_within_reason() -> None:
     breaker = CircuitBreaker()
     assert attempt(breaker, 100.0, status(429, 7))
@@ -100,16 +112,15 @@ def test_half_open_lets_one_trial_through_and_its_success_closes_the_breaker() -
     breaker = CircuitBreaker()
     for now in (0.0, 1.0):
         attempt(breaker, now, REFUSED)
-    assert not breaker.allows(10.9)
-    assert breaker.allows(11.0)
-    assert breaker.state == "open"
+    assert (breaker.state(10.9), breaker.allows(10.9)) == ("open", False)
+    assert (breaker.state(11.0), breaker.allows(11.0)) == ("half_open", True)
     permit = breaker.acquire(11.0)
     assert permit is not None
     assert permit.is_trial
-    assert breaker.state == "half_open"
+    assert breaker.state(11.0) == "half_open"
     assert breaker.acquire(11.0) is None
     permit.success(11.5)
-    assert breaker.state == "closed"
+    assert breaker.state(11.5) == "closed"
     assert breaker.allows(11.5)
 
 
@@ -187,7 +198,7 @@ def test_whatever_happens_a_source_is_asked_again_once_it_is_well(history: list[
         attempt(breaker, now, failed)
     now += max(MAX_HINT_S, 2 * MAX_OPEN_S)
     assert attempt(breaker, now, None)
-    assert breaker.state == "closed"
+    assert breaker.state(now) == "closed"
 
 
 def test_a_skipped_source_is_a_failure_that_was_not_tried() -> None:
@@ -282,9 +293,69 @@ def test_a_permit_acts_once(calls: list[str], is_trial: bool) -> None:
                 permit.failure(20.0, REFUSED, lambda: 0.0)
             else:
                 permit.release()
-    many, one = breakers
-    assert (many.state, many.open_for_s(20.0), many.hours.sums(20.0)) == (one.state, one.open_for_s(20.0), one.hours.sums(20.0))
-    assert many.state != "half_open"
+    many, one = [
+        (breaker.state(20.0), breaker.allows(20.0), breaker.open_for_s(20.0), breaker.hours.sums(20.0)) for breaker in breakers
+    ]
+    assert many == one
+
+
+def test_a_bypass_beside_a_trial_neither_ends_the_trial_nor_decides() -> None:
+    breaker = CircuitBreaker()
+    for _ in range(2):
+        attempt(breaker, 0.0, REFUSED)
+    trial = breaker.acquire(10.0)
+    beside = [breaker.acquire(10.0, bypass=True) for _ in range(3)]
+    assert trial is not None
+    for permit in beside:
+        assert permit is not None
+        assert not permit.is_trial
+    released, succeeds, fails = beside
+    assert released is not None and succeeds is not None and fails is not None  # noqa: PT018
+    released.release()
+    succeeds.success(11.0)
+    fails.failure(12.0, REFUSED, lambda: 0.0)
+    assert (breaker.state(12.0), breaker.acquire(12.0)) == ("half_open", None)
+    trial.failure(13.0, REFUSED, lambda: 0.0)
+    assert breaker.open_for_s(13.0) == 2 * BASE_OPEN_S
+
+
+ENDINGS = (
+    "success",
+    "release",
+    REFUSED,
+    status(500),
+    status(409),
+    status(429, 3),
+    AttemptFailure(FailureKind.OVERTAKEN, "a", ""),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 20), st.sampled_from(["acquire", "bypass", *ENDINGS]), st.integers(0, 9)), max_size=60))
+def test_in_whatever_order_permits_come_and_go_there_is_one_trial_at_most(
+    calls: list[tuple[float, str | AttemptFailure, int]],
+) -> None:
+    breaker, now = CircuitBreaker(), 100.0
+    for _ in range(2):
+        attempt(breaker, now, REFUSED)
+    permits: list[Permit] = []
+    for passed, call, at in calls:
+        now += passed
+        if call in ("acquire", "bypass"):
+            permit = breaker.acquire(now, bypass=call == "bypass")
+            permits += [] if permit is None else [permit]
+        elif permits:
+            permit = permits.pop(at % len(permits))
+            if isinstance(call, AttemptFailure):
+                permit.failure(now, call, lambda: 0.0)
+            elif call == "success":
+                permit.success(now)
+            else:
+                permit.release()
+        trials = sum(permit.is_trial for permit in permits)
+        assert trials <= 1
+        assert breaker.allows(now) is (breaker.state(now) == "closed" or (breaker.state(now) == "half_open" and not trials))
+        assert not (trials and breaker.state(now) == "closed")
 
 
 def test_a_bypass_asks_an_open_source_as_its_trial() -> None:
@@ -295,4 +366,4 @@ def test_a_bypass_asks_an_open_source_as_its_trial() -> None:
     permit = breaker.acquire(1.0, bypass=True)
     assert permit is not None
     permit.success(1.0)
-    assert breaker.state == "closed"
+    assert breaker.state(1.0) == "closed"

@@ -71,7 +71,7 @@ def test_a_check_is_an_ordinary_request_for_one_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "is_well"), [(200, True), (400, True), (404, True), (422, True), (401, False), (503, False)]
+    ("status", "is_well"), [(200, True), (400, True), (404, True), (405, True), (422, True), (401, False), (503, False)]
 )
 def test_a_refusal_of_the_check_itself_means_that_the_source_is_there(status: int, is_well: bool) -> None:
     assert (check_verdict(status, {}, "a") is None) is is_well

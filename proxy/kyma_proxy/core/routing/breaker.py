@@ -101,11 +101,14 @@ class CircuitBreaker:
         return not self._open_until or (now >= self._open_until and not self._is_trying)
 
     def acquire(self, now: float, *, bypass: bool = False) -> Permit | None:
-        """Leave to ask the source once, or None if the breaker does not allow it. `bypass` asks although it is open."""
+        """Leave to ask the source once, or None if the breaker does not allow it. `bypass` asks although it is open.
+
+        While the breaker is not closed the permit is its trial, unless another trial is under way.
+        """
         if not bypass and not self.allows(now):
             return None
         self.asked_at = now
-        is_trial = self._open_until > 0.0
+        is_trial = self._open_until > 0.0 and not self._is_trying
         if is_trial:
             self._is_trying = True
         return Permit(self, is_trial=is_trial)
@@ -128,16 +131,13 @@ class CircuitBreaker:
     def record_success(
         self, now: float, *, is_trial: bool, streams: bool = True, first_byte_s: float | None = None, is_traffic: bool = True
     ) -> None:
-        """The source answered. While it is open only a trial's success counts: other answers are about older times."""
+        """The source answered. Until it is closed only a trial's success counts: other answers may be about older times."""
         if is_traffic:
             self.hours.add(now, succeeded=True)
         if first_byte_s is not None:
             self.first_bytes_of(streams=streams).add(now, first_byte_s)
         if is_trial:
-            self._is_trying = False
-            self._open_until = 0.0
-            self._successes = self._failures = 0.0
-            self._openings = 0
+            self._close()
         elif self._open_until:
             return
         self._points = 0
@@ -150,10 +150,10 @@ class CircuitBreaker:
         """The source failed before it answered."""
         # To be slower than another is neither an outage nor the end of a trial's backoff.
         is_overtaken = failure.kind is FailureKind.OVERTAKEN
-        if is_trial:
+        if is_trial and points_of(failure):
             self._is_trying = False
-            if not points_of(failure):
-                self._open_until = 0.0
+        elif is_trial:  # the source answers again, though not this request
+            self._close()
         self._count_failure(now, failure, random, is_trial=is_trial and not is_overtaken,
                             is_traffic=is_traffic and not is_overtaken)  # fmt: skip
 
@@ -166,6 +166,13 @@ class CircuitBreaker:
     def end_trial(self) -> None:
         """The trial ended without a verdict; the next request may try."""
         self._is_trying = False
+
+    def _close(self) -> None:
+        """A trial has shown that the source answers: what happened before counts no more."""
+        self._is_trying = False
+        self._open_until = 0.0
+        self._points = self._openings = 0
+        self._successes = self._failures = 0.0
 
     def _count_failure(
         self, now: float, failure: AttemptFailure, random: Callable[[], float], *, is_trial: bool, is_traffic: bool
@@ -203,10 +210,9 @@ class CircuitBreaker:
 
     # ---- what is known
 
-    @property
-    def state(self) -> str:
-        """CLOSED, OPEN (until a trial succeeds) or HALF_OPEN (a trial is under way)."""
-        return HALF_OPEN if self._is_trying else OPEN if self._open_until else CLOSED
+    def state(self, now: float) -> str:
+        """CLOSED, OPEN, or HALF_OPEN: from the end of its time until a trial closes it or opens it again."""
+        return CLOSED if not self._open_until else OPEN if now < self._open_until else HALF_OPEN
 
     def open_for_s(self, now: float) -> float:
         """For how many seconds the source will not be asked; 0.0 if it may be, or a trial is under way."""

@@ -74,8 +74,13 @@ class Candidates:
         """True if no source serves the endpoint: there is none, or all have answered 404."""
         return not self.remaining and (self.all_say_404 if self.failures else self._route.is_empty)
 
-    def error(self, now: float) -> GatewayError:
-        """The error for the caller when nobody is left. (Contract §5.)"""
-        if self.unsupported is not None and not self.failures:
+    def error(self, now: float, *, is_expressible: bool = False) -> GatewayError:
+        """The error for the caller when nobody is left. (Contract §5.)
+
+        It names each source once: how it failed, or why it was never asked. With `is_expressible` it does not blame the
+        request for what a source's dialect could not express: another source, not asked just now, could.
+        """
+        if self.unsupported is not None and not self.failures and not is_expressible:
             return self.unsupported
-        return exhausted(self._route.model.id, [*self.failures.values(), *self.skipped(now)])
+        unasked = open_breakers(self._route, self._breakers, now, {*self.tried, *self.failures})
+        return exhausted(self._route.model.id, [*self.failures.values(), *unasked])

@@ -68,7 +68,10 @@ def moves_on(status: int, *, is_last: bool) -> bool:
 
 
 def status_failure(provider: str, status: int, fields: dict[bytes, bytes], *, detail: str | None = None) -> AttemptFailure:
-    """The failure of a source that answered with a status that moves on; `fields` are those of its answer."""
+    """The failure of a source that answered with a status that moves on; `fields` are those of its answer.
+
+    `detail` is for callers to read, if it can say more than the status.
+    """
     return AttemptFailure(FailureKind.STATUS, provider, detail or f"answered {status}", status, retry_after(fields))
 
 

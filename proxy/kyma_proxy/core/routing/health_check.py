@@ -32,6 +32,6 @@ def check_verdict(status: int, fields: dict[bytes, bytes], provider: str) -> Att
 
     A model that does not chat (one for embeddings, say) refuses the check with a 4xx: the source is there.
     """
-    if status in (404, 405) or not moves_on(status, is_last=True):
+    if not moves_on(status, is_last=True):
         return None
     return status_failure(provider, status, fields)

@@ -20,7 +20,7 @@ def status(snapshot: Snapshot, breakers: BreakerTable, now: float) -> dict[str, 
         {
             "id": model.id,
             "status": _model_status(
-                model, breakers, can_answer=any(can_answer[one] for one in (name, *snapshot.fallbacks.get(name, ())))
+                model, breakers, now, can_answer=any(can_answer[one] for one in (name, *snapshot.fallbacks.get(name, ())))
             ),
             **_counts("requests", breakers.of_model(name), now),
             "sources": [
@@ -38,9 +38,9 @@ def _can_answer(model: Model, breakers: BreakerTable, now: float) -> bool:
     return any(source.provider.off is None and breakers.of(source.key).allows(now) for source in (*model.pool, *model.reserve))
 
 
-def _model_status(model: Model, breakers: BreakerTable, *, can_answer: bool) -> str:
+def _model_status(model: Model, breakers: BreakerTable, now: float, *, can_answer: bool) -> str:
     on = [source for source in model.pool if source.provider.off is None]
-    if on and all(breakers.of(source.key).state == CLOSED for source in on):
+    if on and all(breakers.of(source.key).state(now) == CLOSED for source in on):
         return "available"
     return "degraded" if can_answer else "unavailable"
 
@@ -49,7 +49,8 @@ def _source(source: Source, part: str, breakers: BreakerTable, now: float) -> di
     """A source is `available` if its breaker is closed, and `off` if its provider has no key. Else it is `unavailable`."""
     breaker = breakers.of(source.key)
     off = source.provider.off
-    is_closed = breaker.state == CLOSED
+    state = breaker.state(now)
+    is_closed = state == CLOSED
     open_for = breaker.open_for_s(now)
     last = None if is_closed else breaker.last
     return {
@@ -57,7 +58,7 @@ def _source(source: Source, part: str, breakers: BreakerTable, now: float) -> di
         "model": source.model,
         "part": part,
         "status": "off" if off is not None else "available" if is_closed else "unavailable",
-        "breaker": None if off is not None else breaker.state,
+        "breaker": None if off is not None else state,
         "reason": off or (last.detail if last is not None else None),
         "retry_in_s": math.ceil(open_for) if open_for else None,
         "first_byte_ms": round(breaker.first_byte_s * 1000, 1) or None,

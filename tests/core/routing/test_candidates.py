@@ -1,0 +1,68 @@
+"""Which source is asked next, and what a caller is told when nobody is left."""
+
+from __future__ import annotations
+
+from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.candidates import Candidates
+from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
+from kyma_proxy.core.routing.plan import plan
+from kyma_proxy.errors import GatewayError, Kind
+from tests.factories import snapshot
+
+TEXT = """\
+providers:
+  - {name: a, base_url: http://a.example, dialect: openai}
+  - {name: b, base_url: http://b.example, dialect: openai}
+models:
+  - {id: m, policy: priority, pool: [{provider: a, model: m1}, {provider: b, model: m2}]}
+"""
+ROUTE = snapshot(TEXT).routes["openai"]["m"]
+
+
+def unavailable(provider: str) -> AttemptFailure:
+    return AttemptFailure(FailureKind.STATUS, provider, "answered 503", 503)
+
+
+def open_breaker(breakers: BreakerTable, key: str, provider: str) -> None:
+    """Let a source fail at second 0 until its breaker opens, for 10 s."""
+    for _ in range(4):
+        breakers.of(key).record_failure(0.0, unavailable(provider), lambda: 0.0, is_trial=False)
+
+
+def test_a_source_that_failed_in_the_first_round_and_is_skipped_in_the_second_is_named_once() -> None:
+    breakers = BreakerTable()
+    candidates = Candidates(ROUTE, breakers, plan(ROUTE, breakers, 0.0, lambda: 0.0))
+    while step := candidates.next(0.0, is_last_resort=True):
+        provider = step.source.provider.name
+        candidates.failures[step.source.key] = unavailable(provider)
+        open_breaker(breakers, step.source.key, provider)
+    candidates.restart(plan(ROUTE, breakers, 1.0, lambda: 0.0), ())
+    assert candidates.next(1.0, is_last_resort=True) is None
+    error = candidates.error(1.0)
+    assert error.message == "No source of m could answer (a: answered 503; b: answered 503); try again."
+    assert (error.kind, error.retry_after) == (Kind.PROVIDER_ERROR, None)  # no source has given a hint
+
+
+def test_a_source_that_was_never_asked_is_named_with_the_reason() -> None:
+    breakers = BreakerTable()
+    open_breaker(breakers, "b m2", "b")
+    candidates = Candidates(ROUTE, breakers, plan(ROUTE, breakers, 1.0, lambda: 0.0))
+    step = candidates.next(1.0, is_last_resort=True)
+    assert step is not None
+    candidates.failures[step.source.key] = unavailable("a")
+    error = candidates.error(1.0)
+    reasons = "a: answered 503; b: is skipped for 9 s after: answered 503"
+    assert (error.message, error.retry_after) == (f"No source of m could answer ({reasons}); try again.", 9)
+
+
+def test_a_request_that_one_source_can_not_express_is_not_blamed_while_another_is_skipped_that_can() -> None:
+    breakers = BreakerTable()
+    open_breaker(breakers, "b m2", "b")
+    candidates = Candidates(ROUTE, breakers, plan(ROUTE, breakers, 1.0, lambda: 0.0))
+    assert candidates.next(1.0, is_last_resort=True) is not None
+    candidates.unsupported = GatewayError(Kind.INVALID_REQUEST, "It makes one image at a time.")
+    assert candidates.error(1.0) is candidates.unsupported
+    error = candidates.error(1.0, is_expressible=True)
+    assert (error.kind, error.retry_after) == (Kind.NO_SOURCE_AVAILABLE, 9)
+    candidates.failures["a m1"] = unavailable("a")
+    assert candidates.error(1.0).kind is Kind.PROVIDER_ERROR
