@@ -62,12 +62,12 @@ class UpstreamClient:
         connection = None if is_fresh else self._upstreams.take(provider.origin)
         if connection is not None:
             try:
-                return await _Exchange(connection).response(request, timeouts)
+                return await _ResponseCollector(connection).response(request, timeouts)
             except NoResponseError as error:
                 if not error.why.is_stale:
                     raise
         connection = await self._dialled(provider, timeouts.connect)
-        return await _Exchange(connection).response(request, timeouts)
+        return await _ResponseCollector(connection).response(request, timeouts)
 
     async def _dialled(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
         dialled: asyncio.Future[UpstreamConnection | DialError] = asyncio.get_running_loop().create_future()
@@ -89,7 +89,7 @@ class UpstreamClient:
             self._upstreams.put_back(connection)
 
 
-class _Exchange(ResponseHandler):
+class _ResponseCollector(ResponseHandler):
     """Collects one response from a connection."""
 
     __slots__ = ("_connection", "_done", "_fields", "_pieces", "_size", "_status")
