@@ -12,11 +12,12 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 # What runs on every request or piece. Files that declare structs for msgspec to decode stay plain: mypyc keeps no
-# annotations, and msgspec reads them.
+# annotations, and msgspec reads them. The upstream client is here because it extends a compiled class.
 COMPILED = tuple(
     f"proxy/kyma_proxy/{path}.py"
     for path in (
         "accounting/meter",
+        "accounting/settlement",
         "core/accounts/accounts", "core/accounts/charging", "core/accounts/estimate", "core/accounts/limits",
         "core/accounts/reservation", "core/accounts/usage",
         "core/exchange",

@@ -14,11 +14,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from kyma_proxy.accounting.meter import Meter
+from kyma_proxy.accounting.settlement import Settlement
 from kyma_proxy.config.snapshot import Route, Snapshot
-from kyma_proxy.core.accounts.charging import NOTHING, bill_of
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
-from kyma_proxy.core.accounts.reservation import Reservation
-from kyma_proxy.core.exchange import Event, Exchange, State
+from kyma_proxy.core.exchange import Event, Exchange
 from kyma_proxy.core.http.answers import cors_lines, error_lines, id_lines, json_answer, relay_lines
 from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead
@@ -45,10 +44,9 @@ from kyma_proxy.net.upstream.connection import UpstreamConnection, monotonic
 from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.telemetry.counters import Counters
 from kyma_proxy.telemetry.record import Log
-from kyma_proxy.telemetry.recording import other_record, record_of
+from kyma_proxy.telemetry.recording import other_record
 
 _log: Final = logging.getLogger("kyma-proxy")
-_COUNTS_FOR_THE_MODEL: Final = frozenset({State.COMPLETED, State.RELAYED_ERROR, State.FAILED, State.BROKEN})
 _CLIENT_CLOSED_REQUEST: Final = 499
 
 
@@ -67,6 +65,7 @@ class Gateway(AttemptsListener):
         self._log = log
         self._random = random
         self._meter = meter
+        self._settlement = Settlement(counters, breakers, log, meter)
         self.live: set[Attempts] = set()
 
     def relay(self, inbound: Inbound, downstream: DownstreamConnection) -> Coroutine[Any, Any, None]:
@@ -126,7 +125,7 @@ class Gateway(AttemptsListener):
         attempts.downstream.attach(attempts)
         while not attempts.is_done:
             if attempts.running:
-                if await attempts.wait_or_hedge():
+                if await attempts.wait_first():
                     self._start(attempts)
             elif self._is_estimated(attempts) or not self._start(attempts):
                 if not self._is_estimated(attempts):  # the last candidates may have been left out
@@ -354,47 +353,6 @@ class Gateway(AttemptsListener):
     # ---- settle
 
     def _settle(self, attempts: Attempts) -> None:
-        """Charge, count and log what has ended. Never waits, and never fails."""
-        now, exchange = monotonic(), attempts.exchange
         self.live.discard(attempts)
-        try:
-            pump = self._measure(exchange, attempts.answering)
-            if exchange.reservation is not None:
-                self._charge(exchange, exchange.reservation, pump)
-            self._counters.count(exchange, now)
-            if exchange.route is not None and exchange.state in _COUNTS_FOR_THE_MODEL:
-                succeeded = exchange.state not in (State.FAILED, State.BROKEN)
-                self._breakers.of_model(exchange.route.model.id).add(now, succeeded=succeeded)
-            if self._log is not None:
-                self._log.write(record_of(exchange, time.time(), now))
-        except Exception:
-            _log.exception("request %s could not be logged", exchange.inbound.request_id)
+        self._settlement.settle(attempts.exchange, attempts.answering, monotonic())
         attempts.release()
-
-    def _measure(self, exchange: Exchange, answering: Attempt | None) -> Pump[Attempt] | None:
-        """Note the times, the size and the usage of the answer that has gone out. Returns its pump."""
-        pump = None if answering is None else answering.pump
-        if answering is None or pump is None or not pump.has_begun:
-            return None
-        exchange.first_byte = answering.first_byte
-        exchange.overhead_s += answering.first_byte - pump.received_at
-        exchange.bytes_out = pump.bytes_out
-        try:
-            exchange.usage = pump.body.usage()
-        except Exception:  # whatever a provider has sent, the request must be settled
-            _log.exception("the usage of request %s could not be read", exchange.inbound.request_id)
-        return pump
-
-    def _charge(self, exchange: Exchange, reservation: Reservation, pump: Pump[Attempt] | None) -> None:
-        """Give back what the request has reserved, and charge what it came to. (Contract §8.)"""
-        answered, meter = exchange.model, self._meter
-        assert meter is not None and answered is not None  # noqa: S101, PT018  (admitted)
-        due = NOTHING
-        try:
-            if pump is not None:
-                due = bill_of(exchange, reservation.prompt, lambda: pump.body.delivered(pump.bytes_out))
-        except Exception:  # the reservation must be given back, whatever a provider has sent
-            _log.exception("request %s could not be billed", exchange.inbound.request_id)
-        exchange.usage = due.usage
-        exchange.cost = due.amount
-        meter.settle(reservation, due, answered.id, exchange.inbound.request_id, time.time())

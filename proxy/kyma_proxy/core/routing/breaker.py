@@ -43,7 +43,7 @@ def points_of(failure: AttemptFailure) -> int:
 
 
 class Permit:
-    """Leave to ask a source once. The first of `success`, `failure` and `release` counts; later calls do nothing."""
+    """Permission to ask a source once. The first of `success`, `failure` and `release` counts; later calls do nothing."""
 
     __slots__ = ("_breaker", "is_trial")
 
@@ -101,7 +101,7 @@ class CircuitBreaker:
         return not self._open_until or (now >= self._open_until and not self._is_trying)
 
     def acquire(self, now: float, *, bypass: bool = False) -> Permit | None:
-        """Leave to ask the source once, or None if the breaker does not allow it. `bypass` asks although it is open.
+        """Permission to ask the source once, or None if the breaker does not allow it. `bypass` asks although it is open.
 
         While the breaker is not closed the permit is its trial, unless another trial is under way.
         """

@@ -150,7 +150,7 @@ class Attempts:
 
     # ---- the race
 
-    async def wait_or_hedge(self) -> bool:
+    async def wait_first(self) -> bool:
         """Wait until an attempt has failed, or the answer is over.
 
         True if instead the only attempt has been so slow that the next source is to be asked too (hedging).

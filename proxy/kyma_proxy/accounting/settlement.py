@@ -1,0 +1,77 @@
+"""Settles a request that has ended: measures, charges, counts and logs it. Never waits, never fails. (Contract §8, §11.)"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from kyma_proxy.accounting.meter import Meter
+from kyma_proxy.core.accounts.charging import NOTHING, bill_of
+from kyma_proxy.core.accounts.reservation import Reservation
+from kyma_proxy.core.exchange import Exchange, State
+from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.net.relay.attempts import Attempt
+from kyma_proxy.net.relay.pump import Pump
+from kyma_proxy.telemetry.counters import Counters
+from kyma_proxy.telemetry.record import Log
+from kyma_proxy.telemetry.recording import record_of
+
+_log: Final = logging.getLogger("kyma-proxy")
+_COUNTS_FOR_THE_MODEL: Final = frozenset({State.COMPLETED, State.RELAYED_ERROR, State.FAILED, State.BROKEN})
+
+
+class Settlement:
+    """Settles requests. A failure in one of its steps is logged, and the others are still taken."""
+
+    def __init__(self, counters: Counters, breakers: BreakerTable, log: Log | None, meter: Meter | None) -> None:
+        self._counters = counters
+        self._breakers = breakers
+        self._log = log
+        self._meter = meter
+
+    def settle(self, exchange: Exchange, answering: Attempt | None, now: float) -> None:
+        """Settle a request that has ended; `answering` is the attempt whose answer has gone out, or would have."""
+        pump = self._measured(exchange, answering)
+        if exchange.reservation is not None:
+            self._charge(exchange, exchange.reservation, pump)
+        try:
+            self._counters.count(exchange, now)
+            if exchange.route is not None and exchange.state in _COUNTS_FOR_THE_MODEL:
+                succeeded = exchange.state not in (State.FAILED, State.BROKEN)
+                self._breakers.of_model(exchange.route.model.id).add(now, succeeded=succeeded)
+            if self._log is not None:
+                self._log.write(record_of(exchange, time.time(), now))
+        except Exception:
+            _log.exception("request %s could not be logged", exchange.inbound.request_id)
+
+    def _measured(self, exchange: Exchange, answering: Attempt | None) -> Pump[Attempt] | None:
+        """Note the times, the size and the usage of the answer that has gone out. Returns its pump; None if there is none."""
+        pump = None if answering is None else answering.pump
+        if answering is None or pump is None or not pump.has_begun:
+            return None
+        exchange.first_byte = answering.first_byte
+        exchange.overhead_s += answering.first_byte - pump.received_at
+        exchange.bytes_out = pump.bytes_out
+        try:
+            exchange.usage = pump.body.usage()
+        except Exception:  # whatever a provider has sent, the request must be settled
+            _log.exception("the usage of request %s could not be read", exchange.inbound.request_id)
+        return pump
+
+    def _charge(self, exchange: Exchange, reservation: Reservation, pump: Pump[Attempt] | None) -> None:
+        """Give back what the request has reserved, and charge what it came to."""
+        answered, meter = exchange.model, self._meter
+        assert meter is not None and answered is not None  # noqa: S101, PT018  (admitted)
+        due = NOTHING
+        try:
+            if pump is not None:
+                due = bill_of(exchange, reservation.prompt, lambda: pump.body.delivered(pump.bytes_out))
+        except Exception:  # the reservation must be given back, whatever a provider has sent
+            _log.exception("request %s could not be billed", exchange.inbound.request_id)
+        exchange.usage = due.usage
+        exchange.cost = due.amount
+        try:
+            meter.settle(reservation, due, answered.id, exchange.inbound.request_id, time.time())
+        except Exception:
+            _log.exception("request %s could not be charged", exchange.inbound.request_id)
