@@ -161,20 +161,6 @@ class Exchange:
             raise RuntimeError(f"a request that is {self.state.value} can't {event.value}")
         self.state = following
 
-    def asks_for_usage(self, source: Source) -> bool:
-        """True if the gateway asks this source for a stream's usage, of which the caller will see nothing. (Contract §3.6.)"""
-        routing = self.routing
-        return (
-            self.reservation is not None
-            and source.stream_usage
-            and source.provider.dialect == self.endpoint.dialect
-            and self.endpoint.takes_stream_options
-            and routing is not None
-            and routing.streams
-            and routing.written is not None
-            and not routing.written.stream_options
-        )
-
     @property
     def has_ended(self) -> bool:
         """True if the request has reached one of its endings."""

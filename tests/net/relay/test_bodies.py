@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from kyma_proxy.core.accounts.accounts import Account, Key
+from kyma_proxy.core.accounts.limits import Admission, Window
+from kyma_proxy.core.accounts.reservation import Reservation
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.headers import AnswerHead
@@ -17,7 +20,7 @@ from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.dialect.registry import DIALECTS, RELAYED
 from kyma_proxy.net.relay.body import BadAnswer, Body
-from kyma_proxy.net.relay.passthrough import FilteredBody, PassthroughBody
+from kyma_proxy.net.relay.passthrough import PassthroughBody
 from kyma_proxy.net.relay.translated import TranslatedBody
 from tests.behaviour.translation import STREAMS, WHOLE
 from tests.factories import default_snapshot
@@ -29,6 +32,14 @@ STREAM_ERRORS = {
     "anthropic": b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"no"}}\n\n',
 }
 BODIES = ("openai", "openai filtered", "anthropic", "openai to anthropic", "anthropic to openai")
+
+
+def reservation() -> Reservation:
+    """What a metered request has taken from its account."""
+    key = Key("k", Account("a", "a@example.com", 0), b"digest", "ky-prefix", "key", 0)
+    admission = Window("a").admit(0.0, "small", 1, default_snapshot().tiers[0])
+    assert isinstance(admission, Admission)
+    return Reservation(key, admission, 1, 1)
 
 
 def source_of(name: str) -> str:
@@ -50,9 +61,9 @@ def begun(name: str, *, streams: bool) -> Body:
     if " to " in name:
         made = TranslatedBody(exchange, step, DIALECTS[caller])
     else:
-        made = PassthroughBody(exchange, step, DIALECTS[caller])
         if name.endswith("filtered"):
-            made = FilteredBody(made)
+            exchange.reservation = reservation()
+        made = PassthroughBody(exchange, step, DIALECTS[caller])
     made.request()
     kind = b"text/event-stream" if streams else b"application/json"
     made.begin(AnswerHead(200, b"OK", [(b"content-type", kind)], {b"content-type": kind}))

@@ -12,10 +12,29 @@ from kyma_proxy.core.http.headers import encode_request_head
 _ASKS_FOR_USAGE: Final = b'"stream_options":{"include_usage":true},'
 
 
-def request_bytes(exchange: Exchange, source: Source, body: bytes, routing: RoutingFields) -> list[bytes | memoryview]:
-    """The request's head, and the caller's body with one value replaced; `routing` are the fields of that body."""
+def asks_for_usage(exchange: Exchange, source: Source) -> bool:
+    """True if the gateway asks this source for a stream's usage, of which the caller will see nothing. (Contract §3.6.)"""
+    routing = exchange.routing
+    return (
+        exchange.reservation is not None
+        and source.stream_usage
+        and exchange.endpoint.takes_stream_options
+        and routing is not None
+        and routing.streams
+        and routing.written is not None
+        and not routing.written.stream_options
+    )
+
+
+def request_bytes(
+    exchange: Exchange, source: Source, body: bytes, routing: RoutingFields, *, with_usage: bool
+) -> list[bytes | memoryview]:
+    """The request's head, and the caller's body with one value replaced; `routing` are the fields of that body.
+
+    `with_usage` asks for a stream's usage.
+    """
     inbound, endpoint = exchange.inbound, exchange.endpoint
-    insertion = _ASKS_FOR_USAGE if exchange.asks_for_usage(source) else b""
+    insertion = _ASKS_FOR_USAGE if with_usage else b""
     max_tokens = exchange.snapshot.max_tokens
     if max_tokens is not None and endpoint.takes_max_tokens and not routing.has_max_tokens:
         member = source.max_tokens_field if endpoint.renames_max_tokens else None

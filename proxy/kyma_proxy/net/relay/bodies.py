@@ -1,4 +1,4 @@
-"""Chooses the body for an attempt: unchanged, filtered, or translated. (Contract §3.3, §3.6.)"""
+"""Chooses the body for an attempt: passed through, or translated. (Contract §3.3.)"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
 from kyma_proxy.dialect.registry import DIALECTS
 from kyma_proxy.dialect.vision import refuse_images
 from kyma_proxy.net.relay.body import Body
-from kyma_proxy.net.relay.passthrough import FilteredBody, PassthroughBody
+from kyma_proxy.net.relay.passthrough import PassthroughBody
 from kyma_proxy.net.relay.translated import TranslatedBody
 
 
@@ -21,5 +21,4 @@ def body_for(exchange: Exchange, step: Step) -> Body:
         return TranslatedBody(exchange, step, dialect)
     if step.layer == SUBSTITUTE:
         refuse_images(exchange.inbound.body, step.model)
-    body = PassthroughBody(exchange, step, dialect)
-    return FilteredBody(body) if exchange.asks_for_usage(step.source) else body
+    return PassthroughBody(exchange, step, dialect)

@@ -10,7 +10,7 @@ from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.body import is_json, read_routing_fields
 from kyma_proxy.core.http.headers import AnswerHead
 from kyma_proxy.core.http.sample import Sample
-from kyma_proxy.core.http.source_request import request_bytes
+from kyma_proxy.core.http.source_request import asks_for_usage, request_bytes
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.dialect import sse
@@ -21,19 +21,11 @@ from kyma_proxy.net.relay.body import BadAnswer, Body
 
 
 class PassthroughBody(Body):
-    """The caller's dialect is the source's: bytes pass unchanged."""
+    """The caller's dialect is the source's: bytes pass unchanged, but for the usage event that the gateway itself asked for."""
 
     __slots__ = (
-        "_cleaning",
-        "_dialect",
-        "_exchange",
-        "_has_begun",
-        "_has_length",
-        "_held",
-        "_is_error",
-        "_sample",
-        "_source",
-        "_streams",
+        "_asks_for_usage", "_cleaning", "_dialect", "_exchange", "_filter", "_has_begun", "_has_length", "_held", "_is_error",
+        "_sample", "_source", "_streams",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, step: Step, dialect: Dialect) -> None:
@@ -45,6 +37,8 @@ class PassthroughBody(Body):
         self._cleaning: Cleaning | None = (
             cleaning if cleaning is not None and cleaning.may_be_needed(exchange.inbound.body) else None
         )
+        self._asks_for_usage = asks_for_usage(exchange, step.source)
+        self._filter: UsageFilter | None = None
         self._has_begun = self._has_length = self._is_error = self._streams = False
         self._held = b""
         self._sample = Sample()
@@ -56,12 +50,14 @@ class PassthroughBody(Body):
         if self._cleaning is not None:
             body, self.dropped = self._cleaning.cleaned(body)
             routing = read_routing_fields(body)
-        return request_bytes(exchange, self._source, body, routing)
+        return request_bytes(exchange, self._source, body, routing, with_usage=self._asks_for_usage)
 
     def begin(self, head: AnswerHead) -> None:
         self._streams = head.streams
         self._is_error = head.is_error
         self._has_length = head.length is not None
+        if self._asks_for_usage and head.streams:
+            self._filter = UsageFilter()
 
     def feed(self, piece: bytes) -> bytes | None:
         if not self._has_begun:
@@ -72,7 +68,7 @@ class PassthroughBody(Body):
             self._held = b""
             piece = held
         self._sample.add(piece)
-        return piece
+        return piece if self._filter is None else self._filter.feed(piece)
 
     def _is_answer(self, held: bytes) -> bool:
         """True if the stream's first event has come and is no error. Raises BadAnswer if it is one."""
@@ -85,6 +81,11 @@ class PassthroughBody(Body):
         return True
 
     def finish(self, *, is_certain: bool) -> bytes:
+        last = self._finish(is_certain=is_certain)
+        return last if self._filter is None else self._filter.feed(last) + self._filter.flush()
+
+    def _finish(self, *, is_certain: bool) -> bytes:
+        """The source's last bytes, if they have not been passed on yet."""
         if self._has_begun:
             if not is_certain and not self._is_whole():
                 raise BadAnswer(FailureKind.BROKEN, "the connection was closed before the answer's end")
@@ -127,50 +128,3 @@ class PassthroughBody(Body):
 
     def delivered(self, size: int) -> int:
         return estimated_completion_tokens(self._sample.opening, self._sample.tail, size, self._streams)
-
-
-class FilteredBody(Body):
-    """A body without the usage event that the gateway itself asked for. (Contract §3.6.)"""
-
-    __slots__ = ("_filter", "_inner")
-
-    def __init__(self, inner: Body) -> None:
-        self.dropped = ()
-        self._inner = inner
-        self._filter: UsageFilter | None = None
-
-    def request(self) -> list[bytes | memoryview]:
-        pieces = self._inner.request()
-        self.dropped = self._inner.dropped
-        return pieces
-
-    def begin(self, head: AnswerHead) -> None:
-        if head.streams:
-            self._filter = UsageFilter()
-        self._inner.begin(head)
-
-    def feed(self, piece: bytes) -> bytes | None:
-        passed = self._inner.feed(piece)
-        return passed if passed is None or self._filter is None else self._filter.feed(passed)
-
-    def finish(self, *, is_certain: bool) -> bytes:
-        last = self._inner.finish(is_certain=is_certain)
-        return last if self._filter is None else self._filter.feed(last) + self._filter.flush()
-
-    @property
-    def is_complete(self) -> bool:
-        return self._inner.is_complete
-
-    @property
-    def is_between_events(self) -> bool:
-        return self._inner.is_between_events
-
-    @property
-    def has_reported_error(self) -> bool:
-        return self._inner.has_reported_error
-
-    def usage(self) -> Usage:
-        return self._inner.usage()
-
-    def delivered(self, size: int) -> int:
-        return self._inner.delivered(size)
