@@ -16,7 +16,7 @@ import pytest
 
 from kyma_proxy.dialect.anthropic_to_openai.translation import AnthropicToOpenAI
 from kyma_proxy.dialect.openai_to_anthropic.translation import OpenAIToAnthropic
-from kyma_proxy.dialect.sse import SseParser, encode_event
+from kyma_proxy.dialect.sse import MAX_EVENT_BYTES, SseParser, encode_event
 from kyma_proxy.dialect.translation import TranslatedAnswer, Translation
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -160,3 +160,35 @@ def test_streams(direction: Callable[[], Translation], folder: str, value: bytes
                     assert_stream(made, b"".join(encode_event(*event) for event in changed))
         error = [*events[:1], (b"error", value), *events[1:]]
         assert_stream(made, b"".join(encode_event(*event) for event in error))
+
+
+def long_event(folder: str, text: str) -> bytes:
+    if folder == "anthropic_to_openai":
+        document: Any = {"id": "1", "choices": [{"delta": {"content": text}}]}
+    else:
+        document = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+    return b"data: " + json.dumps(document).encode()
+
+
+@pytest.mark.parametrize(("direction", "folder"), DIRECTIONS)
+def test_a_stream_may_end_within_a_long_line(direction: Callable[[], Translation], folder: str) -> None:
+    text = "x" * (MAX_EVENT_BYTES * 3 // 4)
+    stream = direction().stream()
+    out = stream.feed(long_event(folder, text)) + stream.flush()
+    assert text.encode() in out
+    assert not stream.has_failed
+    cut = direction().stream()
+    cut.feed(long_event(folder, text)[:-9])
+    assert text.encode() not in cut.flush()
+    assert not cut.is_finished
+
+
+@pytest.mark.parametrize(("direction", "folder"), DIRECTIONS)
+def test_an_event_that_is_too_long_fails_the_stream(direction: Callable[[], Translation], folder: str) -> None:
+    event = long_event(folder, "x" * MAX_EVENT_BYTES)
+    for pieces in ([event], [event[at : at + 2**20] for at in range(0, len(event), 2**20)]):
+        stream = direction().stream()
+        out = b"".join([stream.feed(piece) for piece in pieces]) + stream.flush()
+        assert b'"error"' in out
+        assert stream.has_failed
+        assert not stream.is_finished
