@@ -114,6 +114,8 @@ class UpstreamConnection(asyncio.Protocol):
     __deletable__ = ("parser",)  # mypyc wants to know
 
     transport: asyncio.Transport
+    parser: httptools.HttpResponseParser
+    """It and the connection refer to each other, from `connection_made` to `break_cycle`."""
 
     def __init__(self, owner: ConnectionOwner, origin: Origin, keep_alive_s: float) -> None:
         # for the life of the connection
@@ -126,7 +128,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         # llhttp's body callback appends without a frame of Python.
         self.on_body = self._pieces.append
-        self.parser = httptools.HttpResponseParser(self)
         # for one answer
         self._handler: ResponseHandler | None = None
         self._headers: Headers = []
@@ -179,6 +180,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._handler = None
         self.transport.abort()
 
+    def break_cycle(self) -> None:
+        """Let go of the parser, as the connection is closed: the garbage collector runs rarely."""
+        if hasattr(self, "parser"):
+            del self.parser
+
     def look(self, now: float) -> float | None:
         """Act on a timer that has run out; returns when to look next. (For Sweeper.)"""
         if self._handler is None:
@@ -209,6 +215,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self.parser = httptools.HttpResponseParser(self)
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -239,7 +246,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._owner.sweeper.forget(self)
         self._owner.lost(self)
         handler = self._handler
-        del self.parser  # break the cycle now; the garbage collector runs rarely
+        self.break_cycle()
         if handler is None:
             return
         if exc is None and self._announced and self._ends_with_connection:
