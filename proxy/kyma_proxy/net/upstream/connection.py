@@ -7,6 +7,7 @@ the socket. Between two answers the connection belongs to its pool.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from abc import ABC, abstractmethod
 from typing import Final, cast
@@ -18,6 +19,7 @@ from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
 
+_log: Final = logging.getLogger("kyma-proxy")
 MAX_HEAD_BYTES: Final = 256 * 1024
 """The largest head of an answer; more is garbage."""
 
@@ -224,7 +226,20 @@ class UpstreamConnection(asyncio.Protocol):
             self._owner.spoiled(self)  # bytes that nobody asked for
             return
         try:
+            self._read(data)
+        except Exception:
+            if self._handler is None:
+                raise  # the handler expects nothing more; the loop reports it
+            _log.exception("an answer of %s failed inside the gateway", self.origin.host)
+            self._cut(FailureKind.BROKEN, "the gateway failed")
+
+    def _read(self, data: bytes) -> None:
+        try:
             self.parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, httptools.HttpParserError):
+                raise  # not the answer's fault, but the handler's
+            self._is_spoiled = True
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._is_spoiled = True  # what was understood before the error still counts
         if not self._announced:
