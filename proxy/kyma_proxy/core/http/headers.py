@@ -1,7 +1,8 @@
 """Decides every header that crosses the gateway, in both directions. (Contract §3.5, §4.2.)
 
-A request's head is computed afresh for each attempt from what the caller sent. No other file adds, drops or renames a field
-of a relayed message.
+A request's head is computed afresh for each attempt from what the caller sent. No other file decides which of the fields that
+a caller or a provider sent pass. The gateway's own fields of an answer are made elsewhere (`answers`, `accounting.meter`), and
+the pump gives them to `encode_answer_head`, which adds them after the provider's.
 """
 
 from __future__ import annotations
