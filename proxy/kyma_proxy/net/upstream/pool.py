@@ -61,16 +61,15 @@ class UpstreamPool(ConnectionOwner):
         return task
 
     async def _dial(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
-        connection = UpstreamConnection(self, provider.origin, provider.keep_alive)
+        made = [UpstreamConnection(self, provider.origin, provider.keep_alive)]  # a list, as frames may outlive a failure
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._dialer.dial(provider.origin, lambda: connection)
+                return await self._dialer.dial(provider.origin, lambda: made[0])
         except asyncio.CancelledError:
-            self._give_up(connection)
-            del connection  # the frames of what was cancelled may live on
+            self._give_up(made.pop())
             raise
         except TimeoutError:
-            self._give_up(connection)
+            self._give_up(made.pop())
             within = "in time" if timeout_s is None else f"within {timeout_s:g} s"
             raise DialError(FailureKind.CONNECT_TIMEOUT, f"no connection {within}") from None
         except ssl.SSLError as error:
