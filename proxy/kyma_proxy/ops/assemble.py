@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
 from aiohttp import web
@@ -28,7 +29,6 @@ from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.downstream.listener import Listener
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream.client import UpstreamClient
-from kyma_proxy.net.upstream.connection import monotonic
 from kyma_proxy.net.upstream.dialing import Addresses, Dialer
 from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.ops.health_checks import HealthChecks

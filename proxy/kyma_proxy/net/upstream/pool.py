@@ -10,12 +10,13 @@ import contextlib
 import os
 import ssl
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Final
 
 from kyma_proxy.config.snapshot import Origin, Provider
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
-from kyma_proxy.net.upstream.connection import ConnectionOwner, UpstreamConnection, monotonic
+from kyma_proxy.net.upstream.connection import ConnectionOwner, UpstreamConnection
 from kyma_proxy.net.upstream.dialing import Dialer, SessionContext
 
 _WARM_WHILE_USED_S: Final = 300.0
