@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any, Final
 
 from kyma_proxy.accounting.meter import Meter
@@ -40,7 +41,7 @@ from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.attempts import Attempt, Attempts, AttemptsListener
 from kyma_proxy.net.relay.bodies import body_for
 from kyma_proxy.net.relay.pump import Pump
-from kyma_proxy.net.upstream.connection import UpstreamConnection, monotonic
+from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.telemetry.counters import Counters
 from kyma_proxy.telemetry.record import Log

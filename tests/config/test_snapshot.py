@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from kyma_proxy.config.snapshot import NANO, Snapshot, Timeouts
+from kyma_proxy.dialect.registry import DIALECTS
 from kyma_proxy.loading.compiling import load
 from kyma_proxy.loading.tiers import SHIPPED_TIERS
 from tests.factories import SEVERAL as GOOD
@@ -58,6 +59,14 @@ def test_a_providers_address_and_credential_are_ready_to_send() -> None:
     assert two.header_lines.endswith(b"x-api-key: k\r\n")
     assert art.header_lines.endswith(b"authorization: Key hunter3\r\n")
     assert one.own_names == {b"x-team", b"authorization"}
+    assert one.own_and_foreign_names == one.own_names | DIALECTS["anthropic"].own_fields
+    assert two.default_fields == DIALECTS["anthropic"].default_fields
+
+
+def test_a_field_that_a_provider_sets_itself_has_no_default() -> None:
+    changed = GOOD.replace("dialect: anthropic}", "dialect: anthropic, headers: {Anthropic-Version: 2024-01-01}}")
+    assert changed != GOOD
+    assert compiled(changed).providers["two"].default_fields == ()
 
 
 def test_a_model_is_what_its_entry_says() -> None:

@@ -140,3 +140,10 @@ def test_finished_events_do_not_count_towards_the_limit() -> None:
         assert len(splitter.feed(b"\n\n")) == 1
         splitter.feed(b": " + piece)
         assert splitter.feed(b"\n") == []
+
+
+def test_a_last_line_without_its_end_may_be_as_long_as_any_event() -> None:
+    data = b"x" * (MAX_EVENT_BYTES - len(b"data: "))
+    parser = SseParser()
+    assert parser.feed(b"data: " + data) == []
+    assert parser.flush() == [(b"", data)]

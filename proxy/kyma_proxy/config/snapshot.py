@@ -75,10 +75,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     base_path: bytes
     header_lines: bytes
     own_names: frozenset[bytes]
-    foreign_fields: frozenset[bytes]
-    """Request header fields, in lower case, that only providers of other dialects understand."""
+    own_and_foreign_names: frozenset[bytes]
+    """`own_names`, and in lower case the header fields that only providers of other dialects understand."""
     default_fields: tuple[tuple[bytes, bytes], ...]
-    """Request header fields that it requires, sent if neither the caller nor its configuration sets them."""
+    """Request header fields that it requires and does not set itself, sent if the caller does not set them."""
     off: str | None
     warm_connections: int
     keep_alive: float

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
-import orjson
 
+from kyma_proxy.dialect.encoding import encode_json
 from kyma_proxy.dialect.sse import SseParser
 from kyma_proxy.dialect.tool_arguments import input_of
 from kyma_proxy.dialect.translation import StreamTranslation
@@ -31,7 +31,7 @@ def translate_complete(stream: StreamTranslation, body: bytes) -> bytes:
 
 
 def aggregate_message(events: bytes) -> bytes:
-    """Return the message that the events of a stream in Anthropic's dialect build."""
+    """Return the message that the events of a stream in Anthropic's dialect build. Raises ValueError if it can't be encoded."""
     message: dict[str, Any] = {}
     pieces: list[list[str]] = []
     for event in _events(events):
@@ -56,11 +56,11 @@ def aggregate_message(events: bytes) -> bytes:
             block["input"] = input_of(text)
         else:
             block[block["type"]] += text
-    return orjson.dumps(message)
+    return encode_json(message)
 
 
 def aggregate_completion(events: bytes) -> bytes:
-    """Return the `chat.completion` that the events of a stream in OpenAI's dialect build."""
+    """Return the `chat.completion` that the events of a stream in OpenAI's dialect build. Raises ValueError as above."""
     texts: dict[str, list[str]] = {name: [] for name in _TEXT_MEMBERS}
     calls: list[dict[str, Any]] = []
     arguments: list[list[str]] = []
@@ -100,7 +100,7 @@ def aggregate_completion(events: bytes) -> bytes:
     usage = answer.pop("usage")
     answer["object"] = "chat.completion"
     answer["choices"] = [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}]
-    return orjson.dumps(answer if usage is None else answer | {"usage": usage})
+    return encode_json(answer if usage is None else answer | {"usage": usage})
 
 
 def _events(stream: bytes) -> Iterator[dict[str, Any]]:

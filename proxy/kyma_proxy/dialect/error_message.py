@@ -23,7 +23,10 @@ def error_message_in(value: object, depth: int = 0) -> str:
     if isinstance(value, list) and value:
         if not depth:
             return next((message for one in value if isinstance(one, dict) and (message := error_message_in(one, 1))), "")
-        return _encode(value).decode()[:MAX_QUOTED]
+        try:
+            return _encode(value).decode()[:MAX_QUOTED]
+        except (OverflowError, RecursionError):  # a number of more than 64 bits, or deep nesting
+            return ""
     return ""
 
 

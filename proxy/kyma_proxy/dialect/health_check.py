@@ -11,7 +11,5 @@ from kyma_proxy.dialect.registry import DIALECTS
 def check_request(source: Source) -> list[bytes | memoryview]:
     """Return the bytes of a request for one token."""
     path, body = DIALECTS[source.provider.dialect].health_check(source)
-    inbound = Inbound(
-        b"POST", path, b"", [(b"content-type", b"application/json")], body, "health-health_check", 0.0, False, True
-    )
+    inbound = Inbound(b"POST", path, b"", [(b"content-type", b"application/json")], body, "health-check", 0.0, False, True)
     return [encode_request_head(inbound, path, source, len(body)) + body]

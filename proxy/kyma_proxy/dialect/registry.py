@@ -30,7 +30,7 @@ _main_endpoints: Final[dict[str, Endpoint]] = {}
 _translators: Final[dict[tuple[str, str], Translator]] = {}
 
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(_dialects)
-"""All dialects by name. The first one is used for callers whose path belongs to none."""
+"""All dialects by name. Callers whose path belongs to none are answered in OPENAI."""
 RELAYED: Final[Mapping[bytes, Endpoint]] = MappingProxyType(_relayed)
 """Every relayed endpoint by the path at which callers reach it; the method is always POST."""
 TRANSLATORS: Final[Mapping[tuple[str, str], Translator]] = MappingProxyType(_translators)

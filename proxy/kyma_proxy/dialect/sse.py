@@ -123,9 +123,10 @@ class SseParser:
         return self._split(piece)
 
     def flush(self) -> list[SseEvent]:
-        """Return the last event if the stream has ended without its blank line."""
+        """Return the last event if the stream has ended without its blank line. It is never too long: `feed` held it."""
         line = b"".join(self._line)
         self._line = []
+        self._held_bytes -= len(line)  # `_read_line` counts it again
         self._read_line(line)
         events: list[SseEvent] = []
         self._finish_event(events)

@@ -18,28 +18,28 @@ _VALUE: Final = re.compile(rb"[ \t\r\n]{0,6}:[ \t\r\n]{0,6}(\{[^{}]*+(?:\{[^{}]*
 """An object; the match is exact if it nests no deeper than usage does and no string in it has a brace."""
 
 
-_Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**28)]
+TokenCount = Annotated[int, msgspec.Meta(ge=0, le=2**28)]
 """A provider's number is untrusted: the bound keeps what is counted and charged plausible."""
 
 
 class Details(msgspec.Struct, gc=False):
     """OpenAI's breakdown of the prompt tokens."""
 
-    cached_tokens: _Tokens | None = None
+    cached_tokens: TokenCount | None = None
 
 
 class Counts(msgspec.Struct, gc=False):
     """Every member under which a provider reports tokens."""
 
-    prompt_tokens: _Tokens | None = None
-    completion_tokens: _Tokens | None = None
+    prompt_tokens: TokenCount | None = None
+    completion_tokens: TokenCount | None = None
     prompt_tokens_details: Details | None = None
-    prompt_cache_hit_tokens: _Tokens | None = None
-    input_tokens: _Tokens | None = None
-    output_tokens: _Tokens | None = None
+    prompt_cache_hit_tokens: TokenCount | None = None
+    input_tokens: TokenCount | None = None
+    output_tokens: TokenCount | None = None
     input_tokens_details: Details | None = None
-    cache_read_input_tokens: _Tokens | None = None
-    cache_creation_input_tokens: _Tokens | None = None
+    cache_read_input_tokens: TokenCount | None = None
+    cache_creation_input_tokens: TokenCount | None = None
 
 
 _decode: Final = msgspec.json.Decoder(Counts).decode

@@ -101,6 +101,7 @@ class _Compiler:
     def _compile_provider(self, entry: doc.Provider, path: str) -> snap.Provider:
         origin, base_path = self._parse_base_url(entry, path)
         own = self._compile_headers(entry, path)
+        own_names = frozenset(name.encode() for name in own)
         fixed = {"host": origin.authority, "accept-encoding": "identity", **own}
         off = None
         if entry.api_key is not None and entry.api_key.missing:
@@ -112,9 +113,9 @@ class _Compiler:
             origin=origin,
             base_path=base_path.encode(),
             header_lines="".join(f"{name}: {value}\r\n" for name, value in fixed.items()).encode("ascii", "replace"),
-            own_names=frozenset(name.encode() for name in own),
-            foreign_fields=foreign_fields(entry.dialect),
-            default_fields=default_fields(entry.dialect),
+            own_names=own_names,
+            own_and_foreign_names=own_names | foreign_fields(entry.dialect),
+            default_fields=tuple([field for field in default_fields(entry.dialect) if field[0] not in own_names]),
             off=off,
             warm_connections=entry.warm_connections,
             keep_alive=entry.keep_alive,

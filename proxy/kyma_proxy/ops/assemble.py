@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
 from aiohttp import web
@@ -28,7 +29,6 @@ from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.downstream.listener import Listener
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream.client import UpstreamClient
-from kyma_proxy.net.upstream.connection import monotonic
 from kyma_proxy.net.upstream.dialing import Addresses, Dialer
 from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.ops.health_checks import HealthChecks
@@ -175,29 +175,25 @@ class App:
             if source.provider.off is None
         }
 
-    def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
-        gauges: dict[str, tuple[str, Callable[[], float]]] = {
-            "kyma_in_flight": ("Relayed requests in progress.", lambda: self.gateway.in_flight),
-            "kyma_connections": ("Open connections of callers.", lambda: len(self.listener.connections)),
-            "kyma_provider_connections": (
-                "Open connections to providers.", lambda: self.upstreams.statistics()["open"]),
-            "kyma_provider_connections_idle": (
-                "Idle connections to providers.", lambda: self.upstreams.statistics()["idle"]),
-            "kyma_jobs_active": ("Image jobs that wait or run.", lambda: len(self.jobs.scheduler)),
-            "kyma_jobs_unwritten": (
-                "Image jobs that have ended and are not on disk yet.", lambda: self.jobs.scheduler.awaiting_write),
-            "kyma_jobs_running": ("Image jobs that a source works on.", lambda: self.jobs.scheduler.running),
-            "kyma_access_log_lost_lines": (
-                "Lines of the access log that could not be written.",
-                lambda: self.access_log.lost_lines if self.access_log else 0),
-        }  # fmt: skip
+    def _gauges(self) -> dict[str, Callable[[], float]]:
+        scheduler = self.jobs.scheduler
+        gauges: dict[str, Callable[[], float]] = {
+            "kyma_in_flight": lambda: self.gateway.in_flight,
+            "kyma_connections": lambda: len(self.listener.connections),
+            "kyma_provider_connections": lambda: self.upstreams.statistics()["open"],
+            "kyma_provider_connections_idle": lambda: self.upstreams.statistics()["idle"],
+            "kyma_jobs_active": lambda: len(scheduler),
+            "kyma_jobs_unwritten": lambda: scheduler.awaiting_write,
+            "kyma_jobs_running": lambda: scheduler.running,
+            "kyma_access_log_lost_lines": lambda: self.access_log.lost_lines if self.access_log else 0,
+        }
         if self.account_service is not None:
             accounts, store = self.account_service.accounts, self.account_service.store
             gauges |= {
-                "kyma_accounts": ("Accounts.", lambda: len(accounts)),
-                "kyma_charges_waiting": ("Charges that are not on disk yet.", lambda: store.waiting),
-                "kyma_charges_lost": ("Charges that could not be written.", lambda: store.statistics().lost),
-                "kyma_accounts_failing": ("1 while the database can't be written, else 0.", lambda: int(store.is_failing)),
+                "kyma_accounts": lambda: len(accounts),
+                "kyma_charges_waiting": lambda: store.waiting,
+                "kyma_charges_lost": lambda: store.statistics().lost,
+                "kyma_accounts_failing": lambda: int(store.is_failing),
             }
         return gauges
 

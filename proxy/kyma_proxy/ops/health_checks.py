@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -15,7 +16,6 @@ from kyma_proxy.core.routing.failures import AttemptFailure
 from kyma_proxy.core.routing.health_check import check_verdict, due_for_check
 from kyma_proxy.dialect.health_check import check_request
 from kyma_proxy.net.upstream.client import NoResponseError, UpstreamClient
-from kyma_proxy.net.upstream.connection import monotonic
 
 _log: Final = logging.getLogger("kyma-proxy")
 _INTERVAL_S: Final = 1.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -13,17 +14,34 @@ from prometheus_client.registry import Collector
 
 from kyma_proxy.telemetry.counters import Counters, Histogram
 
+_GAUGES: Final = MappingProxyType({
+    "kyma_in_flight": "Relayed requests in progress.",
+    "kyma_connections": "Open connections of callers.",
+    "kyma_provider_connections": "Open connections to providers.",
+    "kyma_provider_connections_idle": "Idle connections to providers.",
+    "kyma_jobs_active": "Image jobs that wait or run.",
+    "kyma_jobs_unwritten": "Image jobs that have ended and are not on disk yet.",
+    "kyma_jobs_running": "Image jobs that a source works on.",
+    "kyma_access_log_lost_lines": "Lines of the access log that could not be written.",
+    "kyma_accounts": "Accounts.",
+    "kyma_charges_waiting": "Charges that are not on disk yet.",
+    "kyma_charges_lost": "Charges that could not be written.",
+    "kyma_accounts_failing": "1 while the database can't be written, else 0.",
+})  # fmt: skip
+"""What each gauge shows."""
+
 
 class CountersCollector(Collector):
     """Reads the gateway's counters. `gauges` and `open_breakers` are called at each scrape for the current values.
 
-    `open_breakers` has each source that is on, by provider and model: True if its circuit breaker is open.
+    `gauges` are some of _GAUGES, by name. `open_breakers` has each source that is on, by provider and model: True if its
+    circuit breaker is open.
     """
 
     def __init__(
         self,
         counters: Counters,
-        gauges: Mapping[str, tuple[str, Callable[[], float]]],
+        gauges: Mapping[str, Callable[[], float]],
         *,
         reloads: Mapping[str, int],
         health_checks: Mapping[str, int],
@@ -72,8 +90,8 @@ class CountersCollector(Collector):
         for key, is_open in self._open_breakers().items():
             breakers.add_metric(key, int(is_open))
         yield breakers
-        for name, (text, read) in self._gauges.items():
-            yield GaugeMetricFamily(name, text, value=read())
+        for name, read in self._gauges.items():
+            yield GaugeMetricFamily(name, _GAUGES[name], value=read())
 
 
 def registry(collector: CountersCollector) -> CollectorRegistry:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final
 
 from aiohttp import web
@@ -20,7 +21,7 @@ from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES
 from kyma_proxy.dialect.registry import dialect_at
 from kyma_proxy.errors import GatewayError, Kind, internal_error
-from kyma_proxy.net.downstream.connection import DownstreamConnection, monotonic
+from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.telemetry.record import Record
 from kyma_proxy.telemetry.recording import other_record
 

@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.http.headers import AnswerHead, encode_answer_head, encode_request_head
@@ -178,6 +179,23 @@ def test_the_memory_of_names_is_bounded_and_a_full_one_still_judges_right() -> N
     try:
         see_many_names(5000)
         assert tracemalloc.get_traced_memory()[0] < 100_000  # 20 bytes a name: none is kept
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_rules_of_former_configurations_are_forgotten() -> None:
+    def send_to_many_providers(first: int) -> None:
+        for at in range(first, first + 2000):
+            provider = structs.replace(source("small").provider, own_names=frozenset({b"x-own-%d" % at}))
+            lines = sent([field(f"X-Own-{at}"), field("X-Other")], structs.replace(source("small"), provider=provider))
+            assert b"X-Other: value" in lines
+            assert b"X-Own-%d: value" % at not in lines
+
+    send_to_many_providers(0)
+    tracemalloc.start()
+    try:
+        send_to_many_providers(2000)
+        assert tracemalloc.get_traced_memory()[0] < 2_000_000  # those of 256 providers
     finally:
         tracemalloc.stop()
 

@@ -17,7 +17,7 @@ class ConnectionState(enum.Enum):
 
     IDLE = "idle"  # nothing is being served; a request may be arriving
     SERVING = "serving"  # a request is being served; what arrives meanwhile waits
-    LINGERING = "lingering"  # an error has been sent; open only until the caller has read it
+    LINGERING = "lingering"  # the last answer has been sent; open until the caller has read it, though it may send more
     CLOSING = "closing"  # closed from this side; what is left may still go out
     CLOSED = "closed"
 

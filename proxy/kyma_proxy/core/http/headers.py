@@ -1,11 +1,13 @@
 """Decides every header that crosses the gateway, in both directions. (Contract §3.5, §4.2.)
 
-A request's head is computed afresh for each attempt from what the caller sent. No other file adds, drops or renames a field
-of a relayed message.
+A request's head is computed afresh for each attempt from what the caller sent. No other file decides which of the fields that
+a caller or a provider sent pass. The gateway's own fields of an answer are made elsewhere (`answers`, `accounting.meter`), and
+the pump gives them to `encode_answer_head`, which adds them after the provider's.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 from kyma_proxy.config.snapshot import Source
@@ -36,6 +38,8 @@ _DROPPED_TO_CALLER_PREFIXES: Final = (
     b"x-ratelimit-", b"ratelimit", b"anthropic-ratelimit-", b"x-kyma-", b"access-control-",
 )  # fmt: skip
 _MAX_NAMES_REMEMBERED: Final = 2048
+_MAX_RULES: Final = 256
+"""More than a configuration has. Each reload may bring others, so those of old ones are forgotten."""
 
 KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
 """What a caller of HTTP/1.0 must be told when its connection stays open (RFC 9112 §9.3)."""
@@ -80,16 +84,13 @@ class _Rule:
 
 
 _USUAL_CONNECTIONS: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close"})
-_to_provider: Final[dict[frozenset[bytes], _Rule]] = {}
 _to_caller: Final = _Rule(_DROPPED_TO_CALLER, _DROPPED_TO_CALLER_PREFIXES)
 
 
-def _rule_for(own_names: frozenset[bytes]) -> _Rule:
-    """The rule towards a provider that sets these fields itself; as many are kept as configurations have had."""
-    rule = _to_provider.get(own_names)
-    if rule is None:
-        rule = _to_provider[own_names] = _Rule(_DROPPED_TO_PROVIDER | own_names, _DROPPED_TO_PROVIDER_PREFIXES)
-    return rule
+@functools.lru_cache(_MAX_RULES)
+def _rule_for(dropped: frozenset[bytes]) -> _Rule:
+    """The rule towards the providers that are sent none of these fields of a caller."""
+    return _Rule(_DROPPED_TO_PROVIDER | dropped, _DROPPED_TO_PROVIDER_PREFIXES)
 
 
 def encode_request_head(inbound: Inbound, path: bytes, source: Source, length: int, *, is_translated: bool = False) -> bytes:
@@ -98,7 +99,7 @@ def encode_request_head(inbound: Inbound, path: bytes, source: Source, length: i
     Translated, it has no field that only the caller's dialect knows, and no query, as that is of the caller's endpoint.
     """
     provider = source.provider
-    dropped = provider.own_names if not is_translated else provider.own_names | provider.foreign_fields
+    dropped = provider.own_and_foreign_names if is_translated else provider.own_names
     lines = inbound.passed.get(dropped)
     if lines is None:
         lines = inbound.passed[dropped] = _rule_for(dropped).lines(inbound.headers)
@@ -106,7 +107,7 @@ def encode_request_head(inbound: Inbound, path: bytes, source: Source, length: i
     if inbound.query and not is_translated:
         target = b"%b?%b" % (target, inbound.query)
     for name, value in provider.default_fields:
-        if name not in provider.own_names and header(inbound.headers, name) is None:
+        if header(inbound.headers, name) is None:
             lines += b"%b: %b\r\n" % (name, value)
     return b"POST %b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n" % (target, provider.header_lines, lines, length)
 

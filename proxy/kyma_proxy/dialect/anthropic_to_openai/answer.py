@@ -12,18 +12,18 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import msgspec
-import orjson
 from msgspec import Raw
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.anthropic_to_openai.messages import Json
+from kyma_proxy.dialect.encoding import encode_json
 from kyma_proxy.dialect.error_message import error_message_in, first_line
 from kyma_proxy.dialect.sse import encode_event
 from kyma_proxy.dialect.thinking_signature import UNSIGNED
 from kyma_proxy.dialect.tool_arguments import input_of
 from kyma_proxy.dialect.tool_ids import encode_tool_id
 from kyma_proxy.dialect.translation import TranslatedAnswer
-from kyma_proxy.dialect.usage import Counts
+from kyma_proxy.dialect.usage import Counts, TokenCount
 
 T = TypeVar("T")
 
@@ -124,13 +124,13 @@ class _RawAnswer(msgspec.Struct, gc=False):
     """An answer whose members are not decoded."""
 
     choices: list[dict[str, Raw]]
-    id: Any = None
-    created: Any = None
+    id: Raw = Raw(_NULL)
+    created: Raw = Raw(_NULL)
     usage: Raw = Raw(_NULL)
 
 
 class _Reasoning(msgspec.Struct, gc=False):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: TokenCount | None = None
 
 
 class ReportedUsage(Counts, gc=False):
@@ -198,7 +198,7 @@ def translate_answer(status: int, body: bytes, public_model: str, stop_sequences
         "id": message_id, "type": "message", "role": "assistant", "model": public_model, "content": content,
         "stop_reason": reason, "stop_sequence": sequence, "usage": usage_object(reported),
     }  # fmt: skip
-    return TranslatedAnswer(status, orjson.dumps(message), usage_of(reported), delta.dropped)
+    return TranslatedAnswer(status, encode_json(message), usage_of(reported), delta.dropped)
 
 
 def answer_as_stream(body: bytes) -> bytes:
@@ -239,8 +239,9 @@ def stream_error_body(error: object, request_id: str) -> bytes:
 
 
 def make_message_id(source_id: str | None, created: object) -> str:
-    """Return a message's id, made of the source's id, or else of its timestamp."""
-    return f"msg_{(source_id or str(created or 0)).removeprefix(_COMPLETION_ID_PREFIX).removeprefix('msg_')}"
+    """Return a message's id, made of the source's id, or else of its timestamp, if that is one."""
+    timestamp = str(created) if isinstance(created, int | float | str) and created else "0"
+    return f"msg_{(source_id or timestamp).removeprefix(_COMPLETION_ID_PREFIX).removeprefix('msg_')}"
 
 
 def make_tool_id(message_id: str, index: int) -> str:
@@ -297,7 +298,7 @@ def read_usage(usage: Raw) -> ReportedUsage | None:
         return None
     try:
         return _reported(usage)
-    except (msgspec.MsgspecError, RecursionError):
+    except (ValueError, msgspec.MsgspecError, RecursionError):
         return None
 
 

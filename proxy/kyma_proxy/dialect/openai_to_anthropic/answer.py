@@ -8,17 +8,17 @@ Other blocks, such as those of the provider's own tools, are dropped, and so are
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
-import orjson
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.dialect.encoding import encode_json
 from kyma_proxy.dialect.error_message import error_message_in, first_line
 from kyma_proxy.dialect.openai import error_type
 from kyma_proxy.dialect.sse import encode_event
 from kyma_proxy.dialect.translation import TranslatedAnswer
-from kyma_proxy.dialect.usage import Counts
+from kyma_proxy.dialect.usage import Counts, TokenCount
 from kyma_proxy.errors import Kind
 
 _TRANSLATED_TYPES: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
@@ -56,7 +56,7 @@ class AnswerOptions(NamedTuple):
 
 
 class _Details(msgspec.Struct, gc=False):
-    thinking_tokens: Annotated[int, msgspec.Meta(ge=0, le=2**40)] | None = None
+    thinking_tokens: TokenCount | None = None
 
 
 class Tokens(Counts, gc=False):
@@ -114,7 +114,7 @@ _tokens: Final = msgspec.json.Decoder(Tokens | None).decode
 
 def translate_answer(body: bytes, options: AnswerOptions) -> TranslatedAnswer:
     """Translate a message to a `chat.completion`. Raises ValueError if the body is no message."""
-    message = _message(body)
+    message = _read_message(body)
     if message.type != "message":
         raise ValueError(f"the answer is of the type {message.type[:32]}")
     tokens = read_tokens(message.usage)
@@ -131,7 +131,14 @@ def translate_answer(body: bytes, options: AnswerOptions) -> TranslatedAnswer:
     answer["choices"] = [choice]
     if tokens is not None:
         answer["usage"] = usage_object(tokens, tokens)
-    return TranslatedAnswer(200, orjson.dumps(answer), usage_of(tokens, tokens), tuple(dropped))
+    return TranslatedAnswer(200, encode_json(answer), usage_of(tokens, tokens), tuple(dropped))
+
+
+def _read_message(body: bytes) -> _Message:
+    try:
+        return _message(body)
+    except RecursionError:
+        raise ValueError("the answer is nested too deeply") from None
 
 
 def fallback_id(options: AnswerOptions) -> str:
@@ -141,7 +148,7 @@ def fallback_id(options: AnswerOptions) -> str:
 
 def answer_as_stream(body: bytes) -> bytes:
     """Return a message as a stream with one event per block. Raises ValueError if the body is no message."""
-    message = _message(body)
+    message = _read_message(body)
     events: list[dict[str, object]] = [{"type": "message_start", "message": {"id": message.id, "usage": message.usage}}]
     for index, block in enumerate(message.content):
         events.append({"type": "content_block_start", "index": index, "content_block": block})

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import time
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any, Final, Protocol, cast
 
 from kyma_proxy.core.http.answers import cors_lines, error_lines, json_answer
@@ -32,8 +32,6 @@ _MAX_LINGER_BYTES: Final = 4 * 2**20
 _MIN_BODY_BYTES_PER_S: Final = 1000
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-monotonic = time.monotonic
 
 
 class FlowControl(Protocol):

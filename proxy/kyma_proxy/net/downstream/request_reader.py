@@ -5,8 +5,8 @@ It knows no socket. The parser is llhttp, through httptools. A head that comes a
 
 from __future__ import annotations
 
-import time
 from collections import deque
+from time import monotonic
 from typing import Final
 
 import httptools
@@ -20,8 +20,6 @@ from kyma_proxy.net.downstream.listener import Listener
 
 _MAX_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
 _MAX_PIECES: Final = 1024
-
-monotonic = time.monotonic
 
 
 class RequestReader:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from abc import abstractmethod
 from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
 from kyma_proxy.config.units import AUTO
@@ -21,7 +22,7 @@ from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.inline_coroutine import OneShotFuture
 from kyma_proxy.net.relay.pump import Pump, PumpListener
-from kyma_proxy.net.upstream.connection import UpstreamConnection, monotonic
+from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.pool import DialError, UpstreamPool
 
 _log: Final = logging.getLogger("kyma-proxy")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from time import monotonic
 from typing import Final, Generic, TypeVar
 
 from kyma_proxy.core.exchange import AttemptRecord
@@ -19,7 +20,7 @@ from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.body import BadAnswer, Body
-from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnection, monotonic
+from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnection
 
 _log: Final = logging.getLogger("kyma-proxy")
 A = TypeVar("A", bound=AttemptRecord)

@@ -8,12 +8,13 @@ configuration alone.
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Final, NamedTuple
 
 from kyma_proxy.config.snapshot import Provider, Timeouts
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
-from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnection, monotonic
+from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnection
 from kyma_proxy.net.upstream.pool import DialError, UpstreamPool
 
 MAX_BYTES: Final = 32 * 2**20

@@ -7,8 +7,9 @@ the socket. Between two answers the connection belongs to its pool.
 from __future__ import annotations
 
 import asyncio
-import time
+import logging
 from abc import ABC, abstractmethod
+from time import monotonic
 from typing import Final, cast
 
 import httptools
@@ -18,12 +19,11 @@ from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
 
+_log: Final = logging.getLogger("kyma-proxy")
 MAX_HEAD_BYTES: Final = 256 * 1024
 """The largest head of an answer; more is garbage."""
 
 _NEVER: Final = 10.0**12
-
-monotonic = time.monotonic
 
 
 class ResponseHandler(ABC):
@@ -114,6 +114,8 @@ class UpstreamConnection(asyncio.Protocol):
     __deletable__ = ("parser",)  # mypyc wants to know
 
     transport: asyncio.Transport
+    parser: httptools.HttpResponseParser
+    """It and the connection refer to each other, from `connection_made` to `break_cycle`."""
 
     def __init__(self, owner: ConnectionOwner, origin: Origin, keep_alive_s: float) -> None:
         # for the life of the connection
@@ -126,7 +128,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         # llhttp's body callback appends without a frame of Python.
         self.on_body = self._pieces.append
-        self.parser = httptools.HttpResponseParser(self)
         # for one answer
         self._handler: ResponseHandler | None = None
         self._headers: Headers = []
@@ -179,6 +180,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._handler = None
         self.transport.abort()
 
+    def break_cycle(self) -> None:
+        """Let go of the parser, as the connection is closed: the garbage collector runs rarely."""
+        if hasattr(self, "parser"):
+            del self.parser
+
     def look(self, now: float) -> float | None:
         """Act on a timer that has run out; returns when to look next. (For Sweeper.)"""
         if self._handler is None:
@@ -209,6 +215,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self.parser = httptools.HttpResponseParser(self)
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -217,7 +224,20 @@ class UpstreamConnection(asyncio.Protocol):
             self._owner.spoiled(self)  # bytes that nobody asked for
             return
         try:
+            self._read(data)
+        except Exception:
+            if self._handler is None:
+                raise  # the handler expects nothing more; the loop reports it
+            _log.exception("an answer of %s failed inside the gateway", self.origin.host)
+            self._cut(FailureKind.BROKEN, "the gateway failed")
+
+    def _read(self, data: bytes) -> None:
+        try:
             self.parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            if not isinstance(error.__context__, httptools.HttpParserError):
+                raise  # not the answer's fault, but the handler's
+            self._is_spoiled = True
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._is_spoiled = True  # what was understood before the error still counts
         if not self._announced:
@@ -239,7 +259,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._owner.sweeper.forget(self)
         self._owner.lost(self)
         handler = self._handler
-        del self.parser  # break the cycle now; the garbage collector runs rarely
+        self.break_cycle()
         if handler is None:
             return
         if exc is None and self._announced and self._ends_with_connection:

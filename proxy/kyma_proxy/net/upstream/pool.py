@@ -10,12 +10,13 @@ import contextlib
 import os
 import ssl
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Final
 
 from kyma_proxy.config.snapshot import Origin, Provider
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
-from kyma_proxy.net.upstream.connection import ConnectionOwner, UpstreamConnection, monotonic
+from kyma_proxy.net.upstream.connection import ConnectionOwner, UpstreamConnection
 from kyma_proxy.net.upstream.dialing import Dialer, SessionContext
 
 _WARM_WHILE_USED_S: Final = 300.0
@@ -61,21 +62,26 @@ class UpstreamPool(ConnectionOwner):
         return task
 
     async def _dial(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
-        connection = UpstreamConnection(self, provider.origin, provider.keep_alive)
+        made = [UpstreamConnection(self, provider.origin, provider.keep_alive)]  # a list, as frames may outlive a failure
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._dialer.dial(provider.origin, lambda: connection)
+                return await self._dialer.dial(provider.origin, lambda: made[0])
         except asyncio.CancelledError:
-            self.lost(connection)  # uvloop tells nobody that it has closed one which was opened in that moment
+            self._give_up(made.pop())
             raise
         except TimeoutError:
-            self.lost(connection)
+            self._give_up(made.pop())
             within = "in time" if timeout_s is None else f"within {timeout_s:g} s"
             raise DialError(FailureKind.CONNECT_TIMEOUT, f"no connection {within}") from None
         except ssl.SSLError as error:
             raise DialError(FailureKind.CONNECT, f"TLS failed: {_tls_reason(error)}") from None
         except OSError as error:
             raise DialError(FailureKind.CONNECT, f"no connection: {_reason(error)}") from None
+
+    def _give_up(self, connection: UpstreamConnection) -> None:
+        """Forget a connection whose dial has ended: uvloop tells nobody that it has closed one opened in that moment."""
+        self.lost(connection)
+        connection.break_cycle()
 
     def opened(self, connection: UpstreamConnection) -> None:
         """A connection is open; it is counted until it is lost."""
@@ -153,16 +159,28 @@ class UpstreamPool(ConnectionOwner):
 
 
 def _dialled(task: asyncio.Task[UpstreamConnection]) -> UpstreamConnection | DialError:
-    try:
-        connection = task.result()
-    except DialError as failed:
-        return failed
-    except Exception as error:
-        task.get_loop().call_exception_handler({"message": "a dial failed inside the gateway", "exception": error})
-        return DialError(FailureKind.CONNECT, "the gateway failed")
+    """The result of a dial.
+
+    The task holds its exception, and with it the frames through which that came. So it is not raised here, where a frame holds
+    the task and the callback's the request, and is stripped of its frames: the garbage collector runs rarely.
+    """
+    error = task.exception()
+    if error is not None:
+        if not isinstance(error, DialError):
+            task.get_loop().call_exception_handler({"message": "a dial failed inside the gateway", "exception": error})
+        _drop_frames(error)
+        return error if isinstance(error, DialError) else DialError(FailureKind.CONNECT, "the gateway failed")
+    connection = task.result()
     if connection.transport.is_closing():
         return DialError(FailureKind.BROKEN, "the connection was closed")
     return connection
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    """Remove the frames of an error, and of those that led to it."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

@@ -1,0 +1,116 @@
+"""A failure of the gateway's own while an answer is read is logged, and not blamed on the provider."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic
+from typing import Any, cast
+
+import pytest
+
+from kyma_proxy.config.snapshot import Timeouts
+from kyma_proxy.core.routing.failures import FailureKind
+from kyma_proxy.net.sweeper import Sweeper
+from kyma_proxy.net.upstream.connection import ConnectionOwner, ResponseHandler, UpstreamConnection
+from tests.factories import source
+
+
+class Owner(ConnectionOwner):
+    def __init__(self) -> None:
+        self.sweeper = Sweeper(monotonic)
+
+    def opened(self, connection: UpstreamConnection) -> None: ...
+
+    def put_back(self, connection: UpstreamConnection) -> None: ...
+
+    def remember_session(self, connection: UpstreamConnection) -> None: ...
+
+    def expired(self, connection: UpstreamConnection) -> None: ...
+
+    def spoiled(self, connection: UpstreamConnection) -> None: ...
+
+    def lost(self, connection: UpstreamConnection) -> None: ...
+
+
+class FakeTransport:
+    def __init__(self) -> None:
+        self.is_aborted = False
+
+    def write(self, _: bytes) -> None: ...
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return self.is_aborted
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+class Failing(ResponseHandler):
+    """Fails in one of its callbacks."""
+
+    def __init__(self, fails_in: str) -> None:
+        self._fails_in = fails_in
+        self.cuts: list[tuple[FailureKind, str, bool]] = []
+
+    def _called(self, name: str) -> None:
+        if name == self._fails_in:
+            raise KeyError(f"a bug in {name}")
+
+    def on_head(self, *_: Any) -> None:
+        self._called("on_head")
+
+    def on_body(self, piece: bytes) -> None:
+        self._called("on_body")
+
+    def on_end(self, *, is_certain: bool) -> None:
+        self._called("on_end")
+
+    def on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
+        self.cuts.append((kind, detail, nothing_came))
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret"
+
+
+def asked(handler: ResponseHandler) -> tuple[UpstreamConnection, FakeTransport]:
+    """A connection over which a request has gone out."""
+    transport = FakeTransport()
+    connection = UpstreamConnection(Owner(), source("small").provider.origin, 60.0)
+    connection.connection_made(cast("asyncio.Transport", transport))
+    connection.send(handler, [b"request"], Timeouts(), None)
+    return connection, transport
+
+
+@pytest.mark.parametrize("callback", ["on_head", "on_body"])
+def test_the_answer_is_cut_and_the_failure_logged(callback: str, caplog: pytest.LogCaptureFixture) -> None:
+    handler = Failing(callback)
+    connection, transport = asked(handler)
+    connection.data_received(ANSWER)
+    assert handler.cuts == [(FailureKind.BROKEN, "the gateway failed", False)]
+    assert transport.is_aborted
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("kyma-proxy", logging.ERROR)
+    assert f"a bug in {callback}" in caplog.text
+    assert "Traceback" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_failure_after_the_end_is_left_to_the_loop() -> None:
+    handler = Failing("on_end")
+    connection, _ = asked(handler)
+    with pytest.raises(KeyError, match="on_end"):
+        connection.data_received(ANSWER)
+    assert handler.cuts == []
+
+
+@pytest.mark.parametrize("answer", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n"])
+def test_what_is_not_http_is_the_providers_failure(answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    handler = Failing("")
+    connection, _ = asked(handler)
+    connection.data_received(answer)
+    assert [(kind, detail) for kind, detail, _ in handler.cuts] == [(FailureKind.BROKEN, "its answer is not HTTP")]
+    assert caplog.records == []
