@@ -104,7 +104,14 @@ class Pump(ResponseHandler, Generic[A]):
 
     def on_body(self, piece: bytes) -> None:
         try:
-            self._on_body(piece)
+            if not self.has_begun:
+                self._open(piece)
+                return
+            out = self.body.feed(piece)
+            if out:
+                size = len(out)
+                self.bytes_out += size
+                self._write(b"%x\r\n%b\r\n" % (size, out) if self._chunked else out)
         except Exception:
             self._crash()
 
@@ -134,14 +141,8 @@ class Pump(ResponseHandler, Generic[A]):
         self._head = head
         self.body.begin(head)
 
-    def _on_body(self, piece: bytes) -> None:
-        if self.has_begun:
-            out = self.body.feed(piece)
-            if out:
-                size = len(out)
-                self.bytes_out += size
-                self._write(b"%x\r\n%b\r\n" % (size, out) if self._chunked else out)
-            return
+    def _open(self, piece: bytes) -> None:
+        """Pass on a piece before the commit."""
         try:
             opening = self.body.feed(piece)
         except BadAnswer as bad:

@@ -224,33 +224,30 @@ class UpstreamConnection(asyncio.Protocol):
             self._owner.spoiled(self)  # bytes that nobody asked for
             return
         try:
-            self._read(data)
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserCallbackError as error:
+                if not isinstance(error.__context__, httptools.HttpParserError):
+                    raise  # not the answer's fault, but the handler's
+                self._is_spoiled = True
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+                self._is_spoiled = True  # what was understood before the error still counts
+            if not self._announced:
+                self._head_bytes += len(data)
+                if self._head_bytes > MAX_HEAD_BYTES:
+                    self._cut(FailureKind.BROKEN, f"its head is larger than {MAX_HEAD_BYTES // 1024} KiB")
+                    return
+            if self._pieces:
+                self._deliver()
+            if self._complete:
+                self._finish()
+            elif self._is_spoiled:
+                self._cut(FailureKind.BROKEN, "its answer is not HTTP")
         except Exception:
             if self._handler is None:
                 raise  # the handler expects nothing more; the loop reports it
             _log.exception("an answer of %s failed inside the gateway", self.origin.host)
             self._cut(FailureKind.BROKEN, "the gateway failed")
-
-    def _read(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:
-            if not isinstance(error.__context__, httptools.HttpParserError):
-                raise  # not the answer's fault, but the handler's
-            self._is_spoiled = True
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._is_spoiled = True  # what was understood before the error still counts
-        if not self._announced:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._cut(FailureKind.BROKEN, f"its head is larger than {MAX_HEAD_BYTES // 1024} KiB")
-                return
-        if self._pieces:
-            self._deliver()
-        if self._complete:
-            self._finish()
-        elif self._is_spoiled:
-            self._cut(FailureKind.BROKEN, "its answer is not HTTP")
 
     def eof_received(self) -> bool:
         return False
