@@ -148,8 +148,9 @@ class Gateway(AttemptsListener):
         if total_due is not None and now >= total_due:
             candidates.failures[source.key] = no_time_left(source.provider.name)
             return True
+        dialect = DIALECTS[exchange.endpoint.dialect]
         try:
-            body = body_for(exchange, step)
+            body = body_for(exchange, step, dialect)
         except GatewayError as error:  # the source's dialect has no way to say what the caller asks for
             candidates.unsupported = error.fresh()
             return True
@@ -157,10 +158,9 @@ class Gateway(AttemptsListener):
         if permit is None:
             return True
         attempt = Attempt(attempts, step, permit, total_due)
-        dialect = DIALECTS[exchange.endpoint.dialect]
-        attempt.pump = Pump(attempt, self, body, attempts.downstream, inbound=exchange.inbound, dialect=dialect)
+        attempts.running.append(attempt)  # from here on whatever ends the request gives the permit back
         exchange.attempts.append(attempt)
-        attempts.running.append(attempt)
+        attempt.pump = Pump(attempt, self, body, attempts.downstream, inbound=exchange.inbound, dialect=dialect)
         attempt.connect(self._upstreams)
         return True
 

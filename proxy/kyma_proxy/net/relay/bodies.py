@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
-from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.vision import refuse_images
 from kyma_proxy.net.relay.body import Body
 from kyma_proxy.net.relay.passthrough import PassthroughBody
 from kyma_proxy.net.relay.translated import TranslatedBody
 
 
-def body_for(exchange: Exchange, step: Step) -> Body:
-    """The body for an attempt at a source.
+def body_for(exchange: Exchange, step: Step, dialect: Dialect) -> Body:
+    """The body for an attempt at a source; `dialect` is the caller's.
 
     Raises GatewayError if the source's dialect has no way to say what the caller asks for, or its model can't see an image.
     """
-    dialect = DIALECTS[exchange.endpoint.dialect]
     if step.source.provider.dialect != dialect.name:
         return TranslatedBody(exchange, step, dialect)
     if step.layer == SUBSTITUTE:
