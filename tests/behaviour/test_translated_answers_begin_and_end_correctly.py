@@ -177,16 +177,19 @@ async def test_a_stream_without_its_last_event_is_not_complete(tmp_path: Path, d
         assert (await running.records())[0]["ending"] == "broken"
 
 
-@pytest.mark.parametrize("dialect", OTHER)
-async def test_the_words_of_an_end_in_the_answers_text_are_no_end(tmp_path: Path, dialect: str) -> None:
+@pytest.mark.parametrize(
+    ("dialect", "words", "events"), [("openai", b"message_stop", 2), ("anthropic", b"response.completed", 4)]
+)
+async def test_the_words_of_an_end_in_the_answers_text_are_no_end(
+    tmp_path: Path, dialect: str, words: bytes, events: int
+) -> None:
     async with both(tmp_path, dialect=dialect) as (running, source):
-        words = b'message_stop\\"message_stop\\"data: [DONE]'
-        source.plays(head() + b"".join(chunk(one.replace(b"two", words)) for one in STREAMS[dialect][:4]), CLOSE)
+        source.plays(head() + b"".join(chunk(one.replace(b"two", words)) for one in STREAMS[dialect][:events]), CLOSE)
         client = await running.client()
         ask(client, dialect, stream=True)
         await client.head()
         got = await client.read_to_end()
-        assert b"message_stop" in got
+        assert b'"%b"' % words in got
         assert b'"error"' in got
         assert not got.endswith(LAST_CHUNK)
         assert (await running.records())[0]["ending"] == "broken"
