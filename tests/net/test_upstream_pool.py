@@ -6,7 +6,7 @@ import asyncio
 import gc
 import socket
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -20,6 +20,8 @@ from kyma_proxy.net.upstream.dialing import Addresses, Dialer
 from kyma_proxy.net.upstream.pool import DialError, UpstreamPool
 from tests.factories import snapshot
 from tests.waiting import until
+
+NewConnections = Callable[[], list[UpstreamConnection]]
 
 
 class NoNames(AbstractResolver):
@@ -45,11 +47,17 @@ class Request:
     dialling: asyncio.Task[UpstreamConnection] | None = None
 
 
+def connections() -> list[UpstreamConnection]:
+    return [value for value in gc.get_objects() if isinstance(value, UpstreamConnection)]
+
+
 @pytest.fixture
-def no_collector() -> Iterator[None]:
+def new_connections() -> Iterator[NewConnections]:
+    """The connections that live and that this test made, not an earlier one. The collector rests meanwhile."""
     gc.collect()
+    before = connections()
     gc.disable()
-    yield
+    yield lambda: [connection for connection in connections() if not any(connection is old for old in before)]
     gc.enable()
 
 
@@ -78,11 +86,6 @@ def dial_for_request(
     return weakref.ref(request), task, details
 
 
-def connections() -> list[UpstreamConnection]:
-    return [value for value in gc.get_objects() if isinstance(value, UpstreamConnection)]
-
-
-@pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize(
     ("host", "dialer", "detail"),
     [
@@ -92,7 +95,7 @@ def connections() -> list[UpstreamConnection]:
     ],
 )
 async def test_a_failed_dial_frees_the_request_and_the_connection(
-    host: str, dialer: type[Dialer], detail: str, unused_tcp_port: int
+    host: str, dialer: type[Dialer], detail: str, unused_tcp_port: int, new_connections: NewConnections
 ) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     request, task, details = dial_for_request(upstreams(dialer), provider_at(host, unused_tcp_port))
@@ -102,21 +105,19 @@ async def test_a_failed_dial_frees_the_request_and_the_connection(
     del task
     await until(lambda: request() is None)
     await until(lambda: dialling() is None)
-    assert connections() == []
+    assert new_connections() == []
 
 
-@pytest.mark.usefixtures("no_collector")
-async def test_a_dial_that_times_out_frees_them_too(silent_port: int) -> None:
+async def test_a_dial_that_times_out_frees_them_too(silent_port: int, new_connections: NewConnections) -> None:
     request, task, details = dial_for_request(upstreams(), provider_at("127.0.0.1", silent_port), 0.05)
     await until(lambda: bool(details))
     assert details == ["no connection within 0.05 s"]
     del task
     await until(lambda: request() is None)
-    assert connections() == []
+    assert new_connections() == []
 
 
-@pytest.mark.usefixtures("no_collector")
-async def test_a_dial_that_is_cancelled_frees_them_too(silent_port: int) -> None:
+async def test_a_dial_that_is_cancelled_frees_them_too(silent_port: int, new_connections: NewConnections) -> None:
     request, task, details = dial_for_request(upstreams(), provider_at("127.0.0.1", silent_port))
     await asyncio.sleep(0)
     task.cancel()
@@ -126,18 +127,17 @@ async def test_a_dial_that_is_cancelled_frees_them_too(silent_port: int) -> None
     request_of_dial.dialling = None  # as an attempt that is over is released
     del request_of_dial
     await until(lambda: request() is None)
-    await until(lambda: connections() == [])
+    await until(lambda: new_connections() == [])
     assert details == []
 
 
-@pytest.mark.usefixtures("no_collector")
-async def test_a_connection_is_freed_when_it_is_closed() -> None:
+async def test_a_connection_is_freed_when_it_is_closed(new_connections: NewConnections) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         pool = upstreams()
         request, task, details = dial_for_request(pool, provider_at(*listening.getsockname()))
         await until(lambda: bool(details))
         assert details == ["open"]
-        assert len(connections()) == 1
+        assert len(new_connections()) == 1
         await pool.close()
         del task
-        await until(lambda: request() is None and connections() == [])
+        await until(lambda: request() is None and new_connections() == [])
