@@ -1,0 +1,131 @@
+"""Decodes the content coding of an answer that was compressed although identity was asked for. (RFC 9110 §8.4.1)
+
+What a provider compressed must be read to be judged and metered, and a caller may not be able to decode it. So it is passed on
+as plain bytes. What one piece grows to is bounded.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from typing import Any, Final, Protocol
+
+import brotli  # type: ignore[import-untyped]
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+MAX_GROWN_BYTES: Final = 16 * 1024 * 1024
+"""The most that one piece may decode to; more is a decompression bomb, or broken."""
+_ZLIB_OR_GZIP: Final = 32 + zlib.MAX_WBITS
+_MAX_CODINGS: Final = 3
+
+
+class ContentDecoder(Protocol):
+    """Decodes one body."""
+
+    def feed(self, piece: bytes) -> bytes:
+        """The plain bytes of this piece. Raises ValueError if it can't be decoded, or grows too much."""
+
+    def is_whole(self) -> bool:
+        """True if the coded body has come to its own end."""
+
+
+class _Zlib:
+    """gzip and deflate; some send deflate without zlib's header (RFC 9110 §8.4.1.2)."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(_ZLIB_OR_GZIP)
+        self._has_begun = False
+
+    def feed(self, piece: bytes) -> bytes:
+        try:
+            plain = self._stream.decompress(piece, MAX_GROWN_BYTES)
+        except zlib.error as error:
+            if self._has_begun:
+                raise ValueError(str(error)) from None
+            self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+            try:
+                plain = self._stream.decompress(piece, MAX_GROWN_BYTES)
+            except zlib.error as raw_error:
+                raise ValueError(str(raw_error)) from None
+        if self._stream.unconsumed_tail:
+            raise ValueError("it grows too much")
+        self._has_begun = self._has_begun or bool(piece)
+        following = self._stream.unused_data
+        if self._stream.eof and following:  # gzip members may follow one another (RFC 1952 §2.2)
+            self._stream = zlib.decompressobj(_ZLIB_OR_GZIP)
+            plain += self.feed(following)
+            if len(plain) > MAX_GROWN_BYTES:
+                raise ValueError("it grows too much")
+        return plain
+
+    def is_whole(self) -> bool:
+        return self._stream.eof
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        self._stream: Any = brotli.Decompressor()
+
+    def feed(self, piece: bytes) -> bytes:
+        try:
+            plain: bytes = self._stream.process(piece, output_buffer_limit=MAX_GROWN_BYTES)
+        except brotli.error as error:
+            raise ValueError(str(error)) from None
+        if len(plain) >= MAX_GROWN_BYTES:
+            raise ValueError("it grows too much")
+        return plain
+
+    def is_whole(self) -> bool:
+        return bool(self._stream.is_finished())
+
+
+class _Zstandard:
+    def __init__(self) -> None:
+        self._stream = zstd.ZstdDecompressor()
+
+    def feed(self, piece: bytes) -> bytes:
+        try:
+            plain = self._stream.decompress(piece, MAX_GROWN_BYTES)
+        except (zstd.ZstdError, EOFError) as error:
+            raise ValueError(str(error)) from None
+        if len(plain) >= MAX_GROWN_BYTES:
+            raise ValueError("it grows too much")
+        return plain
+
+    def is_whole(self) -> bool:
+        return self._stream.eof
+
+
+class _Chain:
+    """Several codings, of which the last one named was applied last."""
+
+    def __init__(self, decoders: list[ContentDecoder]) -> None:
+        self._decoders = decoders
+
+    def feed(self, piece: bytes) -> bytes:
+        for decoder in self._decoders:
+            piece = decoder.feed(piece)
+        return piece
+
+    def is_whole(self) -> bool:
+        return all(decoder.is_whole() for decoder in self._decoders)
+
+
+_DECODERS: Final[dict[bytes, type[_Zlib] | type[_Brotli] | type[_Zstandard]]] = {
+    b"gzip": _Zlib, b"x-gzip": _Zlib, b"deflate": _Zlib, b"br": _Brotli, b"zstd": _Zstandard,
+}  # fmt: skip
+
+
+def content_decoder(coding: bytes) -> ContentDecoder | None:
+    """A decoder for a `Content-Encoding`; None for identity. Raises ValueError for a coding that is not known."""
+    names = [name for part in coding.lower().split(b",") if (name := part.strip()) not in (b"", b"identity")]
+    if not names:
+        return None
+    if len(names) > _MAX_CODINGS or any(name not in _DECODERS for name in names):
+        raise ValueError("its content coding is not known")
+    decoders: list[ContentDecoder] = [_DECODERS[name]() for name in reversed(names)]
+    return decoders[0] if len(decoders) == 1 else _Chain(decoders)
