@@ -52,6 +52,7 @@ def configuration(
     defaults: str | None = None,
     timeouts: str = TIMEOUTS,
     hedge_after: str = "null",
+    hold: str = "1s",
     pool: int | None = None,
     model: str = "",
     models: str = "",
@@ -60,7 +61,8 @@ def configuration(
     """A model `m` with one source a provider, `real-0`, `real-1`, …, tried in this order.
 
     `dialect`: of all providers that do not name their own, or one for each provider.
-    `defaults`: the members of this section, in place of the usual ones of the tests, which `timeouts` and `hedge_after` change.
+    `defaults`: the members of this section, in place of the usual ones of the tests; `timeouts`, `hedge_after` and `hold`
+    change single ones.
     `pool`: only so many of the providers are in the pool of `m`; with 0 there is no `m`.
     `model` holds further members of `m`, `models` further entries beside it, `more` further sections.
     """
@@ -72,7 +74,7 @@ def configuration(
     ]
     entry = _braces("id: m", "price: {input: 1, output: 2}", f"pool: [{', '.join(sources)}]", model)
     listed = f"  - {entry}\n{models}" if sources else models
-    usual = f"max_tokens: null, hedge_after: {hedge_after}, timeouts: {timeouts}"
+    usual = f"max_tokens: null, hedge_after: {hedge_after}, hold: {hold}, timeouts: {timeouts}"
     return f"defaults: {_braces(usual if defaults is None else defaults)}\nproviders:\n{written}models:\n{listed}{more}"
 
 

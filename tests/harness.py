@@ -62,8 +62,17 @@ def event(text: str) -> bytes:
 
 DONE = b"data: [DONE]\n\n"
 ANSWER = b'{"object":"chat.completion","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5}}'
+MESSAGE = b'{"type":"message","content":[],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":5}}'
+EMBEDDINGS = b'{"object":"list","data":[{"embedding":[1]}],"usage":{"prompt_tokens":3,"total_tokens":3}}'
 OK = whole(ANSWER)
 STREAM = head() + chunk(event("one")) + chunk(event("two")) + chunk(DONE) + LAST_CHUNK
+
+
+def _usual_answer(head: bytes) -> bytes:
+    """The whole answer at the endpoint of a request."""
+    if b"/messages " in head:
+        return whole(MESSAGE)
+    return whole(EMBEDDINGS) if b"/embeddings " in head else OK
 
 
 class Received:
@@ -77,7 +86,7 @@ class Received:
 
 
 class Provider:
-    """A provider that plays one script for each request, in the order in which they were given, and then `OK` for ever."""
+    """A provider that plays one script for each request, in the order of their coming, and then the usual answer."""
 
     def __init__(self) -> None:
         self.scripts: deque[tuple[Step, ...]] = deque()
@@ -116,7 +125,7 @@ class Provider:
         head = await reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(head)
         self.received.append(Received(head, await reader.readexactly(int(length[1]) if length else 0), number))
-        script = self.scripts.popleft() if self.scripts else (OK,)
+        script = self.scripts.popleft() if self.scripts else (_usual_answer(head),)
         gone = asyncio.ensure_future(reader.read(1))
         try:
             for step in script:
@@ -204,6 +213,10 @@ class Client:
     async def _chunks(self) -> AsyncIterator[bytes]:
         while piece := await self.chunk():
             yield piece
+
+    async def rest(self) -> bytes:
+        """The chunks that are left of a chunked answer, in one piece."""
+        return b"".join([piece async for piece in self._chunks()])
 
     async def read_to_end(self) -> bytes:
         """Everything until the connection ends, however it ends."""

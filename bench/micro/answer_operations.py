@@ -13,8 +13,7 @@ from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.core.exchange import Exchange, State
 from kyma_proxy.core.http.answers import error_lines, json_answer
 from kyma_proxy.core.http.headers import AnswerHead, encode_answer_head
-from kyma_proxy.core.http.sample import Sample
-from kyma_proxy.dialect import sse
+from kyma_proxy.dialect.answers.reader import AnswerReader
 from kyma_proxy.dialect.registry import DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.telemetry.counters import Counters
@@ -30,38 +29,37 @@ def encode_head() -> Callable[[], object]:
     return lambda: encode_answer_head(head, _ADDED, chunked=True, close=False)
 
 
-def inspect_first_event() -> Callable[[], object]:
-    """Find the first event of a stream and check that it is no error."""
-    first, dialect = stream("openai")[0], DIALECTS["openai"]
+def open_stream() -> Callable[[], object]:
+    """Read the first events of a stream, until one says something."""
+    events, dialect = stream("openai"), DIALECTS["openai"]
 
-    def inspect() -> object:
-        event = sse.first_event(first)
-        return event and not dialect.is_error(event)
+    def opened() -> object:
+        reader = AnswerReader(dialect, "chat/completions")
+        reader.begin(streams=True, has_length=False, is_unframed=False)
+        return any(reader.open(event) for event in events)
 
-    return inspect
-
-
-def sample_stream() -> Callable[[], object]:
-    """Sample a whole stream, event by event."""
-    events = stream("openai")
-
-    def sample() -> object:
-        edges = Sample()
-        for event in events:
-            edges.add(event)
-        return edges.tail
-
-    return sample
+    return opened
 
 
-def read_usage(dialect: str, *, streams: bool) -> Callable[[], object]:
-    """Read the usage from the sample of an answer."""
-    sample, read = Sample(), DIALECTS[dialect].read_usage
-    for piece in stream(dialect) if streams else whole(dialect):
-        sample.add(piece)
-    if read(sample.opening, sample.tail) != Usage(1000, 100, 400, "reported"):
+def read_answer(name: str, *, streams: bool) -> Callable[[], object]:
+    """Read a whole answer, event by event, with its usage and its end."""
+    dialect = DIALECTS[name]
+    pieces = stream(name) if streams else whole(name)
+
+    def read() -> Usage:
+        reader = AnswerReader(dialect, dialect.endpoints[0].name)
+        reader.begin(streams=streams, has_length=False, is_unframed=False)
+        for piece in pieces:
+            if reader.is_open:
+                reader.add(piece)
+            else:
+                reader.open(piece)
+        reader.finish(is_certain=True)
+        return reader.usage()
+
+    if read() != Usage(1000, 100, 400, "reported"):
         raise ValueError("the usage is not that of the answer")
-    return lambda: read(sample.opening, sample.tail)
+    return read
 
 
 def encode_record() -> Callable[[], object]:

@@ -33,8 +33,11 @@ from kyma_proxy.core.routing.failures import (
     no_time_left,
     status_failure,
 )
+from kyma_proxy.core.routing.operators_errors import meaning_of
 from kyma_proxy.core.routing.plan import plan
 from kyma_proxy.core.routing.resolve import has_translated, route_of, unanswerable
+from kyma_proxy.dialect.answers.errors import read_error
+from kyma_proxy.dialect.answers.reader import AnswerReader
 from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, RELAYED
 from kyma_proxy.errors import GatewayError, Kind, draining, internal_error
 from kyma_proxy.net.downstream.connection import DownstreamConnection
@@ -160,7 +163,11 @@ class Gateway(AttemptsListener):
         attempt = Attempt(attempts, step, permit, total_due)
         attempts.running.append(attempt)  # from here on whatever ends the request gives the permit back
         exchange.attempts.append(attempt)
-        attempt.pump = Pump(attempt, self, body, attempts.downstream, inbound=exchange.inbound, dialect=dialect)
+        reader = AnswerReader(DIALECTS[source.provider.dialect], body.endpoint)
+        attempt.pump = Pump(
+            attempt, self, body, attempts.downstream, inbound=exchange.inbound, dialect=dialect, reader=reader,
+            hold_s=exchange.snapshot.hold,
+        )  # fmt: skip
         attempt.connect(self._upstreams)
         return True
 
@@ -188,6 +195,19 @@ class Gateway(AttemptsListener):
             return status_failure(attempt.provider, status, head.fields)
         return None
 
+    def judge_error(self, attempt: Attempt, head: AnswerHead, body: bytes) -> AttemptFailure | None:
+        """An error of the caller's is for the caller. One about the operator's account or quota is the source's failure."""
+        provider = attempt.step.source.provider
+        rules = (*provider.move_on, *DIALECTS[provider.dialect].operators_errors)
+        meaning = meaning_of(head.status, read_error(body), rules)
+        if meaning is None:
+            return None
+        return status_failure(attempt.provider, meaning, head.fields, detail=f"answered {head.status}")
+
+    def secrets(self, attempt: Attempt) -> tuple[bytes, ...]:
+        """The credentials of the source's provider."""
+        return attempt.step.source.provider.secrets
+
     def _is_last(self, attempts: Attempts) -> bool:
         """True if a 404 is relayed, as nobody else could tell the caller more."""
         is_alone = len(attempts.running) == 1 and not attempts.exchange.endpoint.is_estimated
@@ -214,8 +234,16 @@ class Gateway(AttemptsListener):
         return lines
 
     def on_done(self, attempt: Attempt) -> None:
-        """An answer has been sent completely."""
-        attempt.group.exchange.step(Event.END)
+        """An answer has been sent completely. If the source reported an error in it, it has failed all the same."""
+        pump = attempt.pump
+        assert pump is not None  # noqa: S101  (it has brought the answer)
+        if pump.reader.error is None:
+            attempt.group.exchange.step(Event.END)
+        else:
+            failure = AttemptFailure(FailureKind.ERROR_EVENT, attempt.provider, "reported an error in the middle of an answer")
+            self._note_broken(attempt, failure)
+            attempt.group.exchange.error_code = pump.reader.error.code
+            attempt.group.exchange.step(Event.CUT)
         self._end(attempt)
 
     def on_failed(self, attempt: Attempt, failure: AttemptFailure) -> None:
@@ -239,13 +267,17 @@ class Gateway(AttemptsListener):
         pump = attempt.pump
         assert pump is not None  # noqa: S101  (it brings an answer)
         if failure.kind is not FailureKind.TOTAL_TIMEOUT:
-            broken = failure._replace(detail="stopped in the middle of an answer")
-            attempt.result = failure.word
-            attempt.step.breaker.record_broken(monotonic(), broken, self._random)
-        attempt.group.exchange.step(Event.CUT)
+            self._note_broken(attempt, failure._replace(detail="stopped in the middle of an answer"))
+        exchange = attempt.group.exchange
+        exchange.error_code = Kind.PROVIDER_ERROR.code if pump.reader.error is None else pump.reader.error.code
+        exchange.step(Event.CUT)
         message = f"The provider {attempt.provider} stopped in the middle of its answer: {failure.detail}."
         pump.cut_short(GatewayError(Kind.PROVIDER_ERROR, message))
         self._end(attempt)
+
+    def _note_broken(self, attempt: Attempt, failure: AttemptFailure) -> None:
+        attempt.result = failure.word
+        attempt.step.breaker.record_broken(monotonic(), failure, self._random)
 
     def on_crash(self, attempt: Attempt) -> None:
         """The gateway itself has failed: the request ends, and no source is blamed or asked again."""
@@ -310,6 +342,7 @@ class Gateway(AttemptsListener):
                 exchange.step(Event.MOVE_ON)
             sources_failed = bool(exchange.attempts) or error.kind in (Kind.NO_SOURCE_AVAILABLE, Kind.PROVIDER_RATE_LIMITED)
             exchange.step(Event.EXHAUST if sources_failed else Event.REJECT)
+        exchange.error_code = error.kind.code
         dialect, request_id = DIALECTS[exchange.endpoint.dialect], exchange.inbound.request_id
         body = dialect.error_body(error, request_id)
         self._respond(attempts, error.kind.status, body, error_lines(error, request_id, dialect.id_field))

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from tests.accounts_harness import TOKEN, AccountsGateway, metered
 from tests.harness import whole
 
-ANSWER = whole(json.dumps({"id": "x", "usage": {"prompt_tokens": 100, "completion_tokens": 50}}).encode())
+ANSWER = whole(json.dumps({"id": "x", "choices": [{}], "usage": {"prompt_tokens": 100, "completion_tokens": 50}}).encode())
 
 
 class Operator:

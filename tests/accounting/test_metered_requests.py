@@ -309,9 +309,9 @@ async def test_white_space_around_a_key_is_ignored(tmp_path: Path, header: str) 
         assert (await client.answer()).status == 200
 
 
-async def test_a_402_from_a_provider_is_a_502_for_the_caller(tmp_path: Path) -> None:
+async def test_a_402_from_a_provider_is_a_503_for_the_caller(tmp_path: Path) -> None:
     async with metered(tmp_path) as (made, provider):
         provider.plays(whole(b'{"error":{}}', status="402 Payment Required"))
         caller = await made.caller()
         answer = await caller.chat()
-        assert (answer.status, answer.json["error"]["code"]) == (502, "provider_error")
+        assert (answer.status, answer.json["error"]["code"]) == (503, "no_source_available")

@@ -34,12 +34,16 @@ async def test_relayed_and_other_requests_share_one_connection(tmp_path: Path) -
         assert len(await gateway.records(10)) == 10
 
 
+FIRST = b'{"at":0,"choices":[{}]}'
+LAST = b'{"at":8,"choices":[{}]}'
+
+
 async def test_ten_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
     async with both(tmp_path) as (gateway, provider):
         client = await gateway.client()
-        provider.plays(whole(b'{"at":0}'))
+        provider.plays(whole(FIRST))
         provider.plays(STREAM)
-        provider.plays(whole(b'{"at":8}'))
+        provider.plays(whole(LAST))
         ask = [
             post(more=b"x-request-id: 0\r\n"), HEALTH, post(STREAMED, b"x-request-id: 2\r\n"),
             b"GET /v1/nothing HTTP/1.1\r\nhost: a\r\n\r\n", post(b"no json", b"x-request-id: 4\r\n"),
@@ -50,7 +54,7 @@ async def test_ten_pipelined_requests_are_answered_in_order(tmp_path: Path) -> N
         got = [Answer(await client.head(), b"") if at == 5 else await client.answer() for at in range(10)]
         assert [one.status for one in got] == [200, 200, 200, 404, 400, 200, 204, 405, 200, 200]
         assert [got[at].headers["x-request-id"] for at in (0, 2, 4, 8)] == ["0", "2", "4", "8"]
-        assert (got[0].body, got[8].body) == (b'{"at":0}', b'{"at":8}')
+        assert (got[0].body, got[8].body) == (FIRST, LAST)
         assert got[2].body.endswith(b"data: [DONE]\n\n")
         records = await gateway.records(10)
         assert [record["status"] for record in records] == [one.status for one in got]

@@ -10,7 +10,11 @@ import pytest
 
 from tests.harness import CLOSE, RESET, both, chunk, event, head
 
-MESSAGE = b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":4}}}\n\n'
+MESSAGE = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":4}}}\n\n'
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}\n\n'
+)
+LONG = b'{"id":"' + b"x" * 70_000
 
 
 @pytest.mark.parametrize("ending", [CLOSE, RESET])
@@ -59,7 +63,7 @@ async def test_an_anthropic_caller_gets_an_error_event_of_its_dialect(tmp_path: 
 @pytest.mark.parametrize("ending", [CLOSE, RESET])
 async def test_a_truncated_answer_with_a_length_is_an_incomplete_read(tmp_path: Path, ending: str) -> None:
     async with both(tmp_path) as (gateway, provider):
-        provider.plays(b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"id"', ending)
+        provider.plays(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n" + LONG, ending)
         client = await gateway.client()
         client.ask()
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
@@ -69,7 +73,7 @@ async def test_a_truncated_answer_with_a_length_is_an_incomplete_read(tmp_path: 
 
 async def test_a_truncated_chunked_answer_has_no_last_chunk(tmp_path: Path) -> None:
     async with both(tmp_path) as (gateway, provider):
-        provider.plays(head(kind="application/json") + chunk(b'{"id":'), CLOSE)
+        provider.plays(head(kind="application/json") + chunk(LONG), CLOSE)
         client = await gateway.client()
         client.ask()
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):

@@ -1,4 +1,6 @@
-"""A provider may die after any byte: before the first of the body that is a 502, after it never a clean end.
+"""A provider may die after any byte: before a stream's first event, or in a whole answer, that is a 502.
+
+After the first event it is never a clean end.
 
 But a stream is complete after `[DONE]`: then only its last chunk is missing, which the gateway adds.
 """
@@ -11,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ANSWER, CLOSE, DONE, LAST_CHUNK, OK, STREAM, Client, both, chunk, event, head
+from tests.harness import ANSWER, CLOSE, DONE, LAST_CHUNK, OK, STREAM, Client, both, chunk, event, head, whole
 
 COMPLETE_FROM = STREAM.index(DONE) + len(DONE)
 """The length of the stream with its `[DONE]`."""
 EVENTS = event("one") + event("two") + DONE
+LARGE = ANSWER[:-1] + b',"x":"' + b"y" * 70_000 + b'"}'
 CHUNKED = head(kind="application/json") + chunk(ANSWER[:20]) + chunk(ANSWER[20:]) + LAST_CHUNK
 
 
@@ -34,24 +37,28 @@ async def is_cut(client: Client) -> bool:
 
 
 @pytest.mark.parametrize("script", [OK, CHUNKED])
-async def test_a_whole_answer_truncated_at_any_byte_is_a_502_or_an_incomplete_read(tmp_path: Path, script: bytes) -> None:
-    first = script.index(b"\r\n\r\n") + 4 + (4 if script is CHUNKED else 0)
+async def test_a_whole_answer_truncated_at_any_byte_is_a_502(tmp_path: Path, script: bytes) -> None:
     async with both(tmp_path) as (gateway, provider):
         client = await gateway.client()
         for at in range(len(script)):
             provider.plays(script[:at], CLOSE)
             client.ask()
-            if at <= first:
-                answer = await client.answer()
-                assert (answer.status, answer.json["error"]["code"]) == (502, "provider_error")
-                continue
+            answer = await client.answer()
+            assert (answer.status, answer.json["error"]["code"]) == (502, "provider_error")
+        records = await gateway.records(len(script))
+    assert {(record["ending"], record["status"], *record["attempts"]) for record in records} == {("failed", 502, "p0:broken")}
+
+
+@pytest.mark.parametrize("begins", [head(kind="application/json"), whole(LARGE)[: -len(LARGE)]], ids=["chunks", "length"])
+async def test_a_large_whole_answer_that_is_truncated_is_an_incomplete_read(tmp_path: Path, begins: bytes) -> None:
+    async with both(tmp_path) as (gateway, provider):
+        for at in (66_000, 70_000, len(LARGE) - 1):
+            provider.plays(begins + (chunk(LARGE[:at]) if b"chunked" in begins else LARGE[:at]), CLOSE)
+            client = await gateway.client()
+            client.ask()
             with pytest.raises(asyncio.IncompleteReadError):
                 await client.answer()
-            client = await gateway.client()
-        records = await gateway.records(len(script))
-    assert [record["ending"] for record in records] == ["failed"] * (first + 1) + ["broken"] * (len(script) - first - 1)
-    assert [record["status"] for record in records] == [502] * (first + 1) + [200] * (len(script) - first - 1)
-    assert [record["attempts"] for record in records[: first + 1]] == [["p0:broken"]] * (first + 1)
+        assert [record["ending"] for record in await gateway.records(3)] == ["broken"] * 3
 
 
 async def test_a_stream_truncated_at_any_byte_is_a_502_or_has_an_error_event(tmp_path: Path) -> None:
@@ -100,18 +107,20 @@ async def test_the_next_source_takes_over_before_the_first_byte_and_never_after_
                 assert (await chunks_until_cut(client))[1] == is_whole if is_whole else await is_cut(client)
             client.leave()
         records = await gateway.records(len(script))
+    if script is not STREAM:
+        assert {(record["ending"], record["fallback_layer"]) for record in records} == {("completed", 1)}
+        return
     first_broken = [record["ending"] for record in records].index("broken")
     assert {record["ending"] for record in records[:first_broken]} == {"completed"}
-    complete_from = COMPLETE_FROM if script is STREAM else len(script)
-    assert {record["ending"] for record in records[first_broken:complete_from]} == {"broken"}
-    assert {record["ending"] for record in records[complete_from:]} <= {"completed"}
+    assert {record["ending"] for record in records[first_broken:COMPLETE_FROM]} == {"broken"}
+    assert {record["ending"] for record in records[COMPLETE_FROM:]} <= {"completed"}
 
 
-@pytest.mark.parametrize("script", [CHUNKED, STREAM])
+@pytest.mark.parametrize("script", [head(kind="application/json") + chunk(LARGE) + LAST_CHUNK, STREAM], ids=["whole", "stream"])
 async def test_an_http_1_0_caller_sees_the_truncation_too(tmp_path: Path, script: bytes) -> None:
     """A complete answer ends with the connection, so a truncated one must end with a reset or with an error event."""
     async with both(tmp_path) as (gateway, provider):
-        for at in range(script.index(b"two" if script is STREAM else b"14\r\n") + 5, len(script)):
+        for at in range(script.index(b"two") + 5 if script is STREAM else len(script) - 9, len(script)):
             provider.plays(script[:at], CLOSE)
             client = await gateway.client()
             client.send(b'POST /v1/chat/completions HTTP/1.0\r\ncontent-length: 13\r\n\r\n{"model":"m"}')

@@ -6,16 +6,19 @@ import asyncio
 import gzip
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.harness import DONE, LAST_CHUNK, OK, STREAM, both, chunk, event, head, whole
+from tests.waiting import until
 
-FIRST = b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n'
+ROLE = b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n'
+FIRST = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
 
 
 async def test_a_whole_answer_passes_through_unchanged(tmp_path: Path) -> None:
-    body = b'{ "b":1.0 ,"a":"\\u00e9\xc3\xa9",  "a":2}\n'
+    body = b'{ "b":1.0 ,"a":"\\u00e9\xc3\xa9",  "a":2, "choices" : [ { "message":{} } ]}\n'
     async with both(tmp_path) as (gateway, provider):
         provider.plays(whole(body, more="openai-processing-ms: 12\r\nset-cookie: s=1\r\nx-ratelimit-limit-requests: 9\r\n"))
         client = await gateway.client()
@@ -36,9 +39,9 @@ async def test_a_whole_answer_passes_through_unchanged(tmp_path: Path) -> None:
 def test_a_stream_passes_through_unchanged_however_it_is_split(
     tmp_path: Path, events: list[bytes], cuts: list[int], framed: bool
 ) -> None:
-    body = FIRST + b"".join(events) + DONE
+    body = ROLE + FIRST + b"".join(events) + DONE
     if framed:
-        wire = head() + b"".join(map(chunk, (FIRST, *events, DONE))) + LAST_CHUNK
+        wire = head() + b"".join(map(chunk, (ROLE, FIRST, *events, DONE))) + LAST_CHUNK
     else:
         wire = whole(body, kind="text/event-stream")
     places = sorted({cut % len(wire) for cut in cuts})
@@ -63,15 +66,15 @@ async def test_an_event_of_five_megabytes_passes_through_unchanged(tmp_path: Pat
         assert (await client.answer()).body == body
 
 
-async def test_a_compressed_stream_passes_through_unchanged(tmp_path: Path) -> None:
-    body = gzip.compress(FIRST + DONE)
+async def test_a_compressed_stream_passes_as_the_bytes_that_it_holds(tmp_path: Path) -> None:
+    body = gzip.compress(ROLE + FIRST + DONE)
     async with both(tmp_path) as (gateway, provider):
-        provider.plays(head(more="content-encoding: gzip\r\n") + chunk(body) + LAST_CHUNK)
+        provider.plays(head(more="content-encoding: gzip\r\n") + chunk(body[:30]) + chunk(body[30:]) + LAST_CHUNK)
         client = await gateway.client()
         client.ask(stream=True)
         answer = await client.answer()
-    assert answer.body == body
-    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.body == ROLE + FIRST + DONE
+    assert "content-encoding" not in answer.headers
 
 
 async def test_a_malformed_event_in_mid_stream_passes_through_unchanged(tmp_path: Path) -> None:
@@ -100,16 +103,49 @@ async def test_each_event_goes_out_as_soon_as_it_comes_in(tmp_path: Path) -> Non
         assert await client.chunk() == b""
 
 
-async def test_a_comment_before_the_first_event_goes_out_at_once(tmp_path: Path) -> None:
+SILENT = [b": keep-alive\n\n", ROLE, b"event: ping\ndata: {}\n\n", b'data: {"choices":[]}\n\n']
+
+
+@pytest.mark.parametrize("hold", ["0", "50ms"])
+@pytest.mark.parametrize("silent", SILENT)
+async def test_what_says_nothing_goes_out_when_the_hold_is_over(tmp_path: Path, silent: bytes, hold: str) -> None:
     gate = asyncio.Event()
-    async with both(tmp_path) as (gateway, provider):
-        provider.plays(head() + chunk(b": keep-alive\n\n"), gate, chunk(FIRST) + chunk(DONE) + LAST_CHUNK)
+    async with both(tmp_path, hold=hold) as (gateway, provider):
+        provider.plays(head() + chunk(silent), gate, chunk(FIRST) + chunk(DONE) + LAST_CHUNK)
         client = await gateway.client()
         client.ask(stream=True)
         await client.head()
-        assert await client.chunk() == b": keep-alive\n\n"
+        assert await client.chunk() == silent  # the provider says nothing more until it has come
         gate.set()
-        assert await client.chunk() == FIRST + DONE or await client.chunk()
+        assert (await client.rest()) == FIRST + DONE
+
+
+@pytest.mark.parametrize("silent", SILENT)
+async def test_what_says_nothing_goes_out_in_one_piece_with_what_follows(tmp_path: Path, silent: bytes) -> None:
+    gate, later = asyncio.Event(), asyncio.Event()
+    async with both(tmp_path) as (gateway, provider):
+        provider.plays(head() + chunk(silent), gate, chunk(FIRST), later, chunk(DONE) + LAST_CHUNK)
+        client = await gateway.client()
+        client.ask(stream=True)
+        await until(lambda: provider.received)
+        gate.set()
+        await client.head()
+        assert await client.chunk() == silent + FIRST
+        later.set()
+        assert await client.rest() == DONE
+
+
+async def test_no_more_than_64_kib_are_held(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    ping = b": " + b"x" * 1020 + b"\n\n"
+    async with both(tmp_path, hold="1h") as (gateway, provider):
+        provider.plays(head() + chunk(ping * 65), gate, chunk(FIRST) + chunk(DONE) + LAST_CHUNK)
+        client = await gateway.client()
+        client.ask(stream=True)
+        await client.head()
+        assert await client.chunk() == ping * 65
+        gate.set()
+        assert await client.rest() == FIRST + DONE
 
 
 async def test_a_first_event_is_held_until_it_is_complete(tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ async def test_an_error_in_mid_stream_reaches_the_caller_once(tmp_path: Path, di
         "anthropic": {"type": "error", "error": {"type": "overloaded_error", "message": "no"}},
     }
     error = f"event: error\ndata: {json.dumps(errors[OTHER[dialect]])}\n\n".encode()
-    begun = b"".join(map(chunk, [*pieces[:2], error]))
+    begun = b"".join(map(chunk, [*pieces[:3], error]))
     async with both(tmp_path, dialect=OTHER[dialect]) as (running, source):
         source.plays(head() + begun + LAST_CHUNK)
         client = await running.client()

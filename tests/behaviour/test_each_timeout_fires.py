@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.configurations import ProviderEntry, configuration
-from tests.harness import CLOSE, LAST_CHUNK, SILENCE, both, chunk, event, gateway, head, providers
+from tests.harness import CLOSE, DONE, LAST_CHUNK, SILENCE, both, chunk, event, gateway, head, providers
 from tests.waiting import passes
 
 
@@ -71,13 +71,14 @@ async def test_the_idle_timeout_does_not_fire_while_events_come(tmp_path: Path) 
         steps: list[bytes | asyncio.Event] = [head()]
         for gate in gates:
             steps += [chunk(event("x")), gate]
-        provider.plays(*steps, LAST_CHUNK)
+        provider.plays(*steps, chunk(DONE) + LAST_CHUNK)
         client = await running.client()
         client.ask(stream=True)
         await client.head()
         for gate in gates:
             await client.chunk()
             asyncio.get_running_loop().call_later(0.1, gate.set)
+        assert await client.chunk() == DONE
         assert await client.chunk() == b""
 
 
@@ -112,7 +113,7 @@ async def test_no_timeout_of_a_finished_request_is_left_to_fire(tmp_path: Path) 
         client = await running.client()
         client.ask()
         await client.answer()
-        provider.plays(head() + chunk(event("x")) + LAST_CHUNK, CLOSE)
+        provider.plays(head() + chunk(event("x")) + chunk(DONE) + LAST_CHUNK, CLOSE)
         await passes(0.3)
         assert provider.open == 1  # the idle connection has outlived both timers
         client.ask(stream=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ANSWER, both
+from tests.harness import ANSWER, MESSAGE, both
 
 DEEP = 100_000
 PATHS = ["/v1/chat/completions", "/v1/messages"]
@@ -76,7 +76,7 @@ async def test_an_invalid_body_is_rejected_and_the_next_request_on_its_connectio
         assert not provider.received
 
         client.post(b'{"model":"m"}', path=path)
-        assert (await client.answer()).body == ANSWER
+        assert (await client.answer()).body == (MESSAGE if path == "/v1/messages" else ANSWER)
         first, second = await gateway.records(2)
     assert (first["status"], first["ending"], first["attempts"], first["provider"]) == (status, "rejected", [], None)
     assert (first["request_id"], first["dialect"], first["bytes_in"]) == ("mine-1", dialect, len(body))

@@ -10,14 +10,14 @@ from pathlib import Path
 from tests.harness import OK, SILENCE, both, chunk, event, head, whole
 from tests.waiting import until
 
-LARGE = whole(b'{"a":"' + b"x" * 200_000 + b'"}')
+LARGE = whole(b'{"choices":[{}],"a":"' + b"x" * 200_000 + b'"}')
 
 
 async def test_a_caller_who_does_not_read_leaves_no_paused_connection_in_the_pool(tmp_path: Path) -> None:
     async with both(tmp_path) as (gateway, provider):
         for _ in range(60):
             provider.plays(LARGE)
-        provider.plays(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        provider.plays(OK)
         slow = await gateway.client()
         for _ in range(61):
             slow.ask()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,15 @@ async def test_a_stream_that_begins_with_nothing_usable_leads_to_the_next_source
 
 
 @pytest.mark.parametrize("dialect", OTHER)
-async def test_a_comment_commits_the_answer_to_its_source(tmp_path: Path, dialect: str) -> None:
+async def test_a_comment_commits_the_answer_to_its_source_when_the_hold_is_over(tmp_path: Path, dialect: str) -> None:
     other = OTHER[dialect]
-    async with both(tmp_path, dialect=other) as (running, source):
-        source.plays(head() + chunk(b": waiting\n\n"), CLOSE)
+    async with both(tmp_path, dialect=other, hold="50ms") as (running, source):
+        gate = asyncio.Event()
+        source.plays(head() + chunk(b": waiting\n\n"), gate, CLOSE)
         client = await running.client()
         ask(client, dialect, stream=True)
         assert (await client.head()).status == 200
+        gate.set()
         assert b'"error"' in await client.read_to_end()
         assert (await running.records())[0]["ending"] == "broken"
 
@@ -65,7 +68,7 @@ async def test_a_comment_commits_the_answer_to_its_source(tmp_path: Path, dialec
 async def test_an_error_after_the_first_event_does_not_lead_to_another_source(tmp_path: Path, dialect: str) -> None:
     other = OTHER[dialect]
     async with both(tmp_path, 2, dialect=other) as (running, odd, fine):
-        odd.plays(head() + chunk(STREAMS[other][0]), chunk(SAYS_NOTHING[other]["an error"]) + LAST_CHUNK)
+        odd.plays(head() + b"".join(map(chunk, STREAMS[other][:3])), chunk(SAYS_NOTHING[other]["an error"]) + LAST_CHUNK)
         client = await running.client()
         ask(client, dialect, stream=True)
         opening = await client.head()

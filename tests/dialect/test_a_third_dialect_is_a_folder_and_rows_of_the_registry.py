@@ -13,6 +13,7 @@ from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect import registry
+from kyma_proxy.dialect.answers.facts import End, Facts
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.openai import CHAT
 from kyma_proxy.dialect.translation import StreamTranslation, TranslatedAnswer, TranslatedRequest
@@ -27,9 +28,9 @@ def error_body(error: GatewayError, request_id: str) -> bytes:
     return json.dumps({"oops": error.message, "code": error.kind.code}).encode()
 
 
-def read_usage(opening: bytes, tail: bytes) -> Usage:
-    used = json.loads(opening).get("used")
-    return NO_USAGE if used is None else Usage(used, used, None, "reported")
+def read_whole(endpoint: str, body: bytes) -> Facts:
+    answer = json.loads(body)
+    return Facts("reply" in answer, end=End.LAST, usage={"used": answer["used"]} if "used" in answer else None)
 
 
 TOY = Dialect(
@@ -39,9 +40,13 @@ TOY = Dialect(
     error_body=error_body,
     error_schema=("ToyError", {"type": "object", "required": ["oops", "code"]}),
     error_event=lambda error, request_id, between: b"oops: " + error_body(error, request_id) + b"\n\n",
-    is_error=lambda data: data.startswith(b'{"oops"'),
-    is_finished=lambda tail, streams: tail.rstrip().endswith(b"}"),
-    read_usage=read_usage,
+    read_event=lambda name, data: Facts(is_answer=True),
+    read_whole=read_whole,
+    usage_of=lambda usage: Usage(usage["used"], usage["used"], None, "reported"),
+    usage_marks=(b'"used"',),
+    error_marks=(b'"oops"',),
+    always_ends=False,
+    operators_errors=(),
     health_check=lambda source: (b"/toy/ask", json.dumps({"model": source.model, "ask": "ping"}).encode()),
     own_fields=frozenset({b"x-toy-version"}),
     default_fields=((b"x-toy-version", b"1"),),

@@ -12,7 +12,7 @@ from kyma_proxy.dialect.anthropic import ANTHROPIC
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.openai import OPENAI
 from kyma_proxy.dialect.registry import DIALECTS
-from kyma_proxy.dialect.sse import ends_between_events, first_event
+from kyma_proxy.dialect.sse import ends_between_events
 from kyma_proxy.errors import GatewayError, Kind
 
 OPENAI_STREAM = b'data: {"choices":[{"delta":{"content":"h\xc3\xa9"}}]}\n\ndata: {"choices":[]}\n\n'
@@ -48,7 +48,6 @@ TYPES = {
     Kind.JOB_LOST: ("server_error", "api_error"),
     Kind.JOB_EXPIRED: ("server_error", "api_error"),
 }
-DEEP = b"[" * 5000 + b"]" * 5000
 
 
 def events(stream: bytes) -> list[tuple[str, str]]:
@@ -116,58 +115,6 @@ def test_an_openai_error_event_is_never_joined_to_an_unfinished_event() -> None:
             broken = OPENAI_STREAM[:stop]
             last = events(broken.decode(errors="ignore").encode() + OPENAI.error_event(error, "r", ends_between_events(broken)))
             assert json.loads(last[-1][1])["error"]["code"] == "provider_error"
-
-
-@pytest.mark.parametrize("dialect", DIALECTS.values())
-def test_the_gateways_own_error_events_are_recognised_as_errors(dialect: Dialect) -> None:
-    data = first_event(dialect.error_event(GatewayError(Kind.OVERLOADED, "Later."), "request-1", True))
-    assert data is not None
-    assert dialect.is_error(data)
-
-
-@pytest.mark.parametrize(("dialect", "data", "is_error"), [
-    (OPENAI, b'{"error":{"message":"overloaded"}}', True),
-    (OPENAI, b'{"error":"overloaded"}', True),
-    (OPENAI, b'{"choices":[],"error":{"code":502}}', True),
-    (OPENAI, b'{"type":"error","code":"server_error"}', True),
-    (OPENAI, b'{"type":500,"error":{"message":"\xff"}}', True),
-    (OPENAI, b'{"choices":[],"error":null}', False),
-    (OPENAI, b'{"choices":[{"delta":{"content":"error"}}]}', False),
-    (OPENAI, b'{"type":"response.created"}', False),
-    (ANTHROPIC, b'{"type":"error","error":{"type":"overloaded_error"}}', True),
-    (ANTHROPIC, b'{"type":"message_start"}', False),
-    (ANTHROPIC, b'{"error":{}}', False),
-    *((dialect, data, False) for dialect in (OPENAI, ANTHROPIC) for data in (
-        b"", b"[DONE]", b"hello", b"[]", b"{", b'{"type":1}', b'{"type":"\xff"}', b'{"x":%b,"type":"error"}' % DEEP,
-    )),
-])  # fmt: skip
-def test_a_first_event_is_recognised_as_an_error_or_not(dialect: Dialect, data: bytes, is_error: bool) -> None:
-    assert dialect.is_error(data) is is_error
-
-
-@pytest.mark.parametrize(("dialect", "tail", "streams", "is_finished"), [
-    (OPENAI, b'data: {"choices":[]}\n\ndata: [DONE]\n\n', True, True),
-    (OPENAI, b"data: [DONE]", True, True),
-    (OPENAI, b'data: {"choices":[]}\n\n', True, False),
-    (OPENAI, b'data: {"choices":[{"delta":{"content":"[DONE]"}}]}\n\n', True, False),
-    (OPENAI, b'event: response.completed\ndata: {"type":"response.completed"}\n\n', True, True),
-    (OPENAI, b'data: {"type":"response.incomplete","response":{}}\n\n', True, True),
-    (OPENAI, b'data: {"type":"response.failed","response":{}}\n\n', True, True),
-    (OPENAI, b'data: {"type":"response.output_text.delta","delta":"\\"response.completed\\""}\n\n', True, False),
-    (OPENAI, b'{"choices":[]} \n', False, True),
-    (OPENAI, b"[]", False, True),
-    (OPENAI, b'{"choices":[', False, False),
-    (ANTHROPIC, b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True, True),
-    (ANTHROPIC, b'event: message_delta\ndata: {"type":"message_delta"}\n\n', True, False),
-    (ANTHROPIC, b'data: {"type":"content_block_delta","delta":{"text":"\\"message_stop\\""}}\n\n', True, False),
-    (ANTHROPIC, b'{"type":"message"}\n', False, True),
-    (ANTHROPIC, b'{"type":"message"', False, False),
-    (OPENAI, b"", True, False), (OPENAI, b"", False, False), (ANTHROPIC, b"", True, False), (ANTHROPIC, b"", False, False),
-])  # fmt: skip
-def test_the_last_bytes_tell_a_complete_answer_from_a_truncated_one(
-    dialect: Dialect, tail: bytes, streams: bool, is_finished: bool
-) -> None:
-    assert dialect.is_finished(tail, streams) is is_finished
 
 
 def test_the_registry_has_each_dialect_under_its_name() -> None:

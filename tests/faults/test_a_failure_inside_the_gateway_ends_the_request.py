@@ -11,16 +11,17 @@ from typing import NamedTuple
 import pytest
 
 from kyma_proxy.config.snapshot import Model, Source
-from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.core.accounts.usage import NO_USAGE
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect import registry
+from kyma_proxy.dialect.answers.facts import End, Facts
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.openai import CHAT
 from kyma_proxy.dialect.translation import StreamTranslation, TranslatedAnswer, TranslatedRequest
 from kyma_proxy.errors import GatewayError
 from tests.configurations import configuration
-from tests.harness import CLOSE, LAST_CHUNK, SILENCE, chunk, gateway, head, providers, whole
+from tests.harness import CLOSE, DONE, LAST_CHUNK, SILENCE, chunk, gateway, head, providers, whole
 
 PATH = "/v1/fragile/ask"
 broken: set[str] = set()
@@ -36,19 +37,16 @@ def error_body(error: GatewayError, request_id: str) -> bytes:
     return json.dumps({"oops": error.message, "code": error.kind.code}).encode()
 
 
-def is_error(data: bytes) -> bool:
-    works("is_error")
-    return data.startswith(b'{"oops"')
+def read_event(name: bytes, data: bytes) -> Facts:
+    works("read_event")
+    if data == b"two":
+        works("read_event two")
+    return Facts(is_answer=True, end=End.LAST if data == b"end" else End.NO)
 
 
-def is_finished(tail: bytes, streams: bool) -> bool:
-    works("is_finished")
-    return tail.rstrip().endswith(b"end")
-
-
-def read_usage(opening: bytes, tail: bytes) -> Usage:
-    works("read_usage")
-    return NO_USAGE
+def read_whole(endpoint: str, body: bytes) -> Facts:
+    works("read_whole")
+    return Facts(is_answer=True, end=End.LAST)
 
 
 def error_event(error: GatewayError, request_id: str, between: bool) -> bytes:
@@ -63,9 +61,13 @@ FRAGILE = Dialect(
     error_body=error_body,
     error_schema=("FragileError", {"type": "object"}),
     error_event=error_event,
-    is_error=is_error,
-    is_finished=is_finished,
-    read_usage=read_usage,
+    read_event=read_event,
+    read_whole=read_whole,
+    usage_of=lambda usage: NO_USAGE,
+    usage_marks=(b"usage",),
+    error_marks=(b"oops",),
+    always_ends=False,
+    operators_errors=(),
     health_check=lambda source: (b"/fragile/ask", b"{}"),
 )
 
@@ -122,11 +124,10 @@ def fragile() -> Iterator[None]:
     broken.clear()
 
 
-EVENTS = head() + chunk(b"data: one\n\n")
+EVENTS = head() + chunk(b'data: {"choices":[{"delta":{"content":"one"}}]}\n\n')
 AFTER_THE_HEAD = "after the head"
 SECOND = chunk(b"data: two\n\n")
-WHOLE = whole(b'{"said": "end"}')
-ENDLESS = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{"
+WHOLE = whole(b'{"choices": [{}]}')
 
 
 class Case(NamedTuple):
@@ -143,15 +144,22 @@ CASES = (
     Case("translate", "openai", False, (), False),
     Case("answer", "openai", False, (WHOLE,), False),
     Case("as_stream", "openai", True, (WHOLE,), False),
-    Case("aggregate", "openai", False, (EVENTS, LAST_CHUNK), False),
+    Case("aggregate", "openai", False, (EVENTS, chunk(DONE), LAST_CHUNK), False),
     Case("stream", "openai", True, (EVENTS, SILENCE), False),
     Case("feed 1", "openai", True, (EVENTS, SILENCE), False),
     Case("feed 2", "openai", True, (EVENTS, AFTER_THE_HEAD, SECOND, SILENCE), True),
-    Case("flush", "openai", True, (EVENTS, LAST_CHUNK), True),
-    Case("flush", "openai", True, (head(), LAST_CHUNK), False),
-    Case("is_error", "fragile", True, (EVENTS, SILENCE), False),
-    Case("is_finished", "fragile", True, (EVENTS, CLOSE), True),
-    Case("is_finished", "fragile", False, (ENDLESS + b"x" * 9000, CLOSE), True),
+    Case("flush", "openai", True, (EVENTS, AFTER_THE_HEAD, chunk(DONE), LAST_CHUNK), True),
+    Case("read_event", "fragile", True, (EVENTS, SILENCE), False),
+    Case("read_event two", "fragile", True, (EVENTS, AFTER_THE_HEAD, SECOND, LAST_CHUNK), True),
+    Case("read_event two", "fragile", True, (EVENTS, AFTER_THE_HEAD, chunk(b"data: two\n\n" + b"data: oops\n\n" * 999)), True),
+    Case("read_whole", "fragile", False, (WHOLE,), False),
+    Case(
+        "read_whole",
+        "fragile",
+        False,
+        (head(kind="application/json") + chunk(b'{"x":"' + b"x" * 99_000 + b'"}') + LAST_CHUNK,),
+        True,
+    ),
     Case("error_event", "fragile", True, (EVENTS, CLOSE), True),
 )
 

@@ -59,7 +59,7 @@ TRANSCRIPTS = (
             _event("message_delta", '{"type":"message_delta","usage":{"output_tokens":2}}'),
             _event("message_stop", '{"type":"message_stop"}'), LAST_CHUNK,
         ),
-        2, b"message_stop",
+        3, b"message_stop",
     ),
     Transcript("anthropic", False, "/v1/messages", _whole(_MESSAGE), 2, _MESSAGE),
 )  # fmt: skip

@@ -198,7 +198,7 @@ def test_the_sdk_finds_the_request_id(client: anthropic.Anthropic, provider: Scr
     ("status", "raised", "kind"),
     [
         (400, anthropic.BadRequestError, "invalid_request_error"),
-        (401, anthropic.InternalServerError, "api_error"),  # it is the gateway's key that was refused, not the caller's
+        (401, anthropic.InternalServerError, "overloaded_error"),  # it is the gateway's key that was refused, not the caller's
         (404, anthropic.NotFoundError, "not_found_error"),
         (413, anthropic.APIStatusError, "request_too_large"),
         (422, anthropic.UnprocessableEntityError, "invalid_request_error"),

@@ -13,8 +13,8 @@ from kyma_proxy.telemetry.recording import other_record, record_of
 from tests.factories import BODY, attempt, exchange, inbound, routed
 
 FIELDS = """
-ts, request_id, account, key, endpoint, dialect, model_requested, model, provider, stream, status, ending, fallback_layer,
-attempts, ttft_ms, duration_ms, overhead_us, provider_request_id, bytes_in, bytes_out, prompt_tokens, completion_tokens,
+ts, request_id, account, key, endpoint, dialect, model_requested, model, provider, stream, status, ending, error_code,
+fallback_layer, attempts, ttft_ms, duration_ms, overhead_us, provider_request_id, bytes_in, bytes_out, prompt_tokens, completion_tokens,
 cached_tokens, usage_source, cost_usd
 """
 
@@ -49,6 +49,7 @@ def test_the_record_of_a_served_request_is_complete() -> None:
         stream=True,
         status=200,
         ending="completed",
+        error_code=None,
         fallback_layer=1,
         attempts=["alpha:503", "beta:answered"],
         ttft_ms=250.0,

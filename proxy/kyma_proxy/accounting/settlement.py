@@ -54,7 +54,7 @@ class Settlement:
         exchange.overhead_s += answering.first_byte - pump.received_at
         exchange.bytes_out = pump.bytes_out
         try:
-            exchange.usage = pump.body.usage()
+            exchange.usage = pump.reader.usage()
         except Exception:  # whatever a provider has sent, the request must be settled
             _log.exception("the usage of request %s could not be read", exchange.inbound.request_id)
         return pump
@@ -66,7 +66,7 @@ class Settlement:
         due = NOTHING
         try:
             if pump is not None:
-                due = bill_of(exchange, reservation.prompt, lambda: pump.body.delivered(pump.bytes_out))
+                due = bill_of(exchange, reservation.prompt, pump.reader.delivered)
         except Exception:  # the reservation must be given back, whatever a provider has sent
             _log.exception("request %s could not be billed", exchange.inbound.request_id)
         exchange.usage = due.usage

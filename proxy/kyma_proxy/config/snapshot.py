@@ -62,6 +62,19 @@ class Timeouts(msgspec.Struct, frozen=True):
     total: float | None = None
 
 
+class ErrorRule(msgspec.Struct, frozen=True):
+    """An error of a provider that is the operator's trouble: each member that is not None must fit.
+
+    `code` is one of the codes, types or reasons in its body; its message begins with `message`, in lower case. It is taken for
+    an answer with the status `means`.
+    """
+
+    status: int | None = None
+    code: str | None = None
+    message: str | None = None
+    means: int = 403
+
+
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """A base URL, a dialect and a credential. `off` is the reason why it can't be used; None if it can.
 
@@ -79,6 +92,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """`own_names`, and in lower case the header fields that only providers of other dialects understand."""
     default_fields: tuple[tuple[bytes, bytes], ...]
     """Request header fields that it requires and does not set itself, sent if the caller does not set them."""
+    secrets: tuple[bytes, ...]
+    """The values in `header_lines` that no caller may see: the credential, and configured headers that may hold one."""
+    move_on: tuple[ErrorRule, ...]
+    """Errors that lead to the next source, besides those that every provider of the dialect may send."""
     off: str | None
     warm_connections: int
     keep_alive: float
@@ -264,6 +281,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: frozenset[str]
     accounts: Accounts
     max_tokens: int | None
+    hold: float
+    """Seconds for which an answer that says nothing yet is held; 0 passes a stream's first event at once."""
     probe_after: float | None
     """Seconds without a request after which a source gets a health check, a request for one token; None: never."""
     limits: Limits

@@ -58,7 +58,9 @@ Usd = Annotated[Decimal, msgspec.Meta(extra={"unit": "usd"})]
 
 
 def parse_duration(text: object) -> float:
-    """Seconds of `250ms`, `2s`, `1.5m` or `1h`. Raises ValueError; its message says how to write a duration."""
+    """Seconds of `250ms`, `2s`, `1.5m`, `1h` or 0. Raises ValueError; its message says how to write a duration."""
+    if text == 0 and not isinstance(text, bool):
+        return 0.0
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise ValueError("a duration is a number with a unit, such as 250ms, 2s, 5m or 1h")

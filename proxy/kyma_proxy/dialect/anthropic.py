@@ -7,13 +7,11 @@ from typing import Final
 
 import msgspec
 
-from kyma_proxy.config.snapshot import Source
-from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.config.snapshot import ErrorRule, Source
 from kyma_proxy.core.http.endpoints import Endpoint
+from kyma_proxy.dialect.answers import anthropic as answers
 from kyma_proxy.dialect.contract import Cleaning, Dialect
-from kyma_proxy.dialect.sse import ends_between_events
 from kyma_proxy.dialect.thinking_signature import may_hold_unsigned, without_unsigned
-from kyma_proxy.dialect.usage import Counts, counts_from_end
 from kyma_proxy.errors import GatewayError, Kind
 
 NAME: Final = "anthropic"
@@ -43,14 +41,17 @@ _ERROR_SCHEMA: Final = MappingProxyType({
     },
     "required": ["type", "error"],
 })  # fmt: skip
+_OPERATORS_ERRORS: Final = (
+    # https://docs.claude.com/en/api/errors has no code for them: a 400 `invalid_request_error` whose message tells
+    ErrorRule(400, "billing_error", means=402),
+    ErrorRule(400, None, "your credit balance is too low", means=402),
+    ErrorRule(400, None, "you have reached your specified api usage limits", means=402),
+    ErrorRule(400, None, "this organization has been disabled", means=403),
+    ErrorRule(400, None, "your organization has been disabled", means=403),
+    ErrorRule(400, "authentication_error", means=401),
+    ErrorRule(413, "rate_limit_error", means=429),
+)
 _encode: Final = msgspec.json.encode
-
-
-class _ErrorMembers(msgspec.Struct, gc=False):
-    type: str | None = None
-
-
-_error_members: Final = msgspec.json.Decoder(_ErrorMembers).decode
 
 
 def error_type(kind: Kind) -> str:
@@ -67,31 +68,6 @@ def _error_event(error: GatewayError, request_id: str, between_events: bool) -> 
     # Within an unfinished event, its type becomes `error`, so that a client takes it for an error and not for content.
     start = b"" if between_events else b"\n"
     return start + b"event: error\ndata: " + _error_body(error, request_id) + b"\n\n"
-
-
-def _is_error(data: bytes) -> bool:
-    try:
-        return _error_members(data).type == "error"
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-
-
-def _is_finished(tail: bytes, streams: bool) -> bool:
-    return b'"message_stop"' in tail[-256:] and ends_between_events(tail) if streams else tail.rstrip().endswith(b"}")
-
-
-def _read_usage(opening: bytes, tail: bytes) -> Usage:
-    """Read the prompt's counts from the first event, or from the last if it repeats them; the output's from the last."""
-    first = next(iter([*counts_from_end(opening)][::-1]), None)
-    last = next(counts_from_end(tail), None)
-    if first is None and last is None:
-        return NO_USAGE
-    first = first or last or Counts()
-    last = last or first
-    prompt = last if last.input_tokens is not None else first
-    parts = (prompt.input_tokens, prompt.cache_read_input_tokens, prompt.cache_creation_input_tokens)
-    total = sum(part or 0 for part in parts) if prompt.input_tokens is not None else None
-    return Usage(total, last.output_tokens, prompt.cache_read_input_tokens, "reported")
 
 
 def _health_check(source: Source) -> tuple[bytes, bytes]:
@@ -120,9 +96,13 @@ ANTHROPIC: Final = Dialect(
     error_body=_error_body,
     error_schema=("AnthropicError", _ERROR_SCHEMA),
     error_event=_error_event,
-    is_error=_is_error,
-    is_finished=_is_finished,
-    read_usage=_read_usage,
+    read_event=answers.read_event,
+    read_whole=answers.read_whole,
+    usage_of=answers.usage_of,
+    usage_marks=answers.USAGE_MARKS,
+    error_marks=answers.ERROR_MARKS,
+    always_ends=True,
+    operators_errors=_OPERATORS_ERRORS,
     health_check=_health_check,
     id_field=b"request-id",
     own_fields=frozenset({b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access"}),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from kyma_proxy.config.snapshot import Source
+from kyma_proxy.config.snapshot import ErrorRule, Source
 from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.core.http.endpoints import Endpoint
+from kyma_proxy.dialect.answers.facts import Facts
 from kyma_proxy.errors import GatewayError
 
 
@@ -34,12 +35,20 @@ class Dialect(NamedTuple):
     """The name and the JSON schema of that body, for the OpenAPI document."""
     error_event: Callable[[GatewayError, str, bool], bytes]
     """The in-band error event of a stream; the flag is True if the stream so far ends between two events."""
-    is_error: Callable[[bytes], bool]
-    """True if the data of an event is an error."""
-    is_finished: Callable[[bytes, bool], bool]
-    """True if an answer that ends with these bytes is complete, as far as bytes can tell; the flag is True for a stream."""
-    read_usage: Callable[[bytes, bytes], Usage]
-    """Reads the usage in the first and last bytes of an answer's body, streamed or whole."""
+    read_event: Callable[[bytes, bytes], Facts]
+    """What an event of a stream says, given its name and data."""
+    read_whole: Callable[[str, bytes], Facts]
+    """What a whole answer says, given the name of its endpoint."""
+    usage_of: Callable[[Mapping[str, Any]], Usage]
+    """The tokens in a usage object, which has the members of all that the answer reported."""
+    usage_marks: tuple[bytes, ...]
+    """An event that reports usage contains one of these bytes."""
+    error_marks: tuple[bytes, ...]
+    """An event that reports an error contains one of these bytes."""
+    always_ends: bool
+    """True if every stream has the dialect's last event; False if some providers leave it out."""
+    operators_errors: tuple[ErrorRule, ...]
+    """Errors of its providers that are about the operator's account, quota or key, though their status does not say so."""
     health_check: Callable[[Source], tuple[bytes, bytes]]
     """Returns the path and body of a health check: a request for one token."""
     id_field: bytes = b""

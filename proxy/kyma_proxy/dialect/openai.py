@@ -7,12 +7,10 @@ from typing import Final
 
 import msgspec
 
-from kyma_proxy.config.snapshot import Source
-from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.config.snapshot import ErrorRule, Source
 from kyma_proxy.core.http.endpoints import Endpoint
+from kyma_proxy.dialect.answers import openai as answers
 from kyma_proxy.dialect.contract import Dialect
-from kyma_proxy.dialect.sse import ends_between_events, last_data
-from kyma_proxy.dialect.usage import counts_from_end
 from kyma_proxy.errors import GatewayError, Kind
 
 NAME: Final = "openai"
@@ -38,16 +36,34 @@ _ERROR_SCHEMA: Final = MappingProxyType({
     }},
     "required": ["error"],
 })  # fmt: skip
+_OPERATORS_ERRORS: Final = (
+    # https://platform.openai.com/docs/guides/error-codes and reports: a hard limit of the organisation's is a 400
+    ErrorRule(400, "billing_hard_limit_reached", means=402),
+    ErrorRule(400, "billing_not_active", means=402),
+    ErrorRule(400, "insufficient_quota", means=402),
+    ErrorRule(400, "invalid_api_key", means=401),
+    # https://ai.google.dev/gemini-api/docs/troubleshooting and google.rpc.ErrorInfo
+    ErrorRule(400, "API_KEY_INVALID", means=401),
+    ErrorRule(400, "API_KEY_EXPIRED", means=401),
+    ErrorRule(400, None, "api key not valid", means=401),
+    ErrorRule(400, None, "api key expired", means=401),
+    ErrorRule(400, None, "user location is not supported", means=403),
+    ErrorRule(400, None, "gemini api free tier is not available", means=403),
+    # https://docs.x.ai/docs/key-information/debugging: a wrong key is a 400
+    ErrorRule(400, None, "incorrect api key provided", means=401),
+    # https://help.aliyun.com/zh/model-studio/error-code: an account in arrears
+    ErrorRule(400, "Arrearage", means=402),
+    # https://docs.bigmodel.cn/cn/faq/api-code: an account in arrears, locked, or out of its package
+    ErrorRule(None, "1113", means=402),
+    ErrorRule(None, "1112", means=403),
+    # https://learn.microsoft.com/azure/ai-foundry/openai: a deployment that has no such operation
+    ErrorRule(400, "OperationNotSupported", means=404),
+    # https://console.groq.com/docs/errors: the organisation's tokens per minute, as a 413 or 400
+    ErrorRule(413, "rate_limit_exceeded", means=429),
+    ErrorRule(413, "tokens", means=429),
+    ErrorRule(400, "rate_limit_exceeded", means=429),
+)
 _encode: Final = msgspec.json.encode
-_FINAL_RESPONSES_EVENTS: Final = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
-
-
-class _ErrorMembers(msgspec.Struct, gc=False):
-    error: msgspec.Raw = msgspec.Raw(b"null")
-    type: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_error_members: Final = msgspec.json.Decoder(_ErrorMembers).decode
 
 
 def error_type(kind: Kind) -> str:
@@ -66,36 +82,6 @@ def _error_body(error: GatewayError, request_id: str) -> bytes:
 def _error_event(error: GatewayError, request_id: str, between_events: bool) -> bytes:
     event = b"data: " + _encode({"error": _error_object(error)}) + b"\n\n"
     return event if between_events else b"\n\n" + event
-
-
-def _is_error(data: bytes) -> bool:
-    if b'"error"' not in data:
-        return False
-    try:
-        opening = _error_members(data)
-    except (msgspec.MsgspecError, RecursionError):
-        return False
-    return bytes(opening.type) == b'"error"' or bytes(opening.error) != b"null"
-
-
-def _is_finished(tail: bytes, streams: bool) -> bool:
-    if not streams:
-        return tail.rstrip().endswith((b"}", b"]"))
-    if last_data(tail) == b"[DONE]":
-        return True
-    # The event's name is at the start of the last and largest event, so the end of that event must be there too.
-    return any(name in tail for name in _FINAL_RESPONSES_EVENTS) and ends_between_events(tail)
-
-
-def _read_usage(opening: bytes, tail: bytes) -> Usage:
-    for text in (tail, opening):
-        for counts in counts_from_end(text):
-            details = counts.prompt_tokens_details or counts.input_tokens_details
-            cached = details.cached_tokens if details is not None else counts.prompt_cache_hit_tokens
-            prompt = counts.input_tokens if counts.prompt_tokens is None else counts.prompt_tokens
-            completion = counts.output_tokens if counts.completion_tokens is None else counts.completion_tokens
-            return Usage(prompt, completion, cached, "reported")
-    return NO_USAGE
 
 
 def _health_check(source: Source) -> tuple[bytes, bytes]:
@@ -127,9 +113,13 @@ OPENAI: Final = Dialect(
     error_body=_error_body,
     error_schema=("OpenAIError", _ERROR_SCHEMA),
     error_event=_error_event,
-    is_error=_is_error,
-    is_finished=_is_finished,
-    read_usage=_read_usage,
+    read_event=answers.read_event,
+    read_whole=answers.read_whole,
+    usage_of=answers.usage_of,
+    usage_marks=answers.USAGE_MARKS,
+    error_marks=answers.ERROR_MARKS,
+    always_ends=False,
+    operators_errors=_OPERATORS_ERRORS,
     health_check=_health_check,
     own_fields=frozenset({b"openai-beta", b"openai-organization", b"openai-project"}),
 )

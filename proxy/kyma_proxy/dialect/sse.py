@@ -1,7 +1,7 @@
 """Reads and writes server-sent event streams. (WHATWG HTML §9.2.)
 
-Most streams are passed through: the relay then needs only the first event, and whether the bytes so far end between two
-events. A stream that is translated is parsed incrementally, wherever the network has cut it.
+A stream is parsed incrementally, wherever the network has cut it. Of one that is passed through, only the first events and the
+last ones are.
 """
 
 from __future__ import annotations
@@ -11,43 +11,10 @@ from typing import Final, NamedTuple
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
-_STREAM_STARTS: Final = (b"data:", b"event:", b": ", b":\n", b"id:", b"retry:")
+_STREAM_STARTS: Final = (b"data:", b"event:", b": ", b":\n", b":\r", b"id:", b"retry:", b"error:")
 BOM: Final = b"\xef\xbb\xbf"
-MAX_HELD_BYTES: Final = 16_384
-"""No provider sends an error event longer than this. A longer first event is sent without waiting for its end."""
 MAX_EVENT_BYTES: Final = 32 * 1024 * 1024
 """No provider sends an event longer than this. The parser refuses to buffer more."""
-
-
-def first_event(held: bytes) -> bytes | None:
-    """Return the data of the first event, b"" if the stream begins with something else, None if more bytes are needed.
-
-    A comment keeps the connection alive and is sent at once, so a stream that begins with one need not be held.
-    """
-    close = held.find(b"\n\n")
-    if close > 0 and held.startswith(b"data: ") and held.find(b"\n", 0, close) < 0 and held.find(b"\r", 0, close) < 0:
-        return held[6:close]  # one line of data, as every provider begins
-    if held.startswith(BOM):
-        held = held[len(BOM) :]
-    data: list[bytes] = []
-    position = 0
-    for end in _LINE_END.finditer(held):
-        line = held[position : end.start()]
-        if end.end() == len(held) and end[0] == b"\r":
-            break  # a line feed may follow
-        position = end.end()
-        if line.startswith(b":"):
-            return b""
-        if line:
-            name, _, value = line.partition(b":")
-            if name == b"data":
-                data.append(value.removeprefix(b" "))
-        elif data:
-            return b"\n".join(data)
-    last = held[position:]
-    if last.startswith(b":") or len(held) > MAX_HELD_BYTES:
-        return b""
-    return None
 
 
 def is_stream(opening: bytes) -> bool:
@@ -60,12 +27,22 @@ def ends_between_events(tail: bytes) -> bool:
     return not tail or tail.endswith(_BOUNDARIES)
 
 
-def last_data(tail: bytes) -> bytes:
-    """Return the data of the last event in the tail of a stream; b"" if there is none."""
-    position = max(tail.rfind(b"\ndata:"), tail.rfind(b"\rdata:")) + 1
-    if not tail.startswith(b"data:", position):
-        return b""
-    return _LINE_END.split(tail[position + 5 :], maxsplit=1)[0].strip()
+def last_boundary(text: bytes, end: int) -> int:
+    """Return the end of the last event that ends within the first `end` bytes; -1 if there is none."""
+    found = text.rfind(b"\n\n", 0, end)
+    if found >= 0:
+        return found + 2
+    for boundary in _BOUNDARIES:
+        found = text.rfind(boundary, 0, end)
+        if found >= 0:
+            return found + len(boundary)
+    return -1
+
+
+def end_of_event(text: bytes, position: int) -> int:
+    """Return the end of the event that holds a position: behind its blank line, or that of the text."""
+    ends = [found + len(boundary) for boundary in _BOUNDARIES if (found := text.find(boundary, position)) >= 0]
+    return min(ends) if ends else len(text)
 
 
 COMMENT: Final = b"\n"
@@ -163,6 +140,10 @@ class SseParser:
             self._count_held(len(line))
         elif line.startswith(b"event:"):
             self._name = line[6:].removeprefix(b" ")
+        elif line.startswith(b"error:"):  # llama.cpp: a field of its own, with the error as its value
+            self._name = b"error"
+            self._data.append(line[6:].removeprefix(b" "))
+            self._count_held(len(line))
         elif line == b"data":
             self._data.append(b"")
             self._count_held(len(line))

@@ -60,6 +60,11 @@ class UsageFilter:
             self._held = remaining
         return b"".join(out)
 
+    @property
+    def is_holding(self) -> bool:
+        """True if an event is held whose end has not come; what was returned ends between two events."""
+        return bool(self._held)
+
     def flush(self) -> bytes:
         """Return what is held when the stream ends: an event without its blank line, unless it is the usage-only event."""
         held, self._held = self._held, b""

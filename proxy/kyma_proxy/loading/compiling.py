@@ -34,6 +34,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 # The gateway owns these towards a provider (contract §3.5); a configured one would contradict it.
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
 _Entry = TypeVar("_Entry")
+_MIN_SECRET_CHARACTERS: Final = 8
 _MIN_PROBE_AFTER_S: Final = 1.0
 _SIGNUP_CREDITS: Final = Decimal("0.50")
 
@@ -84,6 +85,7 @@ class _Compiler:
             cors_origins=self._compile_origins(document.cors.origins),
             accounts=self._compile_accounts(document.accounts),
             max_tokens=document.defaults.max_tokens,
+            hold=document.defaults.hold,
             probe_after=document.defaults.probe_after,
             limits=snap.Limits(**msgspec.structs.asdict(document.limits)),
             tiers=self._compile_tiers(document.tiers),
@@ -116,10 +118,17 @@ class _Compiler:
             own_names=own_names,
             own_and_foreign_names=own_names | foreign_fields(entry.dialect),
             default_fields=tuple([field for field in default_fields(entry.dialect) if field[0] not in own_names]),
+            secrets=tuple(secret.encode("ascii", "replace") for value in own.values() if (secret := _secret_in(value))),
+            move_on=tuple(self._compile_error_rule(rule, f"{path}.move_on[{at}]") for at, rule in _present(entry.move_on)),
             off=off,
             warm_connections=entry.warm_connections,
             keep_alive=entry.keep_alive,
         )
+
+    def _compile_error_rule(self, rule: doc.ErrorRule, path: str) -> snap.ErrorRule:
+        if rule.status is None and rule.code is None and rule.message is None:
+            self._report(path, "must have a status, a code or a message")
+        return snap.ErrorRule(rule.status, rule.code, None if rule.message is None else rule.message.lower())
 
     def _parse_base_url(self, entry: doc.Provider, path: str) -> tuple[snap.Origin, str]:
         try:
@@ -354,6 +363,12 @@ class _Compiler:
 def _present(entries: Iterable[_Entry]) -> list[tuple[int, _Entry]]:
     """The entries of a list that were read without a problem, with their index."""
     return [(at, entry) for at, entry in enumerate(entries) if not isinstance(entry, msgspec.UnsetType)]
+
+
+def _secret_in(value: str) -> str | None:
+    """The part of a configured header that may be a secret: its value without a scheme, if it is long enough."""
+    secret = value.rpartition(" ")[2]
+    return secret if len(secret) >= _MIN_SECRET_CHARACTERS else None
 
 
 def _prices(price: doc.Price) -> tuple[Decimal | None, ...]:

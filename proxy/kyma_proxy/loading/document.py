@@ -68,6 +68,7 @@ class Defaults(Section, frozen=True):
     max_tokens: Positive | None = 4096
     policy: Policy = "weighted"
     hedge_after: Delay | None = None
+    hold: Duration = 1.0
     probe_after: Duration | None = None
     timeouts: Timeouts = Timeouts()
 
@@ -111,6 +112,14 @@ class Tier(Section, frozen=True, kw_only=True):
     image_queue: Count = 0
 
 
+class ErrorRule(Section, frozen=True):
+    """An error that leads to the next source. `code` is a code, type or reason in it; its message begins with `message`."""
+
+    status: Annotated[int, Meta(ge=400, le=499)] | None = None
+    code: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    message: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+
+
 class Provider(Section, frozen=True):
     """A provider: its base URL, its dialect and its credential."""
 
@@ -119,6 +128,7 @@ class Provider(Section, frozen=True):
     dialect: ProviderDialect
     api_key: Secret | None = None
     headers: dict[str, str] = {}
+    move_on: tuple[ErrorRule, ...] = ()
     timeouts: Timeouts = Timeouts()
     max_tokens_field: MaxTokensField | None = None
     reasoning_field: ReasoningField = "reasoning_content"

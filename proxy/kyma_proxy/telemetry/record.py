@@ -22,6 +22,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     stream: bool
     status: int
     ending: str
+    error_code: str | None
     fallback_layer: int
     attempts: list[str]
     ttft_ms: float | None

@@ -38,6 +38,7 @@ def record_of(exchange: Exchange, wall: float, now: float) -> Record:
         exchange.routing is not None and exchange.routing.streams,
         exchange.status,
         exchange.state.value,
+        exchange.error_code,
         exchange.layer,
         [f"{attempt.provider}:{attempt.result}" for attempt in exchange.attempts],
         round((exchange.first_byte - inbound.received) * 1e3, 3) if exchange.first_byte else None,
@@ -62,7 +63,7 @@ def other_record(
     ending = "completed" if status < 400 else "rejected"
     account, prefix = (None, None) if key is None else (key.account.id, key.prefix)
     return Record(
-        wall, request_id, account, prefix, endpoint, "-", None, None, None, False, status, ending, 0, [], None,
+        wall, request_id, account, prefix, endpoint, "-", None, None, None, False, status, ending, None, 0, [], None,
         round(duration_s * 1e3, 3), 0, None, bytes_in, bytes_out, None, None, None, "none", None,
     )  # fmt: skip
 
@@ -84,6 +85,7 @@ def job_record(job: Job, wall: float) -> Record:
         model, provider, layer, provider_job = by.model, by.provider, by.layer, by.provider_job or None
     return Record(
         wall, job.request_id, account, job.key_prefix, "image.job", IMAGE_JOBS.dialect, job.alias or job.model, model, provider,
-        False, 200 if failure is None else failure.kind.status, ending, layer, job.attempts, None,
+        False, 200 if failure is None else failure.kind.status, ending, None if failure is None else failure.kind.code, layer,
+        job.attempts, None,
         round((wall - job.created) * 1e3, 3), 0, provider_job, 0, 0, None, None, None, "none", job.charged / 1e9,
     )  # fmt: skip

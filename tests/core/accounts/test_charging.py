@@ -21,6 +21,7 @@ from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.openai import OPENAI
 from kyma_proxy.loading.tiers import SHIPPED_TIERS
+from tests.dialect.answers.reading import reader_of
 
 PRICE = Price(input=int(0.68 * NANO), output=int(4.05 * NANO), cached_input=int(0.068 * NANO))
 FREE = Price()
@@ -50,7 +51,7 @@ START = {
 }
 BARE_START = {"type": "message_start", "message": {"id": "msg_1", "content": []}}
 DELTA = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 47}}
-EMBEDDINGS = json.dumps({"object": "list", "data": [], "usage": {"prompt_tokens": 400, "total_tokens": 400}}).encode()
+EMBEDDINGS = json.dumps({"object": "list", "data": [{}], "usage": {"prompt_tokens": 400, "total_tokens": 400}}).encode()
 WHOLE = json.dumps({"choices": [{"message": {"content": "word " * 40}}]}).encode()
 
 # what went out, whether it streams, then (prompt, completion, cached, source) if it ended well, and if it was cut
@@ -72,9 +73,19 @@ ANSWERS: dict[str, tuple[Dialect, bytes, bool, tuple[object, ...], tuple[object,
     "openai, whole, no usage": (OPENAI, WHOLE, False, ESTIMATE, ESTIMATE),
     "openai, nothing but its head": (OPENAI, b"", True, (PROMPT, 0, None, "estimated"), (PROMPT, 0, None, "estimated")),
     "anthropic, usage told": (ANTHROPIC, sse(START, *CLAUDE, DELTA), True, FACT, FACT),
-    "anthropic, prompt alone told": (ANTHROPIC, sse(START, *CLAUDE), True, (400, 1, 90, "reported"), HALF),
+    "anthropic, prompt alone told": (ANTHROPIC, sse(START, *CLAUDE), True, HALF, HALF),
     "anthropic, no usage": (ANTHROPIC, sse(BARE_START, *CLAUDE), True, ESTIMATE, ESTIMATE),
 }  # fmt: skip
+
+
+def usage_of(dialect: Dialect, body: bytes, *, streams: bool) -> Usage:
+    """What a reader has found by the moment at which the answer ends or is cut."""
+    if not body:
+        return NO_USAGE
+    reader = reader_of(dialect, [body], streams=streams, endpoint="embeddings" if body is EMBEDDINGS else None)
+    if not streams:
+        reader.finish(is_certain=True)
+    return reader.usage()
 
 
 def billed(ending: State, name: str, *, is_answered: bool, asked: Price = PRICE, answered: Price = PRICE) -> Bill:
@@ -82,7 +93,7 @@ def billed(ending: State, name: str, *, is_answered: bool, asked: Price = PRICE,
     return bill(
         ending,
         is_answered=is_answered,
-        usage=dialect.read_usage(body, body),
+        usage=usage_of(dialect, body, streams=streams),
         prompt=PROMPT,
         delivered=lambda: estimated_completion_tokens(body, body, len(body), streams),
         asked=asked,

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.config.snapshot import NANO, Price
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage, cost_nano_usd
-from kyma_proxy.core.http.sample import Sample
 
 PRICE = Price(input=int(0.68 * NANO), output=int(4.05 * NANO), cached_input=int(0.068 * NANO))
 TOKENS = st.integers(0, 10**9)
-EDGE = Sample.EDGE_BYTES
 
 
 def usage(prompt: int | None, completion: int | None = None, cached: int | None = None) -> Usage:
     return Usage(prompt, completion, cached, "reported")
-
-
-def sampled(pieces: list[bytes]) -> Sample:
-    sample = Sample()
-    for piece in pieces:
-        sample.add(piece)
-    return sample
 
 
 @pytest.mark.parametrize(("used", "nano_usd"), [
@@ -67,24 +58,3 @@ def test_more_tokens_never_cost_less_and_cache_hits_never_cost_more(a: int, b: i
     assert larger is not None
     assert hit is not None
     assert 0 <= hit <= plain <= larger
-
-
-@settings(deadline=None)
-@given(st.lists(st.builds(lambda seed, times: seed * times, st.binary(max_size=8), st.integers(0, 700)), max_size=20))
-def test_a_sample_keeps_both_ends_of_any_body_in_bounded_memory(pieces: list[bytes]) -> None:
-    body, sample = b"".join(pieces), sampled(pieces)
-    assert body.startswith(sample.opening)
-    assert body.endswith(sample.tail)
-    assert len(sample.opening) >= min(EDGE, len(body))
-    assert len(sample.tail) >= min(EDGE, len(body))
-    assert len(sample.opening) + len(sample.tail) <= 4 * EDGE
-
-
-def test_the_sample_of_an_empty_body_is_empty() -> None:
-    assert (Sample().opening, Sample().tail) == (b"", b"")
-
-
-def test_the_opening_of_a_sample_stays_the_beginning_of_a_long_body() -> None:
-    sample = sampled([b"begin", *[b"x" * 1000] * 50, b"end"])
-    assert sample.opening == b"begin" + b"x" * (EDGE - 5)
-    assert sample.tail.endswith(b"xend")

@@ -185,8 +185,8 @@ def test_the_first_source_is_layer_0_even_when_a_heavier_one_is_off() -> None:
 @pytest.mark.parametrize(("code", "goes_on"), [
     *((code, False) for code in (200, 201, 202, 206, 299)),
     *((code, True) for code in (101, 300, 301, 302, 304, 307, 308)),
-    *((code, True) for code in (401, 402, 403, 408, 409, 429)),
-    *((code, False) for code in (400, 405, 406, 410, 411, 412, 413, 414, 415, 416, 418, 422, 426, 431, 451)),
+    *((code, True) for code in (401, 402, 403, 408, 409, 412, 424, 429, 498, 499)),
+    *((code, False) for code in (400, 405, 406, 410, 411, 413, 414, 415, 416, 418, 422, 426, 431, 451)),
     *((code, True) for code in (500, 501, 502, 503, 504, 520, 529, 599)),
 ])  # fmt: skip
 def test_another_source_is_asked_exactly_where_it_may_help(code: int, goes_on: bool) -> None:
@@ -222,8 +222,16 @@ def test_time_outs_everywhere_are_told_as_one(failure: FailureKind) -> None:
     assert "alpha: was late; beta: did not answer" in error.message
 
 
+@pytest.mark.parametrize("code", [401, 402, 403, 412])
+def test_an_error_about_the_operators_account_says_only_that_the_model_is_not_available(code: int) -> None:
+    for failures in ([status(code)], [status(429, 5), status(code)]):
+        error = exhausted("small", failures)
+        assert error.kind is Kind.NO_SOURCE_AVAILABLE
+    assert exhausted("small", [status(500), status(code)]).kind is Kind.PROVIDER_ERROR
+
+
 @pytest.mark.parametrize("other", [
-    status(500), status(401), AttemptFailure(FailureKind.CONNECT, "beta", "refused"),
+    status(500), AttemptFailure(FailureKind.CONNECT, "beta", "refused"),
     AttemptFailure(FailureKind.BROKEN, "beta", "hung up"), AttemptFailure(FailureKind.ERROR_EVENT, "beta", "overloaded"),
 ])  # fmt: skip
 def test_failures_of_several_kinds_are_a_providers_error(other: AttemptFailure) -> None:
@@ -253,5 +261,5 @@ def test_a_failure_is_logged_as_a_status_or_a_word() -> None:
     assert status(503).word == "503"
     assert [AttemptFailure(failure, "alpha", "").word for failure in FailureKind if failure is not FailureKind.STATUS] == [
         "connect", "connect_timeout", "first_byte_timeout", "idle_timeout", "total_timeout", "broken", "error_event",
-        "overtaken",
+        "no_answer", "overtaken",
     ]  # fmt: skip

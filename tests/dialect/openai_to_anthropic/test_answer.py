@@ -9,6 +9,7 @@ import pytest
 
 from kyma_proxy.core.accounts.usage import NO_USAGE
 from kyma_proxy.dialect.anthropic import ANTHROPIC
+from tests.dialect.answers.reading import usage_in
 from tests.dialect.openai_to_anthropic.material import (
     ANSWERED,
     case_name,
@@ -24,7 +25,7 @@ def test_golden_answers_are_translated_to_openai(case: Path) -> None:
     whole = translation_of_case(case).answer(200, body)
     assert whole.status == 200
     assert json.loads(whole.body) == load_json(case, "expected_answer.json")
-    assert whole.usage == ANTHROPIC.read_usage(body, body)
+    assert whole.usage == usage_in(ANTHROPIC, body, streams=False)
 
 
 @pytest.mark.parametrize(("status", "kind", "told", "words"), [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.anthropic import ANTHROPIC
-from kyma_proxy.dialect.openai import OPENAI
+from tests.dialect.answers.reading import usage_in
 from tests.dialect.openai_to_anthropic.material import (
     CREATED,
     FINISHED,
@@ -49,9 +49,9 @@ def test_only_an_anthropic_stream_with_message_stop_is_finished_and_has_its_usag
     stream = translation_of_case(case).stream()
     told = translate_stream(stream, source)
     assert stream.is_finished == (case in FINISHED)
-    assert OPENAI.is_finished(told, True) == stream.is_finished
+    assert told.endswith(b"data: [DONE]\n\n") == stream.is_finished
     if stream.is_finished and b"\r" not in source:
-        assert stream.usage == ANTHROPIC.read_usage(source, source)
+        assert stream.usage == usage_in(ANTHROPIC, source, streams=True)
 
 
 @pytest.mark.parametrize("case", FINISHED, ids=case_name)

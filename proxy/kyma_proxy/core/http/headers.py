@@ -115,7 +115,7 @@ def encode_request_head(inbound: Inbound, path: bytes, source: Source, length: i
 class AnswerHead:
     """The head of a source's answer, as it is relayed; `fields` has `headers` by lower-case name.
 
-    `streams` is True for a 2xx answer that is an event stream which can be read (one that is compressed goes out as it is).
+    `streams` is True for a 2xx answer that is an event stream.
     `length` is that of the body, None if it is not known. A body that is translated changes them before the commit.
     """
 
@@ -128,11 +128,12 @@ class AnswerHead:
         self.fields = fields
         self.length: bytes | None = fields.get(b"content-length")
         self.is_error = not 200 <= status < 300
-        self.streams = (
-            not self.is_error
-            and fields.get(b"content-type", b"").lower().startswith(b"text/event-stream")
-            and fields.get(b"content-encoding", b"identity").lower() == b"identity"
-        )
+        self.streams = not self.is_error and fields.get(b"content-type", b"").lower().startswith(b"text/event-stream")
+
+    def decode(self) -> None:
+        """The body was compressed, and is passed on as plain bytes."""
+        self.headers = [one for one in self.headers if one[0].lower() != b"content-encoding"]
+        self.length = None
 
     def become(self, content_type: bytes, *, streams: bool) -> None:
         """The body is translated into another type."""

@@ -20,7 +20,8 @@ class FailureKind(enum.Enum):
     TOTAL_TIMEOUT = "total_timeout"
     STATUS = "status"
     BROKEN = "broken"  # the connection ended, or the answer was no HTTP, before its first byte
-    ERROR_EVENT = "error_event"  # a 200 whose first event is an error
+    ERROR_EVENT = "error_event"  # a 200 that is, or holds, an error
+    NO_ANSWER = "no_answer"  # a 200 that says nothing, or is not of its dialect
     OVERTAKEN = "overtaken"  # another source, asked later, began to answer before it
 
 
@@ -53,7 +54,11 @@ class AttemptFailure(NamedTuple):
         return str(self.status) if self.kind is FailureKind.STATUS else self.kind.value
 
 
-_NEXT_SOURCE: Final = frozenset({401, 402, 403, 404, 408, 409, 429})
+_NEXT_SOURCE: Final = frozenset({401, 402, 403, 404, 408, 409, 412, 424, 429, 498, 499})
+"""Client errors with which another source may succeed. 412 is Fireworks' for a suspended account, 498 Groq's if it is full."""
+_OPERATORS: Final = frozenset({401, 402, 403, 412})
+"""They speak of the operator's key, account or bill."""
+_RATE_LIMITED: Final = 429
 _TIMEOUTS: Final = frozenset({FailureKind.CONNECT_TIMEOUT, FailureKind.FIRST_BYTE_TIMEOUT, FailureKind.TOTAL_TIMEOUT})
 
 
@@ -96,12 +101,15 @@ def exhausted(model: str, failures: Iterable[AttemptFailure]) -> GatewayError:
     hints = [one.retry_after for one in failed if one.retry_after is not None]
     retry_after_s = min(hints) if hints else None
     reasons = "; ".join(f"{one.provider}: {one.detail}" for one in failed)
-    if all(one.status == 429 for one in failed):
+    if all(one.status == _RATE_LIMITED for one in failed):
         message = f"Every source of {model} is rate limited ({reasons}); try again later."
         return GatewayError(Kind.PROVIDER_RATE_LIMITED, message, retry_after=retry_after_s)
     tried = [one for one in failed if one.was_tried]
     if not tried:
         message = f"Every source of {model} is skipped just now ({reasons}); try again later."
+        return GatewayError(Kind.NO_SOURCE_AVAILABLE, message, retry_after=retry_after_s)
+    if all(one.status in _OPERATORS or one.status == _RATE_LIMITED for one in tried):
+        message = f"No source of {model} is open to the gateway just now ({reasons}); its operator can see why at /v1/status."
         return GatewayError(Kind.NO_SOURCE_AVAILABLE, message, retry_after=retry_after_s)
     if all(one.kind in _TIMEOUTS for one in tried):
         message = f"No source of {model} answered in time ({reasons})."

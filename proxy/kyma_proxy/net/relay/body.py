@@ -4,73 +4,54 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.core.http.headers import AnswerHead
-from kyma_proxy.core.routing.failures import FailureKind
-
-
-class BadAnswer(Exception):
-    """A source has sent no answer, or no whole one. `last` are bytes that still go to the caller."""
-
-    def __init__(self, kind: FailureKind, detail: str, *, last: bytes = b"") -> None:
-        super().__init__(detail)
-        self.kind = kind
-        self.detail = detail
-        self.last = last
 
 
 class Body(ABC):
-    """One attempt's request and the body of its answer.
+    """One attempt's request, and what the caller gets of the body of its answer.
 
     The calls come in this order: `request` (again for a fresh connection), `begin`, `feed` for each piece, `finish`. `dropped`
-    names what the other dialect has no place for; it is known before the first bytes are returned.
+    names what the other dialect has no place for; it is known before the first bytes are returned. What the answer says is
+    read by `dialect.answers.reader`.
     """
 
-    __slots__ = ("dropped",)
+    __slots__ = ("changes", "dropped", "endpoint", "is_translated")
 
+    changes: bool
+    """False, once the answer has begun, if every piece passes as it is."""
     dropped: tuple[str, ...]
+    is_translated: bool
+    """True if the caller reads another dialect than the source writes."""
+    endpoint: str
+    """The name of the endpoint that the source is asked at."""
 
     @abstractmethod
     def request(self) -> list[bytes | memoryview]:
         """The bytes of the request for the source."""
 
     @abstractmethod
-    def begin(self, head: AnswerHead) -> None:
-        """The head has come. It may be changed until the first bytes are returned."""
+    def begin(self, head: AnswerHead, *, streams: bool) -> None:
+        """The answer begins; `streams` is True if it is an event stream. The head may be changed until bytes are returned."""
 
     @abstractmethod
     def feed(self, piece: bytes) -> bytes | None:
-        """The bytes for the caller, or None while it is not known whether this is an answer.
-
-        Raises BadAnswer if it is none; once bytes have been returned it no longer does.
-        """
+        """The bytes for the caller; None if the answer can't go out yet. Raises BadAnswer if it can't go out at all."""
 
     @abstractmethod
-    def finish(self, *, is_certain: bool) -> bytes:
-        """The last bytes for the caller. `is_certain` is False if only the connection's end says that the answer is whole.
-
-        Raises BadAnswer if it is not whole, or is no answer.
-        """
+    def finish(self) -> bytes:
+        """The last bytes for the caller: the source's answer is whole. Raises BadAnswer if it can't be given to the caller."""
 
     @property
     @abstractmethod
-    def is_complete(self) -> bool:
-        """True if the stream that has gone out says of itself that it is whole."""
+    def is_finished(self) -> bool:
+        """True unless what has gone out lacks an end that `finish` would add, or has an error event instead."""
 
     @property
     @abstractmethod
-    def is_between_events(self) -> bool:
-        """True if the stream that has gone out stands between two events."""
+    def is_between_events(self) -> bool | None:
+        """True if the stream that has gone out stands between two events; None if it stands where the source's does."""
 
     @property
     @abstractmethod
     def has_reported_error(self) -> bool:
-        """True if an error event of the source's has told the caller that the answer will not be whole."""
-
-    @abstractmethod
-    def usage(self) -> Usage:
-        """The usage that the source reported."""
-
-    @abstractmethod
-    def delivered(self, size: int) -> int:
-        """About how many tokens have gone out in `size` bytes."""
+        """True if the caller was sent an error event that the source did not write as it stands."""

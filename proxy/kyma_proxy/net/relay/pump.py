@@ -13,16 +13,21 @@ from time import monotonic
 from typing import Final, Generic, TypeVar
 
 from kyma_proxy.core.exchange import AttemptRecord
+from kyma_proxy.core.http.content_coding import ContentDecoder, content_decoder
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead, encode_answer_head
 from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, Retry
+from kyma_proxy.dialect.answers.facts import BadAnswer
+from kyma_proxy.dialect.answers.reader import AnswerReader
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.connection import DownstreamConnection
-from kyma_proxy.net.relay.body import BadAnswer, Body
+from kyma_proxy.net.relay.body import Body
 from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnection
 
 _log: Final = logging.getLogger("kyma-proxy")
+MAX_ERROR_BYTES: Final = 64 * 1024
+"""How much is held of the body of a provider's error, to read whose trouble it is."""
 A = TypeVar("A", bound=AttemptRecord)
 
 
@@ -37,6 +42,14 @@ class PumpListener(ABC, Generic[A]):
     @abstractmethod
     def judge(self, attempt: A, head: AnswerHead) -> AttemptFailure | None:
         """The failure that an answer with this head is; None if it is for the caller."""
+
+    @abstractmethod
+    def judge_error(self, attempt: A, head: AnswerHead, body: bytes) -> AttemptFailure | None:
+        """The failure that an error with this body is; None if it is for the caller."""
+
+    @abstractmethod
+    def secrets(self, attempt: A) -> tuple[bytes, ...]:
+        """The credentials that the source was sent, which no caller may see."""
 
     @abstractmethod
     def on_commit(self, attempt: A, head: AnswerHead) -> bytes:
@@ -60,11 +73,12 @@ class PumpListener(ABC, Generic[A]):
 
 
 class Pump(ResponseHandler, Generic[A]):
-    """One attempt's answer. `bytes_out` counts what has gone out of its body."""
+    """One attempt's answer. `bytes_out` counts what has gone out of its body; `reader` says what the source's answer says."""
 
     __slots__ = (
-        "_attempt", "_chunked", "_closing", "_dialect", "_downstream", "_head", "_inbound", "_listener", "_write", "body",
-        "bytes_out", "connection", "has_begun", "is_reused", "received_at",
+        "_attempt", "_chunked", "_closing", "_decoder", "_dialect", "_downstream", "_error_pieces", "_head", "_hold_s",
+        "_inbound", "_is_holding", "_listener", "_write", "body", "bytes_out", "connection", "has_begun", "is_reused", "reader",
+        "received_at",
     )  # fmt: skip
 
     connection: UpstreamConnection
@@ -72,16 +86,21 @@ class Pump(ResponseHandler, Generic[A]):
 
     def __init__(
         self, attempt: A, listener: PumpListener[A], body: Body, downstream: DownstreamConnection, *, inbound: Inbound,
-        dialect: Dialect,
+        dialect: Dialect, reader: AnswerReader, hold_s: float,
     ) -> None:  # fmt: skip
-        """`dialect` is the caller's."""
+        """`dialect` is the caller's. An answer that says nothing yet is held for `hold_s` seconds at the most."""
         self._attempt = attempt
         self._listener = listener
         self._downstream = downstream
         self._inbound = inbound
         self._dialect = dialect
         self._write = downstream.transport.write
+        self._hold_s = hold_s
+        self._is_holding = False
+        self._decoder: ContentDecoder | None = None
+        self._error_pieces: list[bytes] = []
         self.body = body
+        self.reader = reader
         self.bytes_out = 0
         self.is_reused = False
         self.has_begun = False
@@ -104,10 +123,11 @@ class Pump(ResponseHandler, Generic[A]):
 
     def on_body(self, piece: bytes) -> None:
         try:
-            if not self.has_begun:
-                self._open(piece)
+            if self._decoder is not None or not self.has_begun:
+                self._on_body(piece)
                 return
-            out = self.body.feed(piece)
+            self.reader.add(piece)
+            out = self.body.feed(piece) if self.body.changes else piece
             if out:
                 size = len(out)
                 self.bytes_out += size
@@ -115,15 +135,30 @@ class Pump(ResponseHandler, Generic[A]):
         except Exception:
             self._crash()
 
+    def on_hold_over(self) -> None:
+        try:
+            if self._is_holding and not self.has_begun:
+                self.reader.force_open()
+                self._let_out()
+        except BadAnswer as bad:
+            self.connection.abort()
+            self._end_badly(bad)
+        except Exception:
+            self._crash()
+
     def on_end(self, *, is_certain: bool) -> None:
         try:
             self._on_end(is_certain=is_certain)
+        except BadAnswer as bad:
+            self._end_badly(bad)
         except Exception:
             self._crash()
 
     def on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
         try:
             self._on_cut(kind, detail, nothing_came=nothing_came)
+        except BadAnswer as bad:
+            self._end_badly(bad)
         except Exception:
             self._crash()
 
@@ -132,46 +167,135 @@ class Pump(ResponseHandler, Generic[A]):
         self._listener.on_crash(self._attempt)
 
     def _on_head(self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes]) -> None:
-        head = AnswerHead(status, reason, headers, fields)
+        head = self._head = AnswerHead(status, reason, headers, fields)
         failure = self._listener.judge(self._attempt, head)
         if failure is not None:
             self.connection.abort()
             self._listener.on_failed(self._attempt, failure)
             return
-        self._head = head
-        self.body.begin(head)
+        coding = fields.get(b"content-encoding")
+        if coding is not None:
+            try:
+                self._decoder = content_decoder(coding)
+            except ValueError as error:
+                self.connection.abort()
+                self._fail(FailureKind.NO_ANSWER, str(error))
+                return
+            if self._decoder is not None:
+                head.decode()
+        has_length = b"content-length" in fields
+        self.reader.begin(
+            streams=head.streams, has_length=has_length, is_unframed=not has_length and b"transfer-encoding" not in fields
+        )
 
-    def _open(self, piece: bytes) -> None:
-        """Pass on a piece before the commit."""
+    def _on_body(self, piece: bytes) -> None:
+        """Take a piece of a compressed answer, or of one that has not begun to go out."""
         try:
-            opening = self.body.feed(piece)
+            if self._decoder is not None:
+                piece = _decoded(self._decoder, piece)
+                if not piece:
+                    return
+            if not self.has_begun:
+                self._open(piece)
+                return
+            self.reader.add(piece)
+            self._put(self.body.feed(piece) or b"")
         except BadAnswer as bad:
             self.connection.abort()
-            self._fail(bad.kind, bad.detail, status=self._head.status)
+            self._end_badly(bad)
+
+    def _open(self, piece: bytes) -> None:
+        """Take a piece before the commit: hold it until it is known whether this is an answer."""
+        reader = self.reader
+        if self._head.is_error:
+            self._hold_error(piece)
             return
+        was_open = reader.is_open
+        if reader.open(piece):
+            if not was_open:
+                self._let_out()
+            else:  # it has said something, but its translation has not
+                opening = self.body.feed(piece)
+                if opening is not None:
+                    self._commit(opening)
+        elif not self._hold_s and reader.streams:
+            reader.force_open()
+            self._let_out()
+        elif not self._is_holding and not self.connection.is_complete:
+            self._is_holding = True
+            self.connection.hold(self._hold_s or 1.0)
+
+    def _let_out(self) -> None:
+        """Pass on what has been held."""
+        self.body.begin(self._head, streams=self.reader.streams)
+        opening = self.body.feed(self.reader.take())
         if opening is not None:
             self._commit(opening)
 
     def _on_end(self, *, is_certain: bool) -> None:
-        try:
-            last = self.body.finish(is_certain=is_certain)
-        except BadAnswer as bad:
-            if self.has_begun:
-                self._put(bad.last)
-                self._break(bad.kind, bad.detail)
-            else:
-                self._fail(bad.kind, bad.detail, status=self._head.status)
+        if self._decoder is not None:
+            if not self._decoder.is_whole():
+                raise BadAnswer(FailureKind.BROKEN, "its compressed answer is cut")
+            is_certain = True
+        if self._head.is_error:
+            self._end_error()
             return
-        self._finish(last)
+        reader = self.reader
+        was_open = reader.is_open
+        reader.finish(is_certain=is_certain, needs_usage=not self.body.is_translated)
+        opening = b""
+        if not was_open:
+            self.body.begin(self._head, streams=reader.streams)
+            opening = self.body.feed(reader.take()) or b""
+        self._finish(opening + self.body.finish() if self.body.changes else opening)
+
+    def _end_error(self) -> None:
+        """The body of an error is there: it is the caller's, or the operator's trouble."""
+        if self.has_begun:
+            self._finish(b"")
+            return
+        body = b"".join(self._error_pieces)
+        failure = self._listener.judge_error(self._attempt, self._head, body)
+        if failure is not None:
+            self._listener.on_failed(self._attempt, failure)
+            return
+        if self._head.length is None:
+            self._head.length = b"%d" % len(body)
+        opening = self._error_opening(body) or b""
+        self._finish(opening + self.body.finish())
+
+    def _hold_error(self, piece: bytes) -> None:
+        """Hold the body of an error. What is too long to be read passes, or is left out where it must be translated."""
+        pieces = self._error_pieces
+        if sum(map(len, pieces)) <= MAX_ERROR_BYTES:
+            pieces.append(piece)
+        if not self.body.changes and sum(map(len, pieces)) > MAX_ERROR_BYTES:
+            opening = self._error_opening(b"".join(pieces))
+            if opening is not None:
+                self._commit(opening)
+
+    def _error_opening(self, body: bytes) -> bytes | None:
+        """Begin to pass on a provider's error, without a key that it quotes. Its length stays, as the head has told it."""
+        for secret in self._listener.secrets(self._attempt):
+            body = body.replace(secret, b"*" * len(secret))
+        self.body.begin(self._head, streams=False)
+        return self.body.feed(body)
 
     def _on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
         if not self.has_begun:
             is_stale = nothing_came and kind is FailureKind.BROKEN and self.is_reused
             self._fail(kind, detail, retry=Retry.SAME_SOURCE_FRESH_CONNECTION if is_stale else Retry.NEXT_SOURCE)
-        elif self.body.is_complete:  # the connection's end takes nothing away
+        elif self.reader.is_complete and self.body.is_finished:  # the connection's end takes nothing away
             self._on_end(is_certain=True)
         else:
             self._break(kind, detail)
+
+    def _end_badly(self, bad: BadAnswer) -> None:
+        if self.has_begun:
+            self._put(bad.last)
+            self._break(bad.kind, bad.detail)
+        else:
+            self._fail(bad.kind, bad.detail, status=bad.status)
 
     # ---- the commit and the ways out
 
@@ -227,14 +351,24 @@ class Pump(ResponseHandler, Generic[A]):
     def cut_short(self, error: GatewayError) -> None:
         """End a committed answer so that the caller can see that it is not whole. (Contract §4.4.)"""
         head = self._head
-        if self.body.has_reported_error:
+        if self.body.has_reported_error or self.reader.error is not None:
             self._downstream.finish(close=True)  # the source's own error event says it
             return
         if not head.streams or head.length is not None:
             # Without a length and without chunks, an ordinary close would look like the answer's end.
             self._downstream.abort(reset=head.length is None and not self._chunked)
             return
-        event = self._dialect.error_event(error, self._inbound.request_id, self.body.is_between_events)
+        between_events = self.body.is_between_events
+        if between_events is None:
+            between_events = self.reader.is_between_events
+        event = self._dialect.error_event(error, self._inbound.request_id, between_events)
         self._write(b"%x\r\n%b\r\n" % (len(event), event) if self._chunked else event)
         # No last chunk: a client that does not read the event still sees an incomplete answer.
         self._downstream.finish(close=True)
+
+
+def _decoded(decoder: ContentDecoder, piece: bytes) -> bytes:
+    try:
+        return decoder.feed(piece)
+    except ValueError:
+        raise BadAnswer(FailureKind.BROKEN, "its compressed answer can't be decoded") from None

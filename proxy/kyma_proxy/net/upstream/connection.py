@@ -47,6 +47,9 @@ class ResponseHandler(ABC):
     def on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
         """There will be no (more) answer; `nothing_came` is True if not one byte of it did."""
 
+    def on_hold_over(self) -> None:  # noqa: B027  (who never asks need not listen)
+        """The time has ended for which the handler asked with `UpstreamConnection.hold`."""
+
 
 class ConnectionOwner(ABC):
     """The pool to which a connection belongs between two answers."""
@@ -92,6 +95,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_handler",
         "_head_bytes",
         "_headers",
+        "_hold_due",
         "_idle_s",
         "_is_informational",
         "_is_reusable",
@@ -137,7 +141,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._count = 0
         self._head_bytes = 0
         self.sent_at = 0.0
-        self._first_byte_s = self._idle_s = self._total_due = _NEVER
+        self._first_byte_s = self._idle_s = self._total_due = self._hold_due = _NEVER
 
     # ---- sending a request
 
@@ -150,6 +154,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._first_byte_s = _NEVER if timeouts.first_byte is None else timeouts.first_byte
         self._idle_s = _NEVER if timeouts.idle is None else timeouts.idle
         self._total_due = _NEVER if total_due is None else total_due
+        self._hold_due = _NEVER
         self._owner.sweeper.watch(self, min(now + self._first_byte_s, self._total_due))
         if len(pieces) == 1:
             self.transport.write(pieces[0])
@@ -158,9 +163,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     def start_idle_timer(self) -> None:
         """The caller has bytes of the answer: the first-byte timer ends, and the idle timer counts from now on."""
-        self._first_byte_s = _NEVER
+        self._first_byte_s = self._hold_due = _NEVER
         if self._idle_s < _NEVER and self._handler is not None:
             self._owner.sweeper.watch(self, self.read_at + self._idle_s)
+
+    def hold(self, seconds: float) -> None:
+        """Call `on_hold_over` after so many seconds, unless the idle timer has started by then."""
+        self._hold_due = monotonic() + seconds
+        self._owner.sweeper.watch(self, self._hold_due)
 
     def pause(self) -> None:
         """Read no more until `resume`: the caller is slower than the provider. Meanwhile only the total timeout counts."""
@@ -174,6 +184,11 @@ class UpstreamConnection(asyncio.Protocol):
             self._paused = False
             self.read_at = monotonic()
             self.transport.resume_reading()
+
+    @property
+    def is_complete(self) -> bool:
+        """True if the end of the answer has been read, and only must be told."""
+        return self._complete
 
     def abort(self) -> None:
         """Close at once; the handler hears nothing more. The answer is not wanted."""
@@ -198,6 +213,10 @@ class UpstreamConnection(asyncio.Protocol):
             return None
         if self._paused:
             return min(now + 1.0, self._total_due)
+        if now >= self._hold_due:
+            self._hold_due = _NEVER
+            self._handler.on_hold_over()
+            return now  # what it has done may have moved the deadlines
         if self._first_byte_s < _NEVER:
             due = self.sent_at + self._first_byte_s
             kind = FailureKind.FIRST_BYTE_TIMEOUT
@@ -209,7 +228,7 @@ class UpstreamConnection(asyncio.Protocol):
         if now >= due:
             self._cut(kind, detail)
             return None
-        return min(due, self._total_due)
+        return min(due, self._total_due, self._hold_due)
 
     # ---- asyncio.Protocol
 

@@ -1,0 +1,138 @@
+"""Reads the answers of Anthropic's dialect. (Contract §4.3, §4.4, §8.)
+
+Sources: https://docs.claude.com/en/docs/build-with-claude/streaming (events), …/prompt-caching (usage), …/compaction (usage of
+iterations), and the types of Anthropic's SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.dialect.answers.facts import ANSWER, LAST, NOTHING, UNNAMED_ERROR, End, Facts, error_in
+from kyma_proxy.dialect.answers.usage import first_count, part, token_count
+
+USAGE_MARKS: Final = (b'"usage":{', b'"usage": {')
+ERROR_MARKS: Final = (b'"error"', b"event: error", b"event:error", b"\nerror:")
+_NULL: Final = Raw(b"null")
+_EMPTY: Final = (b"null", b"{}", b"[]", b'""', b"false")
+_MESSAGE: Final = "messages"
+_COUNT: Final = "messages/count_tokens"
+_SILENT_BLOCKS: Final = ("text", "thinking")
+_OWN_INPUT: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+_COMPACTION: Final = "compaction"
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: Raw = _NULL
+    error: Raw = _NULL
+    message: Raw = _NULL
+    delta: Raw = _NULL
+    content_block: Raw = _NULL
+    usage: Raw = _NULL
+
+
+class _Message(msgspec.Struct, gc=False):
+    type: Raw = _NULL
+    error: Raw = _NULL
+    content: Raw = _NULL
+    input_tokens: Raw = _NULL
+    usage: Raw = _NULL
+
+
+_event: Final = msgspec.json.Decoder(_Event).decode
+_message: Final = msgspec.json.Decoder(_Message).decode
+_anything: Final = msgspec.json.Decoder().decode
+
+
+def read_event(name: bytes, data: bytes) -> Facts:
+    """Read one event of a stream. `message_start`, pings and the start of an empty block say nothing yet."""
+    try:
+        event = _event(data)
+    except _UNREADABLE:
+        return Facts(error=UNNAMED_ERROR) if name == b"error" else NOTHING
+    kind = bytes(event.type)
+    if kind == b'"content_block_delta"':
+        return ANSWER if _says_something(_object(event.delta)) else NOTHING
+    if name == b"error" or kind == b'"error"' or bytes(event.error) not in _EMPTY:
+        return Facts(error=error_in(_decoded(data)))
+    if kind == b'"message_start"':
+        # Its count of output tokens is that of the first few, never of the answer.
+        usage = {name: value for name, value in part(_object(event.message), "usage").items() if name != "output_tokens"}
+        return Facts(usage=usage) if usage else NOTHING
+    if kind == b'"message_delta"':
+        reason = _object(event.delta).get("stop_reason")
+        return Facts(bool(reason), end=End.REASON if reason else End.NO, usage=_object(event.usage) or None)
+    if kind == b'"message_stop"':
+        return LAST
+    if kind == b'"content_block_start"':
+        block = _object(event.content_block)
+        return NOTHING if block.get("type") in _SILENT_BLOCKS and not _says_something(block) else ANSWER
+    return NOTHING
+
+
+def _says_something(value: Mapping[str, Any]) -> bool:
+    return any(member for name, member in value.items() if name != "type")
+
+
+def read_whole(endpoint: str, body: bytes) -> Facts:
+    """Read a whole answer. A message has a list of content, which may be empty; a count has its number."""
+    try:
+        message = _message(body)
+    except _UNREADABLE:
+        return NOTHING
+    if bytes(message.type) == b'"error"' or bytes(message.error) not in _EMPTY:
+        return Facts(error=error_in(_decoded(body)))
+    if endpoint == _COUNT:
+        return Facts(token_count(_decoded(bytes(message.input_tokens))) is not None, end=End.LAST)
+    is_answer = endpoint != _MESSAGE or bytes(message.content).startswith(b"[")
+    return Facts(is_answer, end=End.LAST, usage=_object(message.usage) or None)
+
+
+def usage_of(usage: Mapping[str, Any]) -> Usage:
+    """The tokens of a usage object; see `Usage`. The prompt includes what was read from a cache or written to it.
+
+    The totals at the top are those of all iterations but compactions, which are added; an advisor is another model, and a
+    declined iteration is not paid for, so neither is in them.
+    """
+    output = token_count(usage.get("output_tokens"))
+    if token_count(usage.get("input_tokens")) is None and output is None:
+        return NO_USAGE
+    prompt, cached = _input_of(usage)
+    iterations = usage.get("iterations")
+    for iteration in iterations if isinstance(iterations, list) else ():
+        if isinstance(iteration, dict) and iteration.get("type") == _COMPACTION:
+            more, more_cached = _input_of(iteration)
+            prompt = more if prompt is None else prompt + (more or 0)
+            cached = more_cached if cached is None else cached + (more_cached or 0)
+            output = (output or 0) + (token_count(iteration.get("output_tokens")) or 0)
+    return Usage(prompt, output, cached, "reported")
+
+
+def _input_of(usage: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """All tokens of the prompt, and those that were read from a cache."""
+    own, cached, written = (token_count(usage.get(name)) for name in _OWN_INPUT)
+    if written is None:
+        creation = part(usage, "cache_creation")
+        written = sum(first_count(creation, name) or 0 for name in ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"))
+    return (None if own is None else own + (cached or 0) + written), cached
+
+
+def _object(raw: Raw) -> Mapping[str, Any]:
+    if not bytes(raw).startswith(b"{"):
+        return {}
+    value = _decoded(bytes(raw))
+    return value if isinstance(value, dict) else {}
+
+
+def _decoded(data: bytes) -> Any:
+    """The decoded value; None if it can't be read."""
+    try:
+        return _anything(data)
+    except _UNREADABLE:
+        return None

@@ -1,0 +1,78 @@
+"""Finds a member at the top level of a JSON document of which only the end is at hand.
+
+A name in quotes, the first of which is not escaped, is always a whole string of the document, never part of a longer one. From
+there to the document's end the brackets outside of strings say how deep it stands. So a caller's own text, which providers
+echo in strings or further down, is never taken for a member of the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.DOTALL)
+_COLON: Final = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
+_MAX_NAMES: Final = 64
+_OPENING: Final = (b"{", b"[")
+_value: Final = msgspec.json.Decoder().decode
+
+
+def member_near_end(text: bytes, name: bytes, depth: int = 1) -> Any:
+    """The decoded value of the last member with this name at a depth (1 is the top level); None if there is none.
+
+    `text` ends where the document ends. Only the last 64 strings with that name are looked at.
+    """
+    quoted = b'"%b"' % name
+    levels = 0
+    end = len(text)
+    position = end
+    for _ in range(_MAX_NAMES):
+        position = text.rfind(quoted, 0, position)
+        if position < 0:
+            return None
+        if _is_escaped(text, position):
+            continue
+        for token in _TOKEN.finditer(text, position, end):
+            mark = token[0]
+            if len(mark) == 1:
+                levels += -1 if mark in _OPENING else 1
+        end = position
+        colon = _COLON.match(text, position + len(quoted))
+        if levels == depth and colon is not None:
+            return _decoded(text, colon.end())
+    return None
+
+
+def _is_escaped(text: bytes, position: int) -> bool:
+    """True if an odd number of backslashes stands before a position."""
+    count = 0
+    while position > count and text[position - count - 1] == ord("\\"):
+        count += 1
+    return count % 2 == 1
+
+
+def _decoded(text: bytes, start: int) -> Any:
+    """The value that begins at a position; None if it can't be read."""
+    if not text.startswith((b"{", b"["), start):
+        end = re.compile(rb"[,}\]]").search(text, start)
+        if end is None or text.startswith(b'"', start):
+            string = _TOKEN.match(text, start)
+            return None if string is None else _safely(string[0])
+        return _safely(text[start : end.start()])
+    levels = 0
+    for token in _TOKEN.finditer(text, start):
+        mark = token[0]
+        if len(mark) == 1:
+            levels += 1 if mark in _OPENING else -1
+            if not levels:
+                return _safely(text[start : token.end()])
+    return None
+
+
+def _safely(text: bytes) -> Any:
+    try:
+        return _value(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None

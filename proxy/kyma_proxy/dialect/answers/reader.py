@@ -1,0 +1,395 @@
+"""Reads one answer while it passes, in bounded memory: is it an answer, does it report an error, what did it use, is it whole?
+
+Until something is there that a caller can use, each event is read at once, and the bytes are held. From then on pieces are only
+counted, and looked at some thousand bytes at a time: events that report usage or an error are found by their marks and then
+parsed, and the last ones are parsed when the answer has ended. So an event that passes costs almost nothing.
+(Contract §4.3, §4.4.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.core.http.body import is_json
+from kyma_proxy.core.routing.failures import FailureKind
+from kyma_proxy.dialect.answers.document import member_near_end
+from kyma_proxy.dialect.answers.facts import BadAnswer, End, Facts, ReportedError
+from kyma_proxy.dialect.answers.usage import updated
+from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
+from kyma_proxy.dialect.contract import Dialect
+from kyma_proxy.dialect.sse import (
+    BOM,
+    COMMENT,
+    SseParser,
+    end_of_event,
+    ends_between_events,
+    is_stream,
+    last_boundary,
+)
+
+MAX_OPENING_BYTES: Final = 64 * 1024
+"""How much is held of an answer that has said nothing yet."""
+_LOOK_AFTER_BYTES: Final = 4096
+_KEPT_BYTES: Final = 2048
+_MAX_KEPT_BYTES: Final = 1024 * 1024
+"""The most that is kept of one event, or of a whole answer, whose end is still to come."""
+_MAX_UNFRAMED_BYTES: Final = 16 * 1024 * 1024
+"""The same for a whole answer that only the end of its connection ends: nothing but its bytes can say that it is whole."""
+_MAX_DECODED_BYTES: Final = 64 * 1024
+_JSON_SPACE: Final = b" \t\r\n"
+
+
+class AnswerReader:
+    """Reads the answer of one source, in the source's dialect.
+
+    The calls come in this order: `begin`, `open` for each piece until it returns True or `force_open` is called, `take`, `add`
+    for each further piece, `finish`.
+    """
+
+    __slots__ = (
+        "_counted", "_dialect", "_endpoint", "_has_end", "_has_facts", "_has_length", "_has_reason", "_is_read", "_is_stale",
+        "_is_unframed", "_kept_bytes", "_look_at", "_lost", "_opening", "_parser", "_pieces", "_usage", "error", "is_open",
+        "streams",
+    )  # fmt: skip
+
+    def __init__(self, dialect: Dialect, endpoint: str) -> None:
+        self._dialect = dialect
+        self._endpoint = endpoint
+        self.streams = False
+        """True if the answer is an event stream."""
+        self.is_open = False
+        """True if the answer can go out."""
+        self.error: ReportedError | None = None
+        """The error that the source reported in its answer."""
+        self._parser: SseParser | None = None
+        self._pieces: list[bytes] = []
+        self._kept_bytes = 0
+        self._look_at = _LOOK_AFTER_BYTES
+        self._counted = 0  # bytes that were dropped
+        self._opening = b""
+        self._usage: Mapping[str, Any] | None = None
+        self._is_stale = False  # text followed the last report of usage
+        self._has_facts = self._has_reason = self._has_end = False
+        self._has_length = self._is_unframed = False
+        self._lost = False  # the beginning of what is kept is not the beginning of an event, or of the body
+        self._is_read = False
+
+    def begin(self, *, streams: bool, has_length: bool, is_unframed: bool) -> None:
+        """The head has come. `is_unframed`: only the end of the connection ends the body."""
+        self.streams = streams
+        self._has_length = has_length
+        self._is_unframed = is_unframed
+        if streams:
+            self._parser = SseParser()
+
+    # ---- before the answer goes out
+
+    def open(self, piece: bytes) -> bool:
+        """Read a piece of an answer that has not gone out yet. True if it can go out now.
+
+        Raises BadAnswer if it is an error, or ends without having said anything.
+        """
+        self._pieces.append(piece)
+        self._kept_bytes += len(piece)
+        if self.is_open:
+            return True
+        if self._parser is None:
+            if self.streams or not is_stream(self._pieces[0]):
+                return self._open_whole()
+            self.streams = True  # some sources give a stream no type, or another one
+            self._parser = SseParser()
+        try:
+            for event in self._parser.feed(piece):
+                self._note_opening(self._dialect.read_event(event.name, event.data))
+        except ValueError:
+            raise BadAnswer(FailureKind.NO_ANSWER, "an event of its stream is too long") from None
+        if self._kept_bytes > MAX_OPENING_BYTES:
+            self.force_open()
+        return self.is_open
+
+    def _note_opening(self, facts: Facts) -> None:
+        if self.is_open:
+            return  # it is read again, with what follows
+        self._note(facts)
+        if facts.error is not None:
+            raise _as_failure(facts.error, "its stream began with an error")
+        if facts.is_answer:
+            self.force_open()
+        elif facts.end is End.LAST:
+            raise BadAnswer(FailureKind.NO_ANSWER, "its stream ended without an answer")
+
+    def _open_whole(self) -> bool:
+        """A whole answer is read when it is there. One that is larger than what is held must at least look like JSON."""
+        if self._kept_bytes <= MAX_OPENING_BYTES:
+            return False
+        if not self._looks_like_json(b"".join(self._pieces[:2])):
+            raise BadAnswer(FailureKind.NO_ANSWER, "its answer is no JSON")
+        self.force_open()
+        return True
+
+    def _looks_like_json(self, beginning: bytes) -> bool:
+        text = beginning[:_KEPT_BYTES].removeprefix(BOM).lstrip(_JSON_SPACE)
+        return not text or text.startswith(b"{")
+
+    def force_open(self) -> None:
+        """Hold the answer no longer."""
+        self.is_open = True
+        self._parser = None
+        if not self.streams:
+            self._look_at = _MAX_UNFRAMED_BYTES if self._is_unframed else _MAX_KEPT_BYTES
+
+    def take(self) -> bytes:
+        """Return what has been held, in one piece."""
+        held = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces[:] = (held,)
+        return held
+
+    # ---- while it goes out
+
+    def add(self, piece: bytes) -> None:
+        """Note a piece that goes out."""
+        self._pieces.append(piece)
+        self._kept_bytes += len(piece)
+        if self._kept_bytes > self._look_at:
+            self._look()
+
+    def _look(self) -> None:
+        """Read what has passed, but for the last events, and let go of it."""
+        if not self.streams:
+            self._drop_pieces()
+            return
+        text = b"".join(self._pieces)
+        if not self._opening:
+            self._opening = text[:_KEPT_BYTES]
+        end = len(text) - _KEPT_BYTES
+        boundary = last_boundary(text, end)
+        if boundary > 0:
+            boundary = max(last_boundary(text, boundary - 1), 0)  # one event more: usage may follow the end in a large event
+        if boundary > 0:
+            self._read_passed(text[:boundary])
+            self._lost = False
+            self._counted += boundary
+            text = text[boundary:]
+        elif len(text) > _MAX_KEPT_BYTES:
+            self._lost = True
+            self._counted += len(text) - _MAX_KEPT_BYTES
+            text = text[-_MAX_KEPT_BYTES:]
+        self._pieces[:] = (text,)
+        self._kept_bytes = len(text)
+        self._look_at = max(_LOOK_AFTER_BYTES, 2 * len(text))
+
+    def _read_passed(self, text: bytes) -> None:
+        """Read complete events that have passed: all if one may report an error, else the last one with usage."""
+        dialect = self._dialect
+        for mark in dialect.error_marks:
+            if mark in text:
+                self._read_events(text)
+                return
+        position = -1
+        for mark in dialect.usage_marks:
+            position = max(position, text.rfind(mark))
+        if position >= 0:
+            start = max(last_boundary(text, position), 0)
+            self._read_events(text[start : end_of_event(text, position)])
+        self._is_stale = True
+
+    def _read_events(self, text: bytes, *, is_end: bool = False) -> None:
+        parser = SseParser()
+        try:
+            events = parser.feed(text)
+        except ValueError:
+            return
+        if is_end:
+            events += parser.flush()
+        for event in events:
+            if event.name != COMMENT:
+                self._note(self._dialect.read_event(event.name, event.data))
+
+    def _note(self, facts: Facts) -> None:
+        error, end, usage = facts.error, facts.end, facts.usage
+        if error is not None and self.error is None:
+            self.error = error
+        if usage is not None:
+            self._usage = updated(self._usage, usage)
+            self._is_stale = False
+        elif facts.is_answer and end is End.NO:
+            self._is_stale = True
+        if end is End.LAST:
+            self._has_end = True
+        elif end is End.REASON:
+            self._has_reason = True
+        self._has_facts = self._has_facts or facts.is_answer or end is not End.NO
+
+    def _drop_pieces(self) -> None:
+        """Let go of the first pieces of a large whole answer."""
+        pieces = self._pieces
+        if not self._opening:
+            self._opening = b"".join(pieces[:2])[:_MAX_DECODED_BYTES]
+        self._lost = True
+        dropped = 0
+        while self._kept_bytes > self._look_at and len(pieces) > dropped + 1:
+            self._kept_bytes -= len(pieces[dropped])
+            self._counted += len(pieces[dropped])
+            dropped += 1
+        del pieces[:dropped]
+        if self._kept_bytes > 2 * self._look_at:
+            last = pieces[0]
+            self._counted += len(last) - self._look_at
+            pieces[0] = last[-self._look_at :]
+            self._kept_bytes = self._look_at
+
+    # ---- the end
+
+    def finish(self, *, is_certain: bool, needs_usage: bool = True) -> None:
+        """The body has ended. `is_certain` is False if only the connection's end says so.
+
+        A stream without its dialect's last event may then be whole all the same: if it has told the reason of its end and, if
+        the caller may expect that (`needs_usage`), its usage. Raises BadAnswer if it is no answer, or not whole.
+        """
+        if not self.is_open:
+            self._finish_opening(is_certain=is_certain)
+        if self.streams:
+            self._read_end()
+            if self.error is None and not self._is_whole_stream(is_certain=is_certain, needs_usage=needs_usage):
+                raise _cut()
+        else:
+            self._read_whole()
+            if not is_certain and not self._is_whole_body():
+                raise _cut()
+
+    def _finish_opening(self, *, is_certain: bool) -> None:
+        """The answer has ended before it was clear what it is."""
+        if self.streams:
+            parser = self._parser
+            for event in () if parser is None else parser.flush():
+                self._note_opening(self._dialect.read_event(event.name, event.data))
+            if not self.is_open:
+                raise BadAnswer(FailureKind.NO_ANSWER, "its stream was empty" if not self._kept_bytes else
+                                "its stream ended without an answer")  # fmt: skip
+            return
+        body = self.take().removeprefix(BOM) if self._pieces else b""
+        if not is_certain and not is_json(body):
+            raise _cut()
+        facts = self._dialect.read_whole(self._endpoint, body)
+        if facts.error is not None:
+            raise _as_failure(facts.error, "its answer is an error")
+        if not facts.is_answer:
+            raise BadAnswer(FailureKind.NO_ANSWER, "its answer is empty" if not body.strip() else
+                            "its answer is not what its dialect promises")  # fmt: skip
+        self._note(facts)
+        self._is_read = True
+        self.force_open()
+
+    def _read_end(self) -> None:
+        """Read the last events of a stream."""
+        if self._is_read:
+            return
+        self._is_read = True
+        text = b"".join(self._pieces)
+        self._pieces[:] = (text,)
+        if self._lost:
+            usage = self._late_usage(text)
+            if usage is not None:
+                self._usage = updated(self._usage, usage)
+                self._is_stale = False
+            text = text[end_of_event(text, 0) :]
+        self._read_events(text, is_end=not ends_between_events(text))
+
+    def _late_usage(self, text: bytes) -> Mapping[str, Any] | None:
+        """The usage at the end of an event whose beginning is not kept any more."""
+        event = text[: end_of_event(text, 0)].rstrip()
+        for depth in (1, 2):  # `responses` report it in the response
+            usage = member_near_end(event, b"usage", depth)
+            if isinstance(usage, dict):
+                return usage
+        return None
+
+    def _read_whole(self) -> None:
+        if self._is_read:
+            return
+        self._is_read = True
+        pieces = self._pieces
+        usage = None
+        if self._kept_bytes > _MAX_DECODED_BYTES:
+            tail = pieces[-1] if len(pieces[-1]) >= _LOOK_AFTER_BYTES else b"".join(pieces[-3:])
+            usage = member_near_end(tail[-_MAX_DECODED_BYTES:], b"usage")
+        if isinstance(usage, dict):
+            self._usage = usage
+        elif self._lost:
+            usage = member_near_end(b"".join(pieces), b"usage")
+            self._usage = usage if isinstance(usage, dict) else None
+        else:
+            self._note(self._dialect.read_whole(self._endpoint, b"".join(pieces)))
+
+    def _is_whole_stream(self, *, is_certain: bool, needs_usage: bool) -> bool:
+        """True if the stream is whole, as far as its events can say. (Contract §4.4.)
+
+        If its framing is complete, a reason of the end is enough. If only the connection has ended, there must be the dialect's
+        last event, or a reason and the usage that follows it: an answer of several choices may have more to say after a reason.
+        """
+        if self._has_end:
+            return True
+        if is_certain:
+            return self._has_reason or not self._has_facts
+        if self._dialect.always_ends:
+            return False
+        return self._has_reason and (not needs_usage or (self._usage is not None and not self._is_stale))
+
+    def _is_whole_body(self) -> bool:
+        text = b"".join(self._pieces)
+        return text.rstrip().endswith(b"}") if self._lost else is_json(text)
+
+    @property
+    def is_complete(self) -> bool:
+        """True if the stream that has gone out says of itself that it is whole, and its framing does not say otherwise."""
+        if not self.streams or not self.is_open or self._has_length:
+            return False
+        self._read_end()
+        return self.is_between_events and (self._has_end or self.error is not None)
+
+    @property
+    def is_between_events(self) -> bool:
+        """True if the stream that has gone out stands between two events."""
+        pieces = self._pieces
+        if len(pieces) > 1:
+            pieces[:] = (b"".join(pieces),)
+        return not pieces or ends_between_events(pieces[0])
+
+    # ---- what it used
+
+    def usage(self) -> Usage:
+        """The usage that the source reported; NO_USAGE if it reported none.
+
+        A count that text followed is at least completed by an estimate, and marked so.
+        """
+        if self.is_open and not self._is_read:
+            if self.streams:
+                self._read_end()
+            else:
+                self._read_whole()
+        if self._usage is None:
+            return NO_USAGE
+        usage = self._dialect.usage_of(self._usage)
+        completion = usage.completion
+        if completion is None or not self._is_stale or not self.streams:
+            return usage
+        estimate = self.delivered()
+        if estimate <= completion:
+            return usage
+        return Usage(usage.prompt, estimate, usage.cached, "estimated")
+
+    def delivered(self) -> int:
+        """About how many tokens have gone out."""
+        text = b"".join(self._pieces)
+        size = self._counted + len(text)
+        return estimated_completion_tokens(self._opening or text, text, size, self.streams)
+
+
+def _as_failure(error: ReportedError, detail: str) -> BadAnswer:
+    return BadAnswer(FailureKind.ERROR_EVENT, detail, status=error.status)
+
+
+def _cut() -> BadAnswer:
+    return BadAnswer(FailureKind.BROKEN, "the connection was closed before the answer's end")

@@ -1,0 +1,63 @@
+"""Reads a provider's usage object, however it is written. (Contract §8, §11.)
+
+The members are a provider's: a number may be a fraction, a text or negative, and a breakdown may be a list. One odd value
+never discards the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+MAX_TOKENS: Final = 2**28
+"""A provider's number is untrusted: the bound keeps what is counted and charged plausible."""
+_MAX_DIGITS: Final = 12
+
+
+def token_count(value: object) -> int | None:
+    """A number of tokens: a fraction is rounded up, a text is read; None for what is no plausible count."""
+    if isinstance(value, str):
+        if not 0 < len(value) <= _MAX_DIGITS:
+            return None
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        value = math.ceil(value)
+    return value if 0 <= value <= MAX_TOKENS else None
+
+
+def first_count(usage: Mapping[str, Any], *names: str) -> int | None:
+    """The first of these members that is a count; one of 0 counts only if no other is larger."""
+    found: int | None = None
+    for name in names:
+        count = token_count(usage.get(name))
+        if count:
+            return count
+        if found is None:
+            found = count
+    return found
+
+
+def part(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """The first of these members that is an object; else an empty one."""
+    for name in names:
+        value = usage.get(name)
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def updated(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A usage object with the members of a newer one. Counts only grow, so a 0 or null replaces nothing."""
+    if known is None:
+        return newer
+    merged = dict(known)
+    merged.update({name: value for name, value in newer.items() if value or name not in merged})
+    return merged
