@@ -1,7 +1,8 @@
 """Keeps ended jobs and their pictures in memory, for an hour or until there is no room. Nothing of it is on disk.
 
-Memory is bounded per account and in total. If the total is too large, an account loses pictures only if it keeps more than its
-share: the total divided by the accounts that keep any. So nobody can push out the pictures of an account within its share.
+Memory is bounded per account and in total, but for the newest job. If the total is too large, an account loses pictures only
+if it keeps more than its share: the total divided by the accounts with jobs. So nobody pushes out the pictures of an account
+within its share.
 """
 
 from __future__ import annotations
@@ -69,10 +70,14 @@ class FinishedJobs:
         lost: list[Job] = []
         while mine.bytes > self._max_bytes_per_account and self._evict(mine, job, lost, has_pictures=True):
             pass
-        while self._bytes > self._max_bytes and self._evict(self._largest(mine), job, lost, has_pictures=True):
-            pass
-        while len(self._jobs) > self._max_jobs and self._evict(self._longest(mine), job, lost, has_pictures=False):
-            pass
+        while self._bytes > self._max_bytes:
+            loser = mine if mine.bytes > size and self._is_beyond_share(mine) else self._largest_but(mine)
+            if not self._is_beyond_share(loser) or not self._evict(loser, job, lost, has_pictures=True):
+                break
+        while len(self._jobs) > self._max_jobs:
+            loser = max(self._accounts.values(), key=lambda account: len(account.jobs))
+            if not self._evict(loser, job, lost, has_pictures=False):
+                break
         return lost
 
     def sweep(self, now: int) -> None:
@@ -83,17 +88,13 @@ class FinishedJobs:
                 return
             self._remove(oldest)
 
-    def _largest(self, mine: _AccountJobs) -> _AccountJobs:
-        """The account that loses pictures: the one with the newest job if that is beyond its share, or else the largest."""
-        if len(mine.jobs) > 1 and mine.bytes * len(self._accounts) > self._max_bytes:
-            return mine
-        return max(self._accounts.values(), key=lambda account: account.bytes)
+    def _is_beyond_share(self, account: _AccountJobs) -> bool:
+        return account.bytes * len(self._accounts) > self._max_bytes
 
-    def _longest(self, mine: _AccountJobs) -> _AccountJobs:
-        """The same for the number of jobs."""
-        if len(mine.jobs) > 1 and len(mine.jobs) * len(self._accounts) > self._max_jobs:
-            return mine
-        return max(self._accounts.values(), key=lambda account: len(account.jobs))
+    def _largest_but(self, mine: _AccountJobs) -> _AccountJobs:
+        """The account with the largest pictures, besides the one with the newest job if there is another."""
+        others = (account for account in self._accounts.values() if account is not mine)
+        return max(others, key=lambda account: account.bytes, default=mine)
 
     def _evict(self, account: _AccountJobs, newest: Job, lost: list[Job], *, has_pictures: bool) -> bool:
         """Evict one job of an account in favour of the newest one. Returns True if there was one.

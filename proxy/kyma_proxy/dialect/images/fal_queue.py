@@ -3,7 +3,7 @@
 The URL of a job is made of `owner/app` of the model's id and of the id that the queue returned. The URLs that the queue returns
 are not followed, as a provider's addresses come from the configuration only.
 
-A cancellation is confirmed by a 200 with the status OK alone: the job was still in the queue, and is removed. A 202,
+A cancellation is confirmed by the status OK alone: the job was still in the queue, and is removed. A 202,
 CANCELLATION_REQUESTED, only passes the wish on, and the job may be made all the same; a 400 is ALREADY_COMPLETED, a 404
 NOT_FOUND. The job's own result tells then: images, or an error such as `client_cancelled`.
 Source: https://fal.ai/docs/inference-api/queue/cancel, https://fal.ai/docs/documentation/model-apis/request-errors
@@ -85,7 +85,7 @@ def _is_done(body: bytes) -> bool:
 
 
 def _is_withdrawn(status: int, body: bytes) -> bool:
-    return status == 200 and _status(body).status == "OK"
+    return 200 <= status < 300 and _status(body).status == "OK"
 
 
 def _images(body: bytes) -> list[Picture]:
