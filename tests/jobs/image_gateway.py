@@ -15,7 +15,7 @@ from tests.waiting import until
 
 FAST_TIMING = Timing(
     expires=30.0, grace=30.0, first_poll=0.002, max_poll_interval=0.01, max_polls_per_s=100_000.0, request=5.0, contact=0.2,
-    rounds=(0.002, 0.004), write_retry=0.005,
+    rounds=(0.002, 0.004), next_poll=0.05, write_retry=0.005,
 )  # fmt: skip
 """Short intervals; nothing expires."""
 
@@ -34,6 +34,16 @@ def accepted(name: str = "r-1") -> bytes:
     """fal's answer to a submission."""
     elsewhere = "https://elsewhere.example/never-followed"
     return whole(json.dumps({"request_id": name, "status_url": elsewhere, "response_url": elsewhere}).encode())
+
+
+def withdrawn() -> bytes:
+    """fal's answer to the cancellation of a job that was still in the queue."""
+    return whole(b'{"status":"OK"}')
+
+
+def maybe_withdrawn() -> bytes:
+    """fal's answer to the cancellation of a job that it may have begun."""
+    return whole(b'{"status":"CANCELLATION_REQUESTED"}', status="202 Accepted")
 
 
 def queue_status(status: str) -> bytes:

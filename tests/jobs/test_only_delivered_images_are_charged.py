@@ -26,6 +26,7 @@ from tests.jobs.image_gateway import (
     queue_status,
     submit,
     submitted_and_ended,
+    withdrawn,
 )
 from tests.waiting import until
 
@@ -113,10 +114,11 @@ async def test_concurrent_jobs_do_not_hold_more_than_the_balance(tmp_path: Path)
         assert (await caller.balance())["balance"] == 0
 
 
-async def test_a_cancelled_job_is_refunded_and_cancelled_at_its_source(tmp_path: Path) -> None:
+async def test_a_job_that_its_queue_has_taken_back_is_refunded(tmp_path: Path) -> None:
     async with image_gateway(tmp_path, FAL) as (images, provider):
         play(provider, accepted())
         provider.plays(asyncio.Event())
+        play(provider, withdrawn())
         caller = await images.caller()
         job = (await submit(caller)).json
         await until(lambda: len(provider.received) == 2)
@@ -196,7 +198,7 @@ async def test_a_substitute_is_charged_at_its_price_when_the_job_was_sent_to_it(
         assert (await ended_job(caller, job))["charged_amount"] == 0.01
 
 
-async def test_evicted_images_are_refunded_if_they_were_not_delivered(tmp_path: Path) -> None:
+async def test_images_that_an_account_has_pushed_out_itself_stay_charged(tmp_path: Path) -> None:
     async with image_gateway(tmp_path, OPENAI) as (images, provider):
         images.scheduler.finished = FinishedJobs(max_bytes=40)
         caller = await images.caller()
@@ -206,9 +208,9 @@ async def test_evicted_images_are_refunded_if_they_were_not_delivered(tmp_path: 
         second = (await submit(caller)).json
         await images.all_jobs_end()
         lost = (await caller.ask("GET", f"/v1/jobs/{first['id']}")).json
-        assert (lost["status"], lost["error"]["code"], lost["charged_amount"]) == ("refunded", "job_lost", 0)
+        assert (lost["status"], lost["error"]["code"], lost["charged_amount"]) == ("succeeded", "output_gone", PRICE)
         assert (await ended_job(caller, second))["charged_amount"] == PRICE
-        assert (await caller.balance())["balance"] == pytest.approx(1 - PRICE)
+        assert (await caller.balance())["balance"] == pytest.approx(1 - 2 * PRICE)
 
 
 async def test_a_job_whose_log_line_can_not_be_written_ends_and_is_charged_all_the_same(

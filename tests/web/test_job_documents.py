@@ -53,7 +53,8 @@ def test_a_succeeded_job_whose_images_are_gone_says_so_and_stays_charged() -> No
     assert document["output"] is None
     assert document["error"] == {
         "code": "output_gone",
-        "message": "The pictures are gone: they are kept for an hour, and only in memory. Their cost stays charged.",
+        "message": "The pictures are gone: they are kept for an hour, only in memory, and an account's newest ones push out "
+        "its older ones if they are large. Their cost stays charged.",
     }
     assert (document["status"], document["charged_amount"]) == ("succeeded", 0.108)
 

@@ -98,6 +98,14 @@ class Meter:
         self._holds.hold(account, cost)
         return Reservation(key, admission, prompt, cost)
 
+    def admit_job(self, key: Key, model_id: str, tiers: tuple[Tier, ...], now: float) -> None:
+        """Count an image job against its account's minute, whatever becomes of it. It takes no tokens. Raises GatewayError."""
+        account = key.account
+        tier = account.tier(tiers)
+        admission = self._windows.of(account.id).admit(now, model_id, 0, tier)
+        if isinstance(admission, Refusal):
+            raise _limit_exceeded(admission, tier, tiers, 0)
+
     def settle(self, reservation: Reservation, bill: Bill, model: str, request_id: str, wall: float) -> None:
         """Give back what is reserved, and charge the bill in its place; `wall` is Unix time."""
         key = reservation.key

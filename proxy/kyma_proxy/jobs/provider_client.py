@@ -43,17 +43,20 @@ class ProviderClient:
         self._timing = timing
         self._clock = clock
         self._running = running
+        self._pauses: dict[tuple[str, str], asyncio.Future[None]] = {}
+        """The pauses between polls, by the source's key and its id of the job."""
 
-    async def begin(self, source: Source, request: ImageRequest) -> str | tuple[Picture, ...]:
+    async def begin(self, source: Source, request: ImageRequest, on_sent: Callable[[], None]) -> str | tuple[Picture, ...]:
         """Submit a job. Returns the pictures, or the source's id for the job if it has accepted it into its queue.
 
-        Raises Unsupported before it sends anything; SourceFailed or GatewayError.
+        `on_sent` is called in the moment in which the source gets the request. Raises Unsupported before that; SourceFailed or
+        GatewayError.
         """
         dialect = IMAGE_DIALECTS[source.provider.dialect]
         call = dialect.submit(request, source)
         if dialect.queue is None:
-            return _pictures(source, dialect, await self._submit(source, dialect, call, source.timeouts))
-        answer = await self._submit(source, dialect, call, self._short_timeouts(source))
+            return _pictures(source, dialect, await self._submit(source, dialect, call, source.timeouts, on_sent))
+        answer = await self._submit(source, dialect, call, self._short_timeouts(source), on_sent)
         try:
             return dialect.queue.job_id(answer.body)
         except (ValueError, RecursionError):
@@ -67,7 +70,7 @@ class ProviderClient:
             raise _broken(source, "has no queue in which the job could be")
         call, interval, answered_at = queue.status(source, name), self._timing.first_poll, self._clock()
         while True:
-            await asyncio.sleep(max(interval, self._running() / self._timing.max_polls_per_s))
+            await self._pause((source.key, name), max(interval, self._running() / self._timing.max_polls_per_s))
             interval = min(interval * _POLL_BACKOFF, self._timing.max_poll_interval)
             is_done = _is_done(source, dialect, await self._send_or_none(source, call))
             if is_done:
@@ -77,11 +80,31 @@ class ProviderClient:
             elif self._clock() - answered_at > self._timing.contact:
                 raise _unresponsive(source)
 
-    async def cancel(self, source: Source, name: str) -> None:
-        """Ask a source to cancel a job. Its answer makes no difference."""
+    async def cancel(self, source: Source, name: str) -> bool:
+        """Ask a source to cancel a job. Returns True if it confirms that it has not begun the job and never will."""
         queue = IMAGE_DIALECTS[source.provider.dialect].queue
-        if queue is not None:
-            await self._send_or_none(source, queue.cancel(source, name))
+        if queue is None:
+            return False
+        try:
+            answer = await self._send_or_none(source, queue.cancel(source, name))
+            return answer is not None and queue.is_withdrawn(answer.status, answer.body)
+        except (SourceFailed, ValueError, RecursionError):
+            return False
+        finally:  # poll it now: a queue may take a job back without saying so
+            pause = self._pauses.get((source.key, name))
+            if pause is not None:
+                _end(pause)
+
+    async def _pause(self, job: tuple[str, str], seconds: float) -> None:
+        """Wait before the next poll of a job, at most until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        pause = self._pauses[job] = loop.create_future()
+        timer = loop.call_later(seconds, _end, pause)
+        try:
+            await pause
+        finally:
+            timer.cancel()
+            self._pauses.pop(job, None)
 
     async def _fetch(self, source: Source, dialect: ImageDialect, call: ProviderRequest) -> tuple[Picture, ...]:
         """The pictures of a job that is done. A transient failure is tried again."""
@@ -102,11 +125,11 @@ class ProviderClient:
         return Timeouts(source.timeouts.connect, self._timing.request, self._timing.request)
 
     async def _submit(
-        self, source: Source, dialect: ImageDialect, call: ProviderRequest, timeouts: Timeouts
+        self, source: Source, dialect: ImageDialect, call: ProviderRequest, timeouts: Timeouts, on_sent: Callable[[], None]
     ) -> ProviderResponse:
         """The 2xx answer to a submission. Raises SourceFailed or GatewayError."""
         try:
-            answer = await self._client.send(source.provider, call.request(source.provider), timeouts)
+            answer = await self._client.send(source.provider, call.request(source.provider), timeouts, on_sent=on_sent)
         except NoResponseError as failed:
             raise _no_response(source, failed.why) from None
         if not 200 <= answer.status < 300:
@@ -121,6 +144,11 @@ class ProviderClient:
             if failed.why.is_final:
                 raise _no_response(source, failed.why) from None
             return None
+
+
+def _end(pause: asyncio.Future[None]) -> None:
+    if not pause.done():
+        pause.set_result(None)
 
 
 def _is_done(source: Source, dialect: ImageDialect, answer: ProviderResponse | None) -> bool | None:

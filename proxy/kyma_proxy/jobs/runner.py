@@ -65,7 +65,10 @@ class JobRunner:
         job.attempts.append(f"{accepted_by.provider}:{ANSWERED}")
 
     async def _round(self, job: Job, candidates: Candidates, spent: set[str]) -> bool:
-        """Ask one source after the other. Returns True if one has delivered; adds to `spent`."""
+        """Ask one source after the other. Returns True if one has delivered; adds to `spent`.
+
+        Raises SourceFailed if the job is to be stopped: then no other source is asked.
+        """
         while step := candidates.next(self._clock(), is_last_resort=True):
             key = step.source.key
             permit = step.breaker.acquire(self._clock(), bypass=step.bypass_breaker)
@@ -74,6 +77,8 @@ class JobRunner:
             try:
                 await self._attempt(job, step, permit)
             except SourceFailed as error:
+                if job.stopped_by is not None:
+                    raise
                 candidates.failures[key] = error.failed
                 if not error.is_undone:
                     spent.add(key)
@@ -90,7 +95,7 @@ class JobRunner:
         assert job.request is not None  # noqa: S101  (until its end)
         result: str | None = ABANDONED
         try:
-            begun = await self._provider_client.begin(source, job.request)
+            begun = await self._provider_client.begin(source, job.request, job.mark_ordered)
             provider_job = begun if isinstance(begun, str) else ""
             now = self._clock()
             permit.success(now, streams=False, first_byte_s=now - began)
@@ -130,3 +135,4 @@ class JobRunner:
             self._cancel_remote(job.accepted_by)
         job.step(JobEvent.MOVE_ON)
         job.accepted_by = None
+        job.is_ordered = False

@@ -1,7 +1,8 @@
 """Runs the active jobs, each in one task from its submission to its end. (Contract §10.)
 
-A job ends once: its task runs it, writes the result to disk, and only then does the job's state change. To stop a job is to
-cancel its task; a job whose result is being written can't be stopped any more.
+A job ends once: its task runs it, writes the result to disk, and only then does the job's state change. To end a job early is
+to cancel its task, which is done only if no source may be drawing (`core/jobs/stopping.py`). A job whose result is being
+written can't be stopped any more.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.core.jobs.finished import FinishedJobs
 from kyma_proxy.core.jobs.job import Job, JobEvent, JobState
 from kyma_proxy.core.jobs.queues import MAX_JOBS, JobLimits, JobQueues
+from kyma_proxy.core.jobs.stopping import StopAction, stop_action
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.jobs.provider_client import SourceFailed
 from kyma_proxy.jobs.repository import JobRepository
@@ -24,20 +26,26 @@ _log: Final = logging.getLogger("kyma-proxy")
 _LIMITS_WITHOUT_ACCOUNTS: Final = JobLimits(1_000, MAX_JOBS)
 Work = Callable[[], Awaitable[None]]
 """Makes a job's pictures. Raises GatewayError or SourceFailed."""
+Withdraw = Callable[[Job], Awaitable[bool]]
+"""Asks the queue that has accepted a job to take it back. Returns True if it surely has."""
 
 
 class _ActiveJob:
-    """A job and its task. `may_run` is done when it has a slot, `ended` when it has ended or the gateway drains."""
+    """A job and its task. `may_run` is done when it has a slot, `ended` when it has ended or the gateway drains.
 
-    __slots__ = ("ended", "has_started", "is_ending", "job", "may_run", "stopped_by", "task")
+    `is_stopping`: the task was cancelled to end the job. `is_ending`: its result is being written.
+    """
+
+    __slots__ = ("ended", "has_started", "is_ending", "is_stopping", "job", "may_run", "task", "timer", "withdrawal")
 
     def __init__(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         self.job = job
         self.may_run: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
         self.task: asyncio.Task[None] | None = None
-        self.has_started = self.is_ending = False
-        self.stopped_by: JobEvent | None = None
+        self.has_started = self.is_stopping = self.is_ending = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.withdrawal: asyncio.Task[None] | None = None
 
     def wake_waiters(self) -> None:
         """End every wait for this job."""
@@ -50,12 +58,13 @@ class JobScheduler:
 
     def __init__(
         self, current: Callable[[], Snapshot], repository: JobRepository, timing: Timing, *, wall: Callable[[], float],
-        on_ended: Callable[[Job, JobEvent], None],
+        withdraw: Withdraw, on_ended: Callable[[Job, JobEvent], None],
     ) -> None:  # fmt: skip
         self._current = current
         self._repository = repository
         self._timing = timing
         self._wall = wall
+        self._withdraw = withdraw
         self._on_ended = on_ended
         self._loop = asyncio.get_running_loop()
         self._active: dict[str, _ActiveJob] = {}
@@ -124,12 +133,38 @@ class JobScheduler:
         active.task = self._loop.create_task(self._finish(active, JobEvent.LOSE))
 
     def stop(self, ident: str, event: JobEvent) -> None:
-        """End a job early, by CANCEL or LOSE."""
+        """End a job by CANCEL or EXPIRE if nothing was ordered, or the queue takes it back; otherwise it goes on to its end."""
         active = self._active.get(ident)
-        if active is not None and not active.is_ending and active.stopped_by is None and active.task is not None:
-            active.stopped_by = event
-            if active.has_started:  # a task that is cancelled before its first step would not run at all, nor end its job
-                active.task.cancel()
+        if active is None or active.is_ending or active.job.stopped_by is not None:
+            return
+        action = stop_action(active.job, event)
+        if action is StopAction.IGNORE:
+            return
+        active.job.stopped_by = event
+        if action is StopAction.END:
+            self._end_now(active)
+        elif action is StopAction.WITHDRAW:
+            self._ask_back(active)
+
+    def accepted(self, job: Job) -> None:
+        """A queue has accepted a job. If it was to be stopped while it was being sent, the queue is asked to take it back."""
+        active = self._active.get(job.id)
+        if active is not None and job.stopped_by is not None:
+            self._ask_back(active)
+
+    async def wait_stopped(self, ident: str) -> None:
+        """Wait until a job that was stopped has ended, or is known to go on. A disk that is stuck is not waited for."""
+        active = self._active.get(ident)
+        if active is None or self.is_draining:
+            return
+        timing = self._timing
+        if active.withdrawal is not None:
+            waits = (active.withdrawal, active.ended)
+            await asyncio.wait(waits, timeout=timing.stop, return_when=asyncio.FIRST_COMPLETED)
+            if not active.is_stopping:  # a queue that took the job back without saying so shows it at the next poll
+                await asyncio.wait((active.ended,), timeout=timing.next_poll)
+        if active.is_stopping or active.is_ending:
+            await asyncio.wait((active.ended,), timeout=timing.stop)
 
     async def wait(self, ident: str, seconds: float) -> None:
         """Wait for a job's end, at most this long. Returns at once while the gateway drains."""
@@ -146,11 +181,15 @@ class JobScheduler:
     async def close(self) -> None:
         """End every task. A job that a source has accepted continues after the next start; every other one is refunded."""
         self.drain()
-        for ident, active in list(self._active.items()):
+        for active in list(self._active.values()):
+            if active.is_ending:
+                continue
             if self._survives_restart(active) and active.task is not None:
+                active.job.stopped_by = None
                 active.task.cancel()
             else:
-                self.stop(ident, JobEvent.LOSE)
+                active.job.stopped_by = JobEvent.LOSE
+                self._end_now(active)
         tasks = [active.task for active in self._active.values() if active.task is not None]
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -167,39 +206,67 @@ class JobScheduler:
 
     def _start_task(self, job: Job, work: Work, seconds: float) -> None:
         active = self._active[job.id]
-        active.task = self._loop.create_task(self._run(active, work, seconds))
+        active.timer = self._loop.call_later(seconds, self._expire, active)
+        active.task = self._loop.create_task(self._run(active, work))
 
-    async def _run(self, active: _ActiveJob, work: Work, seconds: float) -> None:
+    def _expire(self, active: _ActiveJob) -> None:
+        """A job's time is over. A source that can't be stopped gets as long again; what has not come by then never will."""
+        self.stop(active.job.id, JobEvent.EXPIRE)
+        if not active.is_stopping:
+            overtime = max(0.0, self._timing.expires)
+            active.timer = self._loop.call_later(overtime, self._end_now, active)
+
+    def _end_now(self, active: _ActiveJob) -> None:
+        """Cancel a job's task, whatever it does. `stopped_by` says why."""
+        if active.is_ending:
+            return
+        active.is_stopping = True
+        if active.has_started and active.task is not None:
+            active.task.cancel()  # before its first step it would not run at all, nor end its job: that step looks
+
+    def _ask_back(self, active: _ActiveJob) -> None:
+        active.withdrawal = self._loop.create_task(self._ask_queue(active))
+
+    async def _ask_queue(self, active: _ActiveJob) -> None:
+        if await self._withdraw(active.job):
+            self._end_now(active)
+
+    async def _run(self, active: _ActiveJob, work: Work) -> None:
         job, active.has_started = active.job, True
         try:
-            if active.stopped_by is not None:
+            if job.stopped_by is not None:
                 raise asyncio.CancelledError
-            async with asyncio.timeout(seconds):
-                await active.may_run
-                if job.account is not None and job.account.is_blocked:
-                    raise GatewayError(Kind.FORBIDDEN, "The account was blocked before the job could start.")
-                if job.state is JobState.QUEUED:
-                    job.step(JobEvent.START)
-                await work()
+            await active.may_run
+            if job.account is not None and job.account.is_blocked:
+                raise GatewayError(Kind.FORBIDDEN, "The account was blocked before the job could start.")
+            if job.state is JobState.QUEUED:
+                job.step(JobEvent.START)
+            await work()
             event = JobEvent.DELIVER
-        except TimeoutError:
-            event, job.failure = JobEvent.EXPIRE, GatewayError(Kind.JOB_EXPIRED, _MESSAGES[JobEvent.EXPIRE])
         except GatewayError as error:
             event, job.failure = JobEvent.FAIL, error.fresh()
         except SourceFailed as failing:
             event, job.failure = JobEvent.LOSE, job_lost(f"{failing.failed.provider} {failing}")
         except asyncio.CancelledError:
-            if active.stopped_by is None:
+            if job.stopped_by is None:
                 raise  # the process ends, and the job continues after the next start
-            event = active.stopped_by
-            kind = Kind.JOB_CANCELLED if event is JobEvent.CANCEL else Kind.JOB_LOST
-            job.failure = GatewayError(kind, _MESSAGES[event])
+            event = job.stopped_by
         except Exception:
             _log.exception("image job %s failed inside the gateway", job.id)
             event, job.failure = JobEvent.LOSE, job_lost("the gateway failed")
+        finally:
+            self._drop_timers(active)
+        if job.stopped_by is not None and event is not JobEvent.DELIVER:
+            event, job.failure = job.stopped_by, GatewayError(_KINDS[job.stopped_by], _MESSAGES[job.stopped_by])
         active.is_ending = True
         self._give_slot_back(job)
         await self._finish(active, event)
+
+    def _drop_timers(self, active: _ActiveJob) -> None:
+        if active.timer is not None:
+            active.timer.cancel()
+        if active.withdrawal is not None:
+            active.withdrawal.cancel()
 
     async def _finish(self, active: _ActiveJob, event: JobEvent) -> None:
         """Settle a job, and then make its end visible. If it can't be settled, the next start does it."""
@@ -227,17 +294,10 @@ class JobScheduler:
         job.step(event)
         job.request = None
         for evicted in self.finished.add(job, int(self._wall())):
-            await self._refund_evicted(evicted)
+            self._repository.mark_delivered(evicted)  # its account has pushed it out, so not even a restart refunds it
         if not is_redelivery:
             self.ended[job.status] = self.ended.get(job.status, 0) + 1
             self._on_ended(job, event)
-
-    async def _refund_evicted(self, job: Job) -> None:
-        """Refund a job whose pictures were evicted before they were delivered."""
-        job.pictures = ()
-        job.failure = job_lost("there was no room to keep its pictures until they were fetched")
-        await self._repository.refund(job)
-        job.step(JobEvent.LOSE)
 
     def _survives_restart(self, active: _ActiveJob) -> bool:
         """True if the job can continue after a restart: a source works on it, and the store knows which, or soon will."""
@@ -265,6 +325,9 @@ def _price(job: Job) -> int:
 
 
 _AGAIN: Final = "send it again, with another idempotency key if it had one"
+_KINDS: Final = {
+    JobEvent.EXPIRE: Kind.JOB_EXPIRED, JobEvent.CANCEL: Kind.JOB_CANCELLED, JobEvent.LOSE: Kind.JOB_LOST,
+}  # fmt: skip
 _MESSAGES: Final = {
     JobEvent.EXPIRE: f"The job was not done in time, and what it held was given back; {_AGAIN}.",
     JobEvent.CANCEL: "The job was cancelled, and what it held was given back.",

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from kyma_proxy.accounting.meter import insufficient_credits
+from kyma_proxy.accounting.meter import Meter, insufficient_credits
 from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.accounts.accounts import Account, Key
 from kyma_proxy.core.jobs.finished import RETENTION_S
@@ -39,9 +39,7 @@ _DIGEST_BYTES: Final = 16
 LISTED_DAYS: Final = 30
 """How long an account's jobs are listed. Their cost stays in the ledger."""
 _DAY_S: Final = 86_400
-_CANCEL_S: Final = 10.0
 _LAST_CANCELS_S: Final = 1.0
-_CANCELLED_AT_SOURCE: Final = frozenset({JobEvent.CANCEL, JobEvent.EXPIRE, JobEvent.LOSE})
 _COUNTED_FOR_MODEL: Final = frozenset({JobEvent.DELIVER, JobEvent.FAIL, JobEvent.EXPIRE})
 _T = TypeVar("_T")
 
@@ -55,7 +53,8 @@ class JobService:
     def __init__(
         self, current: Callable[[], Snapshot], repository: JobRepository, client: UpstreamClient, breakers: BreakerTable,
         *, clock: Callable[[], float], wall: Callable[[], float], random: Callable[[], float],
-        random_bytes: Callable[[int], bytes], on_ended: Callable[[Job], None], timing: Timing = DEFAULT_TIMING,
+        random_bytes: Callable[[int], bytes], on_ended: Callable[[Job], None], meter: Meter | None = None,
+        timing: Timing = DEFAULT_TIMING,
     ) -> None:  # fmt: skip
         self._current = current
         self._repository = repository
@@ -69,17 +68,20 @@ class JobService:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._delete_at = 0.0
         self._on_ended = on_ended
-        self.scheduler = JobScheduler(current, repository, timing, wall=wall, on_ended=self._job_ended)
+        self._meter = meter
+        self.scheduler = JobScheduler(
+            current, repository, timing, wall=wall, withdraw=self._withdraw, on_ended=self._job_ended
+        )  # fmt: skip
         self._provider_client = ProviderClient(client, timing, clock=clock, running=lambda: self.scheduler.running)
         self._runner = JobRunner(
             self._provider_client, breakers, timing, clock=clock, random=random,
-            mark_accepted=repository.mark_accepted, cancel_remote=self._cancel_at_source,
+            mark_accepted=self._mark_accepted, cancel_remote=self._cancel_at_source,
         )  # fmt: skip
 
     # ---- for callers
 
     async def submit(self, request: ImageJobRequest, key: Key | None, request_id: str) -> tuple[Job, bool]:
-        """Take in a job, with True; or return the job that has its idempotency key, with False.
+        """Take in a job, with True; or return the job that has its idempotency key, with False: that one counts for no limit.
 
         Raises GatewayError, StoreUnavailable.
         """
@@ -90,7 +92,7 @@ class JobService:
         if self.scheduler.is_draining:
             raise draining()
         job = self._new_job(request, key, request_id)
-        self._admit(job, request.route)
+        self._admit(job, request.route, key)
         task = self._spawn(self._store_and_start(job, request.route))
         if scope is not None:
             self._being_stored[scope] = task
@@ -121,9 +123,9 @@ class JobService:
         await self.scheduler.wait(job.id, seconds)
 
     async def cancel(self, job: Job) -> None:
-        """End a job early. A job that is ending or has ended is left as it is; a disk that is stuck is not waited for."""
+        """End a job early if no source has begun it. Otherwise it goes on, and what is delivered is charged."""
         self.scheduler.stop(job.id, JobEvent.CANCEL)
-        await self.scheduler.wait(job.id, _CANCEL_S)
+        await self.scheduler.wait_stopped(job.id)
 
     def mark_delivered(self, job: Job) -> None:
         """Record that a caller has had the pictures, if the job has any."""
@@ -184,8 +186,8 @@ class JobService:
             job.idempotency_key, job.digest = wanted.idempotency_key, _digest(ident, request)
         return job
 
-    def _admit(self, job: Job, route: Route) -> None:
-        """Take a slot and hold the cost of a job, or neither. Raises GatewayError."""
+    def _admit(self, job: Job, route: Route, key: Key | None) -> None:
+        """Take a slot and a place in the account's minute, and hold the cost of a job, or nothing. Raises GatewayError."""
         if route.is_empty:
             raise exhausted(route.model.id, ())
         account = job.account
@@ -194,6 +196,12 @@ class JobService:
         if account is not None and not account.can_afford(job.held):
             raise insufficient_credits(account, job.held, self._current().accounts.top_up, "ask for fewer images")
         self.scheduler.admit(job)
+        if self._meter is not None and key is not None:
+            try:
+                self._meter.admit_job(key, route.model.id, self._current().tiers, self._clock())
+            except GatewayError:
+                self.scheduler.dismiss(job)
+                raise
         self._repository.hold(job)
 
     async def _store_and_start(self, job: Job, route: Route) -> Job:
@@ -250,13 +258,21 @@ class JobService:
         return by
 
     def _job_ended(self, job: Job, event: JobEvent) -> None:
-        """A job has ended: cancel it at the source that may still work on it, count it, and report it."""
-        if event in _CANCELLED_AT_SOURCE and job.accepted_by is not None:
+        """A job has ended: cancel it at the source if the gateway has lost it, count it, and report it."""
+        if event is JobEvent.LOSE and job.accepted_by is not None:
             self._cancel_at_source(job.accepted_by)
         if event in _COUNTED_FOR_MODEL:
             went_well = job.failure is None or job.failure.kind is Kind.INVALID_REQUEST
             self._breakers.of_model(job.model).add(self._clock(), succeeded=went_well)
         self._on_ended(job)
+
+    async def _mark_accepted(self, job: Job) -> None:
+        self.scheduler.accepted(job)
+        await self._repository.mark_accepted(job)
+
+    async def _withdraw(self, job: Job) -> bool:
+        by = job.accepted_by
+        return by is not None and by.source is not None and await self._provider_client.cancel(by.source, by.provider_job)
 
     def _cancel_at_source(self, by: AcceptedBy) -> None:
         if by.source is not None and by.provider_job:

@@ -96,7 +96,7 @@ class App:
         self.jobs = JobService(
             current, JobRepository(account_service, lambda: asyncio.sleep(jobs_timing.write_retry)), client,
             self.breakers, clock=monotonic, wall=time.time, random=random.random, random_bytes=os.urandom,
-            on_ended=self._log_job, timing=jobs_timing,
+            on_ended=self._log_job, meter=self.meter, timing=jobs_timing,
         )  # fmt: skip
         images = ImagePages(current, self.jobs, self.meter, wall=time.time)
         # A handler is cancelled if its caller leaves; what must not be left half done runs in tasks of its own.

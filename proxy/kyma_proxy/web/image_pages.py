@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from time import monotonic
 from typing import Final
 
 from aiohttp import web
@@ -61,19 +62,33 @@ class ImagePages:
         return authenticated
 
     async def _submit(self, request: web.Request, key: Key | None) -> web.Response:
-        job, is_new = await self._submitted_job(request, key)
+        try:
+            job, is_new = await self._submitted_job(request, key)
+        except GatewayError:
+            request[ERROR_HEADERS] = self._limits_left(key)
+            raise
         if self._meter is not None and key is not None:
             self._meter.note_use(key, self._wall())
         wait = await self._wait_as_preferred(request, job)
         if wait is not None and job.failure is not None:
             # The gateway has asked every source: a client that retries would only start another job.
-            request[ERROR_HEADERS] = {"Location": f"/v1/jobs/{job.id}", "X-Should-Retry": "false"}
+            request[ERROR_HEADERS] = {
+                "Location": f"/v1/jobs/{job.id}", "X-Should-Retry": "false", **self._limits_left(key),
+            }  # fmt: skip
             raise job.failure.fresh()
         is_done = wait is not None and job.state is JobState.SUCCEEDED and bool(job.pictures)
         document = images_document(job) if is_done else job_document(job)
         response = self._job_response(request, job, document, 202 if is_new and not is_done else 200)
         response.headers["Location"] = f"/v1/jobs/{job.id}"
+        response.headers.update(self._limits_left(key))
         return response
+
+    def _limits_left(self, key: Key | None) -> dict[str, str]:
+        """The `x-ratelimit-*` headers, as on the answers that are relayed; none for callers that are not metered."""
+        if self._meter is None or key is None:
+            return {}
+        lines = self._meter.lines(key.account, self._current().tiers, monotonic()).decode().splitlines()
+        return {name: value for name, _, value in (line.partition(": ") for line in lines)}
 
     async def _submitted_job(self, request: web.Request, key: Key | None) -> tuple[Job, bool]:
         """The job for a request, and True if it is new. The body is local to this function, so that nothing else keeps it."""
@@ -117,7 +132,8 @@ class ImagePages:
             response.headers["Preference-Applied"] = f"wait={wait}"
         if not job.has_ended:
             response.headers["Retry-After"] = "1"
-        request[WHEN_SENT] = lambda: self._jobs.mark_delivered(job)
+        if job.state is JobState.SUCCEEDED:  # not only by the time when this is sent: it must have the pictures
+            request[WHEN_SENT] = lambda: self._jobs.mark_delivered(job)
         return response
 
     async def _find_job(self, request: web.Request, key: Key | None) -> Job:

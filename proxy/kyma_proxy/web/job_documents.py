@@ -8,7 +8,10 @@ from kyma_proxy.config.snapshot import NANO
 from kyma_proxy.core.jobs.job import Job, JobState, Picture
 
 Document = dict[str, object]
-_GONE = "The pictures are gone: they are kept for an hour, and only in memory. Their cost stays charged."
+_GONE = (
+    "The pictures are gone: they are kept for an hour, only in memory, and an account's newest ones push out its older ones if "
+    "they are large. Their cost stays charged."
+)
 
 
 def job_document(job: Job, *, with_output: bool = True) -> Document:

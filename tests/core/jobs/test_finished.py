@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from kyma_proxy.core.accounts.accounts import Account
 from kyma_proxy.core.jobs.finished import MAX_BYTES, RETENTION_S, FinishedJobs
 from kyma_proxy.core.jobs.job import Job, Picture
@@ -14,6 +17,12 @@ def ended(name: str, at: int = NOW, size: int = 0) -> Job:
     job.completed = at
     if size:
         job.pictures = (Picture(b64_json=b'"' + b"A" * (size - 2) + b'"'),)
+    return job
+
+
+def owned(name: str, owner: str, size: int = 0) -> Job:
+    job = ended(name, size=size)
+    job.account = Account(owner, f"{owner}@a.example", 0)
     return job
 
 
@@ -128,3 +137,41 @@ def test_beyond_the_limit_of_all_the_account_with_most_bytes_loses_jobs() -> Non
             job.account = account
             lost = [gone.id for gone in jobs.add(job, NOW)]
     assert lost == ["much0"]
+
+
+def test_an_account_that_keeps_more_than_its_share_loses_its_own_older_jobs_to_its_newest() -> None:
+    jobs = FinishedJobs(max_bytes=1000, max_bytes_per_account=900)
+    jobs.add(owned("much", "much", 500), NOW)
+    jobs.add(owned("mine0", "mine", 300), NOW)
+    assert [job.id for job in jobs.add(owned("mine1", "mine", 300), NOW)] == ["mine0"]  # 600 of a share of 500
+    assert [job.id for job in jobs.add(owned("mine2", "mine", 300), NOW)] == ["mine1"]
+    assert jobs.get("much") is not None
+
+
+def test_jobs_without_pictures_evict_no_pictures_of_another_account() -> None:
+    jobs = FinishedJobs(max_jobs=4)
+    jobs.add(owned("theirs", "theirs", 9), NOW)
+    for at in range(9):
+        assert jobs.add(owned(f"mine{at}", "mine"), NOW) == []
+    assert names(jobs) == ["mine8", "mine7", "mine6", "theirs"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 400), st.booleans()), max_size=60))
+def test_memory_is_bounded_and_nobody_within_his_share_loses_pictures_to_another(arrivals: list[tuple[int, int, bool]]) -> None:
+    jobs = FinishedJobs(max_bytes=1000, max_bytes_per_account=500)
+    for at, (account, size, is_delivered) in enumerate(arrivals):
+        before = list(jobs)
+        newest = owned(f"j{at}", f"a{account}", size)
+        newest.is_delivered = is_delivered
+        jobs.add(newest, NOW)
+        kept = list(jobs)
+
+        def held(by: str, among: list[Job]) -> int:
+            return sum(picture.size_bytes for job in among if job.owner == by for picture in job.pictures)
+
+        owners = {job.owner for job in (*before, newest)}
+        assert sum(held(owner, kept) for owner in owners) <= 1000 + size
+        assert all(held(owner, kept) <= 500 for owner in owners)
+        for gone in (job for job in before if job not in kept and job.owner != newest.owner):
+            assert held(gone.owner, before) * len(owners) > 1000

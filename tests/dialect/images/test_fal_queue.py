@@ -109,6 +109,14 @@ def test_every_status_but_queued_and_in_progress_is_done(status: str, is_done: b
     assert queue().is_done(msgspec.json.encode({"status": status, "queue_position": 3, "logs": None})) is is_done
 
 
+@pytest.mark.parametrize(("status", "word", "is_withdrawn"), [
+    (200, "OK", True), (202, "OK", True), (202, "CANCELLATION_REQUESTED", False), (200, "CANCELLATION_REQUESTED", False),
+    (400, "ALREADY_COMPLETED", False), (404, "NOT_FOUND", False), (500, "OK", False), (200, "COMPLETED", False),
+])  # fmt: skip
+def test_only_ok_says_that_a_job_was_taken_out_of_the_queue(status: int, word: str, is_withdrawn: bool) -> None:
+    assert queue().is_withdrawn(status, msgspec.json.encode({"status": word})) is is_withdrawn
+
+
 @pytest.mark.parametrize(
     "body", [b"", HTML, b"{}", b"[]", b'{"status":null}', b'{"status":5}', b'{"status":"COMPLETED"', b"\xff"]
 )

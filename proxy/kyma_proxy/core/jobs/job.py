@@ -1,7 +1,7 @@
 """Records one image job from its submission to its ending, and holds the table of its states. (Contract §10.)
 
 The table maps state × event → state; a transition that it does not have is a programming error and raises. Every ending gives
-back what the job held, and a success is charged. If pictures are lost before they were delivered, the charge is given back too.
+back what the job held, and a success is charged. If a restart loses pictures that were not delivered, the charge is given back.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _STATUS: Final = MappingProxyType({
 })  # fmt: skip
 
 EXPIRES_AFTER_S: Final = 300
-"""From a job's submission to its end. (Contract §10.)"""
+"""From a job's submission to its expiry; a source that can't be stopped by then gets as long again. (Contract §10.)"""
 STATUSES: Final = ("pending", "processing", "succeeded", "failed", "refunded", "expired")
 """The values of `status` that callers see."""
 
@@ -131,8 +131,8 @@ class Job:
 
     __slots__ = (
         "__weakref__", "accepted_by", "account", "alias", "attempts", "charged", "completed", "created", "digest", "failure",
-        "id", "idempotency_key", "is_delivered", "is_settled", "key_id", "key_prefix", "model", "n", "number", "pictures",
-        "price", "request", "request_id", "state",
+        "id", "idempotency_key", "is_delivered", "is_ordered", "is_settled", "key_id", "key_prefix", "model", "n", "number",
+        "pictures", "price", "request", "request_id", "state", "stopped_by",
     )  # fmt: skip
 
     def __init__(self, ident: str, *, account: Account | None, model: str, n: int, price: int, created: float) -> None:
@@ -152,6 +152,10 @@ class Job:
         self.idempotency_key: str | None = None
         self.digest = b""
         self.state = JobState.QUEUED
+        self.is_ordered = False
+        """True from the moment in which its request is sent to a source until that source fails: it may be drawing."""
+        self.stopped_by: JobEvent | None = None
+        """The reason why it is to end early, if nothing more comes of it."""
         self.accepted_by: AcceptedBy | None = None
         self.attempts: list[str] = []
         self.completed: int | None = None
@@ -161,7 +165,7 @@ class Job:
         self.is_settled = False
         """True if the ledger has given back what the job held, and has charged it."""
         self.is_delivered = False
-        """True if its caller has had the pictures."""
+        """True if its caller has had the pictures, or has pushed them out of memory: then no restart refunds them."""
 
     @property
     def owner(self) -> str:
@@ -172,6 +176,10 @@ class Job:
     def held(self) -> int:
         """The most that it may cost, in nano-dollars, which is held until it ends."""
         return self.price * self.n
+
+    def mark_ordered(self) -> None:
+        """Record that a source gets the request now."""
+        self.is_ordered = True
 
     def step(self, event: JobEvent) -> None:
         """Move to the next state. Raises RuntimeError if the table does not allow the event: a programming error."""

@@ -74,6 +74,8 @@ class ImageQueue(NamedTuple):
     """True if the answer to `status` says that the job has ended."""
     result: Callable[[Source, str], ProviderRequest]
     cancel: Callable[[Source, str], ProviderRequest]
+    is_withdrawn: Callable[[int, bytes], bool]
+    """True if the answer to `cancel`, by status and body, says that the job was taken out of the queue before it began."""
 
 
 def common_members(request: ImageRequest, source: Source) -> Json:

@@ -2,6 +2,11 @@
 
 The URL of a job is made of `owner/app` of the model's id and of the id that the queue returned. The URLs that the queue returns
 are not followed, as a provider's addresses come from the configuration only.
+
+A cancellation is confirmed by the status OK alone: the job was still in the queue, and is removed. A 202,
+CANCELLATION_REQUESTED, only passes the wish on, and the job may be made all the same; a 400 is ALREADY_COMPLETED, a 404
+NOT_FOUND. The job's own result tells then: images, or an error such as `client_cancelled`.
+Source: https://fal.ai/docs/inference-api/queue/cancel, https://fal.ai/docs/documentation/model-apis/request-errors
 """
 
 from __future__ import annotations
@@ -79,6 +84,10 @@ def _is_done(body: bytes) -> bool:
     return _status(body).status not in _ACTIVE
 
 
+def _is_withdrawn(status: int, body: bytes) -> bool:
+    return 200 <= status < 300 and _status(body).status == "OK"
+
+
 def _images(body: bytes) -> list[Picture]:
     result = _result(body)
     entries = result.images or ([] if result.image is None else [result.image])
@@ -128,5 +137,6 @@ FAL_QUEUE: Final = ImageDialect(
         is_done=_is_done,
         result=lambda source, job_id: ProviderRequest("GET", _job_path(source, job_id)),
         cancel=lambda source, job_id: ProviderRequest("PUT", f"{_job_path(source, job_id)}/cancel"),
+        is_withdrawn=_is_withdrawn,
     ),
 )

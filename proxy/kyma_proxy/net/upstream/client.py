@@ -8,6 +8,7 @@ configuration alone.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -54,21 +55,23 @@ class UpstreamClient:
         self._upstreams = upstreams
 
     async def send(
-        self, provider: Provider, request: list[bytes | memoryview], timeouts: Timeouts, *, is_fresh: bool = False
-    ) -> ProviderResponse:
+        self, provider: Provider, request: list[bytes | memoryview], timeouts: Timeouts, *, is_fresh: bool = False,
+        on_sent: Callable[[], None] | None = None,
+    ) -> ProviderResponse:  # fmt: skip
         """Send a request and wait for the whole response. Raises NoResponseError; cancelling closes the connection.
 
-        `is_fresh` asks for a connection of its own: an idle one may be closed, which says nothing about the provider.
+        `is_fresh` asks for a connection of its own: an idle one may be closed, which says nothing about the provider. `on_sent`
+        is called just before the first byte goes out; until then a cancelled request has reached nobody.
         """
         connection = None if is_fresh else self._upstreams.take(provider.origin)
         if connection is not None:
             try:
-                return await _ResponseCollector(connection).response(request, timeouts)
+                return await _ResponseCollector(connection).response(request, timeouts, on_sent)
             except NoResponseError as error:
                 if not error.why.is_stale:
                     raise
         connection = await self._dialled(provider, timeouts.connect)
-        return await _ResponseCollector(connection).response(request, timeouts)
+        return await _ResponseCollector(connection).response(request, timeouts, on_sent)
 
     async def _dialled(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
         dialled: asyncio.Future[UpstreamConnection | DialError] = asyncio.get_running_loop().create_future()
@@ -104,10 +107,14 @@ class _ResponseCollector(ResponseHandler):
         self._pieces: list[bytes] = []
         self._size = 0
 
-    async def response(self, request: list[bytes | memoryview], timeouts: Timeouts) -> ProviderResponse:
+    async def response(
+        self, request: list[bytes | memoryview], timeouts: Timeouts, on_sent: Callable[[], None] | None
+    ) -> ProviderResponse:
         """The response to a request. Raises NoResponseError."""
         if self._connection.transport.is_closing():
             raise NoResponseError(NoResponse(FailureKind.BROKEN, "the connection was closed", is_undone=True, is_stale=True))
+        if on_sent is not None:
+            on_sent()
         total_due = None if timeouts.total is None else monotonic() + timeouts.total
         self._connection.send(self, request, timeouts, total_due)
         try:

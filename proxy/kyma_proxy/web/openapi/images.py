@@ -81,8 +81,8 @@ IMAGE_OPERATIONS: Final = (
         parameters=(_ID, _WAIT), tag="images", needs_key=False,
     ),
     Operation(
-        "delete", "/v1/jobs/{id}", "cancel_job", "Cancel a job that has not ended; the held credits are given back.",
+        "delete", "/v1/jobs/{id}", "cancel_job", "Cancel a job; if no source has begun it, the held credits are given back.",
         ref("ImageJob"), parameters=(_ID,), tag="images", needs_key=False,
-        answers=((202, "It is being cancelled, which takes longer than usual.", ref("ImageJob")),),
+        answers=((202, "A source has begun it: it goes on, and what is delivered is charged.", ref("ImageJob")),),
     ),
 )  # fmt: skip
