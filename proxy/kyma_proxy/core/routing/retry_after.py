@@ -1,9 +1,9 @@
 """Reads a provider's hint of when to try again. (RFC 9110 §10.2.3)
 
 Besides the standard's two forms, providers write durations (`34s`, `1m30s`, `500ms`), milliseconds (`retry-after-ms`, of OpenAI
-and Azure), and with a 429 nothing but the moment at which a limit is full again: OpenAI and Groq `x-ratelimit-reset-requests` and
-`-tokens` as durations (OpenAI's "Rate limits in headers"), Anthropic `anthropic-ratelimit-*-reset` as RFC 3339 ("Rate limits",
-response headers), Together `x-ratelimit-reset` in seconds, OpenRouter in milliseconds of Unix time.
+and Azure), and with a 429 nothing but the moment at which a limit is full again: OpenAI and Groq `x-ratelimit-reset-requests`
+and `-tokens` as durations (OpenAI's "Rate limits in headers"), Anthropic `anthropic-ratelimit-*-reset` as RFC 3339 (its "Rate
+limits", response headers), Together `x-ratelimit-reset` in seconds, OpenRouter in milliseconds of Unix time.
 """
 
 from __future__ import annotations
