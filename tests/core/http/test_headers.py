@@ -219,6 +219,11 @@ def test_a_value_that_quotes_the_providers_credential_reaches_no_caller(name: st
     assert answered(given, by=by, status=status)[1:] == expected
 
 
+def test_a_reason_phrase_that_quotes_the_credential_is_left_out() -> None:
+    head = AnswerHead(400, b"No key secret-of-alpha", [], {})
+    assert encode_answer_head(head, source("small"), b"", chunked=False, close=False) == b"HTTP/1.1 400 \r\n\r\n"
+
+
 def test_the_fields_that_a_source_names_pass_from_this_source_alone() -> None:
     by = structs.replace(source("small"), pass_headers=(b"openai-organization", b"x-team-*"))
     given = [field("OpenAI-Organization"), field("X-Team-A"), field("X-Other"), field("Set-Cookie")]

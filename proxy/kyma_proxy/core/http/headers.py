@@ -205,11 +205,14 @@ def encode_answer_head(head: AnswerHead, source: Source, added: bytes, *, chunke
     framing = b"transfer-encoding: chunked\r\n" if chunked else b""
     if head.length is not None:
         framing = b"content-length: %b\r\n" % head.length
+    provider, reason = source.provider, head.reason
+    if len(reason) >= provider.shortest_secret and _quotes(reason, provider.secrets):
+        reason = b""
     rule = _rule_passing(source.pass_headers) if source.pass_headers else _to_caller
     return b"HTTP/1.1 %d %b\r\n%b%b%b%b\r\n" % (
         head.status,
-        head.reason,
-        rule.lines(head.headers, source.provider),
+        reason,
+        rule.lines(head.headers, provider),
         added,
         framing,
         b"connection: close\r\n" if close else b"",
