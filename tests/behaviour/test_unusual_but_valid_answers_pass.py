@@ -196,7 +196,7 @@ async def test_chunks_win_over_a_length_and_the_connection_is_not_used_again(tmp
             assert gateway.upstreams["open"] == 0
         client.ask()
         assert (await client.answer()).body == ANSWER
-        assert [one["ending"] for one in await gateway.records()] == ["completed"] * 3
+        assert [one["ending"] for one in await gateway.records(3)] == ["completed"] * 3
         assert provider.connections == 3
 
 
@@ -233,5 +233,5 @@ async def test_spaces_after_a_chunks_size_change_nothing(tmp_path: Path, after: 
             provider.plays(*(one_by_one(script) if apart else [script]))
             client.ask(stream=True)
             assert (await client.answer()).body == EVENTS
-        assert [one["ending"] for one in await gateway.records()] == ["completed"] * 2
+        assert [one["ending"] for one in await gateway.records(2)] == ["completed"] * 2
         assert provider.connections == 1

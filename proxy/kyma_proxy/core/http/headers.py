@@ -33,9 +33,13 @@ KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
 
 
 class _Rule:
-    """Which names pass. Verdicts are remembered by the name as it is spelled, up to a bound."""
+    """Which names pass. Verdicts are remembered by the name as it is spelled, up to a bound.
 
-    def __init__(self) -> None:
+    `before` is what stands before each name that passes.
+    """
+
+    def __init__(self, before: bytes) -> None:
+        self._before = before
         self._starts: dict[bytes, bytes] = {}
 
     def passes(self, name: bytes) -> bool:
@@ -44,7 +48,7 @@ class _Rule:
 
     def judge(self, name: bytes) -> bytes:
         """The start of the field's line, or b"" where the field does not pass."""
-        start = name + b": " if self.passes(name.lower()) else b""
+        start = b"%b%b: " % (self._before, name) if self.passes(name.lower()) else b""
         if len(self._starts) < _MAX_NAMES_REMEMBERED:
             self._starts[name] = start
         return start
@@ -54,7 +58,7 @@ class _RequestRule(_Rule):
     """Towards a provider: all pass but those that are dropped."""
 
     def __init__(self, dropped: frozenset[bytes]) -> None:
-        super().__init__()
+        super().__init__(b"")
         self._dropped = dropped
 
     def passes(self, name: bytes) -> bool:
@@ -79,18 +83,18 @@ class _AnswerRule(_Rule):
     """Towards a caller: only the useful kinds pass, and the names of `pass_headers`."""
 
     def __init__(self, passed: tuple[bytes, ...]) -> None:
-        super().__init__()
+        super().__init__(b"\r\n")
         self._passed = passed
 
     def passes(self, name: bytes) -> bool:
         return reaches_caller(name, self._passed)
 
-    def lines(self, headers: Headers, provider: Provider) -> bytes:
-        """The fields that pass, as lines of a head. One whose value quotes the provider's credential does not.
+    def lines(self, headers: Headers, provider: Provider, shortest: int) -> bytes:
+        """The fields that pass, as lines of a head, each after a line's end. A value that quotes the credential does not pass.
 
-        Values shorter than the credential, which are most, need no look.
+        Values that are shorter than the provider's `shortest` secret, which are most, need no look.
         """
-        known, shortest = self._starts, provider.shortest_secret
+        known = self._starts
         parts: list[bytes] = []
         for name, value in headers:
             start = known.get(name)
@@ -98,9 +102,10 @@ class _AnswerRule(_Rule):
                 start = self.judge(name)
             if start:
                 if len(value) < shortest or not _quotes(value, provider.secrets):
-                    parts += (start, value, b"\r\n")
+                    parts.append(start)
+                    parts.append(value)
             elif len(name) == 10 and name.lower() == b"connection" and value not in _USUAL_CONNECTIONS:
-                return self.lines(_end_to_end(headers), provider)
+                return self.lines(_end_to_end(headers), provider, shortest)
         return b"".join(parts)
 
 
@@ -205,14 +210,15 @@ def encode_answer_head(head: AnswerHead, source: Source, added: bytes, *, chunke
     framing = b"transfer-encoding: chunked\r\n" if chunked else b""
     if head.length is not None:
         framing = b"content-length: %b\r\n" % head.length
-    provider, reason = source.provider, head.reason
-    if len(reason) >= provider.shortest_secret and _quotes(reason, provider.secrets):
+    provider, reason, passed = source.provider, head.reason, source.pass_headers
+    shortest = provider.shortest_secret
+    if len(reason) >= shortest and _quotes(reason, provider.secrets):
         reason = b""
-    rule = _rule_passing(source.pass_headers) if source.pass_headers else _to_caller
-    return b"HTTP/1.1 %d %b\r\n%b%b%b%b\r\n" % (
+    rule = _rule_passing(passed) if passed else _to_caller
+    return b"HTTP/1.1 %d %b%b\r\n%b%b%b\r\n" % (
         head.status,
         reason,
-        rule.lines(head.headers, provider),
+        rule.lines(head.headers, provider, shortest),
         added,
         framing,
         b"connection: close\r\n" if close else b"",
