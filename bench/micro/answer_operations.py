@@ -26,7 +26,8 @@ def encode_head() -> Callable[[], object]:
     """Encode the head of a streamed answer for the caller."""
     fields = {name.lower(): value for name, value in ANSWER_HEADERS}
     head = AnswerHead(200, b"OK", ANSWER_HEADERS, fields)
-    return lambda: encode_answer_head(head, _ADDED, chunked=True, close=False)
+    source = inputs.snapshot().models["pooled"].pool[0]
+    return lambda: encode_answer_head(head, source, _ADDED, chunked=True, close=False)
 
 
 def open_stream() -> Callable[[], object]:

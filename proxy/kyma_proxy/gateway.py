@@ -192,7 +192,7 @@ class Gateway(AttemptsListener):
         """A status with which another source may succeed is a failure; every other answer is for the caller. (Contract §9.)"""
         status = head.status
         if moves_on(status, is_last=status == 404 and self._is_last(attempt.group)):
-            return status_failure(attempt.provider, status, head.fields)
+            return status_failure(attempt.provider, status, head.fields, wall=time.time())
         return None
 
     def judge_error(self, attempt: Attempt, head: AnswerHead, body: bytes) -> AttemptFailure | None:

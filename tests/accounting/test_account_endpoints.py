@@ -73,7 +73,13 @@ async def test_usage_is_listed_by_day_model_and_key(tmp_path: Path) -> None:
             "cost_usd": pytest.approx(3 * COST),
         }  # fmt: skip
         assert (await caller.ask("GET", "/v1/usage?from=2020-01-01&to=2020-02-01")).json["data"] == []
-        for wrong in ("from=yesterday", "from=2026-02-01&to=2026-01-01", "from=2020-01-01", "to=2026-13-01"):
+        for alone, first, last in (
+            ("from=2020-01-01", "2020-01-01", "2020-12-31"),
+            ("to=2020-02-29", "2020-01-31", "2020-02-29"),
+        ):
+            usage = (await caller.ask("GET", f"/v1/usage?{alone}")).json
+            assert (usage["from"], usage["to"]) == (first, last)
+        for wrong in ("from=yesterday", "from=2026-02-01&to=2026-01-01", "from=2020-01-01&to=2021-01-01", "to=2026-13-01"):
             assert (await caller.ask("GET", f"/v1/usage?{wrong}")).status == 400
 
 

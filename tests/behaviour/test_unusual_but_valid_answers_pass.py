@@ -189,3 +189,66 @@ async def test_bytes_that_come_on_an_idle_connection_reach_nobody(tmp_path: Path
         await until(lambda: gateway.upstreams == {"open": 0, "idle": 0})
         client.ask()
         assert (await client.answer()).body == ANSWER
+
+
+BOTH = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\nTransfer-Encoding: Chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("length", [0, 5, len(ANSWER), 10**12])
+@pytest.mark.parametrize("apart", [True, False])
+async def test_chunks_win_over_a_length_and_the_connection_is_not_used_again(tmp_path: Path, length: int, apart: bool) -> None:
+    scripts = {
+        ANSWER: BOTH % (b"application/json", length) + chunk(ANSWER[:20]) + chunk(ANSWER[20:]) + LAST_CHUNK,
+        EVENTS: BOTH % (b"text/event-stream", length) + chunk(EVENTS) + LAST_CHUNK,
+    }
+    async with both(tmp_path) as (gateway, provider):
+        client = await gateway.client()
+        for expected, script in scripts.items():
+            provider.plays(*(one_by_one(script) if apart else [script]))
+            client.ask(stream=expected is EVENTS)
+            answer = await client.answer()
+            assert answer.body == expected
+            assert "content-length" not in answer.headers
+            await gateway.is_at_rest()
+            assert gateway.upstreams["open"] == 0
+        client.ask()
+        assert (await client.answer()).body == ANSWER
+        assert [one["ending"] for one in await gateway.records(3)] == ["completed"] * 3
+        assert provider.connections == 3
+
+
+@pytest.mark.parametrize(
+    "line", [b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n", b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\n"]
+)
+async def test_an_answer_hidden_behind_an_ambiguous_one_reaches_nobody(tmp_path: Path, line: bytes) -> None:
+    hidden = whole(b'{"hidden":"another answer"}')
+    begin = line + b"content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    async with both(tmp_path) as (gateway, provider):
+        client = await gateway.client()
+        for script in (
+            [begin + chunk(ANSWER) + LAST_CHUNK + hidden],
+            [begin + chunk(ANSWER) + LAST_CHUNK, hidden],
+            one_by_one(begin + chunk(ANSWER) + LAST_CHUNK + hidden),
+        ):
+            provider.plays(*script)
+            client.ask()
+            assert (await client.answer()).body == ANSWER
+            client.ask()
+            assert (await client.answer()).body == ANSWER
+        assert provider.connections == 4  # each of the three was closed; the plain answers leave theirs to the next request
+
+
+@pytest.mark.parametrize("after", [b" ", b"  ", b"\t", b" ;name=value", b" \t "])
+async def test_spaces_after_a_chunks_size_change_nothing(tmp_path: Path, after: bytes) -> None:
+    def spaced(data: bytes) -> bytes:
+        return b"%x%b\r\n%b\r\n" % (len(data), after, data)
+
+    async with both(tmp_path) as (gateway, provider):
+        client = await gateway.client()
+        for apart in (True, False):
+            script = head() + spaced(event("one") + event("two")) + spaced(DONE) + b"0%b\r\n\r\n" % after
+            provider.plays(*(one_by_one(script) if apart else [script]))
+            client.ask(stream=True)
+            assert (await client.answer()).body == EVENTS
+        assert [one["ending"] for one in await gateway.records(2)] == ["completed"] * 2
+        assert provider.connections == 1

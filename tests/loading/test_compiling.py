@@ -19,6 +19,8 @@ TIER_ORDER = "tiers are numbered 0, 1, 2, …, and min_purchased begins at 0 and
 NO_ADDRESS = "an address is written host:port, [ipv6]:port or unix:/path.sock"
 NO_HEADER = "is not a valid header: printable ASCII only, and no space in the name"
 
+NEVER_PASSED = "is never passed to callers: it frames the answer, is the gateway's own, or carries a credential"
+
 
 def problems(text: str, environment: dict[str, str] = KEYS) -> list[Problem]:
     with pytest.raises(ConfigError) as refused:
@@ -57,6 +59,18 @@ def tier_line(tier: int, min_purchased: float) -> str:
         (provider('headers: {x-team: "a\\nb"}'), Problem("providers[0].headers.x-team", 2, NO_HEADER)),
         (provider("headers: {x-team: blå}"), Problem("providers[0].headers.x-team", 2, NO_HEADER)),
         (provider("headers: {Host: x}"), Problem("providers[0].headers.Host", 2, "is set by the gateway itself; leave it out")),
+        *(
+            (provider(f"pass_headers: [x-a, '{name}']"), Problem("providers[0].pass_headers[1]", 2, f"{name} {NEVER_PASSED}"))
+            for name in ("Set-Cookie", "content-length", "connection", "X-Kyma-Model", "x-request-id", "www-authenticate")
+        ),
+        (
+            provider("pass_headers: ['*']"),
+            Problem("providers[0].pass_headers[0]", 2, "* is not the name of a header, with or without a * at its end"),
+        ),
+        (
+            GOOD.replace("model: small-1", "model: small-1, pass_headers: [Set-Cookie]"),
+            Problem("models[0].pool[0].pass_headers[0]", 6, f"Set-Cookie {NEVER_PASSED}"),
+        ),
         (
             GOOD.replace("${ONE_KEY}", "a\\nb"),
             Problem("providers[0].api_key", 2, "has characters that no header can carry; is there a line break in it?"),
@@ -179,3 +193,30 @@ def test_an_alias_that_no_header_can_carry_is_a_problem(alias: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(GOOD + f"aliases: {{{alias}: small}}\n", {})
     assert "is not a valid name" in caught.value.problems[0].message
+
+
+def test_a_source_passes_the_headers_that_it_and_its_provider_name() -> None:
+    text = provider("pass_headers: [X-Team-*, openai-organization]").replace(
+        "small-1", "small-1, pass_headers: [x-b, X-TEAM-*]"
+    )
+    models = load(text, KEYS).models
+    assert models["small"].pool[0].pass_headers == (b"openai-organization", b"x-b", b"x-team-*")
+    assert [source.pass_headers for source in models["large"].pool] == [(b"openai-organization", b"x-team-*"), ()]
+
+
+@pytest.mark.parametrize("name", ["x-*", "X-RateLimit-*", "x-ratelimit-limit-tokens"])
+def test_a_providers_limits_can_not_pass_where_the_gateway_tells_its_own(name: str) -> None:
+    text = provider(f"pass_headers: ['{name}']")
+    assert load(text, KEYS).models["small"].pool[0].pass_headers == (name.lower().encode(),)
+    (problem,) = problems(text + "accounts: {required: true}\n")
+    assert (problem.path, problem.line) == ("providers[0].pass_headers[0]", 2)
+    assert "which the gateway sets itself" in problem.message
+
+
+def test_the_credentials_of_a_provider_are_known_by_their_values() -> None:
+    def secrets(members: str, key: str) -> tuple[bytes, ...]:
+        return load(provider(members), {**KEYS, "ONE_KEY": key}).providers["one"].secrets
+
+    assert secrets("headers: {X-Team: a-long-name-of-a-team}", "sk-0123456789") == (b"sk-0123456789",)
+    assert secrets("headers: {X-Auth: 'Basic dXNlcjpwYXNz'}", "sk-0123456789") == (b"dXNlcjpwYXNz", b"sk-0123456789")
+    assert secrets("headers: {}", "EMPTY") == ()

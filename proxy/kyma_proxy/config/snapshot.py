@@ -79,7 +79,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """A base URL, a dialect and a credential. `off` is the reason why it can't be used; None if it can.
 
     `header_lines` begin every request to it and include the credential. `own_names` are the names of the headers that it sets
-    itself, in lower case; a caller's headers do not override them.
+    itself, in lower case; a caller's headers do not override them. `secrets` are the credentials among their values, without
+    their scheme; no answer that quotes one may pass.
     """
 
     name: str
@@ -99,6 +100,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     off: str | None
     warm_connections: int
     keep_alive: float
+    secrets: tuple[bytes, ...]
+    shortest_secret: int
+    """The length in bytes of the shortest of `secrets`; without any, more than any header's value has."""
 
     def __repr__(self) -> str:
         """The name alone: `header_lines` hold the credential."""
@@ -137,6 +141,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_field: str | None
     """The member of a message that carries its earlier reasoning back to the source; None if the source refuses it."""
     image: ImageMembers | None = None
+    pass_headers: tuple[bytes, ...] = ()
+    """Names of answers' header fields that pass to callers beyond the usual ones, in lower case; `*` at the end is any rest."""
 
 
 class ImageRules(msgspec.Struct, frozen=True, kw_only=True):

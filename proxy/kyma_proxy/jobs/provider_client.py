@@ -7,6 +7,7 @@ be asked, as it would answer the same.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -167,7 +168,7 @@ def _refused(source: Source, dialect: ImageDialect, answer: ProviderResponse) ->
     status = answer.status
     if moves_on(status, is_last=False):
         detail = "does not know the model or the job" if status == 404 else None
-        failed = status_failure(source.provider.name, status, answer.fields, detail=detail)
+        failed = status_failure(source.provider.name, status, answer.fields, wall=time.time(), detail=detail)
         return SourceFailed(failed, is_undone=status in _NOTHING_DONE)
     why = dialect.message(answer.body) or f"it answered {status} without a message"
     return GatewayError(Kind.INVALID_REQUEST, f"The provider refused the request: {why.rstrip('.')}.")

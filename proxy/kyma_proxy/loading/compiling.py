@@ -23,6 +23,7 @@ from kyma_proxy.config.addresses import is_host, parse_address
 from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, credential_of, default_fields, foreign_fields
 from kyma_proxy.loading import document as doc
+from kyma_proxy.loading.headers import NO_SECRET, find_pass_problem, merge_pass_headers, secrets_among
 from kyma_proxy.loading.images import compile_image_members, compile_image_rules, find_image_problems
 from kyma_proxy.loading.reading import Lines, read_document
 from kyma_proxy.loading.routes import compile_routes
@@ -105,6 +106,8 @@ class _Compiler:
         own = self._compile_headers(entry, path)
         own_names = frozenset(name.encode() for name in own)
         fixed = {"host": origin.authority, "accept-encoding": "identity", **own}
+        secrets = secrets_among(own)
+        self._check_pass_headers(entry.pass_headers, path)
         off = None
         if entry.api_key is not None and entry.api_key.missing:
             off = f"the environment variable {entry.api_key.missing} is not set"
@@ -123,6 +126,8 @@ class _Compiler:
             off=off,
             warm_connections=entry.warm_connections,
             keep_alive=entry.keep_alive,
+            secrets=secrets,
+            shortest_secret=min(map(len, secrets), default=NO_SECRET),
         )
 
     def _compile_error_rule(self, rule: doc.ErrorRule, path: str) -> snap.ErrorRule:
@@ -170,6 +175,12 @@ class _Compiler:
                 self._report(f"{path}.headers.{name}", "is also set by api_key; leave one of the two out")
             headers[name] = value
         return headers
+
+    def _check_pass_headers(self, names: tuple[str, ...], path: str) -> None:
+        for at, name in _present(names):
+            problem = find_pass_problem(name, has_accounts=self.document.accounts.required)
+            if problem is not None:
+                self._report(f"{path}.pass_headers[{at}]", f"{name} {problem}")
 
     def _compile_model(self, entry: doc.Model, path: str, providers: Mapping[str, snap.Provider]) -> snap.Model:
         pool = self._compile_sources(entry.pool, f"{path}.pool", providers)
@@ -221,6 +232,7 @@ class _Compiler:
         sources = []
         for at, entry in _present(entries):
             if provider := providers.get(entry.provider):
+                self._check_pass_headers(entry.pass_headers, f"{path}[{at}]")
                 sources.append(self._compile_source(entry, provider))
             else:
                 self._report_unknown(f"{path}[{at}].provider", "provider", entry.provider, providers)
@@ -241,6 +253,7 @@ class _Compiler:
             max_tokens_field=entry.max_tokens_field or written.max_tokens_field,
             reasoning_field=None if reasoning == "none" else reasoning,
             image=compile_image_members(entry.image, provider.dialect),
+            pass_headers=merge_pass_headers(name for _, name in _present((*written.pass_headers, *entry.pass_headers))),
         )
 
     def _check_aliases(self, models: Mapping[str, snap.Model]) -> None:

@@ -22,6 +22,8 @@ Modality = Literal["text", "image", "audio", "video", "file"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens", "max_output_tokens"]
 ImageMember = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 SizeForm = Literal["text", "object", "pair"]
+HeaderName = Annotated[str, Meta(min_length=1, max_length=128)]
+"""The name of a header field of an answer, exact or with a `*` at its end."""
 ReasoningField = Literal["reasoning_content", "reasoning", "none"]
 
 
@@ -121,7 +123,10 @@ class ErrorRule(Section, frozen=True):
 
 
 class Provider(Section, frozen=True):
-    """A provider: its base URL, its dialect and its credential."""
+    """A provider: its base URL, its dialect and its credential.
+
+    `pass_headers` names headers of its answers that pass to callers besides the usual ones.
+    """
 
     name: Name
     base_url: str
@@ -135,6 +140,7 @@ class Provider(Section, frozen=True):
     warm_connections: Annotated[int, Meta(ge=0, le=64)] = 1
     keep_alive: Duration = 30.0
     ca_file: str | None = None
+    pass_headers: tuple[HeaderName, ...] = ()
 
 
 class ImageMembers(Section, frozen=True):
@@ -154,7 +160,7 @@ class ImageMembers(Section, frozen=True):
 
 
 class Source(Section, frozen=True):
-    """One provider's deployment of a model."""
+    """One provider's deployment of a model. Its `pass_headers` are added to its provider's."""
 
     provider: Name
     model: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -164,6 +170,7 @@ class Source(Section, frozen=True):
     max_tokens_field: MaxTokensField | None = None
     reasoning_field: ReasoningField | None = None
     image: ImageMembers = ImageMembers()
+    pass_headers: tuple[HeaderName, ...] = ()
 
 
 class ImageRules(Section, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
@@ -70,4 +71,4 @@ class HealthChecks:
             response = await self._client.send(provider, check_request(source), timeouts, is_fresh=True)
         except NoResponseError as error:
             return AttemptFailure(error.why.kind, provider.name, error.why.detail)
-        return check_verdict(response.status, response.fields, provider.name)
+        return check_verdict(response.status, response.fields, provider.name, time.time())

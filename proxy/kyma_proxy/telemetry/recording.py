@@ -57,10 +57,14 @@ def record_of(exchange: Exchange, wall: float, now: float) -> Record:
 
 def other_record(
     request_id: str, endpoint: str, status: int, wall: float, *, duration_s: float = 0.0, bytes_in: int = 0, bytes_out: int = 0,
-    key: Key | None = None,
+    key: Key | None = None, ending: str | None = None,
 ) -> Record:  # fmt: skip
-    """The record of a request that was not relayed: to the control plane, or refused by the listener (endpoint "-")."""
-    ending = "completed" if status < 400 else "rejected"
+    """The record of a request that was not relayed: to the control plane, or refused by the listener (endpoint "-").
+
+    `ending` is that of a request that got no whole answer; the status tells the others.
+    """
+    if ending is None:
+        ending = "completed" if status < 400 else "rejected"
     account, prefix = (None, None) if key is None else (key.account.id, key.prefix)
     return Record(
         wall, request_id, account, prefix, endpoint, "-", None, None, None, False, status, ending, None, 0, [], None,

@@ -110,7 +110,7 @@ class AccountPages:
 
     async def _transactions(self, request: web.Request, key: Key) -> web.Response:
         limit = query_number(request, "limit", default=_DEFAULT_LIMIT, minimum=1, maximum=_MAX_LIMIT)
-        before = query_number(request, "before", default=0, minimum=1, maximum=2**62) or None
+        before = query_number(request, "before", default=0, minimum=1, maximum=documents.MAX_ID) or None
         entries = await self._account_service.store.transactions(key.account.id, before, limit + 1)
         return json_response(documents.transactions_document(entries, limit))
 
@@ -129,15 +129,25 @@ class AccountPages:
 
     async def _usage(self, request: web.Request, key: Key) -> web.Response:
         today = datetime.datetime.fromtimestamp(self._wall(), datetime.UTC).date()
-        last = query_day(request, "to", today)
-        default_first = datetime.date.fromordinal(max(1, last.toordinal() - _DEFAULT_DAYS + 1))
-        first = query_day(request, "from", default_first)
+        first, last = _days(query_day(request, "from"), query_day(request, "to"), today)
         if not 0 <= (last - first).days < _MAX_DAYS:
             raise GatewayError(
                 Kind.INVALID_REQUEST, f"`from` must not be after `to`, and at most {_MAX_DAYS} days are shown.", param="from"
             )
         rows = await self._account_service.store.usage(key.account.id, documents.day_number(first), documents.day_number(last))
         return json_response(documents.usage_document(rows, first, last))
+
+
+def _days(first: datetime.date | None, last: datetime.date | None, today: datetime.date) -> tuple[datetime.date, datetime.date]:
+    """The first and the last day to show. The default of one fits the other, so that each may be given alone."""
+    if last is None:
+        last = today if first is None else max(first, min(today, _later(first, _MAX_DAYS - 1)))
+    return (_later(last, 1 - _DEFAULT_DAYS) if first is None else first), last
+
+
+def _later(day: datetime.date, days: int) -> datetime.date:
+    """The day that is so many days later, or earlier if `days` is negative, or the last one that the calendar has."""
+    return datetime.date.fromordinal(min(max(day.toordinal() + days, 1), datetime.date.max.toordinal()))
 
 
 def add_no_accounts_routes(app: web.Application) -> None:

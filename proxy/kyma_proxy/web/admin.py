@@ -122,6 +122,7 @@ def _model(snapshot: Snapshot, name: str) -> dict[str, object]:
                 "stream_usage": source.stream_usage,
                 "max_tokens_field": source.max_tokens_field,
                 "reasoning_field": source.reasoning_field,
+                "pass_headers": [name.decode() for name in source.pass_headers],
             }
             for source in getattr(model, part)
         ]

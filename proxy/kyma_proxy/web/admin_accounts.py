@@ -129,7 +129,7 @@ class AdminAccounts:
     async def _transactions(self, request: web.Request) -> web.Response:
         account = self._account(request)
         limit = query_number(request, "limit", default=_DEFAULT_LIMIT, minimum=1, maximum=_MAX_LIMIT)
-        before = query_number(request, "before", default=0, minimum=1, maximum=2**62) or None
+        before = query_number(request, "before", default=0, minimum=1, maximum=documents.MAX_ID) or None
         return json_response(
             documents.transactions_document(
                 await self._account_service.store.transactions(account.id, before, limit + 1), limit

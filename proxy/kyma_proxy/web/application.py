@@ -19,7 +19,7 @@ from kyma_proxy.dialect.registry import RELAYED, dialect_at
 from kyma_proxy.errors import GatewayError, Kind, internal_error
 from kyma_proxy.telemetry.record import LOGGED_FIELDS
 from kyma_proxy.web.account_pages import AccountPages, add_no_accounts_routes
-from kyma_proxy.web.control_plane_bridge import ERROR_HEADERS, REQUEST_ID_HEADER
+from kyma_proxy.web.control_plane_bridge import ERROR_HEADERS, REQUEST_ID_HEADER, begin_handling
 from kyma_proxy.web.image_pages import ImagePages
 from kyma_proxy.web.openapi.document import openapi_page
 from kyma_proxy.web.responses import Handler, json_response
@@ -119,6 +119,7 @@ def _error_middleware(pages: PublicPages) -> Middleware:
     @web.middleware
     async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turns errors into responses in the caller's dialect, and adds the request id and CORS headers to all responses."""
+        begin_handling(request)
         try:
             response = _preflight(request, pages.current()) or await handler(request)
         except GatewayError as error:

@@ -3,6 +3,9 @@
 The downstream connection owns the socket. It has parsed the request and applied its limits; the bridge feeds the request to
 aiohttp's protocol as plain HTTP, over a transport that writes to the caller's. When aiohttp has finished its response, the
 downstream connection reads on. So a caller may mix relayed and control-plane requests on one connection.
+
+Every request that is served has exactly one line in the access log: `ControlPlaneBridge.finished` writes it when the response
+has been written, and `leave` if the connection ends before.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ REQUEST_ID_HEADER = "X-Kyma-Request-Id"
 _log: Final = logging.getLogger("kyma-proxy")
 _NO_LOG: Final = logging.getLogger("kyma-proxy.control")
 _NO_LOG.disabled = True
+_CLIENT_CLOSED_REQUEST: Final = 499
 _NEVER_S: Final = 10 * 365 * 86_400.0
 
 
@@ -54,14 +58,16 @@ class BridgeTransport(asyncio.Transport):
             self._connection.transport.write(bytes(data))
 
     def is_closing(self) -> bool:
-        return not self._connection.is_open
+        return not self._connection.is_answerable
 
     def close(self) -> None:
-        if self._bridge.is_serving and self._connection.is_open:  # otherwise the connection is not aiohttp's to close
+        if self._bridge.is_serving and self._connection.is_answerable:  # otherwise it is not aiohttp's to close
+            self._bridge.fail()
             self._connection.transport.close()
 
     def abort(self) -> None:
         if self._bridge.is_serving:
+            self._bridge.fail()
             self._connection.abort()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -91,6 +97,7 @@ class ControlPlaneProtocol(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
+        self.bridge.begin_response(resp)
         response, was_reset = await super().finish_response(request, resp, start_time)
         self.bridge.finished(request, response)
         return response, was_reset
@@ -112,6 +119,9 @@ class ControlPlaneBridge:
         self._connection = connection
         self._log = log
         self._inbound: Inbound | None = None
+        self._request: web.Request | None = None
+        self._response: web.StreamResponse | None = None
+        self._has_failed = False
         self._bytes_in = 0
         self._was_unreadable = False
         # The downstream connection limits size and time; aiohttp's own limits are set so high that they never apply.
@@ -126,6 +136,7 @@ class ControlPlaneBridge:
     def serve(self, inbound: Inbound) -> None:
         """Pass a request to the application."""
         self._inbound = inbound
+        self._request = self._response = None
         self._bytes_in = len(inbound.body)
         if self._connection.is_writable:
             self.resume()
@@ -150,26 +161,47 @@ class ControlPlaneBridge:
         )
         inbound.body = b""  # aiohttp has it; do not keep a second copy while a slow response is made
 
+    def begin_handling(self, request: web.Request) -> None:
+        """The application has the request: from now on the log knows its route, and its key once it is known."""
+        self._request = request
+
+    def begin_response(self, response: web.StreamResponse) -> None:
+        """A response is about to be written."""
+        self._response = response
+
+    def fail(self) -> None:
+        """aiohttp gives up the request that is being served: its connection is closed."""
+        self._has_failed = True
+
     def finished(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """The application's response has been written: log it, and let the downstream connection go on."""
+        if not self._connection.is_answerable:
+            return  # `leave` follows, and logs the request
         inbound, self._inbound = self._inbound, None
-        when_sent = request.get(WHEN_SENT) if isinstance(request, web.Request) else None
-        if when_sent is not None and self._connection.is_open:
+        handled = request if isinstance(request, web.Request) else None
+        when_sent = None if handled is None else handled.get(WHEN_SENT)
+        if when_sent is not None:
             when_sent()
         if inbound is not None:
-            self._log(
-                other_record(
-                    inbound.request_id,
-                    "-" if self._was_unreadable else _endpoint(request),
-                    response.status,
-                    time.time(),
-                    duration_s=monotonic() - inbound.received,
-                    bytes_in=self._bytes_in,
-                    bytes_out=response.content_length or 0,
-                    key=request.get(CALLER) if isinstance(request, web.Request) else None,
-                )
-            )
+            self._write_log(inbound, handled, response.status, bytes_out=response.content_length or 0)
         self._connection.finish(close=not response.keep_alive)
+
+    def _write_log(
+        self, inbound: Inbound, request: web.Request | None, status: int, *, bytes_out: int = 0, ending: str | None = None
+    ) -> None:
+        self._log(
+            other_record(
+                inbound.request_id,
+                "-" if self._was_unreadable or request is None else _endpoint(request),
+                status,
+                time.time(),
+                duration_s=monotonic() - inbound.received,
+                bytes_in=self._bytes_in,
+                bytes_out=bytes_out,
+                key=None if request is None else request.get(CALLER),
+                ending=ending,
+            )
+        )
 
     def error_response(self, status: int, exception: BaseException | None, message: str | None) -> web.Response:
         """The response to a request that aiohttp itself rejects: one with a header that may occur only once, for example."""
@@ -205,11 +237,29 @@ class ControlPlaneBridge:
             self._protocol.resume_writing()
 
     def leave(self) -> None:
-        """The downstream connection is closed: cancel the handler."""
+        """The downstream connection is closed: log the request that was being served, and cancel its handler."""
+        inbound, self._inbound = self._inbound, None
+        if inbound is not None:
+            response = self._response  # its status may have reached the caller, all of it has not
+            status = _CLIENT_CLOSED_REQUEST if response is None else response.status
+            self._write_log(inbound, self._request, status, ending=self._unfinished())
         self._protocol.connection_lost(None)
+        self._request = self._response = None
+
+    def _unfinished(self) -> str:
+        """The ending of a request whose connection has ended before its response had been written."""
+        if self._has_failed:
+            return "broken"
+        return "drained" if self._connection.is_aborted else "client_gone"
 
 
-def _endpoint(request: web.BaseRequest) -> str:
+def begin_handling(request: web.Request) -> None:
+    """Tell the bridge over which a request came that the application has it; a request of another listener has no bridge."""
+    if isinstance(request.protocol, ControlPlaneProtocol):
+        request.protocol.bridge.begin_handling(request)
+
+
+def _endpoint(request: web.Request) -> str:
     """The route's pattern, so that a caller's path can't put text into the log; "-" if there is no route."""
-    resource = request.match_info.route.resource if isinstance(request, web.Request) else None
+    resource = request.match_info.route.resource
     return "-" if resource is None else resource.canonical.removeprefix("/v1/")

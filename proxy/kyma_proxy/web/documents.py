@@ -13,6 +13,8 @@ from kyma_proxy.core.accounts.accounts import Account, Key
 from kyma_proxy.store.contract import Entry, UsageRow
 
 Document = dict[str, object]
+MAX_ID = 2**53 - 1
+"""The largest id of a ledger's entry: up to here every JSON reader has whole numbers exactly. (RFC 8259 §6)"""
 _EPOCH = datetime.date(1970, 1, 1)
 
 

@@ -18,7 +18,7 @@ from kyma_proxy.jobs.service import JobService
 from kyma_proxy.store.contract import StoreUnavailable
 from kyma_proxy.web.control_plane_bridge import CALLER, ERROR_HEADERS, REQUEST_ID_HEADER, WHEN_SENT
 from kyma_proxy.web.job_documents import Document, images_document, job_document, jobs_document
-from kyma_proxy.web.reading import query_number, read_body
+from kyma_proxy.web.reading import query_number, query_text, read_body
 from kyma_proxy.web.responses import Handler, json_response
 
 _MAX_WAIT_S: Final = 300
@@ -98,7 +98,7 @@ class ImagePages:
 
     async def _list(self, request: web.Request, key: Key | None) -> web.Response:
         limit = query_number(request, "limit", default=_DEFAULT_LIMIT, minimum=1, maximum=_MAX_LIMIT)
-        jobs = await self._jobs.newest(_account(key), request.query.get("before"), limit + 1)
+        jobs = await self._jobs.newest(_account(key), query_text(request, "before"), limit + 1)
         return json_response(jobs_document(jobs, limit))
 
     async def _show(self, request: web.Request, key: Key | None) -> web.Response:

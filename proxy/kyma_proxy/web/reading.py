@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Final, TypeVar
 
@@ -14,6 +15,7 @@ from kyma_proxy.errors import GatewayError, Kind
 
 _MAX_BODY_BYTES: Final = 64 * 1024
 _MAX_USD: Final = 1_000_000
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _T = TypeVar("_T")
 
 
@@ -88,12 +90,22 @@ def query_number(request: web.Request, name: str, *, default: int, minimum: int,
     return int(text)
 
 
-def query_day(request: web.Request, name: str, default: datetime.date) -> datetime.date:
-    """A day of the query, as YYYY-MM-DD. Raises GatewayError."""
+def query_text(request: web.Request, name: str) -> str | None:
+    """A text of the query; None if it is absent. Raises GatewayError if it is there and empty."""
+    text = request.query.get(name)
+    if text == "":
+        raise GatewayError(Kind.INVALID_REQUEST, f"`{name}` is empty; leave it out.", param=name)
+    return text
+
+
+def query_day(request: web.Request, name: str) -> datetime.date | None:
+    """A day of the query, as YYYY-MM-DD; None if it is absent. Raises GatewayError."""
     text = request.query.get(name)
     if text is None:
-        return default
+        return None
     try:
+        if not _DAY.fullmatch(text):  # ISO 8601 has other forms, which the API's description does not allow
+            raise ValueError(text)
         return datetime.date.fromisoformat(text)
     except ValueError:
         raise GatewayError(Kind.INVALID_REQUEST, f"`{name}` must be a day such as 2026-04-01.", param=name) from None

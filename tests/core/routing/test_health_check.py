@@ -74,10 +74,10 @@ def test_a_check_is_an_ordinary_request_for_one_token() -> None:
     ("status", "is_well"), [(200, True), (400, True), (404, True), (405, True), (422, True), (401, False), (503, False)]
 )
 def test_a_refusal_of_the_check_itself_means_that_the_source_is_there(status: int, is_well: bool) -> None:
-    assert (check_verdict(status, {}, "a") is None) is is_well
+    assert (check_verdict(status, {}, "a", 0.0) is None) is is_well
 
 
 def test_retry_after_in_the_answer_to_a_check_counts() -> None:
-    failed = check_verdict(429, {b"retry-after": b"100"}, "a")
+    failed = check_verdict(429, {b"retry-after": b"100"}, "a", 0.0)
     assert failed is not None
     assert failed.retry_after == 100

@@ -1,8 +1,9 @@
 """Decides every header that crosses the gateway, in both directions. (Contract §3.5, §4.2.)
 
-A request's head is computed afresh for each attempt from what the caller sent. No other file decides which of the fields that
-a caller or a provider sent pass. The gateway's own fields of an answer are made elsewhere (`answers`, `accounting.meter`), and
-the pump gives them to `encode_answer_head`, which adds them after the provider's.
+A request's head is computed afresh for each attempt from what the caller sent. Towards a provider, all fields pass but those
+that are listed here; towards a caller, those that `answer_fields` allows, unless they quote the provider's credential. The
+gateway's own fields of an answer are made elsewhere (`answers`, `accounting.meter`), and the pump gives them to
+`encode_answer_head`, which adds them after the provider's.
 """
 
 from __future__ import annotations
@@ -10,13 +11,11 @@ from __future__ import annotations
 import functools
 from typing import Final
 
-from kyma_proxy.config.snapshot import Source
+from kyma_proxy.config.snapshot import Provider, Source
+from kyma_proxy.core.http.answer_fields import HOP_BY_HOP, reaches_caller
 from kyma_proxy.core.http.inbound import Headers, Inbound, header
 
-_HOP_BY_HOP: Final = frozenset(
-    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
-)
-_DROPPED_TO_PROVIDER: Final = _HOP_BY_HOP | {
+_DROPPED_TO_PROVIDER: Final = HOP_BY_HOP | {
     # the caller's credential
     b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"proxy-authorization", b"cookie",
     # decided per attempt
@@ -25,18 +24,6 @@ _DROPPED_TO_PROVIDER: Final = _HOP_BY_HOP | {
     b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"cf-connecting-ip",
 }  # fmt: skip
 _DROPPED_TO_PROVIDER_PREFIXES: Final = (b"x-forwarded-", b"x-kyma-", b"access-control-request-")
-_DROPPED_TO_CALLER: Final = _HOP_BY_HOP | {
-    # framing is the gateway's, so that nothing that a provider names can remove it
-    b"content-length",
-    b"set-cookie", b"proxy-authenticate", b"www-authenticate", b"x-request-id",
-    # the operator's account
-    b"openai-organization", b"openai-project", b"anthropic-organization-id",
-    # these speak for the provider's own origin, not for this one
-    b"alt-svc", b"strict-transport-security", b"report-to", b"nel", b"reporting-endpoints",
-}  # fmt: skip
-_DROPPED_TO_CALLER_PREFIXES: Final = (
-    b"x-ratelimit-", b"ratelimit", b"anthropic-ratelimit-", b"x-kyma-", b"access-control-",
-)  # fmt: skip
 _MAX_NAMES_REMEMBERED: Final = 2048
 _MAX_RULES: Final = 256
 """More than a configuration has. Each reload may bring others, so those of old ones are forgotten."""
@@ -46,12 +33,36 @@ KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
 
 
 class _Rule:
-    """Which names pass. Verdicts are remembered by the name as it is spelled, up to a bound."""
+    """Which names pass. Verdicts are remembered by the name as it is spelled, up to a bound.
 
-    def __init__(self, dropped: frozenset[bytes], prefixes: tuple[bytes, ...]) -> None:
-        self._dropped = dropped
-        self._prefixes = prefixes
+    `before` is what stands before each name that passes.
+    """
+
+    def __init__(self, before: bytes) -> None:
+        self._before = before
         self._starts: dict[bytes, bytes] = {}
+
+    def passes(self, name: bytes) -> bool:
+        """True if a field of this name, in lower case, passes."""
+        raise NotImplementedError
+
+    def judge(self, name: bytes) -> bytes:
+        """The start of the field's line, or b"" where the field does not pass."""
+        start = b"%b%b: " % (self._before, name) if self.passes(name.lower()) else b""
+        if len(self._starts) < _MAX_NAMES_REMEMBERED:
+            self._starts[name] = start
+        return start
+
+
+class _RequestRule(_Rule):
+    """Towards a provider: all pass but those that are dropped."""
+
+    def __init__(self, dropped: frozenset[bytes]) -> None:
+        super().__init__(b"")
+        self._dropped = dropped
+
+    def passes(self, name: bytes) -> bool:
+        return name not in self._dropped and not name.startswith(_DROPPED_TO_PROVIDER_PREFIXES)
 
     def lines(self, headers: Headers) -> bytes:
         """The fields that pass, as lines of a head."""
@@ -60,37 +71,71 @@ class _Rule:
         for name, value in headers:
             start = known.get(name)
             if start is None:
-                start = self._judge(name)
+                start = self.judge(name)
             if start:
                 parts += (start, value, b"\r\n")
             elif len(name) == 10 and name.lower() == b"connection" and value not in _USUAL_CONNECTIONS:
-                return self._lines_without(headers)
+                return self.lines(_end_to_end(headers))
         return b"".join(parts)
 
-    def _lines_without(self, headers: Headers) -> bytes:
-        """The same, less the fields that `Connection` declares hop-by-hop (RFC 9110 §7.6.1)."""
-        named = {
-            token.strip().lower() for name, value in headers if name.lower() == b"connection" for token in value.split(b",")
-        }
-        return self.lines([(name, value) for name, value in headers if name.lower() not in named | {b"connection"}])
 
-    def _judge(self, name: bytes) -> bytes:
-        """The start of the field's line, or b"" where the field does not pass."""
-        lower = name.lower()
-        start = b"" if lower in self._dropped or lower.startswith(self._prefixes) else name + b": "
-        if len(self._starts) < _MAX_NAMES_REMEMBERED:
-            self._starts[name] = start
-        return start
+class _AnswerRule(_Rule):
+    """Towards a caller: only the useful kinds pass, and the names of `pass_headers`."""
+
+    def __init__(self, passed: tuple[bytes, ...]) -> None:
+        super().__init__(b"\r\n")
+        self._passed = passed
+
+    def passes(self, name: bytes) -> bool:
+        return reaches_caller(name, self._passed)
+
+    def lines(self, headers: Headers, provider: Provider, shortest: int) -> bytes:
+        """The fields that pass, as lines of a head, each after a line's end. A value that quotes the credential does not pass.
+
+        Values that are shorter than the provider's `shortest` secret, which are most, need no look.
+        """
+        known = self._starts
+        parts: list[bytes] = []
+        for name, value in headers:
+            start = known.get(name)
+            if start is None:
+                start = self.judge(name)
+            if start:
+                if len(value) < shortest or not _quotes(value, provider.secrets):
+                    parts.append(start)
+                    parts.append(value)
+            elif len(name) == 10 and name.lower() == b"connection" and value not in _USUAL_CONNECTIONS:
+                return self.lines(_end_to_end(headers), provider, shortest)
+        return b"".join(parts)
+
+
+def _quotes(value: bytes, secrets: tuple[bytes, ...]) -> bool:
+    for secret in secrets:  # noqa: SIM110  (compiled, a loop costs less than a generator)
+        if secret in value:
+            return True
+    return False
+
+
+def _end_to_end(headers: Headers) -> Headers:
+    """The fields that `Connection` does not declare hop-by-hop (RFC 9110 §7.6.1), without itself."""
+    named = {token.strip().lower() for name, value in headers if name.lower() == b"connection" for token in value.split(b",")}
+    return [(name, value) for name, value in headers if name.lower() not in named | {b"connection"}]
 
 
 _USUAL_CONNECTIONS: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close"})
-_to_caller: Final = _Rule(_DROPPED_TO_CALLER, _DROPPED_TO_CALLER_PREFIXES)
+_to_caller: Final = _AnswerRule(())
 
 
 @functools.lru_cache(_MAX_RULES)
-def _rule_for(dropped: frozenset[bytes]) -> _Rule:
+def _rule_for(dropped: frozenset[bytes]) -> _RequestRule:
     """The rule towards the providers that are sent none of these fields of a caller."""
-    return _Rule(_DROPPED_TO_PROVIDER | dropped, _DROPPED_TO_PROVIDER_PREFIXES)
+    return _RequestRule(_DROPPED_TO_PROVIDER | dropped)
+
+
+@functools.lru_cache(_MAX_RULES)
+def _rule_passing(passed: tuple[bytes, ...]) -> _AnswerRule:
+    """The rule towards the callers of the sources with these `pass_headers`."""
+    return _AnswerRule(passed)
 
 
 def encode_request_head(inbound: Inbound, path: bytes, source: Source, length: int, *, is_translated: bool = False) -> bytes:
@@ -158,18 +203,23 @@ class AnswerHead:
         return value.decode("latin-1")[:128] if value is not None else None
 
 
-def encode_answer_head(head: AnswerHead, added: bytes, *, chunked: bool, close: bool) -> bytes:
-    """The head of a relayed answer. `added` holds the gateway's own lines; framing is the gateway's too.
+def encode_answer_head(head: AnswerHead, source: Source, added: bytes, *, chunked: bool, close: bool) -> bytes:
+    """The head of a source's answer, relayed. `added` holds the gateway's own lines; framing is the gateway's too.
 
     A body whose length is known is not sent in chunks.
     """
     framing = b"transfer-encoding: chunked\r\n" if chunked else b""
     if head.length is not None:
         framing = b"content-length: %b\r\n" % head.length
-    return b"HTTP/1.1 %d %b\r\n%b%b%b%b\r\n" % (
+    provider, reason, passed = source.provider, head.reason, source.pass_headers
+    shortest = provider.shortest_secret
+    if len(reason) >= shortest and _quotes(reason, provider.secrets):
+        reason = b""
+    rule = _rule_passing(passed) if passed else _to_caller
+    return b"HTTP/1.1 %d %b%b\r\n%b%b%b\r\n" % (
         head.status,
-        head.reason,
-        _to_caller.lines(head.headers),
+        reason,
+        rule.lines(head.headers, provider, shortest),
         added,
         framing,
         b"connection: close\r\n" if close else b"",

@@ -72,12 +72,16 @@ def moves_on(status: int, *, is_last: bool) -> bool:
     return status in _NEXT_SOURCE or status >= 500 or status < 200 or 300 <= status < 400
 
 
-def status_failure(provider: str, status: int, fields: dict[bytes, bytes], *, detail: str | None = None) -> AttemptFailure:
-    """The failure of a source that answered with a status that moves on; `fields` are those of its answer.
+def status_failure(
+    provider: str, status: int, fields: dict[bytes, bytes], *, wall: float, detail: str | None = None
+) -> AttemptFailure:
+    """The failure of a source that answered at `wall` (Unix time) with a status that moves on; `fields` are its answer's.
 
     `detail` is for callers to read, if it can say more than the status.
     """
-    return AttemptFailure(FailureKind.STATUS, provider, detail or f"answered {status}", status, retry_after(fields))
+    return AttemptFailure(
+        FailureKind.STATUS, provider, detail or f"answered {status}", status, retry_after(status, fields, wall)
+    )
 
 
 def no_time_left(provider: str) -> AttemptFailure:

@@ -27,11 +27,11 @@ def due_for_check(snapshot: Snapshot, breakers: BreakerTable, now: float, starte
     return list(due.values())
 
 
-def check_verdict(status: int, fields: dict[bytes, bytes], provider: str) -> AttemptFailure | None:
-    """The failure that an answer with this status means; None if the source is healthy.
+def check_verdict(status: int, fields: dict[bytes, bytes], provider: str, wall: float) -> AttemptFailure | None:
+    """The failure that an answer with this status, at `wall` (Unix time), means; None if the source is healthy.
 
     A model that does not chat (one for embeddings, say) refuses the check with a 4xx: the source is there.
     """
     if not moves_on(status, is_last=True):
         return None
-    return status_failure(provider, status, fields)
+    return status_failure(provider, status, fields, wall=wall)

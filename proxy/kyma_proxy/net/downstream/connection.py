@@ -69,7 +69,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_backlog", "_bridge", "_deadline", "_flow", "_handlers", "_is_taking", "_linger_bytes", "_listener", "_loop",
-        "_open_bridge", "_reader", "_serving", "_unsent", "is_writable", "slot", "state", "transport",
+        "_open_bridge", "_reader", "_serving", "_unsent", "is_aborted", "is_writable", "slot", "state", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -91,6 +91,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.slot = 0
         self.state = ConnectionState.IDLE
         self.is_writable = True
+        self.is_aborted = False
         # for the answer under way
         self._is_taking = False
         self._serving: InlineCoroutine | None = None
@@ -236,6 +237,11 @@ class DownstreamConnection(asyncio.Protocol):
         """True while the caller is there to be answered."""
         return self.state is ConnectionState.SERVING or self.state is ConnectionState.IDLE
 
+    @property
+    def is_answerable(self) -> bool:
+        """True if bytes that are written now can still reach the caller."""
+        return self.is_open and not self.transport.is_closing()
+
     def cancel(self) -> None:
         """Cancel the coroutine that serves the request."""
         if self._serving is not None:
@@ -272,6 +278,7 @@ class DownstreamConnection(asyncio.Protocol):
         if reset:
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._serving = None
+        self.is_aborted = True
         if self.state is not ConnectionState.CLOSED:
             self._step(ConnectionEvent.CLOSE)
         self.transport.abort()

@@ -308,7 +308,7 @@ class Pump(ResponseHandler, Generic[A]):
         self._closing = not inbound.keep_alive or (is_http_10 and head.length is None) or self._downstream.will_close
         if is_http_10 and not self._closing:
             added += KEEP_ALIVE
-        encoded = encode_answer_head(head, added, chunked=self._chunked, close=self._closing)
+        encoded = encode_answer_head(head, self._attempt.step.source, added, chunked=self._chunked, close=self._closing)
         size = self.bytes_out = len(opening)
         if not size:
             self._write(encoded)

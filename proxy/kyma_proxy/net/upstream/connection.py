@@ -97,6 +97,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_headers",
         "_hold_due",
         "_idle_s",
+        "_is_ambiguous",
         "_is_informational",
         "_is_reusable",
         "_is_spoiled",
@@ -137,7 +138,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers: Headers = []
         self._reason = b""
         self._announced = self._complete = self._is_informational = self._ends_with_connection = False
-        self._is_reusable = self._is_spoiled = self._paused = False
+        self._is_ambiguous = self._is_reusable = self._is_spoiled = self._paused = False
         self._count = 0
         self._head_bytes = 0
         self.sent_at = 0.0
@@ -235,6 +236,9 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.parser = httptools.HttpResponseParser(self)
+        # A length beside chunks does not count (`on_headers_complete`), and spaces after a chunk's size change nothing in how
+        # the answer is framed. To refuse either would blame a source that answers well.
+        self.parser.set_dangerous_leniencies(lenient_chunked_length=True, lenient_spaces_after_chunk_size=True)
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -305,10 +309,16 @@ class UpstreamConnection(asyncio.Protocol):
             self._reason = b""
         elif not self._announced:
             fields = {name.lower(): value for name, value in self._headers}
-            has_length = b"content-length" in fields
-            self._ends_with_connection = not has_length and b"transfer-encoding" not in fields
-            if not self._ends_with_connection and not has_length and _codings(self._headers) != b"chunked":
-                raise httptools.HttpParserError("its body has a transfer coding that was not requested")
+            coding = fields.get(b"transfer-encoding")
+            if coding is None:
+                self._ends_with_connection = b"content-length" not in fields
+            else:
+                if len(fields) < len(self._headers):  # a field is repeated; it may be this one
+                    coding = _codings(self._headers)
+                if coding.strip().lower() != b"chunked":
+                    raise httptools.HttpParserError("its body has a transfer coding that was not requested")
+                if fields.pop(b"content-length", None) is not None or self.parser.get_http_version() == "1.0":
+                    self._is_ambiguous = True
             self._announced = True
             if self._handler is not None:
                 self._handler.on_head(status, self._reason, self._headers, fields)
@@ -319,7 +329,9 @@ class UpstreamConnection(asyncio.Protocol):
         elif not self._complete:
             self._complete = True
             self._count = len(self._pieces)
-            self._is_reusable = self.parser.should_keep_alive()
+            # An answer with a length beside its chunks, or with chunks in HTTP/1.0, may hide another one from whoever reads it
+            # otherwise. So nothing more is read from such a connection (RFC 9112 §6.1, §6.3).
+            self._is_reusable = self.parser.should_keep_alive() and not self._is_ambiguous
 
     # ---- delivering and ending
 
@@ -360,4 +372,4 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 def _codings(headers: Headers) -> bytes:
-    return b",".join(value for name, value in headers if name.lower() == b"transfer-encoding").strip().lower()
+    return b",".join(value for name, value in headers if name.lower() == b"transfer-encoding")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
+from kyma_proxy.web.documents import MAX_ID
 from kyma_proxy.web.openapi.schemas import (
     BOOLEAN,
     COUNT,
@@ -24,6 +25,7 @@ _MONEY: Final[Json] = {"type": "number", "description": "US dollars"}
 _DAY: Final[Json] = {**STRING, "format": "date"}
 
 
+_EMAIL: Final[Json] = {**STRING, "format": "email", "maxLength": 254}
 _KEY_NAME: Final[Json] = {**STRING, "minLength": 1, "maxLength": 100}
 _KEY_ID: Final[Json] = {"name": "id", "in": "path", "required": True, "schema": STRING}
 _KEY_MEMBERS: Final[dict[str, Json]] = {
@@ -66,7 +68,7 @@ ACCOUNT_SCHEMAS: Final = MappingProxyType[str, Json]({
 ACCOUNT_OPERATIONS: Final = (
     Operation(
         "post", "/v1/auth/register", "register", "Sign up, if that is enabled; the key is shown only once.",
-        ref("Registered"), 201, body=exactly(email={**STRING, "format": "email"}), errors=(403, 409, 429), is_public=True,
+        ref("Registered"), 201, body=exactly(email=_EMAIL), errors=(403, 409, 429), is_public=True,
     ),
     Operation("get", "/v1/auth/limits", "limits", "The caller's own limits and usage.", ref("Limits")),
     Operation("get", "/v1/credits/balance", "balance", "The caller's credits.", ref("Balance")),
@@ -74,14 +76,14 @@ ACCOUNT_OPERATIONS: Final = (
         "get", "/v1/credits/transactions", "transactions", "The caller's ledger, newest first.", ref("Transactions"),
         parameters=(
             query("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
-            query("before", "Only those before this id.", {"type": "integer", "minimum": 1}),
+            query("before", "Only those before this id.", {"type": "integer", "minimum": 1, "maximum": MAX_ID}),
         ),
     ),
     Operation("get", "/v1/keys", "keys", "The caller's keys.", ref("Keys")),
     Operation(
         "post", "/v1/keys", "create_key", "Create another key, which is shown only once.", ref("NewKey"), 201,
         body={"type": "object", "properties": {"name": _KEY_NAME}, "additionalProperties": False},
-        errors=(409,),
+        errors=(409,), needs_body=False,
     ),
     Operation(
         "delete", "/v1/keys/{id}", "revoke_key", "Revoke a key, from the next request on.", ref("DeletedKey"),
@@ -90,8 +92,12 @@ ACCOUNT_OPERATIONS: Final = (
     Operation(
         "get", "/v1/usage", "usage", "The caller's usage by day, model and key.", ref("Usage"),
         parameters=(
-            query("from", "The first day; by default 29 days before the last.", _DAY),
-            query("to", "The last day; by default today in UTC.", _DAY),
+            query("from", "The first day; by default 29 days before the last. It must not be after the last.", _DAY),
+            query(
+                "to",
+                "The last day, at most 365 days after the first; by default today in UTC, or the last that fits `from`.",
+                _DAY,
+            ),
         ),
     ),
 )  # fmt: skip

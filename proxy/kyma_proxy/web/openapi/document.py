@@ -216,7 +216,7 @@ def _page(path: str, page: _Get) -> Json:
         responses["304"] = {"description": "The document is still the one that the ETag names.", "headers": headers}
     else:
         responses["503"] = {"description": "The gateway is going down.", "headers": headers, "content": content}
-    responses |= {str(status): _error(status, IMAGE_JOBS.dialect) for status in page.errors}
+    responses |= {str(status): _error(status, IMAGE_JOBS.dialect) for status in (*_ANY_REQUEST, *page.errors)}
     operation: Json = {"operationId": page.operation, "summary": page.summary, "tags": ["pages"], "security": []}
     if "{id}" in path:
         operation["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": STRING}]
@@ -238,19 +238,24 @@ def _operation(operation: Operation) -> Json:
     for status, description, schema in operation.answers:
         other = {"application/json": {"schema": schema}}
         responses[str(status)] = {"description": description, "headers": _headers("X-Request-Id"), "content": other}
-    statuses = (400, 404, 503, *operation.errors) if operation.is_public else (400, 401, 403, 404, 503, *operation.errors)
+    statuses = (*_ANY_REQUEST, 404, 503, *operation.errors)
+    if not operation.is_public:
+        statuses += (401, 403)
+    if operation.body is not None:
+        statuses += (413,)
     described: Json = {
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "responses": responses | {str(status): _error(status, IMAGE_JOBS.dialect) for status in statuses},
+        "responses": responses | {str(status): _error(status, IMAGE_JOBS.dialect) for status in sorted({*statuses})},
     }
     if operation.needs_key:
         described["security"] = [] if operation.is_public else [{"bearer": []}, {"x-api-key": []}]
     if operation.parameters:
         described["parameters"] = list(operation.parameters)
     if operation.body is not None:
-        described["requestBody"] = {"content": {"application/json": {"schema": operation.body}}}
+        content = {"application/json": {"schema": operation.body}}
+        described["requestBody"] = {"required": operation.needs_body, "content": content}
     return described
 
 
@@ -258,6 +263,8 @@ def _headers(*names: str) -> Json:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
+_ANY_REQUEST: Final = (400, 414, 431)
+"""A request that is no good HTTP, or whose path, query or head is too long."""
 _STATUSES: Final = sorted({kind.status for kind in Kind})
 
 

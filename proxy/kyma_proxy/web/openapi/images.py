@@ -21,6 +21,7 @@ from kyma_proxy.web.openapi.schemas import (
     list_of,
     one_of,
     open_object,
+    or_null,
     query,
     ref,
 )
@@ -30,7 +31,9 @@ _IMAGES: Final = exactly(
     data=list_of({"oneOf": [exactly(url={**STRING, "format": "uri"}), exactly(b64_json=STRING)]}),
 )
 _TIME_OR_NULL: Final[Json] = {"type": ["integer", "null"], "minimum": 0}
-_KEY: Final[Json] = {**STRING, "minLength": 1, "maxLength": MAX_KEY_CHARACTERS}
+_KEY: Final[Json] = {
+    **STRING, "minLength": 1, "maxLength": MAX_KEY_CHARACTERS, "pattern": r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$",
+}  # fmt: skip
 _ID: Final[Json] = {"name": "id", "in": "path", "required": True, "schema": STRING}
 _WAIT: Final = header("Prefer", "`wait=N`: the answer waits up to N seconds for the job's end. (RFC 7240)", STRING)
 
@@ -49,13 +52,15 @@ _REQUEST: Final = open_object(
     model={**STRING, "minLength": 1, "maxLength": 256, "description": "An image model's id or alias: GET /v1/models."},
     prompt={**STRING, "minLength": 1, "maxLength": MAX_PROMPT_CHARACTERS},
     optional={
-        "n": {"type": "integer", "minimum": 1, "maximum": MAX_IMAGES, "default": 1},
-        "size": {**STRING, "description": "One of the model's sizes: GET /v1/capabilities."},
-        "image_url": {**STRING, "description": "An input picture: a URL, or a data URL in base64."},
-        "image_urls": list_of(STRING),
-        "idempotency_key": _KEY,
-        "response_format": one_of("url", "b64_json"),
-        "extra": {"type": "object", "description": "Further members that the model takes: GET /v1/capabilities."},
+        "n": or_null({"type": "integer", "minimum": 1, "maximum": MAX_IMAGES, "default": 1}),
+        "size": or_null({**STRING, "description": "One of the model's sizes: GET /v1/capabilities. `auto` is as if absent."}),
+        "image_url": or_null({**STRING, "description": "An input picture: a URL, or a data URL in base64."}),
+        "image_urls": or_null(list_of(STRING)),
+        "idempotency_key": or_null(_KEY),
+        "response_format": or_null(one_of("url", "b64_json")),
+        "extra": or_null({"type": "object", "description": "Further members that the model takes: GET /v1/capabilities."}),
+        "stream": {"enum": [False, None], "description": "Images don't stream."},
+        "user": {"description": "Ignored."},
     },
 )
 
@@ -63,7 +68,7 @@ IMAGE_OPERATIONS: Final = (
     Operation(
         "post", "/v1/images/generations", "images_generations",
         "Start an image job. With `Prefer: wait=N` the answer is the images themselves, if they are made in time.",
-        ref("ImageJob"), 202, body=_REQUEST, errors=(402, 409, 413, 429, 502, 504), tag="images", needs_key=False,
+        ref("ImageJob"), 202, body=_REQUEST, errors=(402, 409, 429, 502, 504), tag="images", needs_key=False,
         parameters=(_WAIT, header("Idempotency-Key", "The same key, the same job; as `idempotency_key`.", _KEY)),
         answers=((200, "The job that has this idempotency key; or the images, if the request waited for them.",
                   {"oneOf": [ref("ImageJob"), ref("Images")]}),),
@@ -73,7 +78,7 @@ IMAGE_OPERATIONS: Final = (
         ref("ImageJobs"), tag="images", needs_key=False,
         parameters=(
             query("limit", "How many.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
-            query("before", "Only those before the job with this id.", STRING),
+            query("before", "Only those before the job with this id.", {**STRING, "minLength": 1}),
         ),
     ),
     Operation(

@@ -15,6 +15,14 @@ USD: Final[Json] = {"type": "number", "minimum": 0}
 USD_OR_NULL: Final[Json] = {"type": ["number", "null"], "minimum": 0}
 
 
+def or_null(schema: Json) -> Json:
+    """The same type, or null, which means that the member is absent."""
+    members = {**schema, "type": [schema["type"], "null"]}
+    if isinstance(values := schema.get("enum"), list):
+        members["enum"] = [*values, None]
+    return members
+
+
 def one_of(*values: str) -> Json:
     """One of these strings."""
     return {"type": "string", "enum": list(values)}
@@ -65,6 +73,8 @@ class Operation(NamedTuple):
     tag: str = "accounts"
     answers: tuple[tuple[int, str, Json], ...] = ()
     needs_key: bool = True
+    needs_body: bool = True
+    """False if an empty body means the same as `{}`."""
 
 
 def query(name: str, description: str, schema: Json) -> Json:
