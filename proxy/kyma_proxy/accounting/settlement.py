@@ -65,8 +65,7 @@ class Settlement:
         assert meter is not None and answered is not None  # noqa: S101, PT018  (admitted)
         due = NOTHING
         try:
-            if pump is not None:
-                due = bill_of(exchange, reservation.prompt, lambda: pump.body.delivered(pump.bytes_out))
+            due = bill_of(exchange, reservation.prompt, lambda: _delivered(pump), reservation.extras)
         except Exception:  # the reservation must be given back, whatever a provider has sent
             _log.exception("request %s could not be billed", exchange.inbound.request_id)
         exchange.usage = due.usage
@@ -75,3 +74,8 @@ class Settlement:
             meter.settle(reservation, due, answered.id, exchange.inbound.request_id, time.time())
         except Exception:
             _log.exception("request %s could not be charged", exchange.inbound.request_id)
+
+
+def _delivered(pump: Pump[Attempt] | None) -> int:
+    """About how many tokens have gone out."""
+    return 0 if pump is None else pump.body.delivered(pump.bytes_out)

@@ -24,6 +24,7 @@ from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, credential_of, default_fields, foreign_fields
 from kyma_proxy.loading import document as doc
 from kyma_proxy.loading.images import compile_image_members, compile_image_rules, find_image_problems
+from kyma_proxy.loading.prices import compile_price
 from kyma_proxy.loading.reading import Lines, read_document
 from kyma_proxy.loading.routes import compile_routes
 from kyma_proxy.loading.tiers import SHIPPED_TIERS
@@ -167,7 +168,8 @@ class _Compiler:
         reserve = self._compile_sources(entry.reserve, f"{path}.reserve", providers)
         if pool and not any(source.weight for source in pool):
             self._report(f"{path}.pool", "every weight is 0, so no source would ever be chosen")
-        price = snap.Price(*(None if usd is None else int(usd * snap.NANO) for usd in _prices(entry.price)))
+        sources = (*pool, *reserve)
+        price = compile_price(entry.price, [source.provider.dialect for source in sources])
         model = snap.Model(
             id=entry.id,
             name=entry.name or entry.id,
@@ -189,7 +191,7 @@ class _Compiler:
             reserve=reserve,
             image=compile_image_rules(entry.image),
         )
-        for source in (*model.pool, *model.reserve):
+        for source in sources:
             if (source.provider.dialect in IMAGE_DIALECTS) != model.is_image:
                 wanted = " or ".join(IMAGE_DIALECTS if model.is_image else DIALECTS)
                 self._report(
@@ -202,7 +204,7 @@ class _Compiler:
         if self.document.accounts.required and None in ((price.image,) if model.is_image else (price.input, price.output)):
             what = "an image" if model.is_image else "input or output"
             self.warnings.append(f"model {model.id} has no price for {what}, so it is free; write 0 if that is meant")
-        if all(source.provider.off for source in (*model.pool, *model.reserve)):
+        if all(source.provider.off for source in sources):
             self.warnings.append(f"model {model.id} has no source: all its providers are off")
         return model
 
@@ -285,6 +287,7 @@ class _Compiler:
             signup_credits=int(bonus * snap.NANO),
             signups_per_hour=accounts.signup.per_hour,
             top_up=accounts.top_up,
+            hold_tokens=accounts.hold_tokens,
         )
 
     def _compile_tiers(self, written: tuple[doc.Tier, ...] | None) -> tuple[snap.Tier, ...]:
@@ -354,11 +357,6 @@ class _Compiler:
 def _present(entries: Iterable[_Entry]) -> list[tuple[int, _Entry]]:
     """The entries of a list that were read without a problem, with their index."""
     return [(at, entry) for at, entry in enumerate(entries) if not isinstance(entry, msgspec.UnsetType)]
-
-
-def _prices(price: doc.Price) -> tuple[Decimal | None, ...]:
-    cached = price.cached_input
-    return price.input, price.output, cached, price.image
 
 
 def _innermost_timeouts(levels: Iterable[doc.Timeouts]) -> snap.Timeouts:

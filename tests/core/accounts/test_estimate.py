@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kyma_proxy.core.accounts.estimate import MEDIA_TOKENS, estimated_prompt_tokens, likely_output
+from kyma_proxy.core.accounts.estimate import MEDIA_TOKENS, answers_asked, estimated_prompt_tokens, most_output
 
 MEDIA = base64.b64encode(Random(7).randbytes(60_000)).decode()
 PNG = f"data:image/png;base64,{MEDIA}"
@@ -136,27 +136,25 @@ def test_the_estimate_of_a_hostile_body_takes_time_linear_in_its_length(unit: by
         assert body.looked_at <= 4 * size + 8000
 
 
-@pytest.mark.parametrize(
-    ("max_tokens", "copies", "default", "tokens"),
-    [
-        ((), (), 4096, 4096),
-        ((), (), 100, 100),
-        ((), (), None, 4096),
-        ((b"5",), (), 4096, 5),
-        ((b"1000000000000000000000",), (), 4096, 4096),
-        ((b"1", b"30000"), (), 4096, 4096),  # which of the two a provider obeys is not known
-        ((b"null",), (), 100, 4096),
-        ((b"1e5",), (), 100, 4096),
-        ((b"-1",), (), 100, 4096),
-        ((b"0",), (), 100, 4096),
-        ((b'"7"',), (), 100, 4096),
-        ((b"5",), (b"3",), 4096, 15),
-        ((b"5",), (b"2", b"4"), 4096, 20),
-        ((b"5",), (b"null",), 4096, 5),
-        ((b"5",), (b"1000000",), 4096, 640),
-    ],
-)
-def test_the_likely_output_is_the_requested_maximum_up_to_a_bound(
-    max_tokens: tuple[bytes, ...], copies: tuple[bytes, ...], default: int | None, tokens: int
+UNKNOWN = 4096
+
+
+@pytest.mark.parametrize(("max_tokens", "inserted", "bound", "tokens"), [
+    ((), 100, 8192, 100), ((), 4096, 1000, 1000), ((), None, 8192, 8192), ((), None, None, UNKNOWN), ((), 100, None, 100),
+    ((b"5",), 4096, 8192, 5), ((b"60000",), 4096, 8192, 8192), ((b"60000",), 4096, None, 60_000),
+    ((b"1000000000000000000000",), 100, 8192, 8192), ((b"1000000000000000000000",), 100, None, 10**17),
+    ((b"1", b"30000"), 100, None, 30_000),  # which of the two a provider obeys is not known
+    ((b"null",), 100, 8192, 8192), ((b"null", b"5"), 100, 8192, 8192), ((b"1e5",), 100, None, UNKNOWN), ((b"-1",), 100, 50, 50),
+    ((b"0",), 100, 8192, 8192), ((b'"7"',), 100, 8192, 8192),
+])  # fmt: skip
+def test_the_most_output_is_what_the_request_and_the_model_allow(
+    max_tokens: tuple[bytes, ...], inserted: int | None, bound: int | None, tokens: int
 ) -> None:
-    assert likely_output(max_tokens, copies, default) == tokens
+    assert most_output(max_tokens, inserted, bound, UNKNOWN) == tokens
+
+
+@pytest.mark.parametrize(("copies", "answers"), [
+    ((), 1), ((b"3",), 3), ((b"2", b"4"), 4), ((b"null",), 1), ((b"0",), 1), ((b"1000000",), 128),
+])  # fmt: skip
+def test_every_answer_that_a_request_wants_counts(copies: tuple[bytes, ...], answers: int) -> None:
+    assert answers_asked(copies) == answers

@@ -16,7 +16,6 @@ from typing import Final
 
 BYTES_PER_TOKEN: Final = 4
 MEDIA_TOKENS: Final = 1000
-MAX_OUTPUT_TOKENS: Final = 4096
 _STRIDE: Final = MEDIA_TOKENS * BYTES_PER_TOKEN
 _MAX_DIGITS: Final = 18
 _MAX_COPIES: Final = 128
@@ -59,17 +58,25 @@ def _is_media(body: bytes, start: int, end: int) -> bool:
     return body.find(b" ", start, end) < 0
 
 
-def likely_output(max_tokens: tuple[bytes, ...], copies: tuple[bytes, ...], default: int | None) -> int:
-    """The tokens of output that are held for a request: its `max_tokens`, or the default; at most 4096 per answer. (§8)
+def most_output(max_tokens: tuple[bytes, ...], inserted: int | None, bound: int | None, unknown: int) -> int:
+    """The tokens of output that one answer may have. (Contract §8.)
 
-    `max_tokens` and `copies` are the texts of JSON values, as the caller wrote them. Which of several values a provider obeys
-    is not known, so the largest counts. A `max_tokens` that is not a positive integer counts as the maximum.
+    `max_tokens` are the texts of JSON values, as the caller wrote them, and `inserted` is what the gateway inserts where there
+    are none. Which of several values a provider obeys is not known, so the largest counts; one that is not a positive integer
+    sets no limit. `bound` is the most that the model can say. Where nothing limits the answer, it is thought to have `unknown`
+    tokens.
     """
-    tokens = default or MAX_OUTPUT_TOKENS
+    unlimited = unknown if bound is None else bound
     if max_tokens:
-        tokens = max([_positive(text, MAX_OUTPUT_TOKENS) for text in max_tokens])
-    answers = max([_positive(text, 1) for text in copies]) if copies else 1
-    return min(tokens, MAX_OUTPUT_TOKENS) * min(answers, _MAX_COPIES)
+        tokens = max([_positive(text, unlimited) for text in max_tokens])
+    else:
+        tokens = unlimited if inserted is None else inserted
+    return tokens if bound is None else min(tokens, bound)
+
+
+def answers_asked(copies: tuple[bytes, ...]) -> int:
+    """The number of answers that a request wants; `copies` are the texts of JSON values, of which the largest counts."""
+    return min(max([_positive(text, 1) for text in copies]), _MAX_COPIES) if copies else 1
 
 
 def _positive(text: bytes, otherwise: int) -> int:

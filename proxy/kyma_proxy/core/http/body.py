@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from kyma_proxy.core.accounts.extras import COSTLY_MEMBERS, Extras, asked_extras
 from kyma_proxy.errors import GatewayError, Kind
 
 _SPACE: Final = rb"[ \t\r\n]*"
@@ -31,13 +32,15 @@ _COPIES: Final = ("n", "best_of")
 class MeteredFields(msgspec.Struct, frozen=True, gc=False):
     """The fields that metering needs, as texts of JSON values; b"" and () if the caller sent none.
 
-    `max_tokens` are the most tokens of an answer, under each of the names, and `copies` how many answers it wants.
+    `max_tokens` are the most tokens of an answer, under each of the names, and `copies` how many answers it wants. `extras` is
+    there if the request asks for more than tokens.
     """
 
     stream: bytes
     stream_options: bytes
     max_tokens: tuple[bytes, ...]
     copies: tuple[bytes, ...]
+    extras: Extras | None = None
 
 
 class RoutingFields(msgspec.Struct, frozen=True, gc=False):
@@ -96,6 +99,7 @@ def _written(members: dict[str, msgspec.Raw]) -> MeteredFields:
         bytes(members["stream_options"]) if "stream_options" in members else b"",
         tuple([bytes(members[name]) for name in _MAX_TOKENS if name in members]),
         tuple([bytes(members[name]) for name in _COPIES if name in members]),
+        None if COSTLY_MEMBERS.isdisjoint(members) else asked_extras(members),
     )
 
 
