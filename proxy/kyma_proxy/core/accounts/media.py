@@ -30,8 +30,10 @@ _DATA_URL: Final = re.compile(r"data:([a-z]+)/([a-z0-9.+-]{1,100})(?:;[a-z0-9=_.
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/=_-]{256}")
 _PLAIN_FORMATS: Final = frozenset({"wav", "x-wav", "pcm16", "pcm", "aiff"})
 _DOCUMENT_TYPES: Final = frozenset({"pdf", "x-pdf"})
-_PREFIX_CHARACTERS: Final = 48
+_PREFIX_CHARACTERS: Final = 256
+_MAGIC_CHARACTERS: Final = 48
 _MAX_DEPTH: Final = 3
+_SMALL_BYTES: Final = 2 * 2**20
 _MAX_VALUES: Final = 500_000
 """A body of more values has no media: to parse it would take hundreds of megabytes."""
 _printable: Final = frozenset({*range(0x20, 0x7F), 9, 10, 13})
@@ -46,29 +48,27 @@ _prompt: Final = msgspec.json.Decoder(_Prompt).decode
 
 
 def media_in(body: bytes, least: int) -> tuple[int, int]:
-    """The bytes of the media of a prompt, and the tokens that they count. Strings under `least` characters count as text."""
-    if body.count(b",") > _MAX_VALUES:
+    """The bytes of the body that are media and no text, and the tokens that these count.
+
+    Strings under `least` characters count as text.
+    """
+    if len(body) > _SMALL_BYTES and body.count(b",") > _MAX_VALUES:
         return 0, 0
     try:
         prompt = _prompt(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return 0, 0
     size = tokens = 0
+    first = ""
     for text, kind, subtype in itertools.chain(_parts(prompt.messages, 0), _parts(prompt.input, 0)):
         found = _tokens(text, kind, subtype, least)
         if found:
-            size += _written_bytes(text, body)
+            size += len(text)
             tokens += found
+            first = first or text[:_PREFIX_CHARACTERS]
+    if first.encode() not in body:  # PHP writes a slash as \/, which is one character everywhere
+        size += len(body) - len(body.replace(b"\\/", b"/"))
     return size, tokens
-
-
-def _written_bytes(text: str, body: bytes) -> int:
-    """The bytes that a string of base64 takes in the body: PHP writes a slash as \\/."""
-    if b"\\/" in body:
-        written = text.replace("/", "\\/").encode()
-        if written in body:
-            return len(written)
-    return len(text)
 
 
 def _parts(items: object, depth: int) -> Iterable[tuple[str, str, str]]:
@@ -152,7 +152,7 @@ def _looks_like_media(text: str) -> bool:
     """True for base64 without spaces of what does not begin as text does; a PDF may."""
     if _BASE64.match(text) is None or " " in text:
         return False
-    start = text[:_PREFIX_CHARACTERS].replace("-", "+").replace("_", "/")
+    start = text[:_MAGIC_CHARACTERS].replace("-", "+").replace("_", "/")
     try:
         content = binascii.a2b_base64(start)
     except binascii.Error:
