@@ -101,6 +101,13 @@ def test_where_the_gateway_inserts_nothing_the_model_sets_the_limit() -> None:
         assert Till(10**8, CONFIGURED[configured]).admit("bound", path).held // PER_TOKEN >= 8192
 
 
+def test_a_limit_that_the_endpoint_does_not_know_is_none() -> None:
+    till = Till(10**9)
+    assert till.admit("bound", RESPONSES, max_tokens=1).held // PER_TOKEN >= 4096
+    assert till.admit("bound", CHAT, max_output_tokens=1).held // PER_TOKEN >= 4096
+    assert till.admit("bound", RESPONSES, max_output_tokens=1).held // PER_TOKEN < 20
+
+
 def test_a_search_is_held_as_often_as_it_may_be_made() -> None:
     tool = {"type": "web_search_20250305", "name": "web_search"}
     plain = Till(10**9).admit("searching", max_tokens=10).held

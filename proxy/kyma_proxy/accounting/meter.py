@@ -92,9 +92,11 @@ class Meter:
             prompt = estimated_prompt_tokens(exchange.inbound.body)
             most = 0
             if endpoint.generates:
-                inserted = snapshot.max_tokens if endpoint.takes_max_tokens else None
-                hold_tokens = snapshot.accounts.hold_tokens
-                most = most_output(written.max_tokens, inserted, model.max_output_tokens or model.context_window, hold_tokens)
+                hold_tokens, bound = snapshot.accounts.hold_tokens, model.max_output_tokens or model.context_window
+                if endpoint.takes_max_tokens:
+                    most = most_output(written.max_tokens, snapshot.max_tokens, bound, hold_tokens)
+                else:
+                    most = most_output(written.max_output_tokens, None, bound, hold_tokens)
                 output = min(most, hold_tokens)
                 if written.copies:
                     copies = answers_asked(written.copies)

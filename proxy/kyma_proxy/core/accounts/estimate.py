@@ -10,6 +10,7 @@ body parsed.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -18,7 +19,7 @@ from kyma_proxy.core.accounts.media import MEDIA_TOKENS, media_in
 BYTES_PER_TOKEN: Final = 4
 _STRIDE: Final = MEDIA_TOKENS * BYTES_PER_TOKEN
 _MAX_DIGITS: Final = 18
-_MAX_COPIES: Final = 128
+_UNKNOWN_COPIES: Final = 128
 _MEDIA: Final = re.compile(
     rb"(?:data:[^,\"]{0,256};base64,)?[A-Za-z0-9+/=_\\-]{256}", re.IGNORECASE
 )  # PHP writes a slash as \/
@@ -69,8 +70,22 @@ def most_output(max_tokens: tuple[bytes, ...], inserted: int | None, bound: int 
 
 
 def answers_asked(copies: tuple[bytes, ...]) -> int:
-    """The number of answers that a request wants; `copies` are the texts of JSON values, of which the largest counts."""
-    return min(max([_positive(text, 1) for text in copies]), _MAX_COPIES) if copies else 1
+    """The number of answers that a request wants; `copies` are the texts of JSON values, of which the largest counts.
+
+    Some providers take `"5"` and `5.0` for 5. What is no number at all counts as many, as what it means is not known.
+    """
+    return max([_answers(text) for text in copies]) if copies else 1
+
+
+def _answers(text: bytes) -> int:
+    if text.isdigit():
+        return int(text[:_MAX_DIGITS]) or 1
+    if text == b"null":
+        return 1
+    try:
+        return max(1, math.ceil(float(text.strip(b'"')[:_MAX_DIGITS])))
+    except (ValueError, OverflowError):
+        return _UNKNOWN_COPIES
 
 
 def _positive(text: bytes, otherwise: int) -> int:
