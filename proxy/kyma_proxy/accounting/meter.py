@@ -191,7 +191,7 @@ def _check_stream(written: MeteredFields) -> None:
 def insufficient_credits(account: Account, cost: int, top_up: str | None, otherwise: str) -> GatewayError:
     """The error for an account that can't hold what a request may cost; `otherwise` says how it would cost less."""
     where = f"add credits at {top_up}" if top_up else "ask the gateway's operator for credits"
-    available = account.available - account.unheld
+    available = account.available
     at_most = " after what the requests in flight may cost" if account.unheld else ""
     return GatewayError(
         Kind.INSUFFICIENT_CREDITS,

@@ -104,9 +104,12 @@ def test_what_the_price_names_may_be_used(document: dict[str, object], param: st
 
 
 def test_what_is_included_in_the_price_of_tokens_may_be_used() -> None:
-    price = Price(input=1, output=1, included=("mcp", "previous_response_id", "scale"))
+    price = Price(input=1, output=1, included=("mcp", "previous_response_id", "scale", "web_search"))
     assert refusal({"tools": [{"type": "mcp"}], "previous_response_id": "resp_1", "service_tier": "scale"}, price) is None
     assert refusal({"tools": [{"type": "mcp"}, {"type": "file_search"}]}, price) == "tools"
+    assert refusal({"tools": [{"type": "web_search"}]}, price) is None
+    for tools in ([{"type": "web_search_preview"}], [{"type": "web_search_preview"}, {"type": "web_search"}]):
+        assert refusal({"tools": tools}, price) == "tools"
 
 
 def used(searches: int | None = None, tier: str | None = None) -> Usage:

@@ -65,8 +65,8 @@ class Account:
 
     @property
     def available(self) -> int:
-        """The amount that can still be spent or held."""
-        return self.balance - self.held
+        """The amount that can still be spent or held, even if every request in flight costs the most that it may."""
+        return self.balance - self.held - self.unheld
 
     def tier(self, tiers: tuple[Tier, ...]) -> Tier:
         """The highest tier whose `min_purchased` the lifetime purchases reach.

@@ -71,7 +71,8 @@ class Extras(NamedTuple):
     unpriced: tuple[tuple[str, str], ...] = ()
     tier: str | None = None
     searches: int = 0
-    search_param: str = "tools"
+    searching: tuple[tuple[str, str], ...] = ()
+    """The members and types of tools that search, and the member of the body that each stands in."""
 
 
 class _Tool(msgspec.Struct, gc=False):
@@ -91,21 +92,24 @@ _MAX_TOOL_DEPTH: Final = 4
 def asked_extras(members: Mapping[str, msgspec.Raw]) -> Extras | None:
     """Find what the members of a body ask for beyond tokens; None for nothing."""
     unpriced: list[tuple[str, str]] = []
-    searches, search_param = 0, "tools"
+    searching: list[tuple[str, str]] = []
+    searches = 0
     for name, free in _FREE_VALUES.items():
         if name in members and _may_cost(name, members[name], free):
             if name in _SEARCH_MEMBERS:
-                searches, search_param = MAX_SEARCHES, name
+                searching.append((name, name))
+                searches += MAX_SEARCHES
             else:
                 unpriced.append((name, name))
     tier = _tier(members["service_tier"]) if "service_tier" in members else None
     if "tools" in members:
         types, found = _server_tools(members["tools"], 0)
         unpriced += [(one, "tools") for one in types]
-        searches += found
-    if not unpriced and tier is None and not searches:
+        searching += [(one, "tools") for one, _ in found]
+        searches += sum(uses for _, uses in found)
+    if not unpriced and tier is None and not searching:
         return None
-    return Extras(tuple(unpriced), tier, searches, search_param)
+    return Extras(tuple(unpriced), tier, searches, tuple(searching))
 
 
 def _may_cost(name: str, written: msgspec.Raw, free: tuple[object, ...]) -> bool:
@@ -135,27 +139,28 @@ def _name(written: msgspec.Raw) -> str | None:
     return value if isinstance(value, str) and _NAME.fullmatch(value) else UNNAMED
 
 
-def _server_tools(written: msgspec.Raw, depth: int) -> tuple[list[str], int]:
-    """The types of tools that the provider runs at an unknown price, and the number of searches that it may make."""
+def _server_tools(written: msgspec.Raw, depth: int) -> tuple[list[str], list[tuple[str, int]]]:
+    """The types of tools that the provider runs at an unknown price, and of those that search, each with its most searches."""
     try:
         tools = _tools(written) or []
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return [UNNAMED], 0
-    unpriced, searches = [], 0
+        return [UNNAMED], []
+    unpriced: list[str] = []
+    searching: list[tuple[str, int]] = []
     for tool in tools:
         kind = _name(tool.type)
         if kind is None:  # Anthropic's custom tools need no type, but a name
             if not bytes(tool.name) and not bytes(tool.function):
                 unpriced.append(UNNAMED)
         elif _SEARCH_TOOL.fullmatch(kind):
-            searches += _max_uses(tool.max_uses)
+            searching.append((kind, _max_uses(tool.max_uses)))
         elif kind not in _OWN_TOOLS and not _OWN_TOOL.fullmatch(kind) and not _is_local(kind, tool):
             unpriced.append(kind)
         elif kind == "namespace":
-            inner, more = _server_tools(tool.tools, depth + 1) if depth < _MAX_TOOL_DEPTH else ([kind], 0)
+            inner, more = _server_tools(tool.tools, depth + 1) if depth < _MAX_TOOL_DEPTH else ([kind], [])
             unpriced += inner
-            searches += more
-    return unpriced, searches
+            searching += more
+    return unpriced, searching
 
 
 def _is_local(kind: str, tool: _Tool) -> bool:
@@ -182,8 +187,9 @@ def refuse_unpriced(extras: Extras, price: Price) -> None:
             raise _unpriced(f"{what if name else 'a tool of this type'} may cost more than its tokens", param)
     if extras.tier is not None and _multiplier(price, extras.tier) is None and extras.tier not in price.included:
         raise _unpriced("this service tier has a price of its own", "service_tier")
-    if extras.searches and price.per_search is None:
-        raise _unpriced("each search of the provider's costs more than its tokens", extras.search_param)
+    for name, param in extras.searching:
+        if price.per_search is None and name not in price.included:
+            raise _unpriced(f"`{name}` costs more than its tokens", param)
 
 
 def _unpriced(what: str, param: str) -> GatewayError:
