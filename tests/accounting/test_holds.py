@@ -50,7 +50,7 @@ class Charges:
         """Of no interest."""
 
 
-class Till:
+class MeteredAccount:
     """One account at a meter, at a minute of its own for each request."""
 
     def __init__(self, balance: int, configured: Snapshot = CONFIGURED["4096"]) -> None:
@@ -86,46 +86,46 @@ class Till:
 def test_a_hold_has_the_tokens_that_the_contract_says(
     balance: int, model: str, members: dict[str, object], tokens: int, unheld: int
 ) -> None:
-    reservation = Till(balance).admit(model, CHAT, **members)
+    reservation = MeteredAccount(balance).admit(model, CHAT, **members)
     assert reservation.held // PER_TOKEN - (reservation.prompt + 1) // 2 in (tokens - 1, tokens)
     assert reservation.unheld // PER_TOKEN == unheld
 
 
 def test_a_free_model_holds_nothing() -> None:
-    reservation = Till(0).admit("free", max_tokens=60_000)
+    reservation = MeteredAccount(0).admit("free", max_tokens=60_000)
     assert (reservation.held, reservation.unheld) == (0, 0)
 
 
 def test_where_the_gateway_inserts_nothing_the_model_sets_the_limit() -> None:
     for path, configured in ((RESPONSES, "4096"), (CHAT, "null")):
-        assert Till(10**8, CONFIGURED[configured]).admit("bound", path).held // PER_TOKEN >= 8192
+        assert MeteredAccount(10**8, CONFIGURED[configured]).admit("bound", path).held // PER_TOKEN >= 8192
 
 
 def test_a_limit_that_the_endpoint_does_not_know_is_none() -> None:
-    till = Till(10**9)
-    assert till.admit("bound", RESPONSES, max_tokens=1).held // PER_TOKEN >= 4096
-    assert till.admit("bound", CHAT, max_output_tokens=1).held // PER_TOKEN >= 4096
-    assert till.admit("bound", RESPONSES, max_output_tokens=1).held // PER_TOKEN < 20
+    metered = MeteredAccount(10**9)
+    assert metered.admit("bound", RESPONSES, max_tokens=1).held // PER_TOKEN >= 4096
+    assert metered.admit("bound", CHAT, max_output_tokens=1).held // PER_TOKEN >= 4096
+    assert metered.admit("bound", RESPONSES, max_output_tokens=1).held // PER_TOKEN < 20
 
 
 def test_a_search_is_held_as_often_as_it_may_be_made() -> None:
     tool = {"type": "web_search_20250305", "name": "web_search"}
-    plain = Till(10**9).admit("searching", max_tokens=10).held
-    assert Till(10**9).admit("searching", max_tokens=10, tools=[tool]).held // 10**7 == 10
-    assert Till(10**9).admit("searching", max_tokens=10, tools=[tool | {"max_uses": 3}]).held // 10**7 == 3
-    dear = Till(10**9).admit("searching", max_tokens=10, service_tier="priority")
+    plain = MeteredAccount(10**9).admit("searching", max_tokens=10).held
+    assert MeteredAccount(10**9).admit("searching", max_tokens=10, tools=[tool]).held // 10**7 == 10
+    assert MeteredAccount(10**9).admit("searching", max_tokens=10, tools=[tool | {"max_uses": 3}]).held // 10**7 == 3
+    dear = MeteredAccount(10**9).admit("searching", max_tokens=10, service_tier="priority")
     assert dear.held == pytest.approx(2 * plain, rel=0.3)
 
 
-def test_a_refusal_names_what_running_requests_may_still_cost() -> None:
-    till = Till(1_300_000_000)
-    running = [till.admit(max_tokens=60_000) for _ in range(10)]
+def test_a_refusal_names_what_running_requests_may_smetered_cost() -> None:
+    metered = MeteredAccount(1_300_000_000)
+    running = [metered.admit(max_tokens=60_000) for _ in range(10)]
     with pytest.raises(GatewayError, match="is available after what the requests in flight may cost") as refused:
-        till.admit(max_tokens=60_000)
+        metered.admit(max_tokens=60_000)
     assert refused.value.kind is Kind.INSUFFICIENT_CREDITS
     for one in running:
-        till.end(one, 0)
-    assert (till.account.held, till.account.unheld, till.account.balance) == (0, 0, 1_300_000_000)
+        metered.end(one, 0)
+    assert (metered.account.held, metered.account.unheld, metered.account.balance) == (0, 0, 1_300_000_000)
 
 
 STEPS = st.lists(
@@ -145,26 +145,26 @@ def test_no_interleaving_of_requests_takes_an_account_below_zero_by_more_than_th
 ) -> None:
     """An overrun is what a request costs beyond the most that it may cost, as the estimate of its prompt and its limits say.
 
-    `share` is how much of that most it takes in the end; every request that is running may still take all of it.
+    `share` is how much of that most it takes in the end; every request that is running may smetered take all of it.
     """
-    till = Till(balance, CONFIGURED[inserted])
-    account, running, overrun = till.account, list[Reservation](), 0
+    metered = MeteredAccount(balance, CONFIGURED[inserted])
+    account, running, overrun = metered.account, list[Reservation](), 0
     for begins, model, path, limit, copies, prompt, share, more in steps:
         if begins or not running:
             name = "max_output_tokens" if path == RESPONSES else "max_tokens"
             members = {"n": copies, "input": "x" * prompt} | ({} if limit is None else {name: limit})
             with contextlib.suppress(GatewayError):  # for want of money, or for its tier
-                running.append(till.admit(model, path, **members))
+                running.append(metered.admit(model, path, **members))
         else:
             reservation = running.pop(int(share * (len(running) - 1)))
             most = reservation.held + reservation.unheld
             cost = most + more if more else int(most * share)
             overrun += max(0, cost - most)
-            till.end(reservation, cost)
+            metered.end(reservation, cost)
         assert account.held == sum(one.held for one in running)
         assert account.unheld == sum(one.unheld for one in running)
         assert account.balance - account.held - account.unheld >= -overrun
     for reservation in running:
-        till.end(reservation, reservation.held + reservation.unheld)
+        metered.end(reservation, reservation.held + reservation.unheld)
     assert account.balance >= -overrun
     assert (account.held, account.unheld) == (0, 0)

@@ -192,7 +192,7 @@ class Price(Section, frozen=True):
     per_search: Usd | None = None
     priority: Multiplier | None = None
     flex: Multiplier | None = None
-    included: tuple[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_:]*$", max_length=64)], ...] = ()
+    included: tuple[Annotated[str, Meta(pattern=r"^[a-z][A-Za-z0-9_:]*$", max_length=64)], ...] = ()
 
 
 class Model(Section, frozen=True, kw_only=True):

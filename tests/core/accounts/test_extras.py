@@ -63,6 +63,7 @@ def test_what_costs_only_tokens_asks_for_nothing_more(document: dict[str, object
     ({"prompt": {"id": "pmpt_1"}}, "prompt"), ({"modalities": ["text", "audio"]}, "modalities"), ({"audio": {}}, "audio"),
     ({"speed": "fast"}, "speed"), ({"inference_geo": "us"}, "inference_geo"), ({"container": "c_1"}, "container"),
     ({"mcp_servers": [{"url": "https://a.example"}]}, "mcp_servers"), ({"models": ["dear"]}, "models"),
+    ({"providerOptions": {"gateway": {"models": ["dear"]}}}, "providerOptions"), ({"fallbacks": ["dear"]}, "fallbacks"),
     ({"plugins": [{"id": "web"}]}, "plugins"), ({"provider": {"order": ["dear"]}}, "provider"),
     ({"search_parameters": {"mode": "on"}}, "search_parameters"), ({"compound_custom": {}}, "compound_custom"),
     ({"service_tier": "scale"}, "service_tier"), ({"service_tier": "PRIORITY"}, "service_tier"),

@@ -40,8 +40,9 @@ _FREE_VALUES: Final[Mapping[str, tuple[object, ...]]] = MappingProxyType({
     "speed": ("standard",), "inference_geo": ("global",),
     # https://platform.claude.com/docs/en/api/messages: skills and code run in a container; MCP servers bring unseen input
     "container": (), "mcp_servers": (),
-    # https://openrouter.ai/docs/api/reference/parameters: other models, other providers' prices, plugins that search
-    "models": (), "provider": (), "preset": (), "plugins": (), "fallbacks": (),
+    # other models, other providers' prices, and plugins that search, at aggregators: https://openrouter.ai/docs/guides/routing,
+    # https://docs.litellm.ai/docs/proxy/client_side_fallbacks, https://vercel.com/docs/ai-gateway/models-and-providers
+    "models": (), "provider": (), "preset": (), "plugins": (), "fallbacks": (), "providerOptions": (),
     # https://docs.x.ai/docs/guides/live-search, https://console.groq.com/docs/compound/built-in-tools, DashScope's search
     "search_parameters": (), "compound_custom": (), "enable_search": (),
 })  # fmt: skip
