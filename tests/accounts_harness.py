@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from tests.configurations import configuration
+from tests.configurations import ProviderEntry, configuration
 from tests.harness import Answer, Client, Gateway, Provider, gateway, providers
 
 TOKEN = "an-admin-token-of-some-length"
@@ -61,7 +61,9 @@ class AccountsGateway:
 
 
 @contextlib.asynccontextmanager
-async def accounts_gateway(directory: Path, *ports: int, accounts: str = "", more: str = "") -> AsyncIterator[AccountsGateway]:
+async def accounts_gateway(
+    directory: Path, *ports: int | ProviderEntry, accounts: str = "", more: str = ""
+) -> AsyncIterator[AccountsGateway]:
     """A gateway with accounts in front of these ports; see `configuration` for the model."""
     section = f"accounts: {{required: true, database: 'sqlite:{directory}/kyma.db'{accounts}}}\n"
     text = configuration(*ports, more=f"{more}{section}admin: {{token: {TOKEN}}}\n")

@@ -253,6 +253,7 @@ class Gateway(AttemptsListener):
             # The provider closed an idle connection in the moment in which it was chosen. (Contract §9.)
             self._counters.stale_retries += 1
             attempt.connection = None
+            attempt.sent = 0.0
             attempt.connect(self._upstreams, is_fresh=True)
             return
         attempt.fail(failure, monotonic(), self._random)

@@ -11,7 +11,8 @@ import pytest
 
 from kyma_proxy.errors import GatewayError
 from tests.accounts_harness import accounts_gateway, metered
-from tests.harness import CLOSE, chunk, providers, whole
+from tests.configurations import ProviderEntry, configuration
+from tests.harness import CLOSE, chunk, gateway, providers, whole
 from tests.harness import head as answer_head
 from tests.waiting import until
 
@@ -136,17 +137,92 @@ async def test_a_request_that_fails_costs_nothing_and_holds_nothing(tmp_path: Pa
         assert (money["balance"], money["held"]) == (1.0, 0)
 
 
-async def test_a_caller_that_leaves_before_the_answer_pays_nothing(tmp_path: Path) -> None:
-    async with metered(tmp_path) as (accounts_gateway, provider):
+def _posted(secret: str, path: str, document: object) -> bytes:
+    body = json.dumps(document).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: a\r\nx-api-key: {secret}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+@pytest.mark.parametrize(("path", "members"), [
+    ("chat/completions", {}), ("chat/completions", {"stream": True}), ("responses", {"input": "x" * 400}),
+    ("embeddings", {"input": "x" * 400}),
+])  # fmt: skip
+async def test_a_caller_that_does_not_wait_for_the_answer_pays_for_the_prompt(
+    tmp_path: Path, path: str, members: dict[str, object]
+) -> None:
+    async with metered(tmp_path) as (made, provider):
         provider.plays(asyncio.Event())
-        caller = await accounts_gateway.caller()
-        caller.client.send(_stream(caller.secret))
+        caller = await made.caller()
+        document = {"model": "m", "messages": [{"role": "user", "content": "hello" * 99}]} | members
+        caller.client.send(_posted(caller.secret, f"/v1/{path}", document))
         await until(lambda: provider.received)
-        account = accounts_gateway.account_service.accounts.account(caller.account)
+        account = made.account_service.accounts.account(caller.account)
         assert account.held > 0
         caller.client.leave()
+        record = (await made.running.records())[0]
+        prompt = -(-len(json.dumps(document)) // 4)
+        assert (record["ending"], record["usage_source"]) == ("client_gone", "estimated")
+        assert (record["prompt_tokens"], record["completion_tokens"]) == (prompt, 0)
+        assert (account.held, account.balance) == (0, 10**9 - prompt * 1000)
+
+
+async def test_counting_tokens_costs_nothing_also_if_the_caller_leaves(tmp_path: Path) -> None:
+    async with providers(1) as (provider,), accounts_gateway(tmp_path, ProviderEntry(provider.port, "anthropic")) as made:
+        provider.plays(asyncio.Event())
+        caller = await made.caller()
+        caller.client.send(_posted(caller.secret, "/v1/messages/count_tokens", {"model": "m", "messages": []}))
+        await until(lambda: provider.received)
+        caller.client.leave()
+        record = (await made.running.records())[0]
+        account = made.account_service.accounts.account(caller.account)
+        assert (record["ending"], account.held, account.balance) == ("client_gone", 0, 10**9)
+
+
+async def test_what_the_gateway_itself_gives_up_costs_nothing(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (made, provider):
+        provider.plays(asyncio.Event())
+        caller = await made.caller()
+        caller.client.send(_stream(caller.secret))
+        await until(lambda: provider.received)
+        made.running.app.gateway.drain()
+        assert (await caller.client.answer()).status == 503
+        account = made.account_service.accounts.account(caller.account)
+        assert (account.held, account.balance) == (0, 10**9)
+
+
+async def test_seventy_requests_at_once_do_not_overdraw_an_account(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (made, provider):
+        go = asyncio.Event()
+        used = {"prompt_tokens": 10, "completion_tokens": 60_000}
+        dear = whole(json.dumps({"choices": [{"message": {"content": "hi"}}], "usage": used}).encode())
+        for _ in range(70):
+            provider.plays(go, dear)
+        caller = await made.caller(nano=500_000_000)
+        callers = [await made.someone(caller.secret) for _ in range(25)]  # of a minute's 25 for this model
+        account = made.account_service.accounts.account(caller.account)
+        asked = [asyncio.create_task(one.chat(max_tokens=60_000)) for one in callers]
+        await until(lambda: sum(task.done() for task in asked) == 21)
+        go.set()
+        statuses = [(await task).status for task in asked]
+        assert (statuses.count(200), statuses.count(402)) == (4, 21)  # 60,000 tokens at 2 dollars a million are 12 cents
         await until(lambda: account.held == 0)
-        assert account.balance == 10**9
+        assert 0 <= account.balance < 120_000_000
+
+
+async def test_a_large_balance_holds_no_more_than_hold_tokens_of_each_answer(tmp_path: Path) -> None:
+    async with metered(tmp_path, accounts=", hold_tokens: 1000") as (made, provider):
+        provider.plays(asyncio.Event())
+        caller = await made.caller(nano=10 * 10**9)
+        other = await made.someone(caller.secret)
+        asked = asyncio.create_task(other.chat(max_tokens=60_000))
+        await until(lambda: provider.received)
+        account = made.account_service.accounts.account(caller.account)
+        assert 2_000_000 < account.held < 2_100_000
+        assert account.unheld == 118_000_000
+        other.client.leave()
+        asked.cancel()
+        await until(lambda: account.held == 0)
+        assert account.unheld == 0
 
 
 async def test_the_balance_must_cover_what_a_request_may_cost(tmp_path: Path) -> None:
@@ -315,3 +391,39 @@ async def test_a_402_from_a_provider_is_a_503_for_the_caller(tmp_path: Path) -> 
         caller = await made.caller()
         answer = await caller.chat()
         assert (answer.status, answer.json["error"]["code"]) == (503, "no_source_available")
+
+
+@pytest.mark.parametrize(("path", "members", "param"), [
+    ("responses", {"input": "x", "background": True}, "background"),
+    ("responses", {"input": "x", "tools": [{"type": "web_search"}]}, "tools"),
+    ("chat/completions", {"messages": [], "service_tier": "priority"}, "service_tier"),
+    ("chat/completions", {"messages": [], "web_search_options": {}}, "web_search_options"),
+])  # fmt: skip
+async def test_what_has_no_price_is_refused_before_a_provider_is_asked(
+    tmp_path: Path, path: str, members: dict[str, object], param: str
+) -> None:
+    async with metered(tmp_path) as (made, provider):
+        caller = await made.caller()
+        answer = await caller.ask("POST", f"/v1/{path}", {"model": "m"} | members)
+        assert (answer.status, answer.json["error"]["code"], answer.json["error"]["param"]) == (400, "invalid_request", param)
+        assert provider.received == []
+        assert (await caller.balance())["held"] == 0
+        assert (await caller.ask("GET", "/v1/auth/limits")).json["rpm_used"] == 0
+
+
+async def test_a_service_tier_with_a_price_is_charged(tmp_path: Path) -> None:
+    more = "  - {id: tiered, price: {input: 1, output: 2, priority: 1.75}, pool: [{provider: p0, model: x}]}\n"
+    async with metered(tmp_path, more=more) as (made, provider):
+        provider.plays(ANSWER)
+        caller = await made.caller()
+        assert (await caller.chat(model="tiered", service_tier="priority")).status == 200
+        assert b'"service_tier": "priority"' in provider.received[0].body
+        assert (await caller.balance())["balance"] == pytest.approx(1 - 1.75 * COST)
+
+
+async def test_callers_that_are_not_metered_may_ask_for_anything(tmp_path: Path) -> None:
+    async with providers(1) as (provider,), gateway(configuration(provider.port), tmp_path) as running:
+        provider.plays(ANSWER)
+        client = await running.client()
+        client.post(b'{"model":"m","background":true,"tools":[{"type":"web_search"}]}', path="/v1/responses")
+        assert (await client.answer()).status == 200

@@ -13,7 +13,8 @@ from typing import Final, Protocol
 from kyma_proxy.config.snapshot import Tier
 from kyma_proxy.core.accounts.accounts import Account, Accounts, Key, credential
 from kyma_proxy.core.accounts.charging import NOTHING, REPORTED, Bill, hold_for
-from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens, likely_output
+from kyma_proxy.core.accounts.estimate import answers_asked, estimated_prompt_tokens, most_output
+from kyma_proxy.core.accounts.extras import refuse_unpriced
 from kyma_proxy.core.accounts.limits import Limit, Refusal, Windows
 from kyma_proxy.core.accounts.money import usd
 from kyma_proxy.core.accounts.reservation import Holds, Reservation
@@ -24,6 +25,8 @@ from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
 from kyma_proxy.store.contract import Charge, day_of
 
 _MAX_SWEPT: Final = 200
+_RICH: Final = 10
+"""An account that has this many times the most that a request may cost need not hold all of it. (Contract §8.)"""
 _STREAM_VALUES: Final = (b"", b"true", b"false", b"null")
 
 
@@ -78,25 +81,42 @@ class Meter:
         written, model, snapshot = routing.written, route.model, exchange.snapshot
         assert written is not None  # noqa: S101  (metered)
         account = key.account
-        prompt = output = cost = 0
+        prompt = output = cost = unheld = 0
+        extras = written.extras
         endpoint = exchange.endpoint
         if endpoint.takes_stream_options:
             _check_stream(written)
         if endpoint.is_charged:
+            if extras is not None:
+                refuse_unpriced(extras, model.price)
             prompt = estimated_prompt_tokens(exchange.inbound.body)
+            most = 0
             if endpoint.generates:
-                default = snapshot.max_tokens if endpoint.takes_max_tokens else None
-                output = likely_output(written.max_tokens, written.copies, default)
-            cost = hold_for(prompt, output, model.price)
+                hold_tokens, bound = snapshot.accounts.hold_tokens, model.max_output_tokens or model.context_window
+                if endpoint.takes_max_tokens:
+                    most = most_output(written.max_tokens, snapshot.max_tokens, bound, hold_tokens)
+                else:
+                    most = most_output(written.max_output_tokens, None, bound, hold_tokens)
+                output = min(most, hold_tokens)
+                if written.copies:
+                    copies = answers_asked(written.copies)
+                    most *= copies
+                    output *= copies
+            cost = hold_for(prompt, most, model.price, extras)
+            if most > output and self._holds.can_afford(account, _RICH * cost):
+                unheld = cost - hold_for(prompt, output, model.price, extras)
+                cost -= unheld
         # Before the limits: a request without money counts nowhere.
-        if not self._holds.can_afford(account, cost):
+        if not unheld and not self._holds.can_afford(account, cost):
             raise insufficient_credits(account, cost, snapshot.accounts.top_up, "ask for fewer max_tokens")
         tier = account.tier(snapshot.tiers)
         admission = self._windows.of(account.id).admit(now, model.id, prompt + output, tier)
         if isinstance(admission, Refusal):
             raise _limit_exceeded(admission, tier, snapshot.tiers, prompt + output)
         self._holds.hold(account, cost)
-        return Reservation(key, admission, prompt, cost)
+        if unheld:
+            self._holds.expose(account, unheld)
+        return Reservation(key, admission, prompt, cost, unheld, extras)
 
     def admit_job(self, key: Key, model_id: str, tiers: tuple[Tier, ...], now: float) -> None:
         """Count an image job against its account's minute, whatever becomes of it. It takes no tokens. Raises GatewayError."""
@@ -111,7 +131,9 @@ class Meter:
         key = reservation.key
         account = key.account
         self._holds.release(account, reservation.held)
-        reservation.held = 0
+        if reservation.unheld:
+            self._holds.expose(account, -reservation.unheld)
+        reservation.held = reservation.unheld = 0
         reservation.admission.settle(bill.tokens)
         at = int(wall)
         self.note_use(key, at)
@@ -177,11 +199,12 @@ def _check_stream(written: MeteredFields) -> None:
 def insufficient_credits(account: Account, cost: int, top_up: str | None, otherwise: str) -> GatewayError:
     """The error for an account that can't hold what a request may cost; `otherwise` says how it would cost less."""
     where = f"add credits at {top_up}" if top_up else "ask the gateway's operator for credits"
-    lacking = cost - account.available
+    available = account.available
+    at_most = " after what the requests in flight may cost" if account.unheld else ""
     return GatewayError(
         Kind.INSUFFICIENT_CREDITS,
-        f"This request may cost {usd(cost)} and {usd(account.available)} is available, so {usd(lacking)} is missing; {where}, "
-        f"or {otherwise}.",
+        f"This request may cost {usd(cost)} and {usd(available)} is available{at_most}, so {usd(cost - available)} is missing; "
+        f"{where}, or {otherwise}.",
     )
 
 

@@ -65,8 +65,7 @@ class Settlement:
         assert meter is not None and answered is not None  # noqa: S101, PT018  (admitted)
         due = NOTHING
         try:
-            if pump is not None:
-                due = bill_of(exchange, reservation.prompt, pump.reader.delivered)
+            due = bill_of(exchange, reservation.prompt, lambda: 0 if pump is None else pump.reader.delivered(), reservation.extras)
         except Exception:  # the reservation must be given back, whatever a provider has sent
             _log.exception("request %s could not be billed", exchange.inbound.request_id)
         exchange.usage = due.usage

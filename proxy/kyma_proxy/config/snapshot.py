@@ -93,8 +93,6 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """`own_names`, and in lower case the header fields that only providers of other dialects understand."""
     default_fields: tuple[tuple[bytes, bytes], ...]
     """Request header fields that it requires and does not set itself, sent if the caller does not set them."""
-    secrets: tuple[bytes, ...]
-    """The values in `header_lines` that no caller may see: the credential, and configured headers that may hold one."""
     move_on: tuple[ErrorRule, ...]
     """Errors that lead to the next source, besides those that every provider of the dialect may send."""
     off: str | None
@@ -156,12 +154,25 @@ class ImageRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Price(msgspec.Struct, frozen=True):
-    """Nano-dollars per million tokens, or per image."""
+    """Nano-dollars per million tokens, per image or per search.
+
+    `cached_write` and `cached_write_1h` are for input that a provider keeps for five minutes and for an hour. `priority` and
+    `flex` are thousandths of the prices of tokens, for requests of these service tiers. `included` names the members and the
+    types of tools whose use costs metered callers nothing beyond its tokens.
+    """
 
     input: int | None = None
     output: int | None = None
     cached_input: int | None = None
     image: int | None = None
+    cached_write: int | None = None
+    cached_write_1h: int | None = None
+    per_search: int | None = None
+    priority: int | None = None
+    flex: int | None = None
+    included: tuple[str, ...] = ()
+    may_write_cache: bool = False
+    """True if a source of the model charges for writing its cache, so that a hold must cover it."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,7 +249,8 @@ class Accounts(msgspec.Struct, frozen=True, kw_only=True):
     """Accounts: `required` if callers need a key. They are stored in the SQLite file `database`.
 
     If `signup` is enabled, a new account gets `signup_credits` nano-dollars; `signups_per_hour` is per address. `top_up` is
-    where credits can be bought; None if only the operator grants them.
+    where credits can be bought; None if only the operator grants them. `hold_tokens` is the most tokens of output that are
+    held for one answer, where the balance is large (contract §8).
     """
 
     required: bool
@@ -247,6 +259,7 @@ class Accounts(msgspec.Struct, frozen=True, kw_only=True):
     signup_credits: int
     signups_per_hour: int
     top_up: str | None
+    hold_tokens: int = 4096
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

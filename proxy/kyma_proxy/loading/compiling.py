@@ -25,6 +25,7 @@ from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, credential_of,
 from kyma_proxy.loading import document as doc
 from kyma_proxy.loading.headers import NO_SECRET, find_pass_problem, merge_pass_headers, secrets_among
 from kyma_proxy.loading.images import compile_image_members, compile_image_rules, find_image_problems
+from kyma_proxy.loading.prices import compile_price
 from kyma_proxy.loading.reading import Lines, read_document
 from kyma_proxy.loading.routes import compile_routes
 from kyma_proxy.loading.tiers import SHIPPED_TIERS
@@ -35,7 +36,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 # The gateway owns these towards a provider (contract §3.5); a configured one would contradict it.
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
 _Entry = TypeVar("_Entry")
-_MIN_SECRET_CHARACTERS: Final = 8
 _MIN_PROBE_AFTER_S: Final = 1.0
 _SIGNUP_CREDITS: Final = Decimal("0.50")
 
@@ -121,7 +121,6 @@ class _Compiler:
             own_names=own_names,
             own_and_foreign_names=own_names | foreign_fields(entry.dialect),
             default_fields=tuple([field for field in default_fields(entry.dialect) if field[0] not in own_names]),
-            secrets=tuple(secret.encode("ascii", "replace") for value in own.values() if (secret := _secret_in(value))),
             move_on=tuple(self._compile_error_rule(rule, f"{path}.move_on[{at}]") for at, rule in _present(entry.move_on)),
             off=off,
             warm_connections=entry.warm_connections,
@@ -187,7 +186,8 @@ class _Compiler:
         reserve = self._compile_sources(entry.reserve, f"{path}.reserve", providers)
         if pool and not any(source.weight for source in pool):
             self._report(f"{path}.pool", "every weight is 0, so no source would ever be chosen")
-        price = snap.Price(*(None if usd is None else int(usd * snap.NANO) for usd in _prices(entry.price)))
+        sources = (*pool, *reserve)
+        price = compile_price(entry.price, [source.provider.dialect for source in sources])
         model = snap.Model(
             id=entry.id,
             name=entry.name or entry.id,
@@ -209,7 +209,7 @@ class _Compiler:
             reserve=reserve,
             image=compile_image_rules(entry.image),
         )
-        for source in (*model.pool, *model.reserve):
+        for source in sources:
             if (source.provider.dialect in IMAGE_DIALECTS) != model.is_image:
                 wanted = " or ".join(IMAGE_DIALECTS if model.is_image else DIALECTS)
                 self._report(
@@ -222,7 +222,7 @@ class _Compiler:
         if self.document.accounts.required and None in ((price.image,) if model.is_image else (price.input, price.output)):
             what = "an image" if model.is_image else "input or output"
             self.warnings.append(f"model {model.id} has no price for {what}, so it is free; write 0 if that is meant")
-        if all(source.provider.off for source in (*model.pool, *model.reserve)):
+        if all(source.provider.off for source in sources):
             self.warnings.append(f"model {model.id} has no source: all its providers are off")
         return model
 
@@ -307,6 +307,7 @@ class _Compiler:
             signup_credits=int(bonus * snap.NANO),
             signups_per_hour=accounts.signup.per_hour,
             top_up=accounts.top_up,
+            hold_tokens=accounts.hold_tokens,
         )
 
     def _compile_tiers(self, written: tuple[doc.Tier, ...] | None) -> tuple[snap.Tier, ...]:
@@ -376,17 +377,6 @@ class _Compiler:
 def _present(entries: Iterable[_Entry]) -> list[tuple[int, _Entry]]:
     """The entries of a list that were read without a problem, with their index."""
     return [(at, entry) for at, entry in enumerate(entries) if not isinstance(entry, msgspec.UnsetType)]
-
-
-def _secret_in(value: str) -> str | None:
-    """The part of a configured header that may be a secret: its value without a scheme, if it is long enough."""
-    secret = value.rpartition(" ")[2]
-    return secret if len(secret) >= _MIN_SECRET_CHARACTERS else None
-
-
-def _prices(price: doc.Price) -> tuple[Decimal | None, ...]:
-    cached = price.cached_input
-    return price.input, price.output, cached, price.image
 
 
 def _innermost_timeouts(levels: Iterable[doc.Timeouts]) -> snap.Timeouts:

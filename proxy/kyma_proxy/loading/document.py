@@ -15,6 +15,8 @@ from kyma_proxy.config.units import MAX_INTEGER, Delay, Duration, Secret, Size, 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=128)]
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 Positive = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+Multiplier = Annotated[float, Meta(ge=0.001, le=1000)]
+"""A factor of a price; it counts to the thousandth."""
 Policy = Literal["weighted", "priority", "fastest"]
 ProviderDialect = Annotated[str, Meta(extra={"unit": "dialect"})]
 """The name of a dialect in the registry."""
@@ -47,12 +49,16 @@ class Signup(Section, frozen=True):
 
 
 class Accounts(Section, frozen=True):
-    """Accounts: `required` if callers need a key, and the database. Error texts name `top_up` as the place to buy credits."""
+    """Accounts: `required` if callers need a key, and the database. Error texts name `top_up` as the place to buy credits.
+
+    `hold_tokens` is the most tokens of output that are held for one answer, where the balance is large.
+    """
 
     required: bool = False
     database: str = "sqlite:kyma.db"
     signup: Signup = Signup()
     top_up: str | None = None
+    hold_tokens: Positive = 4096
 
 
 class Timeouts(Section, frozen=True):
@@ -187,12 +193,23 @@ class ImageRules(Section, frozen=True):
 
 
 class Price(Section, frozen=True):
-    """Prices in US dollars per million tokens; `image` is per image."""
+    """Prices in US dollars per million tokens; `image` is per image, and `per_search` for each search that a provider makes.
+
+    `cached_write` is the price of input that a provider keeps for five minutes, `cached_write_1h` for an hour. `priority` and
+    `flex` multiply the prices of tokens for requests of these service tiers. `included` names members and types of tools that
+    metered callers may use although only their tokens are charged.
+    """
 
     input: Usd | None = None
     output: Usd | None = None
     cached_input: Usd | None = None
+    cached_write: Usd | None = None
+    cached_write_1h: Usd | None = None
     image: Usd | None = None
+    per_search: Usd | None = None
+    priority: Multiplier | None = None
+    flex: Multiplier | None = None
+    included: tuple[Annotated[str, Meta(pattern=r"^[a-z][A-Za-z0-9_:]*$", max_length=64)], ...] = ()
 
 
 class Model(Section, frozen=True, kw_only=True):

@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 
 from kyma_proxy.config.snapshot import NANO, Price
 from kyma_proxy.core.accounts.accounts import Account
-from kyma_proxy.core.accounts.charging import NOTHING, Bill, bill, hold_for
+from kyma_proxy.core.accounts.charging import NOTHING, Bill, bill, bill_of, hold_for
 from kyma_proxy.core.accounts.limits import Admission, Windows
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage, cost_nano_usd
-from kyma_proxy.core.exchange import ENDINGS, State
+from kyma_proxy.core.exchange import ABANDONED, ENDINGS, Exchange, State
 from kyma_proxy.dialect.anthropic import ANTHROPIC
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.openai import OPENAI
 from kyma_proxy.loading.tiers import SHIPPED_TIERS
 from tests.dialect.answers.reading import reader_of
+from tests.factories import attempt, routed
 
 PRICE = Price(input=int(0.68 * NANO), output=int(4.05 * NANO), cached_input=int(0.068 * NANO))
 FREE = Price()
@@ -162,6 +163,49 @@ def test_an_answer_is_free_if_either_price_is_unknown() -> None:
 ])  # fmt: skip
 def test_a_hold_is_the_price_of_the_estimated_tokens(prompt: int, output: int, price: Price, amount: int) -> None:
     assert hold_for(prompt, output, price) == amount
+
+
+def left(*attempts: tuple[str, float], ending: State = State.CLIENT_GONE) -> Exchange:
+    """A request whose caller left before its answer began; of each attempt the result and when it was sent."""
+    request = routed()
+    request.route = request.snapshot.routes["openai"]["small"]
+    request.state = ending
+    for result, sent in attempts:
+        made = attempt(result)
+        made.sent = sent
+        request.attempts.append(made)
+    return request
+
+
+@pytest.mark.parametrize(("request_", "is_charged"), [
+    (left(), False),  # refused, or no source was there
+    (left((ABANDONED, 0.0)), False),  # it still dialled
+    (left((ABANDONED, 1.0)), True),
+    (left(("status", 1.0), (ABANDONED, 0.0)), False),  # what had it has failed, and the next one has nothing yet
+    (left(("status", 1.0), (ABANDONED, 2.0)), True),
+    (left((ABANDONED, 1.0), (ABANDONED, 0.0)), True),  # hedged
+    (left((ABANDONED, 1.0), (ABANDONED, 2.0)), True),
+    (left(("broken", 1.0), ("first_byte_timeout", 2.0), ending=State.FAILED), False),
+    (left((ABANDONED, 1.0), ending=State.DRAINED), False),  # not the caller's doing
+])  # fmt: skip
+def test_a_caller_who_leaves_before_the_answer_pays_for_a_prompt_that_a_source_has(
+    request_: Exchange, is_charged: bool
+) -> None:
+    def measured() -> int:
+        raise AssertionError
+
+    found = bill_of(request_, PROMPT, measured)
+    if is_charged:
+        assert facts(found) == (PROMPT, 0, None, "estimated")
+        assert found.amount == PROMPT * 680
+    else:
+        assert found is NOTHING
+
+
+def test_an_estimate_of_a_cut_answer_keeps_what_was_reported_of_the_prompt() -> None:
+    usage = Usage(400, 1, 90, "reported", 100, 50, 7, 2, "priority")
+    found = bill(State.BROKEN, is_answered=True, usage=usage, prompt=1, delivered=lambda: 300, asked=PRICE, answered=PRICE)
+    assert found.usage == Usage(400, 300, 90, "estimated", 100, 50, 7, 2, "priority")
 
 
 TOKENS = st.integers(0, 10**7)

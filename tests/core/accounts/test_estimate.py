@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from random import Random
 from typing import Any
 
@@ -12,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kyma_proxy.core.accounts.estimate import MEDIA_TOKENS, estimated_prompt_tokens, likely_output
+from kyma_proxy.core.accounts.estimate import answers_asked, estimated_prompt_tokens, most_output
+from kyma_proxy.core.accounts.media import MEDIA_TOKENS
 
 MEDIA = base64.b64encode(Random(7).randbytes(60_000)).decode()
 PNG = f"data:image/png;base64,{MEDIA}"
@@ -80,27 +80,110 @@ def test_a_small_image_counts_no_more_than_its_bytes_as_text() -> None:
     assert estimated_prompt_tokens(body) == as_text(body)
 
 
-def estimated_by_scanning(body: bytes) -> int:
-    """The same estimate, made by looking at every string."""
-    text, media, start = len(body), 0, 0
-    for run in body.split(b'"')[:-1]:
-        before, start = body[:start], start + len(run) + 1
-        is_url = re.match(rb"data:[^,]{0,256};base64,[\w+/=\\-]{256}", run, re.ASCII) and not before.endswith(b'\\"')
-        is_member = re.match(rb"[\w+/=\\-]{256}", run, re.ASCII) and re.search(rb'"(file_)?data"\s{0,8}:\s{0,8}"$', before)
-        if len(run) >= 4 * MEDIA_TOKENS and b" " not in run and len(before) > 1 and (is_url or is_member):
-            text -= len(run)
-            media += 1
-    return -(-text // 4) + media * MEDIA_TOKENS
+BASE64_OF_TEXT = base64.b64encode(b"A long story, which somebody wrote. " * 999).decode()
 
 
-PIECES = (b'"', b'"data":"', b'"data":', b"data:x;base64,", b"A" * 256, b"A" * 3999, b"A" * 4000, b" ", b"\\", b":")
+@pytest.mark.parametrize("part", [
+    {"type": "tool_use", "input": {"data": MEDIA}},
+    {"type": "tool_use", "input": {"type": "image_url", "image_url": {"url": PNG}}},
+    {"type": "tool_result", "content": [{"type": "text", "text": PNG}]},
+    {"type": "text", "text": PNG, "data": MEDIA},
+    {"type": "text", "data": MEDIA},
+    {"data": MEDIA},
+    {"type": "image", "source": {"type": "text", "media_type": "image/png", "data": MEDIA}},
+    {"type": "image", "source": {"type": "base64", "media_type": "application/pdf", "data": MEDIA}},
+    {"type": "document", "source": {"type": "base64", "media_type": "text/plain", "data": MEDIA}},
+    {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": BASE64_OF_TEXT}},
+    {"type": "image_url", "image_url": {"url": f"data:text/plain;base64,{MEDIA}"}},
+    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{BASE64_OF_TEXT}"}},
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "x" * 300 + " and a story" * 999}},
+    {"type": "image_url", "image_url": {"url": f"data:image/png,{MEDIA}"}},
+    {"type": "input_file", "filename": "a.txt", "file_data": f"data:text/csv;base64,{MEDIA}"},
+    {"type": "input_file", "filename": "a.txt", "file_data": MEDIA},
+    {"type": "input_audio", "input_audio": {"data": MEDIA}},
+    {"type": "input_audio", "input_audio": {"data": BASE64_OF_TEXT, "format": "wav"}},
+    {"type": "my_own", "image_url": {"url": PNG}},
+])  # fmt: skip
+def test_text_in_the_wrapping_of_media_counts_as_text(part: object) -> None:
+    body = chat(part)
+    assert estimated_prompt_tokens(body) == as_text(body)
+
+
+@pytest.mark.parametrize("document", [
+    {"tools": [{"function": {"parameters": {"default": {"type": "image_url", "image_url": {"url": PNG}}}}}]},
+    {"messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": {"data": MEDIA}}}]}]},
+    {"prompt": PNG}, {"prompt": {"data": MEDIA}}, {"input": PNG}, {"input": {"data": MEDIA}}, {"data": MEDIA},
+    {"messages": {"content": [{"type": "image_url", "image_url": {"url": PNG}}]}},
+    {"metadata": [{"content": [{"type": "image_url", "image_url": {"url": PNG}}]}]},
+    {"messages": [{"content": PNG}]},
+])  # fmt: skip
+def test_media_counts_as_such_only_in_a_message(document: dict[str, object]) -> None:
+    body = json.dumps({"model": "small"} | document).encode()
+    assert estimated_prompt_tokens(body) == as_text(body)
+
+
+@pytest.mark.parametrize("document", [
+    {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": PNG}]}]},
+    {"input": [{"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": PNG}]}]},
+    {"input": [{"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image", "image_url": PNG}]}]},
+    {"input": [{"type": "computer_call_output", "output": {"type": "computer_screenshot", "image_url": PNG}}]},
+    {"messages": [{"content": [{"type": "tool_result", "content": [
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": MEDIA}}]}]}]},
+    {"messages": [{"content": [{"type": "video_url", "video_url": {"url": f"data:video/mp4;base64,{MEDIA}"}}]}]},
+    {"messages": [{"content": [{"type": "audio_url", "audio_url": {"url": f"data:audio/wav;base64,{MEDIA}"}}]}]},
+])  # fmt: skip
+def test_media_is_found_wherever_messages_may_hold_it(document: dict[str, object]) -> None:
+    body = json.dumps({"model": "small"} | document).encode()
+    assert estimated_prompt_tokens(body) == -(-(len(body) - len(MEDIA)) // 4) + MEDIA_TOKENS
+
+
+def test_long_documents_and_sounds_count_more_than_pictures() -> None:
+    long = base64.b64encode(Random(8).randbytes(600_000)).decode()
+    tokens = [
+        estimated_prompt_tokens(chat(part))
+        for part in (
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{long}"}},
+            {"type": "input_audio", "input_audio": {"data": long, "format": "mp3"}},
+            {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{long}"}},
+        )
+    ]
+    assert tokens[0] < tokens[1] < tokens[2] < len(long) // 64
+
+
+def test_an_escaped_slash_frees_no_text() -> None:
+    """Only the slashes that are escaped make the image's string longer."""
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "/" * 40_000}}
+    text = {"type": "text", "text": "word " * 10_000}
+    plain = chat(part, text)
+    assert estimated_prompt_tokens(plain.replace(b"word word", b"word\\/word", 1)) >= estimated_prompt_tokens(plain)
+
+
+TEXTS = st.sampled_from(["", "a", "x" * 4100, "word " * 900, MEDIA, PNG, '"' * 5000])
+PARTS = st.one_of(
+    st.tuples(st.just(0), st.builds(lambda text: {"type": "text", "text": text}, TEXTS)),
+    st.tuples(st.just(0), st.builds(lambda text: {"type": "tool_use", "input": {"data": text, "url": text}}, TEXTS)),
+    st.tuples(st.just(1), st.just({"type": "image_url", "image_url": {"url": PNG}})),
+)
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from(PIECES)))
-def test_searching_in_strides_finds_the_same_media_as_looking_at_every_string(pieces: list[bytes]) -> None:
-    body = b"".join(pieces)
-    assert estimated_prompt_tokens(body) == estimated_by_scanning(body) <= as_text(body)
+@given(st.lists(PARTS, max_size=12))
+def test_every_image_is_found_among_any_texts(parts: list[tuple[int, object]]) -> None:
+    body, images = chat(*(part for _, part in parts)), sum(count for count, _ in parts)
+    assert estimated_prompt_tokens(body) == -(-(len(body) - images * len(MEDIA)) // 4) + images * MEDIA_TOKENS <= as_text(body)
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["image_url", "file", "base64", PNG, MEDIA]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+        st.sampled_from(["type", "content", "image_url", "url", "source", "data", "media_type", "file", "file_data"]), inner
+    ),
+    max_leaves=20,
+))  # fmt: skip
+@settings(deadline=None)
+def test_no_odd_shape_of_a_message_breaks_the_estimate(messages: object) -> None:
+    body = json.dumps({"messages": messages, "input": messages, "x": {"data": MEDIA}}).encode()
+    assert 0 < estimated_prompt_tokens(body) <= as_text(body)
 
 
 class Watched(bytes):
@@ -136,27 +219,32 @@ def test_the_estimate_of_a_hostile_body_takes_time_linear_in_its_length(unit: by
         assert body.looked_at <= 4 * size + 8000
 
 
-@pytest.mark.parametrize(
-    ("max_tokens", "copies", "default", "tokens"),
-    [
-        ((), (), 4096, 4096),
-        ((), (), 100, 100),
-        ((), (), None, 4096),
-        ((b"5",), (), 4096, 5),
-        ((b"1000000000000000000000",), (), 4096, 4096),
-        ((b"1", b"30000"), (), 4096, 4096),  # which of the two a provider obeys is not known
-        ((b"null",), (), 100, 4096),
-        ((b"1e5",), (), 100, 4096),
-        ((b"-1",), (), 100, 4096),
-        ((b"0",), (), 100, 4096),
-        ((b'"7"',), (), 100, 4096),
-        ((b"5",), (b"3",), 4096, 15),
-        ((b"5",), (b"2", b"4"), 4096, 20),
-        ((b"5",), (b"null",), 4096, 5),
-        ((b"5",), (b"1000000",), 4096, 640),
-    ],
-)
-def test_the_likely_output_is_the_requested_maximum_up_to_a_bound(
-    max_tokens: tuple[bytes, ...], copies: tuple[bytes, ...], default: int | None, tokens: int
+def test_a_body_of_very_many_values_counts_as_text() -> None:
+    body = json.dumps({"messages": [*[{}] * 600_000, {"content": [{"type": "image_url", "image_url": {"url": PNG}}]}]}).encode()
+    assert estimated_prompt_tokens(body) == as_text(body)
+
+
+UNKNOWN = 4096
+
+
+@pytest.mark.parametrize(("max_tokens", "inserted", "bound", "tokens"), [
+    ((), 100, 8192, 100), ((), 4096, 1000, 1000), ((), None, 8192, 8192), ((), None, None, UNKNOWN), ((), 100, None, 100),
+    ((b"5",), 4096, 8192, 5), ((b"60000",), 4096, 8192, 8192), ((b"60000",), 4096, None, 60_000),
+    ((b"1000000000000000000000",), 100, 8192, 8192), ((b"1000000000000000000000",), 100, None, 10**17),
+    ((b"1", b"30000"), 100, None, 30_000),  # which of the two a provider obeys is not known
+    ((b"null",), 100, 8192, 8192), ((b"null", b"5"), 100, 8192, 8192), ((b"1e5",), 100, None, UNKNOWN), ((b"-1",), 100, 50, 50),
+    ((b"0",), 100, 8192, 8192), ((b'"7"',), 100, 8192, 8192),
+])  # fmt: skip
+def test_the_most_output_is_what_the_request_and_the_model_allow(
+    max_tokens: tuple[bytes, ...], inserted: int | None, bound: int | None, tokens: int
 ) -> None:
-    assert likely_output(max_tokens, copies, default) == tokens
+    assert most_output(max_tokens, inserted, bound, UNKNOWN) == tokens
+
+
+@pytest.mark.parametrize(("copies", "answers"), [
+    ((), 1), ((b"3",), 3), ((b"2", b"4"), 4), ((b"null",), 1), ((b"0",), 1), ((b"1000000",), 1_000_000),
+    ((b'"5"',), 5), ((b"5.0",), 5), ((b"4.5",), 5), ((b"5e0",), 5), ((b"-3",), 1), ((b"true",), 128), ((b"[5]",), 128),
+    ((b'"nan"',), 128), ((b'"inf"',), 128), ((b"1e999",), 128),
+])  # fmt: skip
+def test_every_answer_that_a_request_wants_counts(copies: tuple[bytes, ...], answers: int) -> None:
+    assert answers_asked(copies) == answers

@@ -109,7 +109,7 @@ def test_a_large_body_goes_out_in_views_and_is_not_copied() -> None:
             (False, False, b'"true"', b"", (), ()),
         ),
         (b',"max\\u005ftokens":1000000000000', (False, True, b"", b"", (b"1000000000000",), ())),
-        (b',"max_output_tokens":7,"stream_options":{}', (False, False, b"", b"{}", (b"7",), ())),
+        (b',"max_output_tokens":7,"stream_options":{}', (False, False, b"", b"{}", (), (), None, (b"7",))),
         (b',"max_completion_tokens":9,"n":3,"max_tokens":1,"best_of":4', (False, True, b"", b"", (b"1", b"9"), (b"3", b"4"))),
     ],
 )

@@ -26,8 +26,9 @@ _NO_TIERS: Final[tuple[Tier, ...]] = ()
 class Account:
     """An account. `created` is Unix time; `purchased` is the sum of lifetime purchases, which decides the tier.
 
-    `balance` is the sum of the ledger's entries. It falls below zero if a request costs more than was held for it. `held` is
-    what the requests in flight may cost.
+    `balance` is the sum of the ledger's entries. `held` is what the requests in flight are likely to cost at most, and `unheld`
+    what they may cost beyond it. A request is admitted only if the balance covers both sums and the most that it may cost
+    itself. So the balance falls below zero only by what requests cost beyond the most that they were thought to cost.
     """
 
     __slots__ = (
@@ -42,6 +43,7 @@ class Account:
         "is_blocked",
         "keys",
         "purchased",
+        "unheld",
     )
 
     def __init__(
@@ -54,6 +56,7 @@ class Account:
         self.balance = balance
         self.purchased = purchased
         self.held = 0
+        self.unheld = 0
         self.keys: list[Key] = []
         """Oldest first; `Accounts` adds keys and removes revoked ones."""
         self._tiers = _NO_TIERS
@@ -62,8 +65,8 @@ class Account:
 
     @property
     def available(self) -> int:
-        """The amount that can still be spent or held."""
-        return self.balance - self.held
+        """The amount that can still be spent or held, even if every request in flight costs the most that it may."""
+        return self.balance - self.held - self.unheld
 
     def tier(self, tiers: tuple[Tier, ...]) -> Tier:
         """The highest tier whose `min_purchased` the lifetime purchases reach.
@@ -80,20 +83,26 @@ class Account:
         return tier
 
     def can_afford(self, amount: int) -> bool:
-        """True if this amount may be held. An amount of 0 always may, even by an account in debt.
+        """True if a request that may cost this amount may begin. An amount of 0 always may, even by an account in debt.
+
+        It must be there even if every request in flight costs the most that it may.
 
         Check it before the limits, so that a request without credits counts against none of them. No `await` may stand
         between this check and `hold`.
         """
-        return amount <= 0 or self.balance - self.held >= amount
+        return amount <= 0 or self.balance - self.held - self.unheld >= amount
 
     def hold(self, amount: int) -> None:
-        """Set aside what a request may cost."""
+        """Set aside what a request may cost, or is likely to."""
         self.held += amount
 
     def release(self, amount: int) -> None:
         """Give back what was held for a request. Call it once, however the request ended."""
         self.held -= amount
+
+    def expose(self, amount: int) -> None:
+        """Note what a request may cost beyond what is held for it; at its end, the same amount below zero."""
+        self.unheld += amount
 
     def post(self, amount: int, *, is_purchase: bool = False) -> None:
         """Apply an entry of the ledger, with its sign: purchases and grants are positive, usage is negative."""

@@ -1,7 +1,8 @@
 """Computes what a request may cost, which is held while it is served, and what it cost in the end. (Contract §8.)
 
-Nothing is charged for an answer that did not begin. What the provider reported is charged as reported. What it did not report
-is estimated from the prompt and from what was delivered, and marked `estimated`.
+What the provider reported is charged as reported. What it did not report is estimated from the prompt and from what was
+delivered, and marked `estimated`. Nothing is charged for an answer that did not begin, unless it was the caller that did not
+wait for it: a provider that has read a prompt charges for it, and may complete the answer. Then the prompt is charged.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Callable
 from typing import Final
 
 from kyma_proxy.config.snapshot import Price
-from kyma_proxy.core.accounts.usage import NO_USAGE, Usage, cost_nano_usd
-from kyma_proxy.core.exchange import Exchange, State
+from kyma_proxy.core.accounts.extras import Extras, with_extras
+from kyma_proxy.core.accounts.usage import NO_USAGE, Usage, cost_nano_usd, most_nano_usd
+from kyma_proxy.core.exchange import ABANDONED, Exchange, State
 
 REPORTED: Final = "reported"
 ESTIMATED: Final = "estimated"
@@ -41,8 +43,9 @@ NOTHING: Final = Bill(NO_USAGE, 0)
 
 
 def bill(
-    ending: State, *, is_answered: bool, usage: Usage, prompt: int, delivered: Callable[[], int], asked: Price, answered: Price
-) -> Bill:
+    ending: State, *, is_answered: bool, usage: Usage, prompt: int, delivered: Callable[[], int], asked: Price, answered: Price,
+    extras: Extras | None = None,
+) -> Bill:  # fmt: skip
     """The bill of a request that has ended.
 
     `is_answered`: the head of a 2xx answer went to the caller; False for a provider's error. `prompt`: the estimate at
@@ -62,33 +65,60 @@ def bill(
     if reported is not None and ending is not State.COMPLETED and _IMPLAUSIBLE_RATIO * reported < prompt:
         reported = None  # an answer that was cut may hold such numbers in the caller's own text
     if reported is None:
-        is_estimated = True
-    used = Usage(
-        prompt if reported is None else reported,
-        completion,
-        None if reported is None else usage.cached,
-        ESTIMATED if is_estimated else REPORTED,
-    )
-    return Bill(used, min(_lower_total(used, asked, answered), MAX_NANO))
+        used = Usage(prompt, completion, None, ESTIMATED)
+    else:
+        used = Usage(
+            reported, completion, usage.cached, ESTIMATED if is_estimated else REPORTED, usage.cache_write_5m,
+            usage.cache_write_1h, usage.cache_write, usage.searches, usage.service_tier,
+        )  # fmt: skip
+    return Bill(used, min(_lower_total(used, asked, answered, extras), MAX_NANO))
 
 
-def bill_of(exchange: Exchange, prompt: int, delivered: Callable[[], int]) -> Bill:
-    """The bill of a finished request; see `bill`."""
+def prompt_bill(prompt: int, asked: Price, reached: Price) -> Bill:
+    """The bill of a request whose caller left while a source had it: the estimated prompt, at the lower of the two prices."""
+    used = Usage(prompt, 0, None, ESTIMATED)
+    return Bill(used, min(_lower_total(used, asked, reached, None), MAX_NANO))
+
+
+def bill_of(exchange: Exchange, prompt: int, delivered: Callable[[], int], extras: Extras | None = None) -> Bill:
+    """The bill of a finished request; see `bill` and `prompt_bill`."""
     asked, answered = exchange.route, exchange.model
     if asked is None or answered is None or not exchange.endpoint.is_charged:
         return NOTHING
+    if exchange.answered_by is None:
+        reached = price_where_left(exchange)
+        return NOTHING if reached is None else prompt_bill(prompt, asked.model.price, reached)
     return bill(
         exchange.state, is_answered=exchange.is_answered, usage=exchange.usage, prompt=prompt, delivered=delivered,
-        asked=asked.model.price, answered=answered.price,
+        asked=asked.model.price, answered=answered.price, extras=extras,
     )  # fmt: skip
 
 
-def hold_for(prompt: int, output: int, price: Price) -> int:
-    """The amount to hold for a request of this many tokens, in nano-dollars: its bill. 0 for a free model."""
-    return cost_nano_usd(Usage(prompt, output, None, ESTIMATED), price) or 0
+def price_where_left(exchange: Exchange) -> Price | None:
+    """The price of the model that was asked when the caller left; None unless a source had the request then.
+
+    An attempt that has failed has a result that says so, and one that still dialled has sent nothing. What the gateway itself
+    gave up (a drain) is not the caller's to pay. Of two attempts (hedging) the first counts: the caller asked once.
+    """
+    if exchange.state is State.CLIENT_GONE:
+        for attempt in exchange.attempts:
+            if attempt.sent and attempt.result == ABANDONED:
+                return attempt.step.model.price
+    return None
 
 
-def _lower_total(used: Usage, asked: Price, answered: Price) -> int:
+def hold_for(prompt: int, output: int, price: Price, extras: Extras | None = None) -> int:
+    """The most that a request of this many tokens may cost, in nano-dollars. 0 for a free model."""
+    amount = most_nano_usd(prompt, output, price)
+    return amount if extras is None else with_extras(amount, None, extras, price)
+
+
+def _lower_total(used: Usage, asked: Price, answered: Price, extras: Extras | None) -> int:
     """The lower of the two costs. A model without a price is free, a substitute too."""
-    total = cost_nano_usd(used, asked) or 0
-    return total if asked is answered else min(total, cost_nano_usd(used, answered) or 0)
+    total = _total(used, asked, extras)
+    return total if asked is answered else min(total, _total(used, answered, extras))
+
+
+def _total(used: Usage, price: Price, extras: Extras | None) -> int:
+    amount = cost_nano_usd(used, price) or 0
+    return amount if extras is None and used.searches is None else with_extras(amount, used, extras, price)

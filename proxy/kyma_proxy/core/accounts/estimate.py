@@ -1,36 +1,36 @@
 """Estimates how many tokens a request will take, before a provider has counted them. (Contract §7, §8.)
 
-Text counts about one token per 4 bytes of the body. An image, a sound or a document is one long string of base64; providers
-count what it shows and not its bytes, so each such string counts MEDIA_TOKENS. That is the middle of what they take for a
-picture of a megapixel (Gemini 258 to 1,290, OpenAI 765, Anthropic 1,400). A large one counts more, a token for each 512 bytes,
-so that text disguised as media is not free. In the end the reported usage replaces the estimate.
+Text counts about one token per 4 bytes of the body. Images, sounds and documents, which are long strings of base64, count what
+they show; see `media`. In the end the reported usage replaces the estimate.
 
-Only a string that would count more as text matters. The search steps over the body in strides of that length and finds every
-such string: it never touches most bytes of a long prompt, and no body makes it slow.
+Only a string that would count more as text matters. The search steps over the body in strides of that length and looks at every
+such string: it never touches most bytes of a long prompt, and no body makes it slow. Only if one of them may be media is the
+body parsed.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
+from kyma_proxy.core.accounts.media import MEDIA_TOKENS, media_in
+
 BYTES_PER_TOKEN: Final = 4
-MEDIA_TOKENS: Final = 1000
-MAX_OUTPUT_TOKENS: Final = 4096
 _STRIDE: Final = MEDIA_TOKENS * BYTES_PER_TOKEN
 _MAX_DIGITS: Final = 18
-_MAX_COPIES: Final = 128
-_MEDIA_BYTES_PER_TOKEN: Final = 512
-_MEDIA_URL: Final = re.compile(rb'data:[^,"]{0,256};base64,[A-Za-z0-9+/=_\\-]{256}')  # PHP writes a slash as \/
-_MEDIA: Final = re.compile(rb"[A-Za-z0-9+/=_\\-]{256}")
-_MEMBER: Final = re.compile(rb'"(?:file_)?data"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}"\Z')
+_UNKNOWN_COPIES: Final = 128
+_MEDIA: Final = re.compile(
+    rb"(?:data:[^,\"]{0,256};base64,)?[A-Za-z0-9+/=_\\-]{256}", re.IGNORECASE
+)  # PHP writes a slash as \/
+_MEMBER: Final = re.compile(rb'"(?:(?:image_|audio_|video_)?url|(?:file_)?data)"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}"\Z')
 _MAX_MEMBER_BYTES: Final = 32
 
 
 def estimated_prompt_tokens(body: bytes) -> int:
     """About how many tokens the prompt in this body has."""
     size = len(body)
-    position = media = media_bytes = 0
+    position = 0
     while position + _STRIDE <= size:
         quote = body.rfind(b'"', position, position + _STRIDE)
         if quote >= 0:
@@ -39,37 +39,53 @@ def estimated_prompt_tokens(body: bytes) -> int:
         end = body.find(b'"', position + _STRIDE)
         if end < 0:
             break
-        if _is_media(body, position, end):
-            media += max(MEDIA_TOKENS, (end - position) // _MEDIA_BYTES_PER_TOKEN)
-            media_bytes += end - position
+        if _may_be_media(body, position, end):
+            media_bytes, tokens = media_in(body, _STRIDE)
+            return -(-(size - media_bytes) // BYTES_PER_TOKEN) + tokens
         position = end + 1
-    return -(-(size - media_bytes) // BYTES_PER_TOKEN) + media
+    return -(-size // BYTES_PER_TOKEN)
 
 
-def _is_media(body: bytes, start: int, end: int) -> bool:
-    """True if these bytes, at least a stride without a quote, are a `data:` URL or the value of `data` or `file_data`.
-
-    They must begin with base64 and hold no space, which no long text does without.
-    """
-    if _MEDIA_URL.match(body, start, end) is not None:
-        if start < 2 or body[start - 2 : start - 1] == b"\\":  # the quote is escaped: a text that quotes such a URL
-            return False
-    elif _MEDIA.match(body, start, end) is None or _MEMBER.search(body, max(0, start - _MAX_MEMBER_BYTES), start) is None:
+def _may_be_media(body: bytes, start: int, end: int) -> bool:
+    """True if these bytes, at least a stride without a quote, are base64 in a member that media stands in."""
+    if _MEDIA.match(body, start, end) is None:
         return False
-    return body.find(b" ", start, end) < 0
+    return _MEMBER.search(body, max(0, start - _MAX_MEMBER_BYTES), start) is not None
 
 
-def likely_output(max_tokens: tuple[bytes, ...], copies: tuple[bytes, ...], default: int | None) -> int:
-    """The tokens of output that are held for a request: its `max_tokens`, or the default; at most 4096 per answer. (§8)
+def most_output(max_tokens: tuple[bytes, ...], inserted: int | None, bound: int | None, unknown: int) -> int:
+    """The tokens of output that one answer may have. (Contract §8.)
 
-    `max_tokens` and `copies` are the texts of JSON values, as the caller wrote them. Which of several values a provider obeys
-    is not known, so the largest counts. A `max_tokens` that is not a positive integer counts as the maximum.
+    `max_tokens` are the texts of JSON values, as the caller wrote them, and `inserted` is what the gateway inserts where there
+    are none. Which of several values a provider obeys is not known, so the largest counts; one that is not a positive integer
+    sets no limit. `bound` is the most that the model can say. Where nothing limits the answer, it is thought to have `unknown`
+    tokens.
     """
-    tokens = default or MAX_OUTPUT_TOKENS
+    unlimited = unknown if bound is None else bound
     if max_tokens:
-        tokens = max([_positive(text, MAX_OUTPUT_TOKENS) for text in max_tokens])
-    answers = max([_positive(text, 1) for text in copies]) if copies else 1
-    return min(tokens, MAX_OUTPUT_TOKENS) * min(answers, _MAX_COPIES)
+        tokens = max([_positive(text, unlimited) for text in max_tokens])
+    else:
+        tokens = unlimited if inserted is None else inserted
+    return tokens if bound is None else min(tokens, bound)
+
+
+def answers_asked(copies: tuple[bytes, ...]) -> int:
+    """The number of answers that a request wants; `copies` are the texts of JSON values, of which the largest counts.
+
+    Some providers take `"5"` and `5.0` for 5. What is no number at all counts as many, as what it means is not known.
+    """
+    return max([_answers(text) for text in copies]) if copies else 1
+
+
+def _answers(text: bytes) -> int:
+    if text.isdigit():
+        return int(text[:_MAX_DIGITS]) or 1
+    if text == b"null":
+        return 1
+    try:
+        return max(1, math.ceil(float(text.strip(b'"')[:_MAX_DIGITS])))
+    except (ValueError, OverflowError):
+        return _UNKNOWN_COPIES
 
 
 def _positive(text: bytes, otherwise: int) -> int:

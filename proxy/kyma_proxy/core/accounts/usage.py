@@ -1,4 +1,4 @@
-"""Records how many tokens an answer used, and computes what they cost. (Contract §11.)"""
+"""Records what an answer used, and computes what it costs. (Contract §8, §11.)"""
 
 from __future__ import annotations
 
@@ -8,24 +8,84 @@ import msgspec
 
 from kyma_proxy.config.snapshot import Price
 
+PER_MILLE: Final = 1000
+
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """The tokens of one answer. `prompt` includes the cached ones; `source` is `reported`, `estimated` or `none`."""
+    """The tokens of one answer. `source` is `reported`, `estimated` or `none`.
+
+    `prompt` includes the tokens that were read from a cache (`cached`) and those that were written to one. Anthropic reports
+    the writes by their lifetime, in `usage.cache_creation` as `ephemeral_5m_input_tokens` and `ephemeral_1h_input_tokens`;
+    a `cache_creation_input_tokens` without them is `cache_write_5m`, the usual lifetime. A count of writes without a lifetime,
+    which is not Anthropic's, is `cache_write`. `searches` is the number of web searches that the provider made: Anthropic's
+    and OpenRouter's `usage.server_tool_use.web_search_requests`, Perplexity's `usage.num_search_queries`. `service_tier` is
+    the tier that the provider says it served.
+    """
 
     prompt: int | None
     completion: int | None
     cached: int | None
     source: str
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    cache_write: int = 0
+    searches: int | None = None
+    service_tier: str | None = None
 
 
 NO_USAGE: Final = Usage(None, None, None, "none")
 
 
 def cost_nano_usd(usage: Usage, price: Price) -> int | None:
-    """The cost of an answer in nano-dollars, rounded up; None if usage or price is unknown. Cached input has its own price."""
-    if usage.prompt is None or price.input is None:
+    """The cost of an answer's tokens in nano-dollars, rounded up; None if usage or price is unknown."""
+    prompt, per_input = usage.prompt, price.input
+    if prompt is None or per_input is None:
         return None
-    cached = min(usage.cached or 0, usage.prompt)
-    cached_price = price.input if price.cached_input is None else price.cached_input
-    millionths = (usage.prompt - cached) * price.input + cached * cached_price + (usage.completion or 0) * (price.output or 0)
+    cached = min(usage.cached or 0, prompt)
+    rest = prompt - cached
+    millionths = cached * (per_input if price.cached_input is None else price.cached_input)
+    if usage.cache_write_5m or usage.cache_write_1h or usage.cache_write:
+        for_hour = min(usage.cache_write_1h, rest)
+        rest -= for_hour
+        for_minutes = min(usage.cache_write_5m, rest)
+        rest -= for_minutes
+        written = min(usage.cache_write, rest)
+        rest -= written
+        millionths += for_hour * _hour_write_price(price, per_input) + for_minutes * _write_price(price, per_input)
+        millionths += written * (per_input if price.cached_write is None else price.cached_write)
+    millionths += rest * per_input + (usage.completion or 0) * (price.output or 0)
     return -(-millionths // 10**6)
+
+
+def most_nano_usd(prompt: int, output: int, price: Price) -> int:
+    """The most that so many tokens can cost, in nano-dollars, rounded up; 0 for a model without a price.
+
+    Where a source charges for writing its cache, the whole prompt may be written.
+    """
+    per_input = price.input
+    if per_input is None:
+        return 0
+    dearest = per_input
+    if price.may_write_cache:
+        dearest = max(per_input, _write_price(price, per_input), _hour_write_price(price, per_input))
+    elif price.cached_write is not None:
+        dearest = max(per_input, price.cached_write)
+    return -(-(prompt * dearest + output * (price.output or 0)) // 10**6)
+
+
+def _write_price(price: Price, per_input: int) -> int:
+    """The price of input that Anthropic keeps for five minutes: by default its own 1.25 times the price of input.
+
+    https://platform.claude.com/docs/en/about-claude/pricing
+    """
+    return -(-5 * per_input // 4) if price.cached_write is None else price.cached_write
+
+
+def _hour_write_price(price: Price, per_input: int) -> int:
+    """The price of input that Anthropic keeps for an hour: by default twice the price of input.
+
+    A configured price for five minutes is never undercut. (See `_write_price` for the source.)
+    """
+    if price.cached_write_1h is not None:
+        return price.cached_write_1h
+    return max(2 * per_input, price.cached_write or 0)

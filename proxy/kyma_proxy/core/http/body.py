@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from kyma_proxy.core.accounts.extras import COSTLY_MEMBERS, Extras, asked_extras
 from kyma_proxy.errors import GatewayError, Kind
 
 _SPACE: Final = rb"[ \t\r\n]*"
@@ -24,20 +25,24 @@ _text: Final = msgspec.json.Decoder(str).decode
 _anything: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _MAX_MEMBERS: Final = 1000  # each is looked at, and the loop has streams to serve
 _MAX_MODEL_CHARACTERS: Final = 256
-_MAX_TOKENS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_MAX_TOKENS: Final = ("max_tokens", "max_completion_tokens")
 _COPIES: Final = ("n", "best_of")
 
 
 class MeteredFields(msgspec.Struct, frozen=True, gc=False):
     """The fields that metering needs, as texts of JSON values; b"" and () if the caller sent none.
 
-    `max_tokens` are the most tokens of an answer, under each of the names, and `copies` how many answers it wants.
+    `max_tokens` are the most tokens of an answer, under each of the names, and `copies` how many answers it wants. At
+    `responses` `max_output_tokens` counts instead, which the other endpoints do not know. `extras` is there if the request asks
+    for more than tokens.
     """
 
     stream: bytes
     stream_options: bytes
     max_tokens: tuple[bytes, ...]
     copies: tuple[bytes, ...]
+    extras: Extras | None = None
+    max_output_tokens: tuple[bytes, ...] = ()
 
 
 class RoutingFields(msgspec.Struct, frozen=True, gc=False):
@@ -96,6 +101,8 @@ def _written(members: dict[str, msgspec.Raw]) -> MeteredFields:
         bytes(members["stream_options"]) if "stream_options" in members else b"",
         tuple([bytes(members[name]) for name in _MAX_TOKENS if name in members]),
         tuple([bytes(members[name]) for name in _COPIES if name in members]),
+        None if COSTLY_MEMBERS.isdisjoint(members) else asked_extras(members),
+        (bytes(members["max_output_tokens"]),) if "max_output_tokens" in members else (),
     )
 
 
