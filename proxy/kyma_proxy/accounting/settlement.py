@@ -10,7 +10,7 @@ from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.core.accounts.charging import NOTHING, bill_of
 from kyma_proxy.core.accounts.reservation import Reservation
 from kyma_proxy.core.exchange import Exchange, State
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.net.relay.attempts import Attempt
 from kyma_proxy.net.relay.pump import Pump
 from kyma_proxy.telemetry.counters import Counters

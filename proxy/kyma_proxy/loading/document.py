@@ -18,6 +18,8 @@ Positive = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Policy = Literal["weighted", "priority", "fastest"]
 ProviderDialect = Annotated[str, Meta(extra={"unit": "dialect"})]
 """The name of a dialect in the registry."""
+EndpointKey = str
+"""The key of an endpoint of the provider's dialect; `compiling` checks it."""
 Modality = Literal["text", "image", "audio", "video", "file"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens", "max_output_tokens"]
 ImageMember = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
@@ -112,7 +114,10 @@ class Tier(Section, frozen=True, kw_only=True):
 
 
 class Provider(Section, frozen=True):
-    """A provider: its base URL, its dialect and its credential."""
+    """A provider: its base URL, its dialect and its credential.
+
+    `endpoints` are those that its sources have, unless a source says otherwise; all of its dialect if nobody does.
+    """
 
     name: Name
     base_url: str
@@ -125,6 +130,7 @@ class Provider(Section, frozen=True):
     warm_connections: Annotated[int, Meta(ge=0, le=64)] = 1
     keep_alive: Duration = 30.0
     ca_file: str | None = None
+    endpoints: Annotated[tuple[EndpointKey, ...], Meta(min_length=1)] | None = None
 
 
 class ImageMembers(Section, frozen=True):
@@ -153,6 +159,7 @@ class Source(Section, frozen=True):
     stream_usage: bool = True
     max_tokens_field: MaxTokensField | None = None
     reasoning_field: ReasoningField | None = None
+    endpoints: Annotated[tuple[EndpointKey, ...], Meta(min_length=1)] | None = None
     image: ImageMembers = ImageMembers()
 
 
