@@ -26,7 +26,7 @@ CHAT = whole(json.dumps({
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
 }).encode())  # fmt: skip
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 9}
-PATHS = {
+PATHS: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": ("/v1/chat/completions", HELLO),
     "messages": ("/v1/messages", HELLO),
     "count_tokens": ("/v1/messages/count_tokens", {"model": "m", "messages": HELLO["messages"]}),

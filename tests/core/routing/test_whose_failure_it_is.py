@@ -165,6 +165,15 @@ def test_a_trial_that_one_account_fails_does_not_lengthen_the_time_for_all() -> 
     assert breaker.allows(30.0, "third")
 
 
+def test_the_status_shows_what_one_account_met_until_anybody_has_an_answer() -> None:
+    breaker = CircuitBreaker()
+    for _ in range(4):
+        ask(breaker, 0.0, status(500), "guilty")
+    assert (breaker.state(1.0), breaker.allows(1.0, "innocent")) == ("open", True)
+    ask(breaker, 1.0, None, "innocent")
+    assert (breaker.state(1.0), breaker.allows(1.0, "guilty")) == ("closed", False)
+
+
 def test_accounts_without_end_take_no_memory_without_end() -> None:
     breaker = CircuitBreaker()
     for at in range(10 * MAX_ACCOUNTS):
