@@ -12,7 +12,8 @@ from kyma_proxy.core.http.body import patched, read_routing_fields
 from kyma_proxy.core.http.headers import encode_request_head
 from kyma_proxy.core.http.repeat import repeat_of
 from kyma_proxy.core.http.request_head import RequestHead, read_request_head
-from kyma_proxy.core.routing.breaker import BreakerTable, CircuitBreaker
+from kyma_proxy.core.routing.breaker import CircuitBreaker
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.plan import plan
 from kyma_proxy.dialect.registry import RELAYED
 
@@ -69,7 +70,7 @@ def encode_head(*, is_repeated: bool) -> Callable[[], object]:
 
 def plan_sources(name: str) -> Callable[[], object]:
     """Draw the order of a model's sources. The random numbers are a fixed cycle, so that every run draws the same."""
-    route = inputs.snapshot().routes["openai"][name]
+    route = inputs.snapshot().routes["chat"][name]
     table = BreakerTable()
     random = itertools.cycle((0.05, 0.95, 0.45, 0.7, 0.2, 0.55, 0.85, 0.3)).__next__
     return lambda: plan(route, table, 100.0, random)
@@ -80,9 +81,7 @@ def use_breaker() -> Callable[[], object]:
     breaker = CircuitBreaker()
 
     def use() -> object:
-        permit = breaker.acquire(100.0)
-        if permit is not None:
-            permit.success(100.0, first_byte_s=0.1)
+        breaker.acquire(100.0).success(100.0, first_byte_s=0.1)
         return breaker.state
 
     return use

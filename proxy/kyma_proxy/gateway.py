@@ -23,9 +23,10 @@ from kyma_proxy.core.http.answers import cors_lines, error_lines, id_lines, json
 from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead
 from kyma_proxy.core.http.inbound import Inbound
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.candidates import Candidates
 from kyma_proxy.core.routing.failures import (
+    MISSING_STATUSES,
     AttemptFailure,
     FailureKind,
     Retry,
@@ -35,10 +36,10 @@ from kyma_proxy.core.routing.failures import (
 )
 from kyma_proxy.core.routing.operators_errors import meaning_of
 from kyma_proxy.core.routing.plan import plan
-from kyma_proxy.core.routing.resolve import has_translated, route_of, unanswerable
+from kyma_proxy.core.routing.resolve import is_answered, route_of, unanswerable
 from kyma_proxy.dialect.answers.errors import read_error
 from kyma_proxy.dialect.answers.reader import AnswerReader
-from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, RELAYED
+from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, RELAYED, asked_endpoints
 from kyma_proxy.errors import GatewayError, Kind, draining, internal_error
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.attempts import Attempt, Attempts, AttemptsListener
@@ -113,11 +114,18 @@ class Gateway(AttemptsListener):
 
     def _plan(self, attempts: Attempts, route: Route) -> None:
         """Choose the sources to ask, and their order. Raises GatewayError if there is none that could answer."""
-        exchange = attempts.exchange
-        steps = plan(route, self._breakers, monotonic(), self._random)
-        if not steps and route.is_empty and not (exchange.endpoint.is_estimated and has_translated(exchange, route.model)):
-            raise unanswerable(route.model, exchange.endpoint.dialect, MAIN_ENDPOINTS)
-        attempts.candidates = Candidates(route, self._breakers, steps)
+        key = attempts.exchange.key
+        account = None if key is None else key.account.id
+        steps = plan(route, self._breakers, monotonic(), self._random, account)
+        if not steps and route.is_empty:
+            self._check_is_estimated(attempts.exchange, route)
+        attempts.candidates = Candidates(route, self._breakers, steps, account)
+
+    def _check_is_estimated(self, exchange: Exchange, route: Route) -> None:
+        """Raises GatewayError unless the gateway can answer by itself for a model that is answered elsewhere."""
+        endpoint = exchange.endpoint
+        if not (endpoint.is_estimated and is_answered(exchange.snapshot, MAIN_ENDPOINTS[endpoint.dialect], route.model)):
+            raise unanswerable(route.model, endpoint, MAIN_ENDPOINTS, asked_endpoints(endpoint))
 
     # ---- attempt
 
@@ -138,7 +146,7 @@ class Gateway(AttemptsListener):
                 return
 
     def _is_estimated(self, attempts: Attempts) -> bool:
-        return attempts.exchange.endpoint.is_estimated and attempts.candidates.is_unserved
+        return attempts.exchange.endpoint.is_estimated and attempts.candidates.is_unserved(monotonic())
 
     def _start(self, attempts: Attempts) -> bool:
         """Ask the next source, if there is one that can be asked. Returns False if there is none."""
@@ -157,10 +165,7 @@ class Gateway(AttemptsListener):
         except GatewayError as error:  # the source's dialect has no way to say what the caller asks for
             candidates.unsupported = error.fresh()
             return True
-        permit = step.breaker.acquire(now, bypass=step.bypass_breaker)
-        if permit is None:
-            return True
-        attempt = Attempt(attempts, step, permit, total_due)
+        attempt = Attempt(attempts, step, step.breaker.acquire(now, candidates.account), total_due)
         attempts.running.append(attempt)  # from here on whatever ends the request gives the permit back
         exchange.attempts.append(attempt)
         reader = AnswerReader(DIALECTS[source.provider.dialect], body.endpoint)
@@ -191,7 +196,7 @@ class Gateway(AttemptsListener):
     def judge(self, attempt: Attempt, head: AnswerHead) -> AttemptFailure | None:
         """A status with which another source may succeed is a failure; every other answer is for the caller. (Contract §9.)"""
         status = head.status
-        if moves_on(status, is_last=status == 404 and self._is_last(attempt.group)):
+        if moves_on(status, is_last=status in MISSING_STATUSES and self._is_last(attempt.group)):
             return status_failure(attempt.provider, status, head.fields, wall=time.time())
         return None
 
@@ -202,14 +207,14 @@ class Gateway(AttemptsListener):
         meaning = meaning_of(head.status, read_error(body), rules)
         if meaning is None:
             return None
-        return status_failure(attempt.provider, meaning, head.fields, detail=f"answered {head.status}")
+        return status_failure(attempt.provider, meaning, head.fields, detail=f"answered {head.status}", wall=time.time())
 
     def secrets(self, attempt: Attempt) -> tuple[bytes, ...]:
         """The credentials of the source's provider."""
         return attempt.step.source.provider.secrets
 
     def _is_last(self, attempts: Attempts) -> bool:
-        """True if a 404 is relayed, as nobody else could tell the caller more."""
+        """True if it is relayed that a source lacks the endpoint, as nobody else could tell the caller more."""
         is_alone = len(attempts.running) == 1 and not attempts.exchange.endpoint.is_estimated
         return is_alone and attempts.candidates.is_last(monotonic())
 
@@ -278,7 +283,7 @@ class Gateway(AttemptsListener):
 
     def _note_broken(self, attempt: Attempt, failure: AttemptFailure) -> None:
         attempt.result = failure.word
-        attempt.step.breaker.record_broken(monotonic(), failure, self._random)
+        attempt.step.breaker.record_broken(monotonic(), failure, self._random, account=attempt.permit.account)
 
     def on_crash(self, attempt: Attempt) -> None:
         """The gateway itself has failed: the request ends, and no source is blamed or asked again."""

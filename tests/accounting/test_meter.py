@@ -67,7 +67,7 @@ def test_money_and_a_place_in_the_minute_come_from_what_the_meter_was_given() ->
     request = routed()
     request.key = key
     request.routing = read_routing_fields(BODY, is_metered=True)
-    request.route = snapshot.routes["openai"]["small"]
+    request.route = snapshot.routes["chat"]["small"]
 
     reservation = meter.admit(request, 0.0)
     assert 0 < reservation.held == 10**6 - holds.stock

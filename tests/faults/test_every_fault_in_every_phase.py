@@ -136,7 +136,7 @@ async def test_an_unusable_answer_leads_to_the_next_source(
 
 
 @pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=[one.name for one in TRANSCRIPTS])
-@pytest.mark.parametrize("status", ["400 Bad", "405 No", "413 Large", "415 No", "422 No", "451 No"])
+@pytest.mark.parametrize("status", ["400 Bad", "406 No", "413 Large", "415 No", "422 No", "451 No"])
 async def test_a_status_that_is_not_retryable_is_relayed(tmp_path: Path, transcript: Transcript, status: str) -> None:
     async with both(tmp_path, 2, dialect=transcript.dialect) as (running, first, second):
         first.plays(whole(b'{"error":"yours"}', status=status))

@@ -220,3 +220,49 @@ def test_the_credentials_of_a_provider_are_known_by_their_values() -> None:
     assert secrets("headers: {X-Team: a-long-name-of-a-team}", "sk-0123456789") == (b"sk-0123456789",)
     assert secrets("headers: {X-Auth: 'Basic dXNlcjpwYXNz'}", "sk-0123456789") == (b"dXNlcjpwYXNz", b"sk-0123456789")
     assert secrets("headers: {}", "EMPTY") == ()
+
+
+def test_a_source_has_the_endpoints_of_its_dialect_unless_it_or_its_provider_says_otherwise() -> None:
+    text = """\
+providers:
+  - {name: a, base_url: http://a.example, dialect: openai}
+  - {name: b, base_url: http://b.example, dialect: openai, endpoints: [chat, embeddings]}
+models:
+  - id: m
+    policy: priority
+    pool: [{provider: a, model: all}, {provider: b, model: listed}, {provider: b, model: own, endpoints: [responses]}]
+"""
+    routes = load(text, {}).routes
+    assert {key: [one.model for one in routes[key]["m"].pool] for key in routes} == {
+        "chat": ["all", "listed"], "completions": ["all"], "responses": ["all", "own"], "embeddings": ["all", "listed"],
+        "messages": ["all", "listed"], "count_tokens": [], "images": [],
+    }  # fmt: skip
+    assert {one.endpoint for one in routes["messages"]["m"].pool} == {"chat"}
+    assert routes["messages"]["m"].pool[0].breaker_key == routes["chat"]["m"].pool[0].breaker_key
+
+
+@pytest.mark.parametrize(("dialect", "written", "known"), [
+    ("openai", "messages", "chat, completions, responses, embeddings"),
+    ("openai", "chats", "chat, completions, responses, embeddings"),
+    ("anthropic", "chat", "messages, count_tokens"),
+])  # fmt: skip
+def test_an_endpoint_that_the_dialect_does_not_have_is_a_problem(dialect: str, written: str, known: str) -> None:
+    text = f"""\
+providers:
+  - name: a
+    base_url: http://a.example
+    dialect: {dialect}
+    endpoints:
+      - {known.split(", ", maxsplit=1)[0]}
+      - {written}
+models:
+  - id: m
+    pool:
+      - provider: a
+        model: m1
+        endpoints: [{written}]
+"""
+    message = f"{dialect} has no endpoint {written}; use some of {known}"
+    assert problems(text, {}) == [
+        Problem("providers[0].endpoints[1]", 7, message), Problem("models[0].pool[0].endpoints[0]", 13, message),
+    ]  # fmt: skip

@@ -147,7 +147,7 @@ def test_image_routes_have_the_sources_of_image_models_only() -> None:
     routes = loaded().routes["images"]
     assert [source.key for source in (*routes["picture"].pool, *routes["picture"].reserve)] == ["art pic", "queue owner/app/v1"]
     assert routes["talk"].is_empty
-    assert loaded().routes["openai"]["picture"].is_empty
+    assert loaded().routes["chat"]["picture"].is_empty
 
 
 def test_a_fal_queue_gets_its_key_in_its_own_scheme() -> None:

@@ -14,8 +14,8 @@ from tests.factories import BODY, attempt, exchange, inbound, routed
 
 FIELDS = """
 ts, request_id, account, key, endpoint, dialect, model_requested, model, provider, stream, status, ending, error_code,
-fallback_layer, attempts, ttft_ms, duration_ms, overhead_us, provider_request_id, bytes_in, bytes_out, prompt_tokens, completion_tokens,
-cached_tokens, usage_source, cost_usd
+fallback_layer, attempts, ttft_ms, duration_ms, overhead_us, provider_request_id, bytes_in, bytes_out, prompt_tokens,
+completion_tokens, cached_tokens, usage_source, cost_usd
 """
 
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.web.application import PublicPages, application
 from kyma_proxy.web.control_plane_bridge import REQUEST_ID_HEADER
 from kyma_proxy.web.image_pages import ImagePages

@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.dialect.registry import DIALECTS, RELAYED
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.web.application import PublicPages, application

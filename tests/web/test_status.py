@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.status import status
 from kyma_proxy.web.status_page import status_page
@@ -35,8 +35,8 @@ def open_breakers(table: BreakerTable, *keys: str) -> None:
     """Let these sources fail at second 0 until their breakers open, for 10 s."""
     for key in keys:
         for _ in range(2):
-            table.of(key).record_failure(
-                0.0, AttemptFailure(FailureKind.CONNECT, "a", "no connection: refused"), lambda: 0.0, is_trial=False
+            table.at(key, "chat").record_failure(
+                0.0, AttemptFailure(FailureKind.CONNECT, "a", "no connection: refused"), lambda: 0.0
             )
 
 
@@ -70,6 +70,10 @@ def test_a_source_whose_breaker_is_open_is_unavailable_with_a_reason_and_a_retry
     assert source == {
         "provider": "a", "model": "m1", "part": "pool", "status": "unavailable", "breaker": "open",
         "reason": "no connection: refused", "retry_in_s": 6, "first_byte_ms": None, "attempts_24h": 2, "availability_24h": 0.0,
+        "endpoints": [{
+            "endpoint": "chat", "status": "unavailable", "breaker": "open", "reason": "no connection: refused", "retry_in_s": 6,
+            "first_byte_ms": None, "attempts_24h": 2, "availability_24h": 0.0,
+        }],
     }  # fmt: skip
 
 
@@ -77,7 +81,7 @@ def test_a_source_on_trial_is_unavailable_with_a_half_open_breaker_and_available
     table = BreakerTable()
     open_breakers(table, "a m1")
     before_trial = document(table, 10.0)["models"][0]["sources"][0]
-    trial = table.of("a m1").acquire(10.0)
+    trial = table.at("a m1", "chat").acquire(10.0)
     assert trial is not None
     source = document(table, 10.0)["models"][0]["sources"][0]
     assert source == before_trial
@@ -107,7 +111,7 @@ async def test_the_metric_is_1_while_the_status_shows_an_open_breaker(
     refused = AttemptFailure(FailureKind.CONNECT, "p0", "no connection: refused")
     async with both(tmp_path) as (running, _provider):
         for _ in range(2):
-            running.app.breakers.of("p0 real-0").record_failure(monotonic() - ago, refused, lambda: 0.0, is_trial=False)
+            running.app.breakers.at("p0 real-0", "chat").record_failure(monotonic() - ago, refused, lambda: 0.0)
         (source,) = (await fetched(running))["models"][0]["sources"]
         assert (source["breaker"], await running.metric("kyma_breaker_open")) == (breaker, is_open)
 
@@ -156,11 +160,12 @@ def test_the_page_escapes_names_rounds_shares_down_and_shows_the_breaker(breaker
     source = {
         "provider": "<b>", "model": "a&b", "part": "pool", "status": "unavailable", "breaker": breaker, "reason": '"<i>"',
         "retry_in_s": 7, "first_byte_ms": 1.5, "attempts_24h": 3, "availability_24h": 0.99999,
+        "endpoints": [{"endpoint": "<e>", "status": "missing", "reason": "answered 404"}],
     }  # fmt: skip
     model = {"id": "<m>", "status": "degraded", "requests_24h": 1, "availability_24h": None, "sources": [source]}
     page = status_page(orjson.dumps({"status": "degraded", "models": [model]})).decode()
     assert "<td>&lt;b&gt;</td><td>a&amp;b</td>" in page
     assert f"unavailable</span></td><td>{shown}</td>" in page
-    assert "&quot;&lt;i&gt;&quot; (retry in 7 s)" in page
+    assert "&quot;&lt;i&gt;&quot; (retry in 7 s); &lt;e&gt; is missing: answered 404" in page
     assert "<td>3, 99.99 %</td><td>1.5 ms</td>" in page
     assert "<h2>&lt;m&gt; " in page

@@ -10,7 +10,7 @@ from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.core.accounts.charging import NOTHING, bill_of
 from kyma_proxy.core.accounts.reservation import Reservation
 from kyma_proxy.core.exchange import Exchange, State
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.net.relay.attempts import Attempt
 from kyma_proxy.net.relay.pump import Pump
 from kyma_proxy.telemetry.counters import Counters
@@ -65,7 +65,9 @@ class Settlement:
         assert meter is not None and answered is not None  # noqa: S101, PT018  (admitted)
         due = NOTHING
         try:
-            due = bill_of(exchange, reservation.prompt, lambda: 0 if pump is None else pump.reader.delivered(), reservation.extras)
+            due = bill_of(
+                exchange, reservation.prompt, lambda: 0 if pump is None else pump.reader.delivered(), reservation.extras
+            )
         except Exception:  # the reservation must be given back, whatever a provider has sent
             _log.exception("request %s could not be billed", exchange.inbound.request_id)
         exchange.usage = due.usage
@@ -74,3 +76,7 @@ class Settlement:
             meter.settle(reservation, due, answered.id, exchange.inbound.request_id, time.time())
         except Exception:
             _log.exception("request %s could not be charged", exchange.inbound.request_id)
+
+
+def _nothing() -> int:
+    return 0

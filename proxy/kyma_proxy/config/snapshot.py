@@ -123,12 +123,17 @@ class ImageMembers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider's deployment of a model. Its circuit breaker is found by `key`.
+    """One provider's deployment of a model, and the endpoints that it has; `main_endpoint` is that of its dialect.
 
-    `image` is None unless the provider makes images.
+    In a route it also has the `endpoint` at which it is asked, of its own dialect; its circuit breaker there is found by
+    `breaker_key`. `image` is None unless the provider makes images.
     """
 
     key: str
+    endpoints: frozenset[str]
+    main_endpoint: str
+    endpoint: str = ""
+    breaker_key: str = ""
     provider: Provider
     model: str
     model_json: bytes
@@ -204,9 +209,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """The usable sources of a model for callers of one dialect, and the routes of its substitutes.
+    """The usable sources of a model for callers of one endpoint, and the routes of its substitutes.
 
-    `is_mixed`: some sources speak another dialect and are translated; those that speak this one are tried first.
+    `dialect` is the callers'. `is_mixed`: some sources speak another dialect and are translated; those that speak this one are
+    tried first.
     """
 
     model: Model
@@ -223,12 +229,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 IMAGES = "images"
-"""The name of the routes of image jobs."""
-
-
-def route_name(dialect: str, *, is_translated: bool) -> str:
-    """The name of the routes for callers of a dialect, with the sources that must be translated or without them."""
-    return f"{dialect}, translated" if is_translated else dialect
+"""The key of the endpoint of image jobs."""
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
@@ -311,5 +312,5 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Mapping[str, str]
     fallbacks: Mapping[str, tuple[str, ...]]
     routes: Mapping[str, Mapping[str, Route]]
-    """By an endpoint's `route` and the model's id."""
+    """By an endpoint's key and the model's id."""
     warnings: tuple[str, ...]

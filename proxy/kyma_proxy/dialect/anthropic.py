@@ -87,6 +87,7 @@ ANTHROPIC: Final = Dialect(
             NAME,
             "Count the tokens of a message.",
             f"{_REFERENCE}/messages-count-tokens",
+            key="count_tokens",
             generates=False,
             is_charged=False,
             is_estimated=True,

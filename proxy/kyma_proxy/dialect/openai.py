@@ -16,8 +16,8 @@ from kyma_proxy.errors import GatewayError, Kind
 NAME: Final = "openai"
 _REFERENCE: Final = "https://platform.openai.com/docs/api-reference"
 CHAT: Final = Endpoint(
-    "chat/completions", NAME, "Answer a conversation.", f"{_REFERENCE}/chat/create", streams=True, is_translated=True,
-    takes_max_tokens=True, takes_stream_options=True, renames_max_tokens=True,
+    "chat/completions", NAME, "Answer a conversation.", f"{_REFERENCE}/chat/create", key="chat", streams=True,
+    is_translated=True, takes_max_tokens=True, takes_stream_options=True, renames_max_tokens=True,
 )  # fmt: skip
 _ERROR_TYPES: Final = MappingProxyType({
     Kind.INSUFFICIENT_CREDITS: "insufficient_quota",

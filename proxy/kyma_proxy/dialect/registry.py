@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from kyma_proxy.config.snapshot import Model, Source
+from kyma_proxy.config.snapshot import IMAGES, Model, Source
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect import anthropic_to_openai, openai_to_anthropic
@@ -71,6 +71,18 @@ register(
 def spoken_by_sources(dialect: str) -> frozenset[str]:
     """Return the dialects of the sources that can answer callers of this dialect, translated or not."""
     return frozenset({dialect, *(source for caller, source in _translators if caller == dialect)})
+
+
+def asked_endpoints(endpoint: Endpoint) -> dict[str, str]:
+    """The keys of the endpoints at which sources are asked for callers of this one, by the dialects of those that can be."""
+    others = spoken_by_sources(endpoint.dialect) if endpoint.is_translated else ()
+    return {**{dialect: _main_endpoints[dialect].key for dialect in others}, endpoint.dialect: endpoint.key}
+
+
+def endpoints_of(dialect: str) -> tuple[str, ...]:
+    """The keys of all endpoints of a dialect that its sources may have, the main one first."""
+    relayed = _dialects.get(dialect)
+    return (IMAGES,) if relayed is None else tuple([endpoint.key for endpoint in relayed.endpoints])
 
 
 def dialect_at(path: bytes) -> Dialect:

@@ -185,7 +185,8 @@ def _pictures(source: Source, dialect: ImageDialect, answer: ProviderResponse) -
 
 
 def _no_response(source: Source, why: NoResponse) -> SourceFailed:
-    return SourceFailed(AttemptFailure(why.kind, source.provider.name, why.detail), is_undone=why.is_undone)
+    failed = AttemptFailure(why.kind, source.provider.name, why.detail, nothing_came=why.nothing_came)
+    return SourceFailed(failed, is_undone=why.is_undone)
 
 
 def _broken(source: Source, detail: str) -> SourceFailed:

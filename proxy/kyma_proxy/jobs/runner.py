@@ -13,12 +13,13 @@ from typing import Final
 from kyma_proxy.config.snapshot import Route
 from kyma_proxy.core.exchange import ABANDONED, ANSWERED
 from kyma_proxy.core.jobs.job import AcceptedBy, Job, JobEvent
-from kyma_proxy.core.routing.breaker import BreakerTable, Permit
+from kyma_proxy.core.routing.breaker import Permit
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.candidates import Candidates
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.plan import Step, plan
 from kyma_proxy.dialect.images.contract import Unsupported
-from kyma_proxy.errors import GatewayError
+from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.jobs.provider_client import ProviderClient, SourceFailed
 from kyma_proxy.jobs.timing import Timing
 
@@ -43,11 +44,12 @@ class JobRunner:
 
     async def run(self, job: Job, route: Route) -> None:
         """Have the job's images made, in several rounds if need be. Raises GatewayError if no source makes them."""
-        candidates = Candidates(route, self._breakers, ())
+        account = job.owner or None
+        candidates = Candidates(route, self._breakers, (), account)
         keys = {one.key for part in (route, *route.substitutes) for one in (*part.pool, *part.reserve)}
         spent: set[str] = set()  # not asked again: they may have made the images, or can't express the request
         for pause in (*self._timing.rounds, None):
-            candidates.restart(plan(route, self._breakers, self._clock(), self._random), spent)
+            candidates.restart(plan(route, self._breakers, self._clock(), self._random, account), spent)
             if await self._round(job, candidates, spent):
                 return
             if pause is None or spent >= keys:
@@ -55,7 +57,10 @@ class JobRunner:
             failures = (*candidates.failures.values(), *candidates.skipped(self._clock()))
             hints = [one.retry_after for one in failures if one.retry_after is not None]
             await asyncio.sleep(max(pause, min(min(hints, default=0), _MAX_HINT_S)))
-        raise candidates.error(self._clock(), is_expressible=not spent >= keys)
+        error = candidates.error(self._clock(), is_expressible=not spent >= keys)
+        if error.kind is Kind.NOT_FOUND:  # the endpoint, or the job, is missing at the providers: the caller's job exists
+            error = GatewayError(Kind.PROVIDER_ERROR, error.message)
+        raise error
 
     async def resume(self, job: Job) -> None:
         """Follow a job that a source had accepted before a restart. Raises SourceFailed or GatewayError."""
@@ -71,9 +76,7 @@ class JobRunner:
         """
         while step := candidates.next(self._clock(), is_last_resort=True):
             key = step.source.key
-            permit = step.breaker.acquire(self._clock(), bypass=step.bypass_breaker)
-            if permit is None:
-                continue
+            permit = step.breaker.acquire(self._clock(), candidates.account)
             try:
                 await self._attempt(job, step, permit)
             except SourceFailed as error:
@@ -114,7 +117,7 @@ class JobRunner:
             if job.accepted_by is None:
                 permit.failure(self._clock(), error.failed, self._random)
             else:
-                step.breaker.record_broken(self._clock(), error.failed, self._random)
+                step.breaker.record_broken(self._clock(), error.failed, self._random, account=permit.account)
             self._leave(job, error.failed)
             raise
         except Unsupported:

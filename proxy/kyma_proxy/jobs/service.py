@@ -24,7 +24,7 @@ from kyma_proxy.core.accounts.accounts import Account, Key
 from kyma_proxy.core.jobs.finished import RETENTION_S
 from kyma_proxy.core.jobs.job import AcceptedBy, ImageRequest, Job, JobEvent, JobState
 from kyma_proxy.core.jobs.request import ImageJobRequest
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import exhausted
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable, draining
 from kyma_proxy.jobs.provider_client import ProviderClient

@@ -21,7 +21,7 @@ import msgspec
 from kyma_proxy.config import snapshot as snap
 from kyma_proxy.config.addresses import is_host, parse_address
 from kyma_proxy.config.problems import ConfigError, Problem
-from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, credential_of, default_fields, foreign_fields
+from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, credential_of, default_fields, endpoints_of, foreign_fields
 from kyma_proxy.loading import document as doc
 from kyma_proxy.loading.headers import NO_SECRET, find_pass_problem, merge_pass_headers, secrets_among
 from kyma_proxy.loading.images import compile_image_members, compile_image_rules, find_image_problems
@@ -103,6 +103,7 @@ class _Compiler:
 
     def _compile_provider(self, entry: doc.Provider, path: str) -> snap.Provider:
         origin, base_path = self._parse_base_url(entry, path)
+        self._check_endpoints(entry.endpoints, entry.dialect, f"{path}.endpoints")
         own = self._compile_headers(entry, path)
         own_names = frozenset(name.encode() for name in own)
         fixed = {"host": origin.authority, "accept-encoding": "identity", **own}
@@ -233,6 +234,7 @@ class _Compiler:
         for at, entry in _present(entries):
             if provider := providers.get(entry.provider):
                 self._check_pass_headers(entry.pass_headers, f"{path}[{at}]")
+                self._check_endpoints(entry.endpoints, provider.dialect, f"{path}[{at}].endpoints")
                 sources.append(self._compile_source(entry, provider))
             else:
                 self._report_unknown(f"{path}[{at}].provider", "provider", entry.provider, providers)
@@ -242,8 +244,11 @@ class _Compiler:
         written = next(one for _, one in _present(self.document.providers) if one.name == provider.name)
         levels = (self.document.defaults.timeouts, written.timeouts, entry.timeouts)
         reasoning = entry.reasoning_field or written.reasoning_field
+        of_dialect = endpoints_of(provider.dialect)
         return snap.Source(
             key=f"{provider.name} {entry.model}",
+            endpoints=frozenset(entry.endpoints or written.endpoints or of_dialect),
+            main_endpoint=of_dialect[0],
             provider=provider,
             model=entry.model,
             model_json=msgspec.json.encode(entry.model),
@@ -255,6 +260,12 @@ class _Compiler:
             image=compile_image_members(entry.image, provider.dialect),
             pass_headers=merge_pass_headers(name for _, name in _present((*written.pass_headers, *entry.pass_headers))),
         )
+
+    def _check_endpoints(self, endpoints: tuple[str, ...] | None, dialect: str, path: str) -> None:
+        known = endpoints_of(dialect)
+        for at, endpoint in _present(endpoints or ()):
+            if endpoint not in known:
+                self._report(f"{path}[{at}]", f"{dialect} has no endpoint {endpoint}; use some of {', '.join(known)}")
 
     def _check_aliases(self, models: Mapping[str, snap.Model]) -> None:
         for alias, target in self.document.aliases.items():

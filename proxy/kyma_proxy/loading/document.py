@@ -20,6 +20,8 @@ Multiplier = Annotated[float, Meta(ge=0.001, le=1000)]
 Policy = Literal["weighted", "priority", "fastest"]
 ProviderDialect = Annotated[str, Meta(extra={"unit": "dialect"})]
 """The name of a dialect in the registry."""
+EndpointKey = str
+"""The key of an endpoint of the provider's dialect; `compiling` checks it."""
 Modality = Literal["text", "image", "audio", "video", "file"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens", "max_output_tokens"]
 ImageMember = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
@@ -132,6 +134,7 @@ class Provider(Section, frozen=True):
     """A provider: its base URL, its dialect and its credential.
 
     `pass_headers` names headers of its answers that pass to callers besides the usual ones.
+    `endpoints` are those that its sources have, unless a source says otherwise; all of its dialect if nobody does.
     """
 
     name: Name
@@ -147,6 +150,7 @@ class Provider(Section, frozen=True):
     keep_alive: Duration = 30.0
     ca_file: str | None = None
     pass_headers: tuple[HeaderName, ...] = ()
+    endpoints: Annotated[tuple[EndpointKey, ...], Meta(min_length=1)] | None = None
 
 
 class ImageMembers(Section, frozen=True):
@@ -175,6 +179,7 @@ class Source(Section, frozen=True):
     stream_usage: bool = True
     max_tokens_field: MaxTokensField | None = None
     reasoning_field: ReasoningField | None = None
+    endpoints: Annotated[tuple[EndpointKey, ...], Meta(min_length=1)] | None = None
     image: ImageMembers = ImageMembers()
     pass_headers: tuple[HeaderName, ...] = ()
 

@@ -1,33 +1,35 @@
-"""Decides which sources can answer for each model, in each dialect that callers speak. (Contract §9.)"""
+"""Decides which sources can answer for each model, at each endpoint that callers ask. (Contract §9.)"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import msgspec
 
-from kyma_proxy.config.snapshot import IMAGES, Model, Route, Source, route_name
-from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, spoken_by_sources
+from kyma_proxy.config.snapshot import IMAGES, Model, Route, Source
+from kyma_proxy.dialect.registry import IMAGE_DIALECTS, RELAYED, asked_endpoints
 
 
 def compile_routes(models: Mapping[str, Model], fallbacks: Mapping[str, tuple[str, ...]]) -> Mapping[str, Mapping[str, Route]]:
-    """All routes, by their name and the model's id."""
+    """All routes, by their endpoint's key and the model's id."""
     routes = {
-        route_name(dialect, is_translated=is_translated): _routes(dialect, spoken, models, fallbacks)
-        for dialect in DIALECTS
-        for is_translated, spoken in ((False, (dialect,)), (True, spoken_by_sources(dialect)))
+        endpoint.key: _routes(endpoint.dialect, asked_endpoints(endpoint), models, fallbacks) for endpoint in RELAYED.values()
     }
-    return MappingProxyType({**routes, IMAGES: _routes(IMAGES, IMAGE_DIALECTS, models, fallbacks)})
+    return MappingProxyType({**routes, IMAGES: _routes(IMAGES, dict.fromkeys(IMAGE_DIALECTS, IMAGES), models, fallbacks)})
 
 
 def _routes(
-    dialect: str, spoken: Collection[str], models: Mapping[str, Model], fallbacks: Mapping[str, tuple[str, ...]]
+    dialect: str, asked: Mapping[str, str], models: Mapping[str, Model], fallbacks: Mapping[str, tuple[str, ...]]
 ) -> Mapping[str, Route]:
-    """The routes of callers who speak a dialect, with the sources that speak one of `spoken`."""
+    """The routes of callers who speak a dialect, with the sources that have the endpoint in `asked`, by their dialect."""
 
     def usable(sources: tuple[Source, ...]) -> tuple[Source, ...]:
-        return tuple(one for one in sources if one.provider.off is None and one.provider.dialect in spoken)
+        return tuple(
+            _asked_at(one, asked[one.provider.dialect])
+            for one in sources
+            if one.provider.off is None and asked.get(one.provider.dialect) in one.endpoints
+        )
 
     def route(model: Model) -> Route:
         pool, reserve = usable(model.pool), usable(model.reserve)
@@ -44,3 +46,7 @@ def _routes(
             for name, route in routes.items()
         }
     )
+
+
+def _asked_at(source: Source, endpoint: str) -> Source:
+    return msgspec.structs.replace(source, endpoint=endpoint, breaker_key=f"{source.key} {endpoint}")

@@ -20,7 +20,8 @@ from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.core.accounts.limits import Windows
 from kyma_proxy.core.accounts.reservation import Holds
 from kyma_proxy.core.jobs.job import Job
-from kyma_proxy.core.routing.breaker import OPEN, BreakerTable
+from kyma_proxy.core.routing.breaker import OPEN
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.gateway import Gateway
 from kyma_proxy.jobs.repository import JobRepository
 from kyma_proxy.jobs.service import JobService
@@ -164,12 +165,14 @@ class App:
     def _metrics(self) -> bytes:
         return render(self._registry)
 
-    def _open_breakers(self) -> dict[tuple[str, str], bool]:
-        """For each source that is on, by provider and that provider's model id: True if its breaker is open."""
+    def _open_breakers(self) -> dict[tuple[str, str], dict[str, bool]]:
+        """For each source that is on, by provider and provider's model id, and each endpoint: True if its breaker is open."""
         models = self._current().models.values()
         now = monotonic()
         return {
-            (source.provider.name, source.model): self.breakers.of(source.key).state(now) == OPEN
+            (source.provider.name, source.model): {
+                endpoint: breaker.state(now) == OPEN for endpoint, breaker in self.breakers.endpoints_of(source.key).items()
+            }
             for model in models
             for source in (*model.pool, *model.reserve)
             if source.provider.off is None

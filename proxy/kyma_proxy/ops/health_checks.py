@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from kyma_proxy.config.snapshot import Snapshot, Source
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure
 from kyma_proxy.core.routing.health_check import check_verdict, due_for_check
 from kyma_proxy.dialect.health_check import check_request
@@ -48,9 +48,10 @@ class HealthChecks:
                         group.create_task(self._check(source))
 
     async def _check(self, source: Source) -> None:
-        permit = self._breakers.of(source.key).acquire(monotonic())
-        if permit is None:
-            return  # its breaker has opened since the check was planned
+        breaker = self._breakers.at(source.key, source.main_endpoint, is_main=True)
+        if not breaker.allows(monotonic()):
+            return  # it has opened since the check was planned
+        permit = breaker.acquire(monotonic())
         try:
             failure = await self._failure_of(source)
             if failure is None:
@@ -58,7 +59,7 @@ class HealthChecks:
             else:
                 permit.failure(monotonic(), failure, self._random, is_traffic=False)
                 _log.warning("health check: %s at %s failed: %s", source.model, source.provider.name, failure.detail)
-            self.results["answered" if failure is None else "failed"] += 1
+            self.results["answered" if failure is None or failure.is_missing else "failed"] += 1
         finally:
             permit.release()  # does something only if the check was cancelled
 
@@ -70,5 +71,5 @@ class HealthChecks:
             # On a fresh connection: an idle one may have been closed at the other end, which says nothing of the source.
             response = await self._client.send(provider, check_request(source), timeouts, is_fresh=True)
         except NoResponseError as error:
-            return AttemptFailure(error.why.kind, provider.name, error.why.detail)
+            return AttemptFailure(error.why.kind, provider.name, error.why.detail, nothing_came=error.why.nothing_came)
         return check_verdict(response.status, response.fields, provider.name, time.time())

@@ -34,8 +34,8 @@ _GAUGES: Final = MappingProxyType({
 class CountersCollector(Collector):
     """Reads the gateway's counters. `gauges` and `open_breakers` are called at each scrape for the current values.
 
-    `gauges` are some of _GAUGES, by name. `open_breakers` has each source that is on, by provider and model: True if its
-    circuit breaker is open.
+    `gauges` are some of _GAUGES, by name. `open_breakers` has each source that is on, by provider and model, and for each
+    of its endpoints: True if its circuit breaker is open.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class CountersCollector(Collector):
         *,
         reloads: Mapping[str, int],
         health_checks: Mapping[str, int],
-        open_breakers: Callable[[], Mapping[tuple[str, str], bool]],
+        open_breakers: Callable[[], Mapping[tuple[str, str], Mapping[str, bool]]],
         jobs: Mapping[str, int],
     ) -> None:
         self._counters = counters
@@ -85,11 +85,19 @@ class CountersCollector(Collector):
         )  # fmt: skip
         yield _counter("kyma_jobs", "Image jobs that have ended.", ("status",), {(k,): v for k, v in self._jobs.items()})
         breakers = GaugeMetricFamily(
-            "kyma_breaker_open", "1 while the circuit breaker of a source is open, else 0.", labels=("provider", "model")
-        )
-        for key, is_open in self._open_breakers().items():
-            breakers.add_metric(key, int(is_open))
+            "kyma_breaker_open", "1 while a circuit breaker of a source is open, at any endpoint, else 0.",
+            labels=("provider", "model"),
+        )  # fmt: skip
+        at_endpoints = GaugeMetricFamily(
+            "kyma_endpoint_breaker_open", "1 while the circuit breaker of a source at an endpoint is open, else 0.",
+            labels=("provider", "model", "endpoint"),
+        )  # fmt: skip
+        for key, are_open in self._open_breakers().items():
+            breakers.add_metric(key, int(any(are_open.values())))
+            for endpoint, is_open in are_open.items():
+                at_endpoints.add_metric((*key, endpoint), int(is_open))
         yield breakers
+        yield at_endpoints
         for name, read in self._gauges.items():
             yield GaugeMetricFamily(name, _GAUGES[name], value=read())
 

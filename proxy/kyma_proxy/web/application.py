@@ -13,7 +13,7 @@ from aiohttp.typedefs import Middleware
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.core.catalogue import Catalogue, Page
 from kyma_proxy.core.http.answers import cors_lines
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.status import status
 from kyma_proxy.dialect.registry import RELAYED, dialect_at
 from kyma_proxy.errors import GatewayError, Kind, internal_error

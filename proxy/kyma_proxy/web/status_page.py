@@ -49,6 +49,12 @@ _FOOT: Final = (
 )
 
 
+class _Endpoint(msgspec.Struct):
+    endpoint: str
+    status: str
+    reason: str | None
+
+
 class _Source(msgspec.Struct):
     provider: str
     model: str
@@ -60,6 +66,7 @@ class _Source(msgspec.Struct):
     first_byte_ms: float | None
     attempts_24h: int
     availability_24h: float | None
+    endpoints: list[_Endpoint]
 
 
 class _Model(msgspec.Struct):
@@ -97,6 +104,10 @@ def _model(model: _Model) -> str:
 
 def _source(source: _Source) -> str:
     retry = f" (retry in {source.retry_in_s} s)" if source.retry_in_s else ""
+    notes = [escape(source.reason or "") + retry]
+    notes += [
+        f"{escape(one.endpoint)} is missing: {escape(one.reason or '')}" for one in source.endpoints if one.status == "missing"
+    ]
     return _SOURCE.format(
         provider=escape(source.provider),
         model=escape(source.model),
@@ -106,7 +117,7 @@ def _source(source: _Source) -> str:
         attempts=source.attempts_24h,
         availability=_percent(source.availability_24h),
         first_byte=f"{source.first_byte_ms:g} ms" if source.first_byte_ms is not None else "",
-        reason=escape(source.reason or "") + retry,
+        reason="; ".join(filter(None, notes)),
     )
 
 

@@ -8,15 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kyma_proxy.core.routing.breaker import (
-    BASE_OPEN_S,
-    MAX_HINT_S,
-    MAX_OPEN_S,
-    BreakerTable,
-    CircuitBreaker,
-    Permit,
-    points_of,
-)
+from kyma_proxy.core.routing.breaker import CircuitBreaker, Permit
+from kyma_proxy.core.routing.breaker_table import BreakerTable
+from kyma_proxy.core.routing.circuit import BASE_OPEN_S, MAX_HINT_S, MAX_OPEN_S, points_of
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.history import STALE_S
 from tests.factories import default_snapshot, snapshot
@@ -31,9 +25,9 @@ def status(code: int, retry_after: int | None = None) -> AttemptFailure:
 
 def attempt(breaker: CircuitBreaker, now: float, failed: AttemptFailure | None, chance: float = 0.0) -> bool:
     """Ask the source if its breaker allows that; True if it does."""
-    permit = breaker.acquire(now)
-    if permit is None:
+    if not breaker.allows(now):
         return False
+    permit = breaker.acquire(now)
     if failed is None:
         permit.success(now, first_byte_s=0.1)
     else:
@@ -101,10 +95,10 @@ def test_retry_after_opens_the_breaker_at_once_and_within_reason() -> None:
     assert attempt(breaker, 108.0, status(503, 10**6))
     assert breaker.open_for_s(108.0) == MAX_HINT_S
     other = CircuitBreaker()
-    other.record_failure(0.0, status(529, 60), lambda: 0.0, is_trial=False)
+    other.record_failure(0.0, status(529, 60), lambda: 0.0)
     assert other.open_for_s(0.0) == 60.0
     another = CircuitBreaker()
-    another.record_failure(0.0, status(401, 60), lambda: 0.0, is_trial=False)
+    another.record_failure(0.0, status(401, 60), lambda: 0.0)
     assert another.allows(0.0)  # with a key that is refused a hint means nothing
 
 
@@ -115,10 +109,9 @@ def test_half_open_lets_one_trial_through_and_its_success_closes_the_breaker() -
     assert (breaker.state(10.9), breaker.allows(10.9)) == ("open", False)
     assert (breaker.state(11.0), breaker.allows(11.0)) == ("half_open", True)
     permit = breaker.acquire(11.0)
-    assert permit is not None
-    assert permit.is_trial
+    assert permit.trials
     assert breaker.state(11.0) == "half_open"
-    assert breaker.acquire(11.0) is None
+    assert not breaker.allows(11.0)
     permit.success(11.5)
     assert breaker.state(11.5) == "closed"
     assert breaker.allows(11.5)
@@ -129,11 +122,9 @@ def test_a_trial_that_is_released_leaves_the_next_request_to_try() -> None:
     for now in (0.0, 1.0):
         attempt(breaker, now, REFUSED)
     permit = breaker.acquire(11.0)
-    assert permit is not None
     permit.release()
     following = breaker.acquire(11.0)
-    assert following is not None
-    assert following.is_trial
+    assert following.trials
 
 
 def test_each_failed_trial_doubles_the_time_up_to_a_limit_and_success_ends_that() -> None:
@@ -157,10 +148,10 @@ def test_verdicts_of_requests_from_before_it_opened_neither_close_nor_lengthen_i
     breaker = CircuitBreaker()
     for now in (0.0, 1.0):
         attempt(breaker, now, REFUSED)
-    breaker.record_success(2.0, is_trial=False)
+    breaker.record_success(2.0)
     assert not breaker.allows(2.0)
     for _ in range(100):
-        breaker.record_failure(3.0, REFUSED, lambda: 0.0, is_trial=False)
+        breaker.record_failure(3.0, REFUSED, lambda: 0.0)
     assert breaker.allows(11.0)
 
 
@@ -213,32 +204,32 @@ def test_what_a_reload_has_removed_or_now_reaches_otherwise_is_forgotten_and_the
     table = BreakerTable()
     small, other = default_snapshot().models["small"].pool
     table.retain([small, other], ["m", "n"])
-    kept, removed = table.of(small.key), table.of(other.key)
+    kept, removed = table.at(small.key, "chat"), table.at(other.key, "chat")
     model, gone = table.of_model("m"), table.of_model("n")
     table.retain([small], ["m"])
-    assert table.of(small.key) is kept
+    assert table.at(small.key, "chat") is kept
     assert table.of_model("m") is model
-    assert table.of(other.key) is not removed
+    assert table.at(other.key, "chat") is not removed
     assert table.of_model("n") is not gone
     with_another_key = snapshot(ALPHA_KEY="another").models["small"].pool[0]
     assert with_another_key.key == small.key
     table.retain([with_another_key], ["m"])
-    assert table.of(small.key) is not kept
+    assert table.at(small.key, "chat") is not kept
 
 
 def test_an_answer_that_was_broken_off_counts_once() -> None:
     breaker = CircuitBreaker()
-    breaker.record_success(0.0, is_trial=False)
+    breaker.record_success(0.0)
     breaker.record_broken(1.0, AttemptFailure(FailureKind.BROKEN, "alpha", "stopped"), lambda: 0.0)
     assert breaker.hours.sums(1.0) == (0, 1)
 
 
 def test_streams_and_whole_answers_have_times_of_their_own() -> None:
     breaker = CircuitBreaker()
-    breaker.record_success(0.0, is_trial=False, streams=False, first_byte_s=9.0)
+    breaker.record_success(0.0, streams=False, first_byte_s=9.0)
     assert breaker.first_byte_s == 9.0
-    breaker.record_success(0.0, is_trial=False, streams=True, first_byte_s=0.1)
-    breaker.record_success(0.0, is_trial=False, first_byte_s=None)
+    breaker.record_success(0.0, streams=True, first_byte_s=0.1)
+    breaker.record_success(0.0, first_byte_s=None)
     assert breaker.first_byte_s == 0.1
     assert breaker.first_bytes_of(streams=False).average_s == 9.0
 
@@ -246,22 +237,20 @@ def test_streams_and_whole_answers_have_times_of_their_own() -> None:
 def test_a_time_that_is_stale_counts_as_unknown_and_is_replaced_whole() -> None:
     breaker = CircuitBreaker()
     breaker.acquire(0.0)
-    breaker.record_success(0.0, is_trial=False, first_byte_s=9.0)
+    breaker.record_success(0.0, first_byte_s=9.0)
     assert breaker.expected_first_byte_s(STALE_S) == 9.0
     assert breaker.expected_first_byte_s(STALE_S + 1) == 0.0
     breaker.acquire(STALE_S + 1)
-    breaker.record_success(STALE_S + 1, is_trial=False, first_byte_s=0.1)
+    breaker.record_success(STALE_S + 1, first_byte_s=0.1)
     assert breaker.expected_first_byte_s(STALE_S + 1) == pytest.approx(0.1)
 
 
 def test_being_overtaken_opens_the_breaker_and_is_no_outage() -> None:
     breaker = CircuitBreaker()
     for _ in range(4):
-        breaker.record_failure(
-            0.0, AttemptFailure(FailureKind.OVERTAKEN, "a", "another was faster"), lambda: 0.0, is_trial=False
-        )
+        breaker.record_failure(0.0, AttemptFailure(FailureKind.OVERTAKEN, "a", "another was faster"), lambda: 0.0)
     assert not breaker.allows(1.0)
-    assert breaker.may_bypass  # it is asked all the same when nobody else is left
+    assert breaker.may_be_bypassed(1.0)  # it is asked all the same when nobody else is left
     assert breaker.hours.sums(1.0) == (0, 0)
 
 
@@ -269,10 +258,10 @@ def test_a_source_that_is_cut_again_in_its_trial_may_not_bypass() -> None:
     breaker = CircuitBreaker()
     broken = AttemptFailure(FailureKind.BROKEN, "a", "the connection was closed")
     for _ in range(4):
-        breaker.record_failure(0.0, broken, lambda: 0.0, is_trial=False)
-    assert breaker.may_bypass
+        breaker.record_failure(0.0, broken, lambda: 0.0)
+    assert breaker.may_be_bypassed(1.0)
     assert attempt(breaker, 10.0, broken)
-    assert not breaker.may_bypass
+    assert not breaker.may_be_bypassed(1.0)
 
 
 @settings(deadline=None)
@@ -284,8 +273,7 @@ def test_a_permit_acts_once(calls: list[str], is_trial: bool) -> None:
             for _ in range(2):
                 attempt(breaker, 0.0, REFUSED)
         permit = breaker.acquire(20.0)
-        assert permit is not None
-        assert permit.is_trial is is_trial
+        assert bool(permit.trials) is is_trial
         for call in made:
             if call == "success":
                 permit.success(20.0)
@@ -304,17 +292,14 @@ def test_a_bypass_beside_a_trial_neither_ends_the_trial_nor_decides() -> None:
     for _ in range(2):
         attempt(breaker, 0.0, REFUSED)
     trial = breaker.acquire(10.0)
-    beside = [breaker.acquire(10.0, bypass=True) for _ in range(3)]
-    assert trial is not None
+    beside = [breaker.acquire(10.0) for _ in range(3)]
     for permit in beside:
-        assert permit is not None
-        assert not permit.is_trial
+        assert not permit.trials
     released, succeeds, fails = beside
-    assert released is not None and succeeds is not None and fails is not None  # noqa: PT018
     released.release()
     succeeds.success(11.0)
     fails.failure(12.0, REFUSED, lambda: 0.0)
-    assert (breaker.state(12.0), breaker.acquire(12.0)) == ("half_open", None)
+    assert (breaker.state(12.0), breaker.allows(12.0)) == ("half_open", False)
     trial.failure(13.0, REFUSED, lambda: 0.0)
     assert breaker.open_for_s(13.0) == 2 * BASE_OPEN_S
 
@@ -342,8 +327,7 @@ def test_in_whatever_order_permits_come_and_go_there_is_one_trial_at_most(
     for passed, call, at in calls:
         now += passed
         if call in ("acquire", "bypass"):
-            permit = breaker.acquire(now, bypass=call == "bypass")
-            permits += [] if permit is None else [permit]
+            permits += [breaker.acquire(now)] if call == "bypass" or breaker.allows(now) else []
         elif permits:
             permit = permits.pop(at % len(permits))
             if isinstance(call, AttemptFailure):
@@ -352,7 +336,7 @@ def test_in_whatever_order_permits_come_and_go_there_is_one_trial_at_most(
                 permit.success(now)
             else:
                 permit.release()
-        trials = sum(permit.is_trial for permit in permits)
+        trials = sum(bool(permit.trials) for permit in permits)
         assert trials <= 1
         assert breaker.allows(now) is (breaker.state(now) == "closed" or (breaker.state(now) == "half_open" and not trials))
         assert not (trials and breaker.state(now) == "closed")
@@ -362,8 +346,7 @@ def test_a_bypass_asks_an_open_source_as_its_trial() -> None:
     breaker = CircuitBreaker()
     for _ in range(2):
         attempt(breaker, 0.0, REFUSED)
-    assert breaker.acquire(1.0) is None
-    permit = breaker.acquire(1.0, bypass=True)
-    assert permit is not None
+    assert not breaker.allows(1.0)
+    permit = breaker.acquire(1.0)
     permit.success(1.0)
     assert breaker.state(1.0) == "closed"

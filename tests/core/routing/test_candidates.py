@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.candidates import Candidates
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.plan import plan
@@ -16,7 +16,7 @@ providers:
 models:
   - {id: m, policy: priority, pool: [{provider: a, model: m1}, {provider: b, model: m2}]}
 """
-ROUTE = snapshot(TEXT).routes["openai"]["m"]
+ROUTE = snapshot(TEXT).routes["chat"]["m"]
 
 
 def unavailable(provider: str) -> AttemptFailure:
@@ -26,7 +26,7 @@ def unavailable(provider: str) -> AttemptFailure:
 def open_breaker(breakers: BreakerTable, key: str, provider: str) -> None:
     """Let a source fail at second 0 until its breaker opens, for 10 s."""
     for _ in range(4):
-        breakers.of(key).record_failure(0.0, unavailable(provider), lambda: 0.0, is_trial=False)
+        breakers.at(key, "chat").record_failure(0.0, unavailable(provider), lambda: 0.0)
 
 
 def test_a_source_that_failed_in_the_first_round_and_is_skipped_in_the_second_is_named_once() -> None:

@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyma_proxy.config.snapshot import Route
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, exhausted, moves_on
-from kyma_proxy.core.routing.plan import Step, open_breakers, plan
+from kyma_proxy.core.routing.plan import Step, plan, unasked
 from kyma_proxy.errors import Kind
 from tests.factories import snapshot
 
+UNTRANSLATED = {"openai": "completions", "anthropic": "count_tokens"}
+"""An endpoint of each dialect at which only sources of that dialect are asked."""
 TIMEOUTS = (FailureKind.CONNECT_TIMEOUT, FailureKind.FIRST_BYTE_TIMEOUT, FailureKind.TOTAL_TIMEOUT)
 
 
@@ -35,7 +37,7 @@ def model(
     )
     pool = "".join(f"      - {{provider: p{at}, model: m{at}, weight: {weight}}}\n" for at, weight in enumerate(weights))
     text = f"providers:\n{providers}models:\n  - id: m\n    policy: {policy}\n    pool:\n{pool}"
-    return snapshot(text).routes[dialect]["m"]
+    return snapshot(text).routes[UNTRANSLATED[dialect]]["m"]
 
 
 def planned(of: Route, random: Random, table: BreakerTable | None = None, now: float = 0.0) -> tuple[Step, ...]:
@@ -64,11 +66,11 @@ def open_for_ten_seconds(table: BreakerTable, *keys: str) -> None:
     """Open the breakers of these sources for ten seconds from 0.0 on."""
     for key in keys:
         for _ in range(2):
-            table.of(key).record_failure(0.0, REFUSED, lambda: 0.0, is_trial=False)
+            table.at(key, "chat").record_failure(0.0, REFUSED, lambda: 0.0)
 
 
 def test_the_layers_come_in_their_order_and_a_substitute_goes_through_its_own_pool_and_reserve() -> None:
-    routes = snapshot(LAYERED).routes["openai"]
+    routes = snapshot(LAYERED).routes["chat"]
     steps = planned(routes["m"], Random(7))
     assert [(step.model.id, step.source.model, step.layer) for step in steps] == [
         ("m", "m1", 0), ("m", "m2", 1), ("m", "m3", 2), ("n", "n1", 3), ("n", "n2", 3), ("o", "o1", 3),
@@ -78,24 +80,24 @@ def test_the_layers_come_in_their_order_and_a_substitute_goes_through_its_own_po
 
 
 def test_open_breakers_are_skipped_and_the_source_that_answers_instead_keeps_its_layer() -> None:
-    route, table = snapshot(LAYERED).routes["openai"]["m"], BreakerTable()
+    route, table = snapshot(LAYERED).routes["chat"]["m"], BreakerTable()
     open_for_ten_seconds(table, "a m1", "c m3")
     assert [(step.source.model, step.layer) for step in planned(route, Random(7), table, 5.0)] == [
         ("m2", 1), ("n1", 3), ("n2", 3), ("o1", 3),
     ]  # fmt: skip
-    assert [one.detail.split(" after")[0] for one in open_breakers(route, table, 5.0, ())] == [
+    assert [one.detail.split(" after")[0] for one in unasked(route, table, 5.0, ())] == [
         "is skipped for 5 s",
         "is skipped for 5 s",
     ]
-    assert [one.provider for one in open_breakers(route, table, 5.0, ["a m1"])] == ["c"]
+    assert [one.provider for one in unasked(route, table, 5.0, ["a m1"])] == ["c"]
     assert next(step.source.model for step in planned(route, Random(7), table, 10.0)) == "m1"
 
 
 def test_with_every_breaker_open_the_plan_is_empty_and_says_why() -> None:
-    route, table = snapshot(LAYERED).routes["openai"]["o"], BreakerTable()
+    route, table = snapshot(LAYERED).routes["chat"]["o"], BreakerTable()
     open_for_ten_seconds(table, "b o1")
     assert planned(route, Random(7), table, 1.0) == ()
-    error = exhausted("o", open_breakers(route, table, 1.0, ()))
+    error = exhausted("o", unasked(route, table, 1.0, ()))
     assert (error.kind, error.retry_after) == (Kind.NO_SOURCE_AVAILABLE, 9)
     assert "is skipped for 9 s after: no connection: refused" in error.message
 
@@ -107,7 +109,7 @@ def test_priority_is_the_order_of_the_file() -> None:
 def test_the_faster_of_two_random_choices_goes_first() -> None:
     route, table, random = model(1, 1, 1, policy="fastest"), BreakerTable(), Random(7)
     for key, seconds in (("p0 m0", 0.3), ("p1 m1", 0.1), ("p2 m2", 0.2)):
-        table.of(key).record_success(0.0, is_trial=False, first_byte_s=seconds)
+        table.at(key, "completions").record_success(0.0, first_byte_s=seconds)
     firsts = Counter(planned(route, random, table)[0].source.model for _ in range(3000))
     assert firsts["m0"] == 0
     assert round(firsts["m1"] / 3000, 1) == 0.7  # of three pairs, two hold the fastest
@@ -116,7 +118,7 @@ def test_the_faster_of_two_random_choices_goes_first() -> None:
 
 def test_a_source_whose_time_is_not_known_is_given_the_chance_to_show_it() -> None:
     route, table = model(1, 1, policy="fastest"), BreakerTable()
-    table.of("p0 m0").record_success(0.0, is_trial=False, first_byte_s=0.001)
+    table.at("p0 m0", "completions").record_success(0.0, first_byte_s=0.001)
     assert {planned(route, Random(seed), table)[0].source.model for seed in range(20)} == {"m1"}
 
 
@@ -186,17 +188,18 @@ def test_the_first_source_is_layer_0_even_when_a_heavier_one_is_off() -> None:
     *((code, False) for code in (200, 201, 202, 206, 299)),
     *((code, True) for code in (101, 300, 301, 302, 304, 307, 308)),
     *((code, True) for code in (401, 402, 403, 408, 409, 412, 424, 429, 498, 499)),
-    *((code, False) for code in (400, 405, 406, 410, 411, 413, 414, 415, 416, 418, 422, 426, 431, 451)),
-    *((code, True) for code in (500, 501, 502, 503, 504, 520, 529, 599)),
+    *((code, False) for code in (400, 406, 410, 411, 413, 414, 415, 416, 418, 422, 426, 431, 451)),
+    *((code, True) for code in (500, 502, 503, 504, 520, 529, 599)),
 ])  # fmt: skip
 def test_another_source_is_asked_exactly_where_it_may_help(code: int, goes_on: bool) -> None:
     assert moves_on(code, is_last=False) is goes_on
     assert moves_on(code, is_last=True) is goes_on
 
 
-def test_a_404_goes_on_to_the_next_source_and_the_last_ones_is_the_callers_to_see() -> None:
-    assert moves_on(404, is_last=False)
-    assert not moves_on(404, is_last=True)
+@pytest.mark.parametrize("code", [404, 405, 501])
+def test_a_missing_endpoint_leads_to_the_next_source_and_the_last_ones_answer_is_the_callers_to_see(code: int) -> None:
+    assert moves_on(code, is_last=False)
+    assert not moves_on(code, is_last=True)
 
 
 def test_no_source_at_all_is_said_to_be_unavailable() -> None:

@@ -4,38 +4,40 @@ from __future__ import annotations
 
 from typing import Final
 
-from kyma_proxy.config.snapshot import IMAGES, route_name
+from kyma_proxy.config.snapshot import IMAGES
 
 
 class Endpoint:
     """An endpoint; the method is POST. `path` follows a provider's base path, and `/v1` for callers.
 
+    - `key`: its name in YAML and in `/v1/status`, and of the routes of its callers.
+    - `is_translated`: sources of other dialects may answer too, in translation, at the main endpoint of their own.
     - `summary` and `reference`: what it does, and the URL of its documentation.
     - `streams`: its answers may be event streams.
     - `takes_max_tokens`: contract §3.4 applies; `renames_max_tokens`: under the source's `max_tokens_field`.
     - `takes_stream_options`: contract §3.6 applies.
     - `generates`: answers cost output tokens; `is_charged`: they cost anything.
     - `is_estimated`: the gateway answers by itself, with an estimate, if no source can.
-    - `route`: the name of the routes of its callers.
     """
 
     __slots__ = (
-        "dialect", "generates", "is_charged", "is_estimated", "name", "path", "reference", "renames_max_tokens", "route",
-        "streams", "summary", "takes_max_tokens", "takes_stream_options",
+        "dialect", "generates", "is_charged", "is_estimated", "is_translated", "key", "name", "path", "reference",
+        "renames_max_tokens", "streams", "summary", "takes_max_tokens", "takes_stream_options",
     )  # fmt: skip
 
     def __init__(
         self, name: str, dialect: str, summary: str, reference: str, *, streams: bool = False, is_translated: bool = False,
         takes_max_tokens: bool = False, renames_max_tokens: bool = False, takes_stream_options: bool = False,
-        generates: bool = True, is_charged: bool = True, is_estimated: bool = False, route: str | None = None,
+        generates: bool = True, is_charged: bool = True, is_estimated: bool = False, key: str | None = None,
     ) -> None:  # fmt: skip
-        """`is_translated`: sources of other dialects may answer, in translation."""
+        """`key` is the name, unless it is given."""
         self.name = name
+        self.key = name if key is None else key
+        self.is_translated = is_translated
         self.dialect = dialect
         self.summary = summary
         self.reference = reference
         self.path = b"/" + name.encode()
-        self.route = route_name(dialect, is_translated=is_translated) if route is None else route
         self.streams = streams
         self.takes_max_tokens = takes_max_tokens
         self.renames_max_tokens = renames_max_tokens
@@ -47,6 +49,6 @@ class Endpoint:
 
 IMAGE_JOBS: Final = Endpoint(
     "images/generations", "openai", "Start an image job.",
-    "https://platform.openai.com/docs/api-reference/images/create", generates=False, route=IMAGES,
+    "https://platform.openai.com/docs/api-reference/images/create", generates=False, key=IMAGES,
 )  # fmt: skip
 """Where an image job begins. It is not relayed: its answer comes later. (Contract §10.)"""

@@ -1,227 +1,383 @@
-"""Decides whether a source is asked, from how it has answered: a circuit breaker for each source. (Contract §9.)
+"""Decides whether a source is asked at an endpoint, from how it has answered there: its circuit breaker. (Contract §9.)
 
-A breaker is closed, open or half-open. It opens after four failures in a row (a refused connection, a time-out or a rejected
-key counts double), if half of the recent attempts failed, or for as long as the source asked for with `Retry-After`. When its
-time is over it is half-open: one request is let through as a trial. A trial that succeeds closes the breaker; one that fails
-opens it for twice as long. Time and chance are arguments; a breaker outlives reloads of the configuration.
+Whose failure it was decides whom it keeps from asking:
+
+- A connection that failed and a key that was rejected are nobody's but the source's: they count for all its endpoints.
+- Everything else counts for its endpoint alone. A caller could have provoked it (a prompt that the source can't bear, or
+  refuses), so with accounts it counts for the account alone, and for all only with another account's in the same streak.
+- A 404, 405 or 501 says that the source lacks the endpoint, or the model there. It is no failure: the source is left out there
+  for MISSING_S, unless it has answered at this endpoint within the last day; then a caller has asked for what there is not.
+  A dialect's main endpoint is there by its definition, so there it takes MISSING_AT_MAIN such answers in a row.
+
+Without accounts all callers are one. Time and chance are arguments; a breaker outlives reloads of the configuration.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
-from kyma_proxy.config.snapshot import Source
+from kyma_proxy.core.routing.circuit import AccountCircuit, Circuit, is_source_wide, points_of
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.history import STALE_S, FirstByteTimes, HourlyCounts
 
-OPENS_AT_POINTS: Final = 4
-BASE_OPEN_S: Final = 10.0
-MAX_OPEN_S: Final = 120.0
-MAX_HINT_S: Final = 600.0
-RATIO_COUNTS_FROM: Final = 10.0
-HALF_LIFE_S: Final = 30.0
 CLOSED: Final = "closed"
 OPEN: Final = "open"
 HALF_OPEN: Final = "half_open"
-_OPEN_RATIO: Final = 0.5
-_JITTER: Final = 0.2
-_MAX_DOUBLINGS: Final = 10
-_COUNTS_DOUBLE: Final = frozenset({FailureKind.CONNECT, FailureKind.CONNECT_TIMEOUT, FailureKind.FIRST_BYTE_TIMEOUT})
-_COUNTS_DOUBLE_STATUS: Final = (401, 402)
-_CONFLICT: Final = 409
-_TOO_MANY_REQUESTS: Final = 429
-_SERVER_ERROR: Final = 500
+MISSING_S: Final = 300.0
+"""For how long a source is left out at an endpoint that it lacks."""
+MISSING_AT_MAIN: Final = 4
+MAX_ACCOUNTS: Final = 64
+"""So many accounts have a circuit at one endpoint of a source; those that failed last."""
+_IDLE_S: Final = 300.0
+"""A closed circuit that counted nothing for so long has nothing left to say."""
 
 
-def points_of(failure: AttemptFailure) -> int:
-    """The weight of a failure against its source: 0, 1 or 2."""
-    if failure.kind is FailureKind.STATUS:
-        return 0 if failure.status == _CONFLICT else 2 if failure.status in _COUNTS_DOUBLE_STATUS else 1
-    return 2 if failure.kind in _COUNTS_DOUBLE else 1
+class SourceCircuit(Circuit):
+    """The failures that all endpoints of one source share: connections and rejected keys. `endpoints` has their breakers."""
+
+    __slots__ = ("endpoints",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.endpoints: dict[str, CircuitBreaker] = {}
+
+    @property
+    def asked_at(self) -> float:
+        """When the source was last asked, at any endpoint; 0.0 if never."""
+        return max([breaker.asked_at for breaker in self.endpoints.values()], default=0.0)
+
+
+_NO_TRIAL: Final[tuple[Circuit, ...]] = ()
 
 
 class Permit:
-    """Permission to ask a source once. The first of `success`, `failure` and `release` counts; later calls do nothing."""
+    """Permission to ask a source once. The first of `success`, `failure` and `release` counts; later calls do nothing.
 
-    __slots__ = ("_breaker", "is_trial")
+    `account` is who asks, None if there are no accounts; `trials` are the circuits for which it is the trial.
+    """
 
-    def __init__(self, breaker: CircuitBreaker, *, is_trial: bool) -> None:
+    __slots__ = ("_breaker", "account", "trials")
+
+    def __init__(self, breaker: CircuitBreaker, account: str | None, trials: tuple[Circuit, ...]) -> None:
         self._breaker: CircuitBreaker | None = breaker
-        self.is_trial = is_trial
+        self.account = account
+        self.trials = trials
 
     def success(self, now: float, *, streams: bool = True, first_byte_s: float | None = None, is_traffic: bool = True) -> None:
         """The source has begun to answer. `first_byte_s` is the time that this took; a health check is no traffic."""
         breaker, self._breaker = self._breaker, None
         if breaker is not None:
             breaker.record_success(
-                now, is_trial=self.is_trial, streams=streams, first_byte_s=first_byte_s, is_traffic=is_traffic
-            )
+                now, account=self.account, trials=self.trials, streams=streams, first_byte_s=first_byte_s,
+                is_traffic=is_traffic,
+            )  # fmt: skip
 
     def failure(self, now: float, failure: AttemptFailure, random: Callable[[], float], *, is_traffic: bool = True) -> None:
         """The source has failed; its breaker may open. `random` gives numbers in [0, 1)."""
         breaker, self._breaker = self._breaker, None
         if breaker is not None:
-            breaker.record_failure(now, failure, random, is_trial=self.is_trial, is_traffic=is_traffic)
+            breaker.record_failure(
+                now, failure, random, account=self.account, trials=self.trials, is_traffic=is_traffic
+            )  # fmt: skip
+
+    def missing(self, now: float, status: int) -> None:
+        """The source has said, with this status, that it lacks the endpoint, or the model there."""
+        breaker, self._breaker = self._breaker, None
+        if breaker is not None:
+            breaker.record_missing(now, status, account=self.account, trials=self.trials)
 
     def release(self) -> None:
-        """The attempt says nothing about the source: the caller left, say."""
+        """The attempt says nothing about the source: the caller left, say. The next request may try."""
         breaker, self._breaker = self._breaker, None
-        if breaker is not None and self.is_trial:
-            breaker.end_trial()
+        if breaker is not None:
+            for circuit in self.trials:
+                circuit.is_trying = False
 
 
-class CircuitBreaker:
-    """The circuit breaker of one source, with the history that decides its state."""
+class CircuitBreaker(Circuit):
+    """The circuit breaker of one source at one endpoint, with the history that decides its state.
+
+    It is itself the circuit of all callers; beside it count the one of the whole source and those of single accounts. While
+    `_is_clear` nothing has failed since the last success, so nothing else need be looked at.
+    """
 
     __slots__ = (
-        "_counted_at", "_failures", "_is_hinted", "_is_trying", "_open_until", "_openings", "_points", "_streamed",
-        "_successes", "_whole", "asked_at", "hours", "last",
+        "_accounts", "_culprit", "_failed_trial_of", "_is_clear", "_is_shared", "_last_culprit", "_missing_answers",
+        "_missing_at", "_missing_for", "_source", "_streak", "_streamed", "_whole", "asked_at", "hours", "missing_status",
+        "missing_until", "seen_missing_until",
     )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.last: AttemptFailure | None = None
+    def __init__(self, source: SourceCircuit | None = None, *, is_main: bool = False) -> None:
+        super().__init__()
         self.asked_at = 0.0
         self.hours = HourlyCounts()
         self._streamed = FirstByteTimes()
         self._whole = FirstByteTimes()
-        self._points = 0
-        self._openings = 0
-        self._open_until = 0.0  # 0.0 is closed
-        self._is_trying = False
-        self._is_hinted = False
-        self._successes = self._failures = 0.0
-        self._counted_at = 0.0
+        self._source = SourceCircuit() if source is None else source
+        self._accounts: dict[str, AccountCircuit] = {}
+        self._is_clear = not (self._source.points or self._source.open_until)
+        # of the streak of failures since the last success
+        self._streak = 0
+        self._culprit: str | None = None
+        self._is_shared = False
+        self._last_culprit: str | None = None  # of any streak
+        self._failed_trial_of: str | None = None  # since it is half-open
+        # the endpoint that the source lacks
+        self.missing_status = 0
+        self.missing_until = 0.0  # for everybody
+        self.seen_missing_until = 0.0  # for somebody
+        self._missing_for: str | None = None
+        self._missing_answers = 0
+        self._missing_at = MISSING_AT_MAIN if is_main else 1
 
     # ---- asking
 
-    def allows(self, now: float) -> bool:
-        """True if the source may be asked: the breaker is closed, or it is half-open and nobody is trying."""
-        return not self._open_until or (now >= self._open_until and not self._is_trying)
+    def allows(self, now: float, account: str | None = None) -> bool:
+        """True if the account may ask the source: nothing is open (or on trial) for it, and the endpoint is not missing."""
+        return self._is_clear or (self._blocking(now, account) is None and not self.is_missing(now, account))
 
-    def acquire(self, now: float, *, bypass: bool = False) -> Permit | None:
-        """Permission to ask the source once, or None if the breaker does not allow it. `bypass` asks although it is open.
+    def acquire(self, now: float, account: str | None = None) -> Permit:
+        """Permission to ask the source once, for who has seen that it is allowed, or asks although it is open.
 
-        While the breaker is not closed the permit is its trial, unless another trial is under way.
+        The permit is the trial of each circuit that is not closed, unless another trial of it is under way.
         """
-        if not bypass and not self.allows(now):
-            return None
         self.asked_at = now
-        is_trial = self._open_until > 0.0 and not self._is_trying
-        if is_trial:
-            self._is_trying = True
-        return Permit(self, is_trial=is_trial)
+        if self._is_clear:
+            return Permit(self, account, _NO_TRIAL)
+        return Permit(self, account, tuple([circuit for circuit in self._circuits(account) if circuit.begin_trial()]))
 
-    @property
-    def may_bypass(self) -> bool:
-        """True if the reason for which it is open says little about now: a connection that failed, was cut or was overtaken.
-
-        A source that has been cut again after a trial stays excluded: each attempt sends it a prompt.
-        """
-        last = self.last
-        if last is None or self._is_hinted:
+    def may_be_bypassed(self, now: float, account: str | None = None) -> bool:
+        """True if the reasons for which it is open say little about now (`Circuit.may_bypass`)."""
+        if self.is_missing(now, account):
             return False
-        if last.kind is FailureKind.BROKEN:
-            return self._openings <= 1
-        return last.kind is FailureKind.CONNECT or last.kind is FailureKind.OVERTAKEN
+        return all(circuit.passes(now) or circuit.may_bypass for circuit in self._circuits(account))
+
+    def is_missing(self, now: float, account: str | None = None) -> bool:
+        """True if the source has said of late that it lacks the endpoint: to two accounts, or to this one."""
+        if now < self.missing_until:
+            return True
+        mine = self._circuit_of(account)
+        return mine is not None and now < mine.missing_until
 
     # ---- verdicts
 
     def record_success(
-        self, now: float, *, is_trial: bool, streams: bool = True, first_byte_s: float | None = None, is_traffic: bool = True
-    ) -> None:
-        """The source answered. Until it is closed only a trial's success counts: other answers may be about older times."""
+        self, now: float, *, account: str | None = None, trials: tuple[Circuit, ...] = _NO_TRIAL, streams: bool = True,
+        first_byte_s: float | None = None, is_traffic: bool = True,
+    ) -> None:  # fmt: skip
+        """The source answered."""
         if is_traffic:
             self.hours.add(now, succeeded=True)
         if first_byte_s is not None:
             self.first_bytes_of(streams=streams).add(now, first_byte_s)
-        if is_trial:
-            self._close()
-        elif self._open_until:
-            return
-        self._points = 0
-        self._decay(now)
-        self._successes += 1.0
+        if self._is_clear:
+            self._decay(now)
+            self._successes += 1.0
+        else:
+            self._recover(now, account, trials)
 
     def record_failure(
-        self, now: float, failure: AttemptFailure, random: Callable[[], float], *, is_trial: bool, is_traffic: bool = True
-    ) -> None:
+        self, now: float, failure: AttemptFailure, random: Callable[[], float], *, account: str | None = None,
+        trials: tuple[Circuit, ...] = _NO_TRIAL, is_traffic: bool = True,
+    ) -> None:  # fmt: skip
         """The source failed before it answered."""
-        # To be slower than another is neither an outage nor the end of a trial's backoff.
-        is_overtaken = failure.kind is FailureKind.OVERTAKEN
-        if is_trial and points_of(failure):
-            self._is_trying = False
-        elif is_trial:  # the source answers again, though not this request
-            self._close()
-        self._count_failure(now, failure, random, is_trial=is_trial and not is_overtaken,
-                            is_traffic=is_traffic and not is_overtaken)  # fmt: skip
+        if failure.is_missing:
+            if is_traffic and self._missing_at > 1:  # at the main endpoint it is a failed attempt, though no fault of the model
+                self.hours.add(now, succeeded=False)
+            self.record_missing(now, failure.status, account=account, trials=trials)
+        elif not points_of(failure):  # the source answers again, though not this request
+            for circuit in trials:
+                circuit.close()
+        else:
+            # To be slower than another is no outage.
+            is_traffic = is_traffic and failure.kind is not FailureKind.OVERTAKEN
+            self._count(now, failure, random, account=account, trials=trials, is_traffic=is_traffic)
 
-    def record_broken(self, now: float, failure: AttemptFailure, random: Callable[[], float]) -> None:
+    def record_broken(
+        self, now: float, failure: AttemptFailure, random: Callable[[], float], *, account: str | None = None
+    ) -> None:
         """The source broke off an answer that had been counted as a success."""
         if points_of(failure):
             self.hours.take_back(now)
-        self._count_failure(now, failure, random, is_trial=False, is_traffic=True)
+            self._count(now, failure, random, account=account, trials=_NO_TRIAL, is_traffic=True)
 
-    def end_trial(self) -> None:
-        """The trial ended without a verdict; the next request may try."""
-        self._is_trying = False
-
-    def _close(self) -> None:
-        """A trial has shown that the source answers: what happened before counts no more."""
-        self._is_trying = False
-        self._open_until = 0.0
-        self._points = self._openings = 0
-        self._successes = self._failures = 0.0
-
-    def _count_failure(
-        self, now: float, failure: AttemptFailure, random: Callable[[], float], *, is_trial: bool, is_traffic: bool
+    def record_missing(
+        self, now: float, status: int, *, account: str | None = None, trials: tuple[Circuit, ...] = _NO_TRIAL
     ) -> None:
-        points = points_of(failure)
-        if not points:
+        """The source says that it lacks the endpoint, or the model there: to one account alone, until it says so to another."""
+        for circuit in trials:  # it answers again, though not this request
+            circuit.close()
+        if self.hours.sums(now)[0]:
             return
-        self.last = failure
+        self._is_clear = False
+        self._missing_answers += 1
+        is_known, until = self._missing_answers >= self._missing_at, now + MISSING_S
+        if account is not None:
+            mine = self._own_circuit(account)
+            mine.missing_answers += 1
+            if mine.missing_answers >= self._missing_at:
+                mine.missing_until = until
+        if is_known and (account is None or self._missing_for not in (None, account)):
+            self.missing_until = until
+        if is_known:
+            self.seen_missing_until = until
+        self._missing_for = account or self._missing_for
+        self.missing_status = status
+
+    def _count(
+        self, now: float, failure: AttemptFailure, random: Callable[[], float], *, account: str | None,
+        trials: tuple[Circuit, ...], is_traffic: bool,
+    ) -> None:  # fmt: skip
+        """Count a failure in every circuit that it is about."""
+        for circuit in trials:
+            circuit.is_trying = False
         if is_traffic:
             self.hours.add(now, succeeded=False)
-        self._points += points
-        self._decay(now)
-        self._failures += 1.0
-        may_hint = failure.status == _TOO_MANY_REQUESTS or failure.status >= _SERVER_ERROR
-        if failure.retry_after is not None and may_hint:
-            self._open_until = max(self._open_until, now + min(max(failure.retry_after, 1), MAX_HINT_S))
-            self._is_hinted = True
-        elif (is_trial and now >= self._open_until) or (
-            not self._open_until and (self._points >= OPENS_AT_POINTS or self._fails_often())
-        ):
-            open_s = min(BASE_OPEN_S * 2.0**self._openings, MAX_OPEN_S)
-            self._openings = min(self._openings + 1, _MAX_DOUBLINGS)
-            self._open_until = now + open_s * (1.0 + _JITTER * random())
-            self._is_hinted = False
+        self._is_clear = False
+        points, source = points_of(failure), self._source
+        is_wide = is_source_wide(failure)
+        # To be slower than another does not lengthen the time either.
+        is_trial = self in trials and failure.kind is not FailureKind.OVERTAKEN
+        if is_wide:
+            source.count_failure(now, failure, random, points=points, is_trial=source in trials)
+            for breaker in source.endpoints.values():
+                breaker._is_clear = False
+        elif source in trials:
+            source.close()  # it can be reached
+        if account is None:
+            self.count_failure(now, failure, random, points=points, is_trial=is_trial)
+            return
+        mine = self._own_circuit(account)
+        is_own_trial = (
+            is_trial or (mine in trials and failure.kind is not FailureKind.OVERTAKEN) or (is_wide and source in trials)
+        )
+        mine.count_failure(now, failure, random, points=points, is_trial=is_own_trial)
+        if is_wide:  # the points are the source's
+            self.count_failure(now, failure, random, points=0, is_trial=is_trial, opens_by_points=False)
+        else:
+            self._count_shared(now, failure, random, account, points=points, is_trial=is_trial)
 
-    def _fails_often(self) -> bool:
-        total = self._successes + self._failures
-        return total >= RATIO_COUNTS_FROM and self._failures >= _OPEN_RATIO * total
+    def _count_shared(
+        self, now: float, failure: AttemptFailure, random: Callable[[], float], account: str, *, points: int, is_trial: bool
+    ) -> None:
+        """Count a failure that its caller could have provoked: it takes another account's failure to keep everybody away."""
+        if self._culprit is None:
+            self._culprit = account
+        elif self._culprit != account:
+            self._is_shared = True
+        fails_trial = is_trial and self._failed_trial_of is not None and self._failed_trial_of != account
+        if is_trial:
+            self._failed_trial_of = None if fails_trial else account
+        # Of several failures of one account in a row one counts among the recent attempts: so it never is half of them alone.
+        is_in_ratio = self._last_culprit != account
+        self._last_culprit = account
+        self.count_failure(
+            now, failure, random, points=points, is_trial=fails_trial, is_in_ratio=is_in_ratio,
+            opens_by_points=self._is_shared,
+        )  # fmt: skip
 
-    def _decay(self, now: float) -> None:
-        left = 0.5 ** ((now - self._counted_at) / HALF_LIFE_S) if now > self._counted_at else 1.0
-        self._successes *= left
-        self._failures *= left
-        self._counted_at = now
+    def _recover(self, now: float, account: str | None, trials: tuple[Circuit, ...]) -> None:
+        """The source answered, and something had failed before."""
+        source = self._source
+        if source in trials:
+            source.close()
+            for breaker in source.endpoints.values():
+                breaker._forgive()
+        elif not source.open_until:
+            source.points = 0
+        self.missing_until = self.seen_missing_until = 0.0
+        self._missing_answers = 0
+        self._missing_for = None
+        mine = self._circuit_of(account)
+        if mine is not None:
+            mine.missing_until, mine.missing_answers = 0.0, 0
+            mine.count_success(now, is_trial=mine in trials)
+        self.count_success(now, is_trial=self in trials)
+        if self.open_until:
+            return
+        self._streak += 1
+        self._culprit = self._failed_trial_of = None
+        self._is_shared = False
+        for name, circuit in list(self._accounts.items()):
+            if not circuit.open_until and now - circuit.counted_at > _IDLE_S:
+                del self._accounts[name]
+        self._is_clear = not (self._accounts or source.open_until)
+
+    def _forgive(self) -> None:
+        """The source can be reached again, and takes its key: what was open for that reason need not wait."""
+        circuits: list[Circuit] = [self, *self._accounts.values()]
+        for circuit in circuits:
+            if circuit.open_until and circuit.last is not None and is_source_wide(circuit.last):
+                circuit.close()
+
+    # ---- the circuits of accounts
+
+    def _circuit_of(self, account: str | None) -> AccountCircuit | None:
+        """The circuit of an account; None if it has not failed of late. A success of anybody has taken its points back."""
+        mine = None if account is None else self._accounts.get(account)
+        if mine is not None and mine.streak != self._streak:
+            mine.missing_until, mine.missing_answers = 0.0, 0
+            if not mine.open_until:
+                mine.points, mine.streak = 0, self._streak
+        return mine
+
+    def _own_circuit(self, account: str) -> AccountCircuit:
+        """The circuit of an account that has failed, the youngest from now on; the oldest makes room for it."""
+        mine = self._circuit_of(account)
+        if mine is None:
+            mine = AccountCircuit(self._streak)
+            if len(self._accounts) >= MAX_ACCOUNTS:
+                del self._accounts[next(iter(self._accounts))]
+        else:
+            del self._accounts[account]
+            mine.streak = self._streak
+        self._accounts[account] = mine
+        return mine
+
+    def _circuits(self, account: str | None) -> list[Circuit]:
+        """The circuits that decide about an account's request."""
+        mine = self._circuit_of(account)
+        return [self._source, self] if mine is None else [self._source, self, mine]
+
+    def _blocking(self, now: float, account: str | None) -> Circuit | None:
+        """The circuit that keeps an account from asking, and the longest; None if none does."""
+        found: Circuit | None = None
+        for circuit in self._circuits(account):
+            if not circuit.passes(now) and (found is None or circuit.open_until > found.open_until):
+                found = circuit
+        return found
 
     # ---- what is known
 
+    def _shown(self) -> list[Circuit]:
+        """The circuits that the status shows: those of single accounts too, if nobody has had an answer since they failed."""
+        mine = [one for one in self._accounts.values() if one.open_until and one.streak == self._streak]
+        return [self._source, self, *mine]
+
     def state(self, now: float) -> str:
         """CLOSED, OPEN, or HALF_OPEN: from the end of its time until a trial closes it or opens it again."""
-        return CLOSED if not self._open_until else OPEN if now < self._open_until else HALF_OPEN
+        until = max([circuit.open_until for circuit in self._shown()])
+        return CLOSED if not until else OPEN if now < until else HALF_OPEN
 
     def open_for_s(self, now: float) -> float:
         """For how many seconds the source will not be asked; 0.0 if it may be, or a trial is under way."""
-        return max(0.0, self._open_until - now) if self._open_until else 0.0
+        return max(0.0, max([circuit.open_until for circuit in self._shown()]) - now)
 
-    def skipped(self, now: float, provider: str) -> AttemptFailure:
+    def reason(self) -> AttemptFailure | None:
+        """The failure for which it is open or half-open, the longest; None if it is closed."""
+        longest = max(self._shown(), key=lambda circuit: circuit.open_until)
+        return longest.last if longest.open_until else None
+
+    def skipped(self, now: float, provider: str, account: str | None = None) -> AttemptFailure:
         """The failure that explains why the source is skipped; it is like any other, but was not tried."""
-        last = self.last or AttemptFailure(FailureKind.CONNECT, provider, "failed")
-        seconds = math.ceil(self.open_for_s(now))
+        if self.is_missing(now, account):
+            detail = f"lacks this endpoint, or the model there: answered {self.missing_status}"
+            return AttemptFailure(FailureKind.STATUS, provider, detail, self.missing_status, was_tried=False)
+        blocking = self._blocking(now, account) or self
+        last = blocking.last or AttemptFailure(FailureKind.CONNECT, provider, "failed")
+        seconds = max(0, math.ceil(blocking.open_until - now))
         when = f"is skipped for {seconds} s" if seconds else "is being tried again"
         detail = f"{when} after: {last.detail}"
         return AttemptFailure(last.kind, provider, detail, last.status, max(seconds, 1), was_tried=False)
@@ -238,38 +394,3 @@ class CircuitBreaker:
     def expected_first_byte_s(self, now: float) -> float:
         """The moving average; 0.0 if it is not known, or too old to be believed."""
         return self.first_byte_s if now - self.asked_at <= STALE_S else 0.0
-
-
-class BreakerTable:
-    """The breaker of every source, by the source's key, and how requests for each model ended, by the model's id."""
-
-    def __init__(self) -> None:
-        self._breakers: dict[str, CircuitBreaker] = {}
-        self._reached: dict[str, object] = {}
-        self._models: dict[str, HourlyCounts] = {}
-
-    def of(self, key: str) -> CircuitBreaker:
-        """A source's breaker; a new one is closed."""
-        breaker = self._breakers.get(key)
-        if breaker is None:
-            breaker = self._breakers[key] = CircuitBreaker()
-        return breaker
-
-    def of_model(self, model: str) -> HourlyCounts:
-        """The hourly counts of how requests for a model ended."""
-        hours = self._models.get(model)
-        if hours is None:
-            hours = self._models[model] = HourlyCounts()
-        return hours
-
-    def retain(self, sources: Iterable[Source], models: Iterable[str]) -> None:
-        """Forget all others: what a reload removed, or now reaches at another address or with another credential."""
-        reached: dict[str, object] = {
-            one.key: (one.provider.origin, one.provider.base_path, one.provider.header_lines) for one in sources
-        }
-        known_models = set(models)
-        self._breakers = {
-            key: breaker for key, breaker in self._breakers.items() if self._reached.get(key) == reached.get(key, ())
-        }
-        self._reached = reached
-        self._models = {model: hours for model, hours in self._models.items() if model in known_models}

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from kyma_proxy.config.snapshot import Route
-from kyma_proxy.core.routing.breaker import BreakerTable
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, exhausted
-from kyma_proxy.core.routing.plan import Step, last_resort, open_breakers
+from kyma_proxy.core.routing.plan import Step, last_resort, unasked
 from kyma_proxy.errors import GatewayError
 
 
 class Candidates:
     """The sources that can still be asked.
 
-    `tried` are the keys of those that were; `failures` say why they failed, by the same keys. `unsupported` is the error if a
-    source's dialect could not express what the caller asks for.
+    `account` is who asks, None if there are no accounts. `tried` are the keys of those that were asked; `failures` say why they
+    failed, by the same keys. `unsupported` is the error if a source's dialect could not express what the caller asks for.
     """
 
-    __slots__ = ("_breakers", "_route", "failures", "remaining", "tried", "unsupported")
+    __slots__ = ("_breakers", "_route", "account", "failures", "remaining", "tried", "unsupported")
 
-    def __init__(self, route: Route, breakers: BreakerTable, steps: tuple[Step, ...]) -> None:
+    def __init__(self, route: Route, breakers: BreakerTable, steps: tuple[Step, ...], account: str | None = None) -> None:
         """`steps` is the plan."""
         self._route = route
         self._breakers = breakers
+        self.account = account
         self.remaining = list(reversed(steps))  # the next one last
         self.tried: set[str] = set()
         self.failures: dict[str, AttemptFailure] = {}
@@ -42,7 +43,7 @@ class Candidates:
         """
         step = self._next(now)
         if step is None and is_last_resort:
-            self.remaining = last_resort(self._route, self._breakers, now, self.tried)
+            self.remaining = last_resort(self._route, self._breakers, now, self.tried, self.account)
             self.remaining.reverse()
             step = self._next(now)
         return step
@@ -51,28 +52,27 @@ class Candidates:
         while self.remaining:
             step = self.remaining.pop()
             key = step.source.key
-            if key not in self.tried and (step.bypass_breaker or step.breaker.allows(now)):
+            if key not in self.tried and (step.bypass_breaker or step.breaker.allows(now, self.account)):
                 self.tried.add(key)
                 return step
         return None
 
     def skipped(self, now: float) -> list[AttemptFailure]:
         """A failure for each source that is not asked because its breaker is open."""
-        return open_breakers(self._route, self._breakers, now, self.tried)
+        return [one for one in self._unasked(now, self.tried) if not one.is_missing]
 
     def is_last(self, now: float) -> bool:
-        """True if a 404 of the source that is asked is relayed: nobody else could tell the caller more."""
-        return not self.remaining and self.all_say_404 and not self.skipped(now)
+        """True if it is relayed that the source that is asked lacks the endpoint: nobody else could tell the caller more."""
+        return not self.remaining and self._all_lack_it and not self.skipped(now)
 
     @property
-    def all_say_404(self) -> bool:
-        """True if every source that has failed has answered 404, also if none has failed."""
-        return all(failure.status == 404 for failure in self.failures.values())
+    def _all_lack_it(self) -> bool:
+        """True if every source that has failed lacks the endpoint, also if none has failed."""
+        return all(failure.is_missing for failure in self.failures.values())
 
-    @property
-    def is_unserved(self) -> bool:
-        """True if no source serves the endpoint: there is none, or all have answered 404."""
-        return not self.remaining and (self.all_say_404 if self.failures else self._route.is_empty)
+    def is_unserved(self, now: float) -> bool:
+        """True if no source serves the endpoint: there is none, or all that were asked, now or of late, lack it."""
+        return not self.remaining and self._all_lack_it and (bool(self.failures) or not self.skipped(now))
 
     def error(self, now: float, *, is_expressible: bool = False) -> GatewayError:
         """The error for the caller when nobody is left. (Contract §5.)
@@ -82,5 +82,7 @@ class Candidates:
         """
         if self.unsupported is not None and not self.failures and not is_expressible:
             return self.unsupported
-        unasked = open_breakers(self._route, self._breakers, now, {*self.tried, *self.failures})
-        return exhausted(self._route.model.id, [*self.failures.values(), *unasked])
+        return exhausted(self._route.model.id, [*self.failures.values(), *self._unasked(now, {*self.tried, *self.failures})])
+
+    def _unasked(self, now: float, tried: Collection[str]) -> list[AttemptFailure]:
+        return unasked(self._route, self._breakers, now, tried, self.account)

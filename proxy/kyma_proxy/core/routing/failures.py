@@ -26,9 +26,8 @@ class FailureKind(enum.Enum):
 
 
 class Retry(enum.Enum):
-    """The next step after a failure."""
+    """The next step after a failure before the answer began."""
 
-    NEVER = "never"  # the caller has seen the beginning of the answer
     NEXT_SOURCE = "next_source"
     SAME_SOURCE_FRESH_CONNECTION = "same_source_fresh_connection"  # a stale idle connection was chosen (contract §9)
 
@@ -37,7 +36,8 @@ class AttemptFailure(NamedTuple):
     """The failure of an attempt, and what may be tried next.
 
     `status` is there if the source answered with one, `retry_after` (seconds) if it gave a hint. `was_tried` is False if the
-    source was skipped because its breaker is open; the failure is then the one that opened it.
+    source was skipped because its breaker is open; the failure is then the one that opened it. `nothing_came`: the connection
+    ended before one byte of the answer.
     """
 
     kind: FailureKind
@@ -47,6 +47,12 @@ class AttemptFailure(NamedTuple):
     retry_after: int | None = None
     was_tried: bool = True
     retry: Retry = Retry.NEXT_SOURCE
+    nothing_came: bool = False
+
+    @property
+    def is_missing(self) -> bool:
+        """True if the source has said that it lacks the endpoint, or the model there."""
+        return self.kind is FailureKind.STATUS and self.status in MISSING_STATUSES
 
     @property
     def word(self) -> str:
@@ -54,7 +60,9 @@ class AttemptFailure(NamedTuple):
         return str(self.status) if self.kind is FailureKind.STATUS else self.kind.value
 
 
-_NEXT_SOURCE: Final = frozenset({401, 402, 403, 404, 408, 409, 412, 424, 429, 498, 499})
+MISSING_STATUSES: Final = frozenset({404, 405, 501})
+"""A source that answers so to a POST lacks the endpoint, or the model there (RFC 9110 §15.5.5, §15.5.6, §15.6.2)."""
+_NEXT_SOURCE: Final = frozenset({401, 402, 403, 408, 409, 412, 424, 429, 498, 499})
 """Client errors with which another source may succeed. 412 is Fireworks' for a suspended account, 498 Groq's if it is full."""
 _OPERATORS: Final = frozenset({401, 402, 403, 412})
 """They speak of the operator's key, account or bill."""
@@ -65,9 +73,9 @@ _TIMEOUTS: Final = frozenset({FailureKind.CONNECT_TIMEOUT, FailureKind.FIRST_BYT
 def moves_on(status: int, *, is_last: bool) -> bool:
     """True if an answer with this status is the source's failure, False if it is for the caller to see.
 
-    A 404 of the last candidate is relayed: nobody else could tell the caller more.
+    That the endpoint is missing is relayed if the last candidate says so: nobody else could tell the caller more.
     """
-    if status == 404:
+    if status in MISSING_STATUSES:
         return not is_last
     return status in _NEXT_SOURCE or status >= 500 or status < 200 or 300 <= status < 400
 
@@ -102,9 +110,13 @@ def exhausted(model: str, failures: Iterable[AttemptFailure]) -> GatewayError:
             Kind.NO_SOURCE_AVAILABLE,
             f"No source of {model} is on: its providers have no key, as the gateway's start, `check` and /v1/status say.",
         )
+    reasons = "; ".join(f"{one.provider}: {one.detail}" for one in failed)
+    failed = [one for one in failed if not one.is_missing]  # those that lack the endpoint are not why the others failed
+    if not failed:
+        message = f"No source of {model} has this endpoint, or the model there ({reasons}); ask at another endpoint."
+        return GatewayError(Kind.NOT_FOUND, message)
     hints = [one.retry_after for one in failed if one.retry_after is not None]
     retry_after_s = min(hints) if hints else None
-    reasons = "; ".join(f"{one.provider}: {one.detail}" for one in failed)
     if all(one.status == _RATE_LIMITED for one in failed):
         message = f"Every source of {model} is rate limited ({reasons}); try again later."
         return GatewayError(Kind.PROVIDER_RATE_LIMITED, message, retry_after=retry_after_s)

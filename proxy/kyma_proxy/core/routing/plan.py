@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from kyma_proxy.config.snapshot import Model, Route, Source
-from kyma_proxy.core.routing.breaker import BreakerTable, CircuitBreaker
+from kyma_proxy.core.routing.breaker import CircuitBreaker
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure
 
 _NEVER_FIRST = 1e300
@@ -37,27 +38,29 @@ class Step:
         self.bypass_breaker = bypass_breaker
 
 
-def plan(route: Route, breakers: BreakerTable, now: float, random: Callable[[], float]) -> tuple[Step, ...]:
-    """The sources that are on, speak the route's dialect and may be asked, in the order in which they are to be tried.
+def plan(
+    route: Route, breakers: BreakerTable, now: float, random: Callable[[], float], account: str | None = None
+) -> tuple[Step, ...]:
+    """The sources of a route that the account may ask, in the order in which they are to be tried.
 
-    `now` is in seconds of the monotonic clock; `random` gives numbers in [0, 1).
+    `now` is in seconds of the monotonic clock; `random` gives numbers in [0, 1); `account` is None if there are no accounts.
     """
     model = route.model
     pool = route.pool
     steps: list[Step] = []
     if len(pool) == 1:
-        _add(steps, model, pool, 0, breakers=breakers, now=now)
+        _add(steps, model, pool, 0, breakers=breakers, now=now, account=account)
     else:
         drawn = _native_first(route, order(pool, model.policy, breakers, now, random))
-        _add(steps, model, drawn[:1], 0, breakers=breakers, now=now)
-        _add(steps, model, drawn[1:], 1, breakers=breakers, now=now)
+        _add(steps, model, drawn[:1], 0, breakers=breakers, now=now, account=account)
+        _add(steps, model, drawn[1:], 1, breakers=breakers, now=now, account=account)
     if route.reserve:
         reserve = _native_first(route, order(route.reserve, model.policy, breakers, now, random))
-        _add(steps, model, reserve, 2, breakers=breakers, now=now)
+        _add(steps, model, reserve, 2, breakers=breakers, now=now, account=account)
     for other in route.substitutes:
         for sources in (other.pool, other.reserve):
             drawn = _native_first(other, order(sources, other.model.policy, breakers, now, random))
-            _add(steps, other.model, drawn, SUBSTITUTE, breakers=breakers, now=now)
+            _add(steps, other.model, drawn, SUBSTITUTE, breakers=breakers, now=now, account=account)
     return tuple(steps)
 
 
@@ -86,44 +89,51 @@ def order(
     drawn = [source for _, _, source in keyed]
     if policy == "fastest":
         first, second = drawn[0], drawn[1]
-        if breakers.of(second.key).expected_first_byte_s(now) < breakers.of(first.key).expected_first_byte_s(now):
+        if breakers.of(second).expected_first_byte_s(now) < breakers.of(first).expected_first_byte_s(now):
             drawn[0], drawn[1] = second, first
     return drawn
 
 
-def last_resort(route: Route, breakers: BreakerTable, now: float, tried: Collection[str]) -> list[Step]:
+def last_resort(
+    route: Route, breakers: BreakerTable, now: float, tried: Collection[str], account: str | None = None
+) -> list[Step]:
     """The sources to ask when all others have failed: those that may be asked again by now, and those that may bypass.
 
-    The latter are open for a reason that says little about now (see `CircuitBreaker.may_bypass`), and nobody else is left.
+    The latter are open for a reason that says little about now (see `CircuitBreaker.may_be_bypassed`), and nobody else is left.
     """
     steps: list[Step] = []
     for one in (route, *route.substitutes):
         first, second = (SUBSTITUTE, SUBSTITUTE) if one is not route else (0 if len(one.pool) == 1 else 1, 2)
         for sources, layer in ((one.pool, first), (one.reserve, second)):
             for source in sources:
-                breaker = breakers.of(source.key)
-                is_allowed = breaker.allows(now)  # its time has ended since the plan was made
-                if source.key not in tried and (is_allowed or breaker.may_bypass):
+                breaker = breakers.of(source)
+                is_allowed = breaker.allows(now, account)  # its time has ended since the plan was made
+                if source.key not in tried and (is_allowed or breaker.may_be_bypassed(now, account)):
                     steps.append(Step(one.model, source, layer, breaker, bypass_breaker=not is_allowed))
     return steps
 
 
-def open_breakers(route: Route, breakers: BreakerTable, now: float, tried: Collection[str]) -> list[AttemptFailure]:
-    """A failure for each source of the route that is skipped; `tried` are the keys of those that were asked."""
+def unasked(
+    route: Route, breakers: BreakerTable, now: float, tried: Collection[str], account: str | None = None
+) -> list[AttemptFailure]:
+    """A failure for each source of the route that is not asked; `tried` are the keys of those that were.
+
+    Its breaker is open, or it lacks the endpoint (`AttemptFailure.is_missing`).
+    """
     failures: list[AttemptFailure] = []
     for one in (route, *route.substitutes):
         for source in (*one.pool, *one.reserve):
-            breaker = breakers.of(source.key)
-            if source.key not in tried and not breaker.allows(now):
-                failures.append(breaker.skipped(now, source.provider.name))
+            breaker = breakers.of(source)
+            if source.key not in tried and not breaker.allows(now, account):
+                failures.append(breaker.skipped(now, source.provider.name, account))
     return failures
 
 
 def _add(
     steps: list[Step], model: Model, sources: tuple[Source, ...] | list[Source], layer: int, *, breakers: BreakerTable,
-    now: float,
+    now: float, account: str | None,
 ) -> None:  # fmt: skip
     for source in sources:
-        breaker = breakers.of(source.key)
-        if breaker.allows(now):
+        breaker = breakers.of(source)
+        if breaker.allows(now, account):
             steps.append(Step(model, source, layer, breaker))

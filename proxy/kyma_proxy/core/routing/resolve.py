@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
-from kyma_proxy.config.snapshot import Model, Route, Snapshot, route_name
-from kyma_proxy.core.exchange import Exchange
+from kyma_proxy.config.snapshot import Model, Route, Snapshot
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.core.routing.failures import exhausted
 from kyma_proxy.errors import GatewayError, Kind
@@ -17,7 +16,7 @@ _MAX_COMPARED: Final = 20
 
 def route_of(snapshot: Snapshot, endpoint: Endpoint, name: str) -> tuple[Route, bool]:
     """The route of the model or alias `name` at an endpoint, and True if it is an alias. Raises GatewayError."""
-    routes = snapshot.routes[endpoint.route]
+    routes = snapshot.routes[endpoint.key]
     route = routes.get(name)
     if route is not None:
         return route, False
@@ -27,26 +26,30 @@ def route_of(snapshot: Snapshot, endpoint: Endpoint, name: str) -> tuple[Route, 
     return routes[target], True
 
 
-def has_translated(exchange: Exchange, model: Model) -> bool:
-    """True if any source answers for a model, if only in another dialect."""
-    return not exchange.snapshot.routes[route_name(exchange.endpoint.dialect, is_translated=True)][model.id].is_empty
+def is_answered(snapshot: Snapshot, endpoint: Endpoint, model: Model) -> bool:
+    """True if any source answers for a model at an endpoint, if only in another dialect."""
+    return not snapshot.routes[endpoint.key][model.id].is_empty
 
 
-def unanswerable(model: Model, dialect: str, endpoints: Mapping[str, Endpoint]) -> GatewayError:
-    """The error if no source of a model is on that could answer callers of this dialect.
+def unanswerable(model: Model, endpoint: Endpoint, main: Mapping[str, Endpoint], spoken: Collection[str]) -> GatewayError:
+    """The error if no source of a model is on that could answer callers of this endpoint.
 
-    `endpoints` has the one to suggest to callers of each dialect.
+    `main` has the endpoint to suggest to callers of each dialect; sources that speak one of `spoken` can answer here.
     """
     if model.is_image:
         return GatewayError(
             Kind.INVALID_REQUEST, f"{model.id} makes images; ask for them at /v1/images/generations.", param="model"
         )
-    others = {source.provider.dialect for source in (*model.pool, *model.reserve) if source.provider.off is None}
-    if others:
-        where = next(f"/v1{endpoints[name].path.decode()}" for name in endpoints if name in others)
-        return GatewayError(
-            Kind.INVALID_REQUEST, f"No source of {model.id} speaks {dialect}; ask for it at {where}.", param="model"
-        )
+    on = [source for source in (*model.pool, *model.reserve) if source.provider.off is None]
+    dialects = {source.provider.dialect for source in on}
+    if dialects.intersection(spoken):
+        known = sorted(frozenset().union(*(source.endpoints for source in on)))
+        message = f"No source of {model.id} has the endpoint {endpoint.key}; they have {', '.join(known)}."
+        return GatewayError(Kind.NOT_FOUND, message)
+    if on:
+        where = next(f"/v1{main[name].path.decode()}" for name in main if name in dialects)
+        message = f"No source of {model.id} speaks {endpoint.dialect}; ask for it at {where}."
+        return GatewayError(Kind.INVALID_REQUEST, message, param="model")
     return exhausted(model.id, ())
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from kyma_proxy.config.snapshot import Model, Snapshot, Source
-from kyma_proxy.core.routing.breaker import CLOSED, BreakerTable
+from kyma_proxy.core.routing.breaker import CLOSED, CircuitBreaker
+from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.history import HourlyCounts
 
 
@@ -35,38 +37,84 @@ def status(snapshot: Snapshot, breakers: BreakerTable, now: float) -> dict[str, 
 
 
 def _can_answer(model: Model, breakers: BreakerTable, now: float) -> bool:
-    return any(source.provider.off is None and breakers.of(source.key).allows(now) for source in (*model.pool, *model.reserve))
+    return any(source.provider.off is None and _can_be_asked(source, breakers, now) for source in (*model.pool, *model.reserve))
+
+
+def _can_be_asked(source: Source, breakers: BreakerTable, now: float) -> bool:
+    """True if some endpoint can be asked; one that is missing says nothing about those that nobody has asked yet."""
+    known = breakers.endpoints_of(source.key).values()
+    return not known or any(breaker.allows(now) or breaker.is_missing(now) for breaker in known)
 
 
 def _model_status(model: Model, breakers: BreakerTable, now: float, *, can_answer: bool) -> str:
     on = [source for source in model.pool if source.provider.off is None]
-    if on and all(breakers.of(source.key).state(now) == CLOSED for source in on):
+    if on and all(_worst(breakers.endpoints_of(source.key), now).state(now) == CLOSED for source in on):
         return "available"
     return "degraded" if can_answer else "unavailable"
 
 
+def _worst(endpoints: Mapping[str, CircuitBreaker], now: float) -> CircuitBreaker:
+    """The breaker that stands for a source: the one that is open for the longest, else one that is half-open, else the busiest.
+
+    A new one if the source was never asked.
+    """
+    return max(
+        endpoints.values(),
+        key=lambda one: (one.open_for_s(now), one.state(now) != CLOSED, sum(one.hours.sums(now))),
+        default=CircuitBreaker(),
+    )
+
+
 def _source(source: Source, part: str, breakers: BreakerTable, now: float) -> dict[str, object]:
-    """A source is `available` if its breaker is closed, and `off` if its provider has no key. Else it is `unavailable`."""
-    breaker = breakers.of(source.key)
-    off = source.provider.off
-    state = breaker.state(now)
-    is_closed = state == CLOSED
-    open_for = breaker.open_for_s(now)
-    last = None if is_closed else breaker.last
+    """A source is `off` if its provider has no key, else it is as its worst endpoint; the counts are those of all endpoints."""
+    endpoints, off = breakers.endpoints_of(source.key), source.provider.off
+    worst = _shown(_worst(endpoints, now), now)
+    counts = [breaker.hours.sums(now) for breaker in endpoints.values()]
     return {
         "provider": source.provider.name,
         "model": source.model,
         "part": part,
-        "status": "off" if off is not None else "available" if is_closed else "unavailable",
-        "breaker": None if off is not None else state,
-        "reason": off or (last.detail if last is not None else None),
+        **worst,
+        "status": worst["status"] if off is None else "off",
+        "breaker": worst["breaker"] if off is None else None,
+        "reason": off or worst["reason"],
+        **_shares("attempts", sum(succeeded for succeeded, _ in counts), sum(failed for _, failed in counts)),
+        "endpoints": [
+            _endpoint(name, breaker, now)
+            for name, breaker in endpoints.items()
+            if breaker.asked_at or breaker.state(now) != CLOSED or now < breaker.seen_missing_until
+        ],
+    }
+
+
+def _endpoint(name: str, breaker: CircuitBreaker, now: float) -> dict[str, object]:
+    """A source at one endpoint, which is `missing` if the source has said of late that it lacks it."""
+    shown = {"endpoint": name, **_shown(breaker, now), **_counts("attempts", breaker.hours, now)}
+    if now < breaker.seen_missing_until:
+        shown |= {
+            "status": "missing",
+            "reason": f"answered {breaker.missing_status}",
+            "retry_in_s": math.ceil(breaker.seen_missing_until - now),
+        }
+    return shown
+
+
+def _shown(breaker: CircuitBreaker, now: float) -> dict[str, object]:
+    """It is `available` if its breaker is closed, else `unavailable`."""
+    state, open_for, last = breaker.state(now), breaker.open_for_s(now), breaker.reason()
+    return {
+        "status": "available" if state == CLOSED else "unavailable",
+        "breaker": state,
+        "reason": None if last is None else last.detail,
         "retry_in_s": math.ceil(open_for) if open_for else None,
         "first_byte_ms": round(breaker.first_byte_s * 1000, 1) or None,
-        **_counts("attempts", breaker.hours, now),
     }
 
 
 def _counts(what: str, hours: HourlyCounts, now: float) -> dict[str, object]:
-    succeeded, failed = hours.sums(now)
+    return _shares(what, *hours.sums(now))
+
+
+def _shares(what: str, succeeded: int, failed: int) -> dict[str, object]:
     total = succeeded + failed
     return {f"{what}_24h": total, "availability_24h": round(succeeded / total, 6) if total else None}

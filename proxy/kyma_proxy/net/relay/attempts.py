@@ -17,7 +17,7 @@ from kyma_proxy.core.exchange import ANSWERED, AttemptRecord, Exchange
 from kyma_proxy.core.http.headers import AnswerHead
 from kyma_proxy.core.routing.breaker import Permit
 from kyma_proxy.core.routing.candidates import Candidates
-from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, no_time_left, overtaken
+from kyma_proxy.core.routing.failures import MISSING_STATUSES, AttemptFailure, FailureKind, no_time_left, overtaken
 from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.inline_coroutine import OneShotFuture
@@ -95,8 +95,8 @@ class Attempt(AttemptRecord):
     def win(self, now: float, head: AnswerHead) -> None:
         """Its answer is the one that goes out. Only an answer that is no error says how fast the source is."""
         self.result = ANSWERED
-        if head.status == 404:
-            self.permit.release()
+        if head.status in MISSING_STATUSES:
+            self.permit.missing(now, head.status)
         else:
             first_byte_s = None if head.is_error else now - self.sent
             self.permit.success(now, streams=head.streams, first_byte_s=first_byte_s)

@@ -284,7 +284,8 @@ class Pump(ResponseHandler, Generic[A]):
     def _on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
         if not self.has_begun:
             is_stale = nothing_came and kind is FailureKind.BROKEN and self.is_reused
-            self._fail(kind, detail, retry=Retry.SAME_SOURCE_FRESH_CONNECTION if is_stale else Retry.NEXT_SOURCE)
+            retry = Retry.SAME_SOURCE_FRESH_CONNECTION if is_stale else Retry.NEXT_SOURCE
+            self._fail(kind, detail, retry=retry, nothing_came=nothing_came and kind is FailureKind.BROKEN)
         elif self.reader.is_complete and self.body.is_finished:  # the connection's end takes nothing away
             self._on_end(is_certain=True)
         else:
@@ -340,13 +341,16 @@ class Pump(ResponseHandler, Generic[A]):
         self._listener.on_done(self._attempt)  # which only schedules; what follows may begin the next request
         self._downstream.finish(close=self._closing)
 
-    def _fail(self, kind: FailureKind, detail: str, *, status: int = 0, retry: Retry = Retry.NEXT_SOURCE) -> None:
+    def _fail(
+        self, kind: FailureKind, detail: str, *, status: int = 0, retry: Retry = Retry.NEXT_SOURCE, nothing_came: bool = False
+    ) -> None:
         attempt = self._attempt
-        self._listener.on_failed(attempt, AttemptFailure(kind, attempt.provider, detail, status, retry=retry))
+        failure = AttemptFailure(kind, attempt.provider, detail, status, retry=retry, nothing_came=nothing_came)
+        self._listener.on_failed(attempt, failure)
 
     def _break(self, kind: FailureKind, detail: str) -> None:
         attempt = self._attempt
-        self._listener.on_broken(attempt, AttemptFailure(kind, attempt.provider, detail, retry=Retry.NEVER))
+        self._listener.on_broken(attempt, AttemptFailure(kind, attempt.provider, detail))
 
     def cut_short(self, error: GatewayError) -> None:
         """End a committed answer so that the caller can see that it is not whole. (Contract §4.4.)"""

@@ -31,13 +31,17 @@ class ProviderResponse(NamedTuple):
 
 
 class NoResponse(NamedTuple):
-    """The reason why there is no response. `is_undone`: the provider surely did nothing. `is_final`: a retry is useless."""
+    """The reason why there is no response. `is_undone`: the provider surely did nothing. `is_final`: a retry is useless.
+
+    `nothing_came`: the connection ended before one byte of the response.
+    """
 
     kind: FailureKind
     detail: str
     is_undone: bool = False
     is_stale: bool = False
     is_final: bool = False
+    nothing_came: bool = False
 
 
 class NoResponseError(Exception):
@@ -148,6 +152,7 @@ class _ResponseCollector(ResponseHandler):
     def on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
         connection = self._connection
         is_sudden = monotonic() - connection.sent_at < _STALE_S  # later it may have begun to work on what was asked
-        is_stale = nothing_came and kind is FailureKind.BROKEN and not connection.is_fresh and is_sudden
+        is_cut = nothing_came and kind is FailureKind.BROKEN
+        is_stale = is_cut and not connection.is_fresh and is_sudden
         if not self._done.done():
-            self._done.set_result(NoResponse(kind, detail, is_stale=is_stale))
+            self._done.set_result(NoResponse(kind, detail, is_stale=is_stale, nothing_came=is_cut))

@@ -116,10 +116,21 @@ _STATUS: Final = exactly(
             provider=STRING, model=STRING, part=one_of("pool", "reserve"), status=one_of("available", "unavailable", "off"),
             breaker={
                 "type": ["string", "null"], "enum": ["closed", "open", "half_open", None],
-                "description": "The state of the source's circuit breaker; null if the source is off.",
+                "description": "The state of the source's circuit breaker, of the worst of its endpoints; null if it is off.",
             },
             reason=STRING_OR_NULL, retry_in_s={"type": ["integer", "null"], "minimum": 0},
             first_byte_ms={"type": ["number", "null"], "minimum": 0}, attempts_24h=COUNT, availability_24h=_SHARE_OR_NULL,
+            endpoints=list_of(exactly(
+                endpoint=STRING,
+                status={
+                    "enum": ["available", "unavailable", "missing"],
+                    "description": "`missing`: the source has answered of late that it lacks the endpoint, or the model there.",
+                },
+                breaker=one_of("closed", "open", "half_open"),
+                reason=STRING_OR_NULL, retry_in_s={"type": ["integer", "null"], "minimum": 0},
+                first_byte_ms={"type": ["number", "null"], "minimum": 0}, attempts_24h=COUNT,
+                availability_24h=_SHARE_OR_NULL,
+            )),
         )),
     )),
 )  # fmt: skip
