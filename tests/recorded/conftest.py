@@ -10,6 +10,8 @@ import pytest_asyncio
 from tests.recorded.corpus import Mode
 from tests.recorded.replay import Stage, stage
 
+pytest.register_assert_rewrite("tests.recorded.judging")  # so that a failure says what was seen
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def free_stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:

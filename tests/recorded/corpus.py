@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -69,8 +71,8 @@ class Expected(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class Item(msgspec.Struct, forbid_unknown_fields=True, dict=True):
     """One recorded answer to one request.
 
-    `source` is the URL of what it was written from. `stream` is what the request asked for. In `body`, `<NAME>` stands for the
-    text that `fill` repeats. A stream's last event gets its blank line, unless the body is `unfinished`.
+    `source` is the URL of what it was written from. `stream` is what the request asked for. In `body`, and in the
+    expected text, `<NAME>` stands for what `fill` repeats. A stream's last event gets its blank line, unless `unfinished`.
     """
 
     name: str
@@ -106,41 +108,50 @@ class Item(msgspec.Struct, forbid_unknown_fields=True, dict=True):
     @cached_property
     def data(self) -> bytes:
         """The bytes of the body."""
-        text = self.body
-        for name, (repeated, times) in self.fill.items():
-            assert f"<{name}>" in text, f"{self.name}: nothing is called {name}"
-            text = text.replace(f"<{name}>", repeated * times)
+        assert all(f"<{name}>" in self.body for name in self.fill), f"{self.name}: nothing is called so"
+        text = self._filled(self.body)
         if not self.is_stream:
             text = text.removesuffix("\n")
         elif text and not self.unfinished:
             text += "\n"
         return text.replace("\n", _LINE_ENDS[self.line_end]).encode()
 
+    @property
+    def text(self) -> str:
+        """The text of the answer."""
+        return self._filled(self.expected.text)
+
+    def _filled(self, text: str) -> str:
+        for name, (repeated, times) in self.fill.items():
+            text = text.replace(f"<{name}>", repeated * times)
+        return text
+
     @cached_property
     def events(self) -> list[bytes]:
         """The events of a stream, each with its blank line."""
         ends = [0, *(match.end() for match in _BOUNDARY.finditer(self.data))]
-        events = [self.data[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+        events = [self.data[begin:end] for begin, end in itertools.pairwise(ends)]
         return events if ends[-1] == len(self.data) else [*events, self.data[ends[-1] :]]
 
     @cached_property
     def whole_from(self) -> int:
-        """The number of events after which nothing that matters can be missing: the end, or the reason to stop and the usage."""
-        is_finished = has_usage = False
-        for at, event in enumerate(self.events):
-            data = data_of(event)
-            if data == b"[DONE]":
-                return at + 1
+        """The number of events after which nothing that matters is missing: the end, or the reason to stop and the usage."""
+        return self._count_until(_has_usage)
+
+    @cached_property
+    def stopped_from(self) -> int:
+        """The number of events with which the reason to stop has come."""
+        return self._count_until(lambda _: True)
+
+    def _count_until(self, has_usage: Callable[[dict[str, Any]], bool]) -> int:
+        """The number of events until the end, or until a reason to stop and what `has_usage` looks for have both come."""
+        is_stopped = is_found = False
+        for count, event in enumerate(self.events, 1):
             document = document_of(event)
-            if document.get("type") in _FINAL_EVENTS:
-                return at + 1
-            delta = document.get("delta")
-            choices = [one for one in document.get("choices") or () if isinstance(one, dict)]
-            is_finished |= any(one.get("finish_reason") for one in choices) or (isinstance(delta, dict) and "stop_reason" in delta)
-            usages = (document, document.get("x_groq"), *choices)
-            has_usage |= any(isinstance(one, dict) and isinstance(one.get("usage"), dict) for one in usages)
-            if is_finished and has_usage:
-                return at + 1
+            is_stopped |= _has_reason_to_stop(document)
+            is_found |= has_usage(document)
+            if data_of(event) == b"[DONE]" or document.get("type") in _FINAL_EVENTS or (is_stopped and is_found):
+                return count
         return len(self.events)
 
     @cached_property
@@ -168,6 +179,20 @@ def document_of(event: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _choices(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for one in document.get("choices") or () if isinstance(one, dict)]
+
+
+def _has_reason_to_stop(document: dict[str, Any]) -> bool:
+    delta = document.get("delta")
+    return any(one.get("finish_reason") for one in _choices(document)) or (isinstance(delta, dict) and "stop_reason" in delta)
+
+
+def _has_usage(document: dict[str, Any]) -> bool:
+    places = (document, document.get("x_groq"), *_choices(document))
+    return any(isinstance(one, dict) and isinstance(one.get("usage"), dict) for one in places)
 
 
 def charge_of(usage: Usage) -> float:

@@ -11,8 +11,8 @@ from tests.recorded.corpus import Expected, Item, Mode, charge_of, document_of
 from tests.recorded.replay import HEALTHY_CHARGE, HEALTHY_TEXT, Seen
 
 _STOP_REASONS = {
-    "stop": {"end_turn", "stop_sequence"}, "length": {"max_tokens", "model_context_window_exceeded"}, "tool_calls": {"tool_use"},
-    "content_filter": {"refusal"},
+    "stop": {"end_turn", "stop_sequence"}, "length": {"max_tokens", "model_context_window_exceeded"},
+    "tool_calls": {"tool_use"}, "content_filter": {"refusal"},
 }  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def judge_meaning(item: Item, seen: Seen) -> None:
     """Assert that a translated answer means what the item means."""
     expected, other = item.expected, "messages" if item.dialect == "openai" else "chat/completions"
     meaning = meaning_of(other, seen.body, stream=item.stream)
-    assert meaning.text == expected.text
+    assert meaning.text == item.text
     assert meaning.calls == [(tool.name, json.loads(tool.arguments)) for tool in expected.tools]
     assert meaning.end in (_STOP_REASONS[expected.finish] if other == "messages" else {expected.finish})
     assert meaning.is_ended == item.stream
@@ -128,7 +128,7 @@ def _judge_broken(item: Item, mode: Mode, seen: Seen) -> None:
     assert len(seen.record["attempts"]) == 1
     if mode.is_translated:
         meaning = meaning_of("messages" if item.dialect == "openai" else "chat/completions", seen.body, stream=item.stream)
-        assert meaning.text == item.expected.text
+        assert meaning.text == item.text
         assert meaning.error is not None
         assert not meaning.is_ended
     else:
@@ -139,12 +139,12 @@ def _judge_broken(item: Item, mode: Mode, seen: Seen) -> None:
 
 
 def _judge_moved_on(item: Item, mode: Mode, seen: Seen) -> None:
-    first, second = seen.record["attempts"]
+    first, *later = seen.record["attempts"]
+    assert later == [f"{_source(item, second=True)}:answered"]
     assert first.startswith(f"{_source(item)}:")
     assert first != f"{_source(item)}:answered"
     if item.status >= 300:
         assert first == f"{_source(item)}:{item.status}"
-    assert second == f"{_source(item, second=True)}:answered"
     judge_second(item, mode, seen)
 
 
@@ -174,7 +174,9 @@ def provider_words(item: Item) -> list[str]:
 
     def walk(value: Any) -> None:
         if isinstance(value, dict):
-            found.extend(one for name, one in value.items() if name in ("message", "detail", "msg") and isinstance(one, str) and one)
+            found.extend(
+                one for name, one in value.items() if name in ("message", "detail", "msg") and isinstance(one, str) and one
+            )
         for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
             walk(one)
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import zstandard
 
 from kyma_proxy.telemetry.access_log import AccessLog
 from kyma_proxy.telemetry.record import Record
 from tests.configurations import ProviderEntry, configuration
 from tests.harness import CLOSE, LAST_CHUNK, TURN, Client, Gateway, Provider, Step, chunk, gateway, providers
+from tests.recorded.codings import compressed, decompressed
 from tests.recorded.corpus import JSON_TYPE, STREAM_TYPE, Item, Mode
 from tests.waiting import PATIENCE_S, until
 
@@ -27,11 +26,14 @@ HEALTHY_CHARGE = {True: 13e-6, False: 7e-6}
 _DIALECTS = ("openai", "anthropic")
 _PRICE = "{input: 1, output: 2, cached_input: 0.1}"
 _MODELS = "".join(
-    f"  - {{id: {one}, price: {_PRICE}, pool: [{{provider: p{at}, model: real}}, {{provider: p{at + 2}, model: real, weight: 0}}]}}\n"
     f"  - {{id: {one}-alone, price: {_PRICE}, pool: [{{provider: p{at}, model: real}}]}}\n"
+    f"  - {{id: {one}, price: {_PRICE},"
+    f" pool: [{{provider: p{at}, model: real}}, {{provider: p{at + 2}, model: real, weight: 0}}]}}\n"
     for at, one in enumerate(_DIALECTS)
 )
-_TIER = "tiers: [{tier: 0, min_purchased: 0, rpm: 100000, per_model_rpm: 100000, tpm: 2000000000, max_request_tokens: 1000000}]\n"
+_TIER = (
+    "tiers: [{tier: 0, min_purchased: 0, rpm: 100000, per_model_rpm: 100000, tpm: 2000000000, max_request_tokens: 1000000}]\n"
+)
 _REASONS = {200: "OK", 400: "Bad Request", 499: "Client Closed Request"}
 
 
@@ -46,7 +48,8 @@ def _events(*documents: dict[str, Any], named: bool = False, done: bool = False)
 _USED = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 _USED_INPUT = {"input_tokens": 7, "output_tokens": 3}
 _RESPONSE = {
-    "id": "resp_2", "object": "response", "status": "completed", "error": None, "model": "real", "usage": _USED_INPUT | {"total_tokens": 10},
+    "id": "resp_2", "object": "response", "status": "completed", "error": None, "model": "real",
+    "usage": _USED_INPUT | {"total_tokens": 10},
     "output": [
         {"type": "message", "id": "msg_2", "role": "assistant", "status": "completed",
          "content": [{"type": "output_text", "text": HEALTHY_TEXT, "annotations": []}]}
@@ -74,7 +77,7 @@ _WHOLE: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 _STREAMS = {
     "chat/completions": _events(
-        {"id": "c2", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"role": "assistant", "content": HEALTHY_TEXT}}]},
+        {"id": "c2", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": HEALTHY_TEXT}}]},
         {"id": "c2", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
         {"id": "c2", "object": "chat.completion.chunk", "choices": [], "usage": _USED},
         done=True,
@@ -86,7 +89,7 @@ _STREAMS = {
     ),
     "responses": _events(
         {"type": "response.created", "response": {"id": "resp_2", "status": "in_progress", "output": []}},
-        {"type": "response.output_text.delta", "item_id": "msg_2", "output_index": 0, "content_index": 0, "delta": HEALTHY_TEXT},
+        {"type": "response.output_text.delta", "item_id": "msg_2", "output_index": 0, "delta": HEALTHY_TEXT},
         {"type": "response.completed", "response": _RESPONSE},
         named=True,
     ),
@@ -115,7 +118,11 @@ def healthy(item: Item) -> bytes:
 
 def head_of(status: int, headers: dict[str, str], framing: str, length: int = 0) -> bytes:
     """The head of an answer whose body ends as `framing` says."""
-    ends = {"length": f"content-length: {length}\r\n", "chunks": "transfer-encoding: chunked\r\n", "close": "connection: close\r\n"}
+    ends = {
+        "length": f"content-length: {length}\r\n",
+        "chunks": "transfer-encoding: chunked\r\n",
+        "close": "connection: close\r\n",
+    }
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}\r\n{lines}{ends[framing]}\r\n".encode()
 
@@ -126,7 +133,8 @@ def steps(item: Item, pieces: Iterable[bytes], framing: str, *, coding: str = ""
     played: list[Step] = [head_of(item.status, headers, framing, length)]
     for piece in pieces:
         played += [chunk(piece) if framing == "chunks" else piece, TURN]
-    return [*played, {"chunks": LAST_CHUNK, "close": CLOSE, "length": b""}[framing]]
+    ends: dict[str, list[Step]] = {"chunks": [LAST_CHUNK], "close": [CLOSE], "length": []}
+    return played + ends[framing]
 
 
 def as_recorded(item: Item) -> list[Step]:
@@ -148,19 +156,12 @@ def in_small_pieces(item: Item) -> list[Step]:
     return steps(item, pieces, "chunks")
 
 
-def compressed(coding: str) -> Callable[[Item], list[Step]]:
-    """Makes items compressed, each event so that it can be read at once."""
+def in_coding(coding: str) -> Callable[[Item], list[Step]]:
+    """Makes items compressed, a stream event by event."""
 
     def sent(item: Item) -> list[Step]:
-        if coding == "zstd":
-            maker: Any = zstandard.ZstdCompressor().compressobj()
-            flush_event, end = zstandard.COMPRESSOBJ_FLUSH_BLOCK, zstandard.COMPRESSOBJ_FLUSH_FINISH
-        else:
-            maker = zlib.compressobj(wbits=31 if coding == "gzip" else 15)
-            flush_event, end = zlib.Z_SYNC_FLUSH, zlib.Z_FINISH
-        events = item.events if item.is_stream else [item.data]
-        pieces = [maker.compress(event) + maker.flush(flush_event) for event in events]
-        return steps(item, filter(None, [*pieces, maker.flush(end)]), "chunks", coding=coding)
+        pieces = compressed(coding, item.events if item.is_stream else [item.data])
+        return steps(item, filter(None, pieces), "chunks", coding=coding)
 
     return sent
 
@@ -206,11 +207,13 @@ class _KeptLog(AccessLog):
 class Stage:
     """A gateway between callers, a provider that sends what is recorded, and one that is healthy."""
 
-    def __init__(self, running: Gateway, recorded: Provider, second: Provider, log: _KeptLog, account: Any, secret: str) -> None:
-        self.recorded = recorded
-        self.second = second
+    def __init__(self, running: Gateway, provider: tuple[Provider, Provider], account: Any = None, secret: str = "") -> None:
+        """`account` pays for the requests; without one they are free. `provider` are the recorded one and the second."""
+        self._recorded, self._second = provider
         self._running = running
-        self._log = log
+        log = running.log
+        assert isinstance(log, _KeptLog)
+        self._records = log.records
         self._account = account
         self._secret = secret
         self._count = 0
@@ -218,7 +221,7 @@ class Stage:
     async def play(self, item: Item, mode: Mode, played: Sequence[Step], *, alone: bool = False) -> Seen:
         """Send the item's request while the recorded provider plays these steps. `alone`: there is no second source."""
         self._running.forget_failures()
-        for provider, script in ((self.recorded, played), (self.second, (healthy(item),))):
+        for provider, script in ((self._recorded, played), (self._second, (healthy(item),))):
             provider.scripts.clear()
             provider.received.clear()
             provider.plays(*script)
@@ -232,8 +235,8 @@ class Stage:
         client.post(body, path=f"/v1/{endpoint}", more=f"x-request-id: {request_id}\r\n{key}")
         seen = await _read(client)
         client.leave()
-        await until(lambda: request_id in self._log.records)
-        seen.record = msgspec.to_builtins(self._log.records.pop(request_id))
+        await until(lambda: request_id in self._records)
+        seen.record = msgspec.to_builtins(self._records.pop(request_id))
         if self._account is not None:
             seen.charged = (before - self._account.balance) / 1e9
             assert self._account.held == 0
@@ -272,31 +275,20 @@ async def _read(client: Client) -> Seen:
                     body += piece
     except (ConnectionError, asyncio.IncompleteReadError, ValueError):
         is_whole = False
-    return Seen(head.status, head.headers, _decoded(body, head.headers.get("content-encoding", "")), is_whole, {})
-
-
-def _decoded(body: bytes, coding: str) -> bytes:
-    """The body that a client sees, as far as it came."""
-    if coding in ("gzip", "deflate"):
-        return zlib.decompressobj(wbits=47).decompress(body)
-    if coding == "zstd":
-        return zstandard.ZstdDecompressor().decompressobj().decompress(body)
-    return body
+    return Seen(head.status, head.headers, decompressed(head.headers.get("content-encoding", ""), body), is_whole, {})
 
 
 @contextlib.asynccontextmanager
 async def stage(directory: Path, *, metered: bool) -> AsyncIterator[Stage]:
     """A gateway with or without accounts, in front of the recorded provider and the healthy one."""
-    directory.mkdir(parents=True, exist_ok=True)
     section = f"accounts: {{required: true, database: 'sqlite:{directory}/kyma.db'}}\n{_TIER}" if metered else ""
     async with providers(2) as made:
         entries = [ProviderEntry(provider.port, dialect) for provider in made for dialect in _DIALECTS]
         text = configuration(*entries, pool=0, models=_MODELS, more=section)
         async with gateway(text, directory, log_type=_KeptLog) as running:
-            account, secret = None, ""
-            if metered:
-                service: Any = running.app.account_service
-                account, _, secret = await service.create_account("a@example.com", amount=10**14, kind="grant")
-            log = running.log
-            assert isinstance(log, _KeptLog)
-            yield Stage(running, *made, log, account, secret)
+            if not metered:
+                yield Stage(running, (made[0], made[1]))
+                return
+            service: Any = running.app.account_service
+            account, _, secret = await service.create_account("a@example.com", amount=10**14, kind="grant")
+            yield Stage(running, (made[0], made[1]), account, secret)

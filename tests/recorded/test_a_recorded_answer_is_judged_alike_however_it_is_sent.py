@@ -7,17 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from tests.harness import Step
+from tests.recorded.codings import CODINGS
 from tests.recorded.corpus import ITEMS, Item, Mode
 from tests.recorded.judging import judge
-from tests.recorded.replay import Stage, close_delimited, compressed, in_small_pieces
+from tests.recorded.replay import Stage, close_delimited, in_coding, in_small_pieces
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 WAYS: dict[str, Callable[[Item], list[Step]]] = {
     "small-pieces": in_small_pieces,
     "close-delimited": close_delimited,
-    "gzip": compressed("gzip"),
-    "deflate": compressed("deflate"),
-    "zstd": compressed("zstd"),
+    **{coding: in_coding(coding) for coding in CODINGS},
 }
 METERED = [Mode(is_translated, True) for is_translated in (False, True)]
 
