@@ -29,7 +29,8 @@ _FINAL_EVENTS = {"message_stop", "response.completed", "response.incomplete", "r
 class Usage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The tokens that must be logged and charged. `prompt` includes what was read from a cache or written to it.
 
-    An estimate can't be known exactly: its completion lies within `completion_between`.
+    An estimate can't be known exactly: its completion lies within `completion_between`. `is_rounded`: the provider's count of
+    the prompt has a fraction, which may be rounded either way.
     """
 
     prompt: int | None = None
@@ -39,6 +40,7 @@ class Usage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     written_1h: int = 0
     source: Literal["reported", "estimated"] = "reported"
     completion_between: tuple[int, int] | None = None
+    is_rounded: bool = False
 
 
 class Tool(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
