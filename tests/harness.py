@@ -31,8 +31,10 @@ from tests.waiting import PATIENCE_S, until
 CLOSE = "close"
 RESET = "reset"
 SILENCE = "silence"
+TURN = "turn"
 Step = bytes | asyncio.Event | str
-"""What a provider does next: send bytes, wait for an event, close the connection, reset it, or be silent until it ends."""
+"""What a provider does next: send bytes, wait for an event, close the connection, reset it, be silent until it ends, or give
+the gateway, which runs on the same loop, a turn, so that it reads what was sent so far as a piece of its own."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
@@ -139,6 +141,8 @@ class Provider:
                     waiting.cancel()
                     if gone.done():
                         return False
+                elif step == TURN:
+                    await asyncio.sleep(0)
                 elif step == SILENCE:
                     await asyncio.wait((gone,))
                     return False
@@ -267,7 +271,7 @@ class Gateway:
         self.port = port
         self.configuration = configuration
         self._path = path
-        self._log = log
+        self.log = log
         self._clients: list[Client] = []
 
     # ---- callers
@@ -287,7 +291,7 @@ class Gateway:
         """The lines of the access log, once there are `count` of them."""
 
         def has_enough() -> bool:
-            self._log.flush()  # as it does by itself 20 times a second
+            self.log.flush()  # as it does by itself 20 times a second
             return self._path.read_bytes().count(b"\n") >= count
 
         await until(has_enough)
@@ -379,13 +383,18 @@ async def providers(
 
 @contextlib.asynccontextmanager
 async def gateway(
-    text: str, directory: Path, *, tls: ssl.SSLContext | None = None, timing: Timing = DEFAULT_TIMING
+    text: str,
+    directory: Path,
+    *,
+    tls: ssl.SSLContext | None = None,
+    timing: Timing = DEFAULT_TIMING,
+    log_type: type[AccessLog] = AccessLog,
 ) -> AsyncIterator[Gateway]:
     """A gateway with this configuration, on a port of the kernel's choice; `timing` is that of its image jobs."""
     path = directory / "gateway.yaml"
     path.write_text(text)
     in_force = Configuration(path, {})
-    log = AccessLog(str(directory / "access.log"))
+    log = log_type(str(directory / "access.log"))
     app = App(in_force, log, open_accounts(in_force.snapshot), jobs_timing=timing)
     await app.open()
     server = await asyncio.get_running_loop().create_server(app.downstream, "127.0.0.1", 0, ssl=tls)
