@@ -66,15 +66,17 @@ DONE = b"data: [DONE]\n\n"
 ANSWER = b'{"object":"chat.completion","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5}}'
 MESSAGE = b'{"type":"message","content":[],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":5}}'
 EMBEDDINGS = b'{"object":"list","data":[{"embedding":[1]}],"usage":{"prompt_tokens":3,"total_tokens":3}}'
+RESPONSE = b'{"object":"response","status":"completed","output":[],"usage":{"input_tokens":3,"output_tokens":5}}'
 OK = whole(ANSWER)
+_USUAL_ANSWERS = {
+    b"/messages ": MESSAGE, b"/count_tokens ": b'{"input_tokens":3}', b"/embeddings ": EMBEDDINGS, b"/responses ": RESPONSE,
+}  # fmt: skip
 STREAM = head() + chunk(event("one")) + chunk(event("two")) + chunk(DONE) + LAST_CHUNK
 
 
 def _usual_answer(head: bytes) -> bytes:
     """The whole answer at the endpoint of a request."""
-    if b"/messages " in head:
-        return whole(MESSAGE)
-    return whole(EMBEDDINGS) if b"/embeddings " in head else OK
+    return next((whole(answer) for path, answer in _USUAL_ANSWERS.items() if path in head), OK)
 
 
 class Received:

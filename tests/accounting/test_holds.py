@@ -65,7 +65,7 @@ class MeteredAccount:
         exchange = Exchange(Inbound(b"POST", path, b"", [], body, "request", 0.0, False, True), RELAYED[path], self._configured)
         exchange.key = self._key
         exchange.routing = read_routing_fields(body, is_metered=True)
-        exchange.route = self._configured.routes["openai"][model]
+        exchange.route = self._configured.routes[exchange.endpoint.key][model]
         self._now += 61
         return self.meter.admit(exchange, self._now)
 

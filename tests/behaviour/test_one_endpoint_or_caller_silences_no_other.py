@@ -13,7 +13,7 @@ import pytest
 
 from tests.accounts_harness import TOKEN, AccountsGateway
 from tests.configurations import TIMEOUTS, ProviderEntry, configuration
-from tests.harness import CLOSE, LAST_CHUNK, OK, RESET, SILENCE, Answer, Gateway, Step, chunk, gateway, providers, whole
+from tests.harness import CLOSE, EMBEDDINGS, LAST_CHUNK, RESET, SILENCE, Answer, Gateway, Step, chunk, gateway, providers, whole
 from tests.harness import head as answer_head
 
 MESSAGE = whole(json.dumps({
@@ -53,7 +53,7 @@ CASES = (
     Case("openai", "embeddings", "messages", CHAT),
     Case("anthropic", "count_tokens", "messages", MESSAGE),
     Case("anthropic", "count_tokens", "chat", MESSAGE),
-    Case("openai", "chat", "embeddings", OK),
+    Case("openai", "chat", "embeddings", whole(EMBEDDINGS)),
 )
 
 

@@ -23,12 +23,13 @@ from kyma_proxy.config.addresses import is_host, parse_address
 from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, credential_of, default_fields, endpoints_of, foreign_fields
 from kyma_proxy.loading import document as doc
+from kyma_proxy.loading.error_rules import compile_error_rules
 from kyma_proxy.loading.headers import NO_SECRET, find_pass_problem, merge_pass_headers, secrets_among
 from kyma_proxy.loading.images import compile_image_members, compile_image_rules, find_image_problems
 from kyma_proxy.loading.prices import compile_price
 from kyma_proxy.loading.reading import Lines, read_document
 from kyma_proxy.loading.routes import compile_routes
-from kyma_proxy.loading.tiers import SHIPPED_TIERS
+from kyma_proxy.loading.tiers import SHIPPED_TIERS, compile_tiers
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
@@ -89,7 +90,7 @@ class _Compiler:
             hold=document.defaults.hold,
             probe_after=document.defaults.probe_after,
             limits=snap.Limits(**msgspec.structs.asdict(document.limits)),
-            tiers=self._compile_tiers(document.tiers),
+            tiers=SHIPPED_TIERS if document.tiers is None else compile_tiers(_present(document.tiers), self._report),
             providers=MappingProxyType(providers),
             models=MappingProxyType(models),
             aliases=MappingProxyType(dict(document.aliases)),
@@ -122,18 +123,13 @@ class _Compiler:
             own_names=own_names,
             own_and_foreign_names=own_names | foreign_fields(entry.dialect),
             default_fields=tuple([field for field in default_fields(entry.dialect) if field[0] not in own_names]),
-            move_on=tuple(self._compile_error_rule(rule, f"{path}.move_on[{at}]") for at, rule in _present(entry.move_on)),
+            move_on=compile_error_rules(_present(entry.move_on), lambda at, what: self._report(f"{path}.move_on[{at}]", what)),
             off=off,
             warm_connections=entry.warm_connections,
             keep_alive=entry.keep_alive,
             secrets=secrets,
             shortest_secret=min(map(len, secrets), default=NO_SECRET),
         )
-
-    def _compile_error_rule(self, rule: doc.ErrorRule, path: str) -> snap.ErrorRule:
-        if rule.status is None and rule.code is None and rule.message is None:
-            self._report(path, "must have a status, a code or a message")
-        return snap.ErrorRule(rule.status, rule.code, None if rule.message is None else rule.message.lower())
 
     def _parse_base_url(self, entry: doc.Provider, path: str) -> tuple[snap.Origin, str]:
         try:
@@ -320,25 +316,6 @@ class _Compiler:
             top_up=accounts.top_up,
             hold_tokens=accounts.hold_tokens,
         )
-
-    def _compile_tiers(self, written: tuple[doc.Tier, ...] | None) -> tuple[snap.Tier, ...]:
-        if written is None:
-            return SHIPPED_TIERS
-        tiers = tuple(
-            snap.Tier(
-                **{name: getattr(tier, name) for name in tier.__struct_fields__ if name not in ("name", "min_purchased")},
-                name=tier.name or f"Tier {tier.tier}",
-                min_purchased=int(tier.min_purchased * snap.NANO),
-            )
-            for _, tier in _present(written)
-        )
-        for at, tier in enumerate(tiers):
-            below = tiers[at - 1].min_purchased if at else -1
-            if tier.tier != at or tier.min_purchased <= below or (at == 0 and tier.min_purchased):
-                self._report(f"tiers[{at}]", "tiers are numbered 0, 1, 2, …, and min_purchased begins at 0 and rises")
-        if not tiers:
-            self._report("tiers", "the list must not be empty; leave it out for the shipped tiers")
-        return tiers
 
     def _compile_origins(self, origins: tuple[str, ...]) -> frozenset[str]:
         for at, origin in _present(origins):

@@ -168,7 +168,7 @@ def test_a_hold_is_the_price_of_the_estimated_tokens(prompt: int, output: int, p
 def left(*attempts: tuple[str, float], ending: State = State.CLIENT_GONE) -> Exchange:
     """A request whose caller left before its answer began; of each attempt the result and when it was sent."""
     request = routed()
-    request.route = request.snapshot.routes["openai"]["small"]
+    request.route = request.snapshot.routes["chat"]["small"]
     request.state = ending
     for result, sent in attempts:
         made = attempt(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -33,8 +34,8 @@ def named(*documents: Mapping[str, object]) -> bytes:
 CHAT_AT = "chat/completions"
 
 
-def reported(prompt: int | None, completion: int | None, cached: int | None) -> Usage:
-    return Usage(prompt, completion, cached, "reported")
+def reported(prompt: int | None, completion: int | None, cached: int | None, **more: Any) -> Usage:
+    return Usage(prompt, completion, cached, "reported", **more)
 
 
 DELTA = {"choices": [{"index": 0, "delta": {"content": "hi"}}], "usage": None}
@@ -52,6 +53,7 @@ MESSAGE = {
     "input_tokens": 10, "cache_creation_input_tokens": 100, "cache_read_input_tokens": 1000, "output_tokens": 7,
     "cache_creation": {"ephemeral_5m_input_tokens": 100}, "service_tier": "standard",
 }  # fmt: skip
+WRITTEN = {"cache_write_5m": 100, "service_tier": "standard"}
 BEGIN = {"type": "message_start", "message": {"id": "msg_1", "content": [], "usage": MESSAGE | {"output_tokens": 1}}}
 TEXT = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}}
 STOP = {"type": "message_stop"}
@@ -64,7 +66,10 @@ def end(**usage: int) -> dict[str, object]:
 CHUNK = {"choices": [{"index": 0, "delta": {"content": "hi"}}]}
 END = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 ANSWERS: dict[str, tuple[Dialect, str, bytes, Usage]] = {
-    "chat": (OPENAI, CHAT_AT, whole({"id": "1", "choices": [{}], "usage": CHAT, "service_tier": "x"}), reported(20, 5, 16)),
+    "chat": (
+        OPENAI, CHAT_AT, whole({"id": "1", "choices": [{}], "usage": CHAT, "service_tier": "flex"}),
+        reported(20, 5, 16, service_tier="flex"),
+    ),
     "chat stream": (OPENAI, CHAT_AT, stream(DELTA, DELTA, END, {"choices": [], "usage": CHAT}), reported(20, 5, 16)),
     "completions": (
         OPENAI, "completions", whole({"choices": [{"text": "a"}], "usage": {"prompt_tokens": 5, "completion_tokens": 7}}),
@@ -132,18 +137,50 @@ ANSWERS: dict[str, tuple[Dialect, str, bytes, Usage]] = {
         named({"type": "response.completed", "response": {"output": ["x" * 3_000_000], "usage": RESPONSE, "metadata": {}}}),
         reported(36, 87, 4),
     ),
-    "a message": (ANTHROPIC, "messages", whole({"type": "message", "content": [], "usage": MESSAGE}), reported(1110, 7, 1000)),
-    "a message stream": (ANTHROPIC, "messages", named(BEGIN, TEXT, end(output_tokens=42), STOP), reported(1110, 42, 1000)),
+    "a message": (
+        ANTHROPIC, "messages", whole({"type": "message", "content": [], "usage": MESSAGE}),
+        reported(1110, 7, 1000, **WRITTEN),
+    ),
+    "a message stream": (
+        ANTHROPIC, "messages", named(BEGIN, TEXT, end(output_tokens=42), STOP),
+        reported(1110, 42, 1000, **WRITTEN),
+    ),
     "a message stream that counts the prompt at its end": (
         ANTHROPIC, "messages",
         named(BEGIN, TEXT, end(input_tokens=3, cache_read_input_tokens=5, cache_creation_input_tokens=2, output_tokens=42)),
-        reported(10, 42, 5),
+        reported(10, 42, 5, cache_write_5m=2, service_tier="standard"),
     ),
-    "a message stream without its end's count": (ANTHROPIC, "messages", named(BEGIN, TEXT, STOP), reported(1110, None, 1000)),
+    "a message stream without its end's count": (
+        ANTHROPIC, "messages", named(BEGIN, TEXT, STOP),
+        reported(1110, None, 1000, **WRITTEN),
+    ),
     "a message stream without its beginning": (
         ANTHROPIC, "messages", named(TEXT, end(output_tokens=42), STOP), reported(None, 42, None),
     ),
     "a message stream without usage": (ANTHROPIC, "messages", named(TEXT, STOP), NO_USAGE),
+    "searches": (
+        OPENAI, "responses",
+        named({"type": "response.completed", "response": {
+            "output": [{"type": "web_search_call"}, {"type": "message"}, {"type": "web_search_call"}], "usage": RESPONSE,
+        }}),
+        reported(36, 87, 4, searches=2),
+    ),
+    "searches of Anthropic's, and a cache for an hour": (
+        ANTHROPIC, "messages",
+        whole({"type": "message", "content": [], "usage": {
+            "input_tokens": 1, "output_tokens": 2, "server_tool_use": {"web_search_requests": 3},
+            "cache_creation_input_tokens": 30, "cache_creation": {"ephemeral_1h_input_tokens": 20},
+        }}),
+        reported(31, 2, None, cache_write_5m=10, cache_write_1h=20, searches=3),
+    ),
+    "a cache written at a gateway": (
+        OPENAI, CHAT_AT,
+        whole({"choices": [{}], "usage": {
+            "prompt_tokens": 50, "completion_tokens": 2,
+            "prompt_tokens_details": {"cached_tokens": 5, "cache_write_tokens": 30},
+        }}),
+        reported(50, 2, 5, cache_write=30),
+    ),
     "iterations": (
         ANTHROPIC, "messages",
         whole({"type": "message", "content": [], "usage": {
@@ -162,7 +199,7 @@ ANSWERS: dict[str, tuple[Dialect, str, bytes, Usage]] = {
                 {"type": "message", "input_tokens": 23_000, "output_tokens": 1000},
             ],
         }}, STOP),
-        reported(204_100, 4500, 1000),
+        reported(204_100, 4500, 1000, **WRITTEN),
     ),
 }  # fmt: skip
 
@@ -251,4 +288,4 @@ def test_usage_in_a_tools_input_does_not_hide_the_answers_usage() -> None:
     for size in (0, 99_000, 2_000_000):
         text = {"type": "text", "text": "x" * size}
         body = whole({"type": "message", "content": [text, *content], "usage": MESSAGE, "container": content})
-        assert usage_in(ANTHROPIC, body, streams=False) == reported(1110, 7, 1000)
+        assert usage_in(ANTHROPIC, body, streams=False) == reported(1110, 7, 1000, **WRITTEN)

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.answers.facts import ANSWER, LAST, NOTHING, UNNAMED_ERROR, End, Facts, error_in
-from kyma_proxy.dialect.answers.usage import first_count, part, token_count
+from kyma_proxy.dialect.answers.usage import part, token_count
 
 USAGE_MARKS: Final = (b'"usage":{', b'"usage": {')
 ERROR_MARKS: Final = (b'"error"', b"event: error", b"event:error", b"\nerror:")
@@ -103,24 +103,41 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
     output = token_count(usage.get("output_tokens"))
     if token_count(usage.get("input_tokens")) is None and output is None:
         return NO_USAGE
-    prompt, cached = _input_of(usage)
+    paid = [usage]
     iterations = usage.get("iterations")
-    for iteration in iterations if isinstance(iterations, list) else ():
-        if isinstance(iteration, dict) and iteration.get("type") == _COMPACTION:
-            more, more_cached = _input_of(iteration)
-            prompt = more if prompt is None else prompt + (more or 0)
-            cached = more_cached if cached is None else cached + (more_cached or 0)
-            output = (output or 0) + (token_count(iteration.get("output_tokens")) or 0)
-    return Usage(prompt, output, cached, "reported")
+    if isinstance(iterations, list):
+        paid += [one for one in iterations if isinstance(one, dict) and one.get("type") == _COMPACTION]
+        output = sum((token_count(one.get("output_tokens")) or 0 for one in paid[1:]), output or 0) if paid[1:] else output
+    parts = [_input_of(one) for one in paid]
+    owns = [own for own, _, _, _ in parts if own is not None]
+    reads = [cached for _, cached, _, _ in parts if cached is not None]
+    minutes, hour = sum(minutes for _, _, minutes, _ in parts), sum(hour for _, _, _, hour in parts)
+    tier = usage.get("service_tier")
+    return Usage(
+        sum(owns) + sum(reads) + minutes + hour if owns else None,
+        output,
+        sum(reads) if reads else None,
+        "reported",
+        cache_write_5m=minutes,
+        cache_write_1h=hour,
+        searches=token_count(part(usage, "server_tool_use").get("web_search_requests")),
+        service_tier=tier if isinstance(tier, str) else None,
+    )
 
 
-def _input_of(usage: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """All tokens of the prompt, and those that were read from a cache."""
+def _input_of(usage: Mapping[str, Any]) -> tuple[int | None, int | None, int, int]:
+    """The tokens of a prompt that no cache has to do with, those that were read from one, and those that were written to it.
+
+    The latter are those for five minutes, which is the usual lifetime, and for an hour.
+    """
     own, cached, written = (token_count(usage.get(name)) for name in _OWN_INPUT)
-    if written is None:
-        creation = part(usage, "cache_creation")
-        written = sum(first_count(creation, name) or 0 for name in ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"))
-    return (None if own is None else own + (cached or 0) + written), cached
+    creation = part(usage, "cache_creation")
+    hour = token_count(creation.get("ephemeral_1h_input_tokens")) or 0
+    minutes = token_count(creation.get("ephemeral_5m_input_tokens")) or 0
+    if written is not None:
+        hour = min(hour, written)
+        minutes = written - hour
+    return own, cached, minutes, hour
 
 
 def _object(raw: Raw) -> Mapping[str, Any]:

@@ -40,6 +40,7 @@ _ADDED_EVENTS: Final = frozenset({b'"response.output_item.added"', b'"response.c
 _SILENT_ITEMS: Final = (b'"message"', b'"reasoning"', b'"output_text"', b'"reasoning_text"')
 _LAST_EVENTS: Final = frozenset({b'"response.completed"', b'"response.incomplete"'})
 _FAILED_EVENT: Final = b'"response.failed"'
+_SEARCH: Final = b'"web_search_call"'
 _UNFINISHED_STATUSES: Final = ("queued", "in_progress")
 
 
@@ -54,6 +55,7 @@ class _Event(msgspec.Struct, gc=False):
     item: Raw = _NULL
     part: Raw = _NULL
     x_groq: Raw = _NULL
+    service_tier: Raw = _NULL
 
 
 class _TypeMember(msgspec.Struct, gc=False):
@@ -62,6 +64,8 @@ class _TypeMember(msgspec.Struct, gc=False):
 
 class _Response(msgspec.Struct, gc=False):
     usage: Raw = _NULL
+    service_tier: Raw = _NULL
+    output: Raw = _NULL
     error: Raw = _NULL
 
 
@@ -83,6 +87,7 @@ class _Whole(msgspec.Struct, gc=False):
     object: Raw = _NULL
     status: Raw = _NULL
     x_groq: Raw = _NULL
+    service_tier: Raw = _NULL
 
 
 _event: Final = msgspec.json.Decoder(_Event).decode
@@ -90,7 +95,7 @@ _type_member: Final = msgspec.json.Decoder(_TypeMember).decode
 _response: Final = msgspec.json.Decoder(_Response).decode
 _choices: Final = msgspec.json.Decoder(list[_Choice]).decode
 _whole: Final = msgspec.json.Decoder(_Whole).decode
-_raws: Final = msgspec.json.Decoder(list[Raw]).decode
+_items: Final = msgspec.json.Decoder(list[_TypeMember]).decode
 _anything: Final = msgspec.json.Decoder().decode
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
@@ -113,7 +118,7 @@ def read_event(name: bytes, data: bytes) -> Facts:
         return Facts(error=error_in(_decoded(data)))
     if kind.startswith(b'"response.'):
         return _read_responses_event(kind, event)
-    usage = _usage_in(event.usage, event.x_groq)
+    usage = _usage_in(event.usage, event.x_groq, tier=event.service_tier)
     facts = _read_choices(event.choices, usage)
     if facts.error is None and bytes(event.x_groq) not in _EMPTY:  # Groq reports a failed generation in x_groq.error
         error = _object(event.x_groq).get("error")
@@ -124,7 +129,9 @@ def read_event(name: bytes, data: bytes) -> Facts:
 
 def _read_responses_event(kind: bytes, event: _Event) -> Facts:
     if kind in _LAST_EVENTS:
-        return Facts(is_answer=True, end=End.LAST, usage=_usage_in(_response_of(event).usage))
+        response = _response_of(event)
+        usage = _usage_in(response.usage, tier=response.service_tier, output=response.output)
+        return Facts(is_answer=True, end=End.LAST, usage=usage)
     if kind == _FAILED_EVENT:
         response = _response_of(event)
         return Facts(error=error_in(_decoded(bytes(response.error))), usage=_usage_in(response.usage))
@@ -187,7 +194,7 @@ def read_whole(endpoint: str, body: bytes) -> Facts:
         return _read_unreadable(body)
     if bytes(whole.error) not in _EMPTY or b'"error"' in (bytes(whole.type), bytes(whole.object)):
         return Facts(error=error_in(_decoded(body)))
-    usage = _usage_in(whole.usage, whole.x_groq)
+    usage = _usage_in(whole.usage, whole.x_groq, tier=whole.service_tier, output=whole.output)
     member = MESSAGE_MEMBERS.get(endpoint)
     if member == "choices":
         return _read_whole_choices(whole.choices, usage)
@@ -250,15 +257,47 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
     if not cached:
         other = first_count(usage, "cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
         cached = other if other is not None else cached
-    return Usage(prompt, completion, cached, "reported")
+    searches = token_count(part(usage, "server_tool_use").get("web_search_requests"))
+    tier = usage.get("service_tier")
+    return Usage(
+        prompt,
+        completion,
+        cached,
+        "reported",
+        cache_write=first_count(details, "cache_write_tokens") or first_count(usage, "cache_creation_input_tokens") or 0,
+        searches=token_count(usage.get("num_search_queries")) if searches is None else searches,
+        service_tier=tier if isinstance(tier, str) else None,
+    )
 
 
-def _usage_in(usage: Raw, x_groq: Raw = _NULL) -> Mapping[str, Any] | None:
-    """A usage object that has a count; Groq once put it into `x_groq`."""
-    for value in (_object(usage), _object(x_groq).get("usage") if bytes(x_groq) not in _EMPTY else None):
-        if isinstance(value, dict) and value:
-            return value
-    return None
+def _usage_in(usage: Raw, x_groq: Raw = _NULL, *, tier: Raw = _NULL, output: Raw = _NULL) -> Mapping[str, Any] | None:
+    """A usage object that is not empty; Groq once put it into `x_groq`.
+
+    What stands beside it is put into it: the service tier, and as searches the calls among the items of a response's `output`.
+    """
+    found = _object(usage) or (_object(_object_raw(x_groq)) if bytes(x_groq) not in _EMPTY else {})
+    if not found:
+        return None
+    if bytes(tier) not in _EMPTY:
+        found = {**found, "service_tier": _decoded(bytes(tier))}
+    if _SEARCH in bytes(output):
+        found = {**found, "num_search_queries": _searches_in(output)}
+    return found
+
+
+def _object_raw(x_groq: Raw) -> Raw:
+    try:
+        return _response(x_groq).usage
+    except _UNREADABLE:
+        return _NULL
+
+
+def _searches_in(output: Raw) -> int:
+    """The number of web searches among the items of a response."""
+    try:
+        return sum(bytes(item.type) == _SEARCH for item in _items(output))
+    except _UNREADABLE:
+        return 0
 
 
 def _object(raw: Raw) -> Mapping[str, Any]:
