@@ -207,7 +207,8 @@ class Gateway(AttemptsListener):
         meaning = meaning_of(head.status, read_error(body), rules)
         if meaning is None:
             return None
-        return status_failure(attempt.provider, meaning, head.fields, detail=f"answered {head.status}", wall=time.time())
+        failure = status_failure(attempt.provider, meaning, head.fields, detail=f"answered {head.status}", wall=time.time())
+        return failure._replace(written_status=head.status)
 
     def secrets(self, attempt: Attempt) -> tuple[bytes, ...]:
         """The credentials of the source's provider."""

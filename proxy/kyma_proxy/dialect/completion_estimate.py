@@ -4,9 +4,10 @@ Every string of an answer counts by its bytes, whatever member it stands under, 
 ids, types, names, signatures, what repeats the output, and what repeats the request. One odd member makes none of the others
 count less.
 
-Only the first and last bytes of the answer are kept (`core/http/sample.py`). The texts in their complete events are measured,
-and the bytes between are assumed to hold text at the same rate; where events are numbered (OpenAI's `responses`), their numbers
-say how many there were, because some of them repeat the caller's own request. This runs once, at the end, and for few requests.
+Only the first and last bytes of the answer are kept (`dialect/answers/reader.py`). The texts in their complete events are
+measured, and the bytes between are assumed to hold text at the same rate. Where events are numbered (OpenAI's `responses`),
+their numbers say how many there were, because some of them repeat the caller's own request. This runs once, at the end, and for
+few requests.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def _value(data: bytes) -> object:
 def event_text_bytes(event: dict[str, Any]) -> int:
     """Return the bytes of output that an event adds."""
     kind = event.get("type")
-    if isinstance(kind, str) and kind.endswith(_REPEATS):
+    if isinstance(kind, str) and (kind.endswith(_REPEATS) or kind == "error"):
         return 0
     root = event.get("choices", event)
     return _text_bytes(root, is_sound=isinstance(kind, str) and "audio" in kind and "transcript" not in kind)

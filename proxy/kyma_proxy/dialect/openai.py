@@ -37,32 +37,40 @@ _ERROR_SCHEMA: Final = MappingProxyType({
     "required": ["error"],
 })  # fmt: skip
 _OPERATORS_ERRORS: Final = (
-    # https://platform.openai.com/docs/guides/error-codes and reports: a hard limit of the organisation's is a 400
-    ErrorRule(400, "billing_hard_limit_reached", means=402),
-    ErrorRule(400, "billing_not_active", means=402),
-    ErrorRule(400, "insufficient_quota", means=402),
-    ErrorRule(400, "invalid_api_key", means=401),
-    # https://ai.google.dev/gemini-api/docs/troubleshooting and google.rpc.ErrorInfo
-    ErrorRule(400, "API_KEY_INVALID", means=401),
-    ErrorRule(400, "API_KEY_EXPIRED", means=401),
-    ErrorRule(400, None, "api key not valid", means=401),
-    ErrorRule(400, None, "api key expired", means=401),
-    ErrorRule(400, None, "user location is not supported", means=403),
-    ErrorRule(400, None, "gemini api free tier is not available", means=403),
-    # https://docs.x.ai/docs/key-information/debugging: a wrong key is a 400
-    ErrorRule(400, None, "incorrect api key provided", means=401),
-    # https://help.aliyun.com/zh/model-studio/error-code: an account in arrears
-    ErrorRule(400, "Arrearage", means=402),
-    # https://docs.bigmodel.cn/cn/faq/api-code: an account in arrears, locked, or out of its package
-    ErrorRule(None, "1113", means=402),
-    ErrorRule(None, "1112", means=403),
+    # A code that names the account, its bill or its key never speaks of the request, whatever the status.
+    # https://platform.openai.com/docs/guides/error-codes and reports: an organisation's hard limit is a 400
+    *(ErrorRule(None, code, means=402) for code in (
+        "billing_hard_limit_reached", "billing_not_active", "insufficient_quota", "insufficient_balance",
+        "insufficient_credits",
+        "budget_exceeded",  # https://docs.litellm.ai/docs/proxy/users
+        "Arrearage",  # https://help.aliyun.com/zh/model-studio/error-code: an account in arrears
+        "1113",  # https://docs.bigmodel.cn/cn/faq/api-code: the same at Zhipu
+    )),
+    *(ErrorRule(None, code, means=401) for code in (
+        "invalid_api_key", "authentication_error",
+        "API_KEY_INVALID", "API_KEY_EXPIRED", "API_KEY_SERVICE_BLOCKED",  # google.rpc.ErrorInfo
+    )),
+    *(ErrorRule(None, code, means=403) for code in (
+        "account_deactivated", "account_suspended", "organization_restricted", "organization_deactivated", "access_terminated",
+        "unsupported_country_region_territory", "1112",
+    )),
+    *(ErrorRule(None, code, means=429) for code in ("rate_limit_exceeded", "tokens")),  # https://console.groq.com/docs/errors
     # https://learn.microsoft.com/azure/ai-foundry/openai: a deployment that has no such operation
     ErrorRule(400, "OperationNotSupported", means=404),
-    # https://console.groq.com/docs/errors: the organisation's tokens per minute, as a 413 or 400
-    ErrorRule(413, "rate_limit_exceeded", means=429),
-    ErrorRule(413, "tokens", means=429),
-    ErrorRule(400, "rate_limit_exceeded", means=429),
-)
+    # Where there is no code, the beginning of the message tells: https://ai.google.dev/gemini-api/docs/troubleshooting,
+    # https://docs.x.ai/docs/key-information/debugging, and reports.
+    *(ErrorRule(400, None, words, means=401) for words in (
+        "api key not valid", "api key expired", "api key not found", "incorrect api key provided", "invalid api key",
+    )),
+    *(ErrorRule(400, None, words, means=402) for words in (
+        "insufficient balance", "insufficient credit", "your credit balance is too low", "budget has been exceeded",
+        "access denied, please make sure your account is in good standing",
+    )),
+    *(ErrorRule(400, None, words, means=403) for words in (
+        "user location is not supported", "gemini api free tier is not available", "this organization has been",
+        "your account has been",
+    )),
+)  # fmt: skip
 _encode: Final = msgspec.json.encode
 
 

@@ -43,7 +43,10 @@ ERRORS: list[tuple[Dialect, int, object, int | None]] = [
     (OPENAI, 400, openai("Please do not say: API key not valid"), None),
     (OPENAI, 400, "no JSON at all", None),
     (OPENAI, 400, {"error": {"code": None, "details": "x", "message": 5}}, None),
-    (OPENAI, 422, openai(code="billing_hard_limit_reached"), None),
+    (OPENAI, 422, openai(code="billing_hard_limit_reached"), 402),
+    (OPENAI, 400, openai(type="budget_exceeded", code="400"), 402),
+    (OPENAI, 400, openai(code="organization_restricted"), 403),
+    (OPENAI, 422, openai("API key not valid"), None),
 ]
 
 

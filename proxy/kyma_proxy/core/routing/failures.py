@@ -37,7 +37,7 @@ class AttemptFailure(NamedTuple):
 
     `status` is there if the source answered with one, `retry_after` (seconds) if it gave a hint. `was_tried` is False if the
     source was skipped because its breaker is open; the failure is then the one that opened it. `nothing_came`: the connection
-    ended before one byte of the answer.
+    ended before one byte of the answer. `written_status` is the status that the source wrote, if its body means another.
     """
 
     kind: FailureKind
@@ -48,6 +48,7 @@ class AttemptFailure(NamedTuple):
     was_tried: bool = True
     retry: Retry = Retry.NEXT_SOURCE
     nothing_came: bool = False
+    written_status: int = 0
 
     @property
     def is_missing(self) -> bool:
@@ -57,7 +58,7 @@ class AttemptFailure(NamedTuple):
     @property
     def word(self) -> str:
         """The word (or status) that the log has for it."""
-        return str(self.status) if self.kind is FailureKind.STATUS else self.kind.value
+        return str(self.written_status or self.status) if self.kind is FailureKind.STATUS else self.kind.value
 
 
 MISSING_STATUSES: Final = frozenset({404, 405, 501})
