@@ -41,10 +41,6 @@ class Dialect(NamedTuple):
     """What a whole answer says, given the name of its endpoint."""
     usage_of: Callable[[Mapping[str, Any]], Usage]
     """The tokens in a usage object, which has the members of all that the answer reported."""
-    usage_marks: tuple[bytes, ...]
-    """An event that reports usage contains one of these bytes."""
-    error_marks: tuple[bytes, ...]
-    """An event that reports an error contains one of these bytes."""
     always_ends: bool
     """True if every stream has the dialect's last event; False if some providers leave it out."""
     operators_errors: tuple[ErrorRule, ...]

@@ -10,16 +10,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.dialect.answers.facts import ANSWER, LAST, NOTHING, UNNAMED_ERROR, End, Facts, error_in
-from kyma_proxy.dialect.answers.usage import part, token_count
+from kyma_proxy.dialect.answers.anthropic_members import decode_event, decode_message
+from kyma_proxy.dialect.answers.facts import ANSWER, LAST, NOTHING, End, Facts, error_in
+from kyma_proxy.dialect.answers.usage import lenient_json, part, token_count
 
-USAGE_MARKS: Final = (b'"usage":{', b'"usage": {')
-ERROR_MARKS: Final = (b'"error"', b"event: error", b"event:error", b"\nerror:")
-_NULL: Final = Raw(b"null")
-_EMPTY: Final = (b"null", b"{}", b"[]", b'""', b"false")
 _MESSAGE: Final = "messages"
 _COUNT: Final = "messages/count_tokens"
 _SILENT_BLOCKS: Final = ("text", "thinking")
@@ -28,70 +24,55 @@ _COMPACTION: Final = "compaction"
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
-class _Event(msgspec.Struct, gc=False):
-    type: Raw = _NULL
-    error: Raw = _NULL
-    message: Raw = _NULL
-    delta: Raw = _NULL
-    content_block: Raw = _NULL
-    usage: Raw = _NULL
-
-
-class _Message(msgspec.Struct, gc=False):
-    type: Raw = _NULL
-    error: Raw = _NULL
-    content: Raw = _NULL
-    input_tokens: Raw = _NULL
-    usage: Raw = _NULL
-
-
-_event: Final = msgspec.json.Decoder(_Event).decode
-_message: Final = msgspec.json.Decoder(_Message).decode
-_anything: Final = msgspec.json.Decoder().decode
-
-
 def read_event(name: bytes, data: bytes) -> Facts:
     """Read one event of a stream. `message_start`, pings and the start of an empty block say nothing yet."""
     try:
-        event = _event(data)
+        event = decode_event(data)
     except _UNREADABLE:
-        return Facts(error=UNNAMED_ERROR) if name == b"error" else NOTHING
-    kind = bytes(event.type)
-    if kind == b'"content_block_delta"':
-        return ANSWER if _says_something(_object(event.delta)) else NOTHING
-    if name == b"error" or kind == b'"error"' or bytes(event.error) not in _EMPTY:
-        return Facts(error=error_in(_decoded(data)))
-    if kind == b'"message_start"':
+        return Facts(error=error_in(lenient_json(data))) if name == b"error" else NOTHING
+    kind = event.type
+    if kind == "content_block_delta":
+        return ANSWER if _says_something(event.delta) else NOTHING
+    if name == b"error" or kind == "error" or event.error:
+        return Facts(error=error_in(lenient_json(data)))
+    if kind == "message_start":
         # Its count of output tokens is that of the first few, never of the answer.
-        usage = {name: value for name, value in part(_object(event.message), "usage").items() if name != "output_tokens"}
+        message = event.message if isinstance(event.message, dict) else {}
+        usage = {name: value for name, value in part(message, "usage").items() if name != "output_tokens"}
         return Facts(usage=usage) if usage else NOTHING
-    if kind == b'"message_delta"':
-        reason = _object(event.delta).get("stop_reason")
-        return Facts(bool(reason), end=End.REASON if reason else End.NO, usage=_object(event.usage) or None)
-    if kind == b'"message_stop"':
+    if kind == "message_delta":
+        reason = event.delta.get("stop_reason") if isinstance(event.delta, dict) else None
+        usage_object = event.usage if isinstance(event.usage, dict) and event.usage else None
+        return Facts(bool(reason), None, End.REASON if reason else End.NO, usage_object)
+    if kind == "message_stop":
         return LAST
-    if kind == b'"content_block_start"':
-        block = _object(event.content_block)
+    if kind == "content_block_start":
+        block = event.content_block if isinstance(event.content_block, dict) else {}
         return NOTHING if block.get("type") in _SILENT_BLOCKS and not _says_something(block) else ANSWER
     return NOTHING
 
 
-def _says_something(value: Mapping[str, Any]) -> bool:
-    return any(member for name, member in value.items() if name != "type")
+def _says_something(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    for name, member in value.items():  # noqa: SIM110  (compiled, a loop costs less than a generator)
+        if member and name != "type":
+            return True
+    return False
 
 
 def read_whole(endpoint: str, body: bytes) -> Facts:
     """Read a whole answer. A message has a list of content, which may be empty; a count has its number."""
     try:
-        message = _message(body)
+        message = decode_message(body)
     except _UNREADABLE:
         return NOTHING
-    if bytes(message.type) == b'"error"' or bytes(message.error) not in _EMPTY:
-        return Facts(error=error_in(_decoded(body)))
+    if message.type == "error" or message.error:
+        return Facts(error=error_in(lenient_json(body)))
     if endpoint == _COUNT:
-        return Facts(token_count(_decoded(bytes(message.input_tokens))) is not None, end=End.LAST)
+        return Facts(token_count(message.input_tokens) is not None, end=End.LAST)
     is_answer = endpoint != _MESSAGE or bytes(message.content).startswith(b"[")
-    return Facts(is_answer, end=End.LAST, usage=_object(message.usage) or None)
+    return Facts(is_answer, None, End.LAST, message.usage if isinstance(message.usage, dict) and message.usage else None)
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
@@ -138,18 +119,3 @@ def _input_of(usage: Mapping[str, Any]) -> tuple[int | None, int | None, int, in
         hour = min(hour, written)
         minutes = written - hour
     return own, cached, minutes, hour
-
-
-def _object(raw: Raw) -> Mapping[str, Any]:
-    if not bytes(raw).startswith(b"{"):
-        return {}
-    value = _decoded(bytes(raw))
-    return value if isinstance(value, dict) else {}
-
-
-def _decoded(data: bytes) -> Any:
-    """The decoded value; None if it can't be read."""
-    try:
-        return _anything(data)
-    except _UNREADABLE:
-        return None

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.answers.facts import (
@@ -23,80 +22,22 @@ from kyma_proxy.dialect.answers.facts import (
     error_in,
     reported_error,
 )
-from kyma_proxy.dialect.answers.usage import first_count, part, token_count
+from kyma_proxy.dialect.answers.openai_members import Event, Response, decode_event, decode_items, decode_response, decode_whole
+from kyma_proxy.dialect.answers.usage import first_count, lenient_json, part, token_count
 
 INCOMPLETE_REASONS: Final = frozenset({"error", "insufficient_system_resource"})
 """Finish reasons that mark an incomplete answer: OpenRouter's and DeepSeek's (their API references)."""
-USAGE_MARKS: Final = (b'"usage":{', b'"usage": {')
-ERROR_MARKS: Final = (b'"error"', b"event: error", b"event:error", b"\nerror:", b'"response.failed"')
-MESSAGE_MEMBERS: Final = {"chat/completions": "choices", "completions": "choices", "responses": "output", "embeddings": "data"}
-"""The member of a whole answer that holds what was asked for, at each endpoint."""
-
-_NULL: Final = Raw(b"null")
-_EMPTY: Final = (b"null", b"{}", b"[]", b'""', b"false")
 _DONE: Final = b"[DONE]"
-_SILENT_EVENTS: Final = frozenset({b'"response.created"', b'"response.in_progress"', b'"response.queued"'})
-_ADDED_EVENTS: Final = frozenset({b'"response.output_item.added"', b'"response.content_part.added"'})
-_SILENT_ITEMS: Final = (b'"message"', b'"reasoning"', b'"output_text"', b'"reasoning_text"')
-_LAST_EVENTS: Final = frozenset({b'"response.completed"', b'"response.incomplete"'})
-_FAILED_EVENT: Final = b'"response.failed"'
-_SEARCH: Final = b'"web_search_call"'
-_UNFINISHED_STATUSES: Final = ("queued", "in_progress")
-
-
-class _Event(msgspec.Struct, gc=False):
-    choices: Raw = _NULL
-    usage: Raw = _NULL
-    error: Raw = _NULL
-    type: Raw = _NULL
-    object: Raw = _NULL
-    code: Raw = _NULL
-    response: Raw = _NULL
-    item: Raw = _NULL
-    part: Raw = _NULL
-    x_groq: Raw = _NULL
-    service_tier: Raw = _NULL
-
-
-class _TypeMember(msgspec.Struct, gc=False):
-    type: Raw = _NULL
-
-
-class _Response(msgspec.Struct, gc=False):
-    usage: Raw = _NULL
-    service_tier: Raw = _NULL
-    output: Raw = _NULL
-    error: Raw = _NULL
-
-
-class _Choice(msgspec.Struct, gc=False):
-    delta: Raw = _NULL
-    text: Raw = _NULL
-    finish_reason: Raw = _NULL
-    error: Raw = _NULL
-    usage: Raw = _NULL
-
-
-class _Whole(msgspec.Struct, gc=False):
-    choices: Raw = _NULL
-    output: Raw = _NULL
-    data: Raw = _NULL
-    usage: Raw = _NULL
-    error: Raw = _NULL
-    type: Raw = _NULL
-    object: Raw = _NULL
-    status: Raw = _NULL
-    x_groq: Raw = _NULL
-    service_tier: Raw = _NULL
-
-
-_event: Final = msgspec.json.Decoder(_Event).decode
-_type_member: Final = msgspec.json.Decoder(_TypeMember).decode
-_response: Final = msgspec.json.Decoder(_Response).decode
-_choices: Final = msgspec.json.Decoder(list[_Choice]).decode
-_whole: Final = msgspec.json.Decoder(_Whole).decode
-_items: Final = msgspec.json.Decoder(list[_TypeMember]).decode
-_anything: Final = msgspec.json.Decoder().decode
+_NULL: Final = b"null"
+_EMPTY_ARRAY: Final = b"[]"
+_SILENT_EVENTS: Final = frozenset({"response.created", "response.in_progress", "response.queued"})
+_ADDED_EVENTS: Final = frozenset({"response.output_item.added", "response.content_part.added"})
+_SILENT_ITEMS: Final = frozenset({"message", "reasoning", "output_text", "reasoning_text"})
+_LAST_EVENTS: Final = frozenset({"response.completed", "response.incomplete"})
+_FAILED_EVENT: Final = "response.failed"
+_UNFINISHED_STATUSES: Final = frozenset({"queued", "in_progress"})
+_SEARCH: Final = "web_search_call"
+_SEARCH_MARK: Final = b'"web_search_call"'
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
@@ -105,129 +46,140 @@ def read_event(name: bytes, data: bytes) -> Facts:
     if data == _DONE or data.strip() == _DONE:
         return LAST
     try:
-        event = _event(data)
+        event: Event = decode_event(data)
     except _UNREADABLE:
-        return Facts(error=UNNAMED_ERROR) if name == b"error" else NOTHING
-    kind = bytes(event.type)
+        return _read_odd(data, is_error=name == b"error")
+    kind = event.type
     if (
         name == b"error"  # DashScope, llama.cpp and others name the event, and put no `error` into it
-        or kind == b'"error"'
-        or bytes(event.object) == b'"error"'  # vLLM
-        or bytes(event.error) not in _EMPTY
+        or event.error
+        or kind == "error"
+        or event.object == "error"  # vLLM
     ):
-        return Facts(error=error_in(_decoded(data)))
-    if kind.startswith(b'"response.'):
+        return Facts(error=error_in(lenient_json(data)))
+    if isinstance(kind, str) and kind.startswith("response."):
         return _read_responses_event(kind, event)
-    usage = _usage_in(event.usage, event.x_groq, tier=event.service_tier)
-    facts = _read_choices(event.choices, usage)
-    if facts.error is None and bytes(event.x_groq) not in _EMPTY:  # Groq reports a failed generation in x_groq.error
-        error = _object(event.x_groq).get("error")
-        if error:
-            return Facts(error=error_in(error), usage=facts.usage)
-    return facts
+    usage = event.usage
+    if not usage or event.x_groq or event.service_tier:
+        usage = _usage_with(usage, event.x_groq, event.service_tier)
+        if isinstance(event.x_groq, dict) and event.x_groq.get("error"):  # Groq reports a failed generation there
+            return Facts(error=error_in(event.x_groq["error"]), usage=usage)
+    return _read_choices(event.choices, usage if isinstance(usage, dict) else None)
 
 
-def _read_responses_event(kind: bytes, event: _Event) -> Facts:
+def _read_odd(data: bytes, *, is_error: bool) -> Facts:
+    """Read an event that has not the members of an event: it is an error, or says nothing."""
+    value = lenient_json(data)
+    if is_error or (isinstance(value, dict) and (value.get("error") or value.get("type") == "error")):
+        return Facts(error=error_in(value))
+    return NOTHING
+
+
+def _read_responses_event(kind: str, event: Event) -> Facts:
     if kind in _LAST_EVENTS:
         response = _response_of(event)
-        usage = _usage_in(response.usage, tier=response.service_tier, output=response.output)
-        return Facts(is_answer=True, end=End.LAST, usage=usage)
+        return Facts(
+            is_answer=True, end=End.LAST, usage=_usage_of_response(response.usage, response.service_tier, response.output)
+        )
     if kind == _FAILED_EVENT:
         response = _response_of(event)
-        return Facts(error=error_in(_decoded(bytes(response.error))), usage=_usage_in(response.usage))
+        return Facts(error=error_in(response.error), usage=_usage_with(response.usage, None, response.service_tier))
     if kind in _SILENT_EVENTS:
         return NOTHING
     if kind in _ADDED_EVENTS:
-        added = event.part if bytes(event.item) == b"null" else event.item
-        try:
-            return NOTHING if bytes(_type_member(added).type) in _SILENT_ITEMS else ANSWER
-        except _UNREADABLE:
-            return NOTHING
+        added = event.part if event.item is None else event.item
+        return NOTHING if isinstance(added, dict) and added.get("type") in _SILENT_ITEMS else ANSWER
     return ANSWER
 
 
-def _response_of(event: _Event) -> _Response:
+def _response_of(event: Event) -> Response:
     try:
-        return _response(event.response)
+        response: Response = decode_response(event.response)
     except _UNREADABLE:
-        return _Response()
+        return Response()
+    return response
 
 
-def _read_choices(raw: Raw, usage: Mapping[str, Any] | None) -> Facts:
+def _read_choices(choices: Any, usage: Mapping[str, Any] | None) -> Facts:
     """Read the choices of a chunk. A role alone, or an empty text, says nothing."""
-    written = bytes(raw)
-    if written in _EMPTY:
+    if not choices:
         return NOTHING if usage is None else Facts(usage=usage)
-    try:
-        choices = _choices(written)
-    except _UNREADABLE:
-        return NOTHING
     is_answer = False
     end = End.NO
     for choice in choices:
-        reason = _decoded(bytes(choice.finish_reason))
-        if bytes(choice.error) not in _EMPTY or reason in INCOMPLETE_REASONS:  # OpenRouter puts the error into the choice
-            error = error_in(_decoded(bytes(choice.error)))
-            return Facts(error=error if error.code else reported_error(reason), usage=usage)
-        if reason:
+        reason = choice.finish_reason
+        if reason or choice.error:
+            if choice.error or reason in INCOMPLETE_REASONS:  # OpenRouter puts the error into the choice
+                return Facts(error=_error_of(choice.error, reason), usage=usage)
             is_answer, end = True, End.REASON
-        if usage is None and bytes(choice.usage) not in _EMPTY:  # Moonshot
-            usage = _usage_in(choice.usage)
-        is_answer = is_answer or bytes(choice.text) not in _EMPTY or _says_something(choice.delta)
+        if usage is None and isinstance(choice.usage, dict) and choice.usage:  # Moonshot
+            usage = choice.usage
+        if not is_answer:
+            is_answer = bool(choice.text) or _says_something(choice.delta)
     if is_answer and end is End.NO and usage is None:
         return ANSWER
-    return Facts(is_answer=is_answer, end=end, usage=usage)
+    return Facts(is_answer, None, end, usage)
 
 
-def _says_something(delta: Raw) -> bool:
-    if bytes(delta) in _EMPTY:
+def _error_of(error: Any, reason: Any) -> Any:
+    found = error_in(error)
+    return found if found.code else reported_error(reason)
+
+
+def _says_something(delta: Any) -> bool:
+    if not isinstance(delta, dict):
         return False
-    value = _decoded(bytes(delta))
-    return isinstance(value, dict) and any(member for name, member in value.items() if name != "role")
+    for name, member in delta.items():  # noqa: SIM110  (compiled, a loop costs less than a generator)
+        if member and name != "role":
+            return True
+    return False
 
 
 def read_whole(endpoint: str, body: bytes) -> Facts:
     """Read a whole answer. Without the member that was asked for it is no answer."""
     try:
-        whole = _whole(body)
+        whole = decode_whole(body)
     except _UNREADABLE:
-        return _read_unreadable(body)
-    if bytes(whole.error) not in _EMPTY or b'"error"' in (bytes(whole.type), bytes(whole.object)):
-        return Facts(error=error_in(_decoded(body)))
-    usage = _usage_in(whole.usage, whole.x_groq, tier=whole.service_tier, output=whole.output)
-    member = MESSAGE_MEMBERS.get(endpoint)
-    if member == "choices":
+        return _read_odd_whole(body)
+    if whole.error or whole.type == "error" or whole.object == "error":
+        return Facts(error=error_in(lenient_json(body)))
+    usage = whole.usage
+    if not usage or whole.x_groq or whole.service_tier:
+        usage = _usage_with(usage, whole.x_groq, whole.service_tier)
+    if not isinstance(usage, dict):
+        usage = None
+    if endpoint in ("chat/completions", "completions"):
         return _read_whole_choices(whole.choices, usage)
-    if member == "output":
-        status = _decoded(bytes(whole.status))
+    if endpoint == "responses":
+        status = whole.status
         if status == "failed":
             return Facts(error=UNNAMED_ERROR)
-        return Facts(bytes(whole.output).startswith(b"[") or status in _UNFINISHED_STATUSES, end=End.LAST, usage=usage)
-    is_answer = member is None or bytes(whole.data) not in _EMPTY
-    return Facts(is_answer, end=End.LAST, usage=usage)
+        is_answer = bytes(whole.output).startswith(b"[") or (isinstance(status, str) and status in _UNFINISHED_STATUSES)
+        return Facts(is_answer, None, End.LAST, _usage_of_response(usage, None, whole.output))
+    if endpoint == "embeddings":
+        data = bytes(whole.data)
+        return Facts(data.startswith(b"[") and data != _EMPTY_ARRAY, None, End.LAST, usage)
+    return Facts(True, None, End.LAST, usage)
 
 
-def _read_unreadable(body: bytes) -> Facts:
+def _read_odd_whole(body: bytes) -> Facts:
     """Some wrap an error in a list (Gemini's compatible endpoint); anything else is no answer."""
-    value = _decoded(body)
-    is_error = isinstance(value, list) and bool(value) and isinstance(value[0], dict) and "error" in value[0]
-    return Facts(error=error_in(value)) if is_error else NOTHING
+    value = lenient_json(body)
+    inner = value[0] if isinstance(value, list) and value else value
+    return Facts(error=error_in(inner)) if isinstance(inner, dict) and inner.get("error") else NOTHING
 
 
-def _read_whole_choices(raw: Raw, usage: Mapping[str, Any] | None) -> Facts:
-    try:
-        choices = _choices(raw)
-    except _UNREADABLE:
+def _read_whole_choices(choices: Any, usage: Mapping[str, Any] | None) -> Facts:
+    if choices is None:
         return NOTHING
     for choice in choices:
-        reason = _decoded(bytes(choice.finish_reason))
-        if bytes(choice.error) not in _EMPTY or reason in INCOMPLETE_REASONS:
-            error = error_in(_decoded(bytes(choice.error)))
-            return Facts(error=error if error.code else reported_error(reason), usage=usage)
-        if usage is None and bytes(choice.usage) not in _EMPTY:
-            usage = _usage_in(choice.usage)
+        reason = choice.finish_reason
+        if choice.error or reason in INCOMPLETE_REASONS:
+            return Facts(error=_error_of(choice.error, reason), usage=usage)
+        if usage is None and isinstance(choice.usage, dict) and choice.usage:
+            usage = choice.usage
     # Without a choice there must be a usage at least: then the provider has made something, and is paid for it.
-    return Facts(bool(choices) or usage is not None, end=End.LAST, usage=usage)
+    return Facts(bool(choices) or usage is not None, None, End.LAST, usage)
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
@@ -253,7 +205,9 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
         if completion is not None and reasoning is not None and reasoning > completion:
             completion += reasoning  # more than all: it was not counted
     details = part(usage, "prompt_tokens_details", "input_tokens_details")
-    cached = first_count(details, "cached_tokens")
+    cached = token_count(details.get("cached_tokens"))
+    if total is not None and len(usage) == 3:
+        return Usage(prompt, completion, cached, "reported")  # as most write it
     if not cached:
         other = first_count(usage, "cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
         cached = other if other is not None else cached
@@ -264,52 +218,31 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
         completion,
         cached,
         "reported",
-        cache_write=first_count(details, "cache_write_tokens") or first_count(usage, "cache_creation_input_tokens") or 0,
+        cache_write=token_count(details.get("cache_write_tokens"))
+        or token_count(usage.get("cache_creation_input_tokens"))
+        or 0,
         searches=token_count(usage.get("num_search_queries")) if searches is None else searches,
         service_tier=tier if isinstance(tier, str) else None,
     )
 
 
-def _usage_in(usage: Raw, x_groq: Raw = _NULL, *, tier: Raw = _NULL, output: Raw = _NULL) -> Mapping[str, Any] | None:
-    """A usage object that is not empty; Groq once put it into `x_groq`.
-
-    What stands beside it is put into it: the service tier, and as searches the calls among the items of a response's `output`.
-    """
-    found = _object(usage) or (_object(_object_raw(x_groq)) if bytes(x_groq) not in _EMPTY else {})
-    if not found:
-        return None
-    if bytes(tier) not in _EMPTY:
-        found = {**found, "service_tier": _decoded(bytes(tier))}
-    if _SEARCH in bytes(output):
-        found = {**found, "num_search_queries": _searches_in(output)}
-    return found
+def _usage_with(usage: Any, x_groq: Any, tier: Any) -> dict[str, Any] | None:
+    """A usage object that is not empty, with the service tier that stands beside it; Groq once put it into `x_groq`."""
+    if not isinstance(usage, dict) or not usage:
+        usage = x_groq.get("usage") if isinstance(x_groq, dict) else None
+        if not isinstance(usage, dict) or not usage:
+            return None
+    return {**usage, "service_tier": tier} if tier else usage
 
 
-def _object_raw(x_groq: Raw) -> Raw:
+def _usage_of_response(usage: Any, tier: Any, output: Any) -> dict[str, Any] | None:
+    """The same, with the number of searches among the items of a response."""
+    found = _usage_with(usage, None, tier)
+    written = bytes(output)
+    if found is None or _SEARCH_MARK not in written:
+        return found
     try:
-        return _response(x_groq).usage
+        searches = sum([item.type == _SEARCH for item in decode_items(written)])
     except _UNREADABLE:
-        return _NULL
-
-
-def _searches_in(output: Raw) -> int:
-    """The number of web searches among the items of a response."""
-    try:
-        return sum(bytes(item.type) == _SEARCH for item in _items(output))
-    except _UNREADABLE:
-        return 0
-
-
-def _object(raw: Raw) -> Mapping[str, Any]:
-    if not bytes(raw).startswith(b"{"):
-        return {}
-    value = _decoded(bytes(raw))
-    return value if isinstance(value, dict) else {}
-
-
-def _decoded(data: bytes) -> Any:
-    """The decoded value; None if it can't be read."""
-    try:
-        return _anything(data)
-    except _UNREADABLE:
-        return None
+        return found
+    return {**found, "num_search_queries": searches}

@@ -1,8 +1,8 @@
 """Reads one answer while it passes, in bounded memory: is it an answer, does it report an error, what did it use, is it whole?
 
 Until something is there that a caller can use, each event is read at once, and the bytes are held. From then on pieces are only
-counted, and looked at some thousand bytes at a time: events that report usage or an error are found by their marks and then
-parsed, and the last ones are parsed when the answer has ended. So an event that passes costs almost nothing.
+counted, and dropped some thousand bytes at a time. The last events are kept, and read when the answer has ended: there stand its
+usage, its end, and the error if it has failed. So an event that passes costs almost nothing.
 (Contract §4.3, §4.4.)
 """
 
@@ -33,6 +33,7 @@ MAX_OPENING_BYTES: Final = 64 * 1024
 """How much is held of an answer that has said nothing yet."""
 _LOOK_AFTER_BYTES: Final = 4096
 _KEPT_BYTES: Final = 2048
+_MORE_EVENTS: Final = 3
 _MAX_KEPT_BYTES: Final = 1024 * 1024
 """The most that is kept of one event, or of a whole answer, whose end is still to come."""
 _MAX_UNFRAMED_BYTES: Final = 16 * 1024 * 1024
@@ -44,14 +45,14 @@ _JSON_SPACE: Final = b" \t\r\n"
 class AnswerReader:
     """Reads the answer of one source, in the source's dialect.
 
-    The calls come in this order: `begin`, `open` for each piece until it returns True or `force_open` is called, `take`, `add`
-    for each further piece, `finish`.
+    The calls come in this order: `begin`, `open` for each piece until it returns True or `let_go` is called, `take`, `add` for
+    each further piece, `finish`.
     """
 
     __slots__ = (
-        "_counted", "_dialect", "_endpoint", "_has_end", "_has_facts", "_has_length", "_has_reason", "_is_read", "_is_stale",
-        "_is_unframed", "_kept_bytes", "_look_at", "_lost", "_opening", "_parser", "_pieces", "_usage", "error", "is_open",
-        "streams",
+        "_counted", "_dialect", "_endpoint", "_has_end", "_has_facts", "_has_length", "_has_reason", "_is_forced", "_is_read",
+        "_is_stale", "_is_unframed", "_kept_bytes", "_look_at", "_lost", "_opening", "_parser", "_pieces", "_usage", "error",
+        "is_open", "streams",
     )  # fmt: skip
 
     def __init__(self, dialect: Dialect, endpoint: str) -> None:
@@ -73,6 +74,7 @@ class AnswerReader:
         self._is_stale = False  # text followed the last report of usage
         self._has_facts = self._has_reason = self._has_end = False
         self._has_length = self._is_unframed = False
+        self._is_forced = False
         self._lost = False  # the beginning of what is kept is not the beginning of an event, or of the body
         self._is_read = False
 
@@ -106,7 +108,7 @@ class AnswerReader:
         except ValueError:
             raise BadAnswer(FailureKind.NO_ANSWER, "an event of its stream is too long") from None
         if self._kept_bytes > MAX_OPENING_BYTES:
-            self.force_open()
+            self.let_go()
         return self.is_open
 
     def _note_opening(self, facts: Facts) -> None:
@@ -116,7 +118,7 @@ class AnswerReader:
         if facts.error is not None:
             raise _as_failure(facts.error, "its stream began with an error")
         if facts.is_answer:
-            self.force_open()
+            self._open()
         elif facts.end is End.LAST:
             raise BadAnswer(FailureKind.NO_ANSWER, "its stream ended without an answer")
 
@@ -126,15 +128,19 @@ class AnswerReader:
             return False
         if not self._looks_like_json(b"".join(self._pieces[:2])):
             raise BadAnswer(FailureKind.NO_ANSWER, "its answer is no JSON")
-        self.force_open()
+        self._open()
         return True
 
     def _looks_like_json(self, beginning: bytes) -> bool:
         text = beginning[:_KEPT_BYTES].removeprefix(BOM).lstrip(_JSON_SPACE)
         return not text or text.startswith(b"{")
 
-    def force_open(self) -> None:
-        """Hold the answer no longer."""
+    def let_go(self) -> None:
+        """Hold the answer no longer, though it has said nothing yet."""
+        self._is_forced = True
+        self._open()
+
+    def _open(self) -> None:
         self.is_open = True
         self._parser = None
         if not self.streams:
@@ -165,10 +171,14 @@ class AnswerReader:
             self._opening = text[:_KEPT_BYTES]
         end = len(text) - _KEPT_BYTES
         boundary = last_boundary(text, end)
+        for _ in range(_MORE_EVENTS):  # what follows the end may be large: usage, citations
+            if boundary > 0:
+                boundary = last_boundary(text, boundary - 1)
         if boundary > 0:
-            boundary = max(last_boundary(text, boundary - 1), 0)  # one event more: usage may follow the end in a large event
-        if boundary > 0:
-            self._read_passed(text[:boundary])
+            if self._is_forced:  # what usually comes before the answer may come now
+                self._is_forced = False
+                self._read_events(text[:boundary])
+            self._is_stale = True
             self._lost = False
             self._counted += boundary
             text = text[boundary:]
@@ -179,21 +189,6 @@ class AnswerReader:
         self._pieces[:] = (text,)
         self._kept_bytes = len(text)
         self._look_at = max(_LOOK_AFTER_BYTES, 2 * len(text))
-
-    def _read_passed(self, text: bytes) -> None:
-        """Read complete events that have passed: all if one may report an error, else the last one with usage."""
-        dialect = self._dialect
-        for mark in dialect.error_marks:
-            if mark in text:
-                self._read_events(text)
-                return
-        position = -1
-        for mark in dialect.usage_marks:
-            position = max(position, text.rfind(mark))
-        if position >= 0:
-            start = max(last_boundary(text, position), 0)
-            self._read_events(text[start : end_of_event(text, position)])
-        self._is_stale = True
 
     def _read_events(self, text: bytes, *, is_end: bool = False) -> None:
         parser = SseParser()
@@ -280,7 +275,7 @@ class AnswerReader:
                             "its answer is not what its dialect promises")  # fmt: skip
         self._note(facts)
         self._is_read = True
-        self.force_open()
+        self._open()
 
     def _read_end(self) -> None:
         """Read the last events of a stream."""

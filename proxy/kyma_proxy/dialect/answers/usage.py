@@ -6,17 +6,23 @@ never discards the others.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 MAX_TOKENS: Final = 2**28
 """A provider's number is untrusted: the bound keeps what is counted and charged plausible."""
 _MAX_DIGITS: Final = 12
+_decode: Final = msgspec.json.Decoder().decode
 
 
 def token_count(value: object) -> int | None:
     """A number of tokens: a fraction is rounded up, a text is read; None for what is no plausible count."""
+    if type(value) is int:
+        return value if 0 <= value <= MAX_TOKENS else None
     if isinstance(value, str):
         if not 0 < len(value) <= _MAX_DIGITS:
             return None
@@ -31,6 +37,19 @@ def token_count(value: object) -> int | None:
             return None
         value = math.ceil(value)
     return value if 0 <= value <= MAX_TOKENS else None
+
+
+def lenient_json(text: bytes) -> Any:
+    """The JSON value of these bytes, with U+FFFD for a broken character; None if they hold none."""
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeError):
+        try:
+            return json.loads(text.decode(errors="replace"))
+        except (ValueError, RecursionError):
+            return None
+    except RecursionError:
+        return None
 
 
 def first_count(usage: Mapping[str, Any], *names: str) -> int | None:

@@ -138,7 +138,7 @@ class Pump(ResponseHandler, Generic[A]):
     def on_hold_over(self) -> None:
         try:
             if self._is_holding and not self.has_begun:
-                self.reader.force_open()
+                self.reader.let_go()
                 self._let_out()
         except BadAnswer as bad:
             self.connection.abort()
@@ -219,7 +219,7 @@ class Pump(ResponseHandler, Generic[A]):
                 if opening is not None:
                     self._commit(opening)
         elif not self._hold_s and reader.streams:
-            reader.force_open()
+            reader.let_go()
             self._let_out()
         elif not self._is_holding and not self.connection.is_complete:
             self._is_holding = True
