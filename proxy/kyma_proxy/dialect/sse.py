@@ -29,14 +29,13 @@ def ends_between_events(tail: bytes) -> bool:
 
 def last_boundary(text: bytes, end: int) -> int:
     """Return the end of the last event that ends within the first `end` bytes; -1 if there is none."""
-    found = text.rfind(b"\n\n", 0, end)
-    if found >= 0:
-        return found + 2
-    for boundary in _BOUNDARIES:
-        found = text.rfind(boundary, 0, end)
-        if found >= 0:
-            return found + len(boundary)
-    return -1
+    found = text.rfind(b"\n", 0, end)
+    while found > 0:
+        if text.endswith(_BOUNDARIES, 0, found + 1):
+            return found + 1
+        found = text.rfind(b"\n", 0, found)
+    found = text.rfind(b"\r\r", 0, end)
+    return found + 2 if found >= 0 else -1
 
 
 def end_of_event(text: bytes, position: int) -> int:
