@@ -62,12 +62,11 @@ def read_event(name: bytes, data: bytes) -> Facts:
     if name == b"error" or kind == b'"error"' or bytes(event.error) not in _EMPTY:
         return Facts(error=error_in(_decoded(data)))
     if kind == b'"message_start"':
-        # Its count of output tokens is that of the first few, never of the answer.
-        usage = {name: value for name, value in part(_object(event.message), "usage").items() if name != "output_tokens"}
+        usage = without_output(part(_object(event.message), "usage"))
         return Facts(usage=usage) if usage else NOTHING
     if kind == b'"message_delta"':
         reason = _object(event.delta).get("stop_reason")
-        return Facts(bool(reason), end=End.REASON if reason else End.NO, usage=_object(event.usage) or None)
+        return Facts(bool(reason), end=End.REASON if reason else End.NO, usage=usage_in(event.usage))
     if kind == b'"message_stop"':
         return LAST
     if kind == b'"content_block_start"':
@@ -91,7 +90,17 @@ def read_whole(endpoint: str, body: bytes) -> Facts:
     if endpoint == _COUNT:
         return Facts(token_count(_decoded(bytes(message.input_tokens))) is not None, end=End.LAST)
     is_answer = endpoint != _MESSAGE or bytes(message.content).startswith(b"[")
-    return Facts(is_answer, end=End.LAST, usage=_object(message.usage) or None)
+    return Facts(is_answer, end=End.LAST, usage=usage_in(message.usage))
+
+
+def usage_in(usage: Raw) -> Mapping[str, Any] | None:
+    """A usage object that is not empty."""
+    return _object(usage) or None
+
+
+def without_output(usage: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The usage that `message_start` reports, without its output tokens: those are the first few, never the answer's."""
+    return {name: value for name, value in usage.items() if name != "output_tokens"}
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:

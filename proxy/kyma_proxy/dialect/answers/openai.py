@@ -25,8 +25,8 @@ from kyma_proxy.dialect.answers.facts import (
 )
 from kyma_proxy.dialect.answers.usage import first_count, part, token_count
 
-INCOMPLETE_REASONS: Final = frozenset({"error", "insufficient_system_resource"})
-"""Finish reasons that mark an incomplete answer: OpenRouter's and DeepSeek's (their API references)."""
+INCOMPLETE_REASONS: Final = ("error", "insufficient_system_resource")
+"""Finish reasons that mark an incomplete answer: OpenRouter's and DeepSeek's. No set: a reason may be what can't be hashed."""
 USAGE_MARKS: Final = (b'"usage":{', b'"usage": {')
 ERROR_MARKS: Final = (b'"error"', b"event: error", b"event:error", b"\nerror:", b'"response.failed"')
 MESSAGE_MEMBERS: Final = {"chat/completions": "choices", "completions": "choices", "responses": "output", "embeddings": "data"}
@@ -118,7 +118,7 @@ def read_event(name: bytes, data: bytes) -> Facts:
         return Facts(error=error_in(_decoded(data)))
     if kind.startswith(b'"response.'):
         return _read_responses_event(kind, event)
-    usage = _usage_in(event.usage, event.x_groq, tier=event.service_tier)
+    usage = usage_in(event.usage, event.x_groq, tier=event.service_tier)
     facts = _read_choices(event.choices, usage)
     if facts.error is None and bytes(event.x_groq) not in _EMPTY:  # Groq reports a failed generation in x_groq.error
         error = _object(event.x_groq).get("error")
@@ -130,11 +130,11 @@ def read_event(name: bytes, data: bytes) -> Facts:
 def _read_responses_event(kind: bytes, event: _Event) -> Facts:
     if kind in _LAST_EVENTS:
         response = _response_of(event)
-        usage = _usage_in(response.usage, tier=response.service_tier, output=response.output)
+        usage = usage_in(response.usage, tier=response.service_tier, output=response.output)
         return Facts(is_answer=True, end=End.LAST, usage=usage)
     if kind == _FAILED_EVENT:
         response = _response_of(event)
-        return Facts(error=error_in(_decoded(bytes(response.error))), usage=_usage_in(response.usage))
+        return Facts(error=error_in(_decoded(bytes(response.error))), usage=usage_in(response.usage))
     if kind in _SILENT_EVENTS:
         return NOTHING
     if kind in _ADDED_EVENTS:
@@ -172,7 +172,7 @@ def _read_choices(raw: Raw, usage: Mapping[str, Any] | None) -> Facts:
         if reason:
             is_answer, end = True, End.REASON
         if usage is None and bytes(choice.usage) not in _EMPTY:  # Moonshot
-            usage = _usage_in(choice.usage)
+            usage = usage_in(choice.usage)
         is_answer = is_answer or bytes(choice.text) not in _EMPTY or _says_something(choice.delta)
     if is_answer and end is End.NO and usage is None:
         return ANSWER
@@ -194,7 +194,7 @@ def read_whole(endpoint: str, body: bytes) -> Facts:
         return _read_unreadable(body)
     if bytes(whole.error) not in _EMPTY or b'"error"' in (bytes(whole.type), bytes(whole.object)):
         return Facts(error=error_in(_decoded(body)))
-    usage = _usage_in(whole.usage, whole.x_groq, tier=whole.service_tier, output=whole.output)
+    usage = usage_in(whole.usage, whole.x_groq, tier=whole.service_tier, output=whole.output)
     member = MESSAGE_MEMBERS.get(endpoint)
     if member == "choices":
         return _read_whole_choices(whole.choices, usage)
@@ -225,7 +225,7 @@ def _read_whole_choices(raw: Raw, usage: Mapping[str, Any] | None) -> Facts:
             error = error_in(_decoded(bytes(choice.error)))
             return Facts(error=error if error.code else reported_error(reason), usage=usage)
         if usage is None and bytes(choice.usage) not in _EMPTY:
-            usage = _usage_in(choice.usage)
+            usage = usage_in(choice.usage)
     # Without a choice there must be a usage at least: then the provider has made something, and is paid for it.
     return Facts(bool(choices) or usage is not None, end=End.LAST, usage=usage)
 
@@ -270,7 +270,7 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
     )
 
 
-def _usage_in(usage: Raw, x_groq: Raw = _NULL, *, tier: Raw = _NULL, output: Raw = _NULL) -> Mapping[str, Any] | None:
+def usage_in(usage: Raw, x_groq: Raw = _NULL, *, tier: Raw = _NULL, output: Raw = _NULL) -> Mapping[str, Any] | None:
     """A usage object that is not empty; Groq once put it into `x_groq`.
 
     What stands beside it is put into it: the service tier, and as searches the calls among the items of a response's `output`.
