@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kyma_proxy.config.snapshot import Model, Source
-from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect import registry
@@ -60,9 +60,8 @@ class ToyToOpenAI:
         self.request = TranslatedRequest(CHAT, body)
 
     def answer(self, status: int, body: bytes) -> TranslatedAnswer:
-        return TranslatedAnswer(
-            status, json.dumps({"reply": json.loads(body)["choices"][0]["message"]["content"]}).encode(), NO_USAGE
-        )
+        reply = json.loads(body)["choices"][0]["message"]["content"]
+        return TranslatedAnswer(status, json.dumps({"reply": reply}).encode())
 
     def stream(self) -> StreamTranslation:
         raise NotImplementedError

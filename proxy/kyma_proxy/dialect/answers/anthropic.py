@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import Raw
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.answers.anthropic_members import decode_event, decode_message
@@ -36,9 +37,7 @@ def read_event(name: bytes, data: bytes) -> Facts:
     if name == b"error" or kind == "error" or event.error:
         return Facts(error=error_in(lenient_json(data)))
     if kind == "message_start":
-        # Its count of output tokens is that of the first few, never of the answer.
-        message = event.message if isinstance(event.message, dict) else {}
-        usage = {name: value for name, value in part(message, "usage").items() if name != "output_tokens"}
+        usage = without_output(part(event.message, "usage")) if isinstance(event.message, dict) else {}
         return Facts(usage=usage) if usage else NOTHING
     if kind == "message_delta":
         reason = event.delta.get("stop_reason") if isinstance(event.delta, dict) else None
@@ -73,6 +72,17 @@ def read_whole(endpoint: str, body: bytes) -> Facts:
         return Facts(token_count(message.input_tokens) is not None, end=End.LAST)
     is_answer = endpoint != _MESSAGE or bytes(message.content).startswith(b"[")
     return Facts(is_answer, None, End.LAST, message.usage if isinstance(message.usage, dict) and message.usage else None)
+
+
+def usage_in(usage: Raw) -> Mapping[str, Any] | None:
+    """A usage object as its source wrote it; None if there is none, or an empty one."""
+    value = lenient_json(bytes(usage))
+    return value if isinstance(value, dict) and value else None
+
+
+def without_output(usage: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The usage that `message_start` reports, without its output tokens: those are the first few, never the answer's."""
+    return {name: value for name, value in usage.items() if name != "output_tokens"}
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:

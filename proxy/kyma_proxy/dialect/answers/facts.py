@@ -36,16 +36,22 @@ class ReportedError(NamedTuple):
     status: int = 0
 
 
-class Facts(NamedTuple):
+class Facts:
     """The meaning of one event, or of a whole answer.
 
     `is_answer`: it holds something that a caller can use. `usage` is a usage object as it was written.
     """
 
-    is_answer: bool = False
-    error: ReportedError | None = None
-    end: End = End.NO
-    usage: Mapping[str, Any] | None = None
+    __slots__ = ("end", "error", "is_answer", "usage")
+
+    def __init__(
+        self, is_answer: bool = False, error: ReportedError | None = None, end: End = End.NO,
+        usage: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.is_answer = is_answer
+        self.error = error
+        self.end = end
+        self.usage = usage
 
 
 NOTHING: Final = Facts()

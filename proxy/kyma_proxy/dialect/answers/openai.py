@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import Raw
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.answers.facts import (
@@ -22,17 +23,24 @@ from kyma_proxy.dialect.answers.facts import (
     error_in,
     reported_error,
 )
-from kyma_proxy.dialect.answers.openai_members import Event, Response, decode_event, decode_items, decode_response, decode_whole
+from kyma_proxy.dialect.answers.openai_members import (
+    NULL,
+    Event,
+    Response,
+    decode_event,
+    decode_items,
+    decode_response,
+    decode_whole,
+)
 from kyma_proxy.dialect.answers.usage import first_count, lenient_json, part, token_count
 
-INCOMPLETE_REASONS: Final = frozenset({"error", "insufficient_system_resource"})
-"""Finish reasons that mark an incomplete answer: OpenRouter's and DeepSeek's (their API references)."""
+INCOMPLETE_REASONS: Final = ("error", "insufficient_system_resource")
+"""Finish reasons that mark an incomplete answer: OpenRouter's and DeepSeek's. No set: a reason may be what can't be hashed."""
 _DONE: Final = b"[DONE]"
-_NULL: Final = b"null"
 _EMPTY_ARRAY: Final = b"[]"
 _SILENT_EVENTS: Final = frozenset({"response.created", "response.in_progress", "response.queued"})
 _ADDED_EVENTS: Final = frozenset({"response.output_item.added", "response.content_part.added"})
-_SILENT_ITEMS: Final = frozenset({"message", "reasoning", "output_text", "reasoning_text"})
+_SILENT_ITEMS: Final = ("message", "reasoning", "output_text", "reasoning_text")
 _LAST_EVENTS: Final = frozenset({"response.completed", "response.incomplete"})
 _FAILED_EVENT: Final = "response.failed"
 _UNFINISHED_STATUSES: Final = frozenset({"queued", "in_progress"})
@@ -190,9 +198,10 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
     - Cached: in the prompt's details (OpenAI), at the top as `cached_tokens` (Moonshot), `prompt_cache_hit_tokens` (DeepSeek),
       or `cache_read_input_tokens` (gateways in front of Anthropic).
     """
-    prompt = first_count(usage, "prompt_tokens", "input_tokens")
-    completion = first_count(usage, "completion_tokens", "output_tokens")
-    total = token_count(usage.get("total_tokens"))
+    get = usage.get
+    prompt = token_count(get("prompt_tokens")) or _larger(usage, "prompt_tokens", "input_tokens")
+    completion = token_count(get("completion_tokens")) or _larger(usage, "completion_tokens", "output_tokens")
+    total = token_count(get("total_tokens"))
     if prompt is None and completion is None and total is None:
         return NO_USAGE
     if total is not None:
@@ -200,30 +209,46 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
             prompt = max(total - (completion or 0), 0)
         elif total - prompt > (completion or 0):
             completion = total - prompt
+        if len(usage) == 3:
+            return Usage(prompt, completion, None, "reported")  # as most write it
     else:
         reasoning = token_count(part(usage, "completion_tokens_details", "output_tokens_details").get("reasoning_tokens"))
         if completion is not None and reasoning is not None and reasoning > completion:
             completion += reasoning  # more than all: it was not counted
     details = part(usage, "prompt_tokens_details", "input_tokens_details")
     cached = token_count(details.get("cached_tokens"))
-    if total is not None and len(usage) == 3:
-        return Usage(prompt, completion, cached, "reported")  # as most write it
     if not cached:
         other = first_count(usage, "cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
         cached = other if other is not None else cached
-    searches = token_count(part(usage, "server_tool_use").get("web_search_requests"))
-    tier = usage.get("service_tier")
+    tier = get("service_tier")
     return Usage(
         prompt,
         completion,
         cached,
         "reported",
-        cache_write=token_count(details.get("cache_write_tokens"))
-        or token_count(usage.get("cache_creation_input_tokens"))
-        or 0,
-        searches=token_count(usage.get("num_search_queries")) if searches is None else searches,
-        service_tier=tier if isinstance(tier, str) else None,
+        0,
+        0,
+        token_count(details.get("cache_write_tokens")) or token_count(get("cache_creation_input_tokens")) or 0,
+        _searches_of(usage),
+        tier if isinstance(tier, str) else None,
     )
+
+
+def _larger(usage: Mapping[str, Any], name: str, other: str) -> int | None:
+    """The count under another name, where that under the first is 0 or not there."""
+    count = token_count(usage.get(other))
+    return token_count(usage.get(name)) if count is None else count
+
+
+def _searches_of(usage: Mapping[str, Any]) -> int | None:
+    tools = usage.get("server_tool_use")
+    searches = token_count(tools.get("web_search_requests")) if isinstance(tools, dict) else None
+    return token_count(usage.get("num_search_queries")) if searches is None else searches
+
+
+def usage_in(usage: Raw, x_groq: Raw = NULL) -> Mapping[str, Any] | None:
+    """A usage object as its source wrote it, in `usage` or in Groq's `x_groq`; None if there is none, or an empty one."""
+    return _usage_with(lenient_json(bytes(usage)), lenient_json(bytes(x_groq)), None)
 
 
 def _usage_with(usage: Any, x_groq: Any, tier: Any) -> dict[str, Any] | None:

@@ -1,8 +1,8 @@
 """Reads one answer while it passes, in bounded memory: is it an answer, does it report an error, what did it use, is it whole?
 
 Until something is there that a caller can use, each event is read at once, and the bytes are held. From then on pieces are only
-counted, and dropped some thousand bytes at a time. The last events are kept, and read when the answer has ended: there stand its
-usage, its end, and the error if it has failed. So an event that passes costs almost nothing.
+counted, and dropped some thousand bytes at a time. The last events are kept, and read when the answer has ended: there stand
+its usage, its end, and the error if it has failed. So an event that passes costs almost nothing.
 (Contract §4.3, §4.4.)
 """
 

@@ -21,8 +21,8 @@ _decode: Final = msgspec.json.Decoder().decode
 
 def token_count(value: object) -> int | None:
     """A number of tokens: a fraction is rounded up, a text is read; None for what is no plausible count."""
-    if type(value) is int:
-        return value if 0 <= value <= MAX_TOKENS else None
+    if value is None:
+        return None
     if isinstance(value, str):
         if not 0 < len(value) <= _MAX_DIGITS:
             return None
@@ -30,13 +30,14 @@ def token_count(value: object) -> int | None:
             value = float(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
     if isinstance(value, float):
         if not math.isfinite(value):
             return None
         value = math.ceil(value)
-    return value if 0 <= value <= MAX_TOKENS else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    count: int = value
+    return count if 0 <= count <= MAX_TOKENS else None
 
 
 def lenient_json(text: bytes) -> Any:
@@ -74,9 +75,11 @@ def part(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 
 def updated(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A usage object with the members of a newer one. Counts only grow, so a 0 or null replaces nothing."""
+    """A usage object with the members of a newer one. Counts only grow, so neither a 0 nor an odd value replaces a count."""
     if known is None:
         return newer
     merged = dict(known)
-    merged.update({name: value for name, value in newer.items() if value or name not in merged})
+    for name, value in newer.items():
+        if name not in merged or (value and (token_count(value) is not None or token_count(merged[name]) is None)):
+            merged[name] = value
     return merged

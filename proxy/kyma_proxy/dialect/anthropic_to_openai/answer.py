@@ -7,14 +7,16 @@ Arguments that are no JSON object are kept as one member of the input (`tool_arg
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Raw
 
-from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.core.accounts.usage import NO_USAGE
+from kyma_proxy.dialect.answers.openai import INCOMPLETE_REASONS, usage_in, usage_of
+from kyma_proxy.dialect.answers.usage import part, token_count
 from kyma_proxy.dialect.anthropic_to_openai.messages import Json
 from kyma_proxy.dialect.encoding import encode_json
 from kyma_proxy.dialect.error_message import error_message_in, first_line
@@ -23,12 +25,9 @@ from kyma_proxy.dialect.thinking_signature import UNSIGNED
 from kyma_proxy.dialect.tool_arguments import input_of
 from kyma_proxy.dialect.tool_ids import encode_tool_id
 from kyma_proxy.dialect.translation import TranslatedAnswer
-from kyma_proxy.dialect.usage import Counts, TokenCount
 
 T = TypeVar("T")
 
-INCOMPLETE_REASONS: Final = frozenset({"error", "insufficient_system_resource"})
-"""Finish reasons with which some sources mark an incomplete answer."""
 _STOP_REASONS: Final = MappingProxyType(
     {"length": "max_tokens", "model_length": "max_tokens", "content_filter": "refusal"}  # all others are natural ends
 )
@@ -111,6 +110,7 @@ class _Choice(msgspec.Struct, gc=False):
     index: int | None = None
     finish_reason: str | None = None
     stop_reason: Any = None
+    usage: Raw = Raw(_NULL)
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -118,6 +118,7 @@ class _Answer(msgspec.Struct, gc=False):
     id: str | None = None
     created: Any = None
     usage: Raw = Raw(_NULL)
+    x_groq: Raw = Raw(_NULL)
 
 
 class _RawAnswer(msgspec.Struct, gc=False):
@@ -127,27 +128,11 @@ class _RawAnswer(msgspec.Struct, gc=False):
     id: Raw = Raw(_NULL)
     created: Raw = Raw(_NULL)
     usage: Raw = Raw(_NULL)
-
-
-class _Reasoning(msgspec.Struct, gc=False):
-    reasoning_tokens: TokenCount | None = None
-
-
-class ReportedUsage(Counts, gc=False):
-    """The usage that a source reports."""
-
-    completion_tokens_details: _Reasoning | None = None
-
-    @property
-    def cached_tokens(self) -> int | None:
-        """The prompt tokens that came from a cache."""
-        details = self.prompt_tokens_details
-        return self.prompt_cache_hit_tokens if details is None else details.cached_tokens
+    x_groq: Raw = Raw(_NULL)
 
 
 _answer: Final = msgspec.json.Decoder(_Answer).decode
 _raw_answer: Final = msgspec.json.Decoder(_RawAnswer).decode
-_reported: Final = msgspec.json.Decoder(ReportedUsage).decode
 _decode_any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.encode
 
@@ -193,19 +178,21 @@ def translate_answer(status: int, body: bytes, public_model: str, stop_sequences
     reason, sequence = stop_reason(
         choice.finish_reason, choice.stop_reason, stop_sequences, has_calls=bool(delta.calls), has_refusal=bool(delta.refusal)
     )
-    reported = read_usage(answer.usage)
+    reported = usage_in(answer.usage, answer.x_groq) or usage_in(choice.usage)
     message: Json = {
         "id": message_id, "type": "message", "role": "assistant", "model": public_model, "content": content,
         "stop_reason": reason, "stop_sequence": sequence, "usage": usage_object(reported),
     }  # fmt: skip
-    return TranslatedAnswer(status, encode_json(message), usage_of(reported), delta.dropped)
+    return TranslatedAnswer(status, encode_json(message), delta.dropped)
 
 
 def answer_as_stream(body: bytes) -> bytes:
     """Return a whole answer as a stream: one event with all its content, and `[DONE]`. Raises ValueError if it is no answer."""
     answer = decode(_raw_answer, body)
     choices = [{"delta" if name == "message" else name: value for name, value in choice.items()} for choice in answer.choices]
-    document = {"id": answer.id, "created": answer.created, "choices": choices, "usage": answer.usage}
+    document = {
+        "id": answer.id, "created": answer.created, "choices": choices, "usage": answer.usage, "x_groq": answer.x_groq,
+    }  # fmt: skip
     return encode_event(b"", _encode(document)) + encode_event(b"", b"[DONE]")
 
 
@@ -215,7 +202,7 @@ def translate_error(status: int, body: bytes, request_id: str) -> TranslatedAnsw
         value = decode(_decode_any, body)
     except ValueError:
         value = None
-    return TranslatedAnswer(status, error_body(status, error_message_in(value) or first_line(body), request_id), NO_USAGE)
+    return TranslatedAnswer(status, error_body(status, error_message_in(value) or first_line(body), request_id))
 
 
 def error_body(status: int, message: str, request_id: str) -> bytes:
@@ -292,34 +279,20 @@ def stop_reason(
     return ("stop_sequence", sequence) if isinstance(sequence, str) and sequence in stop_sequences else ("end_turn", None)
 
 
-def read_usage(usage: Raw) -> ReportedUsage | None:
-    """Decode a source's usage; None if there is none, or if its numbers are implausible."""
-    if bytes(usage) == _NULL:
-        return None
-    try:
-        return _reported(usage)
-    except (ValueError, msgspec.MsgspecError, RecursionError):
-        return None
-
-
-def usage_of(reported: ReportedUsage | None) -> Usage:
-    """Return the usage as the gateway counts it."""
-    if reported is None or (reported.prompt_tokens is None and reported.completion_tokens is None):
-        return NO_USAGE
-    return Usage(reported.prompt_tokens, reported.completion_tokens, reported.cached_tokens, "reported")
-
-
-def usage_object(reported: ReportedUsage | None) -> Json:
-    """Return the usage as an object of Anthropic's dialect, whose input tokens exclude those from a cache."""
-    if reported is None:
-        return {"input_tokens": 0, "output_tokens": 0}
-    prompt = reported.prompt_tokens or 0
-    usage: Json = {"input_tokens": prompt}
-    if reported.cached_tokens is not None:
-        cached = min(reported.cached_tokens, prompt)
-        usage = {"input_tokens": prompt - cached, "cache_read_input_tokens": cached}
-    usage["output_tokens"] = reported.completion_tokens or 0
-    details = reported.completion_tokens_details
-    if details is not None and details.reasoning_tokens is not None:
-        usage["output_tokens_details"] = {"thinking_tokens": details.reasoning_tokens}
-    return usage
+def usage_object(reported: Mapping[str, Any] | None) -> Json:
+    """Return a source's usage as an object of Anthropic's dialect, whose input tokens exclude those of a cache."""
+    usage = NO_USAGE if reported is None else usage_of(reported)
+    prompt = usage.prompt or 0
+    cached = min(usage.cached or 0, prompt)
+    written = min(usage.cache_write, prompt - cached)
+    translated: Json = {"input_tokens": prompt - cached - written}
+    if written:
+        translated["cache_creation_input_tokens"] = written
+    if usage.cached is not None:
+        translated["cache_read_input_tokens"] = cached
+    translated["output_tokens"] = usage.completion or 0
+    details = part(reported or {}, "completion_tokens_details", "output_tokens_details")
+    reasoning = token_count(details.get("reasoning_tokens"))
+    if reasoning is not None:
+        translated["output_tokens_details"] = {"thinking_tokens": reasoning}
+    return translated

@@ -9,30 +9,28 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
-from kyma_proxy.core.accounts.usage import Usage
+from kyma_proxy.dialect.answers.openai import INCOMPLETE_REASONS, usage_in
+from kyma_proxy.dialect.answers.usage import updated
 from kyma_proxy.dialect.anthropic_to_openai.answer import (
-    INCOMPLETE_REASONS,
     Delta,
     Function,
-    ReportedUsage,
     ToolCall,
     arguments_of,
     decode,
     error_body,
     make_message_id,
     make_tool_id,
-    read_usage,
     stop_reason,
     stream_error_body,
     text_of,
     thinking_of,
     usage_object,
-    usage_of,
 )
 from kyma_proxy.dialect.anthropic_to_openai.messages import Json
 from kyma_proxy.dialect.sse import COMMENT, SseEvent, SseParser, encode_event
@@ -44,6 +42,8 @@ _UNREADABLE: Final = "The source sent an event that can't be read; send the requ
 _ENDED_EARLY: Final = "The source ended its answer early; send the request again."
 _DONE: Final = b"[DONE]"
 _NULL: Final = b"null"
+_ABSENT: Final = Raw(_NULL)
+"""The value of a member that is not there: to tell it by its identity costs next to nothing."""
 _PING: Final = encode_event(b"ping", b'{"type":"ping"}')
 _COMMENT: Final = b":\n\n"
 _STOP: Final = encode_event(b"message_stop", b'{"type":"message_stop"}')
@@ -70,6 +70,7 @@ class _Choice(msgspec.Struct, gc=False):
     index: int | None = None
     finish_reason: str | None = None
     stop_reason: Any = None
+    usage: Raw = _ABSENT
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -77,8 +78,9 @@ class _Chunk(msgspec.Struct, gc=False):
     object: str | None = None
     created: Any = None
     choices: list[_Choice] | None = None
-    usage: Raw = Raw(_NULL)
-    error: Raw = Raw(_NULL)
+    usage: Raw = _ABSENT
+    x_groq: Raw = _ABSENT
+    error: Raw = _ABSENT
 
 
 _chunk: Final = msgspec.json.Decoder(_Chunk).decode
@@ -160,7 +162,7 @@ class MessageStream:
         self._request_id = request_id
         self._stop_sequences = stop_sequences
         self._parser = SseParser(keeps_comments=True)
-        self._usage: ReportedUsage | None = None
+        self._usage: Mapping[str, Any] | None = None
         self._message_id = ""
         self._finish_reason: str | None = None
         self._stop_sequence: object = None
@@ -174,11 +176,6 @@ class MessageStream:
         self._queue: deque[_Block] = deque()
         self._calls: dict[int, _Block] = {}
         self._call_count = 0
-
-    @property
-    def usage(self) -> Usage:
-        """The usage that the source has reported so far."""
-        return usage_of(self._usage)
 
     @property
     def is_finished(self) -> bool:
@@ -227,17 +224,21 @@ class MessageStream:
 
     def _chunk(self, out: list[bytes], data: bytes) -> None:
         chunk = decode(_chunk, data)
-        if bytes(chunk.error) != _NULL or chunk.object == "error":
+        if (chunk.error is not _ABSENT and bytes(chunk.error) != _NULL) or chunk.object == "error":
             document = decode(_decode_any, data)
             self._write_error(out, stream_error_body(document.get("error") or document, self._request_id))
             return
-        if bytes(chunk.usage) != _NULL:
-            self._usage = read_usage(chunk.usage) or self._usage
+        usage = None
+        if chunk.x_groq is not _ABSENT or (chunk.usage is not _ABSENT and bytes(chunk.usage) != _NULL):
+            usage = usage_in(chunk.usage, chunk.x_groq)
+            self._note_usage(usage)
         if not self._message_id and (chunk.id or chunk.choices):
             self._write_start(out, make_message_id(chunk.id, chunk.created))
         for choice in chunk.choices or ():
             if choice.index:
                 continue
+            if choice.usage is not _ABSENT and usage is None:
+                self._note_usage(usage_in(choice.usage))
             if choice.delta is not None:
                 self._add_delta(out, choice.delta)
             if choice.finish_reason in INCOMPLETE_REASONS:
@@ -248,6 +249,10 @@ class MessageStream:
                 self._stop_sequence = choice.stop_reason
                 self._is_done = True
                 self._close_all(out)
+
+    def _note_usage(self, usage: Mapping[str, Any] | None) -> None:
+        if usage is not None:
+            self._usage = updated(self._usage, usage)
 
     def _add_delta(self, out: list[bytes], delta: Delta) -> None:
         if thinking := thinking_of(delta):

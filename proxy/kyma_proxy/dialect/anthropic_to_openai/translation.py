@@ -54,6 +54,4 @@ class AnthropicToOpenAI:
 
     def aggregate(self, body: bytes) -> TranslatedAnswer:
         """Translate a complete stream into one whole answer. Raises ValueError if it is incomplete or ends with an error."""
-        stream = self.stream()
-        events = translate_complete(stream, body)
-        return TranslatedAnswer(200, aggregate_message(events), stream.usage)
+        return TranslatedAnswer(200, aggregate_message(translate_complete(self.stream(), body)))

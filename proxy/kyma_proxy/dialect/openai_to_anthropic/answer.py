@@ -8,17 +8,19 @@ Other blocks, such as those of the provider's own tools, are dropped, and so are
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.core.accounts.usage import NO_USAGE
+from kyma_proxy.dialect.answers.anthropic import usage_in, usage_of
+from kyma_proxy.dialect.answers.usage import part, token_count
 from kyma_proxy.dialect.encoding import encode_json
 from kyma_proxy.dialect.error_message import error_message_in, first_line
 from kyma_proxy.dialect.openai import error_type
 from kyma_proxy.dialect.sse import encode_event
 from kyma_proxy.dialect.translation import TranslatedAnswer
-from kyma_proxy.dialect.usage import Counts, TokenCount
 from kyma_proxy.errors import Kind
 
 _TRANSLATED_TYPES: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
@@ -53,16 +55,6 @@ class AnswerOptions(NamedTuple):
     created: int
     is_legacy: bool = False
     wants_usage: bool = False
-
-
-class _Details(msgspec.Struct, gc=False):
-    thinking_tokens: TokenCount | None = None
-
-
-class Tokens(Counts, gc=False):
-    """Anthropic's usage of an answer."""
-
-    output_tokens_details: _Details | None = None
 
 
 class StopDetails(msgspec.Struct, gc=False):
@@ -109,7 +101,6 @@ _message: Final = msgspec.json.Decoder(_Message).decode
 _decode_any: Final = msgspec.json.Decoder().decode
 _type_member: Final = msgspec.json.Decoder(_TypeMember).decode
 _block: Final = msgspec.json.Decoder(ContentBlock).decode
-_tokens: Final = msgspec.json.Decoder(Tokens | None).decode
 
 
 def translate_answer(body: bytes, options: AnswerOptions) -> TranslatedAnswer:
@@ -117,7 +108,6 @@ def translate_answer(body: bytes, options: AnswerOptions) -> TranslatedAnswer:
     message = _read_message(body)
     if message.type != "message":
         raise ValueError(f"the answer is of the type {message.type[:32]}")
-    tokens = read_tokens(message.usage)
     dropped: list[str] = []
     choice = {"index": 0, "message": _completion_message(message, options, dropped), "logprobs": None}
     choice["finish_reason"] = finish_reason(message.stop_reason, options)
@@ -129,9 +119,10 @@ def translate_answer(body: bytes, options: AnswerOptions) -> TranslatedAnswer:
         "model": options.model,
     }
     answer["choices"] = [choice]
-    if tokens is not None:
-        answer["usage"] = usage_object(tokens, tokens)
-    return TranslatedAnswer(200, encode_json(answer), usage_of(tokens, tokens), tuple(dropped))
+    usage = usage_object(usage_in(message.usage))
+    if usage is not None:
+        answer["usage"] = usage
+    return TranslatedAnswer(200, encode_json(answer), tuple(dropped))
 
 
 def _read_message(body: bytes) -> _Message:
@@ -163,7 +154,7 @@ def translate_error(status: int, body: bytes) -> TranslatedAnswer:
     error = read_error(body)
     if not error.message:
         error = ErrorDetail(error.type, first_line(body))
-    return TranslatedAnswer(503 if status == _OVERLOADED else status, _encode({"error": error_object(error, status)}), NO_USAGE)
+    return TranslatedAnswer(503 if status == _OVERLOADED else status, _encode({"error": error_object(error, status)}))
 
 
 def read_error(data: bytes) -> ErrorDetail:
@@ -211,46 +202,22 @@ def thinking_block_of(block: ContentBlock) -> dict[str, object] | None:
     return None
 
 
-def read_tokens(value: msgspec.Raw) -> Tokens | None:
-    """Decode a source's usage; None if there is none, or if its numbers are implausible."""
-    try:
-        tokens = _tokens(value)
-    except (ValueError, RecursionError):
+def usage_object(reported: Mapping[str, Any] | None) -> dict[str, object] | None:
+    """Return a source's usage as an object of OpenAI's dialect; None if it reported no tokens."""
+    usage = NO_USAGE if reported is None else usage_of(reported)
+    if reported is None or usage is NO_USAGE:
         return None
-    return None if tokens is None or (tokens.input_tokens is None and tokens.output_tokens is None) else tokens
-
-
-def usage_of(first: Tokens | None, last: Tokens | None) -> Usage:
-    """Return the usage of an answer from its first and last report; for a whole answer both are the same."""
-    last = last or first
-    if last is None:
-        return NO_USAGE
-    prompt = _prompt_report(first or last, last)
-    total = None if prompt.input_tokens is None else _prompt_tokens(prompt)
-    return Usage(total, last.output_tokens, prompt.cache_read_input_tokens, "reported")
-
-
-def usage_object(first: Tokens, last: Tokens) -> dict[str, object]:
-    """Return the same usage as an object of OpenAI's dialect."""
-    prompt = _prompt_report(first, last)
-    total, completion = _prompt_tokens(prompt), last.output_tokens or 0
-    usage: dict[str, object] = {"prompt_tokens": total, "completion_tokens": completion, "total_tokens": total + completion}
-    details = {"cached_tokens": prompt.cache_read_input_tokens, "cache_write_tokens": prompt.cache_creation_input_tokens}
-    if any(count is not None for count in details.values()):
-        usage["prompt_tokens_details"] = {name: count or 0 for name, count in details.items()}
-    if last.output_tokens_details is not None:
-        usage["completion_tokens_details"] = {"reasoning_tokens": last.output_tokens_details.thinking_tokens or 0}
-    return usage
-
-
-def _prompt_report(first: Tokens, last: Tokens) -> Tokens:
-    """Return the report with the prompt's counts. Newer models repeat them at the end, with what their tools added."""
-    return first if last.input_tokens is None else last
-
-
-def _prompt_tokens(prompt: Tokens) -> int:
-    counts = (prompt.input_tokens, prompt.cache_read_input_tokens, prompt.cache_creation_input_tokens)
-    return sum(count or 0 for count in counts)
+    prompt, completion = usage.prompt or 0, usage.completion or 0
+    translated: dict[str, object] = {
+        "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
+    }  # fmt: skip
+    cached, written = usage.cached, usage.cache_write_5m + usage.cache_write_1h
+    if usage.prompt is not None and (cached is not None or written):
+        translated["prompt_tokens_details"] = {"cached_tokens": cached or 0, "cache_write_tokens": written}
+    thinking = token_count(part(reported, "output_tokens_details").get("thinking_tokens"))
+    if thinking is not None:
+        translated["completion_tokens_details"] = {"reasoning_tokens": thinking}
+    return translated
 
 
 def _completion_message(message: _Message, options: AnswerOptions, dropped: list[str]) -> dict[str, object]:

@@ -9,28 +9,26 @@ the caller, and nothing follows it: such a stream is not finished.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
-from kyma_proxy.core.accounts.usage import Usage
+from kyma_proxy.dialect.answers.anthropic import usage_in, without_output
+from kyma_proxy.dialect.answers.usage import updated
 from kyma_proxy.dialect.openai_to_anthropic.answer import (
     AnswerOptions,
     ContentBlock,
     ErrorDetail,
     StopDetails,
-    Tokens,
     arguments_of,
     error_object,
     fallback_id,
     finish_reason,
     read_block,
     read_error,
-    read_tokens,
     thinking_block_of,
     usage_object,
-    usage_of,
 )
 from kyma_proxy.dialect.sse import SseEvent, SseParser
 
@@ -113,17 +111,16 @@ class ChunkStream:
         "_chunk_start",
         "_content_start",
         "_delta_start",
-        "_first",
         "_has_finished",
         "_has_started",
         "_is_over",
-        "_last",
         "_options",
         "_parser",
         "_reasoning_start",
         "_skipped",
         "_thinking",
         "_thinking_count",
+        "_usage",
         "is_finished",
     )  # fmt: skip
 
@@ -135,8 +132,7 @@ class ChunkStream:
         self._skipped: set[int] = set()  # the open blocks that are dropped, with their deltas
         self._call_count = 0
         self._thinking_count = 0
-        self._first: Tokens | None = None
-        self._last: Tokens | None = None
+        self._usage: Mapping[str, Any] | None = None
         self._has_started = self._has_finished = self._is_over = False
         self.is_finished = False
         self._chunk_end = b',"usage":null}\n\n' if options.wants_usage else b"}\n\n"
@@ -149,11 +145,6 @@ class ChunkStream:
         self._delta_start = self._chunk_start + b'{"index":0,"delta":{'
         self._content_start = self._delta_start + b'"content":'
         self._reasoning_start = self._delta_start + b'"reasoning_content":'
-
-    @property
-    def usage(self) -> Usage:
-        """The usage that the source has reported so far."""
-        return usage_of(self._first, self._last)
 
     @property
     def has_failed(self) -> bool:
@@ -192,7 +183,7 @@ class ChunkStream:
             if handle is None:
                 return b""
             if not self._has_started and event.type not in _BEFORE_CONTENT:
-                return self._first_chunk(fallback_id(self._options), _NULL) + handle(self, event)
+                return self._first_chunk(fallback_id(self._options)) + handle(self, event)
             return handle(self, event)
         except (ValueError, RecursionError):
             if is_cut or _is_skipped(data):
@@ -288,22 +279,23 @@ class ChunkStream:
         return self._chunk(b'"thinking_blocks":[%b]' % encoded)
 
     def _on_message_start(self, event: _Event) -> bytes:
-        if event.message is None or self._first is not None:
+        if event.message is None:
             return b""
-        if self._has_started:
-            self._first = read_tokens(event.message.usage)
-            return b""
-        return self._first_chunk(event.message.id or fallback_id(self._options), event.message.usage)
+        self._note_usage(without_output(usage_in(event.message.usage) or {}))
+        return b"" if self._has_started else self._first_chunk(event.message.id or fallback_id(self._options))
 
-    def _first_chunk(self, message_id: str, usage: msgspec.Raw) -> bytes:
+    def _note_usage(self, usage: Mapping[str, Any] | None) -> None:
+        if usage:
+            self._usage = updated(self._usage, usage)
+
+    def _first_chunk(self, message_id: str) -> bytes:
         """Return the first chunk, which has the role. It is also sent if a source leaves out `message_start`."""
         self._has_started = True
         self._set_message_id(message_id)
-        self._first = read_tokens(usage)
         return self._chunk(b'"role":"assistant","content":""')
 
     def _on_message_delta(self, event: _Event) -> bytes:
-        self._last = read_tokens(event.usage) or self._last
+        self._note_usage(usage_in(event.usage))
         delta = event.delta or _NO_DELTA
         return b"" if delta.stop_reason is None else self._finish_chunk(delta)
 
@@ -321,9 +313,9 @@ class ChunkStream:
 
     def _on_message_stop(self, event: _Event) -> bytes:
         out = self._finish_chunk(_NO_DELTA)
-        last = self._last or self._first
-        if self._options.wants_usage and last is not None:
-            out += b'%b],"usage":%b}\n\n' % (self._chunk_start, _encode(usage_object(self._first or last, last)))
+        usage = usage_object(self._usage) if self._options.wants_usage else None
+        if usage is not None:
+            out += b'%b],"usage":%b}\n\n' % (self._chunk_start, _encode(usage))
         self._is_over = self.is_finished = True
         return out + _DONE
 

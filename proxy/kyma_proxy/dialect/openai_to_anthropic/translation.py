@@ -51,5 +51,4 @@ class OpenAIToAnthropic:
     def aggregate(self, body: bytes) -> TranslatedAnswer:
         """Translate a complete stream into one whole answer. Raises ValueError if it is incomplete or ends with an error."""
         stream = ChunkStream(self._options._replace(wants_usage=True))
-        chunks = translate_complete(stream, body)
-        return TranslatedAnswer(200, aggregate_completion(chunks), stream.usage)
+        return TranslatedAnswer(200, aggregate_completion(translate_complete(stream, body)))
