@@ -10,7 +10,8 @@ import re
 from typing import Final, NamedTuple
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
-_BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
+BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
+"""The ends of a blank line, with that of the line before it."""
 _STREAM_STARTS: Final = (b"data:", b"event:", b": ", b":\n", b":\r", b"id:", b"retry:", b"error:")
 BOM: Final = b"\xef\xbb\xbf"
 MAX_EVENT_BYTES: Final = 32 * 1024 * 1024
@@ -24,14 +25,14 @@ def is_stream(opening: bytes) -> bool:
 
 def ends_between_events(tail: bytes) -> bool:
     """True if a stream with this tail ends between two events. An empty stream does."""
-    return not tail or tail.endswith(_BOUNDARIES)
+    return not tail or tail.endswith(BOUNDARIES)
 
 
 def last_boundary(text: bytes, end: int) -> int:
     """Return the end of the last event that ends within the first `end` bytes; -1 if there is none."""
     found = text.rfind(b"\n", 0, end)
     while found > 0:
-        if text.endswith(_BOUNDARIES, 0, found + 1):
+        if text.endswith(BOUNDARIES, 0, found + 1):
             return found + 1
         found = text.rfind(b"\n", 0, found)
     found = text.rfind(b"\r\r", 0, end)
@@ -40,7 +41,7 @@ def last_boundary(text: bytes, end: int) -> int:
 
 def end_of_event(text: bytes, position: int) -> int:
     """Return the end of the event that holds a position: behind its blank line, or that of the text."""
-    ends = [found + len(boundary) for boundary in _BOUNDARIES if (found := text.find(boundary, position)) >= 0]
+    ends = [found + len(boundary) for boundary in BOUNDARIES if (found := text.find(boundary, position)) >= 0]
     return min(ends) if ends else len(text)
 
 

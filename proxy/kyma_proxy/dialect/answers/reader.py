@@ -21,6 +21,7 @@ from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.sse import (
     BOM,
+    BOUNDARIES,
     COMMENT,
     SseParser,
     end_of_event,
@@ -162,15 +163,43 @@ class AnswerReader:
             self._look()
 
     def _look(self) -> None:
-        """Read what has passed, but for the last events, and let go of it."""
+        """Let go of what has passed, but for the last events."""
         if not self.streams:
             self._drop_pieces()
-            return
+        elif self._is_forced or not self._drop_events():
+            self._drop_bytes()
+
+    def _drop_events(self) -> bool:
+        """Let go of the first pieces. True if that could be done: the last of them must end with an event, as most do."""
+        pieces = self._pieces
+        kept = events = 0
+        at = len(pieces)
+        while at:
+            at -= 1
+            piece = pieces[at]
+            if piece.endswith(BOUNDARIES):
+                if kept >= _KEPT_BYTES and events > _MORE_EVENTS:
+                    break
+                events += 1
+            kept += len(piece)
+        if not at:
+            return False
+        if not self._opening:
+            self._opening = b"".join(pieces[: at + 1])[:_KEPT_BYTES]
+        del pieces[: at + 1]
+        self._counted += self._kept_bytes - kept
+        self._kept_bytes = kept
+        self._look_at = max(_LOOK_AFTER_BYTES, 2 * kept)
+        self._is_stale = True
+        self._lost = False
+        return True
+
+    def _drop_bytes(self) -> None:
+        """Let go of the first bytes of pieces that end within events, or of one large event."""
         text = b"".join(self._pieces)
         if not self._opening:
             self._opening = text[:_KEPT_BYTES]
-        end = len(text) - _KEPT_BYTES
-        boundary = last_boundary(text, end)
+        boundary = last_boundary(text, len(text) - _KEPT_BYTES)
         for _ in range(_MORE_EVENTS):  # what follows the end may be large: usage, citations
             if boundary > 0:
                 boundary = last_boundary(text, boundary - 1)
