@@ -168,7 +168,8 @@ class Gateway(AttemptsListener):
         attempt = Attempt(attempts, step, step.breaker.acquire(now, candidates.account), total_due)
         attempts.running.append(attempt)  # from here on whatever ends the request gives the permit back
         exchange.attempts.append(attempt)
-        reader = AnswerReader(DIALECTS[source.provider.dialect], body.endpoint)
+        spoken = DIALECTS[source.provider.dialect] if body.is_translated else dialect
+        reader = AnswerReader(spoken, body.endpoint)
         attempt.pump = Pump(
             attempt, self, body, attempts.downstream, inbound=exchange.inbound, dialect=dialect, reader=reader,
             hold_s=exchange.snapshot.hold,

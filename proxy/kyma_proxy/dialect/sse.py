@@ -13,6 +13,8 @@ _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
 """The ends of a blank line, with that of the line before it."""
 _STREAM_STARTS: Final = (b"data:", b"event:", b": ", b":\n", b":\r", b"id:", b"retry:", b"error:")
+_LINE_FEED: Final = 10
+_RETURN: Final = 13
 BOM: Final = b"\xef\xbb\xbf"
 MAX_EVENT_BYTES: Final = 32 * 1024 * 1024
 """No provider sends an event longer than this. The parser refuses to buffer more."""
@@ -26,6 +28,17 @@ def is_stream(opening: bytes) -> bool:
 def ends_between_events(tail: bytes) -> bool:
     """True if a stream with this tail ends between two events. An empty stream does."""
     return not tail or tail.endswith(BOUNDARIES)
+
+
+def ends_event(piece: bytes) -> bool:
+    """True if a piece of a stream ends with a blank line. Cheap where it ends with two line feeds, as most do."""
+    size = len(piece)
+    if size < 2:
+        return False
+    last = piece[size - 1]
+    if last == _LINE_FEED and piece[size - 2] == _LINE_FEED:
+        return True
+    return last in (_LINE_FEED, _RETURN) and piece.endswith(BOUNDARIES)
 
 
 def last_boundary(text: bytes, end: int) -> int:

@@ -36,6 +36,7 @@ from kyma_proxy.dialect.answers.usage import first_count, lenient_json, part, to
 
 INCOMPLETE_REASONS: Final = ("error", "insufficient_system_resource")
 """Finish reasons that mark an incomplete answer: OpenRouter's and DeepSeek's. No set: a reason may be what can't be hashed."""
+_WITH_CHOICES: Final = ("chat/completions", "completions")
 _DONE: Final = b"[DONE]"
 _EMPTY_ARRAY: Final = b"[]"
 _SILENT_EVENTS: Final = frozenset({"response.created", "response.in_progress", "response.queued"})
@@ -149,15 +150,16 @@ def read_whole(endpoint: str, body: bytes) -> Facts:
         whole = decode_whole(body)
     except _UNREADABLE:
         return _read_odd_whole(body)
-    if whole.error or whole.type == "error" or whole.object == "error":
+    choices = whole.choices
+    if whole.error or (choices is None and "error" in (whole.type, whole.object)):
         return Facts(error=error_in(lenient_json(body)))
-    usage = whole.usage
-    if not usage or whole.x_groq or whole.service_tier:
-        usage = _usage_with(usage, whole.x_groq, whole.service_tier)
+    usage, tier = whole.usage, whole.service_tier
+    if not usage or tier:
+        usage = _usage_with(usage, whole.x_groq, tier)
     if not isinstance(usage, dict):
         usage = None
-    if endpoint in ("chat/completions", "completions"):
-        return _read_whole_choices(whole.choices, usage)
+    if choices is not None or endpoint in _WITH_CHOICES:
+        return _read_whole_choices(choices, usage)
     if endpoint == "responses":
         status = whole.status
         if status == "failed":

@@ -21,11 +21,11 @@ from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.sse import (
     BOM,
-    BOUNDARIES,
     COMMENT,
     SseParser,
     end_of_event,
     ends_between_events,
+    ends_event,
     is_stream,
     last_boundary,
 )
@@ -99,7 +99,8 @@ class AnswerReader:
         if self.is_open:
             return True
         if self._parser is None:
-            if self.streams or not is_stream(self._pieces[0]):
+            first = self._pieces[0]
+            if self.streams or first.startswith(b"{") or not is_stream(first):
                 return self._open_whole()
             self.streams = True  # some sources give a stream no type, or another one
             self._parser = SseParser()
@@ -177,7 +178,7 @@ class AnswerReader:
         while at:
             at -= 1
             piece = pieces[at]
-            if piece.endswith(BOUNDARIES):
+            if ends_event(piece):
                 if kept >= _KEPT_BYTES and events > _MORE_EVENTS:
                     break
                 events += 1
@@ -293,7 +294,9 @@ class AnswerReader:
                 raise BadAnswer(FailureKind.NO_ANSWER, "its stream was empty" if not self._kept_bytes else
                                 "its stream ended without an answer")  # fmt: skip
             return
-        body = self.take().removeprefix(BOM) if self._pieces else b""
+        body = self.take() if self._pieces else b""
+        if not body.startswith(b"{"):
+            body = body.removeprefix(BOM)
         if not is_certain and not is_json(body):
             raise _cut()
         facts = self._dialect.read_whole(self._endpoint, body)
