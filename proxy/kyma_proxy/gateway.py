@@ -203,8 +203,8 @@ class Gateway(AttemptsListener):
 
     def judge_error(self, attempt: Attempt, head: AnswerHead, body: bytes) -> AttemptFailure | None:
         """An error of the caller's is for the caller. One about the operator's account or quota is the source's failure."""
-        provider = attempt.step.source.provider
-        rules = (*provider.move_on, *DIALECTS[provider.dialect].operators_errors)
+        source = attempt.step.source
+        rules = (*source.move_on, *DIALECTS[source.provider.dialect].operators_errors)
         meaning = meaning_of(head.status, read_error(body), rules)
         if meaning is None:
             return None

@@ -93,8 +93,6 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """`own_names`, and in lower case the header fields that only providers of other dialects understand."""
     default_fields: tuple[tuple[bytes, bytes], ...]
     """Request header fields that it requires and does not set itself, sent if the caller does not set them."""
-    move_on: tuple[ErrorRule, ...]
-    """Errors that lead to the next source, besides those that every provider of the dialect may send."""
     off: str | None
     warm_connections: int
     keep_alive: float
@@ -144,6 +142,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_field: str | None
     """The member of a message that carries its earlier reasoning back to the source; None if the source refuses it."""
     image: ImageMembers | None = None
+    move_on: tuple[ErrorRule, ...] = ()
+    """Errors that lead to the next source, besides those that every provider of the dialect may send."""
     pass_headers: tuple[bytes, ...] = ()
     """Names of answers' header fields that pass to callers beyond the usual ones, in lower case; `*` at the end is any rest."""
 

@@ -23,7 +23,7 @@ from kyma_proxy.config.addresses import is_host, parse_address
 from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, credential_of, default_fields, endpoints_of, foreign_fields
 from kyma_proxy.loading import document as doc
-from kyma_proxy.loading.error_rules import compile_error_rules
+from kyma_proxy.loading.error_rules import compile_error_rules, find_empty_rules
 from kyma_proxy.loading.headers import NO_SECRET, find_pass_problem, merge_pass_headers, secrets_among
 from kyma_proxy.loading.images import compile_image_members, compile_image_rules, find_image_problems
 from kyma_proxy.loading.prices import compile_price
@@ -110,6 +110,8 @@ class _Compiler:
         fixed = {"host": origin.authority, "accept-encoding": "identity", **own}
         secrets = secrets_among(own)
         self._check_pass_headers(entry.pass_headers, path)
+        for where, what in find_empty_rules(_present(entry.move_on)):
+            self._report(f"{path}.{where}", what)
         off = None
         if entry.api_key is not None and entry.api_key.missing:
             off = f"the environment variable {entry.api_key.missing} is not set"
@@ -123,7 +125,6 @@ class _Compiler:
             own_names=own_names,
             own_and_foreign_names=own_names | foreign_fields(entry.dialect),
             default_fields=tuple([field for field in default_fields(entry.dialect) if field[0] not in own_names]),
-            move_on=compile_error_rules(_present(entry.move_on), lambda at, what: self._report(f"{path}.move_on[{at}]", what)),
             off=off,
             warm_connections=entry.warm_connections,
             keep_alive=entry.keep_alive,
@@ -230,6 +231,8 @@ class _Compiler:
         for at, entry in _present(entries):
             if provider := providers.get(entry.provider):
                 self._check_pass_headers(entry.pass_headers, f"{path}[{at}]")
+                for where, what in find_empty_rules(_present(entry.move_on)):
+                    self._report(f"{path}[{at}].{where}", what)
                 self._check_endpoints(entry.endpoints, provider.dialect, f"{path}[{at}].endpoints")
                 sources.append(self._compile_source(entry, provider))
             else:
@@ -254,6 +257,7 @@ class _Compiler:
             max_tokens_field=entry.max_tokens_field or written.max_tokens_field,
             reasoning_field=None if reasoning == "none" else reasoning,
             image=compile_image_members(entry.image, provider.dialect),
+            move_on=compile_error_rules(rule for _, rule in _present((*entry.move_on, *written.move_on))),
             pass_headers=merge_pass_headers(name for _, name in _present((*written.pass_headers, *entry.pass_headers))),
         )
 

@@ -170,7 +170,7 @@ class ImageMembers(Section, frozen=True):
 
 
 class Source(Section, frozen=True):
-    """One provider's deployment of a model. Its `pass_headers` are added to its provider's."""
+    """One provider's deployment of a model. Its `move_on` and `pass_headers` are added to its provider's."""
 
     provider: Name
     model: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -181,6 +181,7 @@ class Source(Section, frozen=True):
     reasoning_field: ReasoningField | None = None
     endpoints: Annotated[tuple[EndpointKey, ...], Meta(min_length=1)] | None = None
     image: ImageMembers = ImageMembers()
+    move_on: tuple[ErrorRule, ...] = ()
     pass_headers: tuple[HeaderName, ...] = ()
 
 

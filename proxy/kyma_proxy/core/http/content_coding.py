@@ -20,7 +20,9 @@ else:
 MAX_GROWN_BYTES: Final = 16 * 1024 * 1024
 """The most that one piece may decode to; more is a decompression bomb, or broken."""
 _ZLIB_OR_GZIP: Final = 32 + zlib.MAX_WBITS
+_HEADER_BYTES: Final = 2
 _MAX_CODINGS: Final = 3
+_MAX_MEMBERS: Final = 64
 
 
 class ContentDecoder(Protocol):
@@ -38,9 +40,25 @@ class _Zlib:
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(_ZLIB_OR_GZIP)
+        self._first = b""  # until it can be told apart
         self._has_begun = False
 
     def feed(self, piece: bytes) -> bytes:
+        if not self._has_begun:
+            piece = self._first + piece
+            if len(piece) < _HEADER_BYTES:
+                self._first = piece
+                return b""
+        plain = self._decompressed(piece)
+        for _ in range(_MAX_MEMBERS):
+            following = self._stream.unused_data
+            if not self._stream.eof or not following:
+                return plain
+            self._stream = zlib.decompressobj(_ZLIB_OR_GZIP)  # gzip members may follow one another (RFC 1952 §2.2)
+            plain += self._decompressed(following)
+        raise ValueError("it has too many members")
+
+    def _decompressed(self, piece: bytes) -> bytes:
         try:
             plain = self._stream.decompress(piece, MAX_GROWN_BYTES)
         except zlib.error as error:
@@ -51,15 +69,9 @@ class _Zlib:
                 plain = self._stream.decompress(piece, MAX_GROWN_BYTES)
             except zlib.error as raw_error:
                 raise ValueError(str(raw_error)) from None
+        self._has_begun = True
         if self._stream.unconsumed_tail:
             raise ValueError("it grows too much")
-        self._has_begun = self._has_begun or bool(piece)
-        following = self._stream.unused_data
-        if self._stream.eof and following:  # gzip members may follow one another (RFC 1952 §2.2)
-            self._stream = zlib.decompressobj(_ZLIB_OR_GZIP)
-            plain += self.feed(following)
-            if len(plain) > MAX_GROWN_BYTES:
-                raise ValueError("it grows too much")
         return plain
 
     def is_whole(self) -> bool:

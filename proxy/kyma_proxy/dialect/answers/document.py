@@ -15,6 +15,10 @@ import msgspec
 _TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.DOTALL)
 _COLON: Final = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
 _MAX_NAMES: Final = 64
+_TYPE: Final = re.compile(rb'"type"[ ]?:[ ]?"([\w.]{1,64})"')
+_MIN_TAIL_BYTES: Final = 4096
+_MAX_TAIL_BYTES: Final = 64 * 1024
+_BOM: Final = b"\xef\xbb\xbf"
 _OPENING: Final = (b"{", b"[")
 _value: Final = msgspec.json.Decoder().decode
 
@@ -43,6 +47,36 @@ def member_near_end(text: bytes, name: bytes, depth: int = 1) -> Any:
         if levels == depth and colon is not None:
             return _decoded(text, colon.end())
     return None
+
+
+def usage_near_end(event: bytes) -> dict[str, Any] | None:
+    """The usage at the top of an event, or in the response that it holds, of which only the end is at hand."""
+    for depth in (1, 2):
+        usage = member_near_end(event, b"usage", depth)
+        if isinstance(usage, dict):
+            return usage
+    return None
+
+
+def usage_of_large(pieces: list[bytes], *, is_cut: bool) -> dict[str, Any] | None:
+    """The usage near the end of a large document. Only if its beginning is not at hand (`is_cut`), it is searched further."""
+    tail = pieces[-1] if len(pieces[-1]) >= _MIN_TAIL_BYTES else b"".join(pieces[-3:])
+    usage = member_near_end(tail[-_MAX_TAIL_BYTES:], b"usage")
+    if not isinstance(usage, dict) and is_cut:
+        usage = member_near_end(b"".join(pieces), b"usage")
+    return usage if isinstance(usage, dict) else None
+
+
+def type_alone(beginning: bytes) -> bytes:
+    """An event with nothing but the type that stands at this beginning of one."""
+    found = _TYPE.search(beginning)
+    return b"{}" if found is None else b'{"type":"%b"}' % found[1]
+
+
+def may_be_json(beginning: bytes) -> bool:
+    """True if a document that begins so may be a JSON object."""
+    text = beginning.removeprefix(_BOM).lstrip()
+    return not text or text.startswith(b"{")
 
 
 def _is_escaped(text: bytes, position: int) -> bool:

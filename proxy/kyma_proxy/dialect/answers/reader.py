@@ -14,14 +14,14 @@ from typing import Any, Final
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.core.http.body import is_json
 from kyma_proxy.core.routing.failures import FailureKind
-from kyma_proxy.dialect.answers.document import member_near_end
+from kyma_proxy.dialect.answers.document import may_be_json, type_alone, usage_near_end, usage_of_large
+from kyma_proxy.dialect.answers.ending import Findings, is_whole
 from kyma_proxy.dialect.answers.facts import BadAnswer, End, Facts, ReportedError
 from kyma_proxy.dialect.answers.usage import updated
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.sse import (
     BOM,
-    COMMENT,
     SseParser,
     end_of_event,
     ends_between_events,
@@ -40,7 +40,7 @@ _MAX_KEPT_BYTES: Final = 1024 * 1024
 _MAX_UNFRAMED_BYTES: Final = 16 * 1024 * 1024
 """The same for a whole answer that only the end of its connection ends: nothing but its bytes can say that it is whole."""
 _MAX_DECODED_BYTES: Final = 64 * 1024
-_JSON_SPACE: Final = b" \t\r\n"
+_NOT_PROMISED: Final = "its answer is not what its dialect promises"
 
 
 class AnswerReader:
@@ -51,9 +51,9 @@ class AnswerReader:
     """
 
     __slots__ = (
-        "_counted", "_dialect", "_endpoint", "_has_end", "_has_facts", "_has_length", "_has_reason", "_is_forced", "_is_read",
-        "_is_stale", "_is_unframed", "_kept_bytes", "_look_at", "_lost", "_opening", "_parser", "_pieces", "_usage", "error",
-        "is_open", "streams",
+        "_beginning", "_counted", "_dialect", "_endpoint", "_has_answer", "_has_end", "_has_length", "_has_reason",
+        "_is_forced", "_is_read", "_is_stale", "_is_unframed", "_kept_bytes", "_look_at", "_lost", "_opening", "_parser",
+        "_pieces", "_usage", "error", "is_open", "streams",
     )  # fmt: skip
 
     def __init__(self, dialect: Dialect, endpoint: str) -> None:
@@ -70,10 +70,11 @@ class AnswerReader:
         self._kept_bytes = 0
         self._look_at = _LOOK_AFTER_BYTES
         self._counted = 0  # bytes that were dropped
-        self._opening = b""
+        self._opening = b""  # of the body
+        self._beginning = b""  # of the event whose end alone is kept
         self._usage: Mapping[str, Any] | None = None
         self._is_stale = False  # text followed the last report of usage
-        self._has_facts = self._has_reason = self._has_end = False
+        self._has_answer = self._has_reason = self._has_end = False
         self._has_length = self._is_unframed = False
         self._is_forced = False
         self._lost = False  # the beginning of what is kept is not the beginning of an event, or of the body
@@ -128,14 +129,10 @@ class AnswerReader:
         """A whole answer is read when it is there. One that is larger than what is held must at least look like JSON."""
         if self._kept_bytes <= MAX_OPENING_BYTES:
             return False
-        if not self._looks_like_json(b"".join(self._pieces[:2])):
+        if not may_be_json(b"".join(self._pieces[:2])):
             raise BadAnswer(FailureKind.NO_ANSWER, "its answer is no JSON")
         self._open()
         return True
-
-    def _looks_like_json(self, beginning: bytes) -> bool:
-        text = beginning[:_KEPT_BYTES].removeprefix(BOM).lstrip(_JSON_SPACE)
-        return not text or text.startswith(b"{")
 
     def let_go(self) -> None:
         """Hold the answer no longer, though it has said nothing yet."""
@@ -213,6 +210,8 @@ class AnswerReader:
             self._counted += boundary
             text = text[boundary:]
         elif len(text) > _MAX_KEPT_BYTES:
+            if not self._lost:
+                self._beginning = text[:_KEPT_BYTES]
             self._lost = True
             self._counted += len(text) - _MAX_KEPT_BYTES
             text = text[-_MAX_KEPT_BYTES:]
@@ -229,8 +228,7 @@ class AnswerReader:
         if is_end:
             events += parser.flush()
         for event in events:
-            if event.name != COMMENT:
-                self._note(self._dialect.read_event(event.name, event.data))
+            self._note(self._dialect.read_event(event.name, event.data))
 
     def _note(self, facts: Facts) -> None:
         error, end, usage = facts.error, facts.end, facts.usage
@@ -245,7 +243,7 @@ class AnswerReader:
             self._has_end = True
         elif end is End.REASON:
             self._has_reason = True
-        self._has_facts = self._has_facts or facts.is_answer or end is not End.NO
+        self._has_answer = self._has_answer or facts.is_answer
 
     def _drop_pieces(self) -> None:
         """Let go of the first pieces of a large whole answer."""
@@ -277,12 +275,16 @@ class AnswerReader:
             self._finish_opening(is_certain=is_certain)
         if self.streams:
             self._read_end()
-            if self.error is None and not self._is_whole_stream(is_certain=is_certain, needs_usage=needs_usage):
+            if self.error is None and not is_whole(
+                self._findings(), is_certain=is_certain, always_ends=self._dialect.always_ends, needs_usage=needs_usage
+            ):
                 raise _cut()
         else:
             self._read_whole()
             if not is_certain and not self._is_whole_body():
                 raise _cut()
+            if not self._has_answer and self.error is None:
+                raise BadAnswer(FailureKind.NO_ANSWER, _NOT_PROMISED)
 
     def _finish_opening(self, *, is_certain: bool) -> None:
         """The answer has ended before it was clear what it is."""
@@ -304,7 +306,7 @@ class AnswerReader:
             raise _as_failure(facts.error, "its answer is an error")
         if not facts.is_answer:
             raise BadAnswer(FailureKind.NO_ANSWER, "its answer is empty" if not body.strip() else
-                            "its answer is not what its dialect promises")  # fmt: skip
+                            _NOT_PROMISED)  # fmt: skip
         self._note(facts)
         self._is_read = True
         self._open()
@@ -317,52 +319,27 @@ class AnswerReader:
         text = b"".join(self._pieces)
         self._pieces[:] = (text,)
         if self._lost:
-            usage = self._late_usage(text)
-            if usage is not None:
-                self._usage = updated(self._usage, usage)
-                self._is_stale = False
-            text = text[end_of_event(text, 0) :]
+            event, text = text[: end_of_event(text, 0)], text[end_of_event(text, 0) :]
+            end = self._dialect.read_event(b"", type_alone(self._beginning)).end
+            self._note(Facts(end=end, usage=usage_near_end(event.rstrip())))
         self._read_events(text, is_end=not ends_between_events(text))
-
-    def _late_usage(self, text: bytes) -> Mapping[str, Any] | None:
-        """The usage at the end of an event whose beginning is not kept any more."""
-        event = text[: end_of_event(text, 0)].rstrip()
-        for depth in (1, 2):  # `responses` report it in the response
-            usage = member_near_end(event, b"usage", depth)
-            if isinstance(usage, dict):
-                return usage
-        return None
 
     def _read_whole(self) -> None:
         if self._is_read:
             return
         self._is_read = True
         pieces = self._pieces
-        usage = None
-        if self._kept_bytes > _MAX_DECODED_BYTES:
-            tail = pieces[-1] if len(pieces[-1]) >= _LOOK_AFTER_BYTES else b"".join(pieces[-3:])
-            usage = member_near_end(tail[-_MAX_DECODED_BYTES:], b"usage")
-        if isinstance(usage, dict):
+        usage = usage_of_large(pieces, is_cut=self._lost) if self._kept_bytes > _MAX_DECODED_BYTES else None
+        if usage is not None or self._lost:
+            self._has_answer = True  # as far as can be seen
             self._usage = usage
-        elif self._lost:
-            usage = member_near_end(b"".join(pieces), b"usage")
-            self._usage = usage if isinstance(usage, dict) else None
         else:
             self._note(self._dialect.read_whole(self._endpoint, b"".join(pieces)))
 
-    def _is_whole_stream(self, *, is_certain: bool, needs_usage: bool) -> bool:
-        """True if the stream is whole, as far as its events can say. (Contract §4.4.)
-
-        If its framing is complete, a reason of the end is enough. If only the connection has ended, there must be the dialect's
-        last event, or a reason and the usage that follows it: an answer of several choices may have more to say after a reason.
-        """
-        if self._has_end:
-            return True
-        if is_certain:
-            return self._has_reason or not self._has_facts
-        if self._dialect.always_ends:
-            return False
-        return self._has_reason and (not needs_usage or (self._usage is not None and not self._is_stale))
+    def _findings(self) -> Findings:
+        """Sum up a stream; events that were dropped were an answer."""
+        has_usage = self._usage is not None and not self._is_stale
+        return Findings(self._has_answer or self._counted > 0, self._has_reason, has_usage, self._has_end)
 
     def _is_whole_body(self) -> bool:
         text = b"".join(self._pieces)

@@ -218,7 +218,7 @@ class Pump(ResponseHandler, Generic[A]):
                 opening = self.body.feed(piece)
                 if opening is not None:
                     self._commit(opening)
-        elif not self._hold_s and reader.streams:
+        elif not self._hold_s and reader.streams and reader.is_between_events:
             reader.let_go()
             self._let_out()
         elif not self._is_holding and not self.connection.is_complete:

@@ -1,0 +1,52 @@
+"""A cut is never whole, and what its protocol has ended is."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from kyma_proxy.dialect.answers.ending import Findings, is_whole
+from kyma_proxy.dialect.answers.facts import BadAnswer
+from kyma_proxy.dialect.openai import OPENAI
+from tests.dialect.answers.reading import reader_of
+
+EVERY = [*itertools.product((True, False), repeat=7)]
+
+
+@pytest.mark.parametrize("row", EVERY)
+def test_every_row_of_what_was_found_and_how_the_stream_ended(row: tuple[bool, ...]) -> None:
+    answer, reason, usage, end, is_certain, always_ends, needs_usage = row
+    found = Findings(answer, reason, usage, end)
+    whole = is_whole(found, is_certain=is_certain, always_ends=always_ends, needs_usage=needs_usage)
+    if not answer or not (reason or end):
+        assert not whole  # neither silence nor a text without an end
+    elif end or is_certain:
+        assert whole
+    else:
+        assert whole == (not always_ends and (usage or not needs_usage))
+
+
+PING, ROLE = b": ping\n\n", b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n'
+
+
+@pytest.mark.parametrize("body", [PING * 9, PING + b"data: [DONE]\n\n", ROLE + ROLE, b"data: {\n\n", b"data: half"])
+def test_a_stream_that_never_says_anything_is_no_answer_even_after_its_hold(body: bytes) -> None:
+    reader = reader_of(OPENAI, [], streams=True)
+    reader.open(PING)
+    reader.let_go()
+    reader.take()
+    reader.add(body)
+    with pytest.raises(BadAnswer):
+        reader.finish(is_certain=True)
+
+
+@pytest.mark.parametrize("body", [b'{"choices":null}', b"<html>", b"", b'{"a":1}'])
+def test_a_slow_whole_answer_is_judged_at_its_end(body: bytes) -> None:
+    reader = reader_of(OPENAI, [], streams=False)
+    reader.open(b"  ")
+    reader.let_go()
+    reader.take()
+    reader.add(body)
+    with pytest.raises(BadAnswer):
+        reader.finish(is_certain=True)
