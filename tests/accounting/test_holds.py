@@ -34,7 +34,7 @@ models:
 defaults: {max_tokens: MAX}
 """
 PER_TOKEN = 2000  # nano-dollars, of output
-CHAT, RESPONSES = b"/v1/chat/completions", b"/v1/responses"
+CHAT, RESPONSES, COMPLETIONS = b"/v1/chat/completions", b"/v1/responses", b"/v1/completions"
 CONFIGURED = {written: snapshot(MODELS.replace("MAX", written)) for written in ("4096", "null")}
 
 
@@ -89,6 +89,15 @@ def test_a_hold_has_the_tokens_that_the_contract_says(
     reservation = MeteredAccount(balance).admit(model, CHAT, **members)
     assert reservation.held // PER_TOKEN - (reservation.prompt + 1) // 2 in (tokens - 1, tokens)
     assert reservation.unheld // PER_TOKEN == unheld
+
+
+@pytest.mark.parametrize(("prompt", "members", "answers"), [
+    ("a", {}, 1), (["a"], {}, 1), (["a"] * 50, {}, 50), (["a"] * 50, {"n": 2}, 100), ([[1, 2], [3]], {}, 2), ([1, 2], {}, 1),
+    (["a"] * 3, {"best_of": 4, "n": 2}, 12),
+])  # fmt: skip
+def test_the_answer_to_every_prompt_is_held(prompt: object, members: dict[str, object], answers: int) -> None:
+    held = MeteredAccount(10**9).admit("any", COMPLETIONS, prompt=prompt, max_tokens=1000, **members).held
+    assert held // (1000 * PER_TOKEN) == answers
 
 
 def test_a_free_model_holds_nothing() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kyma_proxy.core.accounts.estimate import answers_asked, estimated_prompt_tokens, most_output
+from kyma_proxy.core.accounts.estimate import answers_asked, estimated_prompt_tokens, most_output, prompts_asked
 from kyma_proxy.core.accounts.media import MEDIA_TOKENS
 
 MEDIA = base64.b64encode(Random(7).randbytes(60_000)).decode()
@@ -248,3 +248,12 @@ def test_the_most_output_is_what_the_request_and_the_model_allow(
 ])  # fmt: skip
 def test_every_answer_that_a_request_wants_counts(copies: tuple[bytes, ...], answers: int) -> None:
     assert answers_asked(copies) == answers
+
+
+@pytest.mark.parametrize(("prompt", "prompts"), [
+    (b'"one"', 1), (b"[]", 1), (b'["one"]', 1), (b'["one", "two, too"]', 2), (b'[ "a",[1,2]]', 2), (b"[[1,2],[3]]", 2),
+    (b"[1,2,3]", 1), (b" [1]", 1), (b"[ 1,2]", 1), (b"null", 1), (b'[""' + b',""' * 99 + b"]", 100),
+    (b"[" + b'"",' * 20_000 + b'""]', 20_001), (b"[" + b"[1]," * 20_000 + b"[1]]", 20_001),
+])  # fmt: skip
+def test_each_prompt_of_a_list_is_answered(prompt: bytes, prompts: int) -> None:
+    assert prompts_asked(prompt) == prompts

@@ -135,3 +135,12 @@ def test_without_a_price_of_their_own_tiers_and_searches_cost_nothing_more() -> 
 
 def test_a_hold_covers_the_tier_and_every_search() -> None:
     assert hold_for(1000, 0, PRICED, Extras(tier="priority", searches=3)) == 2 * 1_000_000 + 3 * 10_000_000
+
+
+@pytest.mark.parametrize("name", ["tools", "models", "background", "web_search_options"])
+def test_a_value_of_very_many_parts_is_refused_without_a_look_at_each(name: str) -> None:
+    extras = read_routing_fields(b'{"model":"m","%b":[%b{}]}' % (name.encode(), b"{}," * 30_000), is_metered=True).written
+    assert extras is not None
+    assert extras.extras is not None
+    with pytest.raises(GatewayError, match=f"Leave `{name}` out"):
+        refuse_unpriced(extras.extras, Price(input=1, output=1))

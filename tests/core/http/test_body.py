@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kyma_proxy.core.http.body import MeteredFields, RoutingFields, is_json, patched, read_routing_fields
+from kyma_proxy.core.http.body import MeteredFields, RoutingFields, includes_usage, is_json, patched, read_routing_fields
 from kyma_proxy.errors import GatewayError, Kind
 
 SENT_AS = b'"vendor/small-1"'
@@ -227,3 +227,23 @@ def test_more_than_1000_members_are_refused() -> None:
     body = b'{"model":"m",' + b",".join(b'"k%d":1' % number for number in range(1000)) + b"}"
     with pytest.raises(GatewayError, match="more than 1000 members"):
         read_routing_fields(body)
+
+
+def test_a_large_body_of_members_is_refused_before_there_is_a_table_of_them() -> None:
+    body = b'{"model":"m",' + b",".join(b'"%06d":1' % number for number in range(300_000)) + b"}"
+    with pytest.raises(GatewayError, match="too many members"):
+        read_routing_fields(body)
+
+
+def test_a_large_prompt_may_have_any_number_of_colons() -> None:
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "a: b, " * 400_000}]}).encode()
+    assert read_routing_fields(body).model == "m"
+
+
+@pytest.mark.parametrize(("options", "includes"), [
+    (b'{"include_usage":true}', True), (b'{ "include_obfuscation" : false, "include_usage" : true }', True),
+    (b'{"include_usage":true,"include_usage":false}', False), (b'{"include_usage":1}', False), (b"{}", False),
+    (b"null", False), (b"[true]", False), (b'"include_usage"', False),
+])  # fmt: skip
+def test_only_true_asks_for_the_usage_of_a_stream(options: bytes, includes: bool) -> None:
+    assert includes_usage(options) is includes

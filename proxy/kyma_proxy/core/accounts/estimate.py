@@ -14,12 +14,17 @@ import math
 import re
 from typing import Final
 
+import msgspec
+
 from kyma_proxy.core.accounts.media import MEDIA_TOKENS, media_in
 
 BYTES_PER_TOKEN: Final = 4
 _STRIDE: Final = MEDIA_TOKENS * BYTES_PER_TOKEN
 _MAX_DIGITS: Final = 18
 _UNKNOWN_COPIES: Final = 128
+_MAX_PROMPTS: Final = 10_000
+_TOKEN: Final = re.compile(rb"[ \t\r\n]*[-\d]")
+_items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _MEDIA: Final = re.compile(
     rb"(?:data:[^,\"]{0,256};base64,)?[A-Za-z0-9+/=_\\-]{256}", re.IGNORECASE
 )  # PHP writes a slash as \/
@@ -75,6 +80,22 @@ def answers_asked(copies: tuple[bytes, ...]) -> int:
     Some providers take `"5"` and `5.0` for 5. What is no number at all counts as many, as what it means is not known.
     """
     return max([_answers(text) for text in copies]) if copies else 1
+
+
+def prompts_asked(written: bytes) -> int:
+    """The number of prompts in a `prompt` of `completions`, each of which is answered: texts, or lists of tokens.
+
+    A list of numbers is one prompt. Of a very long list, at least as many are counted as it has.
+    """
+    if not written.startswith(b"[") or _TOKEN.match(written, 1) is not None:
+        return 1
+    most = written.count(b'"') // 2 + written.count(b"[") - 1
+    if most > _MAX_PROMPTS:
+        return most
+    try:
+        return len(_items(written)) or 1
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return most or 1
 
 
 def _answers(text: bytes) -> int:

@@ -88,6 +88,10 @@ class _Tool(msgspec.Struct, gc=False):
 _tools: Final = msgspec.json.Decoder(list[_Tool] | None).decode
 _value: Final = msgspec.json.Decoder().decode
 _MAX_TOOL_DEPTH: Final = 4
+_MAX_OBJECTS: Final = 20_000
+"""A list of tools has no more objects, with all their schemas: each of millions of tools would be looked at."""
+_MAX_FREE_BYTES: Final = 256
+"""A value that costs nothing is short."""
 
 
 def asked_extras(members: Mapping[str, msgspec.Raw]) -> Extras | None:
@@ -116,6 +120,8 @@ def asked_extras(members: Mapping[str, msgspec.Raw]) -> Extras | None:
 def _may_cost(name: str, written: msgspec.Raw, free: tuple[object, ...]) -> bool:
     if name == "prompt":  # of `completions` it is the prompt itself; only an object refers to another
         return bytes(memoryview(written)[:1]) == b"{"
+    if memoryview(written).nbytes > _MAX_FREE_BYTES:
+        return True
     try:
         value = _value(written)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -142,6 +148,8 @@ def _name(written: msgspec.Raw) -> str | None:
 
 def _server_tools(written: msgspec.Raw, depth: int) -> tuple[list[str], list[tuple[str, int]]]:
     """The types of tools that the provider runs at an unknown price, and of those that search, each with its most searches."""
+    if memoryview(written).nbytes > _MAX_OBJECTS and bytes(written).count(b"{") > _MAX_OBJECTS:
+        return [UNNAMED], []
     try:
         tools = _tools(written) or []
     except (msgspec.MsgspecError, UnicodeError, RecursionError):

@@ -52,7 +52,7 @@ def media_in(body: bytes, least: int) -> tuple[int, int]:
 
     Strings under `least` characters count as text.
     """
-    if len(body) > _SMALL_BYTES and body.count(b",") > _MAX_VALUES:
+    if len(body) > _SMALL_BYTES and body.count(b",") + body.count(b"{") + body.count(b"[") > _MAX_VALUES:
         return 0, 0
     try:
         prompt = _prompt(body)

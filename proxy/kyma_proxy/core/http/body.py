@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from kyma_proxy.core.accounts.estimate import answers_asked, prompts_asked
 from kyma_proxy.core.accounts.extras import COSTLY_MEMBERS, Extras, asked_extras
 from kyma_proxy.errors import GatewayError, Kind
 
@@ -24,6 +25,9 @@ _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _text: Final = msgspec.json.Decoder(str).decode
 _anything: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _MAX_MEMBERS: Final = 1000  # each is looked at, and the loop has streams to serve
+_FEW_BYTES: Final = 5 * _MAX_MEMBERS  # a body of no more can't have as many: a member takes six bytes, one may take five
+_LARGE_BYTES: Final = 2 * 2**20
+_MAX_COLONS: Final = 200_000
 _MAX_MODEL_CHARACTERS: Final = 256
 _MAX_TOKENS: Final = ("max_tokens", "max_completion_tokens")
 _COPIES: Final = ("n", "best_of")
@@ -32,9 +36,9 @@ _COPIES: Final = ("n", "best_of")
 class MeteredFields(msgspec.Struct, frozen=True, gc=False):
     """The fields that metering needs, as texts of JSON values; b"" and () if the caller sent none.
 
-    `max_tokens` are the most tokens of an answer, under each of the names, and `copies` how many answers it wants. At
-    `responses` `max_output_tokens` counts instead, which the other endpoints do not know. `extras` is there if the request asks
-    for more than tokens.
+    `max_tokens` are the most tokens of an answer, under each of the names, and `copies` how many answers it wants, to all its
+    prompts. At `responses` `max_output_tokens` counts instead, which the other endpoints do not know. `extras` is there if the
+    request asks for more than tokens.
     """
 
     stream: bytes
@@ -43,6 +47,27 @@ class MeteredFields(msgspec.Struct, frozen=True, gc=False):
     copies: tuple[bytes, ...]
     extras: Extras | None = None
     max_output_tokens: tuple[bytes, ...] = ()
+
+
+class _Prompt(msgspec.Struct, gc=False):
+    """The members that hold prompts, and so may be large."""
+
+    messages: msgspec.Raw = msgspec.Raw(b"")
+    input: msgspec.Raw = msgspec.Raw(b"")
+    prompt: msgspec.Raw = msgspec.Raw(b"")
+    system: msgspec.Raw = msgspec.Raw(b"")
+    tools: msgspec.Raw = msgspec.Raw(b"")
+    documents: msgspec.Raw = msgspec.Raw(b"")
+    response_format: msgspec.Raw = msgspec.Raw(b"")
+    image_url: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _StreamOptions(msgspec.Struct, gc=False):
+    include_usage: msgspec.Raw = msgspec.Raw(b"")
+
+
+_prompt: Final = msgspec.json.Decoder(_Prompt).decode
+_stream_options: Final = msgspec.json.Decoder(_StreamOptions).decode
 
 
 class RoutingFields(msgspec.Struct, frozen=True, gc=False):
@@ -62,7 +87,7 @@ class RoutingFields(msgspec.Struct, frozen=True, gc=False):
 def read_routing_fields(body: bytes, *, is_metered: bool = False) -> RoutingFields:
     """The routing fields of a body. Raises GatewayError for anything but one JSON object with a string `model`."""
     try:
-        members = _members(body)
+        members = _members(body) if len(body) <= _FEW_BYTES else _few_members(body)
     except msgspec.ValidationError:
         raise GatewayError(Kind.INVALID_REQUEST, "The body must be one JSON object.") from None
     except msgspec.DecodeError as error:
@@ -71,8 +96,6 @@ def read_routing_fields(body: bytes, *, is_metered: bool = False) -> RoutingFiel
         raise _not_utf_8() from None
     except RecursionError:
         raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
-    if len(members) > _MAX_MEMBERS:
-        raise GatewayError(Kind.INVALID_REQUEST, f"The body has more than {_MAX_MEMBERS} members.")
     model = members.get("model")
     if model is None:
         raise GatewayError(Kind.INVALID_REQUEST, "The body has no `model`; GET /v1/models lists them.", param="model")
@@ -95,21 +118,45 @@ def read_routing_fields(body: bytes, *, is_metered: bool = False) -> RoutingFiel
     )
 
 
+def _few_members(body: bytes) -> dict[str, msgspec.Raw]:
+    """The members of a body. Raises GatewayError if there are too many.
+
+    A table of millions of members would take a second and hundreds of megabytes. So where a large body has many colons outside
+    of its prompt, it is refused before.
+    """
+    if len(body) > _LARGE_BYTES and body.count(b":") > _MAX_COLONS:
+        known = _prompt(body)
+        colons = sum([bytes(getattr(known, name)).count(b":") for name in _Prompt.__struct_fields__])
+        if body.count(b":") - colons > _MAX_COLONS:
+            raise GatewayError(Kind.INVALID_REQUEST, "The body has too many members outside of its prompt.")
+    members = _members(body)
+    if len(members) > _MAX_MEMBERS:
+        raise GatewayError(Kind.INVALID_REQUEST, f"The body has more than {_MAX_MEMBERS} members.")
+    return members
+
+
 def _written(members: dict[str, msgspec.Raw]) -> MeteredFields:
     return MeteredFields(
         bytes(members["stream"]) if "stream" in members else b"",
         bytes(members["stream_options"]) if "stream_options" in members else b"",
         tuple([bytes(members[name]) for name in _MAX_TOKENS if name in members]),
-        tuple([bytes(members[name]) for name in _COPIES if name in members]),
+        _copies(members) if "n" in members or "prompt" in members or "best_of" in members else (),
         None if COSTLY_MEMBERS.isdisjoint(members) else asked_extras(members),
         (bytes(members["max_output_tokens"]),) if "max_output_tokens" in members else (),
     )
 
 
+def _copies(members: dict[str, msgspec.Raw]) -> tuple[bytes, ...]:
+    """The number of answers that the caller wants, as `n` and `best_of` say it; of each prompt, where it sends several."""
+    copies = tuple([bytes(members[name]) for name in _COPIES if name in members])
+    prompts = prompts_asked(bytes(members["prompt"])) if "prompt" in members else 1
+    return copies if prompts == 1 else (b"%d" % (prompts * answers_asked(copies)),)
+
+
 def includes_usage(stream_options: bytes) -> bool:
     """True if these options ask for a stream's usage."""
     try:
-        return bytes(_members(stream_options).get("include_usage", msgspec.Raw(b""))) == b"true"
+        return bytes(_stream_options(stream_options).include_usage) == b"true"
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return False
 
