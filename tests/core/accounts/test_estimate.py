@@ -232,8 +232,11 @@ UNKNOWN = 4096
     ((b"5",), 4096, 8192, 5), ((b"60000",), 4096, 8192, 8192), ((b"60000",), 4096, None, 60_000),
     ((b"1000000000000000000000",), 100, 8192, 8192), ((b"1000000000000000000000",), 100, None, 10**17),
     ((b"1", b"30000"), 100, None, 30_000),  # which of the two a provider obeys is not known
-    ((b"null",), 100, 8192, 8192), ((b"null", b"5"), 100, 8192, 8192), ((b"1e5",), 100, None, UNKNOWN), ((b"-1",), 100, 50, 50),
+    ((b"null",), 100, 8192, 8192), ((b"null", b"5"), 100, 8192, 8192), ((b"-1",), 100, 50, 50),
     ((b"0",), 100, 8192, 8192), ((b'"7"',), 100, 8192, 8192),
+    # some providers take these for numbers
+    ((b"1e5",), 100, None, 100_000), ((b"60000.0",), 100, None, 60_000), ((b'"60000"',), 100, None, 60_000),
+    ((b"5.0",), 100, None, UNKNOWN), ((b'"many"',), 100, None, UNKNOWN), ((b"1e999",), 100, None, UNKNOWN),
 ])  # fmt: skip
 def test_the_most_output_is_what_the_request_and_the_model_allow(
     max_tokens: tuple[bytes, ...], inserted: int | None, bound: int | None, tokens: int

@@ -63,7 +63,7 @@ def most_output(max_tokens: tuple[bytes, ...], inserted: int | None, bound: int 
 
     `max_tokens` are the texts of JSON values, as the caller wrote them, and `inserted` is what the gateway inserts where there
     are none. Which of several values a provider obeys is not known, so the largest counts; one that is not a positive integer
-    sets no limit. `bound` is the most that the model can say. Where nothing limits the answer, it is thought to have `unknown`
+    may set no limit. `bound` is the most that the model can say. Where nothing limits the answer, it is thought to have `unknown`
     tokens.
     """
     unlimited = unknown if bound is None else bound
@@ -110,4 +110,10 @@ def _answers(text: bytes) -> int:
 
 
 def _positive(text: bytes, otherwise: int) -> int:
-    return (int(text[:_MAX_DIGITS]) or otherwise) if text.isdigit() else otherwise
+    """A limit as the caller wrote it. Some providers take `"5"` and `5.0` for 5; to others it is none."""
+    if text.isdigit():
+        return int(text[:_MAX_DIGITS]) or otherwise
+    try:
+        return max(otherwise, math.ceil(float(text.strip(b'"')[:_MAX_DIGITS])))
+    except (ValueError, OverflowError):
+        return otherwise
