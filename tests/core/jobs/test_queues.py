@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kyma_proxy.core.jobs.job import Job
+from kyma_proxy.core.jobs.job import ImageRequest, Job
 from kyma_proxy.core.jobs.queues import MAX_JOBS, JobLimits, JobQueues
 from kyma_proxy.errors import GatewayError, Kind
 
@@ -17,6 +17,14 @@ LIMITS = JobLimits(2, 3)
 
 def job(name: str) -> Job:
     return Job(name, account=None, model="picture", n=1, price=0, created=0.0)
+
+
+def sized(size: int) -> Job:
+    one = job("sized")
+    one.request = ImageRequest(
+        model="picture", prompt="", n=1, size=None, images=("x" * size,), extra=(), response_format=None
+    )  # fmt: skip
+    return one
 
 
 def filled(queues: JobQueues, count: int, owner: str = "a", limits: JobLimits = LIMITS) -> list[Job]:
@@ -43,6 +51,27 @@ def test_jobs_run_up_to_the_limit_and_the_others_in_the_order_of_their_arrival()
     assert queues.remove("a", jobs[3], LIMITS) == []
     assert queues.remove("a", jobs[4], LIMITS) == []
     assert (len(queues), queues.running) == (0, 0)
+
+
+def test_the_pictures_of_one_account_leave_room_for_those_of_others() -> None:
+    queues = JobQueues(max_bytes=1000)
+    first = sized(200)
+    queues.add("a", first, LIMITS)
+    with pytest.raises(GatewayError, match="too large together") as refused:
+        queues.add("a", sized(51), LIMITS)
+    assert refused.value.kind is Kind.RATE_LIMIT_EXCEEDED
+    queues.add("a", sized(50), LIMITS)
+    queues.add("b", sized(700), LIMITS)  # a lone one may be larger
+    queues.remove("a", first, LIMITS)
+    queues.add("a", sized(200), LIMITS)
+
+
+def test_without_accounts_only_the_limit_of_all_applies() -> None:
+    queues = JobQueues(max_bytes=1000)
+    queues.add("", sized(500), LIMITS)
+    queues.add("", sized(500), LIMITS)
+    with pytest.raises(GatewayError, match="Too many image jobs"):
+        queues.add("", sized(1), LIMITS)
 
 
 def test_a_job_for_a_full_queue_is_refused_with_the_limits_in_the_message() -> None:

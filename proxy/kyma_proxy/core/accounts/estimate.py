@@ -63,8 +63,8 @@ def most_output(max_tokens: tuple[bytes, ...], inserted: int | None, bound: int 
 
     `max_tokens` are the texts of JSON values, as the caller wrote them, and `inserted` is what the gateway inserts where there
     are none. Which of several values a provider obeys is not known, so the largest counts; one that is not a positive integer
-    may set no limit. `bound` is the most that the model can say. Where nothing limits the answer, it is thought to have `unknown`
-    tokens.
+    may set no limit. `bound` is the most that the model can say. Where nothing limits the answer, it is thought to have
+    `unknown` tokens.
     """
     unlimited = unknown if bound is None else bound
     if max_tokens:

@@ -17,6 +17,8 @@ MAX_JOBS: Final = 10_000
 """The limit for all accounts' jobs, waiting and running; more would only expire."""
 MAX_BYTES: Final = 256 * 2**20
 """The limit for the requests of all these jobs; only requests with pictures are large."""
+_OWNERS_SHARE: Final = 4
+"""An account's jobs take no more than this part of these bytes, so that it keeps out no other; a lone one may be larger."""
 
 
 class JobLimits(NamedTuple):
@@ -27,9 +29,10 @@ class JobLimits(NamedTuple):
 
 
 class _Queue:
-    __slots__ = ("running", "waiting")
+    __slots__ = ("bytes", "running", "waiting")
 
     def __init__(self) -> None:
+        self.bytes = 0
         self.running: set[Job] = set()
         self.waiting: deque[Job] = deque()
 
@@ -69,8 +72,14 @@ class JobQueues:
         running, waiting = len(queue.running), len(queue.waiting)
         if running + waiting >= max(limits.concurrent, running) + limits.queued:
             raise _queue_full(limits)
+        if owner and queue.bytes and queue.bytes + size > self._max_bytes // _OWNERS_SHARE:
+            raise GatewayError(
+                Kind.RATE_LIMIT_EXCEEDED, "The pictures of your waiting image jobs are too large together; try again when one "
+                "has ended, or send their URLs.", retry_after=_RETRY_AFTER_S,
+            )  # fmt: skip
         self._queues[owner] = queue
         self._count(job, size)
+        queue.bytes += size
         queue.waiting.append(job)
         return self._promote(queue, limits)
 
@@ -83,7 +92,9 @@ class JobQueues:
     def remove(self, owner: str, job: Job, limits: JobLimits) -> list[Job]:
         """Give back a job's slot. Returns the jobs that may run now."""
         queue = self._queues[owner]
-        self._bytes -= self._sizes.pop(job)
+        size = self._sizes.pop(job)
+        self._bytes -= size
+        queue.bytes -= size
         if job in queue.running:
             queue.running.remove(job)
             self.running -= 1
