@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 
 import pytest
 
+from kyma_proxy.net.relay.pump import MAX_ERROR_BYTES
 from tests.configurations import ProviderEntry, configuration
-from tests.harness import ANSWER, CLOSE, LAST_CHUNK, both, chunk, gateway, head, providers, whole
+from tests.harness import ANSWER, CLOSE, LAST_CHUNK, TURN, both, chunk, gateway, head, providers, whole
 
 OURS = [
     pytest.param("provider", {"status": 422, "code": "team_limit"}, id="a provider's rule"),
@@ -59,6 +61,31 @@ async def test_a_key_that_an_error_quotes_is_starred_out(tmp_path: Path, framing
             provider.plays(head(status="400 Bad", kind="application/json") + pieces + LAST_CHUNK)
         else:
             provider.plays(line + b"\r\n" + body, CLOSE)
+        client = await running.client()
+        client.ask()
+        answer = await client.answer()
+        assert answer.status == 400
+        assert answer.body == body.replace(b"provider-key-0", b"*" * len(b"provider-key-0"))
+
+
+@pytest.mark.parametrize("cut", [0, 3, 13])
+@pytest.mark.parametrize("coding", ["", "gzip"])
+@pytest.mark.parametrize("before", [10, MAX_ERROR_BYTES - 14, MAX_ERROR_BYTES, 3 * MAX_ERROR_BYTES])
+async def test_a_key_in_an_error_that_is_too_long_to_be_held_is_starred_out(
+    tmp_path: Path, before: int, coding: str, cut: int
+) -> None:
+    body = b"x" * before + b"provider-key-0" + b"y" * MAX_ERROR_BYTES + b"provider-key-0 provider-key"
+    at = before + cut
+    pieces = [body[:at], body[at:-12], body[-12:]]
+    if coding:
+        compressor = zlib.compressobj(wbits=31)
+        pieces = [compressor.compress(piece) + compressor.flush(zlib.Z_SYNC_FLUSH) for piece in pieces] + [compressor.flush()]
+    more = f"content-encoding: {coding}\r\n" if coding else ""
+    async with both(tmp_path) as (running, provider):
+        steps: list[bytes | str] = [head(status="400 Bad", kind="text/plain", more=more)]
+        for piece in pieces:
+            steps += [chunk(piece), TURN, TURN]
+        provider.plays(*steps, LAST_CHUNK)
         client = await running.client()
         client.ask()
         answer = await client.answer()

@@ -208,6 +208,13 @@ def test_an_estimate_of_a_cut_answer_keeps_what_was_reported_of_the_prompt() -> 
     assert found.usage == Usage(400, 300, 90, "estimated", 100, 50, 7, 2, "priority")
 
 
+@pytest.mark.parametrize("ending", [State.COMPLETED, State.CLIENT_GONE])
+def test_a_count_that_was_completed_by_an_estimate_stays_marked(ending: State) -> None:
+    usage = Usage(400, 300, 90, "estimated")  # text came after what the source had reported
+    found = bill(ending, is_answered=True, usage=usage, prompt=1, delivered=lambda: 300, asked=PRICE, answered=PRICE)
+    assert found.usage == usage
+
+
 TOKENS = st.integers(0, 10**7)
 MONEY = st.one_of(st.none(), st.integers(0, 100 * NANO))
 PRICES = st.builds(Price, MONEY, MONEY, MONEY)

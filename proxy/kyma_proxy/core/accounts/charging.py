@@ -55,7 +55,7 @@ def bill(
     if not is_answered or ending not in _CHARGED:
         return NOTHING
     reported, completion = usage.prompt, usage.completion
-    is_estimated = False
+    is_estimated = usage.source == ESTIMATED  # text followed a reported count
     if completion is None or ending is not State.COMPLETED:
         estimate = delivered()
         # A count far below what went out was reported when the answer began (Anthropic's message_start says 1), not at its end.

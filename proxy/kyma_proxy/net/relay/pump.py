@@ -23,6 +23,7 @@ from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.body import Body
+from kyma_proxy.net.relay.redaction import Redactor
 from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnection
 
 _log: Final = logging.getLogger("kyma-proxy")
@@ -252,7 +253,7 @@ class Pump(ResponseHandler, Generic[A]):
     def _end_error(self) -> None:
         """The body of an error is there: it is the caller's, or the operator's trouble."""
         if self.has_begun:
-            self._finish(b"")
+            self._finish(self._decoder.flush() if isinstance(self._decoder, Redactor) else b"")
             return
         body = b"".join(self._error_pieces)
         failure = self._listener.judge_error(self._attempt, self._head, body)
@@ -270,7 +271,8 @@ class Pump(ResponseHandler, Generic[A]):
         if sum(map(len, pieces)) <= MAX_ERROR_BYTES:
             pieces.append(piece)
         if not self.body.changes and sum(map(len, pieces)) > MAX_ERROR_BYTES:
-            opening = self._error_opening(b"".join(pieces))
+            redactor = self._decoder = Redactor(self._listener.secrets(self._attempt), self._decoder)
+            opening = self._error_opening(redactor.mask(b"".join(pieces)))
             if opening is not None:
                 self._commit(opening)
 

@@ -1,0 +1,40 @@
+"""Takes the operator's credentials out of a provider's error that is too long to be held. (Contract §1.)"""
+
+from __future__ import annotations
+
+from kyma_proxy.core.http.content_coding import ContentDecoder
+
+
+class Redactor:
+    """Decodes a body, if it is compressed, and masks `secrets` in it, also where one is cut between two pieces.
+
+    The length of the body stays the same. The last bytes are held, as they may be the beginning of a secret.
+    """
+
+    def __init__(self, secrets: tuple[bytes, ...], decoder: ContentDecoder | None) -> None:
+        self._secrets = secrets
+        self._decoder = decoder
+        self._most_held = max(map(len, secrets), default=1) - 1
+        self._held = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Return what can go out. Raises ValueError if it can't be decoded."""
+        return self.mask(piece if self._decoder is None else self._decoder.feed(piece))
+
+    def mask(self, plain: bytes) -> bytes:
+        """Return what can go out, now that these plain bytes have come."""
+        text = self._held + plain
+        for secret in self._secrets:
+            text = text.replace(secret, b"*" * len(secret))
+        end = max(0, len(text) - self._most_held)
+        self._held = text[end:]
+        return text[:end]
+
+    def is_whole(self) -> bool:
+        """True if the compressed body has come to its own end, or there is none."""
+        return self._decoder is None or self._decoder.is_whole()
+
+    def flush(self) -> bytes:
+        """Return what is held at the end."""
+        held, self._held = self._held, b""
+        return held
