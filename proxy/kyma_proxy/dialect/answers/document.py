@@ -14,6 +14,7 @@ import msgspec
 
 _TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.DOTALL)
 _COLON: Final = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
+_VALUE_END: Final = re.compile(rb"[,}\]]")
 _MAX_NAMES: Final = 64
 _TYPE: Final = re.compile(rb'"type"[ ]?:[ ]?"([\w.]{1,64})"')
 _MIN_TAIL_BYTES: Final = 4096
@@ -90,7 +91,7 @@ def _is_escaped(text: bytes, position: int) -> bool:
 def _decoded(text: bytes, start: int) -> Any:
     """The value that begins at a position; None if it can't be read."""
     if not text.startswith((b"{", b"["), start):
-        end = re.compile(rb"[,}\]]").search(text, start)
+        end = _VALUE_END.search(text, start)
         if end is None or text.startswith(b'"', start):
             string = _TOKEN.match(text, start)
             return None if string is None else _safely(string[0])
