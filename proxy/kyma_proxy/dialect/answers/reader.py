@@ -372,10 +372,11 @@ class AnswerReader:
 
         A count that text followed is at least completed by an estimate, and marked so.
         """
-        if self.is_open and self.streams:
-            self._read_end()
-        elif self.is_open:
-            self._read_whole()
+        if self.is_open and not self._is_read:
+            if self.streams:
+                self._read_end()
+            else:
+                self._read_whole()
         if self._usage is None:
             return NO_USAGE
         usage = self._dialect.usage_of(self._usage)

@@ -28,6 +28,8 @@ from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnecti
 _log: Final = logging.getLogger("kyma-proxy")
 MAX_ERROR_BYTES: Final = 64 * 1024
 """How much is held of the body of a provider's error, to read whose trouble it is."""
+_HOLD_S: Final = 1.0
+"""With `hold: 0` this is how long a whole answer, or a stream's first event of which a part is there, is held."""
 A = TypeVar("A", bound=AttemptRecord)
 
 
@@ -222,7 +224,7 @@ class Pump(ResponseHandler, Generic[A]):
             self._let_out()
         elif not self._is_holding and not self.connection.is_complete:
             self._is_holding = True
-            self.connection.hold(self._hold_s or 1.0)
+            self.connection.hold(self._hold_s or _HOLD_S)
 
     def _let_out(self) -> None:
         """Pass on what has been held."""
