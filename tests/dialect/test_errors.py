@@ -1,4 +1,4 @@
-"""Errors have the shape that each dialect's client libraries expect, whole or within a stream, and are recognised."""
+"""Errors have the shape that each dialect's client libraries expect, whole or within a stream."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyma_proxy.dialect.sse import end_of_event, ends_between_events, last_boundary
+from kyma_proxy.dialect.sse import end_of_event, ends_between_events, ends_event, last_boundary
 
 LINE_ENDS = (b"\n", b"\r\n", b"\r")
 EVENTS = st.lists(st.sampled_from([b"data: a", b"event: x\ndata: b", b": life", b"data: {}\nid: 1"]), min_size=1, max_size=6)
@@ -18,6 +18,12 @@ def test_a_stream_ends_between_events_only_after_a_blank_line(line_end: bytes) -
     between = [stop for stop in range(len(stream) + 1) if ends_between_events(stream[:stop])]
     assert between == [0, len(stream)]
     assert ends_between_events(b"data: 1\n\r\n")
+
+
+@given(st.text("\r\na", max_size=6))
+def test_a_piece_ends_an_event_if_nothing_of_the_next_is_in_it(text: str) -> None:
+    piece = text.encode()
+    assert ends_event(piece) == (piece != b"" and ends_between_events(piece))
 
 
 @given(EVENTS, st.sampled_from(LINE_ENDS), st.integers(0, 200))

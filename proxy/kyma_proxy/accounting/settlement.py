@@ -76,7 +76,3 @@ class Settlement:
             meter.settle(reservation, due, answered.id, exchange.inbound.request_id, time.time())
         except Exception:
             _log.exception("request %s could not be charged", exchange.inbound.request_id)
-
-
-def _nothing() -> int:
-    return 0

@@ -12,13 +12,11 @@ few requests.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from kyma_proxy.core.accounts.estimate import BYTES_PER_TOKEN
+from kyma_proxy.dialect.answers.usage import lenient_json
 
 _DATA_LINE: Final = re.compile(rb"^data:[ \t]*(\{[^\r\n]*)", re.MULTILINE)
 _BASE64_BYTES_PER_TOKEN: Final = 512
@@ -46,8 +44,6 @@ _ROOTS: Final = ("choices", "output", "content")
 _WHOLE_ITEM: Final = "response.output_item.done"
 _REPEATS: Final = ".done"
 """The end of the type of an event of `responses` that repeats what was said in deltas."""
-
-_decode: Final = msgspec.json.Decoder().decode
 
 
 def estimated_completion_tokens(opening: bytes, tail: bytes, bytes_out: int, streams: bool) -> int:
@@ -95,7 +91,7 @@ def _measure(text: bytes) -> _Measured:
     first_number: int | None = None
     last_number: int | None = None
     for match in _DATA_LINE.finditer(text, 0, end):
-        event = _value(match[1])
+        event = lenient_json(match[1])
         if not isinstance(event, dict):
             continue
         number = event.get("sequence_number")
@@ -111,19 +107,6 @@ def _measure(text: bytes) -> _Measured:
             tokens += max(size // BYTES_PER_TOKEN, 1)  # no provider sends less than a token
             events += 1
     return _Measured(tokens, events, repeated, begin, end if tokens else len(text), first_number, last_number)
-
-
-def _value(data: bytes) -> object:
-    """The JSON value of these bytes; None if they hold none. A broken character or half a surrogate pair spoils nothing."""
-    try:
-        return _decode(data)
-    except RecursionError:
-        return None
-    except (msgspec.MsgspecError, UnicodeError):
-        try:
-            return json.loads(data.decode(errors="replace"))
-        except (ValueError, RecursionError):
-            return None
 
 
 def event_text_bytes(event: dict[str, Any]) -> int:
@@ -192,7 +175,7 @@ def _whole_text_bytes(opening: bytes, bytes_out: int) -> int:
     from its first output on.
     """
     if len(opening) >= bytes_out:
-        document = _value(opening)
+        document = lenient_json(opening)
         if isinstance(document, dict):
             roots = [document[name] for name in _ROOTS if name in document]
             return _text_bytes(roots or document)
@@ -239,5 +222,5 @@ def _is_output(path: list[str]) -> bool:
 
 def _string_bytes(written: bytes) -> int:
     """Return the length of a JSON string's text in bytes; of a truncated string, the length of its escaped form."""
-    text = _value(b'"' + written + b'"')
+    text = lenient_json(b'"' + written + b'"')
     return len(text.encode(errors="surrogatepass")) if isinstance(text, str) else len(written)

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
 """The ends of a blank line, with that of the line before it."""
+MAX_BOUNDARY_BYTES: Final = 4
 _STREAM_STARTS: Final = (b"data:", b"event:", b": ", b":\n", b":\r", b"id:", b"retry:", b"error:")
 _LINE_FEED: Final = 10
 _RETURN: Final = 13

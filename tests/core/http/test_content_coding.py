@@ -26,7 +26,10 @@ CODINGS: dict[str, tuple[bytes, Callable[[bytes], bytes]]] = {
     "gzip": (b"gzip", gzip.compress), "x-gzip": (b"X-GZIP", gzip.compress), "deflate": (b"deflate", zlib.compress),
     "raw deflate": (b"deflate", raw_deflate), "br": (b"br", brotli.compress), "zstd": (b"zstd", zstd.compress),
     "two": (b"identity, gzip , br", lambda plain: brotli.compress(gzip.compress(plain))),
+    "two, the other way": (b"br, gzip", lambda plain: gzip.compress(brotli.compress(plain))),
+    "two with zstd": (b"zstd, gzip", lambda plain: gzip.compress(zstd.compress(plain))),
     "two members": (b"gzip", lambda plain: gzip.compress(plain[:99]) + gzip.compress(plain[99:])),
+    "two frames": (b"zstd", lambda plain: zstd.compress(plain[:99]) + zstd.compress(plain[99:])),
 }  # fmt: skip
 
 
@@ -61,6 +64,20 @@ def test_a_piece_that_grows_too_much_is_refused(name: str) -> None:
     coding, encode = CODINGS[name]
     with pytest.raises(ValueError, match="grows"):
         decoder_of(coding).feed(encode(b"\0" * (MAX_GROWN_BYTES + 1)))
+
+
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_members_in_one_piece_may_not_grow_too_much_together(name: str) -> None:
+    coding, encode = CODINGS[name]
+    with pytest.raises(ValueError, match="grows"):
+        decoder_of(coding).feed(encode(b"\0" * (MAX_GROWN_BYTES - 1)) * 2)
+
+
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_members_without_end_are_refused(name: str) -> None:
+    coding, encode = CODINGS[name]
+    with pytest.raises(ValueError, match="too many"):
+        decoder_of(coding).feed(encode(b"") * 1000)
 
 
 @pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])

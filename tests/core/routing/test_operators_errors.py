@@ -66,3 +66,8 @@ def test_an_ambiguous_status_is_judged_by_the_body(dialect: Dialect, status: int
 def test_each_member_of_a_rule_must_fit(rule: ErrorRule, status: int, body: object, fits: bool) -> None:
     written = body if isinstance(body, str) else json.dumps(body)
     assert (meaning_of(status, read_error(written.encode()), [rule]) == 403) is fits
+
+
+def test_a_broken_character_hides_no_code() -> None:
+    error = read_error(b'{"error":{"code":"insufficient_quota","message":"caf\xe9"}}')
+    assert error.codes == ("insufficient_quota",)

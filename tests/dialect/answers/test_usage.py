@@ -278,6 +278,13 @@ def test_a_count_that_more_text_followed_is_completed_by_an_estimate() -> None:
     assert usage.source == "estimated"
 
 
+def test_a_completed_count_keeps_all_else_that_was_reported() -> None:
+    details = {"prompt_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 5}, "service_tier": "flex"}
+    early = CHUNK | {"usage": {"prompt_tokens": 10, "completion_tokens": 1, "num_search_queries": 3} | details}
+    usage = usage_in(OPENAI, stream(early, *[DELTA] * 50, END), streams=True)
+    assert usage == Usage(10, usage.completion, 2, "estimated", cache_write=5, searches=3, service_tier="flex")
+
+
 def test_an_estimate_never_replaces_a_larger_count() -> None:
     early = CHUNK | {"usage": {"prompt_tokens": 10, "completion_tokens": 5000}}
     assert usage_in(OPENAI, stream(early, CHUNK, CHUNK, END), streams=True) == reported(10, 5000, None)

@@ -56,6 +56,8 @@ class _Zlib:
                 return plain
             self._stream = zlib.decompressobj(_ZLIB_OR_GZIP)  # gzip members may follow one another (RFC 1952 §2.2)
             plain += self._decompressed(following)
+            if len(plain) > MAX_GROWN_BYTES:
+                raise ValueError("it grows too much")
         raise ValueError("it has too many members")
 
     def _decompressed(self, piece: bytes) -> bytes:
@@ -100,13 +102,20 @@ class _Zstandard:
         self._stream = zstd.ZstdDecompressor()
 
     def feed(self, piece: bytes) -> bytes:
-        try:
-            plain = self._stream.decompress(piece, MAX_GROWN_BYTES)
-        except (zstd.ZstdError, EOFError) as error:
-            raise ValueError(str(error)) from None
-        if len(plain) >= MAX_GROWN_BYTES:
-            raise ValueError("it grows too much")
-        return plain
+        plain = b""
+        for _ in range(_MAX_MEMBERS):
+            if not piece:
+                return plain
+            if self._stream.eof:
+                self._stream = zstd.ZstdDecompressor()  # frames may follow one another (RFC 8878 §3)
+            try:
+                plain += self._stream.decompress(piece, MAX_GROWN_BYTES)
+            except zstd.ZstdError as error:
+                raise ValueError(str(error)) from None
+            if len(plain) >= MAX_GROWN_BYTES:
+                raise ValueError("it grows too much")
+            piece = self._stream.unused_data
+        raise ValueError("it has too many members")
 
     def is_whole(self) -> bool:
         return self._stream.eof

@@ -19,7 +19,7 @@ class FailureKind(enum.Enum):
     IDLE_TIMEOUT = "idle_timeout"
     TOTAL_TIMEOUT = "total_timeout"
     STATUS = "status"
-    BROKEN = "broken"  # the connection ended, or the answer was no HTTP, before its first byte
+    BROKEN = "broken"  # the connection ended before the answer did, or the answer was no HTTP
     ERROR_EVENT = "error_event"  # a 200 that is, or holds, an error
     NO_ANSWER = "no_answer"  # a 200 that says nothing, or is not of its dialect
     OVERTAKEN = "overtaken"  # another source, asked later, began to answer before it

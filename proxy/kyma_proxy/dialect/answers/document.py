@@ -10,17 +10,17 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-import msgspec
+from kyma_proxy.dialect.answers.usage import lenient_json
+from kyma_proxy.dialect.sse import BOM
 
 _TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.DOTALL)
 _COLON: Final = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
+_VALUE_END: Final = re.compile(rb"[,}\]]")
 _MAX_NAMES: Final = 64
 _TYPE: Final = re.compile(rb'"type"[ ]?:[ ]?"([\w.]{1,64})"')
 _MIN_TAIL_BYTES: Final = 4096
 _MAX_TAIL_BYTES: Final = 64 * 1024
-_BOM: Final = b"\xef\xbb\xbf"
 _OPENING: Final = (b"{", b"[")
-_value: Final = msgspec.json.Decoder().decode
 
 
 def member_near_end(text: bytes, name: bytes, depth: int = 1) -> Any:
@@ -75,7 +75,7 @@ def type_alone(beginning: bytes) -> bytes:
 
 def may_be_json(beginning: bytes) -> bool:
     """True if a document that begins so may be a JSON object."""
-    text = beginning.removeprefix(_BOM).lstrip()
+    text = beginning.removeprefix(BOM).lstrip()
     return not text or text.startswith(b"{")
 
 
@@ -90,23 +90,16 @@ def _is_escaped(text: bytes, position: int) -> bool:
 def _decoded(text: bytes, start: int) -> Any:
     """The value that begins at a position; None if it can't be read."""
     if not text.startswith((b"{", b"["), start):
-        end = re.compile(rb"[,}\]]").search(text, start)
+        end = _VALUE_END.search(text, start)
         if end is None or text.startswith(b'"', start):
             string = _TOKEN.match(text, start)
-            return None if string is None else _safely(string[0])
-        return _safely(text[start : end.start()])
+            return None if string is None else lenient_json(string[0])
+        return lenient_json(text[start : end.start()])
     levels = 0
     for token in _TOKEN.finditer(text, start):
         mark = token[0]
         if len(mark) == 1:
             levels += 1 if mark in _OPENING else -1
             if not levels:
-                return _safely(text[start : token.end()])
+                return lenient_json(text[start : token.end()])
     return None
-
-
-def _safely(text: bytes) -> Any:
-    try:
-        return _value(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return None

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
-
 from kyma_proxy.core.routing.operators_errors import ErrorText
+from kyma_proxy.dialect.answers.usage import lenient_json
 from kyma_proxy.dialect.error_message import error_message_in
 
 _CODE_MEMBERS: Final = ("code", "type", "status", "reason")
 _MAX_DETAILS: Final = 8
-_decode: Final = msgspec.json.Decoder().decode
 
 
 def read_error(body: bytes) -> ErrorText:
     """Read the body of an error, in any of the usual forms; it says nothing if it can't be read."""
-    try:
-        value = _decode(body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return ErrorText((), "")
+    value = lenient_json(body)
     if isinstance(value, list) and value:  # Gemini's compatible endpoint
         value = value[0]
     codes: list[str] = []

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from msgspec import structs
+
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.core.http.body import is_json
 from kyma_proxy.core.routing.failures import FailureKind
@@ -22,6 +24,7 @@ from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.sse import (
     BOM,
+    MAX_BOUNDARY_BYTES,
     SseParser,
     end_of_event,
     ends_between_events,
@@ -40,6 +43,8 @@ _MAX_KEPT_BYTES: Final = 1024 * 1024
 _MAX_UNFRAMED_BYTES: Final = 16 * 1024 * 1024
 """The same for a whole answer that only the end of its connection ends: nothing but its bytes can say that it is whole."""
 _MAX_DECODED_BYTES: Final = 64 * 1024
+_MARK_BYTES: Final = 9
+"""A byte order mark and the name of a field: so many pieces show whether a body is a stream, if none of them is empty."""
 _NOT_PROMISED: Final = "its answer is not what its dialect promises"
 
 
@@ -52,7 +57,7 @@ class AnswerReader:
 
     __slots__ = (
         "_beginning", "_counted", "_dialect", "_endpoint", "_has_answer", "_has_end", "_has_length", "_has_reason",
-        "_is_forced", "_is_read", "_is_stale", "_is_unframed", "_kept_bytes", "_look_at", "_lost", "_opening", "_parser",
+        "_is_forced", "_is_read", "_is_stale", "_kept_bytes", "_look_at", "_lost", "_max_whole_bytes", "_opening", "_parser",
         "_pieces", "_usage", "error", "is_open", "streams",
     )  # fmt: skip
 
@@ -75,8 +80,8 @@ class AnswerReader:
         self._usage: Mapping[str, Any] | None = None
         self._is_stale = False  # text followed the last report of usage
         self._has_answer = self._has_reason = self._has_end = False
-        self._has_length = self._is_unframed = False
-        self._is_forced = False
+        self._has_length = self._is_forced = False
+        self._max_whole_bytes = _MAX_KEPT_BYTES
         self._lost = False  # the beginning of what is kept is not the beginning of an event, or of the body
         self._is_read = False
 
@@ -84,7 +89,8 @@ class AnswerReader:
         """The head has come. `is_unframed`: only the end of the connection ends the body."""
         self.streams = streams
         self._has_length = has_length
-        self._is_unframed = is_unframed
+        if is_unframed:
+            self._max_whole_bytes = _MAX_UNFRAMED_BYTES
         if streams:
             self._parser = SseParser()
 
@@ -97,14 +103,13 @@ class AnswerReader:
         """
         self._pieces.append(piece)
         self._kept_bytes += len(piece)
-        if self.is_open:
-            return True
         if self._parser is None:
-            first = self._pieces[0]
-            if self.streams or first.startswith(b"{") or not is_stream(first):
+            pieces = self._pieces
+            if pieces[0].startswith(b"{") or not is_stream(b"".join(pieces[:_MARK_BYTES])):
                 return self._open_whole()
             self.streams = True  # some sources give a stream no type, or another one
             self._parser = SseParser()
+            piece = b"".join(pieces)
         try:
             for event in self._parser.feed(piece):
                 self._note_opening(self._dialect.read_event(event.name, event.data))
@@ -143,7 +148,7 @@ class AnswerReader:
         self.is_open = True
         self._parser = None
         if not self.streams:
-            self._look_at = _MAX_UNFRAMED_BYTES if self._is_unframed else _MAX_KEPT_BYTES
+            self._look_at = self._max_whole_bytes
 
     def take(self) -> bytes:
         """Return what has been held, in one piece."""
@@ -246,22 +251,23 @@ class AnswerReader:
         self._has_answer = self._has_answer or facts.is_answer
 
     def _drop_pieces(self) -> None:
-        """Let go of the first pieces of a large whole answer."""
-        pieces = self._pieces
+        """Let go of the first pieces of a large whole answer: many at a time, as to shorten the list moves what stays in it."""
+        pieces, limit = self._pieces, self._max_whole_bytes
         if not self._opening:
             self._opening = b"".join(pieces[:2])[:_MAX_DECODED_BYTES]
         self._lost = True
         dropped = 0
-        while self._kept_bytes > self._look_at and len(pieces) > dropped + 1:
+        while self._kept_bytes > limit and len(pieces) > dropped + 1:
             self._kept_bytes -= len(pieces[dropped])
             self._counted += len(pieces[dropped])
             dropped += 1
         del pieces[:dropped]
-        if self._kept_bytes > 2 * self._look_at:
+        if self._kept_bytes > 2 * limit:
             last = pieces[0]
-            self._counted += len(last) - self._look_at
-            pieces[0] = last[-self._look_at :]
-            self._kept_bytes = self._look_at
+            self._counted += len(last) - limit
+            pieces[0] = last[-limit:]
+            self._kept_bytes = limit
+        self._look_at = self._kept_bytes + limit // 8
 
     # ---- the end
 
@@ -319,7 +325,8 @@ class AnswerReader:
         text = b"".join(self._pieces)
         self._pieces[:] = (text,)
         if self._lost:
-            event, text = text[: end_of_event(text, 0)], text[end_of_event(text, 0) :]
+            first = end_of_event(text, 0)
+            event, text = text[:first], text[first:]
             end = self._dialect.read_event(b"", type_alone(self._beginning)).end
             self._note(Facts(end=end, usage=usage_near_end(event.rstrip())))
         self._read_events(text, is_end=not ends_between_events(text))
@@ -356,10 +363,7 @@ class AnswerReader:
     @property
     def is_between_events(self) -> bool:
         """True if the stream that has gone out stands between two events."""
-        pieces = self._pieces
-        if len(pieces) > 1:
-            pieces[:] = (b"".join(pieces),)
-        return not pieces or ends_between_events(pieces[0])
+        return ends_between_events(b"".join(self._pieces[-MAX_BOUNDARY_BYTES:]))
 
     # ---- what it used
 
@@ -380,15 +384,12 @@ class AnswerReader:
         if completion is None or not self._is_stale or not self.streams:
             return usage
         estimate = self.delivered()
-        if estimate <= completion:
-            return usage
-        return Usage(usage.prompt, estimate, usage.cached, "estimated")
+        return usage if estimate <= completion else structs.replace(usage, completion=estimate, source="estimated")
 
     def delivered(self) -> int:
         """About how many tokens have gone out."""
         text = b"".join(self._pieces)
-        size = self._counted + len(text)
-        return estimated_completion_tokens(self._opening or text, text, size, self.streams)
+        return estimated_completion_tokens(self._opening or text, text, self._counted + len(text), self.streams)
 
 
 def _as_failure(error: ReportedError, detail: str) -> BadAnswer:

@@ -29,6 +29,8 @@ from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnecti
 _log: Final = logging.getLogger("kyma-proxy")
 MAX_ERROR_BYTES: Final = 64 * 1024
 """How much is held of the body of a provider's error, to read whose trouble it is."""
+_HOLD_S: Final = 1.0
+"""With `hold: 0` this is how long a whole answer, or a stream's first event of which a part is there, is held."""
 A = TypeVar("A", bound=AttemptRecord)
 
 
@@ -77,8 +79,8 @@ class Pump(ResponseHandler, Generic[A]):
     """One attempt's answer. `bytes_out` counts what has gone out of its body; `reader` says what the source's answer says."""
 
     __slots__ = (
-        "_attempt", "_chunked", "_closing", "_decoder", "_dialect", "_downstream", "_error_pieces", "_head", "_hold_s",
-        "_inbound", "_is_holding", "_listener", "_write", "body", "bytes_out", "connection", "has_begun", "is_reused", "reader",
+        "_attempt", "_chunked", "_closing", "_decoder", "_dialect", "_downstream", "_error", "_head", "_hold_s", "_inbound",
+        "_is_holding", "_listener", "_write", "body", "bytes_out", "connection", "has_begun", "is_reused", "reader",
         "received_at",
     )  # fmt: skip
 
@@ -99,7 +101,7 @@ class Pump(ResponseHandler, Generic[A]):
         self._hold_s = hold_s
         self._is_holding = False
         self._decoder: ContentDecoder | None = None
-        self._error_pieces: list[bytes] = []
+        self._error: bytearray | None = None
         self.body = body
         self.reader = reader
         self.bytes_out = 0
@@ -211,20 +213,19 @@ class Pump(ResponseHandler, Generic[A]):
         if self._head.is_error:
             self._hold_error(piece)
             return
-        was_open = reader.is_open
-        if reader.open(piece):
-            if not was_open:
-                self._let_out()
-            else:  # it has said something, but its translation has not
-                opening = self.body.feed(piece)
-                if opening is not None:
-                    self._commit(opening)
+        if reader.is_open:  # it has said something, but its translation has not
+            reader.add(piece)
+            opening = self.body.feed(piece)
+            if opening is not None:
+                self._commit(opening)
+        elif reader.open(piece):
+            self._let_out()
         elif not self._hold_s and reader.streams and reader.is_between_events:
             reader.let_go()
             self._let_out()
         elif not self._is_holding and not self.connection.is_complete:
             self._is_holding = True
-            self.connection.hold(self._hold_s or 1.0)
+            self.connection.hold(self._hold_s or _HOLD_S)
 
     def _let_out(self) -> None:
         """Pass on what has been held."""
@@ -255,7 +256,7 @@ class Pump(ResponseHandler, Generic[A]):
         if self.has_begun:
             self._finish(self._decoder.flush() if isinstance(self._decoder, Redactor) else b"")
             return
-        body = b"".join(self._error_pieces)
+        body = b"" if self._error is None else bytes(self._error)
         failure = self._listener.judge_error(self._attempt, self._head, body)
         if failure is not None:
             self._listener.on_failed(self._attempt, failure)
@@ -267,12 +268,14 @@ class Pump(ResponseHandler, Generic[A]):
 
     def _hold_error(self, piece: bytes) -> None:
         """Hold the body of an error. What is too long to be read passes, or is left out where it must be translated."""
-        pieces = self._error_pieces
-        if sum(map(len, pieces)) <= MAX_ERROR_BYTES:
-            pieces.append(piece)
-        if not self.body.changes and sum(map(len, pieces)) > MAX_ERROR_BYTES:
+        held = self._error
+        if held is None:
+            held = self._error = bytearray()
+        if len(held) <= MAX_ERROR_BYTES:
+            held += piece
+        if not self.body.changes and len(held) > MAX_ERROR_BYTES:
             redactor = self._decoder = Redactor(self._listener.secrets(self._attempt), self._decoder)
-            opening = self._error_opening(redactor.mask(b"".join(pieces)))
+            opening = self._error_opening(redactor.mask(bytes(held)))
             if opening is not None:
                 self._commit(opening)
 
