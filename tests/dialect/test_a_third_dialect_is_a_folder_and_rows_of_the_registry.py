@@ -43,6 +43,7 @@ TOY = Dialect(
     read_event=lambda name, data: Facts(is_answer=True),
     read_whole=read_whole,
     usage_of=lambda usage: Usage(usage["used"], usage["used"], None, "reported"),
+    read_whole_at=frozenset(),
     always_ends=False,
     operators_errors=(),
     health_check=lambda source: (b"/toy/ask", json.dumps({"model": source.model, "ask": "ping"}).encode()),

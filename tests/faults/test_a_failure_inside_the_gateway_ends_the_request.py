@@ -64,6 +64,7 @@ FRAGILE = Dialect(
     read_event=read_event,
     read_whole=read_whole,
     usage_of=lambda usage: NO_USAGE,
+    read_whole_at=frozenset(),
     always_ends=False,
     operators_errors=(),
     health_check=lambda source: (b"/fragile/ask", b"{}"),

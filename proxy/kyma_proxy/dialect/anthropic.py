@@ -100,6 +100,7 @@ ANTHROPIC: Final = Dialect(
     read_event=answers.read_event,
     read_whole=answers.read_whole,
     usage_of=answers.usage_of,
+    read_whole_at=frozenset(),
     always_ends=True,
     operators_errors=_OPERATORS_ERRORS,
     health_check=_health_check,

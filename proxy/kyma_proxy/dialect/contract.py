@@ -41,6 +41,8 @@ class Dialect(NamedTuple):
     """What a whole answer says, given the name of its endpoint."""
     usage_of: Callable[[Mapping[str, Any]], Usage]
     """The tokens in a usage object, which has the members of all that the answer reported."""
+    read_whole_at: frozenset[str]
+    """The endpoints whose large answers must be read as a whole: what is charged does not all stand near their end."""
     always_ends: bool
     """True if every stream has the dialect's last event; False if some providers leave it out."""
     operators_errors: tuple[ErrorRule, ...]

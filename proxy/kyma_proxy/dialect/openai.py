@@ -124,6 +124,7 @@ OPENAI: Final = Dialect(
     read_event=answers.read_event,
     read_whole=answers.read_whole,
     usage_of=answers.usage_of,
+    read_whole_at=frozenset({"responses"}),  # searches are among its items
     always_ends=False,
     operators_errors=_OPERATORS_ERRORS,
     health_check=_health_check,

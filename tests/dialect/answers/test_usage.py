@@ -173,6 +173,18 @@ ANSWERS: dict[str, tuple[Dialect, str, bytes, Usage]] = {
         }}),
         reported(31, 2, None, cache_write_5m=10, cache_write_1h=20, searches=3),
     ),
+    "searches in a large answer, and a tier beside the usage": (
+        OPENAI, "responses",
+        json.dumps({
+            "output": [{"type": "web_search_call"}] * 9 + [{"type": "message", "content": "x" * 99_000}],
+            "service_tier": "flex", "usage": RESPONSE, "user": "u",
+        }).encode(),
+        reported(36, 87, 4, searches=9, service_tier="flex"),
+    ),
+    "a tier beside the usage of a large answer": (
+        OPENAI, CHAT_AT, json.dumps({"choices": [{"message": "x" * 99_000}], "usage": CHAT, "service_tier": "flex"}).encode(),
+        reported(20, 5, 16, service_tier="flex"),
+    ),
     "a cache written at a gateway": (
         OPENAI, CHAT_AT,
         whole({"choices": [{}], "usage": {

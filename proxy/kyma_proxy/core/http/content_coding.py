@@ -21,6 +21,7 @@ MAX_GROWN_BYTES: Final = 16 * 1024 * 1024
 """The most that one piece may decode to; more is a decompression bomb, or broken."""
 _ZLIB_OR_GZIP: Final = 32 + zlib.MAX_WBITS
 _HEADER_BYTES: Final = 2
+_ZSTD_OPTIONS: Final = {zstd.DecompressionParameter.window_log_max: 23}  # 8 MiB: RFC 9659 §3
 _MAX_CODINGS: Final = 3
 _MAX_MEMBERS: Final = 64
 
@@ -99,7 +100,7 @@ class _Brotli:
 
 class _Zstandard:
     def __init__(self) -> None:
-        self._stream = zstd.ZstdDecompressor()
+        self._stream = zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
 
     def feed(self, piece: bytes) -> bytes:
         plain = b""
@@ -107,7 +108,7 @@ class _Zstandard:
             if not piece:
                 return plain
             if self._stream.eof:
-                self._stream = zstd.ZstdDecompressor()  # frames may follow one another (RFC 8878 §3)
+                self._stream = zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)  # frames may follow one another (RFC 8878 §3)
             try:
                 plain += self._stream.decompress(piece, MAX_GROWN_BYTES)
             except zstd.ZstdError as error:

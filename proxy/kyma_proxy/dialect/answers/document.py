@@ -59,12 +59,18 @@ def usage_near_end(event: bytes) -> dict[str, Any] | None:
 
 
 def usage_of_large(pieces: list[bytes], *, is_cut: bool) -> dict[str, Any] | None:
-    """The usage near the end of a large document. Only if its beginning is not at hand (`is_cut`), it is searched further."""
+    """The usage near the end of a large document, with the service tier beside it.
+
+    Only if its beginning is not at hand (`is_cut`), it is searched further.
+    """
     tail = pieces[-1] if len(pieces[-1]) >= _MIN_TAIL_BYTES else b"".join(pieces[-3:])
     usage = member_near_end(tail[-_MAX_TAIL_BYTES:], b"usage")
     if not isinstance(usage, dict) and is_cut:
         usage = member_near_end(b"".join(pieces), b"usage")
-    return usage if isinstance(usage, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    tier = member_near_end(tail[-_MAX_TAIL_BYTES:], b"service_tier")
+    return {**usage, "service_tier": tier} if isinstance(tier, str) else usage
 
 
 def type_alone(beginning: bytes) -> bytes:

@@ -336,7 +336,8 @@ class AnswerReader:
             return
         self._is_read = True
         pieces = self._pieces
-        usage = usage_of_large(pieces, is_cut=self._lost) if self._kept_bytes > _MAX_DECODED_BYTES else None
+        is_large = self._kept_bytes > _MAX_DECODED_BYTES and (self._lost or self._endpoint not in self._dialect.read_whole_at)
+        usage = usage_of_large(pieces, is_cut=self._lost) if is_large else None
         if usage is not None or self._lost:
             self._has_answer = True  # as far as can be seen
             self._usage = usage
