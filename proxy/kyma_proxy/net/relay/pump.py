@@ -137,7 +137,7 @@ class Pump(ResponseHandler, Generic[A]):
 
     def on_hold_over(self) -> None:
         try:
-            if self._is_holding and not self.has_begun:
+            if self._is_holding and not self.reader.is_open:
                 self.reader.let_go()
                 self._let_out()
         except BadAnswer as bad:
