@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.core.http.body import is_json
 from kyma_proxy.core.routing.failures import FailureKind
-from kyma_proxy.dialect.answers.document import may_be_json, type_alone, usage_near_end, usage_of_large
+from kyma_proxy.dialect.answers.document import is_document, may_be_json, type_alone, usage_of_cut, usage_of_large
 from kyma_proxy.dialect.answers.ending import Findings, is_whole
 from kyma_proxy.dialect.answers.facts import BadAnswer, End, Facts, ReportedError
 from kyma_proxy.dialect.answers.usage import updated
@@ -100,11 +99,11 @@ class AnswerReader:
         if self.is_open:
             return True
         if self._parser is None:
-            first = self._pieces[0]
-            if self.streams or first.startswith(b"{") or not is_stream(first):
+            if self._pieces[0].startswith(b"{") or not is_stream(self._pieces):
                 return self._open_whole()
             self.streams = True  # some sources give a stream no type, or another one
             self._parser = SseParser()
+            piece = b"".join(self._pieces)
         try:
             for event in self._parser.feed(piece):
                 self._note_opening(self._dialect.read_event(event.name, event.data))
@@ -203,8 +202,8 @@ class AnswerReader:
                 boundary = last_boundary(text, boundary - 1)
         if boundary > 0:
             if self._is_forced:  # what usually comes before the answer may come now
-                self._is_forced = False
                 self._read_events(text[:boundary])
+                self._is_forced = not self._has_answer
             self._is_stale = True
             self._lost = False
             self._counted += boundary
@@ -212,7 +211,7 @@ class AnswerReader:
         elif len(text) > _MAX_KEPT_BYTES:
             if not self._lost:
                 self._beginning = text[:_KEPT_BYTES]
-            self._lost = True
+            self._lost, self._is_forced = True, False
             self._counted += len(text) - _MAX_KEPT_BYTES
             text = text[-_MAX_KEPT_BYTES:]
         self._pieces[:] = (text,)
@@ -299,7 +298,7 @@ class AnswerReader:
         body = self.take() if self._pieces else b""
         if not body.startswith(b"{"):
             body = body.removeprefix(BOM)
-        if not is_certain and not is_json(body):
+        if not is_certain and not is_document(body):
             raise _cut()
         facts = self._dialect.read_whole(self._endpoint, body)
         if facts.error is not None:
@@ -321,7 +320,7 @@ class AnswerReader:
         if self._lost:
             event, text = text[: end_of_event(text, 0)], text[end_of_event(text, 0) :]
             end = self._dialect.read_event(b"", type_alone(self._beginning)).end
-            self._note(Facts(end=end, usage=usage_near_end(event.rstrip())))
+            self._note(Facts(end=end, usage=usage_of_cut(self._beginning, event.rstrip())))
         self._read_events(text, is_end=not ends_between_events(text))
 
     def _read_whole(self) -> None:
@@ -329,7 +328,7 @@ class AnswerReader:
             return
         self._is_read = True
         pieces = self._pieces
-        usage = usage_of_large(pieces, is_cut=self._lost) if self._kept_bytes > _MAX_DECODED_BYTES else None
+        usage = usage_of_large(pieces, self._opening, is_cut=self._lost) if self._kept_bytes > _MAX_DECODED_BYTES else None
         if usage is not None or self._lost:
             self._has_answer = True  # as far as can be seen
             self._usage = usage
@@ -337,13 +336,13 @@ class AnswerReader:
             self._note(self._dialect.read_whole(self._endpoint, b"".join(pieces)))
 
     def _findings(self) -> Findings:
-        """Sum up a stream; events that were dropped were an answer."""
-        has_usage = self._usage is not None and not self._is_stale
-        return Findings(self._has_answer or self._counted > 0, self._has_reason, has_usage, self._has_end)
+        """Sum up a stream; events that were dropped were an answer, unless they were read and said nothing."""
+        has_answer = self._has_answer or (self._counted > 0 and not self._is_forced)
+        return Findings(has_answer, self._has_reason, self._usage is not None and not self._is_stale, self._has_end)
 
     def _is_whole_body(self) -> bool:
         text = b"".join(self._pieces)
-        return text.rstrip().endswith(b"}") if self._lost else is_json(text)
+        return text.rstrip().endswith(b"}") if self._lost else is_document(text)
 
     @property
     def is_complete(self) -> bool:

@@ -53,6 +53,28 @@ def lenient_json(text: bytes) -> Any:
         return None
 
 
+def repaired(text: bytes) -> bytes | None:
+    """The same JSON, if these bytes are not quite JSON: half a surrogate pair, a broken character, NaN; else None.
+
+    A text that is cut by UTF-16 units, as JavaScript does, ends with half a pair.
+    """
+    try:
+        _decode(text)
+        return None
+    except (msgspec.DecodeError, UnicodeError):
+        try:
+            value = json.loads(text.decode(errors="replace"), parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            return None
+        return json.dumps(value, ensure_ascii=False).encode(errors="replace")
+    except RecursionError:
+        return None
+
+
+def _no_number(_: str) -> None:
+    """NaN and Infinity are no JSON."""
+
+
 def first_count(usage: Mapping[str, Any], *names: str) -> int | None:
     """The first of these members that is a count; one of 0 counts only if no other is larger."""
     found: int | None = None
