@@ -218,3 +218,19 @@ async def test_a_slow_whole_answer_is_translated_once_whatever_was_held_of_it(
         answer = await client.answer()
         assert (answer.status, text_of_answer(dialect, answer)) == (200, "one two")
         assert (await running.records())[0]["attempts"] == ["p0:answered"]
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_half_a_surrogate_pair_spoils_nothing_else(tmp_path: Path, dialect: str, stream: bool) -> None:
+    other = OTHER[dialect]
+    body = json.dumps(WHOLE[other]).encode().replace(b"two", b"\\ud83d")
+    chunks = [event.replace(b"two", b"\\ud83d") for event in STREAMS[other]]
+    async with both(tmp_path, dialect=other) as (running, source):
+        source.plays(head() + b"".join(map(chunk, chunks)) + LAST_CHUNK if stream else whole(body))
+        client = await running.client()
+        ask(client, dialect, stream=stream)
+        answer = await client.answer()
+        text = text_of_stream(dialect, answer.body) if stream else text_of_answer(dialect, answer)
+        assert text == "one \ufffd"
+        assert (await running.records())[0]["ending"] == "completed"

@@ -27,21 +27,13 @@ def test_every_row_of_what_was_found_and_how_the_stream_ended(row: tuple[bool, .
         assert whole == (not always_ends and (usage or not needs_usage))
 
 
+DONE = b"data: [DONE]\n\n"
 PING, ROLE = b": ping\n\n", b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n'
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        PING * 9,
-        PING * 9000,
-        PING + b"data: [DONE]\n\n",
-        PING * 9000 + b"data: [DONE]\n\n",
-        ROLE + ROLE,
-        b"data: {\n\n",
-        b"data: half",
-    ],
-)
+@pytest.mark.parametrize("body", [
+    PING * 9, PING * 9000, PING + DONE, PING * 9000 + DONE, ROLE + ROLE, b"data: {\n\n", b"data: half",
+])  # fmt: skip
 def test_a_stream_that_never_says_anything_is_no_answer_even_after_its_hold(body: bytes) -> None:
     reader = reader_of(OPENAI, [], streams=True)
     reader.open(PING)
