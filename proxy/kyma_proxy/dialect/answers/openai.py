@@ -197,12 +197,13 @@ def _read_whole_choices(choices: Any, usage: Mapping[str, Any] | None) -> Facts:
         if usage is None and isinstance(choice.usage, dict) and choice.usage:
             usage = choice.usage
     # Without a choice there must be a usage at least: then the provider has made something, and is paid for it.
-    return Facts(bool(choices) or (usage is not None and _is_any_used(usage)), None, End.LAST, usage)
+    return Facts(bool(choices) or (usage is not None and not _is_zero(usage)), None, End.LAST, usage)
 
 
-def _is_any_used(usage: Mapping[str, Any]) -> bool:
-    """True if any count of a usage is more than 0."""
-    return any(map(token_count, usage.values()))
+def _is_zero(usage: Mapping[str, Any]) -> bool:
+    """True if a usage says that nothing was used."""
+    counts = [token_count(value) for value in usage.values()]
+    return 0 in counts and not any(counts)
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:
