@@ -128,3 +128,14 @@ async def test_a_connection_that_the_total_timeout_ends_is_no_failure_to_connect
         answer = await client.answer()
         assert (answer.status, answer.json["error"]["code"]) == (504, "provider_timeout")
         assert (await running.records())[0]["attempts"] == ["p0:total_timeout"]
+
+
+async def test_an_idle_timeout_that_is_over_before_the_hold_fires_when_the_hold_ends(tmp_path: Path) -> None:
+    timeouts = "{connect: 2s, first_byte: 10s, idle: 100ms}"
+    async with both(tmp_path, timeouts=timeouts, hold="300ms") as (running, provider):
+        provider.plays(head() + chunk(b": waiting\n\n"), SILENCE)
+        client = await running.client()
+        client.ask(stream=True)
+        assert b"silent for 0.1 s" in await client.read_to_end()
+        assert (await running.records())[0]["ending"] == "broken"
+        await running.is_at_rest()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.behaviour.translation import OTHER, STREAMS, WHOLE, WHOLE_ANSWERS, ask, text_of_answer, text_of_stream
-from tests.harness import CLOSE, LAST_CHUNK, both, chunk, head, whole
+from tests.harness import CLOSE, LAST_CHUNK, TURN, both, chunk, head, whole
+from tests.waiting import passes
 
 SAYS_NOTHING = {
     "openai": {
@@ -196,3 +197,40 @@ async def test_the_words_of_an_end_in_the_answers_text_are_no_end(
         assert b'"error"' in got
         assert not got.endswith(LAST_CHUNK)
         assert (await running.records())[0]["ending"] == "broken"
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+@pytest.mark.parametrize("sizes", [(10, 100_000), (100_000, 100_000), (10, 20)], ids=["grows", "large", "small"])
+async def test_a_slow_whole_answer_is_translated_once_whatever_was_held_of_it(
+    tmp_path: Path, dialect: str, sizes: tuple[int, int]
+) -> None:
+    other = OTHER[dialect]
+    body = b" " * 200_000 + json.dumps(WHOLE[other]).encode()
+    first, second = sizes
+    async with both(tmp_path, dialect=other, hold="50ms") as (running, source):
+        gate = asyncio.Event()
+        opening = head(kind="application/json") + chunk(body[:first])
+        source.plays(opening, TURN, chunk(body[first : first + second]), gate, chunk(body[first + second :]), LAST_CHUNK)
+        client = await running.client()
+        ask(client, dialect)
+        await passes(0.2)
+        gate.set()
+        answer = await client.answer()
+        assert (answer.status, text_of_answer(dialect, answer)) == (200, "one two")
+        assert (await running.records())[0]["attempts"] == ["p0:answered"]
+
+
+@pytest.mark.parametrize("dialect", OTHER)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_half_a_surrogate_pair_spoils_nothing_else(tmp_path: Path, dialect: str, stream: bool) -> None:
+    other = OTHER[dialect]
+    body = json.dumps(WHOLE[other]).encode().replace(b"two", b"\\ud83d")
+    chunks = [event.replace(b"two", b"\\ud83d") for event in STREAMS[other]]
+    async with both(tmp_path, dialect=other) as (running, source):
+        source.plays(head() + b"".join(map(chunk, chunks)) + LAST_CHUNK if stream else whole(body))
+        client = await running.client()
+        ask(client, dialect, stream=stream)
+        answer = await client.answer()
+        text = text_of_stream(dialect, answer.body) if stream else text_of_answer(dialect, answer)
+        assert text == "one \ufffd"
+        assert (await running.records())[0]["ending"] == "completed"

@@ -162,6 +162,23 @@ async def test_a_compressed_answer_passes_as_what_it_holds(tmp_path: Path, frami
         assert (record["prompt_tokens"], record["completion_tokens"], record["ending"]) == (3, 5, "completed")
 
 
+@pytest.mark.parametrize("is_ended", [True, False])
+async def test_a_compressed_stream_needs_no_trailer_after_its_own_last_event(tmp_path: Path, is_ended: bool) -> None:
+    coder = zlib.compressobj(wbits=31)
+    pieces = [
+        coder.compress(one) + coder.flush(zlib.Z_SYNC_FLUSH) for one in (event("one"), DONE if is_ended else event("two"))
+    ]
+    async with both(tmp_path) as (gateway, provider):
+        provider.plays(head(more="content-encoding: gzip\r\n") + b"".join(map(chunk, pieces)) + LAST_CHUNK)
+        client = await gateway.client()
+        client.ask(stream=True)
+        if is_ended:
+            assert (await client.answer()).body == event("one") + DONE
+        else:
+            assert b"its compressed answer is cut" in await client.read_to_end()
+        assert (await gateway.records())[0]["ending"] == ("completed" if is_ended else "broken")
+
+
 @pytest.mark.parametrize("script", [OK, STREAM])
 @pytest.mark.parametrize("more", [whole(b'{"evil":1}'), b"HTTP/1.1 100 Continue\r\n\r\n", b"evil", b"\0", b"HTTP/1.1 200"])
 async def test_bytes_behind_an_answer_reach_nobody(tmp_path: Path, script: bytes, more: bytes) -> None:

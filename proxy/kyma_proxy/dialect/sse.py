@@ -13,7 +13,9 @@ _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
 """The ends of a blank line, with that of the line before it."""
 MAX_BOUNDARY_BYTES: Final = 4
-_STREAM_STARTS: Final = (b"data:", b"event:", b": ", b":\n", b":\r", b"id:", b"retry:", b"error:")
+_STREAM_STARTS: Final = (b"data:", b"event:", b":", b"id:", b"retry:", b"error:")
+_FIRST_PIECES: Final = 16
+"""Even if each has one byte, they show whether a body is a stream."""
 _LINE_FEED: Final = 10
 _RETURN: Final = 13
 BOM: Final = b"\xef\xbb\xbf"
@@ -21,9 +23,9 @@ MAX_EVENT_BYTES: Final = 32 * 1024 * 1024
 """No provider sends an event longer than this. The parser refuses to buffer more."""
 
 
-def is_stream(opening: bytes) -> bool:
-    """True if a body with this beginning is an event stream, whatever its content type: no JSON begins like one."""
-    return opening.removeprefix(BOM).startswith(_STREAM_STARTS)
+def is_stream(pieces: list[bytes]) -> bool:
+    """True if a body with these first pieces is an event stream, whatever its content type: no JSON begins like one."""
+    return b"".join(pieces[:_FIRST_PIECES]).removeprefix(BOM).lstrip(b"\r\n").startswith(_STREAM_STARTS)
 
 
 def ends_between_events(tail: bytes) -> bool:

@@ -75,7 +75,8 @@ class Sweeper:
     def sweep(self, now: float) -> None:
         """Look at everything whose slot has come."""
         current = self._slot_of(now)
-        for slot in range(self._next, current + 1):
+        first, self._next = self._next, current + 1  # whoever is watched meanwhile, however late, is looked at next time
+        for slot in range(first, self._next):
             for item in self._slots.pop(slot, ()):
                 item.slot = 0
                 try:
@@ -85,7 +86,6 @@ class Sweeper:
                     continue  # the others' deadlines must not depend on it
                 if due is not None:
                     self.watch(item, max(due, now))
-        self._next = current + 1
 
     def watched(self) -> int:
         """The number of connections that are watched."""

@@ -225,7 +225,7 @@ def test_time_outs_everywhere_are_told_as_one(failure: FailureKind) -> None:
     assert "alpha: was late; beta: did not answer" in error.message
 
 
-@pytest.mark.parametrize("code", [401, 402, 403, 412])
+@pytest.mark.parametrize("code", [401, 402, 403, 412, 424, 498, 499])
 def test_an_error_about_the_operators_account_says_only_that_the_model_is_not_available(code: int) -> None:
     for failures in ([status(code)], [status(429, 5), status(code)]):
         error = exhausted("small", failures)

@@ -9,7 +9,7 @@ import pytest
 from kyma_proxy.dialect.answers.ending import Findings, is_whole
 from kyma_proxy.dialect.answers.facts import BadAnswer
 from kyma_proxy.dialect.openai import OPENAI
-from tests.dialect.answers.reading import reader_of
+from tests.dialect.answers.reading import pieces_of, reader_of
 
 EVERY = [*itertools.product((True, False), repeat=7)]
 
@@ -27,10 +27,13 @@ def test_every_row_of_what_was_found_and_how_the_stream_ended(row: tuple[bool, .
         assert whole == (not always_ends and (usage or not needs_usage))
 
 
+DONE = b"data: [DONE]\n\n"
 PING, ROLE = b": ping\n\n", b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n'
 
 
-@pytest.mark.parametrize("body", [PING * 9, PING + b"data: [DONE]\n\n", ROLE + ROLE, b"data: {\n\n", b"data: half"])
+@pytest.mark.parametrize("body", [
+    PING * 9, PING * 9000, PING + DONE, PING * 9000 + DONE, ROLE + ROLE, b"data: {\n\n", b"data: half",
+])  # fmt: skip
 def test_a_stream_that_never_says_anything_is_no_answer_even_after_its_hold(body: bytes) -> None:
     reader = reader_of(OPENAI, [], streams=True)
     reader.open(PING)
@@ -50,3 +53,12 @@ def test_a_slow_whole_answer_is_judged_at_its_end(body: bytes) -> None:
     reader.add(body)
     with pytest.raises(BadAnswer):
         reader.finish(is_certain=True)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize("opening", [b"", b"\xef\xbb\xbf", b"\n", b"\r\n\r\n", b":ping\n\n", b"event: x\n"])
+def test_a_stream_of_another_type_is_one_however_it_is_cut(opening: bytes, size: int) -> None:
+    body = opening + b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    reader = reader_of(OPENAI, pieces_of(body, range(0, len(body), size)), streams=False)
+    reader.finish(is_certain=False)
+    assert reader.streams

@@ -94,6 +94,14 @@ EVENTS: list[tuple[Dialect, str, object, object]] = [
     (OPENAI, "", "[]", NOTHING),
     (OPENAI, "", '{"choices":' + DEEP + "}", NOTHING),
     (OPENAI, "ping", {}, NOTHING),
+    (OPENAI, "", [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED"}}], ("429", 429)),
+    # not quite JSON: half a surrogate pair, a broken character, NaN
+    (OPENAI, "", delta(content="\ud83d"), ANSWER),
+    (OPENAI, "", '{"choices":[{"delta":{"content":"\udce4\udcbd"},"logprobs":NaN,"finish_reason":"length"}]}', REASON),
+    (OPENAI, "", delta(role="\ud83d"), NOTHING),
+    (OPENAI, "", {"error": {"message": "\ud83d", "code": 503}}, ("503", 503)),
+    (ANTHROPIC, "", told("content_block_delta", delta={"type": "text_delta", "text": "\ude00"}), ANSWER),
+    (ANTHROPIC, "", told("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": "\ud83d"}), REASON),
     # messages
     (ANTHROPIC, "message_start", told("message_start", message={"usage": {"input_tokens": 1}}), NOTHING),
     (ANTHROPIC, "ping", told("ping"), NOTHING),
@@ -120,7 +128,7 @@ EVENTS: list[tuple[Dialect, str, object, object]] = [
 @pytest.mark.parametrize(("dialect", "name", "data", "expected"), EVENTS)
 def test_an_event_is_judged_by_what_it_says(dialect: Dialect, name: str, data: object, expected: object) -> None:
     written = data if isinstance(data, str) else json.dumps(data)
-    assert verdict(dialect.read_event(name.encode(), written.encode())) == expected
+    assert verdict(dialect.read_event(name.encode(), written.encode(errors="surrogateescape"))) == expected
 
 
 CHAT, RESPONSES, EMBEDDINGS, MESSAGES, COUNT = (
@@ -131,6 +139,10 @@ WHOLE: list[tuple[Dialect, str, object, object]] = [
     (OPENAI, CHAT, {"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}, LAST),
     (OPENAI, CHAT, {"choices": [{"message": {"content": "a"}, "finish_reason": ["stop"]}]}, LAST),
     (OPENAI, CHAT, {"choices": [], "usage": {"completion_tokens": 1}}, LAST),
+    (OPENAI, CHAT, {"choices": [], "usage": {"prompt_tokens": 0, "total_tokens": 0}}, NOTHING),
+    (OPENAI, CHAT, {"choices": [{"message": {"content": "\ud83d"}, "finish_reason": "length"}]}, LAST),
+    (OPENAI, CHAT, {"choices": [{"message": {"content": "a"}, "logprobs": float("nan")}]}, LAST),
+    (OPENAI, CHAT, {"error": {"code": 429, "message": "\ud83d"}}, ("429", 429)),
     (OPENAI, CHAT, {"choices": []}, NOTHING),
     (OPENAI, CHAT, {"choices": None}, NOTHING),
     (OPENAI, CHAT, {"choices": 1}, NOTHING),
@@ -153,8 +165,10 @@ WHOLE: list[tuple[Dialect, str, object, object]] = [
     (OPENAI, RESPONSES, {"status": "queued"}, LAST),
     (OPENAI, EMBEDDINGS, {"data": [{"embedding": [0.1]}]}, LAST),
     (OPENAI, EMBEDDINGS, {"data": []}, NOTHING),
+    (OPENAI, EMBEDDINGS, '{"data": [ \n ]}', NOTHING),
     (ANTHROPIC, MESSAGES, {"type": "message", "content": []}, LAST),
     (ANTHROPIC, MESSAGES, {"type": "message", "content": None}, NOTHING),
+    (ANTHROPIC, MESSAGES, {"type": "message", "content": [{"type": "text", "text": "\ud83d"}]}, LAST),
     (ANTHROPIC, MESSAGES, {"type": "error", "error": {"type": "overloaded_error"}}, ("overloaded_error", 0)),
     (ANTHROPIC, MESSAGES, {"error": {"type": "x_error"}}, ("x_error", 0)),
     (ANTHROPIC, MESSAGES, "", NOTHING),

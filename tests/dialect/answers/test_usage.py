@@ -308,3 +308,13 @@ def test_usage_in_a_tools_input_does_not_hide_the_answers_usage() -> None:
         text = {"type": "text", "text": "x" * size}
         body = whole({"type": "message", "content": [text, *content], "usage": MESSAGE, "container": content})
         assert usage_in(ANTHROPIC, body, streams=False) == reported(1110, 7, 1000, **WRITTEN)
+
+
+@pytest.mark.parametrize("size", [900_000, 1_100_000, 3_000_000])
+@pytest.mark.parametrize("piece", [1400, 65_536, 2**30])
+def test_usage_that_stands_before_a_large_member_is_found(size: int, piece: int) -> None:
+    answer = {"object": "list", "metadata": {"usage": PLANTED}, "usage": CHAT, "text": '"usage":{' + "x" * size}
+    body = json.dumps(answer | {"choices": [{"message": {"content": "hi"}}]}).encode()
+    assert usage_in(OPENAI, body, streams=False, cuts=range(0, len(body), piece)) == reported(20, 5, 16)
+    body = stream(DELTA, answer | {"choices": [{"delta": {}, "finish_reason": "stop"}]})
+    assert usage_in(OPENAI, body, streams=True, cuts=range(0, len(body), piece)) == reported(20, 5, 16)

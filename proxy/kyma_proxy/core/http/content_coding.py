@@ -21,7 +21,7 @@ MAX_GROWN_BYTES: Final = 16 * 1024 * 1024
 """The most that one piece may decode to; more is a decompression bomb, or broken."""
 _ZLIB_OR_GZIP: Final = 32 + zlib.MAX_WBITS
 _HEADER_BYTES: Final = 2
-_ZSTD_OPTIONS: Final = {zstd.DecompressionParameter.window_log_max: 23}  # 8 MiB: RFC 9659 §3
+_ZSTD_OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}  # 8 MiB: RFC 9659 §3
 _MAX_CODINGS: Final = 3
 _MAX_MEMBERS: Final = 64
 

@@ -65,8 +65,8 @@ MISSING_STATUSES: Final = frozenset({404, 405, 501})
 """A source that answers so to a POST lacks the endpoint, or the model there (RFC 9110 §15.5.5, §15.5.6, §15.6.2)."""
 _NEXT_SOURCE: Final = frozenset({401, 402, 403, 408, 409, 412, 424, 429, 498, 499})
 """Client errors with which another source may succeed. 412 is Fireworks' for a suspended account, 498 Groq's if it is full."""
-_OPERATORS: Final = frozenset({401, 402, 403, 412})
-"""They speak of the operator's key, account or bill."""
+_OPERATORS: Final = frozenset({401, 402, 403, 412, 424, 498, 499})
+"""They speak of the operator's key, account or capacity, and never of the request."""
 _RATE_LIMITED: Final = 429
 _TIMEOUTS: Final = frozenset({FailureKind.CONNECT_TIMEOUT, FailureKind.FIRST_BYTE_TIMEOUT, FailureKind.TOTAL_TIMEOUT})
 

@@ -15,7 +15,7 @@ from msgspec import Raw
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.answers.anthropic_members import decode_event, decode_message
 from kyma_proxy.dialect.answers.facts import ANSWER, LAST, NOTHING, End, Facts, error_in
-from kyma_proxy.dialect.answers.usage import lenient_json, part, token_count
+from kyma_proxy.dialect.answers.usage import lenient_json, part, repaired, token_count
 
 _MESSAGE: Final = "messages"
 _COUNT: Final = "messages/count_tokens"
@@ -30,6 +30,9 @@ def read_event(name: bytes, data: bytes) -> Facts:
     try:
         event = decode_event(data)
     except _UNREADABLE:
+        better = repaired(data)
+        if better is not None:
+            return read_event(name, better)
         return Facts(error=error_in(lenient_json(data))) if name == b"error" else NOTHING
     kind = event.type
     if kind == "content_block_delta":
@@ -65,7 +68,8 @@ def read_whole(endpoint: str, body: bytes) -> Facts:
     try:
         message = decode_message(body)
     except _UNREADABLE:
-        return NOTHING
+        better = repaired(body)
+        return NOTHING if better is None else read_whole(endpoint, better)
     if message.type == "error" or message.error:
         return Facts(error=error_in(lenient_json(body)))
     if endpoint == _COUNT:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from kyma_proxy.dialect.answers.usage import lenient_json
+from kyma_proxy.core.http.body import is_json
+from kyma_proxy.dialect.answers.usage import lenient_json, repaired
 from kyma_proxy.dialect.sse import BOM
 
 _TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.DOTALL)
 _COLON: Final = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
 _VALUE_END: Final = re.compile(rb"[,}\]]")
+_USAGE: Final = b'"usage"'
 _MAX_NAMES: Final = 64
 _TYPE: Final = re.compile(rb'"type"[ ]?:[ ]?"([\w.]{1,64})"')
 _MIN_TAIL_BYTES: Final = 4096
@@ -49,24 +51,39 @@ def member_near_end(text: bytes, name: bytes, depth: int = 1) -> Any:
     return None
 
 
-def usage_near_end(event: bytes) -> dict[str, Any] | None:
-    """The usage at the top of an event, or in the response that it holds, of which only the end is at hand."""
+def usage_of_cut(beginning: bytes, end: bytes) -> dict[str, Any] | None:
+    """The usage at the top of an event, or in the response in it, of which only the beginning and the end are at hand."""
     for depth in (1, 2):
-        usage = member_near_end(event, b"usage", depth)
+        usage = member_near_end(end, b"usage", depth)
         if isinstance(usage, dict):
             return usage
+    return _usage_near_start(beginning)
+
+
+def _usage_near_start(beginning: bytes) -> dict[str, Any] | None:
+    """The usage at the top of an event, or of a whole answer, of which only the beginning is at hand."""
+    levels = 0
+    for token in _TOKEN.finditer(beginning, max(beginning.find(b"{"), 0)):
+        mark = token[0]
+        if len(mark) == 1:
+            levels += 1 if mark in _OPENING else -1
+        elif levels == 1 and mark == _USAGE:
+            colon = _COLON.match(beginning, token.end())
+            usage = None if colon is None else _decoded(beginning, colon.end())
+            if isinstance(usage, dict):
+                return usage
     return None
 
 
-def usage_of_large(pieces: list[bytes], *, is_cut: bool) -> dict[str, Any] | None:
+def usage_of_large(pieces: list[bytes], opening: bytes, *, is_cut: bool) -> dict[str, Any] | None:
     """The usage near the end of a large document, with the service tier beside it.
 
-    Only if its beginning is not at hand (`is_cut`), it is searched further.
+    Only if not all of it is at hand (`is_cut`), it is searched further; `opening` is then its beginning.
     """
     tail = pieces[-1] if len(pieces[-1]) >= _MIN_TAIL_BYTES else b"".join(pieces[-3:])
     usage = member_near_end(tail[-_MAX_TAIL_BYTES:], b"usage")
     if not isinstance(usage, dict) and is_cut:
-        usage = member_near_end(b"".join(pieces), b"usage")
+        usage = member_near_end(b"".join(pieces), b"usage") or _usage_near_start(opening)
     if not isinstance(usage, dict):
         return None
     tier = member_near_end(tail[-_MAX_TAIL_BYTES:], b"service_tier")
@@ -83,6 +100,11 @@ def may_be_json(beginning: bytes) -> bool:
     """True if a document that begins so may be a JSON object."""
     text = beginning.removeprefix(BOM).lstrip()
     return not text or text.startswith(b"{")
+
+
+def is_document(text: bytes) -> bool:
+    """True if these bytes are one whole JSON value, even as some write it."""
+    return is_json(text) or repaired(text) is not None
 
 
 def _is_escaped(text: bytes, position: int) -> bool:

@@ -6,6 +6,7 @@ documentation or reports named beside the rule.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -32,13 +33,13 @@ from kyma_proxy.dialect.answers.openai_members import (
     decode_response,
     decode_whole,
 )
-from kyma_proxy.dialect.answers.usage import first_count, lenient_json, part, token_count
+from kyma_proxy.dialect.answers.usage import first_count, lenient_json, part, repaired, token_count
 
 INCOMPLETE_REASONS: Final = ("error", "insufficient_system_resource")
 """Finish reasons that mark an incomplete answer: OpenRouter's and DeepSeek's. No set: a reason may be what can't be hashed."""
 _WITH_CHOICES: Final = ("chat/completions", "completions")
 _DONE: Final = b"[DONE]"
-_EMPTY_ARRAY: Final = b"[]"
+_EMPTY_ARRAY: Final = re.compile(rb"\[[ \t\r\n]*+\]")
 _SILENT_EVENTS: Final = frozenset({"response.created", "response.in_progress", "response.queued"})
 _ADDED_EVENTS: Final = frozenset({"response.output_item.added", "response.content_part.added"})
 _SILENT_ITEMS: Final = ("message", "reasoning", "output_text", "reasoning_text")
@@ -57,7 +58,7 @@ def read_event(name: bytes, data: bytes) -> Facts:
     try:
         event: Event = decode_event(data)
     except _UNREADABLE:
-        return _read_odd(data, is_error=name == b"error")
+        return _read_odd(name, data)
     kind = event.type
     if (
         name == b"error"  # DashScope, llama.cpp and others name the event, and put no `error` into it
@@ -76,11 +77,15 @@ def read_event(name: bytes, data: bytes) -> Facts:
     return _read_choices(event.choices, usage if isinstance(usage, dict) else None)
 
 
-def _read_odd(data: bytes, *, is_error: bool) -> Facts:
-    """Read an event that has not the members of an event: it is an error, or says nothing."""
+def _read_odd(name: bytes, data: bytes) -> Facts:
+    """Read an event that is not quite JSON, or has not the members of an event: it is an error, or says nothing."""
+    better = repaired(data)
+    if better is not None:
+        return read_event(name, better)
     value = lenient_json(data)
-    if is_error or (isinstance(value, dict) and (value.get("error") or value.get("type") == "error")):
-        return Facts(error=error_in(value))
+    inner = value[0] if isinstance(value, list) and value else value  # Gemini's compatible endpoint
+    if name == b"error" or (isinstance(inner, dict) and (inner.get("error") or inner.get("type") == "error")):
+        return Facts(error=error_in(inner))
     return NOTHING
 
 
@@ -149,7 +154,7 @@ def read_whole(endpoint: str, body: bytes) -> Facts:
     try:
         whole = decode_whole(body)
     except _UNREADABLE:
-        return _read_odd_whole(body)
+        return _read_odd_whole(endpoint, body)
     choices = whole.choices
     if whole.error or (choices is None and "error" in (whole.type, whole.object)):
         return Facts(error=error_in(lenient_json(body)))
@@ -168,12 +173,15 @@ def read_whole(endpoint: str, body: bytes) -> Facts:
         return Facts(is_answer, None, End.LAST, _usage_of_response(usage, None, whole.output))
     if endpoint == "embeddings":
         data = bytes(whole.data)
-        return Facts(data.startswith(b"[") and data != _EMPTY_ARRAY, None, End.LAST, usage)
+        return Facts(data.startswith(b"[") and not _EMPTY_ARRAY.match(data), None, End.LAST, usage)
     return Facts(True, None, End.LAST, usage)
 
 
-def _read_odd_whole(body: bytes) -> Facts:
-    """Some wrap an error in a list (Gemini's compatible endpoint); anything else is no answer."""
+def _read_odd_whole(endpoint: str, body: bytes) -> Facts:
+    """It may be not quite JSON. Some wrap an error in a list (Gemini's compatible endpoint); anything else is no answer."""
+    better = repaired(body)
+    if better is not None:
+        return read_whole(endpoint, better)
     value = lenient_json(body)
     inner = value[0] if isinstance(value, list) and value else value
     return Facts(error=error_in(inner)) if isinstance(inner, dict) and inner.get("error") else NOTHING
@@ -189,7 +197,13 @@ def _read_whole_choices(choices: Any, usage: Mapping[str, Any] | None) -> Facts:
         if usage is None and isinstance(choice.usage, dict) and choice.usage:
             usage = choice.usage
     # Without a choice there must be a usage at least: then the provider has made something, and is paid for it.
-    return Facts(bool(choices) or usage is not None, None, End.LAST, usage)
+    return Facts(bool(choices) or (usage is not None and not _is_zero(usage)), None, End.LAST, usage)
+
+
+def _is_zero(usage: Mapping[str, Any]) -> bool:
+    """True if a usage says that nothing was used."""
+    counts = [token_count(value) for value in usage.values()]
+    return 0 in counts and not any(counts)
 
 
 def usage_of(usage: Mapping[str, Any]) -> Usage:

@@ -14,9 +14,8 @@ from typing import Any, Final
 from msgspec import structs
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.core.http.body import is_json
 from kyma_proxy.core.routing.failures import FailureKind
-from kyma_proxy.dialect.answers.document import may_be_json, type_alone, usage_near_end, usage_of_large
+from kyma_proxy.dialect.answers.document import is_document, may_be_json, type_alone, usage_of_cut, usage_of_large
 from kyma_proxy.dialect.answers.ending import Findings, is_whole
 from kyma_proxy.dialect.answers.facts import BadAnswer, End, Facts, ReportedError
 from kyma_proxy.dialect.answers.usage import updated
@@ -43,8 +42,6 @@ _MAX_KEPT_BYTES: Final = 1024 * 1024
 _MAX_UNFRAMED_BYTES: Final = 16 * 1024 * 1024
 """The same for a whole answer that only the end of its connection ends: nothing but its bytes can say that it is whole."""
 _MAX_DECODED_BYTES: Final = 64 * 1024
-_MARK_BYTES: Final = 9
-"""A byte order mark and the name of a field: so many pieces show whether a body is a stream, if none of them is empty."""
 _NOT_PROMISED: Final = "its answer is not what its dialect promises"
 
 
@@ -104,12 +101,11 @@ class AnswerReader:
         self._pieces.append(piece)
         self._kept_bytes += len(piece)
         if self._parser is None:
-            pieces = self._pieces
-            if pieces[0].startswith(b"{") or not is_stream(b"".join(pieces[:_MARK_BYTES])):
+            if self._pieces[0].startswith(b"{") or not is_stream(self._pieces):
                 return self._open_whole()
             self.streams = True  # some sources give a stream no type, or another one
             self._parser = SseParser()
-            piece = b"".join(pieces)
+            piece = b"".join(self._pieces)
         try:
             for event in self._parser.feed(piece):
                 self._note_opening(self._dialect.read_event(event.name, event.data))
@@ -208,8 +204,8 @@ class AnswerReader:
                 boundary = last_boundary(text, boundary - 1)
         if boundary > 0:
             if self._is_forced:  # what usually comes before the answer may come now
-                self._is_forced = False
                 self._read_events(text[:boundary])
+                self._is_forced = not self._has_answer
             self._is_stale = True
             self._lost = False
             self._counted += boundary
@@ -217,7 +213,7 @@ class AnswerReader:
         elif len(text) > _MAX_KEPT_BYTES:
             if not self._lost:
                 self._beginning = text[:_KEPT_BYTES]
-            self._lost = True
+            self._lost, self._is_forced = True, False
             self._counted += len(text) - _MAX_KEPT_BYTES
             text = text[-_MAX_KEPT_BYTES:]
         self._pieces[:] = (text,)
@@ -305,7 +301,7 @@ class AnswerReader:
         body = self.take() if self._pieces else b""
         if not body.startswith(b"{"):
             body = body.removeprefix(BOM)
-        if not is_certain and not is_json(body):
+        if not is_certain and not is_document(body):
             raise _cut()
         facts = self._dialect.read_whole(self._endpoint, body)
         if facts.error is not None:
@@ -328,7 +324,7 @@ class AnswerReader:
             first = end_of_event(text, 0)
             event, text = text[:first], text[first:]
             end = self._dialect.read_event(b"", type_alone(self._beginning)).end
-            self._note(Facts(end=end, usage=usage_near_end(event.rstrip())))
+            self._note(Facts(end=end, usage=usage_of_cut(self._beginning, event.rstrip())))
         self._read_events(text, is_end=not ends_between_events(text))
 
     def _read_whole(self) -> None:
@@ -337,7 +333,7 @@ class AnswerReader:
         self._is_read = True
         pieces = self._pieces
         is_large = self._kept_bytes > _MAX_DECODED_BYTES and (self._lost or self._endpoint not in self._dialect.read_whole_at)
-        usage = usage_of_large(pieces, is_cut=self._lost) if is_large else None
+        usage = usage_of_large(pieces, self._opening, is_cut=self._lost) if is_large else None
         if usage is not None or self._lost:
             self._has_answer = True  # as far as can be seen
             self._usage = usage
@@ -345,13 +341,13 @@ class AnswerReader:
             self._note(self._dialect.read_whole(self._endpoint, b"".join(pieces)))
 
     def _findings(self) -> Findings:
-        """Sum up a stream; events that were dropped were an answer."""
-        has_usage = self._usage is not None and not self._is_stale
-        return Findings(self._has_answer or self._counted > 0, self._has_reason, has_usage, self._has_end)
+        """Sum up a stream; events that were dropped were an answer, unless they were read and said nothing."""
+        has_answer = self._has_answer or (self._counted > 0 and not self._is_forced)
+        return Findings(has_answer, self._has_reason, self._usage is not None and not self._is_stale, self._has_end)
 
     def _is_whole_body(self) -> bool:
         text = b"".join(self._pieces)
-        return text.rstrip().endswith(b"}") if self._lost else is_json(text)
+        return text.rstrip().endswith(b"}") if self._lost else is_document(text)
 
     @property
     def is_complete(self) -> bool:

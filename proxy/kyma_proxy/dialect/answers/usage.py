@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import msgspec
 MAX_TOKENS: Final = 2**28
 """A provider's number is untrusted: the bound keeps what is counted and charged plausible."""
 _MAX_DIGITS: Final = 12
+_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -51,6 +53,28 @@ def lenient_json(text: bytes) -> Any:
             return None
     except RecursionError:
         return None
+
+
+def repaired(text: bytes) -> bytes | None:
+    """The same JSON, if these bytes are not quite JSON: half a surrogate pair, a broken character, NaN; else None.
+
+    A text that is cut by UTF-16 units, as JavaScript does, ends with half a pair. It becomes U+FFFD, and NaN null.
+    """
+    try:
+        _decode(text)
+        return None
+    except (msgspec.DecodeError, UnicodeError):
+        try:
+            value = json.loads(text.decode(errors="replace"), parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            return None
+        return _HALF_PAIR.sub("\ufffd", json.dumps(value, ensure_ascii=False)).encode()
+    except RecursionError:
+        return None
+
+
+def _no_number(_: str) -> None:
+    """NaN and Infinity are no JSON."""
 
 
 def first_count(usage: Mapping[str, Any], *names: str) -> int | None:

@@ -15,7 +15,7 @@ import msgspec
 
 from kyma_proxy.core.accounts.usage import NO_USAGE
 from kyma_proxy.dialect.answers.anthropic import usage_in, usage_of
-from kyma_proxy.dialect.answers.usage import part, token_count
+from kyma_proxy.dialect.answers.usage import part, repaired, token_count
 from kyma_proxy.dialect.encoding import encode_json
 from kyma_proxy.dialect.error_message import error_message_in, first_line
 from kyma_proxy.dialect.openai import error_type
@@ -130,6 +130,11 @@ def _read_message(body: bytes) -> _Message:
         return _message(body)
     except RecursionError:
         raise ValueError("the answer is nested too deeply") from None
+    except msgspec.DecodeError:
+        better = repaired(body)
+        if better is None:
+            raise
+        return _message(better)
 
 
 def fallback_id(options: AnswerOptions) -> str:

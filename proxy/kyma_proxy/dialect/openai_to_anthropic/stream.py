@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from kyma_proxy.dialect.answers.anthropic import usage_in, without_output
-from kyma_proxy.dialect.answers.usage import updated
+from kyma_proxy.dialect.answers.usage import repaired, updated
 from kyma_proxy.dialect.openai_to_anthropic.answer import (
     AnswerOptions,
     ContentBlock,
@@ -185,7 +185,10 @@ class ChunkStream:
             if not self._has_started and event.type not in _BEFORE_CONTENT:
                 return self._first_chunk(fallback_id(self._options)) + handle(self, event)
             return handle(self, event)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError) as error:
+            better = None if isinstance(error, UnicodeError) else repaired(data)
+            if better is not None:
+                return self._read_event(SseEvent(name, better), is_cut=is_cut)
             if is_cut or _is_skipped(data):
                 return b""
             return self._error_chunk(_UNREADABLE_EVENT)

@@ -140,7 +140,7 @@ class Pump(ResponseHandler, Generic[A]):
 
     def on_hold_over(self) -> None:
         try:
-            if self._is_holding and not self.has_begun:
+            if self._is_holding and not self.reader.is_open:
                 self.reader.let_go()
                 self._let_out()
         except BadAnswer as bad:
@@ -236,7 +236,7 @@ class Pump(ResponseHandler, Generic[A]):
 
     def _on_end(self, *, is_certain: bool) -> None:
         if self._decoder is not None:
-            if not self._decoder.is_whole():
+            if not self._decoder.is_whole() and not self.reader.is_complete:
                 raise BadAnswer(FailureKind.BROKEN, "its compressed answer is cut")
             is_certain = True
         if self._head.is_error:
