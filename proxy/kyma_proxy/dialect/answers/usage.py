@@ -17,7 +17,7 @@ import msgspec
 MAX_TOKENS: Final = 2**28
 """A provider's number is untrusted: the bound keeps what is counted and charged plausible."""
 _MAX_DIGITS: Final = 12
-_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
+_HALF_PAIR: Final = re.compile(rf"[{chr(0xD800)}-{chr(0xDFFF)}]")
 _decode: Final = msgspec.json.Decoder().decode
 
 
