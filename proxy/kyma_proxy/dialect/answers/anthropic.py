@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.answers.anthropic_members import decode_event, decode_message
-from kyma_proxy.dialect.answers.facts import ANSWER, LAST, NOTHING, End, Facts, error_in
+from kyma_proxy.dialect.answers.facts import ANSWER, LAST, NOTHING, End, Facts, error_in, has_member_beside
 from kyma_proxy.dialect.answers.usage import lenient_json, part, repaired, token_count
 
 _MESSAGE: Final = "messages"
@@ -36,7 +36,7 @@ def read_event(name: bytes, data: bytes) -> Facts:
         return Facts(error=error_in(lenient_json(data))) if name == b"error" else NOTHING
     kind = event.type
     if kind == "content_block_delta":
-        return ANSWER if _says_something(event.delta) else NOTHING
+        return ANSWER if has_member_beside(event.delta, "type") else NOTHING
     if name == b"error" or kind == "error" or event.error:
         return Facts(error=error_in(lenient_json(data)))
     if kind == "message_start":
@@ -50,17 +50,8 @@ def read_event(name: bytes, data: bytes) -> Facts:
         return LAST
     if kind == "content_block_start":
         block = event.content_block if isinstance(event.content_block, dict) else {}
-        return NOTHING if block.get("type") in _SILENT_BLOCKS and not _says_something(block) else ANSWER
+        return NOTHING if block.get("type") in _SILENT_BLOCKS and not has_member_beside(block, "type") else ANSWER
     return NOTHING
-
-
-def _says_something(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return False
-    for name, member in value.items():  # noqa: SIM110  (compiled, a loop costs less than a generator)
-        if member and name != "type":
-            return True
-    return False
 
 
 def read_whole(endpoint: str, body: bytes) -> Facts:

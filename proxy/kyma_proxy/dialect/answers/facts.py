@@ -103,3 +103,13 @@ def error_in(value: object) -> ReportedError:
         *(value.get(name) for name in ("code", "type", "status", "status_code", "error_code")),
         inner if isinstance(inner, str) else None,
     )
+
+
+def has_member_beside(value: Any, name: str) -> bool:
+    """True if a decoded object has a member that is not empty, beside the one with this name."""
+    if not isinstance(value, dict):
+        return False
+    for other, member in value.items():  # noqa: SIM110  (compiled, a loop costs less than a generator)
+        if member and other != name:
+            return True
+    return False

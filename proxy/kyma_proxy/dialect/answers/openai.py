@@ -22,6 +22,7 @@ from kyma_proxy.dialect.answers.facts import (
     End,
     Facts,
     error_in,
+    has_member_beside,
     reported_error,
 )
 from kyma_proxy.dialect.answers.openai_members import (
@@ -129,7 +130,7 @@ def _read_choices(choices: Any, usage: Mapping[str, Any] | None) -> Facts:
         if usage is None and isinstance(choice.usage, dict) and choice.usage:  # Moonshot
             usage = choice.usage
         if not is_answer:
-            is_answer = bool(choice.text) or _says_something(choice.delta)
+            is_answer = bool(choice.text) or has_member_beside(choice.delta, "role")
     if is_answer and end is End.NO and usage is None:
         return ANSWER
     return Facts(is_answer, None, end, usage)
@@ -138,15 +139,6 @@ def _read_choices(choices: Any, usage: Mapping[str, Any] | None) -> Facts:
 def _error_of(error: Any, reason: Any) -> Any:
     found = error_in(error)
     return found if found.code else reported_error(reason)
-
-
-def _says_something(delta: Any) -> bool:
-    if not isinstance(delta, dict):
-        return False
-    for name, member in delta.items():  # noqa: SIM110  (compiled, a loop costs less than a generator)
-        if member and name != "role":
-            return True
-    return False
 
 
 def read_whole(endpoint: str, body: bytes) -> Facts:
