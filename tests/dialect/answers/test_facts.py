@@ -66,6 +66,7 @@ EVENTS: list[tuple[Dialect, str, object, object]] = [
     (OPENAI, "", {"error": {"message": "overloaded", "code": 503}}, ("503", 503)),
     (OPENAI, "", {"error": {"message": "no", "code": "rate_limit_exceeded", "status": 429}}, ("rate_limit_exceeded", 429)),
     (OPENAI, "", {"error": "overloaded"}, ("overloaded", 0)),
+    (OPENAI, "", {"error": {"code": "\u00b2", "type": "odd"}}, ("odd", 0)),  # a digit to Python, and no number
     (OPENAI, "", {"error": "a sentence about the prompt"}, (None, 0)),
     (OPENAI, "", {"choices": [], "error": {"code": 502}}, ("502", 502)),
     (OPENAI, "", {"object": "error", "message": "no", "code": 40303}, ("40303", 0)),

@@ -1,4 +1,4 @@
-"""Finds a member at the top level of a JSON document of which only the end is at hand.
+"""Looks into a JSON document of which not all is at hand.
 
 A name in quotes, the first of which is not escaped, is always a whole string of the document, never part of a longer one. From
 there to the document's end the brackets outside of strings say how deep it stands. So a caller's own text, which providers

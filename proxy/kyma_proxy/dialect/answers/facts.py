@@ -83,7 +83,7 @@ def reported_error(*candidates: object) -> ReportedError:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             continue
         text = str(value)
-        if not status and text.isdigit() and _MIN_STATUS <= int(text[:4]) <= _MAX_STATUS:
+        if not status and text.isascii() and text.isdigit() and _MIN_STATUS <= int(text[:4]) <= _MAX_STATUS:
             status = int(text[:4])
         if code is None and _CODE.fullmatch(text):
             code = text

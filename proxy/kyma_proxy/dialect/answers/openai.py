@@ -207,8 +207,8 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
       or `cache_read_input_tokens` (gateways in front of Anthropic).
     """
     get = usage.get
-    prompt = token_count(get("prompt_tokens")) or _larger(usage, "prompt_tokens", "input_tokens")
-    completion = token_count(get("completion_tokens")) or _larger(usage, "completion_tokens", "output_tokens")
+    prompt = token_count(get("prompt_tokens")) or first_count(usage, "prompt_tokens", "input_tokens")
+    completion = token_count(get("completion_tokens")) or first_count(usage, "completion_tokens", "output_tokens")
     total = token_count(get("total_tokens"))
     if prompt is None and completion is None and total is None:
         return NO_USAGE
@@ -240,12 +240,6 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
         _searches_of(usage),
         tier if isinstance(tier, str) else None,
     )
-
-
-def _larger(usage: Mapping[str, Any], name: str, other: str) -> int | None:
-    """The count under another name, where that under the first is 0 or not there."""
-    count = token_count(usage.get(other))
-    return token_count(usage.get(name)) if count is None else count
 
 
 def _searches_of(usage: Mapping[str, Any]) -> int | None:

@@ -23,7 +23,7 @@ from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.body import Body
-from kyma_proxy.net.relay.redaction import Redactor
+from kyma_proxy.net.relay.redaction import Redactor, masked
 from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnection
 
 _log: Final = logging.getLogger("kyma-proxy")
@@ -263,7 +263,7 @@ class Pump(ResponseHandler, Generic[A]):
             return
         if self._head.length is None:
             self._head.length = b"%d" % len(body)
-        opening = self._error_opening(body) or b""
+        opening = self._error_opening(masked(body, self._listener.secrets(self._attempt))) or b""
         self._finish(opening + self.body.finish())
 
     def _hold_error(self, piece: bytes) -> None:
@@ -280,9 +280,7 @@ class Pump(ResponseHandler, Generic[A]):
                 self._commit(opening)
 
     def _error_opening(self, body: bytes) -> bytes | None:
-        """Begin to pass on a provider's error, without a key that it quotes. Its length stays, as the head has told it."""
-        for secret in self._listener.secrets(self._attempt):
-            body = body.replace(secret, b"*" * len(secret))
+        """Begin to pass on a provider's error, in which no key is left. Its length stays, as the head has told it."""
         self.body.begin(self._head, streams=False)
         return self.body.feed(body)
 

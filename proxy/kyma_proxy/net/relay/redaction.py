@@ -1,8 +1,15 @@
-"""Takes the operator's credentials out of a provider's error that is too long to be held. (Contract §1.)"""
+"""Masks the operator's credentials in a provider's error, at once or piece by piece. (Contract §1.)"""
 
 from __future__ import annotations
 
 from kyma_proxy.core.http.content_coding import ContentDecoder
+
+
+def masked(text: bytes, secrets: tuple[bytes, ...]) -> bytes:
+    """The same text, as long as before, with stars for each of these secrets."""
+    for secret in secrets:
+        text = text.replace(secret, b"*" * len(secret))
+    return text
 
 
 class Redactor:
@@ -23,9 +30,7 @@ class Redactor:
 
     def mask(self, plain: bytes) -> bytes:
         """Return what can go out, now that these plain bytes have come."""
-        text = self._held + plain
-        for secret in self._secrets:
-            text = text.replace(secret, b"*" * len(secret))
+        text = masked(self._held + plain, self._secrets)
         end = max(0, len(text) - self._most_held)
         self._held = text[end:]
         return text[:end]
