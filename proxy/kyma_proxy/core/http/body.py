@@ -124,11 +124,11 @@ def _few_members(body: bytes) -> dict[str, msgspec.Raw]:
     A table of millions of members would take a second and hundreds of megabytes. So where a large body has many colons outside
     of its prompt, it is refused before.
     """
-    if len(body) > _LARGE_BYTES and body.count(b":") > _MAX_COLONS:
+    if len(body) > _LARGE_BYTES and (colons := body.count(b":")) > _MAX_COLONS:
         known = _prompt(body)
-        colons = sum([bytes(getattr(known, name)).count(b":") for name in _Prompt.__struct_fields__])
-        if body.count(b":") - colons > _MAX_COLONS:
-            raise GatewayError(Kind.INVALID_REQUEST, "The body has too many members outside of its prompt.")
+        colons -= sum([bytes(getattr(known, name)).count(b":") for name in _Prompt.__struct_fields__])
+        if colons > _MAX_COLONS:
+            raise GatewayError(Kind.INVALID_REQUEST, "The body has too many members outside of its prompt; send fewer.")
     members = _members(body)
     if len(members) > _MAX_MEMBERS:
         raise GatewayError(Kind.INVALID_REQUEST, f"The body has more than {_MAX_MEMBERS} members.")
