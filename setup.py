@@ -16,7 +16,7 @@ from setuptools.command.build_ext import build_ext
 COMPILED = tuple(
     f"proxy/kyma_proxy/{path}.py"
     for path in (
-        "accounting/meter",
+        "accounting/meter", "accounting/own_answers",
         "accounting/settlement",
         "core/accounts/accounts", "core/accounts/charging", "core/accounts/estimate", "core/accounts/limits",
         "core/accounts/reservation", "core/accounts/usage",

@@ -15,13 +15,13 @@ from time import monotonic
 from typing import Any, Final
 
 from kyma_proxy.accounting.meter import Meter
+from kyma_proxy.accounting.own_answers import OwnAnswers
 from kyma_proxy.accounting.settlement import Settlement
 from kyma_proxy.config.snapshot import Route, Snapshot
-from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
 from kyma_proxy.core.exchange import Event, Exchange
-from kyma_proxy.core.http.answers import cors_lines, error_lines, id_lines, json_answer, relay_lines
+from kyma_proxy.core.http.answers import relay_lines
 from kyma_proxy.core.http.body import read_routing_fields
-from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead
+from kyma_proxy.core.http.headers import AnswerHead
 from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.candidates import Candidates
@@ -70,6 +70,7 @@ class Gateway(AttemptsListener):
         self._log = log
         self._random = random
         self._meter = meter
+        self._own_answers = OwnAnswers(meter)
         self._settlement = Settlement(counters, breakers, log, meter)
         self.live: set[Attempts] = set()
 
@@ -236,7 +237,7 @@ class Gateway(AttemptsListener):
         exchange.dropped = pump.body.dropped
         exchange.inbound.body = b""  # no other source is asked, so the prompt need not be kept
         lines = relay_lines(exchange.inbound.request_id, step.model.id, exchange.alias, step.layer, exchange.dropped)
-        lines += self._common_lines(exchange)
+        lines += self._own_answers.common_lines(exchange)
         exchange.step(Event.RELAY_ERROR if head.is_error else Event.COMMIT)  # last: nothing has gone out if the above fails
         return lines
 
@@ -351,35 +352,12 @@ class Gateway(AttemptsListener):
             sources_failed = bool(exchange.attempts) or error.kind in (Kind.NO_SOURCE_AVAILABLE, Kind.PROVIDER_RATE_LIMITED)
             exchange.step(Event.EXHAUST if sources_failed else Event.REJECT)
         exchange.error_code = error.kind.code
-        dialect, request_id = DIALECTS[exchange.endpoint.dialect], exchange.inbound.request_id
-        body = dialect.error_body(error, request_id)
-        self._respond(attempts, error.kind.status, body, error_lines(error, request_id, dialect.id_field))
+        self._own_answers.send_error(exchange, attempts.downstream, error)
 
     def _estimate(self, attempts: Attempts) -> None:
-        """Estimate a prompt's tokens, as no source can count them; the answer is marked as an estimate. (Contract §2.)"""
-        exchange = attempts.exchange
-        exchange.step(Event.ANSWER)
-        body = b'{"input_tokens":%d}' % estimated_prompt_tokens(exchange.inbound.body)
-        id_field = DIALECTS[exchange.endpoint.dialect].id_field
-        self._respond(attempts, 200, body, b"%bx-kyma-estimated: true\r\n" % id_lines(exchange.inbound.request_id, id_field))
-
-    def _respond(self, attempts: Attempts, status: int, body: bytes, added: bytes) -> None:
-        """Send a whole answer of the gateway's own; `added` holds lines of its head."""
-        exchange, downstream = attempts.exchange, attempts.downstream
-        inbound = exchange.inbound
-        exchange.status, exchange.bytes_out = status, len(body)
-        added += self._common_lines(exchange)
-        close = not inbound.keep_alive or downstream.will_close
-        if inbound.is_http_10 and not close:
-            added += KEEP_ALIVE
-        downstream.respond(json_answer(status, body, added, close=close), close=close)
-
-    def _common_lines(self, exchange: Exchange) -> bytes:
-        """The lines of every answer's head: cross-origin access, and what a metered caller has left of its limits."""
-        lines, key = cors_lines(exchange.inbound.headers, exchange.snapshot.cors_origins), exchange.key
-        if key is None or self._meter is None:
-            return lines
-        return lines + self._meter.lines(key.account, exchange.snapshot.tiers, monotonic())
+        """Answer with an estimate of the prompt's tokens, as no source can count them. (Contract §2.)"""
+        attempts.exchange.step(Event.ANSWER)
+        self._own_answers.send_estimate(attempts.exchange, attempts.downstream)
 
     def reject(self, error: GatewayError, request_id: str) -> None:
         """Count and log a request that was refused before it could be served."""
