@@ -20,9 +20,11 @@ from kyma_proxy.accounting.settlement import Settlement
 from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.exchange import Event, Exchange
 from kyma_proxy.core.http.answers import relay_lines
-from kyma_proxy.core.http.body import read_routing_fields
+from kyma_proxy.core.http.body import RoutingFields, read_routing_fields, reading_routing_fields
 from kyma_proxy.core.http.headers import AnswerHead
-from kyma_proxy.core.http.inbound import Inbound
+from kyma_proxy.core.http.inbound import Headers, Inbound
+from kyma_proxy.core.http.large_body import LARGE_BYTES
+from kyma_proxy.core.http.request_head import RequestHead
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.candidates import Candidates
 from kyma_proxy.core.routing.failures import (
@@ -45,6 +47,7 @@ from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.attempts import Attempt, Attempts, AttemptsListener
 from kyma_proxy.net.relay.bodies import body_for
 from kyma_proxy.net.relay.pump import Pump
+from kyma_proxy.net.slices import Slices
 from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.telemetry.counters import Counters
@@ -60,15 +63,16 @@ class Gateway(AttemptsListener):
 
     def __init__(
         self, current: Callable[[], Snapshot], upstreams: UpstreamPool, counters: Counters, log: Log | None,
-        *, breakers: BreakerTable, random: Callable[[], float], meter: Meter | None = None,
+        *, breakers: BreakerTable, random: Callable[[], float], slices: Slices, meter: Meter | None = None,
     ) -> None:  # fmt: skip
-        """Requests are metered if there is a meter; without one everybody may call."""
+        """Requests are metered if there is a meter; without one everybody may call. `slices` runs what takes long."""
         self._current = current
         self._upstreams = upstreams
         self._breakers = breakers
         self._counters = counters
         self._log = log
         self._random = random
+        self._slices = slices
         self._meter = meter
         self._own_answers = OwnAnswers(meter)
         self._settlement = Settlement(counters, breakers, log, meter)
@@ -86,7 +90,7 @@ class Gateway(AttemptsListener):
         try:
             if meter is not None:
                 exchange.key = meter.identify(exchange.inbound.headers)
-            route = self._route(exchange)
+            route = self._route(exchange, await self._read(exchange))
             self._plan(attempts, route)
             if meter is not None:
                 exchange.reservation = meter.admit(exchange, monotonic())
@@ -101,11 +105,20 @@ class Gateway(AttemptsListener):
         finally:
             self._settle(attempts)
 
-    # ---- route and plan
+    # ---- read, route and plan
 
-    def _route(self, exchange: Exchange) -> Route:
+    async def _read(self, exchange: Exchange) -> RoutingFields:
+        """The routing fields of the body. A large one is read in slices, and only if its caller is in good standing."""
+        body, meter = exchange.inbound.body, self._meter
+        if len(body) <= LARGE_BYTES:
+            return read_routing_fields(body, is_metered=meter is not None)
+        if meter is not None and exchange.key is not None:
+            meter.check_standing(exchange.key.account, exchange.endpoint, exchange.snapshot, monotonic())
+        return await self._slices.run(reading_routing_fields(body, is_metered=meter is not None))
+
+    def _route(self, exchange: Exchange, fields: RoutingFields) -> Route:
         """The sources that can answer for the model that the caller asks for, in the caller's dialect."""
-        fields = exchange.routing = read_routing_fields(exchange.inbound.body, is_metered=self._meter is not None)
+        exchange.routing = fields
         route, is_alias = route_of(exchange.snapshot, exchange.endpoint, fields.model)
         if is_alias:
             exchange.alias = fields.model
@@ -236,6 +249,7 @@ class Gateway(AttemptsListener):
         exchange.provider_request_id = head.provider_request_id
         exchange.dropped = pump.body.dropped
         exchange.inbound.body = b""  # no other source is asked, so the prompt need not be kept
+        attempts.downstream.buffered.release()
         lines = relay_lines(exchange.inbound.request_id, step.model.id, exchange.alias, step.layer, exchange.dropped)
         lines += self._own_answers.common_lines(exchange)
         exchange.step(Event.RELAY_ERROR if head.is_error else Event.COMMIT)  # last: nothing has gone out if the above fails
@@ -358,6 +372,12 @@ class Gateway(AttemptsListener):
         """Answer with an estimate of the prompt's tokens, as no source can count them. (Contract §2.)"""
         attempts.exchange.step(Event.ANSWER)
         self._own_answers.send_estimate(attempts.exchange, attempts.downstream)
+
+    # ---- before a request is complete
+
+    def screen(self, head: RequestHead, headers: Headers) -> int | None:
+        """Refuse a request whose body would be read in vain. Returns the most bytes of the body; None for the usual limit."""
+        return None if self._meter is None else self._meter.screen(head, headers, self._current(), monotonic())
 
     def reject(self, error: GatewayError, request_id: str) -> None:
         """Count and log a request that was refused before it could be served."""

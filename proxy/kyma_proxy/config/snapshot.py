@@ -264,11 +264,17 @@ class Accounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of the public listener, in bytes, connections and seconds."""
+    """Limits of the public listener, in bytes, connections and seconds.
+
+    `max_buffered` bounds the bodies of all requests together, until an answer begins; None is a quarter of the memory. A body
+    may be silent for `body_timeout`, and over as long a window it must bring `min_body_rate` bytes a second.
+    """
 
     max_body: int
     max_head: int
+    max_buffered: int | None
     max_connections: int
+    min_body_rate: int
     head_timeout: float
     body_timeout: float
     keep_alive: float

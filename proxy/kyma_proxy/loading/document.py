@@ -84,11 +84,16 @@ class Defaults(Section, frozen=True):
 
 
 class Limits(Section, frozen=True):
-    """Limits of a caller's connection, in size and in time."""
+    """Limits of a caller's connection, in size and in time; `max_buffered` is that of all bodies together.
+
+    A body may be silent for `body_timeout`, and over as long a window it must bring `min_body_rate` bytes a second.
+    """
 
     max_body: Size = 32 * 2**20
     max_head: Size = 64 * 2**10
+    max_buffered: Size | None = None
     max_connections: Positive = 10_000
+    min_body_rate: Size = 4 * 2**10
     head_timeout: Duration = 15.0
     body_timeout: Duration = 30.0
     keep_alive: Duration = 75.0

@@ -28,10 +28,12 @@ from kyma_proxy.jobs.service import JobService
 from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.downstream.listener import Listener
+from kyma_proxy.net.slices import Slices
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream.client import UpstreamClient
 from kyma_proxy.net.upstream.dialing import Addresses, Dialer
 from kyma_proxy.net.upstream.pool import UpstreamPool
+from kyma_proxy.ops import memory
 from kyma_proxy.ops.health_checks import HealthChecks
 from kyma_proxy.ops.reload import Configuration
 from kyma_proxy.telemetry.access_log import AccessLog
@@ -87,6 +89,7 @@ class App:
             self.access_log,
             breakers=self.breakers,
             random=random.random,
+            slices=Slices(asyncio.get_running_loop().call_soon),
             meter=self.meter,
         )
         self.public_pages = PublicPages(current, lambda: self.listener.is_draining, self.breakers, monotonic)
@@ -103,7 +106,7 @@ class App:
         # A handler is cancelled if its caller leaves; what must not be left half done runs in tasks of its own.
         self.control_plane = application(self.public_pages, images, pages)
         self._control_plane = web.AppRunner(self.control_plane, access_log=None, handler_cancellation=True)
-        self.listener = Listener(current, self.sweeper)
+        self.listener = Listener(current, self.sweeper, memory.size_bytes() // 4)
         self.admin_application = admin_application(
             current, lambda: self.listener.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
             admin_pages,

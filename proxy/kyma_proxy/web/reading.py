@@ -11,9 +11,9 @@ import msgspec
 from aiohttp import web
 
 from kyma_proxy.config.snapshot import NANO
+from kyma_proxy.core.http.endpoints import MAX_FORM_BYTES
 from kyma_proxy.errors import GatewayError, Kind
 
-_MAX_BODY_BYTES: Final = 64 * 1024
 _MAX_USD: Final = 1_000_000
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _T = TypeVar("_T")
@@ -53,7 +53,7 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
 
 async def read_form(request: web.Request, form: type[_T]) -> _T:
     """The body as `form`; an empty one is an empty object. Raises GatewayError."""
-    body = await read_body(request, _MAX_BODY_BYTES)
+    body = await read_body(request, MAX_FORM_BYTES)
     try:
         return msgspec.json.decode(body or b"{}", type=form, strict=True)
     except msgspec.ValidationError as error:

@@ -88,6 +88,7 @@ class _Tool(msgspec.Struct, gc=False):
 _tools: Final = msgspec.json.Decoder(list[_Tool] | None).decode
 _value: Final = msgspec.json.Decoder().decode
 _MAX_TOOL_DEPTH: Final = 4
+_MAX_TOOLS: Final = 5_000
 _MAX_OBJECTS: Final = 20_000
 """A list of tools has no more objects, with all their schemas: each of millions of tools would be looked at."""
 _MAX_FREE_BYTES: Final = 256
@@ -153,6 +154,8 @@ def _server_tools(written: msgspec.Raw, depth: int) -> tuple[list[str], list[tup
     try:
         tools = _tools(written) or []
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return [UNNAMED], []
+    if len(tools) > _MAX_TOOLS:
         return [UNNAMED], []
     unpriced: list[str] = []
     searching: list[tuple[str, int]] = []

@@ -12,6 +12,7 @@ from typing import Final
 import httptools
 
 from kyma_proxy.config.snapshot import Limits
+from kyma_proxy.core.http.body_pace import BodyPace
 from kyma_proxy.core.http.inbound import Headers, Inbound, header, request_id
 from kyma_proxy.core.http.repeat import Repeat, repeat_of
 from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, read_request_head
@@ -25,14 +26,14 @@ _MAX_PIECES: Final = 1024
 class RequestReader:
     """Turns bytes into complete requests, which wait in `ready` with the error that ended the reading, if any.
 
-    `wants_continue` is True when a head that expects leave to send its body has come. (RFC 9110 §10.1.1)
-    `head_began` and `body_began` belong to whoever times the reading: the head's timer runs; since when the body's does.
+    `max_body` is the most bytes of this request's body; who knows the caller may lower it. `head_began` and `pace` belong to
+    whoever times the reading: the head's timer runs; how the body arrives.
     """
 
     __slots__ = (
         "_body", "_head_bytes", "_is_declining", "_joined", "_keeps_alive", "_listener", "_parser", "_passed", "_piece_bytes",
-        "_refusal", "_repeat", "body_began", "body_bytes", "head", "head_began", "headers", "is_reading", "limits", "ready",
-        "target", "wants_continue",
+        "_refusal", "_repeat", "body_bytes", "head", "head_began", "headers", "is_reading", "limits", "max_body", "pace",
+        "ready", "target",
     )  # fmt: skip
     __deletable__ = ("_parser",)  # mypyc wants to know
 
@@ -53,6 +54,7 @@ class RequestReader:
     def begin(self) -> None:
         """Expect a new request; the limits in force are its."""
         self.limits: Limits = self._listener.current().limits
+        self.max_body = self.limits.max_body
         self.target = b""
         self.headers: Headers = []
         self.head: RequestHead | None = None
@@ -61,9 +63,8 @@ class RequestReader:
         self._joined: list[bytes] = []
         self.body_bytes = 0
         self.head_began = False
-        self.body_began = 0.0
+        self.pace: BodyPace | None = None
         self._is_declining = False
-        self.wants_continue = False
 
     def close(self) -> None:
         """Let go of everything: the connection is gone."""
@@ -125,7 +126,7 @@ class RequestReader:
         try:
             if self._head_bytes + self._piece_bytes > limits.max_head and self._head_size() > limits.max_head:
                 raise self._head_too_large()
-            head = self.head = read_request_head(
+            self.head = read_request_head(
                 parser.get_method(), parser.get_http_version(), self.target, self.headers, limits.max_body
             )
         except GatewayError as error:
@@ -133,19 +134,16 @@ class RequestReader:
             return
         if parser.should_upgrade():
             self._is_declining = True
-        elif head.expects_continue and not self.ready:
-            self.wants_continue = True
 
     def on_body(self, piece: bytes) -> None:
         self.body_bytes += len(piece)
-        if self.body_bytes <= self.limits.max_body:
+        if self.body_bytes <= self.max_body:
             self._body.append(piece)
             if len(self._body) >= _MAX_PIECES:  # a piece weighs more than its bytes
                 self._joined.append(b"".join(self._body))
                 self._body.clear()
         elif self._refusal is None:
-            limit = self.limits.max_body
-            self._refusal = GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {limit} bytes.")
+            self._refusal = GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {self.max_body} bytes.")
             self._body.clear()
 
     def on_message_complete(self) -> None:
