@@ -45,6 +45,7 @@ class Slices:
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
         self._works: Final[deque[_Work[Any]]] = deque()
+        self._is_scheduled = False
 
     async def run(self, steps: Generator[None, None, T]) -> T:
         """Run a computation to its end. Returns what it returns, raises what it raises; if cancelled it goes no further.
@@ -53,8 +54,7 @@ class Slices:
         """
         work = _Work(steps)
         self._works.append(work)
-        if len(self._works) == 1:
-            self._call_soon(self._next)
+        self._schedule()
         try:
             await work.ended
         except BaseException:
@@ -71,11 +71,15 @@ class Slices:
         """The number of computations that have not ended."""
         return len(self._works)
 
-    def _next(self) -> None:
-        if not self._works:
-            return  # cancelled
-        work = self._works.popleft()
-        if work.step():
-            self._works.append(work)
-        if self._works:
+    def _schedule(self) -> None:
+        if self._works and not self._is_scheduled:
+            self._is_scheduled = True
             self._call_soon(self._next)
+
+    def _next(self) -> None:
+        self._is_scheduled = False
+        if self._works:  # else all were cancelled
+            work = self._works.popleft()
+            if work.step():
+                self._works.append(work)
+            self._schedule()
