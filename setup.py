@@ -22,7 +22,7 @@ COMPILED = tuple(
         "core/accounts/reservation", "core/accounts/usage",
         "core/exchange",
         "core/http/answers", "core/http/body", "core/http/connection_state", "core/http/headers", "core/http/inbound",
-        "core/http/repeat", "core/http/request_head", "core/http/source_request",
+        "core/http/repeat", "core/http/request_head", "core/http/source_request", "core/http/web_pages",
         "core/routing/breaker", "core/routing/breaker_table", "core/routing/candidates", "core/routing/circuit",
         "core/routing/failures", "core/routing/history", "core/routing/operators_errors", "core/routing/plan",
         "core/routing/resolve",

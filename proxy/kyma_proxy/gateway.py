@@ -19,7 +19,7 @@ from kyma_proxy.accounting.settlement import Settlement
 from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
 from kyma_proxy.core.exchange import Event, Exchange
-from kyma_proxy.core.http.answers import cors_lines, error_lines, id_lines, json_answer, relay_lines
+from kyma_proxy.core.http.answers import error_lines, id_lines, json_answer, relay_lines
 from kyma_proxy.core.http.body import read_routing_fields
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead
 from kyma_proxy.core.http.inbound import Inbound
@@ -376,7 +376,7 @@ class Gateway(AttemptsListener):
 
     def _common_lines(self, exchange: Exchange) -> bytes:
         """The lines of every answer's head: cross-origin access, and what a metered caller has left of its limits."""
-        lines, key = cors_lines(exchange.inbound.headers, exchange.snapshot.cors_origins), exchange.key
+        lines, key = exchange.inbound.cors, exchange.key
         if key is None or self._meter is None:
             return lines
         return lines + self._meter.lines(key.account, exchange.snapshot.tiers, monotonic())
