@@ -7,7 +7,7 @@ from time import monotonic
 from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
 from kyma_proxy.core.exchange import Exchange
-from kyma_proxy.core.http.answers import cors_lines, error_lines, id_lines, json_answer
+from kyma_proxy.core.http.answers import error_lines, id_lines, json_answer
 from kyma_proxy.core.http.headers import KEEP_ALIVE
 from kyma_proxy.dialect.registry import DIALECTS
 from kyma_proxy.errors import GatewayError
@@ -34,7 +34,7 @@ class OwnAnswers:
 
     def common_lines(self, exchange: Exchange) -> bytes:
         """The lines of every answer's head: cross-origin access, and what a metered caller has left of its limits."""
-        lines, key = cors_lines(exchange.inbound.headers, exchange.snapshot.cors_origins), exchange.key
+        lines, key = exchange.inbound.cors, exchange.key
         if key is None or self._meter is None:
             return lines
         return lines + self._meter.lines(key.account, exchange.snapshot.tiers, monotonic())

@@ -15,6 +15,11 @@ from kyma_proxy.config.units import Secret
 NANO = 10**9
 """Nano-dollars in a dollar. Money is an integer of nano-dollars."""
 
+LOOPBACK_ORIGINS = "loopback"
+"""Stands for all origins of this machine: http or https, `localhost`, a name under it or a loopback address, and any port."""
+DEFAULT_ORIGINS = frozenset({LOOPBACK_ORIGINS, "app://*", "file://*", "tauri://*", "vscode-webview://*", "vscode-file://*"})
+"""The value of `cors_origins` if the file has none: pages of this machine, and applications that are made of a web page."""
+
 
 class TcpAddress(NamedTuple):
     """A listener's address: a host and a port."""
@@ -305,6 +310,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     access_log: str | None
     drain: float
     cors_origins: frozenset[str]
+    """The origins of the web pages that may call, each exact or the beginning of one with a `*` after it."""
+    hosts: frozenset[str]
+    """Names of the gateway besides those of its listeners' addresses, without a port."""
     accounts: Accounts
     max_tokens: int | None
     hold: float

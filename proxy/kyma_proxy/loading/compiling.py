@@ -10,7 +10,7 @@ import datetime
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -30,6 +30,7 @@ from kyma_proxy.loading.prices import compile_price
 from kyma_proxy.loading.reading import Lines, read_document
 from kyma_proxy.loading.routes import compile_routes
 from kyma_proxy.loading.tiers import SHIPPED_TIERS, compile_tiers
+from kyma_proxy.loading.web_pages import compile_origins, find_host_problem, find_origin_problem
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
@@ -84,7 +85,8 @@ class _Compiler:
             admin=self._compile_admin(document.admin),
             access_log=document.access_log,
             drain=document.drain,
-            cors_origins=self._compile_origins(document.cors.origins),
+            cors_origins=compile_origins(self._checked("cors.origins", document.cors.origins, find_origin_problem)),
+            hosts=frozenset(self._checked("hosts", document.hosts, find_host_problem) or ()),
             accounts=self._compile_accounts(document.accounts),
             max_tokens=document.defaults.max_tokens,
             hold=document.defaults.hold,
@@ -321,17 +323,17 @@ class _Compiler:
             hold_tokens=accounts.hold_tokens,
         )
 
-    def _compile_origins(self, origins: tuple[str, ...]) -> frozenset[str]:
-        for at, origin in _present(origins):
-            try:
-                url = urlsplit(origin)
-            except ValueError:
-                url = urlsplit("")
-            if origin != "*" and (
-                url.scheme not in ("http", "https") or not url.netloc or origin != f"{url.scheme}://{url.netloc}"
-            ):
-                self._report(f"cors.origins[{at}]", 'an origin is "*" or a scheme and a host, such as https://app.example.com')
-        return frozenset(origins)
+    def _checked(
+        self, path: str, entries: tuple[str, ...] | None, find_problem: Callable[[str], str | None]
+    ) -> list[str] | None:
+        """The entries of a list of names; each problem is reported. None stays None."""
+        if entries is None:
+            return None
+        for at, entry in _present(entries):
+            problem = find_problem(entry)
+            if problem is not None:
+                self._report(f"{path}[{at}]", problem)
+        return [entry for _, entry in _present(entries)]
 
     def _parse_address(self, text: str, path: str) -> snap.Address:
         try:

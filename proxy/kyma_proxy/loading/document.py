@@ -108,9 +108,9 @@ class Tls(Section, frozen=True):
 
 
 class Cors(Section, frozen=True):
-    """The origins of web pages that may read responses."""
+    """The origins of web pages that may call, and read responses. Null: local ones, and those of applications."""
 
-    origins: tuple[str, ...] = ()
+    origins: tuple[str, ...] | None = None
 
 
 class Tier(Section, frozen=True, kw_only=True):
@@ -254,6 +254,7 @@ class Document(Section, frozen=True, kw_only=True):
     access_log: str | None = "-"
     drain: Duration = 30.0
     cors: Cors = Cors()
+    hosts: tuple[str, ...] = ()
     accounts: Accounts = Accounts()
     defaults: Defaults = Defaults()
     limits: Limits = Limits()

@@ -137,7 +137,8 @@ class App:
         self._apply_snapshot()
 
     def _apply_snapshot(self) -> None:
-        """Adapt to the snapshot in force: open warm connections, and drop the breakers of sources that it does not have."""
+        """Adapt to the snapshot in force: judge heads anew, open warm connections, drop breakers of sources that are gone."""
+        self.listener.apply_snapshot()
         snapshot = self._current()
         sources = [source for model in snapshot.models.values() for source in (*model.pool, *model.reserve)]
         used = {

@@ -18,6 +18,7 @@ from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import GatewayError, accounts_unavailable
 from kyma_proxy.store.contract import StoreUnavailable
 from kyma_proxy.web.admin_accounts import AdminAccounts
+from kyma_proxy.web.page_guard import PageGuard
 from kyma_proxy.web.responses import Handler, json_response
 
 
@@ -48,9 +49,15 @@ def admin_application(
         outcome = await reload()
         return json_response(_reload_document(outcome), 422 if outcome.result == "failed" else 200, is_private=False)
 
+    guard = PageGuard(current)
+
     @web.middleware
     async def token_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Requires the token for the admin API, and turns errors into responses."""
+        """Refuses web pages, requires the token for the admin API, and turns errors into responses."""
+        try:
+            guard.check(request)
+        except GatewayError as error:
+            return _gateway_error_response(error)
         if request.path.startswith("/admin/"):
             admin = current().admin
             refusal = _refusal(request, admin.token if admin is not None else None)

@@ -12,14 +12,13 @@ from aiohttp.typedefs import Middleware
 
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.core.catalogue import Catalogue, Page
-from kyma_proxy.core.http.answers import cors_lines
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.status import status
 from kyma_proxy.dialect.registry import RELAYED, dialect_at
 from kyma_proxy.errors import GatewayError, Kind, internal_error
 from kyma_proxy.telemetry.record import LOGGED_FIELDS
 from kyma_proxy.web.account_pages import AccountPages, add_no_accounts_routes
-from kyma_proxy.web.control_plane_bridge import ERROR_HEADERS, REQUEST_ID_HEADER, begin_handling
+from kyma_proxy.web.control_plane_bridge import ERROR_HEADERS, REQUEST_ID_HEADER, begin_handling, cors_of
 from kyma_proxy.web.image_pages import ImagePages
 from kyma_proxy.web.openapi.document import openapi_page
 from kyma_proxy.web.responses import Handler, json_response
@@ -121,7 +120,7 @@ def _error_middleware(pages: PublicPages) -> Middleware:
         """Turns errors into responses in the caller's dialect, and adds the request id and CORS headers to all responses."""
         begin_handling(request)
         try:
-            response = _preflight(request, pages.current()) or await handler(request)
+            response = _preflight(request) or await handler(request)
         except GatewayError as error:
             response = _error_response(request, error)
         except web.HTTPException as error:
@@ -129,16 +128,16 @@ def _error_middleware(pages: PublicPages) -> Middleware:
         except Exception:
             _log.exception("request %s failed inside the control plane", request.headers.get(REQUEST_ID_HEADER))
             response = _error_response(request, internal_error())
-        _add_common_headers(request, response, pages.current())
+        _add_common_headers(request, response)
         return response
 
     return error_middleware
 
 
-def _add_common_headers(request: web.Request, response: web.StreamResponse, snapshot: Snapshot) -> None:
+def _add_common_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "kyma-proxy"
     response.headers["X-Request-Id"] = request.headers.get(REQUEST_ID_HEADER, "")
-    for line in cors_lines(list(request.raw_headers), snapshot.cors_origins).decode("latin-1").splitlines():
+    for line in cors_of(request).decode("latin-1").splitlines():
         name, _, value = line.partition(": ")
         response.headers[name] = value
 
@@ -151,7 +150,7 @@ def _page_response(request: web.Request, page: Page) -> web.Response:
     return web.Response(body=page.body, content_type="application/json", headers=headers)
 
 
-def _preflight(request: web.Request, snapshot: Snapshot) -> web.Response | None:
+def _preflight(request: web.Request) -> web.Response | None:
     """The response to OPTIONS on a path that exists, with the CORS headers if the origin is allowed; else None."""
     if request.method != "OPTIONS":
         return None
@@ -159,7 +158,7 @@ def _preflight(request: web.Request, snapshot: Snapshot) -> web.Response | None:
     if not allowed:
         return None
     headers = {"Allow": ", ".join(allowed)}
-    if cors_lines(list(request.raw_headers), snapshot.cors_origins):
+    if cors_of(request):
         headers["Access-Control-Allow-Methods"] = ", ".join(allowed)
         headers["Access-Control-Allow-Headers"] = request.headers.get("Access-Control-Request-Headers", "*")
         headers["Access-Control-Max-Age"] = _PREFLIGHT_S

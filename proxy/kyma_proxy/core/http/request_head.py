@@ -19,7 +19,7 @@ _concerns: Final[dict[bytes, bytes]] = {}
 
 
 class RequestHead(NamedTuple):
-    """The parts of a head that the connection needs."""
+    """The parts of a head that the connection needs; `cors` is as in `Inbound`."""
 
     method: bytes
     path: bytes
@@ -28,6 +28,7 @@ class RequestHead(NamedTuple):
     expects_continue: bool
     has_body: bool
     request_id: bytes | None
+    cors: bytes = b""
 
 
 def read_request_head(method: bytes, version: str, target: bytes, headers: Headers, max_body: int) -> RequestHead:

@@ -17,10 +17,10 @@ from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any, Final, Protocol, cast
 
-from kyma_proxy.core.http.answers import cors_lines, error_lines, json_answer
+from kyma_proxy.core.http.answers import error_lines, json_answer
 from kyma_proxy.core.http.body_pace import BodyPace
 from kyma_proxy.core.http.connection_state import ConnectionEvent, ConnectionState, after
-from kyma_proxy.core.http.inbound import Headers, Inbound
+from kyma_proxy.core.http.inbound import Headers, Inbound, header
 from kyma_proxy.core.http.request_head import RequestHead
 from kyma_proxy.dialect.registry import RELAYED, dialect_at
 from kyma_proxy.errors import GatewayError, Kind
@@ -304,6 +304,10 @@ class DownstreamConnection(asyncio.Protocol):
         if self.state is ConnectionState.IDLE and not self._reader.is_reading:
             self._close()
 
+    def forget_head(self) -> None:
+        """Judge the next request's head anew."""
+        self._reader.forget()
+
     # ---- deadlines
 
     def look(self, now: float) -> float | None:
@@ -360,9 +364,9 @@ class DownstreamConnection(asyncio.Protocol):
         if self.state is ConnectionState.IDLE:
             self._step(ConnectionEvent.SERVE)
         identity = reader.identity()
-        dialect = dialect_at(reader.target)
-        origins = self._listener.current().cors_origins
-        added = error_lines(error, identity, dialect.id_field) + cors_lines(reader.headers, origins)
+        dialect = dialect_at(reader.target if reader.head is None else reader.head.path)
+        cors = self._listener.web_pages.readable(header(reader.headers, b"origin"))
+        added = error_lines(error, identity, dialect.id_field) + cors
         self.transport.write(json_answer(error.kind.status, dialect.error_body(error, identity), added, close=True))
         self._handlers.reject(error, identity)
         self._linger()

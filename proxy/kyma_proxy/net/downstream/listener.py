@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from kyma_proxy.config.snapshot import Snapshot
+from kyma_proxy.core.http.web_pages import public_policy
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.sweeper import Sweeper
 
@@ -24,6 +25,9 @@ class Connection(Protocol):
     def abort(self) -> None:
         """Close at once."""
 
+    def forget_head(self) -> None:
+        """Judge the next request's head anew."""
+
 
 class Listener:
     """The public listener's shared state."""
@@ -36,6 +40,7 @@ class Listener:
         self.buffered = 0
         self._max_buffered = max_buffered
         self.is_draining = False
+        self.web_pages = public_policy(current())
         self._prefix = os.urandom(8).hex()
         self._numbers = itertools.count(1)
 
@@ -48,6 +53,12 @@ class Listener:
         """The most bytes of bodies in memory, of all connections."""
         limit = self.current().limits.max_buffered
         return self._max_buffered if limit is None else limit
+
+    def apply_snapshot(self) -> None:
+        """Adapt to the snapshot in force: a head that was accepted before is judged again."""
+        self.web_pages = public_policy(self.current())
+        for connection in self.connections:
+            connection.forget_head()
 
     def drain(self) -> None:
         """Take no further request: idle connections are closed now, the others after their answer."""

@@ -66,6 +66,10 @@ class RequestReader:
         self.pace: BodyPace | None = None
         self._is_declining = False
 
+    def forget(self) -> None:
+        """Judge the next head anew, also if it is one that was accepted: the rules have changed."""
+        self._repeat = None
+
     def close(self) -> None:
         """Let go of everything: the connection is gone."""
         self.ready.clear()
@@ -126,9 +130,12 @@ class RequestReader:
         try:
             if self._head_bytes + self._piece_bytes > limits.max_head and self._head_size() > limits.max_head:
                 raise self._head_too_large()
-            self.head = read_request_head(
+            head = self.head = read_request_head(
                 parser.get_method(), parser.get_http_version(), self.target, self.headers, limits.max_body
             )
+            cors = self._listener.web_pages.admit(self.target, self.headers)
+            if cors:
+                self.head = head._replace(cors=cors)
         except GatewayError as error:
             self._refusal = error
             return
@@ -164,7 +171,8 @@ class RequestReader:
     def _inbound(self, head: RequestHead, headers: Headers, body: bytes, passed: dict[frozenset[bytes], bytes]) -> Inbound:
         identity = request_id(head.request_id, self._listener.fresh_id())
         return Inbound(
-            head.method, head.path, head.query, headers, body, identity, monotonic(), head.is_http_10, self._keeps_alive, passed
+            head.method, head.path, head.query, headers, body, identity, monotonic(), head.is_http_10, self._keeps_alive,
+            passed, head.cors,
         )  # fmt: skip
 
     def identity(self) -> str:
