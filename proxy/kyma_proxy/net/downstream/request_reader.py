@@ -31,8 +31,8 @@ class RequestReader:
 
     __slots__ = (
         "_begun", "_body", "_head_bytes", "_is_declining", "_joined", "_keeps_alive", "_listener", "_parser", "_passed",
-        "_piece", "_refusal", "_repeat", "_searched", "body_began", "body_bytes", "head", "head_began", "headers", "is_reading",
-        "limits", "ready", "target", "wants_continue",
+        "_piece", "_refusal", "_repeat", "_searched", "_unreported", "body_began", "body_bytes", "head", "head_began",
+        "headers", "is_reading", "limits", "ready", "target", "wants_continue",
     )  # fmt: skip
     __deletable__ = ("_parser",)  # mypyc wants to know
 
@@ -58,6 +58,7 @@ class RequestReader:
         self.headers: Headers = []
         self.head: RequestHead | None = None
         self._head_bytes = 0
+        self._unreported = 0
         self._begun: bytes | None = b""
         self._body: list[bytes] = []
         self._joined: list[bytes] = []
@@ -101,7 +102,11 @@ class RequestReader:
             self._refusal = self._refusal or self._malformed(error)
         if self._refusal is None and (self.is_reading or self.head is None):
             # If the piece began with the end of another request, only what the parser has reported is this one's.
-            self._head_bytes += len(data) if len(self.ready) == waiting else self._head_size() + self.body_bytes
+            if len(self.ready) == waiting:
+                self._head_bytes += len(data)
+            else:
+                self._head_bytes += self._head_size() + self.body_bytes
+                self._unreported = len(data)  # at the most
             self._check_overhead()
             if self.head is None and self._begun is not None and self._refusal is None:
                 self._keep_line(data)
@@ -129,7 +134,7 @@ class RequestReader:
             return
         parser, limits = self._parser, self.limits
         try:
-            if self._head_bytes + len(self._piece) > limits.max_head and self._head_size() > limits.max_head:
+            if self._head_bytes + self._unreported + len(self._piece) > limits.max_head and self._head_size() > limits.max_head:
                 raise self._head_too_large()
             method = parser.get_method()
             if self._begun is not None:
