@@ -154,6 +154,8 @@ def _preflight(request: web.Request) -> web.Response | None:
     """The response to OPTIONS on a path that exists, with the CORS headers if the origin is allowed; else None."""
     if request.method != "OPTIONS":
         return None
+    if request.rel_url.raw_path == "*":  # of the whole server (RFC 9110 §9.3.7)
+        return web.Response(status=204, headers={"Allow": "GET, HEAD, POST, DELETE, OPTIONS"})
     allowed = _methods_at(request)
     if not allowed:
         return None

@@ -143,7 +143,9 @@ class ControlPlaneBridge:
         else:
             self.pause()
         dropped = (b"connection", b"content-length", b"transfer-encoding", b"expect", REQUEST_ID_HEADER.lower().encode())
-        lines = [b"%b: %b\r\n" % (name, value) for name, value in inbound.headers if name.lower() not in dropped]
+        lines = [
+            b"%b: %b\r\n" % (name, value) for name, value in inbound.headers if name.lower() not in dropped and b"_" not in name
+        ]
         target = b"%b?%b" % (inbound.path, inbound.query) if inbound.query else inbound.path
         self._protocol.data_received(
             b"%b %b HTTP/1.%d\r\n%b%b: %b\r\nconnection: %b\r\ncontent-length: %d\r\n\r\n%b"
