@@ -16,6 +16,7 @@ import msgspec
 
 from kyma_proxy.core.accounts.estimate import answers_asked, prompts_asked
 from kyma_proxy.core.accounts.extras import COSTLY_MEMBERS, Extras, asked_extras
+from kyma_proxy.core.http.member_names import check_names
 from kyma_proxy.errors import GatewayError, Kind
 
 _SPACE: Final = rb"[ \t\r\n]*"
@@ -31,6 +32,8 @@ _MAX_COLONS: Final = 200_000
 _MAX_MODEL_CHARACTERS: Final = 256
 _MAX_TOKENS: Final = ("max_tokens", "max_completion_tokens")
 _COPIES: Final = ("n", "best_of")
+NO_OPTIONS: Final = (b"", b"null")
+"""The texts of `stream_options` that set none."""
 
 
 class MeteredFields(msgspec.Struct, frozen=True, gc=False):
@@ -96,6 +99,7 @@ def read_routing_fields(body: bytes, *, is_metered: bool = False) -> RoutingFiel
         raise _not_utf_8() from None
     except RecursionError:
         raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
+    check_names(members)
     model = members.get("model")
     if model is None:
         raise GatewayError(Kind.INVALID_REQUEST, "The body has no `model`; GET /v1/models lists them.", param="model")
@@ -170,6 +174,17 @@ def is_json(body: bytes) -> bool:
     return True
 
 
+def replaced(body: bytes, head: RoutingFields, name: str, value: bytes) -> tuple[bytes, RoutingFields]:
+    """The body with another value for a member of it that is not `model`, and its routing fields."""
+    members = _members(body)
+    start, end = _walk(body, members, name)
+    moved = len(value) - (end - start) if start < head.start else 0
+    fields = RoutingFields(
+        head.model, head.start + moved, head.end + moved, head.streams, head.has_max_tokens, head.written
+    )  # fmt: skip
+    return b"".join((memoryview(body)[:start], value, memoryview(body)[end:])), fields
+
+
 def patched(body: bytes, head: RoutingFields, model_json: bytes, insertion: bytes) -> list[bytes | memoryview]:
     """The body in pieces, with `model` replaced and `insertion` (members, each with its comma) after the brace.
 
@@ -221,8 +236,8 @@ def _step(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int] | Non
     return found if position == len(body) - 1 and body.startswith(b"{") else None
 
 
-def _walk(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int]:
-    """The place of the value of `model` in any body. Raises GatewayError if a member is there twice."""
+def _walk(body: bytes, members: dict[str, msgspec.Raw], wanted: str = "model") -> tuple[int, int]:
+    """The place of the value of `model`, or another member, in any body. Raises GatewayError if a member is there twice."""
     position = 0
     found = (0, 0)
     seen = set()
@@ -234,7 +249,7 @@ def _walk(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int]:
         if value is None or not body.startswith(value, position):
             raise GatewayError(Kind.INVALID_JSON, "The body contains the same member twice; send it once.")
         seen.add(name)
-        if name == "model":
+        if name == wanted:
             found = (position, position + len(value))
         position += len(value)
     if _END.fullmatch(body, position) is None:
