@@ -26,6 +26,9 @@ _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # In a flow mapping YAML would read the brace of `${NAME}` as syntax. So three private-use characters replace `$`, `{` and `}`
 # while it is parsed. The length stays the same, and with it lines and columns.
 _SHIELDED: Final = re.compile("\ue000\ue001([A-Za-z_][A-Za-z0-9_]*)\ue002")
+_DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,99})(?:\.[0-9]{0,99})?(?:[eE][+-]?[0-9]{1,3})?|-?\.[0-9]{1,99}")
+_OTHER_NUMBER: Final = re.compile(r"[+-]?0[oO][0-7_]+|[+-](?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WRITE_DECIMAL: Final = "write a number in decimal digits, such as 10 or 0.5, without signs or separators"
 _MAX_CHARACTERS: Final = 8 * 2**20
 _MAX_NODES: Final = 500_000  # aliases let a short file have very many
 _PARSERS: Final = {
@@ -154,9 +157,9 @@ class _Reader:
             return units.Secret(text, missing)
         if missing is not None:
             return self._problem(path, f"the environment variable {missing} is not set")
-        value = text if kind is str and not _is_null(node) else self._scalar(node, text)
         unit = (meta.extra or {}).get("unit") if meta is not None else None
         try:
+            value = text if kind is str and not _is_null(node) else self._scalar(node, text)
             return msgspec.convert(_PARSERS[unit](value) if unit else value, annotation)
         except (msgspec.ValidationError, ValueError) as error:
             if typing.get_origin(kind) is typing.Literal and text == node.value:
@@ -170,15 +173,25 @@ class _Reader:
         return _SHIELDED.sub(lambda match: self.environment.get(match[1], ""), text), next(iter(names), None)
 
     def _scalar(self, node: yaml.ScalarNode, text: str) -> Any:
-        """The value of a plain scalar in YAML: a number, a boolean, null or text. Dates and the like stay text."""
+        """The value of a plain scalar in YAML: a number, a boolean, null or text. Dates and the like stay text.
+
+        Numbers are decimal. Raises ValueError for what is a number to YAML and another, or none, to most readers: `1_0`,
+        `0o17`, `017`, `1:30`, `+1`, `.inf`.
+        """
         if node.style is not None:
             return text
+        if _DECIMAL.fullmatch(text):
+            return int(text) if text.lstrip("-").isdigit() else float(text)
+        if _OTHER_NUMBER.fullmatch(text):
+            raise ValueError(_WRITE_DECIMAL)
         tag = self._constructor.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         try:
             value = self._constructor.construct_object(yaml.ScalarNode(tag, text))
         except (yaml.YAMLError, ValueError, IndexError):
             return text
-        return value if value is None or isinstance(value, bool | int | float) else text
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            raise ValueError(_WRITE_DECIMAL)
+        return value if value is None or isinstance(value, bool) else text
 
     def _problem(self, path: str, message: str, *, line: int | None = None) -> msgspec.UnsetType:
         self.problems.append(Problem(path, self.lines.get(path, 0) if line is None else line, message))

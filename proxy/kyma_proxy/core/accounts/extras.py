@@ -58,8 +58,8 @@ _STANDARD_TIERS: Final = frozenset({"auto", "default", "standard", "standard_onl
 _OWN_TOOLS: Final = frozenset({
     "function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview", "namespace", "tool_search",
 })  # fmt: skip
-_OWN_TOOL: Final = re.compile(r"(?:bash|text_editor|computer|memory)_\d{8}|tool_search_tool_[a-z0-9]+(?:_\d{8})?")
-_SEARCH_TOOL: Final = re.compile(r"web_search(?:_preview)?(?:_[\d_]+)?|openrouter:web_search|browser_search|x_search")
+_OWN_TOOL: Final = re.compile(r"(?:bash|text_editor|computer|memory)_[0-9]{8}|tool_search_tool_[a-z0-9]+(?:_[0-9]{8})?")
+_SEARCH_TOOL: Final = re.compile(r"web_search(?:_preview)?(?:_[0-9_]+)?|openrouter:web_search|browser_search|x_search")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_:]{0,63}")
 
 

@@ -185,6 +185,13 @@ def replaced(body: bytes, head: RoutingFields, name: str, value: bytes) -> tuple
     return b"".join((memoryview(body)[:start], value, memoryview(body)[end:])), fields
 
 
+def check_once(text: bytes) -> None:
+    """Raises GatewayError if a member of this valid JSON object is there twice."""
+    members = _members(text)
+    if _measure(text, members) is None and _step(text, members) is None:
+        _walk(text, members)
+
+
 def patched(body: bytes, head: RoutingFields, model_json: bytes, insertion: bytes) -> list[bytes | memoryview]:
     """The body in pieces, with `model` replaced and `insertion` (members, each with its comma) after the brace.
 

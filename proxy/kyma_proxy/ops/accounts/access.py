@@ -28,6 +28,7 @@ from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import InUseError, StartError
 from kyma_proxy.ops.accounts.opening import open_database
 from kyma_proxy.ops.admin_client import AdminApiError, AdminClient, Document, connect
+from kyma_proxy.telemetry.visible_text import visible
 from kyma_proxy.web.admin import admin_application
 from kyma_proxy.web.admin_accounts import AdminAccounts
 
@@ -128,7 +129,7 @@ def _open(snapshot: Snapshot, reason: str, *, is_last_try: bool, creates_databas
             raise StartError(f"{str(error).partition(';')[0]}, {reason}") from None
         return None
     if is_new:
-        print(f"kyma-proxy: created the database {path}, as there was none", file=sys.stderr)
+        print(visible(f"kyma-proxy: created the database {path}, as there was none"), file=sys.stderr)
     return account_service
 
 
