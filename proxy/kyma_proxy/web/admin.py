@@ -19,6 +19,7 @@ from kyma_proxy.errors import GatewayError, accounts_unavailable
 from kyma_proxy.store.contract import StoreUnavailable
 from kyma_proxy.web.admin_accounts import AdminAccounts
 from kyma_proxy.web.responses import Handler, json_response
+from kyma_proxy.web.status_page import add_status_routes
 
 
 def admin_application(
@@ -27,8 +28,13 @@ def admin_application(
     metrics: Callable[[], bytes],
     reload: Callable[[], Awaitable[ReloadResult]],
     accounts: AdminAccounts | None,
+    *,
+    status: Callable[[], bytes] | None = None,
 ) -> web.Application:
-    """The admin application. It calls each of its arguments anew for every request."""
+    """The admin application. It calls each of its arguments anew for every request.
+
+    `status` is the whole document of `/v1/status`: where callers need a key, they see less of it.
+    """
 
     async def livez(request: web.Request) -> web.Response:
         return json_response({"status": "ok"}, is_private=False)
@@ -69,6 +75,8 @@ def admin_application(
     app.router.add_get("/metrics", metrics_text)
     app.router.add_get("/admin/config", configuration)
     app.router.add_post("/admin/reload", reload_result)
+    if status is not None:
+        add_status_routes(app, status)
     if accounts is not None:
         accounts.add_to(app)
     return app
