@@ -19,6 +19,7 @@ import yaml
 
 from kyma_proxy.config import units
 from kyma_proxy.config.problems import Problem
+from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.dialect.registry import parse_dialect
 from kyma_proxy.loading.document import Document
 
@@ -40,8 +41,10 @@ Lines = dict[str, int]
 """The line of every path of the document, such as `models[2].pool[0].provider`."""
 
 
-def read_document(text: str, environment: Mapping[str, str]) -> tuple[Document | None, Lines, list[Problem]]:
-    """The document in `text`, the line of each path, and every problem of shape.
+def read_document(
+    text: str, environment: Mapping[str, str], substitutions: Substitutions | None = None
+) -> tuple[Document | None, Lines, list[Problem]]:
+    """The document in `text`, the line of each path, and every problem of shape. Adds each variable to the substitutions.
 
     A value with a problem is left out of the document, so that the rest can still be checked. In a list UNSET takes its place,
     so that the others keep their index. If the root is not usable, the document is None.
@@ -57,7 +60,7 @@ def read_document(text: str, environment: Mapping[str, str]) -> tuple[Document |
         return None, {}, [Problem("", 0, f"this is not YAML: {str(error).splitlines()[0]}")]
     if root is None:
         return None, {}, [Problem("", 0, "the file is empty; config/sidecar.yaml is a good start")]
-    reader = _Reader(environment)
+    reader = _Reader(environment, Substitutions({}, {}) if substitutions is None else substitutions)
     try:
         document = reader.read(root, Document, "")
     except _TooLarge:
@@ -72,8 +75,9 @@ class _TooLarge(Exception):
 class _Reader:
     """Walks over one document, and collects lines and problems."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], substitutions: Substitutions) -> None:
         self.environment = environment
+        self.substitutions = substitutions
         self.lines: Lines = {}
         self.problems: list[Problem] = []
         self._nodes = 0
@@ -152,7 +156,7 @@ class _Reader:
     def _leaf(self, node: yaml.Node, annotation: Any, kind: Any, meta: msgspec.Meta | None, path: str) -> Any:
         if not isinstance(node, yaml.ScalarNode):
             return self._problem(path, f"{_described(kind)} is expected here, not a {_shape(node)}")
-        text, missing = self._substitute(node.value)
+        text, missing = self._substitute(node.value, path)
         if kind is units.Secret:
             return units.Secret(text, missing)
         if missing is not None:
@@ -167,9 +171,14 @@ class _Reader:
             # A value from the environment may be a secret in the wrong place, so it is not repeated.
             return self._problem(path, str(error) if text == node.value else "the value of the variable does not fit here")
 
-    def _substitute(self, text: str) -> tuple[str, str | None]:
+    def _substitute(self, text: str, path: str) -> tuple[str, str | None]:
         """The scalar with its variables replaced, and the name of the first variable that is not set or is empty."""
-        names = [name for name in _SHIELDED.findall(text) if not self.environment.get(name)]
+        found = _SHIELDED.findall(text)
+        if not found:
+            return text, None
+        names = [name for name in found if not self.environment.get(name)]
+        self.substitutions.values.update({name: self.environment[name] for name in found if name not in names})
+        self.substitutions.written[path] = _SHIELDED.sub(r"${\1}", text)
         return _SHIELDED.sub(lambda match: self.environment.get(match[1], ""), text), next(iter(names), None)
 
     def _scalar(self, node: yaml.ScalarNode, text: str) -> Any:

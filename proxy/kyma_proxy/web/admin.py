@@ -6,7 +6,10 @@ Without a configured token the API is off. (Contract §1, §2.)
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 import orjson
@@ -20,6 +23,14 @@ from kyma_proxy.store.contract import StoreUnavailable
 from kyma_proxy.web.admin_accounts import AdminAccounts
 from kyma_proxy.web.responses import Handler, json_response
 from kyma_proxy.web.status_page import add_status_routes
+
+_OWN_FORM: Final = ("models", "providers", "routes", "substitutions")
+# Members of the snapshot that stand elsewhere than in the configuration.
+_PLACES: Final = MappingProxyType({
+    **{f"defaults.{name}": name for name in ("max_tokens", "hold", "probe_after")},
+    "accounts.signup.enabled": "accounts.signup", "accounts.signup.credits": "accounts.signup_credits",
+    "accounts.signup.per_hour": "accounts.signups_per_hour",
+})  # fmt: skip
 
 
 def admin_application(
@@ -88,21 +99,53 @@ def _reload_document(outcome: ReloadResult) -> dict[str, object]:
 
 
 def redacted_configuration(snapshot: Snapshot) -> bytes:
-    """The snapshot as JSON: of configured headers only their names, of credentials only whether they are set."""
+    """The snapshot as JSON: of configured headers only their names, of credentials only whether they are set.
+
+    What came from the environment is shown as the configuration has it: `${NAME}`.
+    """
 
     def redact(value: object) -> object:
         if isinstance(value, Secret):
             return "(set)"
         raise NotImplementedError
 
-    document = msgspec.to_builtins(
-        {name: getattr(snapshot, name) for name in snapshot.__struct_fields__ if name not in ("models", "providers", "routes")}
+    document: Any = msgspec.to_builtins(
+        {name: getattr(snapshot, name) for name in snapshot.__struct_fields__ if name not in _OWN_FORM}
         | {"aliases": dict(snapshot.aliases), "fallbacks": dict(snapshot.fallbacks)}
         | {"providers": [_provider(provider) for provider in snapshot.providers.values()]}
         | {"models": [_model(snapshot, name) for name in snapshot.models]},
         enc_hook=redact,
     )
+    for path, written in snapshot.substitutions.written.items():
+        _put(document, _PLACES.get(path, path), written)
+    document = snapshot.substitutions.shown_in(document)
+    if snapshot.accounts.required and snapshot.admin is not None and snapshot.admin.token is not None:
+        document["accounts"]["database_digest"] = database_digest(snapshot.accounts.database, snapshot.admin.token)
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+
+
+def database_digest(database: str, token: Secret) -> str:
+    """Tells a command that has the token if it means the same database as a gateway, without the name of either."""
+    key = token.reveal().encode("utf-8", "surrogateescape")
+    return hmac.new(key, database.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
+
+
+def _put(document: object, path: str, written: str) -> None:
+    """Put the text of a member in the place of its value, where the document has that value itself."""
+    *parents, last = re.findall(r"[^.\[\]]+", path)
+    for name in parents:
+        document = _member(document, name)
+    if isinstance(document, dict) and last in document:
+        if document[last] not in (None, "(set)"):
+            document[last] = written
+    elif isinstance(document, list) and last.isdecimal() and int(last) < len(document):
+        document[int(last)] = written
+
+
+def _member(document: object, name: str) -> object:
+    if isinstance(document, dict):
+        return document.get(name)
+    return document[int(name)] if isinstance(document, list) and name.isdecimal() and int(name) < len(document) else None
 
 
 def _provider(provider: Provider) -> dict[str, object]:

@@ -100,6 +100,8 @@ def _result(args: _Arguments) -> Document:
     try:
         call = functools.partial(args.call, args)
         return asyncio.run(call_admin_api(snapshot, call, creates_database=args.creates_database))
+    except StartError as error:  # it may name a database that came from the environment
+        raise StartError(snapshot.substitutions.shown(str(error))) from None
     except KeyboardInterrupt:
         raise StartError("interrupted; look whether it was done before you try again") from None
 
