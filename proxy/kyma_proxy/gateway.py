@@ -32,6 +32,7 @@ from kyma_proxy.core.routing.failures import (
     AttemptFailure,
     FailureKind,
     Retry,
+    broken_off,
     moves_on,
     no_time_left,
     status_failure,
@@ -294,8 +295,7 @@ class Gateway(AttemptsListener):
         exchange = attempt.group.exchange
         exchange.error_code = Kind.PROVIDER_ERROR.code if pump.reader.error is None else pump.reader.error.code
         exchange.step(Event.CUT)
-        message = f"The provider {attempt.provider} stopped in the middle of its answer: {failure.detail}."
-        pump.cut_short(GatewayError(Kind.PROVIDER_ERROR, message))
+        pump.cut_short(broken_off(failure, is_named=exchange.key is None))
         self._end(attempt)
 
     def _note_broken(self, attempt: Attempt, failure: AttemptFailure) -> None:

@@ -19,7 +19,7 @@ from kyma_proxy.core.accounts.limits import Limit, Refusal, Windows
 from kyma_proxy.core.accounts.money import usd
 from kyma_proxy.core.accounts.reservation import Holds, Reservation
 from kyma_proxy.core.exchange import Exchange
-from kyma_proxy.core.http.body import MeteredFields, includes_usage
+from kyma_proxy.core.http.body import NO_OPTIONS, MeteredFields, includes_usage
 from kyma_proxy.core.http.endpoints import MAX_FORM_BYTES, PUBLIC_FORMS, Endpoint
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.http.request_head import RequestHead
@@ -226,7 +226,7 @@ def _check_stream(written: MeteredFields) -> None:
     options = written.stream_options
     if written.stream not in _STREAM_VALUES:
         raise GatewayError(Kind.INVALID_REQUEST, "`stream` must be true or false.", param="stream")
-    if written.stream == b"true" and options and not includes_usage(options):
+    if written.stream == b"true" and options not in NO_OPTIONS and not includes_usage(options):
         raise GatewayError(
             Kind.INVALID_REQUEST,
             "Requests are metered here: leave `stream_options` out, or set its `include_usage` to true.",

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.config.units import Secret
 
 NANO = 10**9
@@ -328,3 +329,4 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     routes: Mapping[str, Mapping[str, Route]]
     """By an endpoint's key and the model's id."""
     warnings: tuple[str, ...]
+    substitutions: Substitutions = Substitutions()

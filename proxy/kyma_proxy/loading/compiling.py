@@ -21,6 +21,7 @@ import msgspec
 from kyma_proxy.config import snapshot as snap
 from kyma_proxy.config.addresses import is_host, parse_address
 from kyma_proxy.config.problems import ConfigError, Problem
+from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, credential_of, default_fields, endpoints_of, foreign_fields
 from kyma_proxy.loading import document as doc
 from kyma_proxy.loading.error_rules import compile_error_rules, find_empty_rules
@@ -44,10 +45,17 @@ _SIGNUP_CREDITS: Final = Decimal("0.50")
 
 def load(text: str, environment: Mapping[str, str]) -> snap.Snapshot:
     """The snapshot of a configuration file's text. Raises ConfigError, which holds every problem."""
-    document, lines, problems = read_document(text, environment)
-    if document is None:
-        raise ConfigError(problems)
-    return _Compiler(document, lines, problems).compile(hashlib.sha256(text.encode()).hexdigest()[:12])
+    substitutions = Substitutions({}, {})
+    document, lines, problems = read_document(text, environment, substitutions)
+    try:
+        if document is None:
+            raise ConfigError(problems)
+        version = hashlib.sha256(text.encode()).hexdigest()[:12]
+        snapshot = _Compiler(document, lines, problems).compile(version)
+    except ConfigError as error:
+        raise ConfigError([one._replace(message=substitutions.shown(one.message)) for one in error.problems]) from None
+    warnings = tuple(map(substitutions.shown, snapshot.warnings))
+    return msgspec.structs.replace(snapshot, warnings=warnings, substitutions=substitutions)
 
 
 class _Compiler:

@@ -229,7 +229,7 @@ class Model(Section, frozen=True, kw_only=True):
     id: Name
     name: str | None = None
     owned_by: str = "unknown"
-    created: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    created: Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] | None = None
     context_window: Positive | None = None
     max_output_tokens: Positive | None = None
     input_modalities: tuple[Modality, ...] = ("text",)

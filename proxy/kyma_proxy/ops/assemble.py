@@ -109,7 +109,7 @@ class App:
         self.listener = Listener(current, self.sweeper, memory.size_bytes() // 4)
         self.admin_application = admin_application(
             current, lambda: self.listener.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
-            admin_pages,
+            admin_pages, status=lambda: self.public_pages.full_status,
         )  # fmt: skip
         self._health_checks = HealthChecks(current, client, self.breakers, random.random)
         self._checking: asyncio.Task[None] | None = None

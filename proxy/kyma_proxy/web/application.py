@@ -13,7 +13,7 @@ from aiohttp.typedefs import Middleware
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.core.catalogue import Catalogue, Page
 from kyma_proxy.core.routing.breaker_table import BreakerTable
-from kyma_proxy.core.routing.status import status
+from kyma_proxy.core.routing.status import public_status, status
 from kyma_proxy.dialect.registry import RELAYED, dialect_at
 from kyma_proxy.errors import GatewayError, Kind, internal_error
 from kyma_proxy.telemetry.record import LOGGED_FIELDS
@@ -22,7 +22,7 @@ from kyma_proxy.web.control_plane_bridge import ERROR_HEADERS, REQUEST_ID_HEADER
 from kyma_proxy.web.image_pages import ImagePages
 from kyma_proxy.web.openapi.document import openapi_page
 from kyma_proxy.web.responses import Handler, json_response
-from kyma_proxy.web.status_page import status_page
+from kyma_proxy.web.status_page import add_status_routes
 
 _log: Final = logging.getLogger("kyma-proxy")
 _PREFLIGHT_S: Final = "600"
@@ -46,7 +46,7 @@ class PublicPages:
         self.openapi = openapi_page()
         self._breakers = breakers
         self._clock = clock
-        self._status: tuple[float, Snapshot, bytes] | None = None
+        self._status: tuple[float, Snapshot, tuple[bytes, bytes]] | None = None
 
     @property
     def catalogue(self) -> Catalogue:
@@ -59,10 +59,22 @@ class PublicPages:
 
     @property
     def status(self) -> bytes:
-        """The document of `/v1/status`, at most a second old, so that frequent requests for it do not slow the streams."""
+        """The document of `/v1/status` for callers: where they need a key, without the sources."""
+        return self._statuses()[1]
+
+    @property
+    def full_status(self) -> bytes:
+        """The document with the sources, for the admin listener."""
+        return self._statuses()[0]
+
+    def _statuses(self) -> tuple[bytes, bytes]:
+        """Both, at most a second old, so that frequent requests for them do not slow the streams."""
         now, snapshot, cached = self._clock(), self.current(), self._status
         if cached is None or cached[1] is not snapshot or now - cached[0] > _STATUS_MAX_AGE_S:
-            cached = self._status = (now, snapshot, orjson.dumps(status(snapshot, self._breakers, now)))
+            document = status(snapshot, self._breakers, now)
+            full = orjson.dumps(document)
+            public = orjson.dumps(public_status(document)) if snapshot.accounts.required else full
+            cached = self._status = (now, snapshot, (full, public))
         return cached[2]
 
 
@@ -83,13 +95,6 @@ def application(pages: PublicPages, images: ImagePages, accounts: AccountPages |
             raise GatewayError(Kind.MODEL_NOT_FOUND, f"There is no model {name}; GET /v1/models lists them all.", param="model")
         return _page_response(request, page)
 
-    async def status_json(request: web.Request) -> web.Response:
-        return web.Response(body=pages.status, content_type="application/json", headers={"Cache-Control": "no-store"})
-
-    async def status_html(request: web.Request) -> web.Response:
-        headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-        return web.Response(body=status_page(pages.status), content_type="text/html", charset="utf-8", headers=headers)
-
     async def health(request: web.Request) -> web.Response:
         is_draining = pages.is_draining()
         document = {"status": "draining" if is_draining else "ok"}
@@ -103,8 +108,7 @@ def application(pages: PublicPages, images: ImagePages, accounts: AccountPages |
     app.router.add_get("/v1/credits/pricing", page(lambda: pages.catalogue.pricing))
     app.router.add_get("/v1/limits/tiers", page(lambda: pages.catalogue.tiers))
     app.router.add_get("/v1/openapi.json", page(lambda: pages.openapi))
-    app.router.add_get("/v1/status", status_json)
-    app.router.add_get("/status", status_html)
+    add_status_routes(app, lambda: pages.status)
     app.router.add_get("/v1/health", health)
     images.add_to(app)
     if accounts is not None:

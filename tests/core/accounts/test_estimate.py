@@ -248,6 +248,7 @@ def test_the_most_output_is_what_the_request_and_the_model_allow(
     ((), 1), ((b"3",), 3), ((b"2", b"4"), 4), ((b"null",), 1), ((b"0",), 1), ((b"1000000",), 1_000_000),
     ((b'"5"',), 5), ((b"5.0",), 5), ((b"4.5",), 5), ((b"5e0",), 5), ((b"-3",), 1), ((b"true",), 128), ((b"[5]",), 128),
     ((b'"nan"',), 128), ((b'"inf"',), 128), ((b"1e999",), 128),
+    ((b"0." + b"0" * 20 + b"1e23",), 128),
 ])  # fmt: skip
 def test_every_answer_that_a_request_wants_counts(copies: tuple[bytes, ...], answers: int) -> None:
     assert answers_asked(copies) == answers

@@ -103,8 +103,10 @@ def _answers(text: bytes) -> int:
         return int(text[:_MAX_DIGITS]) or 1
     if text == b"null":
         return 1
+    if len(text) > _MAX_DIGITS:  # a part of `0.0000000000000000001e25` is another number
+        return _UNKNOWN_COPIES
     try:
-        return max(1, math.ceil(float(text.strip(b'"')[:_MAX_DIGITS])))
+        return max(1, math.ceil(float(text.strip(b'"'))))
     except (ValueError, OverflowError):
         return _UNKNOWN_COPIES
 

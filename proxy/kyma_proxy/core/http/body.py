@@ -18,6 +18,7 @@ import msgspec
 from kyma_proxy.core.accounts.estimate import answers_asked, prompts_asked
 from kyma_proxy.core.accounts.extras import COSTLY_MEMBERS, Extras, asked_extras
 from kyma_proxy.core.http.large_body import LARGE_BYTES, MAX_MEMBERS, check_members, large_members
+from kyma_proxy.core.http.member_names import check_names
 from kyma_proxy.errors import GatewayError, Kind
 
 _SPACE: Final = rb"[ \t\r\n]*+"
@@ -32,6 +33,8 @@ _MAX_MODEL_CHARACTERS: Final = 256
 _MAX_MODEL_BYTES: Final = 12 * _MAX_MODEL_CHARACTERS + 2  # each character as two escapes
 _MAX_TOKENS: Final = ("max_tokens", "max_completion_tokens")
 _COPIES: Final = ("n", "best_of")
+NO_OPTIONS: Final = (b"", b"null")
+"""The texts of `stream_options` that set none."""
 
 
 class MeteredFields(msgspec.Struct, frozen=True, gc=False):
@@ -87,6 +90,7 @@ def read_routing_fields(body: bytes, *, is_metered: bool = False) -> RoutingFiel
         raise _unreadable(body, error) from None
     if len(body) > _FEW_BYTES:
         check_members(members)
+    check_names(members)
     name = _model(members)
     start, end = _measure(body, members) or _step(body, members) or _walk(body, members)
     return _fields(name, start, end, members, is_metered=is_metered)
@@ -98,6 +102,7 @@ def reading_routing_fields(body: bytes, *, is_metered: bool) -> Generator[None, 
         members = yield from large_members(body)
     except Exception as error:
         raise _unreadable(body, error) from None
+    check_names(members)
     name = _model(members)
     yield
     place = _measure(body, members) or _step(body, members)
@@ -183,6 +188,24 @@ def is_json(body: bytes) -> bool:
     return True
 
 
+def replaced(body: bytes, head: RoutingFields, name: str, value: bytes) -> tuple[bytes, RoutingFields]:
+    """The body with another value for a member of it that is not `model`, and its routing fields."""
+    members = _members(body)
+    start, end = _walk(body, members, name)
+    moved = len(value) - (end - start) if start < head.start else 0
+    fields = RoutingFields(
+        head.model, head.start + moved, head.end + moved, head.streams, head.has_max_tokens, head.written
+    )  # fmt: skip
+    return b"".join((memoryview(body)[:start], value, memoryview(body)[end:])), fields
+
+
+def check_once(text: bytes) -> None:
+    """Raises GatewayError if a member of this valid JSON object is there twice."""
+    members = _members(text)
+    if _measure(text, members) is None and _step(text, members) is None:
+        _walk(text, members)
+
+
 def patched(body: bytes, head: RoutingFields, model_json: bytes, insertion: bytes) -> list[bytes | memoryview]:
     """The body in pieces, with `model` replaced and `insertion` (members, each with its comma) after the brace.
 
@@ -234,8 +257,8 @@ def _step(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int] | Non
     return found if position == len(body) - 1 and body.startswith(b"{") else None
 
 
-def _walk(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int]:
-    """The place of the value of `model` in any body. Raises GatewayError if a member is there twice."""
+def _walk(body: bytes, members: dict[str, msgspec.Raw], wanted: str = "model") -> tuple[int, int]:
+    """The place of the value of `model`, or another member, in any body. Raises GatewayError if a member is there twice."""
     if len(body) - sum([len(name) + memoryview(value).nbytes for name, value in members.items()]) > _MAX_SLACK_BYTES:
         raise GatewayError(Kind.INVALID_JSON, "The body contains the same member twice, or too much white space.")
     position = 0
@@ -249,7 +272,7 @@ def _walk(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int]:
         if value is None or not body.startswith(value, position):
             raise GatewayError(Kind.INVALID_JSON, "The body contains the same member twice; send it once.")
         seen.add(name)
-        if name == "model":
+        if name == wanted:
             found = (position, position + len(value))
         position += len(value)
     if _END.fullmatch(body, position) is None:

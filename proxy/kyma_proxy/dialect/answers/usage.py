@@ -18,6 +18,7 @@ MAX_TOKENS: Final = 2**28
 """A provider's number is untrusted: the bound keeps what is counted and charged plausible."""
 _MAX_DIGITS: Final = 12
 _HALF_PAIR: Final = re.compile(rf"[{chr(0xD800)}-{chr(0xDFFF)}]")
+_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -26,12 +27,9 @@ def token_count(value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, str):
-        if not 0 < len(value) <= _MAX_DIGITS:
+        if len(value) > _MAX_DIGITS or not _NUMBER.fullmatch(value):
             return None
-        try:
-            value = float(value)
-        except ValueError:
-            return None
+        value = float(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             return None
