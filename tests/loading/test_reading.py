@@ -161,6 +161,25 @@ def test_a_number_in_another_scripts_digits_is_refused() -> None:
         assert len(problems(f"{GOOD}{member}\n")) == 1
 
 
+@pytest.mark.parametrize("written", ['"\\ud800"', '"a\\0b"', '"${NOT_UTF_8}"', "${NUL}"])
+@pytest.mark.parametrize(
+    ("before", "after", "path"),
+    [("access_log: ", "", "access_log"), ("tls: {key: x, certificate: ", "}", "tls.certificate"),
+     ("aliases: {fast: ", "}", "aliases.fast"), ("cors: {origins: [", "]}", "cors.origins[0]"), ("drain: ", "", "drain"),
+     ("accounts: {top_up: ", "}", "accounts.top_up")],
+)  # fmt: skip
+def test_a_value_that_is_no_text_is_a_problem(before: str, after: str, path: str, written: str) -> None:
+    environment = {"NOT_UTF_8": "a\udcff", "NUL": "a\0"}
+    ((found_path, line, message),) = problems(f"{GOOD}{before}{written}{after}\n", environment)
+    assert (found_path, line) == (path, 11)
+    assert "no text" in message
+
+
+@pytest.mark.parametrize("text", ['"\\U00110000": 1', 'aliases: {"\\ud800": small}', 'aliases: {"\\0": small}'])
+def test_an_odd_key_is_a_problem(text: str) -> None:
+    assert problems(f"{GOOD}{text}\n")
+
+
 def test_all_problems_are_reported_at_once_and_the_rest_is_read() -> None:
     text = (
         GOOD.replace("dialect: openai", "dialect: klingon") + "drain: 30\nlisten: again\nzzz: 1\nadmin: {token: t, prot: 1}\n"

@@ -29,6 +29,7 @@ _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SHIELDED: Final = re.compile("\ue000\ue001([A-Za-z_][A-Za-z0-9_]*)\ue002")
 _DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,99})(?:\.[0-9]{0,99})?(?:[eE][+-]?[0-9]{1,3})?|-?\.[0-9]{1,99}")
 _OTHER_NUMBER: Final = re.compile(r"[+-]?0[oO][0-7_]+|[+-](?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NO_TEXT: Final = "this is no text: it has a NUL, half of a surrogate pair, or bytes that are not UTF-8"
 _WRITE_DECIMAL: Final = "write a number in decimal digits, such as 10 or 0.5, without signs or separators"
 _MAX_CHARACTERS: Final = 8 * 2**20
 _MAX_NODES: Final = 500_000  # aliases let a short file have very many
@@ -56,8 +57,8 @@ def read_document(
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         return None, {}, [Problem("", mark.line + 1 if mark else 0, f"this is not YAML: {error.problem}")]
-    except (yaml.YAMLError, RecursionError) as error:
-        return None, {}, [Problem("", 0, f"this is not YAML: {str(error).splitlines()[0]}")]
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # a ValueError for the escape of a character beyond Unicode
+        return None, {}, [Problem("", 0, f"this is not YAML: {str(error).partition(chr(10))[0]}")]
     if root is None:
         return None, {}, [Problem("", 0, "the file is empty; config/sidecar.yaml is a good start")]
     reader = _Reader(environment, Substitutions({}, {}) if substitutions is None else substitutions)
@@ -147,6 +148,8 @@ class _Reader:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
             if key is None or _SHIELDED.search(key):
                 self._problem(path, "a key must be a plain word, without variables", line=key_node.start_mark.line + 1)
+            elif not _is_text(key):
+                self._problem(path, f"in a key: {_NO_TEXT}", line=key_node.start_mark.line + 1)
             elif key in seen:
                 self._problem(_member(path, key), "is there twice", line=key_node.start_mark.line + 1)
             else:
@@ -161,6 +164,8 @@ class _Reader:
             return units.Secret(text, missing)
         if missing is not None:
             return self._problem(path, f"the environment variable {missing} is not set")
+        if not _is_text(text):
+            return self._problem(path, _NO_TEXT)
         unit = (meta.extra or {}).get("unit") if meta is not None else None
         try:
             value = text if kind is str and not _is_null(node) else self._scalar(node, text)
@@ -217,6 +222,16 @@ def _without_meta(annotation: Any) -> tuple[Any, msgspec.Meta | None]:
         return annotation, None
     kind, *metas = typing.get_args(annotation)
     return kind, next((meta for meta in metas if isinstance(meta, msgspec.Meta)), None)
+
+
+def _is_text(text: str) -> bool:
+    """True if every file, header and JSON document could hold this."""
+    if text.isascii():
+        return "\0" not in text
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_null(node: yaml.Node) -> bool:

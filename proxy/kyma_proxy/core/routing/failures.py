@@ -56,7 +56,7 @@ class AttemptFailure(NamedTuple):
         return self.kind is FailureKind.STATUS and self.status in MISSING_STATUSES
 
     def described(self, *, is_named: bool) -> str:
-        """How it failed, for a caller. Without the name it says nothing that only the operator knows: no host, no address."""
+        """The reason, for a caller. Without the name it says nothing that only the operator knows: no host, no address."""
         if is_named:
             return f"{self.provider}: {self.detail}"
         return "could not be reached" if self.kind is FailureKind.CONNECT else self.detail

@@ -19,6 +19,8 @@ from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
 
+_TLS_ALERT: Final = b"\x15\x03"
+_IS_TLS: Final = "it speaks TLS at this port; base_url should begin with https://"
 _log: Final = logging.getLogger("kyma-proxy")
 MAX_HEAD_BYTES: Final = 256 * 1024
 """The largest head of an answer; more is garbage."""
@@ -265,7 +267,8 @@ class UpstreamConnection(asyncio.Protocol):
             if self._complete:
                 self._finish()
             elif self._is_spoiled:
-                self._cut(FailureKind.BROKEN, "its answer is not HTTP")
+                is_tls = not self._announced and data.startswith(_TLS_ALERT)
+                self._cut(FailureKind.BROKEN, _IS_TLS if is_tls else "its answer is not HTTP")
         except Exception:
             if self._handler is None:
                 raise  # the handler expects nothing more; the loop reports it
