@@ -34,6 +34,7 @@ from kyma_proxy.ops.accounts.opening import open_accounts
 from kyma_proxy.ops.assemble import App
 from kyma_proxy.ops.reload import Configuration, ReloadTriggers
 from kyma_proxy.telemetry.access_log import AccessLog
+from kyma_proxy.web.admin_runner import admin_runner
 
 _log: Final = logging.getLogger("kyma-proxy")
 _BACKLOG: Final = 4096
@@ -141,7 +142,7 @@ async def _open_listener(app: App, snapshot: Snapshot) -> asyncio.Server:
 
 
 async def _open_admin_listener(stack: contextlib.AsyncExitStack, app: App, address: Address) -> None:
-    runner = web.AppRunner(app.admin_application, access_log=None, handle_signals=False)
+    runner = admin_runner(app.admin_application)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:

@@ -39,12 +39,15 @@ class NewKey(Form, frozen=True):
 
 
 async def read_body(request: web.Request, max_bytes: int) -> bytes:
-    """The body. Raises GatewayError if it is larger than `max_bytes`."""
+    """The body. Raises GatewayError if it is larger than `max_bytes`, or is not in the coding that its header names."""
     pieces: list[bytes] = []
     size = 0
-    while size <= max_bytes and (piece := await request.content.readany()):
-        pieces.append(piece)
-        size += len(piece)
+    try:
+        while size <= max_bytes and (piece := await request.content.readany()):
+            pieces.append(piece)
+            size += len(piece)
+    except web.RequestPayloadError:
+        raise GatewayError(Kind.INVALID_REQUEST, "The body can't be decoded; send it uncompressed, and whole.") from None
     if size > max_bytes:
         limit = f"{max_bytes // 2**20} MiB" if max_bytes >= 2**20 else f"{max_bytes // 1024} KiB"
         raise GatewayError(Kind.BODY_TOO_LARGE, f"The body is larger than {limit}, which is the limit here.")

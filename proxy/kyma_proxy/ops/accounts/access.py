@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from aiohttp import web
 
 from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.config.reload_result import ReloadResult
@@ -30,6 +29,7 @@ from kyma_proxy.ops.accounts.opening import open_database
 from kyma_proxy.ops.admin_client import AdminApiError, AdminClient, Document, connect
 from kyma_proxy.web.admin import admin_application
 from kyma_proxy.web.admin_accounts import AdminAccounts
+from kyma_proxy.web.admin_runner import admin_runner
 
 LOCK_TIMEOUT_S: Final = 2.0
 """For a gateway that has locked the database and does not listen yet, and for another command."""
@@ -142,7 +142,7 @@ async def _admin_api(snapshot: Snapshot, account_service: AccountService) -> Asy
         return ReloadResult(result="unchanged", version=own.version)
 
     app = admin_application(lambda: own, lambda: False, lambda: b"", reload, AdminAccounts(lambda: own, account_service))
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    runner = admin_runner(app)
     server_side, client_side = socket.socketpair()
     client = AdminClient(client_side, token, "this process")
     try:
