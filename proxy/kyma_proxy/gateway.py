@@ -33,11 +33,10 @@ from kyma_proxy.core.routing.failures import (
     FailureKind,
     Retry,
     moves_on,
-    no_time_left,
     status_failure,
 )
 from kyma_proxy.core.routing.operators_errors import meaning_of
-from kyma_proxy.core.routing.plan import plan
+from kyma_proxy.core.routing.plan import Step, plan
 from kyma_proxy.core.routing.resolve import is_answered, route_of, unanswerable
 from kyma_proxy.dialect.answers.errors import read_error
 from kyma_proxy.dialect.answers.reader import AnswerReader
@@ -46,6 +45,8 @@ from kyma_proxy.errors import GatewayError, Kind, draining, internal_error
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.attempts import Attempt, Attempts, AttemptsListener
 from kyma_proxy.net.relay.bodies import body_for
+from kyma_proxy.net.relay.body import Body
+from kyma_proxy.net.relay.large_bodies import SMALL_BYTES, LargeBodies, takes_long
 from kyma_proxy.net.relay.pump import Pump
 from kyma_proxy.net.slices import Slices
 from kyma_proxy.net.upstream.connection import UpstreamConnection
@@ -63,7 +64,8 @@ class Gateway(AttemptsListener):
 
     def __init__(
         self, current: Callable[[], Snapshot], upstreams: UpstreamPool, counters: Counters, log: Log | None,
-        *, breakers: BreakerTable, random: Callable[[], float], slices: Slices, meter: Meter | None = None,
+        *, breakers: BreakerTable, random: Callable[[], float], slices: Slices, large_bodies: LargeBodies,
+        meter: Meter | None = None,
     ) -> None:  # fmt: skip
         """Requests are metered if there is a meter; without one everybody may call. `slices` runs what takes long."""
         self._current = current
@@ -73,6 +75,7 @@ class Gateway(AttemptsListener):
         self._log = log
         self._random = random
         self._slices = slices
+        self._large_bodies = large_bodies
         self._meter = meter
         self._own_answers = OwnAnswers(meter)
         self._settlement = Settlement(counters, breakers, log, meter)
@@ -150,7 +153,9 @@ class Gateway(AttemptsListener):
         """
         attempts.downstream.attach(attempts)
         while not attempts.is_done:
-            if attempts.running:
+            if attempts.postponed is not None:
+                await self._start_large(attempts, attempts.postponed)
+            elif attempts.running:
                 if await attempts.wait_first():
                     self._start(attempts)
             elif self._is_estimated(attempts) or not self._start(attempts):
@@ -168,28 +173,39 @@ class Gateway(AttemptsListener):
         step = candidates.next(now, is_last_resort=not attempts.running)
         if step is None:
             return False
-        source = step.source
-        total_due = None if source.timeouts.total is None else exchange.inbound.received + source.timeouts.total
-        if total_due is not None and now >= total_due:
-            candidates.failures[source.key] = no_time_left(source.provider.name)
+        if attempts.is_too_late(step, now):
             return True
         dialect = DIALECTS[exchange.endpoint.dialect]
+        if len(exchange.inbound.body) > SMALL_BYTES and takes_long(exchange, step, dialect):
+            attempts.postponed = step
+            return True
         try:
             body = body_for(exchange, step, dialect)
         except GatewayError as error:  # the source's dialect has no way to say what the caller asks for
             candidates.unsupported = error.fresh()
             return True
-        attempt = Attempt(attempts, step, step.breaker.acquire(now, candidates.account), total_due)
+        self._ask(attempts, step, body, now)
+        return True
+
+    async def _start_large(self, attempts: Attempts, step: Step) -> None:
+        """Ask a source when the body for it has been made, which takes long; unless nobody needs it any more."""
+        attempts.postponed = None
+        body = await self._large_bodies.prepared(attempts, step, DIALECTS[attempts.exchange.endpoint.dialect])
+        if body is not None:
+            self._ask(attempts, step, body, monotonic())
+
+    def _ask(self, attempts: Attempts, step: Step, body: Body, now: float) -> None:
+        exchange, dialect = attempts.exchange, DIALECTS[attempts.exchange.endpoint.dialect]
+        attempt = Attempt(attempts, step, step.breaker.acquire(now, attempts.candidates.account))
         attempts.running.append(attempt)  # from here on whatever ends the request gives the permit back
         exchange.attempts.append(attempt)
-        spoken = DIALECTS[source.provider.dialect] if body.is_translated else dialect
+        spoken = DIALECTS[step.source.provider.dialect] if body.is_translated else dialect
         reader = AnswerReader(spoken, body.endpoint)
         attempt.pump = Pump(
             attempt, self, body, attempts.downstream, inbound=exchange.inbound, dialect=dialect, reader=reader,
             hold_s=exchange.snapshot.hold,
         )  # fmt: skip
         attempt.connect(self._upstreams)
-        return True
 
     # ---- what an attempt and its pump report
 

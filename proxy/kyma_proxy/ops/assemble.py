@@ -28,11 +28,13 @@ from kyma_proxy.jobs.service import JobService
 from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.downstream.listener import Listener
+from kyma_proxy.net.relay.large_bodies import LargeBodies
 from kyma_proxy.net.slices import Slices
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream.client import UpstreamClient
 from kyma_proxy.net.upstream.dialing import Addresses, Dialer
 from kyma_proxy.net.upstream.pool import UpstreamPool
+from kyma_proxy.net.worker import Worker
 from kyma_proxy.ops import memory
 from kyma_proxy.ops.health_checks import HealthChecks
 from kyma_proxy.ops.reload import Configuration
@@ -82,6 +84,9 @@ class App:
         self.meter: Meter | None = None
         if account_service is not None:
             self.meter = Meter(account_service.accounts, account_service.store, _references(), Windows(), Holds())
+        loop = self._loop = asyncio.get_running_loop()
+        self.slices = Slices(loop.call_soon)
+        self.worker = Worker(loop.call_soon_threadsafe, monotonic, memory.size_bytes() // 4)
         self.gateway = Gateway(
             current,
             self.upstreams,
@@ -89,7 +94,8 @@ class App:
             self.access_log,
             breakers=self.breakers,
             random=random.random,
-            slices=Slices(asyncio.get_running_loop().call_soon),
+            slices=self.slices,
+            large_bodies=LargeBodies(loop, self.slices, self.worker),
             meter=self.meter,
         )
         self.public_pages = PublicPages(current, lambda: self.listener.is_draining, self.breakers, monotonic)
@@ -118,7 +124,6 @@ class App:
             open_breakers=self._open_breakers, jobs=self.jobs.scheduler.ended,
         )  # fmt: skip
         self._registry = registry(collector)
-        self._loop = asyncio.get_running_loop()
         self._current = current
         configuration.on_change(self._apply_snapshot)
 
@@ -132,6 +137,7 @@ class App:
             self.sweeper.every_tick(lambda: meter.sweep(monotonic()))
         self.jobs.open()
         self.sweeper.every_tick(self.jobs.sweep)
+        self.sweeper.every_tick(self.worker.sweep)
         self.sweeper.start(self._loop)
         self._checking = self._loop.create_task(self._health_checks.run())
         self._apply_snapshot()
@@ -220,6 +226,7 @@ class App:
         await self.upstreams.close()
         await self.addresses.close()
         self.sweeper.stop()
+        await asyncio.to_thread(self.worker.close)
         if self.account_service is not None:
             await asyncio.to_thread(self.account_service.store.close)
         if self.access_log is not None:
