@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Final
 
 from kyma_proxy.accounting.meter import Meter
-from kyma_proxy.accounting.own_answers import OwnAnswers
+from kyma_proxy.accounting.own_answers import OwnAnswers, check_is_estimated
 from kyma_proxy.accounting.settlement import Settlement
 from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.exchange import Event, Exchange
@@ -37,10 +37,10 @@ from kyma_proxy.core.routing.failures import (
 )
 from kyma_proxy.core.routing.operators_errors import meaning_of
 from kyma_proxy.core.routing.plan import Step, plan
-from kyma_proxy.core.routing.resolve import is_answered, route_of, unanswerable
+from kyma_proxy.core.routing.resolve import route_of
 from kyma_proxy.dialect.answers.errors import read_error
 from kyma_proxy.dialect.answers.reader import AnswerReader
-from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, RELAYED, asked_endpoints
+from kyma_proxy.dialect.registry import DIALECTS, RELAYED
 from kyma_proxy.errors import GatewayError, Kind, draining, internal_error
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.attempts import Attempt, Attempts, AttemptsListener
@@ -48,7 +48,6 @@ from kyma_proxy.net.relay.bodies import body_for
 from kyma_proxy.net.relay.body import Body
 from kyma_proxy.net.relay.large_bodies import SMALL_BYTES, LargeBodies, takes_long
 from kyma_proxy.net.relay.pump import Pump
-from kyma_proxy.net.slices import Slices
 from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.telemetry.counters import Counters
@@ -64,17 +63,15 @@ class Gateway(AttemptsListener):
 
     def __init__(
         self, current: Callable[[], Snapshot], upstreams: UpstreamPool, counters: Counters, log: Log | None,
-        *, breakers: BreakerTable, random: Callable[[], float], slices: Slices, large_bodies: LargeBodies,
-        meter: Meter | None = None,
+        *, breakers: BreakerTable, random: Callable[[], float], large_bodies: LargeBodies, meter: Meter | None = None,
     ) -> None:  # fmt: skip
-        """Requests are metered if there is a meter; without one everybody may call. `slices` runs what takes long."""
+        """Requests are metered if there is a meter; without one everybody may call."""
         self._current = current
         self._upstreams = upstreams
         self._breakers = breakers
         self._counters = counters
         self._log = log
         self._random = random
-        self._slices = slices
         self._large_bodies = large_bodies
         self._meter = meter
         self._own_answers = OwnAnswers(meter)
@@ -117,14 +114,13 @@ class Gateway(AttemptsListener):
             return read_routing_fields(body, is_metered=meter is not None)
         if meter is not None and exchange.key is not None:
             meter.check_standing(exchange.key.account, exchange.endpoint, exchange.snapshot, monotonic())
-        return await self._slices.run(reading_routing_fields(body, is_metered=meter is not None))
+        return await self._large_bodies.slices.run(reading_routing_fields(body, is_metered=meter is not None))
 
     def _route(self, exchange: Exchange, fields: RoutingFields) -> Route:
         """The sources that can answer for the model that the caller asks for, in the caller's dialect."""
         exchange.routing = fields
         route, is_alias = route_of(exchange.snapshot, exchange.endpoint, fields.model)
-        if is_alias:
-            exchange.alias = fields.model
+        exchange.alias = fields.model if is_alias else None
         exchange.route = route
         exchange.model = route.model
         return route
@@ -135,14 +131,8 @@ class Gateway(AttemptsListener):
         account = None if key is None else key.account.id
         steps = plan(route, self._breakers, monotonic(), self._random, account)
         if not steps and route.is_empty:
-            self._check_is_estimated(attempts.exchange, route)
+            check_is_estimated(attempts.exchange, route)
         attempts.candidates = Candidates(route, self._breakers, steps, account)
-
-    def _check_is_estimated(self, exchange: Exchange, route: Route) -> None:
-        """Raises GatewayError unless the gateway can answer by itself for a model that is answered elsewhere."""
-        endpoint = exchange.endpoint
-        if not (endpoint.is_estimated and is_answered(exchange.snapshot, MAIN_ENDPOINTS[endpoint.dialect], route.model)):
-            raise unanswerable(route.model, endpoint, MAIN_ENDPOINTS, asked_endpoints(endpoint))
 
     # ---- attempt
 
@@ -161,7 +151,8 @@ class Gateway(AttemptsListener):
             elif self._is_estimated(attempts) or not self._start(attempts):
                 if not self._is_estimated(attempts):  # the last candidates may have been left out
                     raise attempts.candidates.error(monotonic())
-                self._estimate(attempts)
+                attempts.exchange.step(Event.ANSWER)
+                self._own_answers.send_estimate(attempts.exchange, attempts.downstream)  # no source can count them
                 return
 
     def _is_estimated(self, attempts: Attempts) -> bool:
@@ -383,11 +374,6 @@ class Gateway(AttemptsListener):
             exchange.step(Event.EXHAUST if sources_failed else Event.REJECT)
         exchange.error_code = error.kind.code
         self._own_answers.send_error(exchange, attempts.downstream, error)
-
-    def _estimate(self, attempts: Attempts) -> None:
-        """Answer with an estimate of the prompt's tokens, as no source can count them. (Contract §2.)"""
-        attempts.exchange.step(Event.ANSWER)
-        self._own_answers.send_estimate(attempts.exchange, attempts.downstream)
 
     # ---- before a request is complete
 

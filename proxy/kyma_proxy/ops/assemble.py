@@ -85,19 +85,11 @@ class App:
         if account_service is not None:
             self.meter = Meter(account_service.accounts, account_service.store, _references(), Windows(), Holds())
         loop = self._loop = asyncio.get_running_loop()
-        self.slices = Slices(loop.call_soon)
         self.worker = Worker(loop.call_soon_threadsafe, monotonic, memory.size_bytes() // 4)
         self.gateway = Gateway(
-            current,
-            self.upstreams,
-            self.counters,
-            self.access_log,
-            breakers=self.breakers,
-            random=random.random,
-            slices=self.slices,
-            large_bodies=LargeBodies(loop, self.slices, self.worker),
-            meter=self.meter,
-        )
+            current, self.upstreams, self.counters, self.access_log, breakers=self.breakers, random=random.random,
+            large_bodies=LargeBodies(loop, Slices(loop.call_soon), self.worker), meter=self.meter,
+        )  # fmt: skip
         self.public_pages = PublicPages(current, lambda: self.listener.is_draining, self.breakers, monotonic)
         pages = admin_pages = None
         if account_service is not None and self.meter is not None:

@@ -84,7 +84,7 @@ class LargeBodies:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slices: Slices, worker: Worker) -> None:
         self._loop = loop
-        self._slices = slices
+        self.slices = slices
         self._worker = worker
 
     async def prepared(self, attempts: Attempts, step: Step, dialect: Dialect) -> Body | None:
@@ -119,7 +119,7 @@ class LargeBodies:
 
     async def _translated(self, exchange: Exchange, step: Step, dialect: Dialect) -> Body:
         body = exchange.inbound.body
-        made: Body | None = await self._slices.run(_if_few(body, lambda: TranslatedBody(exchange, step, dialect)))
+        made: Body | None = await self.slices.run(_if_few(body, lambda: TranslatedBody(exchange, step, dialect)))
         if made is not None:
             return made
         translate = TRANSLATORS[dialect.name, step.source.provider.dialect]
@@ -131,10 +131,10 @@ class LargeBodies:
     async def _passthrough(self, exchange: Exchange, step: Step, dialect: Dialect) -> Body:
         body, cleaning = exchange.inbound.body, dialect.cleaning
         if step.layer == SUBSTITUTE and not sees_images(step.model):
-            await self._slices.run(_searching_images(body, step))
-        if cleaning is None or not await self._slices.run(_searching(body, cleaning)):
+            await self.slices.run(_searching_images(body, step))
+        if cleaning is None or not await self.slices.run(_searching(body, cleaning)):
             return PassthroughBody(exchange, step, dialect, is_searched=True)
-        clean: CleanRequest | None = await self._slices.run(_if_few(body, lambda: clean_request(body, cleaning)))
+        clean: CleanRequest | None = await self.slices.run(_if_few(body, lambda: clean_request(body, cleaning)))
         if clean is None:
             (dropped, routing), clean_body = await self._worker.call(cleaned, CleaningWork(cleaning.cleaned), body)
             clean = CleanRequest(clean_body, dropped, routing)
@@ -142,7 +142,7 @@ class LargeBodies:
 
 
 def _if_few(body: bytes, make: Callable[[], Any]) -> Generator[None, None, Any]:
-    """What `make` returns if the body has few values, in slices; else None."""
+    """Return the result of `make` if the body has few values, in slices; else None."""
     if len(body) > _FEW_BYTES:
         return None
     counter = ValueCounter(body, _FEW_VALUES)
