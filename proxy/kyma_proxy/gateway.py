@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Final
 
 from kyma_proxy.accounting.meter import Meter
-from kyma_proxy.accounting.own_answers import OwnAnswers
+from kyma_proxy.accounting.own_answers import OwnAnswers, check_is_estimated
 from kyma_proxy.accounting.settlement import Settlement
 from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.exchange import Event, Exchange
@@ -34,21 +34,21 @@ from kyma_proxy.core.routing.failures import (
     Retry,
     broken_off,
     moves_on,
-    no_time_left,
     status_failure,
 )
 from kyma_proxy.core.routing.operators_errors import meaning_of
-from kyma_proxy.core.routing.plan import plan
-from kyma_proxy.core.routing.resolve import is_answered, route_of, unanswerable
+from kyma_proxy.core.routing.plan import Step, plan
+from kyma_proxy.core.routing.resolve import route_of
 from kyma_proxy.dialect.answers.errors import read_error
 from kyma_proxy.dialect.answers.reader import AnswerReader
-from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, RELAYED, asked_endpoints
+from kyma_proxy.dialect.registry import DIALECTS, RELAYED
 from kyma_proxy.errors import GatewayError, Kind, draining, internal_error
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.attempts import Attempt, Attempts, AttemptsListener
 from kyma_proxy.net.relay.bodies import body_for
+from kyma_proxy.net.relay.body import Body
+from kyma_proxy.net.relay.large_bodies import SMALL_BYTES, LargeBodies, takes_long
 from kyma_proxy.net.relay.pump import Pump
-from kyma_proxy.net.slices import Slices
 from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.telemetry.counters import Counters
@@ -64,16 +64,16 @@ class Gateway(AttemptsListener):
 
     def __init__(
         self, current: Callable[[], Snapshot], upstreams: UpstreamPool, counters: Counters, log: Log | None,
-        *, breakers: BreakerTable, random: Callable[[], float], slices: Slices, meter: Meter | None = None,
+        *, breakers: BreakerTable, random: Callable[[], float], large_bodies: LargeBodies, meter: Meter | None = None,
     ) -> None:  # fmt: skip
-        """Requests are metered if there is a meter; without one everybody may call. `slices` runs what takes long."""
+        """Requests are metered if there is a meter; without one everybody may call."""
         self._current = current
         self._upstreams = upstreams
         self._breakers = breakers
         self._counters = counters
         self._log = log
         self._random = random
-        self._slices = slices
+        self._large_bodies = large_bodies
         self._meter = meter
         self._own_answers = OwnAnswers(meter)
         self._settlement = Settlement(counters, breakers, log, meter)
@@ -115,14 +115,13 @@ class Gateway(AttemptsListener):
             return read_routing_fields(body, is_metered=meter is not None)
         if meter is not None and exchange.key is not None:
             meter.check_standing(exchange.key.account, exchange.endpoint, exchange.snapshot, monotonic())
-        return await self._slices.run(reading_routing_fields(body, is_metered=meter is not None))
+        return await self._large_bodies.slices.run(reading_routing_fields(body, is_metered=meter is not None))
 
     def _route(self, exchange: Exchange, fields: RoutingFields) -> Route:
         """The sources that can answer for the model that the caller asks for, in the caller's dialect."""
         exchange.routing = fields
         route, is_alias = route_of(exchange.snapshot, exchange.endpoint, fields.model)
-        if is_alias:
-            exchange.alias = fields.model
+        exchange.alias = fields.model if is_alias else None
         exchange.route = route
         exchange.model = route.model
         return route
@@ -133,14 +132,8 @@ class Gateway(AttemptsListener):
         account = None if key is None else key.account.id
         steps = plan(route, self._breakers, monotonic(), self._random, account)
         if not steps and route.is_empty:
-            self._check_is_estimated(attempts.exchange, route)
+            check_is_estimated(attempts.exchange, route)
         attempts.candidates = Candidates(route, self._breakers, steps, account)
-
-    def _check_is_estimated(self, exchange: Exchange, route: Route) -> None:
-        """Raises GatewayError unless the gateway can answer by itself for a model that is answered elsewhere."""
-        endpoint = exchange.endpoint
-        if not (endpoint.is_estimated and is_answered(exchange.snapshot, MAIN_ENDPOINTS[endpoint.dialect], route.model)):
-            raise unanswerable(route.model, endpoint, MAIN_ENDPOINTS, asked_endpoints(endpoint))
 
     # ---- attempt
 
@@ -151,13 +144,16 @@ class Gateway(AttemptsListener):
         """
         attempts.downstream.attach(attempts)
         while not attempts.is_done:
-            if attempts.running:
+            if attempts.postponed is not None:
+                await self._start_large(attempts, attempts.postponed)
+            elif attempts.running:
                 if await attempts.wait_first():
                     self._start(attempts)
             elif self._is_estimated(attempts) or not self._start(attempts):
                 if not self._is_estimated(attempts):  # the last candidates may have been left out
                     raise attempts.candidates.error(monotonic())
-                self._estimate(attempts)
+                attempts.exchange.step(Event.ANSWER)
+                self._own_answers.send_estimate(attempts.exchange, attempts.downstream)  # no source can count them
                 return
 
     def _is_estimated(self, attempts: Attempts) -> bool:
@@ -169,28 +165,39 @@ class Gateway(AttemptsListener):
         step = candidates.next(now, is_last_resort=not attempts.running)
         if step is None:
             return False
-        source = step.source
-        total_due = None if source.timeouts.total is None else exchange.inbound.received + source.timeouts.total
-        if total_due is not None and now >= total_due:
-            candidates.failures[source.key] = no_time_left(source.provider.name)
+        if attempts.is_too_late(step, now):
             return True
         dialect = DIALECTS[exchange.endpoint.dialect]
+        if len(exchange.inbound.body) > SMALL_BYTES and takes_long(exchange, step, dialect):
+            attempts.postponed = step
+            return True
         try:
             body = body_for(exchange, step, dialect)
         except GatewayError as error:  # the source's dialect has no way to say what the caller asks for
             candidates.unsupported = error.fresh()
             return True
-        attempt = Attempt(attempts, step, step.breaker.acquire(now, candidates.account), total_due)
+        self._ask(attempts, step, body, now)
+        return True
+
+    async def _start_large(self, attempts: Attempts, step: Step) -> None:
+        """Ask a source when the body for it has been made, which takes long; unless nobody needs it any more."""
+        attempts.postponed = None
+        body = await self._large_bodies.prepared(attempts, step, DIALECTS[attempts.exchange.endpoint.dialect])
+        if body is not None:
+            self._ask(attempts, step, body, monotonic())
+
+    def _ask(self, attempts: Attempts, step: Step, body: Body, now: float) -> None:
+        exchange, dialect = attempts.exchange, DIALECTS[attempts.exchange.endpoint.dialect]
+        attempt = Attempt(attempts, step, step.breaker.acquire(now, attempts.candidates.account))
         attempts.running.append(attempt)  # from here on whatever ends the request gives the permit back
         exchange.attempts.append(attempt)
-        spoken = DIALECTS[source.provider.dialect] if body.is_translated else dialect
+        spoken = DIALECTS[step.source.provider.dialect] if body.is_translated else dialect
         reader = AnswerReader(spoken, body.endpoint)
         attempt.pump = Pump(
             attempt, self, body, attempts.downstream, inbound=exchange.inbound, dialect=dialect, reader=reader,
             hold_s=exchange.snapshot.hold,
         )  # fmt: skip
         attempt.connect(self._upstreams)
-        return True
 
     # ---- what an attempt and its pump report
 
@@ -367,11 +374,6 @@ class Gateway(AttemptsListener):
             exchange.step(Event.EXHAUST if sources_failed else Event.REJECT)
         exchange.error_code = error.kind.code
         self._own_answers.send_error(exchange, attempts.downstream, error)
-
-    def _estimate(self, attempts: Attempts) -> None:
-        """Answer with an estimate of the prompt's tokens, as no source can count them. (Contract §2.)"""
-        attempts.exchange.step(Event.ANSWER)
-        self._own_answers.send_estimate(attempts.exchange, attempts.downstream)
 
     # ---- before a request is complete
 

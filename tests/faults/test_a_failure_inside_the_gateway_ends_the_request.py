@@ -10,15 +10,13 @@ from typing import NamedTuple
 
 import pytest
 
-from kyma_proxy.config.snapshot import Model, Source
 from kyma_proxy.core.accounts.usage import NO_USAGE
-from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect import registry
 from kyma_proxy.dialect.answers.facts import End, Facts
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.openai import CHAT
-from kyma_proxy.dialect.translation import StreamTranslation, TranslatedAnswer, TranslatedRequest
+from kyma_proxy.dialect.translation import Order, StreamTranslation, TranslatedAnswer, TranslatedRequest
 from kyma_proxy.errors import GatewayError
 from tests.configurations import configuration
 from tests.harness import CLOSE, DONE, LAST_CHUNK, SILENCE, chunk, gateway, head, providers, whole
@@ -93,7 +91,7 @@ class FragileStream:
 class FragileToOpenAI:
     """A request that passes as it is, and an answer that does."""
 
-    def __init__(self, exchange: Exchange, source: Source, model: Model, now: int) -> None:
+    def __init__(self, order: Order) -> None:
         works("translate")
         self.request = TranslatedRequest(CHAT, b"{}")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from time import monotonic
 
 from kyma_proxy.accounting.meter import Meter
+from kyma_proxy.config.snapshot import Route
 from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.answers import error_lines, id_lines, json_answer
 from kyma_proxy.core.http.headers import KEEP_ALIVE
-from kyma_proxy.dialect.registry import DIALECTS
+from kyma_proxy.core.routing.resolve import is_answered, unanswerable
+from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, asked_endpoints
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 
@@ -48,3 +50,10 @@ class OwnAnswers:
         if inbound.is_http_10 and not close:
             added += KEEP_ALIVE
         downstream.respond(json_answer(status, body, added, close=close), close=close)
+
+
+def check_is_estimated(exchange: Exchange, route: Route) -> None:
+    """Raises GatewayError unless the gateway can answer by itself for a model that is answered elsewhere."""
+    endpoint = exchange.endpoint
+    if not (endpoint.is_estimated and is_answered(exchange.snapshot, MAIN_ENDPOINTS[endpoint.dialect], route.model)):
+        raise unanswerable(route.model, endpoint, MAIN_ENDPOINTS, asked_endpoints(endpoint))

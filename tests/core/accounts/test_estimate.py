@@ -59,6 +59,21 @@ def test_an_image_with_escaped_slashes_counts_like_any_other() -> None:
     assert estimated_prompt_tokens(body) < MEDIA_TOKENS + 50
 
 
+def test_an_image_with_escaped_plus_signs_counts_like_any_other() -> None:
+    """As .NET writes them."""
+    body = chat({"type": "image_url", "image_url": {"url": PNG}}).replace(b"+", rb"\u002B")
+    assert estimated_prompt_tokens(body) < MEDIA_TOKENS + 50
+
+
+def test_a_beginning_that_looks_like_a_cut_image_frees_no_text() -> None:
+    """The mark of a string that is cut out can't be written by a caller."""
+    forged = {"type": "image_url", "image_url": {"url": PNG[:320] + "\xff0"}}
+    body = chat({"type": "tool_use", "input": {"data": MEDIA}}, forged, ensure_ascii=False)
+    assert estimated_prompt_tokens(body) == as_text(body)
+    raw = chat({"type": "tool_use", "input": {"data": MEDIA}}, forged).replace(rb"\u00ff", b"\xff")
+    assert estimated_prompt_tokens(raw) == as_text(raw)
+
+
 @pytest.mark.parametrize("part", [
     {"type": "text", "text": f"What does {PNG} show?"},
     {"type": "text", "text": f"Somebody wrote: {PNG}"},

@@ -13,13 +13,23 @@ from kyma_proxy.dialect import sse
 from kyma_proxy.dialect.answers.facts import BadAnswer
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.registry import TRANSLATORS
-from kyma_proxy.dialect.translation import StreamTranslation, Translation
+from kyma_proxy.dialect.translation import Order, StreamTranslation, Translation
 from kyma_proxy.dialect.vision import refuse_translated_images
 from kyma_proxy.net.relay.body import Body
 
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
 """A whole answer must be there before it can be translated; a larger one is a failure."""
+_COPIED_BYTES: Final = 16_384
 _UNREADABLE: Final = "its answer is not what its dialect promises"
+
+
+def order_of(exchange: Exchange, step: Step, body: bytes) -> Order:
+    """The order to translate a request for a source."""
+    source = step.source
+    return Order(
+        body, source.model, step.model.id, source.max_tokens_field, exchange.snapshot.max_tokens, source.stream_usage,
+        source.reasoning_field, exchange.inbound.request_id, int(time.time()),
+    )  # fmt: skip
 
 
 class TranslatedBody(Body):
@@ -35,14 +45,17 @@ class TranslatedBody(Body):
 
     _head: AnswerHead
 
-    def __init__(self, exchange: Exchange, step: Step, to: Dialect) -> None:
-        """Raises GatewayError if the source's dialect has no way to say what the caller asks for. `to` is the caller's."""
+    def __init__(self, exchange: Exchange, step: Step, to: Dialect, made: Translation | None = None) -> None:
+        """Translate the request, unless the translation is `made` already. `to` is the caller's dialect.
+
+        Raises GatewayError if the source's dialect has no way to say what the caller asks for.
+        """
         self._exchange = exchange
         self._source = step.source
         self._to = to
-        translate = TRANSLATORS[to.name, step.source.provider.dialect]
-        made = translate(exchange, step.source, step.model, int(time.time()))
-        refuse_translated_images(made.request.body, step.model)
+        if made is None:
+            made = TRANSLATORS[to.name, step.source.provider.dialect](order_of(exchange, step, exchange.inbound.body))
+            refuse_translated_images(made.request.body, step.model)
         self.translation: Translation | None = made
         self.changes = self.is_translated = True
         self.dropped = ()
@@ -58,7 +71,7 @@ class TranslatedBody(Body):
         head = encode_request_head(
             self._exchange.inbound, asked.endpoint.path, self._source, len(asked.body), is_translated=True
         )  # fmt: skip
-        return [head + asked.body]
+        return [head + asked.body] if len(asked.body) <= _COPIED_BYTES else [head, asked.body]
 
     def begin(self, head: AnswerHead, *, streams: bool) -> None:
         self._head = head
