@@ -36,7 +36,8 @@ COMPILED = tuple(
         "net/relay/attempts", "net/relay/bodies", "net/relay/body", "net/relay/passthrough", "net/relay/pump",
         "net/relay/translated",
         "net/sweeper",
-        "net/upstream/client", "net/upstream/connection", "net/upstream/pool",
+        "net/upstream/client", "net/upstream/connection", "net/upstream/framing", "net/upstream/pool", "net/upstream/portions",
+        "net/upstream/response_handler",
         "telemetry/counters", "telemetry/recording",
     )
 )  # fmt: skip

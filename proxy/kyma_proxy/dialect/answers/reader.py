@@ -54,8 +54,8 @@ class AnswerReader:
 
     __slots__ = (
         "_beginning", "_counted", "_dialect", "_endpoint", "_has_answer", "_has_end", "_has_length", "_has_reason",
-        "_is_forced", "_is_read", "_is_stale", "_kept_bytes", "_look_at", "_lost", "_max_whole_bytes", "_opening", "_parser",
-        "_pieces", "_usage", "error", "is_open", "streams",
+        "_is_read", "_is_stale", "_kept_bytes", "_look_at", "_lost", "_max_whole_bytes", "_opening", "_parser",
+        "_pieces", "_usage", "error", "is_open", "is_searching", "streams",
     )  # fmt: skip
 
     def __init__(self, dialect: Dialect, endpoint: str) -> None:
@@ -77,7 +77,9 @@ class AnswerReader:
         self._usage: Mapping[str, Any] | None = None
         self._is_stale = False  # text followed the last report of usage
         self._has_answer = self._has_reason = self._has_end = False
-        self._has_length = self._is_forced = False
+        self._has_length = False
+        self.is_searching = False
+        """True if the answer goes out without having said anything, so that each event is still read."""
         self._max_whole_bytes = _MAX_KEPT_BYTES
         self._lost = False  # the beginning of what is kept is not the beginning of an event, or of the body
         self._is_read = False
@@ -137,7 +139,7 @@ class AnswerReader:
 
     def let_go(self) -> None:
         """Hold the answer no longer, though it has said nothing yet."""
-        self._is_forced = True
+        self.is_searching = True
         self._open()
 
     def _open(self) -> None:
@@ -165,7 +167,7 @@ class AnswerReader:
         """Let go of what has passed, but for the last events."""
         if not self.streams:
             self._drop_pieces()
-        elif self._is_forced or not self._drop_events():
+        elif self.is_searching or not self._drop_events():
             self._drop_bytes()
 
     def _drop_events(self) -> bool:
@@ -203,9 +205,9 @@ class AnswerReader:
             if boundary > 0:
                 boundary = last_boundary(text, boundary - 1)
         if boundary > 0:
-            if self._is_forced:  # what usually comes before the answer may come now
+            if self.is_searching:  # what usually comes before the answer may come now
                 self._read_events(text[:boundary])
-                self._is_forced = not self._has_answer
+                self.is_searching = not self._has_answer
             self._is_stale = True
             self._lost = False
             self._counted += boundary
@@ -213,7 +215,7 @@ class AnswerReader:
         elif len(text) > _MAX_KEPT_BYTES:
             if not self._lost:
                 self._beginning = text[:_KEPT_BYTES]
-            self._lost, self._is_forced = True, False
+            self._lost, self.is_searching = True, False
             self._counted += len(text) - _MAX_KEPT_BYTES
             text = text[-_MAX_KEPT_BYTES:]
         self._pieces[:] = (text,)
@@ -342,7 +344,7 @@ class AnswerReader:
 
     def _findings(self) -> Findings:
         """Sum up a stream; events that were dropped were an answer, unless they were read and said nothing."""
-        has_answer = self._has_answer or (self._counted > 0 and not self._is_forced)
+        has_answer = self._has_answer or (self._counted > 0 and not self.is_searching)
         return Findings(has_answer, self._has_reason, self._usage is not None and not self._is_stale, self._has_end)
 
     def _is_whole_body(self) -> bool:

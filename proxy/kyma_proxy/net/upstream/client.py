@@ -15,8 +15,9 @@ from typing import Final, NamedTuple
 from kyma_proxy.config.snapshot import Provider, Timeouts
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
-from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnection
+from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.pool import DialError, UpstreamPool
+from kyma_proxy.net.upstream.response_handler import ResponseHandler
 
 MAX_BYTES: Final = 32 * 2**20
 _STALE_S: Final = 0.5
