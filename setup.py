@@ -29,6 +29,7 @@ COMPILED = tuple(
         "dialect/answers/anthropic", "dialect/answers/document", "dialect/answers/ending", "dialect/answers/facts",
         "dialect/answers/openai",
         "dialect/answers/reader", "dialect/answers/usage",
+        "dialect/density",
         "dialect/sse",
         "gateway",
         "net/downstream/connection", "net/downstream/request_reader",

@@ -14,10 +14,9 @@ from typing import Any, Final
 from msgspec import structs
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.dialect.answers.document import is_document, may_be_json, type_alone, usage_of_cut, usage_of_large
 from kyma_proxy.dialect.answers.ending import Findings, is_whole
-from kyma_proxy.dialect.answers.facts import BadAnswer, End, Facts, ReportedError
+from kyma_proxy.dialect.answers.facts import End, Facts, ReportedError, cut_answer, failure_of, no_answer
 from kyma_proxy.dialect.answers.usage import updated
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
@@ -42,6 +41,7 @@ _MAX_KEPT_BYTES: Final = 1024 * 1024
 _MAX_UNFRAMED_BYTES: Final = 16 * 1024 * 1024
 """The same for a whole answer that only the end of its connection ends: nothing but its bytes can say that it is whole."""
 _MAX_DECODED_BYTES: Final = 64 * 1024
+_LONG_EVENT: Final = "an event of its stream is too long"
 _NOT_PROMISED: Final = "its answer is not what its dialect promises"
 
 
@@ -112,7 +112,7 @@ class AnswerReader:
             for event in self._parser.feed(piece):
                 self._note_opening(self._dialect.read_event(event.name, event.data))
         except ValueError:
-            raise BadAnswer(FailureKind.NO_ANSWER, "an event of its stream is too long") from None
+            raise no_answer(_LONG_EVENT) from None
         if self._kept_bytes > MAX_OPENING_BYTES:
             self.let_go()
         return self.is_open
@@ -122,18 +122,18 @@ class AnswerReader:
             return  # it is read again, with what follows
         self._note(facts)
         if facts.error is not None:
-            raise _as_failure(facts.error, "its stream began with an error")
+            raise failure_of(facts.error, "its stream began with an error")
         if facts.is_answer:
             self._open()
         elif facts.end is End.LAST:
-            raise BadAnswer(FailureKind.NO_ANSWER, "its stream ended without an answer")
+            raise no_answer("its stream ended without an answer")
 
     def _open_whole(self) -> bool:
         """A whole answer is read when it is there. One that is larger than what is held must at least look like JSON."""
         if self._kept_bytes <= MAX_OPENING_BYTES:
             return False
         if not may_be_json(b"".join(self._pieces[:2])):
-            raise BadAnswer(FailureKind.NO_ANSWER, "its answer is no JSON")
+            raise no_answer("its answer is no JSON")
         self._open()
         return True
 
@@ -220,16 +220,17 @@ class AnswerReader:
             text = text[-_MAX_KEPT_BYTES:]
         self._pieces[:] = (text,)
         self._kept_bytes = len(text)
-        self._look_at = max(_LOOK_AFTER_BYTES, 2 * len(text))
+        more = max(_LOOK_AFTER_BYTES, len(text))
+        self._look_at = self._kept_bytes + (min(more, MAX_OPENING_BYTES) if self.is_searching else more)
 
     def _read_events(self, text: bytes, *, is_end: bool = False) -> None:
         parser = SseParser()
         try:
             events = parser.feed(text)
+            if is_end:
+                events += parser.flush()
         except ValueError:
             return
-        if is_end:
-            events += parser.flush()
         for event in events:
             self._note(self._dialect.read_event(event.name, event.data))
 
@@ -282,35 +283,35 @@ class AnswerReader:
             if self.error is None and not is_whole(
                 self._findings(), is_certain=is_certain, always_ends=self._dialect.always_ends, needs_usage=needs_usage
             ):
-                raise _cut()
+                raise cut_answer()
         else:
             self._read_whole()
             if not is_certain and not self._is_whole_body():
-                raise _cut()
+                raise cut_answer()
             if not self._has_answer and self.error is None:
-                raise BadAnswer(FailureKind.NO_ANSWER, _NOT_PROMISED)
+                raise no_answer(_NOT_PROMISED)
 
     def _finish_opening(self, *, is_certain: bool) -> None:
         """The answer has ended before it was clear what it is."""
         if self.streams:
-            parser = self._parser
-            for event in () if parser is None else parser.flush():
-                self._note_opening(self._dialect.read_event(event.name, event.data))
+            try:
+                for event in () if self._parser is None else self._parser.flush():
+                    self._note_opening(self._dialect.read_event(event.name, event.data))
+            except ValueError:
+                raise no_answer(_LONG_EVENT) from None
             if not self.is_open:
-                raise BadAnswer(FailureKind.NO_ANSWER, "its stream was empty" if not self._kept_bytes else
-                                "its stream ended without an answer")  # fmt: skip
+                raise no_answer("its stream ended without an answer" if self._kept_bytes else "its stream was empty")
             return
         body = self.take() if self._pieces else b""
         if not body.startswith(b"{"):
             body = body.removeprefix(BOM)
         if not is_certain and not is_document(body):
-            raise _cut()
+            raise cut_answer()
         facts = self._dialect.read_whole(self._endpoint, body)
         if facts.error is not None:
-            raise _as_failure(facts.error, "its answer is an error")
+            raise failure_of(facts.error, "its answer is an error")
         if not facts.is_answer:
-            raise BadAnswer(FailureKind.NO_ANSWER, "its answer is empty" if not body.strip() else
-                            _NOT_PROMISED)  # fmt: skip
+            raise no_answer(_NOT_PROMISED if body.strip() else "its answer is empty")
         self._note(facts)
         self._is_read = True
         self._open()
@@ -320,6 +321,8 @@ class AnswerReader:
         if self._is_read:
             return
         self._is_read = True
+        if self._kept_bytes > MAX_OPENING_BYTES:
+            self._look()  # only the last events are to be read
         text = b"".join(self._pieces)
         self._pieces[:] = (text,)
         if self._lost:
@@ -387,13 +390,7 @@ class AnswerReader:
 
     def delivered(self) -> int:
         """About how many tokens have gone out."""
+        if self.streams and self._kept_bytes > MAX_OPENING_BYTES:
+            self._read_end()  # which lets go of all but the last events
         text = b"".join(self._pieces)
         return estimated_completion_tokens(self._opening or text, text, self._counted + len(text), self.streams)
-
-
-def _as_failure(error: ReportedError, detail: str) -> BadAnswer:
-    return BadAnswer(FailureKind.ERROR_EVENT, detail, status=error.status)
-
-
-def _cut() -> BadAnswer:
-    return BadAnswer(FailureKind.BROKEN, "the connection was closed before the answer's end")
