@@ -27,8 +27,8 @@ _log: Final = logging.getLogger("kyma-proxy")
 MAX_HEAD_BYTES: Final = 256 * 1024
 """The largest head of an answer; more is garbage. So are twice as many bytes beside the body: trailers, chunk extensions."""
 _MAX_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
+_USUAL_BYTES_BESIDE: Final = 512
 _LARGE_READ_BYTES: Final = 64 * 1024
-
 _NEVER: Final = 10.0**12
 
 
@@ -225,14 +225,12 @@ class UpstreamConnection(asyncio.Protocol):
             except (httptools.HttpParserError, httptools.HttpParserUpgrade):
                 self._is_spoiled = True  # what was understood before the error still counts
             size = self._deliver() if self._pieces else 0
-            if size * _MAX_BYTES_PER_BODY_BYTE < len(data) and not self._complete:
-                self._head_bytes += len(data) - size * _MAX_BYTES_PER_BODY_BYTE
-                if self._head_bytes > (2 * MAX_HEAD_BYTES if self._announced else MAX_HEAD_BYTES):
-                    what = "there is too much beside its body" if self._announced else "its head is too large"
-                    self._cut(FailureKind.BROKEN, f"{what}: more than {self._head_bytes // 1024} KiB")
-                    return
-            self._end_read()
-            if len(data) >= _LARGE_READ_BYTES and self._handler is not None and not self._paused:
+            beside = len(data) - size
+            if (beside > _USUAL_BYTES_BESIDE or not size) and not self._complete:
+                self._count_beside(beside, size)
+            if self._complete or self._is_spoiled:
+                self._end_read()
+            if size >= _LARGE_READ_BYTES and self._handler is not None and not self._paused:
                 self._yield_turn()  # libuv would read 8 MiB of a socket before it looks at another
         except Exception as error:
             self._fail(error)
@@ -243,14 +241,10 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.sweeper.forget(self)
         self._owner.lost(self)
-        handler = self._handler
         self.break_cycle()
-        if handler is None:
-            return
-        if not self._portions.is_empty:
-            self._is_lost = True  # what had come before is still the handler's
-            self._lost_by = exc
-        else:
+        self._is_lost = True
+        self._lost_by = exc
+        if self._portions.is_empty and self._handler is not None:  # else what had come before is still the handler's
             self._end_with_connection(exc)
 
     def _end_with_connection(self, exc: Exception | None) -> None:
@@ -308,13 +302,20 @@ class UpstreamConnection(asyncio.Protocol):
         piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         size = len(piece)
-        if self._handler is not None:
-            if size <= self._max_direct_bytes:
-                self._handler.on_body(piece)
-            else:
-                self._portions.put(piece)
-                self._deliver_portion(self._handler)
+        if self._handler is None:
+            return size
+        if size <= self._max_direct_bytes:
+            self._handler.on_body(piece)
+        else:
+            self._portions.put(piece)
+            self._deliver_portion(self._handler)
         return size
+
+    def _count_beside(self, beside: int, size: int) -> None:
+        """Bound what comes beside the body, of which `size` bytes came with it: the parser collects some of it."""
+        self._head_bytes += max(0, beside - (_MAX_BYTES_PER_BODY_BYTE - 1) * size)
+        if self._head_bytes > (2 * MAX_HEAD_BYTES if self._announced else MAX_HEAD_BYTES):
+            self._cut(FailureKind.BROKEN, "its trailers are too large" if self._announced else "its head is too large")
 
     def _deliver_portion(self, handler: ResponseHandler) -> None:
         """Deliver the next portion. The others have their turns, while nothing is read."""
