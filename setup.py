@@ -32,6 +32,7 @@ COMPILED = tuple(
         "dialect/answers/anthropic", "dialect/answers/document", "dialect/answers/ending", "dialect/answers/facts",
         "dialect/answers/openai",
         "dialect/answers/reader", "dialect/answers/usage",
+        "dialect/density",
         "dialect/sse",
         "gateway",
         "net/downstream/connection", "net/downstream/listener", "net/downstream/request_reader",
@@ -40,7 +41,8 @@ COMPILED = tuple(
         "net/relay/passthrough", "net/relay/pump",
         "net/relay/translated",
         "net/sweeper",
-        "net/upstream/client", "net/upstream/connection", "net/upstream/pool",
+        "net/upstream/client", "net/upstream/connection", "net/upstream/framing", "net/upstream/pool", "net/upstream/portions",
+        "net/upstream/response_handler",
         "telemetry/counters", "telemetry/recording",
     )
 )  # fmt: skip

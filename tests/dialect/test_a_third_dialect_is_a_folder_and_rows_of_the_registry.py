@@ -14,7 +14,7 @@ from kyma_proxy.dialect import registry
 from kyma_proxy.dialect.answers.facts import End, Facts
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.openai import CHAT
-from kyma_proxy.dialect.translation import Order, StreamTranslation, TranslatedAnswer, TranslatedRequest
+from kyma_proxy.dialect.translation import Aggregation, Order, StreamTranslation, TranslatedAnswer, TranslatedRequest
 from kyma_proxy.errors import GatewayError
 from tests.configurations import ProviderEntry, configuration
 from tests.harness import gateway, providers, whole
@@ -68,7 +68,7 @@ class ToyToOpenAI:
     def as_stream(self, body: bytes) -> bytes:
         raise NotImplementedError
 
-    def aggregate(self, body: bytes) -> TranslatedAnswer:
+    def aggregation(self) -> Aggregation:
         raise NotImplementedError
 
 

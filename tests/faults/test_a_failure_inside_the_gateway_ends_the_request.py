@@ -16,7 +16,7 @@ from kyma_proxy.dialect import registry
 from kyma_proxy.dialect.answers.facts import End, Facts
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.openai import CHAT
-from kyma_proxy.dialect.translation import Order, StreamTranslation, TranslatedAnswer, TranslatedRequest
+from kyma_proxy.dialect.translation import Aggregation, Order, StreamTranslation, TranslatedAnswer, TranslatedRequest
 from kyma_proxy.errors import GatewayError
 from tests.configurations import configuration
 from tests.harness import CLOSE, DONE, LAST_CHUNK, SILENCE, chunk, gateway, head, providers, whole
@@ -107,9 +107,9 @@ class FragileToOpenAI:
         works("as_stream")
         return body
 
-    def aggregate(self, body: bytes) -> TranslatedAnswer:
-        works("aggregate")
-        return TranslatedAnswer(200, body)
+    def aggregation(self) -> Aggregation:
+        works("aggregation")
+        raise NotImplementedError
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +140,7 @@ CASES = (
     Case("translate", "openai", False, (), False),
     Case("answer", "openai", False, (WHOLE,), False),
     Case("as_stream", "openai", True, (WHOLE,), False),
-    Case("aggregate", "openai", False, (EVENTS, chunk(DONE), LAST_CHUNK), False),
+    Case("aggregation", "openai", False, (EVENTS, chunk(DONE), LAST_CHUNK), False),
     Case("stream", "openai", True, (EVENTS, SILENCE), False),
     Case("feed 1", "openai", True, (EVENTS, SILENCE), False),
     Case("feed 2", "openai", True, (EVENTS, AFTER_THE_HEAD, SECOND, SILENCE), True),

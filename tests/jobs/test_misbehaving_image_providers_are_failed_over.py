@@ -41,6 +41,7 @@ FAULTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "returns a URL that is no URL": (OPENAI, (images_answer("javascript:alert(1)"),)),
     "answers another kind of JSON": (OPENAI, (whole(b'{"data":{"url":7}}'),)),
     "cuts its answer": (OPENAI, ((b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", CLOSE),)),
+    "answers with more values than images": (OPENAI, (whole(b'{"data":[' + b"{}," * 40_000 + b"{}]}"),)),
     "redirects": (OPENAI, (whole(b"", status="302 Found", more="location: http://127.0.0.1:1/\r\n"),)),
     "accepts the job without an id": (FAL, (whole(b"{}"),)),
     "accepts the job with an id that is a path": (FAL, (accepted("../../admin"),)),
@@ -49,6 +50,10 @@ FAULTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "is done and has nothing": (FAL, (accepted(), queue_status("COMPLETED"), whole(b'{"images":[]}'))),
     "is done and fails": (FAL, (accepted(), queue_status("COMPLETED"), error_answer("500 Internal Server Error"))),
     "is done and shows an HTML page": (FAL, (accepted(), queue_status("COMPLETED"), HTML)),
+    "is done and has more values than images": (
+        FAL,
+        (accepted(), queue_status("COMPLETED"), whole(b'{"images":[' + b"{}," * 40_000 + b"{}]}")),
+    ),
     "is done and delivers no URL": (FAL, (accepted(), queue_status("COMPLETED"), queue_result("//no.host/x"))),
 }
 

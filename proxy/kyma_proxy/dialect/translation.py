@@ -65,6 +65,16 @@ class StreamTranslation(Protocol):
         """Return what is left to send when the source's stream has ended cleanly."""
 
 
+class Aggregation(Protocol):
+    """Makes one whole answer of a source's stream, while it comes."""
+
+    def feed(self, piece: bytes) -> None:
+        """Take a piece of the source's stream. Raises ValueError if it can't be read."""
+
+    def finish(self) -> TranslatedAnswer:
+        """Return the whole answer. Raises ValueError if the stream is incomplete or ended with an error."""
+
+
 class Translation(Protocol):
     """Translates one request for a source of another dialect, and the source's answer for the caller.
 
@@ -86,8 +96,5 @@ class Translation(Protocol):
         Raises ValueError if the body is no answer.
         """
 
-    def aggregate(self, body: bytes) -> TranslatedAnswer:
-        """Translate a complete stream of the source into one whole answer, if the caller did not ask for a stream.
-
-        Raises ValueError if the stream is incomplete or ends with an error.
-        """
+    def aggregation(self) -> Aggregation:
+        """Return what makes a stream of the source one whole answer, if the caller did not ask for a stream."""
