@@ -24,6 +24,8 @@ MAX_HEAD_BYTES: Final = 256 * 1024
 """The largest head of an answer; more is garbage."""
 
 _NEVER: Final = 10.0**12
+_BODY_FIELDS: Final = (b"content-length", b"transfer-encoding")
+"""An interim answer has none of them (RFC 9110 §8.6, RFC 9112 §6.1); the parser would read a body after it, before the head."""
 
 
 class ResponseHandler(ABC):
@@ -304,6 +306,8 @@ class UpstreamConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self.parser.get_status_code()
         if 100 <= status < 200 and status != 101:
+            if any(name.lower() in _BODY_FIELDS and value.strip() != b"0" for name, value in self._headers):
+                raise httptools.HttpParserError("an interim answer has a body")
             self._is_informational = True
             self._headers = []
             self._reason = b""
