@@ -23,6 +23,7 @@ from tests.fuzz.mutators import stream_mutator
 from tests.fuzz.pieces import alike_however_cut, seed_of, splits
 from tests.fuzz.target import Target
 
+_ERROR = re.compile(rb"^error:.*$", re.MULTILINE)
 _LINE = re.compile(rb"\r\n|\n|\r")
 
 
@@ -94,7 +95,9 @@ def _filtered(pieces: list[bytes]) -> bytes:
 
 def _is_usage_only(text: bytes) -> bool:
     try:
-        documents = [json.loads(event.data.decode("utf-8", "surrogateescape")) for event in _reference(text, False)]
+        documents = [
+            json.loads(event.data.decode("utf-8", "surrogateescape")) for event in _reference(_ERROR.sub(b"", text), False)
+        ]
     except ValueError:
         return False  # the same bytes can be cut out at another place
     return len(documents) == 1 and isinstance(documents[0].get("usage"), dict) and not documents[0].get("choices")

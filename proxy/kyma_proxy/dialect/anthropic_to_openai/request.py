@@ -266,6 +266,7 @@ def _is_strict(schema: Any) -> bool:
         if schema.get("additionalProperties") is not False:
             return False
         required = schema.get("required")
-        if properties and not (isinstance(required, list) and all(name in required for name in properties)):
+        is_listed = isinstance(properties, dict) and isinstance(required, list) and all(name in required for name in properties)
+        if properties and not is_listed:
             return False
     return all(_is_strict(part) for part in schema.values())
