@@ -73,7 +73,7 @@ class UsageFilter:
 
 
 def _blank_lines(event: bytes) -> bytes:
-    """The line ends before an event. Where the pieces are cut decides if they are thought to be its own; so they always pass."""
+    """The line ends before an event: the cuts between pieces decide if they are thought to be its own. So they always pass."""
     return event[: len(event) - len(event.lstrip(b"\r\n"))]
 
 
