@@ -96,7 +96,7 @@ def _filtered(pieces: list[bytes]) -> bytes:
 def _is_usage_only(text: bytes) -> bool:
     try:
         documents = [
-            json.loads(event.data.decode("utf-8", "surrogateescape")) for event in _reference(_ERROR.sub(b"", text), False)
+            json.loads(event.data.decode("utf-8", "surrogateescape")) for event in _reference(b"\n" + _ERROR.sub(b"", text), False)
         ]
     except ValueError:
         return False  # the same bytes can be cut out at another place
