@@ -94,10 +94,9 @@ def _filtered(pieces: list[bytes]) -> bytes:
 
 
 def _is_usage_only(text: bytes) -> bool:
+    inner = b"\n" + _ERROR.sub(b"", text)  # a byte order mark counts at the beginning of a stream only
     try:
-        documents = [
-            json.loads(event.data.decode("utf-8", "surrogateescape")) for event in _reference(b"\n" + _ERROR.sub(b"", text), False)
-        ]
+        documents = [json.loads(event.data.decode("utf-8", "surrogateescape")) for event in _reference(inner, False)]
     except ValueError:
         return False  # the same bytes can be cut out at another place
     return len(documents) == 1 and isinstance(documents[0].get("usage"), dict) and not documents[0].get("choices")
