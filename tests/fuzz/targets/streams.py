@@ -96,7 +96,8 @@ def _filtered(pieces: list[bytes]) -> bytes:
 def _is_usage_only(text: bytes) -> bool:
     inner = b"\n" + _ERROR.sub(b"", text)  # a byte order mark counts at the beginning of a stream only
     try:
-        documents = [json.loads(event.data.decode("utf-8", "surrogateescape")) for event in _reference(inner, False)]
+        found = [event.data for event in _reference(inner, False) if event.data.strip()]
+        documents = [json.loads(data.decode("utf-8", "surrogateescape")) for data in found]
     except ValueError:
         return False  # the same bytes can be cut out at another place
     return len(documents) == 1 and isinstance(documents[0].get("usage"), dict) and not documents[0].get("choices")
