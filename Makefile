@@ -8,7 +8,8 @@ SOURCES := $(shell find proxy -name '*.py')
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes -r
 
-.PHONY: help setup run run-llm test node-clients test-compiled soak hostile-nginx crash check format bench bench-all bench-compare bench-micro \
+.PHONY: help setup run run-llm test node-clients test-compiled soak hostile-nginx crash fuzz check format bench bench-all bench-compare \
+	bench-micro \
 	bench-jobs bench-outage bench-peers lock clean
 
 help: ## show this help
@@ -49,6 +50,9 @@ hostile-nginx: $(VENV)/dev.done ## where nginx's verdict on the corpus of hostil
 crash: $(VENV)/dev.done ## kill the gateway fifty times under load, and judge the books each time (CRASH_OPTIONS='--rounds 5')
 	$(BIN)/python -m tests.faults.crash $(CRASH_OPTIONS)
 
+fuzz: $(VENV)/fuzz.done ## fuzz with coverage, ten minutes for all targets (FUZZ_OPTIONS='--minutes 1 --only requests')
+	PYTHONPATH=proxy $(BIN)/python -m tests.fuzz $(FUZZ_OPTIONS)
+
 check: $(VENV)/dev.done ## lint, format, types, and the directions of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --diff .
@@ -83,7 +87,7 @@ bench-peers: $(VENV)/built.done $(VENV)/bench.done ## install what to compare wi
 
 lock: $(VENV)/dev.done ## choose the newest versions of all packages and lock them with their hashes
 	$(BIN)/pip install --quiet pip-tools
-	for name in run build dev bench llm litellm smg; do \
+	for name in run build dev bench fuzz llm litellm smg; do \
 		CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes \
 			--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 			--output-file requirements/$$name.txt requirements/$$name.in || exit 1; \
@@ -115,6 +119,10 @@ $(VENV)/dev.done: requirements/dev.txt $(VENV)/run.done
 
 $(VENV)/bench.done: requirements/bench.txt $(VENV)/run.done
 	$(LOCKED) requirements/bench.txt
+	@touch $@
+
+$(VENV)/fuzz.done: requirements/fuzz.txt $(VENV)/run.done
+	$(LOCKED) requirements/fuzz.txt
 	@touch $@
 
 $(VENV)/llm.done: requirements/llm.txt $(VENV)/run.done

@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 from tests.processes import free_port
+
+settings.register_profile("untimed", deadline=None)  # other tests run at the same time: how long a law takes says nothing
+settings.load_profile("untimed")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], uvloop.Loop]]:

@@ -147,7 +147,7 @@ STEPS = st.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.integers(0, 5 * 10**9), STEPS, st.sampled_from(["4096", "null"]))
 def test_no_interleaving_of_requests_takes_an_account_below_zero_by_more_than_they_overran(
     balance: int, steps: list[tuple[bool, str, bytes, int | None, int, int, float, int]], inserted: str

@@ -30,7 +30,7 @@ async def test_a_whole_answer_passes_through_unchanged(tmp_path: Path) -> None:
     assert not {"set-cookie", "x-ratelimit-limit-requests", "x-kyma-alias", "x-kyma-fallback"} & set(answer.headers)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     events=st.lists(st.binary(min_size=1, max_size=400).map(lambda data: b"data: " + data + b"\n\n"), max_size=8),
     cuts=st.lists(st.integers(0, 4000), max_size=12),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.config.units import Secret, parse_duration, parse_size, parse_usd
@@ -103,13 +103,11 @@ def test_a_price_that_is_negative_too_large_or_not_finite_is_refused(written: ob
     assert refusal(parse_usd, written) == "a price is between 0 and 1000000 US dollars"
 
 
-@settings(deadline=None)
 @given(milliseconds=st.integers(min_value=0, max_value=10**9 - 1))
 def test_every_whole_number_of_milliseconds_is_parsed_exactly(milliseconds: int) -> None:
     assert parse_duration(f"{milliseconds}ms") == milliseconds / 1000
 
 
-@settings(deadline=None)
 @given(cents=st.integers(min_value=0, max_value=10**8))
 def test_every_number_of_cents_is_parsed_exactly(cents: int) -> None:
     assert parse_usd(cents / 100) == Decimal(cents) / 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.core.exchange import ENDINGS, Event, State
@@ -47,7 +47,6 @@ def test_the_final_states_are_the_endings_of_the_access_log() -> None:
     assert not any(state in ENDINGS for state, _ in EXPECTED)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(Event), max_size=30))
 def test_any_sequence_of_events_ends_a_request_at_most_once_and_never_undoes_the_commit(events: list[Event]) -> None:
     request = exchange()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
@@ -161,7 +161,6 @@ def test_an_answer_without_a_complete_event_has_no_tokens(body: bytes) -> None:
     assert delivered(body) == 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=40, max_size=400), st.integers(2048, 6000), st.integers(0, 200))
 def test_a_long_stream_is_extrapolated_from_its_ends(words: list[int], size: int, cut: int) -> None:
     words = words * 10
@@ -176,14 +175,12 @@ def test_a_stream_of_equal_events_is_estimated_exactly(count: int) -> None:
     assert abs(delivered(body) - count) <= 1
 
 
-@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(2048, 6000))
 def test_the_estimate_does_not_depend_on_how_much_is_kept(count: int, kept: int) -> None:
     body = sse(*(chat(content=" word") for _ in range(count)))
     assert abs(delivered(body, kept) - count) <= 1 + count / 50
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.binary(max_size=300), st.integers(0, 10**6), st.booleans())
 def test_the_estimate_is_never_negative(opening: bytes, tail: bytes, more: int, streams: bool) -> None:
     assert estimated_completion_tokens(opening, tail, more, streams) >= 0
@@ -265,7 +262,6 @@ def test_arguments_that_are_no_text_count_as_they_are_written() -> None:
     assert written / 4 - 3 <= delivered(json.dumps(body).encode(), streams=False) <= written / 4 + 3
 
 
-@settings(deadline=None)
 @given(st.recursive(
     st.none() | st.integers() | st.floats() | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(

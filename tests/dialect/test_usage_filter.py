@@ -55,6 +55,18 @@ def test_the_filter_gives_the_same_bytes_for_every_split(name: str) -> None:
         assert passed([stream[:cut], stream[cut:]]) == expected
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("count", range(6))
+def test_line_ends_between_two_events_pass_however_they_are_cut(end: str, count: int) -> None:
+    blank = (end * count).encode()
+    before, kept = event({"choices": [1]}, end * 2), event({"usage": USAGE}, end * 2)
+    for last in (DONE, b""):
+        stream, expected = before + blank + kept + last, before + blank + last
+        for cut in range(len(stream)):
+            assert passed([stream[:cut], stream[cut:]]) == expected
+        assert passed([stream[at : at + 1] for at in range(len(stream))]) == expected
+
+
 @given(st.sampled_from(sorted(STREAMS)), st.lists(st.integers(1, 400), max_size=8))
 def test_the_filter_gives_the_same_bytes_for_any_pieces(name: str, cuts: list[int]) -> None:
     before, kept, after = STREAMS[name]

@@ -18,7 +18,8 @@ from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream import connection as tested
-from kyma_proxy.net.upstream.connection import ConnectionOwner, UpstreamConnection
+from kyma_proxy.net.upstream.connection import UpstreamConnection
+from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
 from kyma_proxy.net.upstream.portions import MAX_PORTION_BYTES
 from kyma_proxy.net.upstream.response_handler import ResponseHandler
 from tests.factories import source

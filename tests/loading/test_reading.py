@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kyma_proxy.config.problems import ConfigError, Problem
@@ -223,7 +223,6 @@ def test_the_smallest_document_has_the_defaults() -> None:
     assert document(GOOD) == Document(providers=(one,), models=(Model(id="small", pool=(Source("one", "small-1"),)),))
 
 
-@settings(deadline=None)
 @given(
     text=st.text() | st.text(alphabet="{}[]:,-#&*!|>'\"%@`?~ \n\t$aA10.") | st.binary().map(lambda raw: raw.decode("latin-1"))
 )
@@ -244,7 +243,6 @@ TREES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(tree=st.dictionaries(st.sampled_from(Document.__struct_fields__), TREES))
 def test_any_tree_of_known_keys_is_read_with_lines_of_the_file(tree: dict[str, object]) -> None:
     text = yaml.safe_dump(tree)

@@ -13,7 +13,8 @@ from kyma_proxy.config.snapshot import Timeouts
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream import connection as tested
-from kyma_proxy.net.upstream.connection import ConnectionOwner, UpstreamConnection
+from kyma_proxy.net.upstream.connection import UpstreamConnection
+from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
 from kyma_proxy.net.upstream.response_handler import ResponseHandler
 from tests.factories import source
 
@@ -120,3 +121,29 @@ def test_what_is_not_http_is_the_providers_failure(answer: bytes, caplog: pytest
     connection.data_received(answer)
     assert [(kind, detail) for kind, detail, _ in handler.cuts] == [(FailureKind.BROKEN, "its answer is not HTTP")]
     assert caplog.records == []
+
+
+INTERIM = {
+    "a length": b"HTTP/1.1 103 Early Hints\r\ncontent-length: 6\r\n\r\nsecret",
+    "chunks": b"HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nsecret\r\n0\r\n\r\n",
+    "a length that is the next answer's": b"HTTP/1.1 199 OK\r\nContent-Length: %d\r\n\r\n" % len(ANSWER),
+}
+
+
+@pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)
+def test_an_interim_answer_with_a_body_is_not_http(interim: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    handler = Failing("")
+    connection, transport = asked(handler)
+    connection.data_received(interim + ANSWER)
+    assert [(kind, detail) for kind, detail, _ in handler.cuts] == [(FailureKind.BROKEN, "its answer is not HTTP")]
+    assert transport.is_aborted
+    assert caplog.records == []
+
+
+def test_an_interim_answer_that_says_that_it_has_no_body_is_passed_over() -> None:
+    handler = Failing("on_end")
+    connection, _ = asked(handler)
+    connection.data_received(b"HTTP/1.1 103 Early Hints\r\nContent-Length: 0\r\n\r\n")
+    with pytest.raises(KeyError, match="on_end"):  # the answer behind it has come to its end
+        connection.data_received(ANSWER)
+    assert handler.cuts == []

@@ -165,7 +165,7 @@ def _is_whole(row: UsageRow) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_steps, st.booleans())
 def test_the_balance_is_the_sum_of_the_ledger_after_any_history_of_accounts(steps: list[Step], one_by_one: bool) -> None:
     async def history() -> None:

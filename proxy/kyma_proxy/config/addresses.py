@@ -11,6 +11,9 @@ from kyma_proxy.config.snapshot import Address, TcpAddress, UnixAddress
 _TCP: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
 
+_ZONE: Final = re.compile(r"[A-Za-z0-9._~-]*")
+"""The characters of an IPv6 zone in a URL (RFC 6874 §2); Python takes any."""
+
 
 def parse_address(text: str) -> Address:
     """`127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, `:8080` or `unix:/path.sock`; raises ValueError."""
@@ -30,6 +33,7 @@ def is_host(host: str) -> bool:
     if _HOST.fullmatch(host):
         return len(host) <= 253
     try:
-        return ipaddress.ip_address(host).version == 6
+        address = ipaddress.ip_address(host)
+        return isinstance(address, ipaddress.IPv6Address) and _ZONE.fullmatch(address.scope_id or "") is not None
     except ValueError:
         return False

@@ -61,6 +61,7 @@ class UsageFilter:
             start = boundary.end()
             if not self.is_done and _MARK in event and _is_usage_only(event):
                 self.is_done = True
+                out.append(_blank_lines(event))
             else:
                 out.append(event)
         self._held += data[start:]
@@ -86,7 +87,12 @@ class UsageFilter:
     def flush(self) -> bytes:
         """Return what is held when the stream ends: an event without its blank line, unless it is the usage-only event."""
         held = self._take()
-        return b"" if _MARK in held and _is_usage_only(held) else held
+        return _blank_lines(held) if _MARK in held and _is_usage_only(held) else held
+
+
+def _blank_lines(event: bytes) -> bytes:
+    """The line ends before an event: the cuts between pieces decide if they are thought to be its own. So they always pass."""
+    return event[: len(event) - len(event.lstrip(b"\r\n"))]
 
 
 def _is_usage_only(event: bytes) -> bool:

@@ -287,7 +287,7 @@ class Request:
         return found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32))
 def test_balances_equal_the_sums_of_their_entries_and_no_hold_is_left_after_any_sequence_of_requests(seed: int) -> None:
     chance = Random(seed)

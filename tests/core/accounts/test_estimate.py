@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.core.accounts.estimate import answers_asked, estimated_prompt_tokens, most_output, prompts_asked
@@ -181,7 +181,6 @@ PARTS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(PARTS, max_size=12))
 def test_every_image_is_found_among_any_texts(parts: list[tuple[int, object]]) -> None:
     body, images = chat(*(part for _, part in parts)), sum(count for count, _ in parts)
@@ -195,7 +194,6 @@ def test_every_image_is_found_among_any_texts(parts: list[tuple[int, object]]) -
     ),
     max_leaves=20,
 ))  # fmt: skip
-@settings(deadline=None)
 def test_no_odd_shape_of_a_message_breaks_the_estimate(messages: object) -> None:
     body = json.dumps({"messages": messages, "input": messages, "x": {"data": MEDIA}}).encode()
     assert 0 < estimated_prompt_tokens(body) <= as_text(body)

@@ -81,7 +81,7 @@ REQUESTS = st.tuples(st.just("admit"), st.sampled_from("abc"), st.integers(0, 20
 SETTLEMENTS = st.tuples(st.just("settle"), st.integers(0, 20), st.integers(0, 60))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.tuples(STEPS, st.one_of(REQUESTS, REQUESTS, SETTLEMENTS)), max_size=60), st.lists(TIERS, min_size=1, max_size=3)
 )
@@ -114,7 +114,6 @@ def test_a_window_decides_like_a_list_of_all_admissions(steps: list[tuple[float,
         assert window.is_idle(now) == (not alive)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.0, 8.0), max_size=150), st.integers(1, 12))
 def test_in_no_minute_are_more_admitted_than_the_limit_says(steps: list[float], rpm: int) -> None:
     window, now = Window("x"), START
@@ -126,7 +125,6 @@ def test_in_no_minute_are_more_admitted_than_the_limit_says(steps: list[float], 
     assert all(later >= earlier + WINDOW_S for earlier, later in zip(moments, moments[rpm:], strict=False))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0.0, 15.0), st.sampled_from("ab"), st.integers(1, 40)), min_size=1, max_size=25),
     st.floats(0.0, 30.0), TIERS,
@@ -271,7 +269,6 @@ def observed(window: Window, now: float) -> tuple[object, ...]:
     return facts, decisions
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0.0, 25.0), st.sampled_from("ab"), st.integers(0, 50), st.integers(0, 50)), max_size=25),
     st.lists(st.integers(0, 200)), st.floats(0.0, 70.0),
@@ -333,7 +330,6 @@ def test_a_window_of_many_admissions_can_be_freed_without_recursion() -> None:
 ACCOUNTS = st.sampled_from("stuvwxyz")
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.0, 20.0), ACCOUNTS, st.integers(0, 50), st.integers(0, 3)), max_size=60))
 def test_sweeping_idle_windows_changes_no_decision(steps: list[tuple[float, str, int, int]]) -> None:
     swept, kept, now = Windows(), Windows(), START

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.core.http.body import MeteredFields, RoutingFields, includes_usage, is_json, patched, read_routing_fields
@@ -64,7 +64,6 @@ def refusal(body: bytes) -> GatewayError:
     return caught.value
 
 
-@settings(deadline=None)
 @given(bodies(), st.sampled_from([b"", INSERTION]), st.integers(0, 20_000))
 def test_only_the_model_changes_and_only_the_insertion_is_added(
     made: tuple[bytes, str], insertion: bytes, padding: int
@@ -197,7 +196,6 @@ def test_deep_nesting_passes_and_absurd_nesting_is_refused(opening: bytes, closi
     assert (refusal(nested(100_000)).kind, "deep" in refusal(nested(100_000)).message) == (Kind.INVALID_JSON, True)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60) | bodies().flatmap(lambda made: st.integers(0, len(made[0])).map(lambda end: made[0][:end])))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     try:

@@ -86,6 +86,22 @@ def test_garbage_is_refused(name: str) -> None:
         decoder_of(CODINGS[name][0]).feed(b"this is not compressed at all, whatever its head says")
 
 
+@pytest.mark.parametrize("body", [
+    b"x\x9cnu", b"x\x9c\x03\x00", b"x\x01" + raw_deflate(PLAIN), b"\x1f\x8bnu", zlib.compress(PLAIN)[:2] + b"\xff" * 9,
+])  # fmt: skip
+def test_a_header_is_believed_however_it_is_cut(body: bytes) -> None:
+    def verdict(*pieces: bytes) -> bytes | None:
+        decoder = decoder_of(b"deflate")
+        try:
+            return b"".join([decoder.feed(piece) for piece in pieces])
+        except ValueError:
+            return None
+
+    whole = verdict(body)
+    assert {verdict(body[:at], body[at:]) for at in range(len(body))} == {whole}
+    assert verdict(*[body[at : at + 1] for at in range(len(body))]) == whole
+
+
 @pytest.mark.parametrize("coding", [b"compress", b"gzip, rot13", b"gzip, gzip, gzip, gzip"])
 def test_an_unknown_coding_is_refused(coding: bytes) -> None:
     with pytest.raises(ValueError, match="not known"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.core.accounts.accounts import Account
@@ -156,7 +156,6 @@ def test_jobs_without_pictures_evict_no_pictures_of_another_account() -> None:
     assert names(jobs) == ["mine8", "mine7", "mine6", "theirs"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 400), st.booleans()), max_size=60))
 def test_memory_is_bounded_and_nobody_within_his_share_loses_pictures_to_another(arrivals: list[tuple[int, int, bool]]) -> None:
     jobs = FinishedJobs(max_bytes=1000, max_bytes_per_account=500)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.core.jobs.job import ENDINGS, EXPIRES_AFTER_S, STATUSES, Job, JobEvent, JobState, Picture, status_of
@@ -54,7 +54,6 @@ def test_every_pair_of_state_and_event_moves_or_raises_as_the_table_says(state: 
     assert one.state is state
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(JobEvent), max_size=30))
 def test_after_any_events_a_job_succeeds_only_from_a_source_and_other_endings_are_final(events: list[JobEvent]) -> None:
     one, before = job(), JobState.QUEUED

@@ -217,7 +217,7 @@ _tiers = st.builds(JobLimits, st.integers(0, 4), st.integers(0, 4))
 _steps = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.one_of(st.none(), _tiers)), max_size=80)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_steps)
 def test_after_any_sequence_of_jobs_and_tiers_the_queues_equal_a_simple_model(
     steps: list[tuple[str, int, JobLimits | None]],

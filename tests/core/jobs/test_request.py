@@ -357,7 +357,7 @@ _names = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(["plain", "strict", "edit", "square", "draw"]), st.dictionaries(_names, _values, max_size=5))
 @example("edit", {"prompt": "a", "image_urls": [URL]})
 def test_any_members_are_read_or_refused_with_a_message(model: str, members: dict[str, object]) -> None:
@@ -377,7 +377,7 @@ def test_any_members_are_read_or_refused_with_a_message(model: str, members: dic
         assert len(refused.message) < 300
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=60) | st.text("htps:/@[]#?.%\\ x0", max_size=30).map(lambda rest: f"https://{rest}"))
 def test_a_text_that_counts_as_a_url_has_a_host_and_no_password(text: str) -> None:
     if is_web_url(text):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.core.routing.breaker import CircuitBreaker, Permit
@@ -163,7 +163,6 @@ def test_the_time_that_it_is_open_is_spread_by_chance(chance: float, rest: float
     assert breaker.open_for_s(0.0) == pytest.approx(rest)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([REFUSED, LATE]))
 def test_in_an_outage_of_a_minute_with_a_request_each_4_s_at_most_4_attempts_reach_the_dead_source(
     seed: int, failed: AttemptFailure
@@ -180,7 +179,6 @@ def test_in_an_outage_of_a_minute_with_a_request_each_4_s_at_most_4_attempts_rea
     assert reached <= 4
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 50), st.sampled_from([None, REFUSED, status(500), status(429, 3), status(409)]))))
 def test_whatever_happens_a_source_is_asked_again_once_it_is_well(history: list[tuple[float, AttemptFailure | None]]) -> None:
     breaker, now = CircuitBreaker(), 0.0
@@ -264,7 +262,6 @@ def test_a_source_that_is_cut_again_in_its_trial_may_not_bypass() -> None:
     assert not breaker.may_be_bypassed(1.0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["success", "failure", "release"]), min_size=1, max_size=5), st.booleans())
 def test_a_permit_acts_once(calls: list[str], is_trial: bool) -> None:
     breakers = CircuitBreaker(), CircuitBreaker()
@@ -315,7 +312,6 @@ ENDINGS = (
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 20), st.sampled_from(["acquire", "bypass", *ENDINGS]), st.integers(0, 9)), max_size=60))
 def test_in_whatever_order_permits_come_and_go_there_is_one_trial_at_most(
     calls: list[tuple[float, str | AttemptFailure, int]],

@@ -6,7 +6,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.config.snapshot import Route
@@ -144,7 +144,6 @@ def test_a_source_of_weight_0_comes_last_and_does_come() -> None:
         assert set(order(weighted, random)[2:]) == {"m0", "m3"}
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([0, 0.1, 1, 2.5, 1e6]), min_size=1, max_size=5).filter(any), st.randoms())
 def test_every_usable_source_is_tried_exactly_once_and_only_the_first_is_layer_0(weights: list[float], random: Random) -> None:
     steps = planned(model(*weights), random)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.core.routing.breaker import MAX_ACCOUNTS, MISSING_S, CircuitBreaker
@@ -106,7 +106,6 @@ HISTORY = st.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(HISTORY)
 def test_in_no_history_one_account_keeps_another_away(
     history: list[tuple[float, AttemptFailure | None, str, bool]],
@@ -133,7 +132,6 @@ def test_in_no_history_one_account_keeps_another_away(
         assert breaker.allows(now, "innocent")
 
 
-@settings(deadline=None)
 @given(st.lists(
     st.tuples(st.floats(0, 15), st.sampled_from([REFUSED, LATE, status(401), status(402)]), st.sampled_from(["a", "b", "c"])),
     max_size=80,

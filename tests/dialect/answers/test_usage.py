@@ -222,14 +222,14 @@ def test_usage_is_read_in_every_form_that_providers_use(name: str) -> None:
     assert usage_in(dialect, body, streams=body.startswith((b"data:", b"event:")), endpoint=endpoint) == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(ANSWERS)), st.lists(st.integers(0, 45_000), max_size=8))
 def test_usage_does_not_depend_on_how_the_body_is_cut(name: str, cuts: list[int]) -> None:
     dialect, endpoint, body, expected = ANSWERS[name]
     assert usage_in(dialect, body, streams=body.startswith((b"data:", b"event:")), cuts=cuts, endpoint=endpoint) == expected
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.sampled_from(sorted(ANSWERS)), st.integers(0, 40_000), st.lists(st.integers(0, 45_000), max_size=8))
 def test_usage_does_not_depend_on_what_stands_between_two_events(name: str, length: int, cuts: list[int]) -> None:
     dialect, endpoint, body, expected = ANSWERS[name]

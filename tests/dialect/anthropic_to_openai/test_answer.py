@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from tests.dialect.anthropic_to_openai.material import (
     Json,
@@ -30,7 +30,6 @@ def test_golden_answers_are_translated_to_anthropic(case: Path) -> None:
     assert json.loads(whole.body) == json.loads((case / "expected.json").read_bytes())
 
 
-@settings(deadline=None)
 @given(streams())
 def test_an_openai_answer_as_a_stream_translates_to_the_same_message(source: bytes) -> None:
     answer = aggregate_chunks(source)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.dialect.thinking_signature import UNSIGNED
@@ -80,7 +80,6 @@ def facts_of_translation(messages: list[Json]) -> Iterator[tuple[Any, ...]]:
             yield "assistant", content.replace("\n\n", "")
 
 
-@settings(deadline=None)
 @given(st.lists(MESSAGES, max_size=6))
 def test_a_conversation_keeps_all_texts_calls_results_and_thinking(messages: list[Json]) -> None:
     found = translation({"model": "claude", "max_tokens": 1, "messages": messages}).request

@@ -83,6 +83,13 @@ def test_a_thinking_budget_becomes_a_reasoning_effort(members: Json, effort: str
     assert translated_request(**members).get("reasoning_effort") == effort
 
 
+@pytest.mark.parametrize("properties", [True, 1, "city", ["city"], [{}]])
+def test_an_output_schema_whose_properties_are_no_object_is_not_strict(properties: object) -> None:
+    schema = {"type": "object", "properties": properties, "required": ["city"], "additionalProperties": False}
+    body = translated_request(output_config={"format": {"type": "json_schema", "schema": schema}})
+    assert body["response_format"]["json_schema"] == {"name": "answer", "schema": schema}
+
+
 @pytest.mark.parametrize(("schema", "is_strict"), [
     ({"type": "object", "properties": {}, "additionalProperties": False}, True),
     ({"type": "object"}, False),

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.dialect.anthropic_to_openai.stream import MessageStream
@@ -54,7 +54,6 @@ def test_a_truncated_openai_stream_gets_no_message_stop(case: Path) -> None:
         assert not stream.is_finished or cut > told or case_options(case).get("finished", True)
 
 
-@settings(deadline=None)
 @given(streams(), st.data())
 def test_an_openai_stream_translates_to_the_same_message_as_its_aggregate(source: bytes, chance: st.DataObject) -> None:
     cut = chance.draw(st.integers(0, len(source)))

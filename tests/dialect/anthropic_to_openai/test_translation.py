@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from kyma_proxy.dialect.translation import StreamTranslation, Translation
 from tests.dialect.aggregating import aggregated
@@ -47,7 +47,6 @@ def test_anthropic_errors_carry_the_request_id() -> None:
         assert (error["type"], error["request_id"]) == ("error", "abc")
 
 
-@settings(deadline=None)
 @given(streams())
 def test_an_aggregated_openai_stream_equals_the_whole_answer(source: bytes) -> None:
     made = translation()

@@ -220,7 +220,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(json_values.map(msgspec.json.encode) | st.binary(max_size=40) | st.just(b'{"images":' + b"[" * 100_000))
 def test_any_answer_of_the_queue_is_read_or_raises_value_error(body: bytes) -> None:
     with contextlib.suppress(ValueError, RecursionError):

@@ -132,7 +132,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(json_values.map(msgspec.json.encode) | st.binary(max_size=40) | st.just(b'{"data":' + b"[" * 100_000))
 @example(b'{"data":[{"url":"https://a.example/1.png"},{"b64_json":"aGk="}]}')  # chance seldom makes a valid one
 def test_any_openai_image_answer_is_read_or_raises_value_error(body: bytes) -> None:

@@ -6,7 +6,7 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.dialect.thinking_signature import UNSIGNED
@@ -46,7 +46,6 @@ def conversations(draw: st.DrawFn) -> list[Json]:
     return [*messages, {"role": "user", "content": draw(NON_BLANK)}]
 
 
-@settings(deadline=None)
 @given(conversations())
 def test_a_conversation_keeps_all_blocks_in_order(messages: list[Json]) -> None:
     told = translated_request(messages=messages)
@@ -79,7 +78,6 @@ COMPARED_MEMBERS = {
 }  # fmt: skip
 
 
-@settings(deadline=None)
 @given(streams())
 def test_an_answer_sent_back_in_the_next_request_keeps_its_blocks(source: bytes) -> None:
     message = aggregate_events(source)

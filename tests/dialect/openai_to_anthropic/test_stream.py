@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.dialect.openai_to_anthropic.material import (
@@ -208,7 +208,6 @@ def test_an_event_without_end_is_not_buffered_without_limit() -> None:
     assert not stream.is_finished
 
 
-@settings(deadline=None)
 @given(st.sampled_from(STREAMED), st.data())
 def test_a_damaged_stream_never_raises_and_is_finished_only_with_done(case: Path, data: st.DataObject) -> None:
     source = bytearray((case / "stream.sse").read_bytes())

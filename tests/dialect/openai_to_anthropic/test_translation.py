@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.dialect.openai_to_anthropic.translation import OpenAIToAnthropic
@@ -55,7 +55,6 @@ def test_golden_streams_translate_to_the_same_completion_as_their_aggregates(cas
     assert_stream_and_answer_agree(translation, (case / "stream.sse").read_bytes())
 
 
-@settings(deadline=None)
 @given(streams(), st.lists(st.integers(0, 4000), max_size=6))
 def test_any_anthropic_stream_translates_to_the_same_completion_as_its_aggregate_however_split(
     source: bytes, cuts: list[int]
@@ -90,7 +89,6 @@ def test_blocks_of_unknown_type_are_left_out_of_streams_and_whole_answers() -> N
     assert aggregate_chunks(again)["choices"][0]["message"]["content"] == "a"  # the number of a block may be used once more
 
 
-@settings(deadline=None)
 @given(streams(), st.booleans())
 def test_an_aggregated_anthropic_stream_equals_the_whole_answer(source: bytes, is_legacy: bool) -> None:
     made = translation(functions=[{"name": "f"}]) if is_legacy else translation()

@@ -50,6 +50,9 @@ class _Zlib:
             if len(piece) < _HEADER_BYTES:
                 self._first = piece
                 return b""
+            self._has_begun = True
+            if not _has_header(piece):
+                self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
         plain = self._decompressed(piece)
         for _ in range(_MAX_MEMBERS):
             following = self._stream.unused_data
@@ -65,20 +68,18 @@ class _Zlib:
         try:
             plain = self._stream.decompress(piece, MAX_GROWN_BYTES)
         except zlib.error as error:
-            if self._has_begun:
-                raise ValueError(str(error)) from None
-            self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
-            try:
-                plain = self._stream.decompress(piece, MAX_GROWN_BYTES)
-            except zlib.error as raw_error:
-                raise ValueError(str(raw_error)) from None
-        self._has_begun = True
+            raise ValueError(str(error)) from None
         if self._stream.unconsumed_tail:
             raise ValueError("it grows too much")
         return plain
 
     def is_whole(self) -> bool:
         return self._stream.eof
+
+
+def _has_header(start: bytes) -> bool:
+    """True if a body begins as gzip (RFC 1952 §2.3.1) or zlib (RFC 1950 §2.2) does. So no later byte decides, in any piece."""
+    return start.startswith(b"\x1f\x8b") or (start[0] & 15 == zlib.DEFLATED and int.from_bytes(start[:2]) % 31 == 0)
 
 
 class _Brotli:

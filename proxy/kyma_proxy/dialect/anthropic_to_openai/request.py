@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from kyma_proxy.core.utf_8 import check_utf_8
 from kyma_proxy.dialect.anthropic_to_openai.messages import PARAGRAPH, Conversation, Json, RequestReader, present_members
 from kyma_proxy.errors import GatewayError, Kind
 
@@ -109,6 +110,7 @@ def translate_request(
     """
     reader = RequestReader()
     try:
+        check_utf_8(body)
         members = present_members(reader.members(body, ""))
         request = reader.read(_request, body, "", [name for name in members if name not in _PASSED_THROUGH])
         translated = _translate(request, members, Conversation(reader, reasoning_field), reader)
@@ -264,6 +266,7 @@ def _is_strict(schema: Any) -> bool:
         if schema.get("additionalProperties") is not False:
             return False
         required = schema.get("required")
-        if properties and not (isinstance(required, list) and all(name in required for name in properties)):
+        is_listed = isinstance(properties, dict) and isinstance(required, list) and all(name in required for name in properties)
+        if properties and not is_listed:
             return False
     return all(_is_strict(part) for part in schema.values())

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from kyma_proxy.core.utf_8 import check_utf_8
 from kyma_proxy.errors import GatewayError, Kind
 
 NULL: Final = msgspec.Raw(b"null")
@@ -226,6 +227,7 @@ _decode: Final = msgspec.json.Decoder(ChatRequest).decode
 def read_request(body: bytes) -> ChatRequest:
     """Decode a caller's request. Raises GatewayError if it is malformed."""
     try:
+        check_utf_8(body)
         return _decode(body)
     except msgspec.ValidationError as error:
         raise GatewayError(Kind.INVALID_REQUEST, f"The body is no chat request: {error}.") from None

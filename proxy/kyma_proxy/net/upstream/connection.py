@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from abc import ABC, abstractmethod
 from time import monotonic
 from typing import Final, cast
 
@@ -18,7 +17,7 @@ from kyma_proxy.config.snapshot import Origin, Timeouts
 from kyma_proxy.core.http.content_coding import ContentDecoder
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
-from kyma_proxy.net.sweeper import Sweeper
+from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
 from kyma_proxy.net.upstream.framing import framing
 from kyma_proxy.net.upstream.portions import MAX_PORTION_BYTES, Portions
 from kyma_proxy.net.upstream.response_handler import ResponseHandler
@@ -31,38 +30,7 @@ _MAX_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
 _USUAL_BYTES_BESIDE: Final = 512
 _LARGE_READ_BYTES: Final = 64 * 1024
 _NEVER: Final = 10.0**12
-
-
-class ConnectionOwner(ABC):
-    """The pool to which a connection belongs between two answers."""
-
-    __slots__ = ("sweeper",)
-
-    sweeper: Sweeper
-
-    @abstractmethod
-    def opened(self, connection: UpstreamConnection) -> None:
-        """The connection is open."""
-
-    @abstractmethod
-    def put_back(self, connection: UpstreamConnection) -> None:
-        """An answer is over, and the connection can serve again."""
-
-    @abstractmethod
-    def remember_session(self, connection: UpstreamConnection) -> None:
-        """A fresh TLS connection has served once: its session can be resumed."""
-
-    @abstractmethod
-    def expired(self, connection: UpstreamConnection) -> None:
-        """The connection has been idle for `keep_alive_s`."""
-
-    @abstractmethod
-    def spoiled(self, connection: UpstreamConnection) -> None:
-        """The idle connection has received bytes that nobody asked for."""
-
-    @abstractmethod
-    def lost(self, connection: UpstreamConnection) -> None:
-        """The connection is closed."""
+_BODY_FIELDS: Final = (b"content-length", b"transfer-encoding")
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -271,6 +239,9 @@ class UpstreamConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self.parser.get_status_code()
         if 100 <= status < 200 and status != 101:
+            # Those up to 103 have no body, whatever they announce; of others the parser would read one, before the head.
+            if status > 103 and any(name.lower() in _BODY_FIELDS and value.strip() != b"0" for name, value in self._headers):
+                raise httptools.HttpParserError("an interim answer has a body")
             self._is_informational = True
             self._headers = []
             self._reason = b""

@@ -16,7 +16,8 @@ from typing import Final
 from kyma_proxy.config.snapshot import Origin, Provider
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
-from kyma_proxy.net.upstream.connection import ConnectionOwner, UpstreamConnection
+from kyma_proxy.net.upstream.connection import UpstreamConnection
+from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
 from kyma_proxy.net.upstream.dialing import Dialer, SessionContext
 from kyma_proxy.net.upstream.tls_failures import tls_sentence
 
