@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-MAX_OBJECTS: Final = 32 * 1024
+MAX_OBJECTS: Final = 16 * 1024
 """The most objects and lists. No answer of a model has so many members of its own."""
 MAX_ITEMS: Final = 256 * 1024
 """The most values beside one another: the numbers of 250,000 tokens, say."""

@@ -18,8 +18,8 @@ from kyma_proxy.dialect.translation import Aggregation, Order, StreamTranslation
 from kyma_proxy.dialect.vision import refuse_translated_images
 from kyma_proxy.net.relay.body import Body
 
-MAX_WHOLE_BYTES: Final = 8 * 1024 * 1024
-"""A whole answer must be there before it can be translated, at once: about 40 ms for this much. A larger one is a failure."""
+MAX_WHOLE_BYTES: Final = 4 * 1024 * 1024
+"""A whole answer must be there before it can be translated, at once: up to 50 ms for this much. A larger one is a failure."""
 MAX_STREAM_BYTES: Final = 32 * 1024 * 1024
 """The same for a stream that becomes one answer, of which only the texts are kept."""
 _COPIED_BYTES: Final = 16_384
