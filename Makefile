@@ -8,7 +8,7 @@ SOURCES := $(shell find proxy -name '*.py')
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes -r
 
-.PHONY: help setup run run-llm test node-clients test-compiled soak crash fuzz check format bench bench-all bench-compare bench-micro \
+.PHONY: help setup run run-llm test node-clients test-compiled soak hostile-nginx crash fuzz check format bench bench-all bench-compare bench-micro \
 	bench-jobs bench-outage bench-peers lock clean
 
 help: ## show this help
@@ -42,6 +42,9 @@ test-compiled: $(VENV)/dev.done $(VENV)/built.done ## run the same tests on the 
 
 soak: $(VENV)/dev.done ## ten minutes of trouble: providers die and come back under 200 streams (SOAK_OPTIONS='--minutes 1')
 	$(BIN)/python -m tests.faults.soak $(SOAK_OPTIONS)
+
+hostile-nginx: $(VENV)/dev.done ## where nginx's verdict on the corpus of hostile requests differs from the gateway's
+	$(BIN)/python -m tests.hostile.against_nginx
 
 crash: $(VENV)/dev.done ## kill the gateway fifty times under load, and judge the books each time (CRASH_OPTIONS='--rounds 5')
 	$(BIN)/python -m tests.faults.crash $(CRASH_OPTIONS)

@@ -56,6 +56,7 @@ def configuration(
     pool: int | None = None,
     model: str = "",
     models: str = "",
+    hosts: str = "[a, b, gateway, gateway.example]",
     more: str = "",
 ) -> str:
     """A model `m` with one source a provider, `real-0`, `real-1`, …, tried in this order.
@@ -64,6 +65,7 @@ def configuration(
     `defaults`: the members of this section, in place of the usual ones of the tests; `timeouts`, `hedge_after` and `hold`
     change single ones.
     `pool`: only so many of the providers are in the pool of `m`; with 0 there is no `m`.
+    `hosts`: the names by which the callers of the tests find the gateway.
     `model` holds further members of `m`, `models` further entries beside it, `more` further sections.
     """
     entries = [_completed(one, at, dialect if isinstance(dialect, str) else dialect[at]) for at, one in enumerate(providers)]
@@ -75,7 +77,8 @@ def configuration(
     entry = _braces("id: m", "price: {input: 1, output: 2}", f"pool: [{', '.join(sources)}]", model)
     listed = f"  - {entry}\n{models}" if sources else models
     usual = f"max_tokens: null, hedge_after: {hedge_after}, hold: {hold}, timeouts: {timeouts}"
-    return f"defaults: {_braces(usual if defaults is None else defaults)}\nproviders:\n{written}models:\n{listed}{more}"
+    sections = f"hosts: {hosts}\ndefaults: {_braces(usual if defaults is None else defaults)}\n"
+    return f"{sections}providers:\n{written}models:\n{listed}{more}"
 
 
 def listeners(listen: object, *, access_log: object, admin: str = "null") -> str:

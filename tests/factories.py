@@ -34,6 +34,7 @@ models:
   - {id: sonnet, pool: [{provider: claude, model: claude-sonnet}]}
   - {id: picture, output_modalities: [image], price: {image: 0.054}, pool: [{provider: art, model: pic}]}
 aliases: {fast: small}
+hosts: [a]
 """
 
 

@@ -301,9 +301,16 @@ class Gateway:
 
     def source(self, at: int = 0) -> dict[str, Any]:
         """What `/v1/status` says of a source of the first model; that page itself may be a second old."""
-        document: Any = status(self.configuration.snapshot, self.app.breakers, time.monotonic())
-        found: dict[str, Any] = document["models"][0]["sources"][at]
+        found: dict[str, Any] = self._models()[0]["sources"][at]
         return found
+
+    def model(self, ident: str) -> dict[str, Any]:
+        """What `/v1/status` on the admin listener says of a model."""
+        return next(one for one in self._models() if one["id"] == ident)
+
+    def _models(self) -> list[dict[str, Any]]:
+        document: Any = status(self.configuration.snapshot, self.app.breakers, time.monotonic())
+        return list(document["models"])
 
     async def metric(self, name: str) -> float:
         """The sum of a metric's samples, as `/metrics` shows them."""

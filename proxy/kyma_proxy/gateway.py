@@ -15,14 +15,16 @@ from time import monotonic
 from typing import Any, Final
 
 from kyma_proxy.accounting.meter import Meter
+from kyma_proxy.accounting.own_answers import OwnAnswers, check_is_estimated
 from kyma_proxy.accounting.settlement import Settlement
 from kyma_proxy.config.snapshot import Route, Snapshot
-from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
 from kyma_proxy.core.exchange import Event, Exchange
-from kyma_proxy.core.http.answers import cors_lines, error_lines, id_lines, json_answer, relay_lines
-from kyma_proxy.core.http.body import read_routing_fields
-from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead
-from kyma_proxy.core.http.inbound import Inbound
+from kyma_proxy.core.http.answers import relay_lines
+from kyma_proxy.core.http.body import RoutingFields, read_routing_fields, reading_routing_fields
+from kyma_proxy.core.http.headers import AnswerHead
+from kyma_proxy.core.http.inbound import Headers, Inbound
+from kyma_proxy.core.http.large_body import LARGE_BYTES
+from kyma_proxy.core.http.request_head import RequestHead
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.candidates import Candidates
 from kyma_proxy.core.routing.failures import (
@@ -30,20 +32,22 @@ from kyma_proxy.core.routing.failures import (
     AttemptFailure,
     FailureKind,
     Retry,
+    broken_off,
     moves_on,
-    no_time_left,
     status_failure,
 )
 from kyma_proxy.core.routing.operators_errors import meaning_of
-from kyma_proxy.core.routing.plan import plan
-from kyma_proxy.core.routing.resolve import is_answered, route_of, unanswerable
+from kyma_proxy.core.routing.plan import Step, plan
+from kyma_proxy.core.routing.resolve import route_of
 from kyma_proxy.dialect.answers.errors import read_error
 from kyma_proxy.dialect.answers.reader import AnswerReader
-from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, RELAYED, asked_endpoints
+from kyma_proxy.dialect.registry import DIALECTS, RELAYED
 from kyma_proxy.errors import GatewayError, Kind, draining, internal_error
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.attempts import Attempt, Attempts, AttemptsListener
 from kyma_proxy.net.relay.bodies import body_for
+from kyma_proxy.net.relay.body import Body
+from kyma_proxy.net.relay.large_bodies import SMALL_BYTES, LargeBodies, takes_long
 from kyma_proxy.net.relay.pump import Pump
 from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.pool import UpstreamPool
@@ -60,7 +64,7 @@ class Gateway(AttemptsListener):
 
     def __init__(
         self, current: Callable[[], Snapshot], upstreams: UpstreamPool, counters: Counters, log: Log | None,
-        *, breakers: BreakerTable, random: Callable[[], float], meter: Meter | None = None,
+        *, breakers: BreakerTable, random: Callable[[], float], large_bodies: LargeBodies, meter: Meter | None = None,
     ) -> None:  # fmt: skip
         """Requests are metered if there is a meter; without one everybody may call."""
         self._current = current
@@ -69,7 +73,9 @@ class Gateway(AttemptsListener):
         self._counters = counters
         self._log = log
         self._random = random
+        self._large_bodies = large_bodies
         self._meter = meter
+        self._own_answers = OwnAnswers(meter)
         self._settlement = Settlement(counters, breakers, log, meter)
         self.live: set[Attempts] = set()
 
@@ -85,7 +91,7 @@ class Gateway(AttemptsListener):
         try:
             if meter is not None:
                 exchange.key = meter.identify(exchange.inbound.headers)
-            route = self._route(exchange)
+            route = self._route(exchange, await self._read(exchange))
             self._plan(attempts, route)
             if meter is not None:
                 exchange.reservation = meter.admit(exchange, monotonic())
@@ -100,14 +106,22 @@ class Gateway(AttemptsListener):
         finally:
             self._settle(attempts)
 
-    # ---- route and plan
+    # ---- read, route and plan
 
-    def _route(self, exchange: Exchange) -> Route:
+    async def _read(self, exchange: Exchange) -> RoutingFields:
+        """The routing fields of the body. A large one is read in slices, and only if its caller is in good standing."""
+        body, meter = exchange.inbound.body, self._meter
+        if len(body) <= LARGE_BYTES:
+            return read_routing_fields(body, is_metered=meter is not None)
+        if meter is not None and exchange.key is not None:
+            meter.check_standing(exchange.key.account, exchange.endpoint, exchange.snapshot, monotonic())
+        return await self._large_bodies.slices.run(reading_routing_fields(body, is_metered=meter is not None))
+
+    def _route(self, exchange: Exchange, fields: RoutingFields) -> Route:
         """The sources that can answer for the model that the caller asks for, in the caller's dialect."""
-        fields = exchange.routing = read_routing_fields(exchange.inbound.body, is_metered=self._meter is not None)
+        exchange.routing = fields
         route, is_alias = route_of(exchange.snapshot, exchange.endpoint, fields.model)
-        if is_alias:
-            exchange.alias = fields.model
+        exchange.alias = fields.model if is_alias else None
         exchange.route = route
         exchange.model = route.model
         return route
@@ -118,14 +132,8 @@ class Gateway(AttemptsListener):
         account = None if key is None else key.account.id
         steps = plan(route, self._breakers, monotonic(), self._random, account)
         if not steps and route.is_empty:
-            self._check_is_estimated(attempts.exchange, route)
+            check_is_estimated(attempts.exchange, route)
         attempts.candidates = Candidates(route, self._breakers, steps, account)
-
-    def _check_is_estimated(self, exchange: Exchange, route: Route) -> None:
-        """Raises GatewayError unless the gateway can answer by itself for a model that is answered elsewhere."""
-        endpoint = exchange.endpoint
-        if not (endpoint.is_estimated and is_answered(exchange.snapshot, MAIN_ENDPOINTS[endpoint.dialect], route.model)):
-            raise unanswerable(route.model, endpoint, MAIN_ENDPOINTS, asked_endpoints(endpoint))
 
     # ---- attempt
 
@@ -136,13 +144,16 @@ class Gateway(AttemptsListener):
         """
         attempts.downstream.attach(attempts)
         while not attempts.is_done:
-            if attempts.running:
+            if attempts.postponed is not None:
+                await self._start_large(attempts, attempts.postponed)
+            elif attempts.running:
                 if await attempts.wait_first():
                     self._start(attempts)
             elif self._is_estimated(attempts) or not self._start(attempts):
                 if not self._is_estimated(attempts):  # the last candidates may have been left out
                     raise attempts.candidates.error(monotonic())
-                self._estimate(attempts)
+                attempts.exchange.step(Event.ANSWER)
+                self._own_answers.send_estimate(attempts.exchange, attempts.downstream)  # no source can count them
                 return
 
     def _is_estimated(self, attempts: Attempts) -> bool:
@@ -154,28 +165,39 @@ class Gateway(AttemptsListener):
         step = candidates.next(now, is_last_resort=not attempts.running)
         if step is None:
             return False
-        source = step.source
-        total_due = None if source.timeouts.total is None else exchange.inbound.received + source.timeouts.total
-        if total_due is not None and now >= total_due:
-            candidates.failures[source.key] = no_time_left(source.provider.name)
+        if attempts.is_too_late(step, now):
             return True
         dialect = DIALECTS[exchange.endpoint.dialect]
+        if len(exchange.inbound.body) > SMALL_BYTES and takes_long(exchange, step, dialect):
+            attempts.postponed = step
+            return True
         try:
             body = body_for(exchange, step, dialect)
         except GatewayError as error:  # the source's dialect has no way to say what the caller asks for
             candidates.unsupported = error.fresh()
             return True
-        attempt = Attempt(attempts, step, step.breaker.acquire(now, candidates.account), total_due)
+        self._ask(attempts, step, body, now)
+        return True
+
+    async def _start_large(self, attempts: Attempts, step: Step) -> None:
+        """Ask a source when the body for it has been made, which takes long; unless nobody needs it any more."""
+        attempts.postponed = None
+        body = await self._large_bodies.prepared(attempts, step, DIALECTS[attempts.exchange.endpoint.dialect])
+        if body is not None:
+            self._ask(attempts, step, body, monotonic())
+
+    def _ask(self, attempts: Attempts, step: Step, body: Body, now: float) -> None:
+        exchange, dialect = attempts.exchange, DIALECTS[attempts.exchange.endpoint.dialect]
+        attempt = Attempt(attempts, step, step.breaker.acquire(now, attempts.candidates.account))
         attempts.running.append(attempt)  # from here on whatever ends the request gives the permit back
         exchange.attempts.append(attempt)
-        spoken = DIALECTS[source.provider.dialect] if body.is_translated else dialect
+        spoken = DIALECTS[step.source.provider.dialect] if body.is_translated else dialect
         reader = AnswerReader(spoken, body.endpoint)
         attempt.pump = Pump(
             attempt, self, body, attempts.downstream, inbound=exchange.inbound, dialect=dialect, reader=reader,
             hold_s=exchange.snapshot.hold,
         )  # fmt: skip
         attempt.connect(self._upstreams)
-        return True
 
     # ---- what an attempt and its pump report
 
@@ -235,8 +257,9 @@ class Gateway(AttemptsListener):
         exchange.provider_request_id = head.provider_request_id
         exchange.dropped = pump.body.dropped
         exchange.inbound.body = b""  # no other source is asked, so the prompt need not be kept
+        attempts.downstream.buffered.release()
         lines = relay_lines(exchange.inbound.request_id, step.model.id, exchange.alias, step.layer, exchange.dropped)
-        lines += self._common_lines(exchange)
+        lines += self._own_answers.common_lines(exchange)
         exchange.step(Event.RELAY_ERROR if head.is_error else Event.COMMIT)  # last: nothing has gone out if the above fails
         return lines
 
@@ -279,8 +302,7 @@ class Gateway(AttemptsListener):
         exchange = attempt.group.exchange
         exchange.error_code = Kind.PROVIDER_ERROR.code if pump.reader.error is None else pump.reader.error.code
         exchange.step(Event.CUT)
-        message = f"The provider {attempt.provider} stopped in the middle of its answer: {failure.detail}."
-        pump.cut_short(GatewayError(Kind.PROVIDER_ERROR, message))
+        pump.cut_short(broken_off(failure, is_named=exchange.key is None))
         self._end(attempt)
 
     def _note_broken(self, attempt: Attempt, failure: AttemptFailure) -> None:
@@ -351,35 +373,13 @@ class Gateway(AttemptsListener):
             sources_failed = bool(exchange.attempts) or error.kind in (Kind.NO_SOURCE_AVAILABLE, Kind.PROVIDER_RATE_LIMITED)
             exchange.step(Event.EXHAUST if sources_failed else Event.REJECT)
         exchange.error_code = error.kind.code
-        dialect, request_id = DIALECTS[exchange.endpoint.dialect], exchange.inbound.request_id
-        body = dialect.error_body(error, request_id)
-        self._respond(attempts, error.kind.status, body, error_lines(error, request_id, dialect.id_field))
+        self._own_answers.send_error(exchange, attempts.downstream, error)
 
-    def _estimate(self, attempts: Attempts) -> None:
-        """Estimate a prompt's tokens, as no source can count them; the answer is marked as an estimate. (Contract §2.)"""
-        exchange = attempts.exchange
-        exchange.step(Event.ANSWER)
-        body = b'{"input_tokens":%d}' % estimated_prompt_tokens(exchange.inbound.body)
-        id_field = DIALECTS[exchange.endpoint.dialect].id_field
-        self._respond(attempts, 200, body, b"%bx-kyma-estimated: true\r\n" % id_lines(exchange.inbound.request_id, id_field))
+    # ---- before a request is complete
 
-    def _respond(self, attempts: Attempts, status: int, body: bytes, added: bytes) -> None:
-        """Send a whole answer of the gateway's own; `added` holds lines of its head."""
-        exchange, downstream = attempts.exchange, attempts.downstream
-        inbound = exchange.inbound
-        exchange.status, exchange.bytes_out = status, len(body)
-        added += self._common_lines(exchange)
-        close = not inbound.keep_alive or downstream.will_close
-        if inbound.is_http_10 and not close:
-            added += KEEP_ALIVE
-        downstream.respond(json_answer(status, body, added, close=close), close=close)
-
-    def _common_lines(self, exchange: Exchange) -> bytes:
-        """The lines of every answer's head: cross-origin access, and what a metered caller has left of its limits."""
-        lines, key = cors_lines(exchange.inbound.headers, exchange.snapshot.cors_origins), exchange.key
-        if key is None or self._meter is None:
-            return lines
-        return lines + self._meter.lines(key.account, exchange.snapshot.tiers, monotonic())
+    def screen(self, head: RequestHead, headers: Headers) -> int | None:
+        """Refuse a request whose body would be read in vain. Returns the most bytes of the body; None for the usual limit."""
+        return None if self._meter is None else self._meter.screen(head, headers, self._current(), monotonic())
 
     def reject(self, error: GatewayError, request_id: str) -> None:
         """Count and log a request that was refused before it could be served."""

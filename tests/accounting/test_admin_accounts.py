@@ -35,6 +35,11 @@ class Operator:
         async with self._client.request(method, f"/admin/accounts{path}", json=document, headers=self._headers) as answer:
             return answer.status, await answer.json()
 
+    async def send(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+        """Send a body as it is."""
+        async with self._client.request(method, f"/admin/accounts{path}", data=body, headers=self._headers) as answer:
+            return answer.status, await answer.json()
+
 
 async def test_an_account_is_created_shown_and_found(tmp_path: Path) -> None:
     async with metered(tmp_path) as (accounts_gateway, provider), Operator(accounts_gateway) as operator:
@@ -87,14 +92,42 @@ async def test_a_grant_does_not_move_the_tier(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "amount", [0, -1, 4.99, "4.99", "ten", "1e400", "NaN", "Infinity", True, None, [], 10**7, "5.0000000001", 1e300]
-)
+    "amount",
+    [
+        0, -1, 4.99, "4.99", "ten", "1e400", "NaN", "Infinity", True, None, [], 10**7, "5.0000000001", 1e300, "1_0", "+10",
+        "1e1", " 10", "10 ", "10\n", "\u0661\u0660", "\uff11\uff10", "1,0", "0x10", "10.", ".5", "", " ", "$10", "10" * 20,
+    ],
+)  # fmt: skip
 async def test_an_amount_that_is_invalid_or_too_small_is_refused(tmp_path: Path, amount: object) -> None:
     async with metered(tmp_path) as (accounts_gateway, _), Operator(accounts_gateway) as operator:
         caller = await accounts_gateway.caller(nano=0)
         status, answer = await operator.ask("POST", f"/{caller.account}/purchases", {"amount": amount, "payment_id": "p"})
         assert (status, answer["error"]["code"]) == (400, "invalid_request")
         assert (await caller.balance())["balance"] == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"amount":10,"amount":1000,"payment_id":"p"}', b'{"amount":10,"payment_id":"p","amount":10}',
+        b'{"amount":10,"payment_id":"p","payment\\u005fid":"q"}',
+    ],
+)  # fmt: skip
+async def test_a_body_with_a_member_twice_is_refused(tmp_path: Path, body: bytes) -> None:
+    async with metered(tmp_path) as (accounts_gateway, _), Operator(accounts_gateway) as operator:
+        caller = await accounts_gateway.caller(nano=0)
+        status, answer = await operator.send("POST", f"/{caller.account}/purchases", body)
+        assert (status, answer["error"]["code"]) == (400, "invalid_json")
+        assert (await caller.balance())["balance"] == 0
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=1_0", "limit=%2B1", "limit=1e1", "limit=%D9%A1", "limit=", "limit=%201", "limit=1&limit=2"]
+)
+async def test_a_number_of_a_query_has_plain_digits_once(tmp_path: Path, query: str) -> None:
+    async with metered(tmp_path) as (accounts_gateway, _), Operator(accounts_gateway) as operator:
+        status, answer = await operator.ask("GET", f"?{query}")
+        assert (status, answer["error"]["code"]) == (400, "invalid_request")
 
 
 async def test_a_blocked_account_is_refused_until_it_is_unblocked(tmp_path: Path) -> None:

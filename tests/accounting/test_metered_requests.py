@@ -88,6 +88,57 @@ async def test_a_caller_that_asks_for_usage_receives_it(tmp_path: Path) -> None:
         assert (await caller.balance())["balance"] == 1 - COST
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"%b","stream":true,"stream_options":%b,"messages":[]}',
+        b'{ "stream": true,"model" : "%b","messages":[], "stream_options" : %b }',
+        b'{"x":{"stream_options":null},"stream":true,"model":"%b","stream\\u005foptions": %b,"messages":[]}',
+        b'{"stream":true,"messages":["' + b"x" * 20_000 + b'"],"model":"%b","stream_options":%b}',
+    ],
+)
+async def test_options_that_are_null_are_replaced_by_those_that_ask_for_usage(tmp_path: Path, body: bytes) -> None:
+    async with metered(tmp_path) as (accounts_gateway, provider):
+        provider.plays(answer_head() + chunk(content_event("one")) + chunk(usage_event()) + chunk(DONE) + b"0\r\n\r\n")
+        caller = await accounts_gateway.caller()
+        caller.client.post(body % (b"m", b"null"), more=f"authorization: Bearer {caller.secret}\r\n")
+        assert (await caller.client.answer()).body == content_event("one") + DONE
+        assert provider.received[0].body == body % (b"real-0", b'{"include_usage":true}')
+        assert (await accounts_gateway.running.records())[0]["usage_source"] == "reported"
+
+
+async def test_options_that_are_null_before_the_model_are_replaced(tmp_path: Path) -> None:
+    async with metered(tmp_path) as (accounts_gateway, provider):
+        provider.plays(answer_head() + chunk(content_event("one")) + chunk(usage_event()) + chunk(DONE) + b"0\r\n\r\n")
+        caller = await accounts_gateway.caller()
+        body = b'{"stream_options":null,"stream":true,"messages":[],"model":"m"}'
+        caller.client.post(body, more=f"authorization: Bearer {caller.secret}\r\n")
+        assert (await caller.client.answer()).body == content_event("one") + DONE
+        expected = b'{"stream_options":{"include_usage":true},"stream":true,"messages":[],"model":"real-0"}'
+        assert provider.received[0].body == expected
+
+
+@pytest.mark.parametrize("is_metered", [False, True])
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("name", ["stream", "stream_options", "max_tokens", "n"])
+async def test_a_member_that_is_null_is_as_if_it_were_absent(tmp_path: Path, name: str, dialect: str, is_metered: bool) -> None:
+    async with providers(1) as (provider,):
+        entry = ProviderEntry(provider.port, dialect)
+        if is_metered:
+            async with accounts_gateway(tmp_path, entry) as made:
+                answer = await (await made.caller()).chat(**{name: None})
+        else:
+            async with gateway(configuration(entry), tmp_path) as running:
+                client = await running.client()
+                client.post(json.dumps({"model": "m", "messages": [{"role": "user", "content": "a"}], name: None}).encode())
+                answer = await client.answer()
+        assert answer.status == 200
+        if dialect == "openai":
+            assert json.loads(provider.received[0].body)[name] is None
+        else:
+            assert json.loads(provider.received[0].body)["max_tokens"] == 4096
+
+
 async def test_a_stream_without_usage_is_estimated_and_marked_so(tmp_path: Path) -> None:
     async with metered(tmp_path) as (accounts_gateway, provider):
         provider.plays(answer_head() + b"".join(chunk(content_event("word ")) for _ in range(100)) + chunk(DONE) + b"0\r\n\r\n")
@@ -357,7 +408,7 @@ async def test_keys_created_at_once_do_not_exceed_the_limit_of_an_account(tmp_pa
 @pytest.mark.parametrize(
     "members",
     [
-        {"stream_options": {}}, {"stream_options": None}, {"stream_options": {"include_usage": False}},
+        {"stream_options": {}}, {"stream_options": {"include_usage": False}},
         {"stream_options": {"include_usage": None}}, {"stream_options": {"include_obfuscation": False}},
         {"stream_options": [1]}, {"stream": 1}, {"stream": "true"},
     ],

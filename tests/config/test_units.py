@@ -54,7 +54,27 @@ def test_a_price_is_parsed_exactly(written: object, usd: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["2", "s", "", " 2s", "2 s", "2s\n", "-1s", "+1s", "1,5s", ".5s", "1.s", "1e3s", "2S", "2d", "2min"]
+    "written",
+    [
+        "2",
+        "s",
+        "",
+        " 2s",
+        "2 s",
+        "2s\n",
+        "-1s",
+        "+1s",
+        "1,5s",
+        ".5s",
+        "1.s",
+        "1e3s",
+        "2S",
+        "2d",
+        "2min",
+        "1_0s",
+        "\u0662s",
+        "\uff12s",
+    ],
 )
 def test_the_error_for_an_invalid_duration_says_how_to_write_one(written: str) -> None:
     assert refusal(parse_duration, written) == HOW_TO_WRITE[parse_duration]
@@ -65,12 +85,15 @@ def test_a_duration_without_a_unit_is_refused(written: object) -> None:
     assert refusal(parse_duration, written) == HOW_TO_WRITE[parse_duration]
 
 
-@pytest.mark.parametrize("written", ["", "1.5MiB", "-1", -1, "1 MiB", "1mib", "1TB", "MiB", 1.0, True, None, [1]])
+@pytest.mark.parametrize(
+    "written",
+    ["", "1.5MiB", "-1", -1, "1 MiB", "1mib", "1TB", "MiB", "1_0", "+1", "1e3", "\u0661KB", "\uff11", 1.0, True, None, [1]],
+)
 def test_the_error_for_an_invalid_size_says_how_to_write_one(written: object) -> None:
     assert refusal(parse_size, written) == HOW_TO_WRITE[parse_size]
 
 
-@pytest.mark.parametrize("written", ["0.68", "free", None, True, [1]])
+@pytest.mark.parametrize("written", ["0.68", "free", "1_0", "\u0661", None, True, [1]])
 def test_a_price_that_is_no_number_is_refused(written: object) -> None:
     assert refusal(parse_usd, written) == HOW_TO_WRITE[parse_usd]
 

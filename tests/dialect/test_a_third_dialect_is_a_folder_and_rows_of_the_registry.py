@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from kyma_proxy.config.snapshot import Model, Source
 from kyma_proxy.core.accounts.usage import Usage
-from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect import registry
 from kyma_proxy.dialect.answers.facts import End, Facts
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.openai import CHAT
-from kyma_proxy.dialect.translation import StreamTranslation, TranslatedAnswer, TranslatedRequest
+from kyma_proxy.dialect.translation import Aggregation, Order, StreamTranslation, TranslatedAnswer, TranslatedRequest
 from kyma_proxy.errors import GatewayError
 from tests.configurations import ProviderEntry, configuration
 from tests.harness import gateway, providers, whole
@@ -55,9 +53,9 @@ TOY = Dialect(
 class ToyToOpenAI:
     """A toy request for a source that speaks OpenAI."""
 
-    def __init__(self, exchange: Exchange, source: Source, model: Model, now: int) -> None:
-        question = json.loads(exchange.inbound.body)["ask"]
-        body = json.dumps({"model": source.model, "messages": [{"role": "user", "content": question}]}).encode()
+    def __init__(self, order: Order) -> None:
+        question = json.loads(order.body)["ask"]
+        body = json.dumps({"model": order.model, "messages": [{"role": "user", "content": question}]}).encode()
         self.request = TranslatedRequest(CHAT, body)
 
     def answer(self, status: int, body: bytes) -> TranslatedAnswer:
@@ -70,7 +68,7 @@ class ToyToOpenAI:
     def as_stream(self, body: bytes) -> bytes:
         raise NotImplementedError
 
-    def aggregate(self, body: bytes) -> TranslatedAnswer:
+    def aggregation(self) -> Aggregation:
         raise NotImplementedError
 
 

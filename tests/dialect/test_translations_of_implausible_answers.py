@@ -18,6 +18,7 @@ from kyma_proxy.dialect.anthropic_to_openai.translation import AnthropicToOpenAI
 from kyma_proxy.dialect.openai_to_anthropic.translation import OpenAIToAnthropic
 from kyma_proxy.dialect.sse import MAX_EVENT_BYTES, SseParser, encode_event
 from kyma_proxy.dialect.translation import TranslatedAnswer, Translation
+from tests.dialect.aggregating import aggregated
 
 GOLDEN = Path(__file__).parent / "golden"
 REQUEST = json.dumps({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}).encode()
@@ -115,7 +116,7 @@ def assert_stream(made: Translation, body: bytes) -> None:
         if event.data != b"[DONE]":
             assert_object(event.data)
     assert not (stream.has_failed and stream.is_finished)
-    assert_whole(made.aggregate, body)
+    assert_whole(lambda stream: aggregated(made, stream), body)
 
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)

@@ -10,6 +10,7 @@ import pytest
 
 from kyma_proxy.dialect.sse import SseParser, encode_event
 from kyma_proxy.dialect.translation import Translation
+from tests.dialect.aggregating import aggregated
 from tests.dialect.anthropic_to_openai import material as anthropic_callers
 from tests.dialect.openai_to_anthropic import material as openai_callers
 
@@ -44,7 +45,7 @@ def from_whole(made: Translation, body: bytes, streamed: Callable[[Translation, 
 def from_stream(made: Translation, source: bytes, streamed: Callable[[Translation, bytes], object]) -> object:
     """The usage in a translated stream, which is the same if that is made into a whole answer."""
     usage = streamed(made, source)
-    assert json.loads(made.aggregate(source).body).get("usage") == usage
+    assert json.loads(aggregated(made, source).body).get("usage") == usage
     return usage
 
 

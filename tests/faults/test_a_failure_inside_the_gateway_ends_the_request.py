@@ -10,15 +10,13 @@ from typing import NamedTuple
 
 import pytest
 
-from kyma_proxy.config.snapshot import Model, Source
 from kyma_proxy.core.accounts.usage import NO_USAGE
-from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect import registry
 from kyma_proxy.dialect.answers.facts import End, Facts
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.openai import CHAT
-from kyma_proxy.dialect.translation import StreamTranslation, TranslatedAnswer, TranslatedRequest
+from kyma_proxy.dialect.translation import Aggregation, Order, StreamTranslation, TranslatedAnswer, TranslatedRequest
 from kyma_proxy.errors import GatewayError
 from tests.configurations import configuration
 from tests.harness import CLOSE, DONE, LAST_CHUNK, SILENCE, chunk, gateway, head, providers, whole
@@ -93,7 +91,7 @@ class FragileStream:
 class FragileToOpenAI:
     """A request that passes as it is, and an answer that does."""
 
-    def __init__(self, exchange: Exchange, source: Source, model: Model, now: int) -> None:
+    def __init__(self, order: Order) -> None:
         works("translate")
         self.request = TranslatedRequest(CHAT, b"{}")
 
@@ -109,9 +107,9 @@ class FragileToOpenAI:
         works("as_stream")
         return body
 
-    def aggregate(self, body: bytes) -> TranslatedAnswer:
-        works("aggregate")
-        return TranslatedAnswer(200, body)
+    def aggregation(self) -> Aggregation:
+        works("aggregation")
+        raise NotImplementedError
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +140,7 @@ CASES = (
     Case("translate", "openai", False, (), False),
     Case("answer", "openai", False, (WHOLE,), False),
     Case("as_stream", "openai", True, (WHOLE,), False),
-    Case("aggregate", "openai", False, (EVENTS, chunk(DONE), LAST_CHUNK), False),
+    Case("aggregation", "openai", False, (EVENTS, chunk(DONE), LAST_CHUNK), False),
     Case("stream", "openai", True, (EVENTS, SILENCE), False),
     Case("feed 1", "openai", True, (EVENTS, SILENCE), False),
     Case("feed 2", "openai", True, (EVENTS, AFTER_THE_HEAD, SECOND, SILENCE), True),

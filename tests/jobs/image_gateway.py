@@ -77,7 +77,7 @@ def configuration(*sources: tuple[str, int], accounts: str = "", more: str = "",
     text = f"  - {{name: text, base_url: 'http://127.0.0.1:{sources[0][1]}/v1', dialect: openai}}\n"
     return (
         f"{accounts}admin: {{token: {TOKEN}}}\ndefaults: {{timeouts: {{connect: 2s, first_byte: 10s, idle: 10s}}}}\n"
-        f"providers:\n{written}{text}models:\n"
+        f"hosts: [a, gateway]\nproviders:\n{written}{text}models:\n"
         f"  - {{id: pic, output_modalities: [image], price: {{image: {PRICE}}}, pool: [{pool}], reserve: {reserve}, "
         f"image: {{sizes: [1024x1024, 512x512], extra: [seed]}}{model}}}\n"
         f"  - {{id: edit, input_modalities: [text, image], output_modalities: [image], price: {{image: {PRICE}}}, "

@@ -295,6 +295,8 @@ async def test_an_image_job_counts_as_a_use_of_its_key(tmp_path: Path) -> None:
     ([], None), (["wait=5"], 5), (["respond-async, wait=10"], 10), (["respond-async", "Wait = 7"], 7), (['wait="9"'], 9),
     (["wait=1234567890123"], 300), (["respond-async; wait=100"], None), (["wait"], None), (["wait=-1"], None),
     (["wait=x, wait=3"], 3), (["await=4"], None),
+    (["wait=1_0"], None), (["wait=+5"], None), (["wait=\u0665"], None), (["wait=\u00b2"], None), (['wait="5'], None),
+    (["wait=1e1"], None), (["wait=5.0"], None), (["wait="], None), (['wait=""'], None),
 ])  # fmt: skip
 def test_prefer_wait_is_parsed_as_rfc_7240_says(fields: list[str], seconds: int | None) -> None:
     assert preferred_wait(fields) == seconds

@@ -246,7 +246,7 @@ def test_names_that_callers_chose_can_not_control_the_operators_terminal(tmp_pat
     refused = execute(path, "keys", "create", "a@example.com", "--name", "\x1b[2J\nmine", "--json").json
     assert refused["error"]["code"] == "invalid_request"
     key = {"id": "key_1", "prefix": "ky-1", "name": "\x1b[2J\nmine", "created": 0, "last_used": None}  # from an older database
-    assert "?[2J?mine" in formatting.keys({"data": [key]})
+    assert "\\u001b[2J\\u000amine" in formatting.keys({"data": [key]})
 
 
 # ---- who is asked, and what keeps one from it

@@ -133,6 +133,14 @@ def tier_line(tier: int, min_purchased: float) -> str:
             GOOD + "cors: {origins: [https://a.example/]}\n",
             Problem("cors.origins[0]", 11, 'an origin is "*" or a scheme and a host, such as https://app.example.com'),
         ),
+        (
+            GOOD + "hosts: [gw.internal, 'gw.internal:8080']\n",
+            Problem(
+                "hosts[1]",
+                11,
+                "is not a host's name or address; write it without a scheme and a port, such as gateway.internal",
+            ),
+        ),
     ],
     ids=lambda case: f"{case.path}: {case.message[:30]}" if isinstance(case, Problem) else "",
 )

@@ -114,6 +114,72 @@ def test_a_value_of_the_wrong_type_is_reported(member: str, path: str, message: 
     assert found.startswith(message)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "1_0",
+        "1_000.5",
+        "0o17",
+        "017",
+        "-017",
+        "0x10",
+        "0b11",
+        "1:30",
+        "1:30.5",
+        "+1",
+        "+1.5",
+        "+.5",
+        ".inf",
+        "-.inf",
+        ".nan",
+        "9" * 200,
+    ],
+)
+@pytest.mark.parametrize(
+    ("before", "after", "path"),
+    [("limits: {max_connections: ", "}", "limits.max_connections"), ("limits: {max_body: ", "}", "limits.max_body"),
+     ("drain: ", "", "drain"), ("accounts: {signup: {credits: ", "}}", "accounts.signup.credits")],
+)  # fmt: skip
+def test_a_number_that_yaml_and_people_read_differently_is_refused(before: str, after: str, path: str, written: str) -> None:
+    ((found_path, line, message),) = problems(f"{GOOD}{before}{written}{after}\n")
+    assert (found_path, line) == (path, 11)
+    assert "decimal digits" in message
+
+
+@pytest.mark.parametrize(
+    ("written", "dollars"), [("10", 10), ("0.5", 0.5), (".5", 0.5), ("1.", 1), ("1e3", 1000), ("1.5e-3", 0.0015), ("0", 0)]
+)
+def test_a_number_is_decimal(written: str, dollars: float) -> None:
+    document, _, found = read_document(f"{GOOD}accounts: {{signup: {{credits: {written}}}}}\n", {})
+    assert found == []
+    assert document is not None
+    assert float(document.accounts.signup.credits or 0) == dollars
+
+
+def test_a_number_in_another_scripts_digits_is_refused() -> None:
+    for member in ("limits: {max_connections: \u0661\u0660}", "limits: {max_body: \uff11KB}", "drain: \u0663s"):
+        assert len(problems(f"{GOOD}{member}\n")) == 1
+
+
+@pytest.mark.parametrize("written", ['"\\ud800"', '"a\\0b"', '"${NOT_UTF_8}"', "${NUL}"])
+@pytest.mark.parametrize(
+    ("before", "after", "path"),
+    [("access_log: ", "", "access_log"), ("tls: {key: x, certificate: ", "}", "tls.certificate"),
+     ("aliases: {fast: ", "}", "aliases.fast"), ("cors: {origins: [", "]}", "cors.origins[0]"), ("drain: ", "", "drain"),
+     ("accounts: {top_up: ", "}", "accounts.top_up")],
+)  # fmt: skip
+def test_a_value_that_is_no_text_is_a_problem(before: str, after: str, path: str, written: str) -> None:
+    environment = {"NOT_UTF_8": "a\udcff", "NUL": "a\0"}
+    ((found_path, line, message),) = problems(f"{GOOD}{before}{written}{after}\n", environment)
+    assert (found_path, line) == (path, 11)
+    assert "no text" in message
+
+
+@pytest.mark.parametrize("text", ['"\\U00110000": 1', 'aliases: {"\\ud800": small}', 'aliases: {"\\0": small}'])
+def test_an_odd_key_is_a_problem(text: str) -> None:
+    assert problems(f"{GOOD}{text}\n")
+
+
 def test_all_problems_are_reported_at_once_and_the_rest_is_read() -> None:
     text = (
         GOOD.replace("dialect: openai", "dialect: klingon") + "drain: 30\nlisten: again\nzzz: 1\nadmin: {token: t, prot: 1}\n"

@@ -168,7 +168,7 @@ def test_a_substitute_takes_whatever_the_model_would_have_taken(kyma: Snapshot, 
 def test_the_shipped_configuration_changes_no_default(kyma: Snapshot) -> None:
     text = "providers: [{name: p, base_url: http://h, dialect: openai}]\nmodels: [{id: m, pool: [{provider: p, model: m}]}]\n"
     bare = load(text, {})
-    for name in ("listen", "tls", "access_log", "drain", "cors_origins", "max_tokens", "limits", "tiers"):
+    for name in ("listen", "tls", "access_log", "drain", "cors_origins", "hosts", "max_tokens", "limits", "tiers"):
         assert getattr(kyma, name) == getattr(bare, name)
     assert kyma.models["glm-5.1"].pool[0].timeouts == bare.models["m"].pool[0].timeouts
     assert kyma.admin is not None

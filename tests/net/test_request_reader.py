@@ -19,7 +19,7 @@ Seen = tuple[bytes, bytes, bytes, bytes] | Kind
 
 
 def reader() -> RequestReader:
-    return RequestReader(Listener(default_snapshot, Sweeper(lambda: 0.0)))
+    return RequestReader(Listener(default_snapshot, Sweeper(lambda: 0.0), 2**30))
 
 
 def taken(reader: RequestReader) -> list[Seen]:
@@ -80,16 +80,64 @@ def test_a_repeated_head_whose_body_comes_later_is_read_as_well() -> None:
     assert read(POST, POST[:-5], POST[-5:], POST) == read(POST) * 3
 
 
-def test_a_head_that_wants_to_continue_says_so_before_its_body() -> None:
-    one = reader()
-    one.feed(b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
-    assert (one.wants_continue, taken(one)) == (True, [])
-    one.feed(b"{}")
-    assert taken(one) == [(b"POST", b"/", b"", b"{}")]
-
-
 def test_an_error_about_a_request_has_the_requests_own_id() -> None:
     one = reader()
     one.feed(b"POST / HTTP/1.1\r\nhost: a\r\nx-request-id: mine\r\ntransfer-encoding: gzip\r\n\r\n")
     assert isinstance(one.ready[0], GatewayError)
     assert one.identity() == "mine"
+
+
+@pytest.mark.parametrize("head", [
+    b"GET /v1/models RTSP/1.0\r\nhost: a\r\n\r\n", b"POST /v1/messages RTSP/1.1\r\nhost: a\r\n\r\n",
+    b"SOURCE /v1/models ICE/1.0\r\nhost: a\r\n\r\n", b"SOURCE /v1/models HTTP/1.1\r\nhost: a\r\n\r\n",
+    b"GET  /v1/models HTTP/1.1\r\nhost: a\r\n\r\n", b"GET /v1/models  HTTP/1.1\r\nhost: a\r\n\r\n",
+    b"OPTIONS * RTSP/1.0\r\ncseq: 1\r\n\r\n", b"GET / RTSP/1.0\r\n\r\n",
+])  # fmt: skip
+@pytest.mark.parametrize("before", [b"", b"\r\n", GET, CHUNKED + POST])
+def test_a_first_line_of_another_protocol_is_refused_however_it_is_cut_and_whatever_came_before(
+    head: bytes, before: bytes
+) -> None:
+    served = read(before)
+    data = before + head
+    assert read(data) == [*served, Kind.BAD_HTTP]
+    for at in range(max(len(before) - 3, 1), len(data)):
+        assert read(data[:at], data[at:])[: len(served) + 1] == [*served, Kind.BAD_HTTP]
+    assert read(*(data[at : at + 1] for at in range(len(data))))[: len(served) + 1] == [*served, Kind.BAD_HTTP]
+
+
+def test_a_first_line_that_stood_in_the_body_before_does_not_excuse_one_of_another_protocol() -> None:
+    body = b"GET / HTTP/1.1\r\n"
+    post = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    assert read(post + GET)[1:] == read(GET)
+    assert read(GET + GET.replace(b" HTTP/", b" RTSP/"))[1:] == [Kind.BAD_HTTP]
+
+
+@pytest.mark.parametrize("connection", [
+    b"connection: Upgrade, close\r\n", b"Connection: close,upgrade\r\n", b"connection: UPGRADE\r\nCONNECTION: Close\r\n",
+    b"connection: close\r\nconnection: upgrade\r\n", b"connection: keep-alive, ,\tCLOSE\t, upgrade,\r\n",
+])  # fmt: skip
+@pytest.mark.parametrize("upgrade", [b"upgrade: h2c\r\n", b"Upgrade: websocket, x\r\n"])
+def test_a_declined_upgrade_keeps_the_other_options_of_the_connection(connection: bytes, upgrade: bytes) -> None:
+    for version in (b"1.1", b"1.0"):
+        one = reader()
+        one.feed(b"GET /v1/models HTTP/%b\r\nhost: a\r\n%b%b\r\n" % (version, connection, upgrade) + GET)
+        assert isinstance(first := one.ready[0], Inbound)
+        assert not first.keep_alive
+        assert all(name.lower() != b"upgrade" and b"upgrade" not in value.lower() for name, value in first.headers)
+
+
+def test_a_declined_upgrade_closes_nothing_by_itself() -> None:
+    one = reader()
+    one.feed(UPGRADE.replace(b"connection: upgrade", b"connection: upgrade, x-other"))
+    assert isinstance(first := one.ready[0], Inbound)
+    assert first.keep_alive
+    assert (b"connection", b"x-other") in first.headers
+
+
+@pytest.mark.parametrize("connection", [b"close, keep-alive", b"keep-alive\r\nconnection: close", b"keep-alive, CLOSE"])
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_close_wins_over_keep_alive_in_every_version(version: bytes, connection: bytes) -> None:
+    one = reader()
+    one.feed(b"GET /v1/models HTTP/%b\r\nhost: a\r\nconnection: %b\r\n\r\n" % (version, connection))
+    assert isinstance(first := one.ready[0], Inbound)
+    assert not first.keep_alive

@@ -13,7 +13,8 @@ from kyma_proxy.config.snapshot import Timeouts
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream import connection as tested
-from kyma_proxy.net.upstream.connection import ConnectionOwner, ResponseHandler, UpstreamConnection
+from kyma_proxy.net.upstream.connection import ConnectionOwner, UpstreamConnection
+from kyma_proxy.net.upstream.response_handler import ResponseHandler
 from tests.factories import source
 
 pytestmark = pytest.mark.skipif(

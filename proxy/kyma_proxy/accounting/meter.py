@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from kyma_proxy.config.snapshot import Tier
+from kyma_proxy.config.snapshot import Snapshot, Tier
 from kyma_proxy.core.accounts.accounts import Account, Accounts, Key, credential
-from kyma_proxy.core.accounts.charging import NOTHING, REPORTED, Bill, hold_for
+from kyma_proxy.core.accounts.charging import NOTHING, REPORTED, Bill, hold_for, is_free
 from kyma_proxy.core.accounts.estimate import answers_asked, estimated_prompt_tokens, most_output
 from kyma_proxy.core.accounts.extras import refuse_unpriced
 from kyma_proxy.core.accounts.limits import Limit, Refusal, Windows
 from kyma_proxy.core.accounts.money import usd
 from kyma_proxy.core.accounts.reservation import Holds, Reservation
 from kyma_proxy.core.exchange import Exchange
-from kyma_proxy.core.http.body import MeteredFields, includes_usage
+from kyma_proxy.core.http.body import NO_OPTIONS, MeteredFields, includes_usage
+from kyma_proxy.core.http.endpoints import MAX_FORM_BYTES, PUBLIC_FORMS, Endpoint
 from kyma_proxy.core.http.inbound import Headers
+from kyma_proxy.core.http.request_head import RequestHead
+from kyma_proxy.dialect.registry import RELAYED
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
 from kyma_proxy.store.contract import Charge, day_of
 
@@ -55,6 +58,8 @@ class Meter:
         self._references = references
         self._windows = windows
         self._holds = holds
+        self._free_of: Snapshot | None = None
+        self._are_free = False
 
     def identify(self, headers: Headers) -> Key:
         """The caller's key. Raises GatewayError: the same for no key and a wrong one."""
@@ -68,6 +73,39 @@ class Meter:
         if key.account.is_blocked:
             raise GatewayError(Kind.FORBIDDEN, "This account is blocked; only the gateway's operator can unblock it.")
         return key
+
+    def screen(self, head: RequestHead, headers: Headers, snapshot: Snapshot, now: float) -> int | None:
+        """Refuse a request whose body would be read in vain. Raises GatewayError.
+
+        Returns the most bytes of the body; None if the listener's limit is enough.
+        """
+        if head.path in PUBLIC_FORMS:
+            return MAX_FORM_BYTES
+        account = self.identify(headers).account
+        if head.method == b"POST" and head.path in RELAYED:
+            self.check_standing(account, RELAYED[head.path], snapshot, now)
+        return None
+
+    def check_standing(self, account: Account, endpoint: Endpoint, snapshot: Snapshot, now: float) -> None:
+        """Refuse what no body could get admitted, before it is read: the minute is full, or there is no money.
+
+        It takes nothing; `admit` decides. Raises GatewayError.
+        """
+        if endpoint.is_charged and not self._holds.can_afford(account, 1) and not self._has_free_models(snapshot):
+            raise GatewayError(
+                Kind.INSUFFICIENT_CREDITS,
+                f"{usd(account.available)} is available on this account; {_how_to_pay(snapshot.accounts.top_up)}.",
+            )
+        tier = account.tier(snapshot.tiers)
+        refusal = self._windows.of(account.id).foreseen_refusal(now, 1 if endpoint.is_charged else 0, tier)
+        if refusal is not None:
+            raise _limit_exceeded(refusal, tier, snapshot.tiers, 0)
+
+    def _has_free_models(self, snapshot: Snapshot) -> bool:
+        if self._free_of is not snapshot:
+            self._free_of = snapshot
+            self._are_free = any(is_free(model.price) for model in snapshot.models.values() if not model.is_image)
+        return self._are_free
 
     def admit(self, exchange: Exchange, now: float) -> Reservation:
         """Take what a request needs, or nothing. Raises GatewayError if there is not enough of it.
@@ -188,7 +226,7 @@ def _check_stream(written: MeteredFields) -> None:
     options = written.stream_options
     if written.stream not in _STREAM_VALUES:
         raise GatewayError(Kind.INVALID_REQUEST, "`stream` must be true or false.", param="stream")
-    if written.stream == b"true" and options and not includes_usage(options):
+    if written.stream == b"true" and options not in NO_OPTIONS and not includes_usage(options):
         raise GatewayError(
             Kind.INVALID_REQUEST,
             "Requests are metered here: leave `stream_options` out, or set its `include_usage` to true.",
@@ -198,14 +236,17 @@ def _check_stream(written: MeteredFields) -> None:
 
 def insufficient_credits(account: Account, cost: int, top_up: str | None, otherwise: str) -> GatewayError:
     """The error for an account that can't hold what a request may cost; `otherwise` says how it would cost less."""
-    where = f"add credits at {top_up}" if top_up else "ask the gateway's operator for credits"
     available = account.available
     at_most = " after what the requests in flight may cost" if account.unheld else ""
     return GatewayError(
         Kind.INSUFFICIENT_CREDITS,
         f"This request may cost {usd(cost)} and {usd(available)} is available{at_most}, so {usd(cost - available)} is missing; "
-        f"{where}, or {otherwise}.",
+        f"{_how_to_pay(top_up)}, or {otherwise}.",
     )
+
+
+def _how_to_pay(top_up: str | None) -> str:
+    return f"add credits at {top_up}" if top_up else "ask the gateway's operator for credits"
 
 
 def _limit_exceeded(refusal: Refusal, tier: Tier, tiers: tuple[Tier, ...], tokens: int) -> GatewayError:

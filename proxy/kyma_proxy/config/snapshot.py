@@ -10,10 +10,16 @@ from typing import NamedTuple
 
 import msgspec
 
+from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.config.units import Secret
 
 NANO = 10**9
 """Nano-dollars in a dollar. Money is an integer of nano-dollars."""
+
+LOOPBACK_ORIGINS = "loopback"
+"""Stands for all origins of this machine: http or https, `localhost`, a name under it or a loopback address, and any port."""
+DEFAULT_ORIGINS = frozenset({LOOPBACK_ORIGINS, "app://*", "file://*", "tauri://*", "vscode-webview://*", "vscode-file://*"})
+"""The value of `cors_origins` if the file has none: pages of this machine, and applications that are made of a web page."""
 
 
 class TcpAddress(NamedTuple):
@@ -264,11 +270,17 @@ class Accounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of the public listener, in bytes, connections and seconds."""
+    """Limits of the public listener, in bytes, connections and seconds.
+
+    `max_buffered` bounds the bodies of all requests together, until an answer begins; None is a quarter of the memory. A body
+    may be silent for `body_timeout`, and over as long a window it must bring `min_body_rate` bytes a second.
+    """
 
     max_body: int
     max_head: int
+    max_buffered: int | None
     max_connections: int
+    min_body_rate: int
     head_timeout: float
     body_timeout: float
     keep_alive: float
@@ -299,6 +311,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     access_log: str | None
     drain: float
     cors_origins: frozenset[str]
+    """The origins of the web pages that may call, each exact or the beginning of one with a `*` after it."""
+    hosts: frozenset[str]
+    """Names of the gateway besides those of its listeners' addresses, without a port."""
     accounts: Accounts
     max_tokens: int | None
     hold: float
@@ -314,3 +329,4 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     routes: Mapping[str, Mapping[str, Route]]
     """By an endpoint's key and the model's id."""
     warnings: tuple[str, ...]
+    substitutions: Substitutions = Substitutions()

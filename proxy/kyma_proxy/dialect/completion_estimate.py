@@ -22,6 +22,8 @@ _DATA_LINE: Final = re.compile(rb"^data:[ \t]*(\{[^\r\n]*)", re.MULTILINE)
 _BASE64_BYTES_PER_TOKEN: Final = 512
 """Sound and pictures: `core.accounts.media` says why."""
 _MIN_BASE64: Final = 256
+_MAX_READ_BYTES: Final = 64 * 1024
+"""The most that is read of the beginning of a whole answer that is not at hand completely, or is no JSON."""
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/=_-]+")
 # What a provider says of an answer, and the caller's own request, which some providers repeat in it. Of `responses` it is the
 # whole object under `response`; its text has been sent in deltas before.
@@ -179,8 +181,8 @@ def _whole_text_bytes(opening: bytes, bytes_out: int) -> int:
         if isinstance(document, dict):
             roots = [document[name] for name in _ROOTS if name in document]
             return _text_bytes(roots or document)
-    begun = _begun_text(opening)
-    if len(opening) >= bytes_out:
+    begun = _begun_text(opening[:_MAX_READ_BYTES])
+    if _MAX_READ_BYTES >= len(opening) >= bytes_out:
         return begun.size
     return 0 if begun.start is None else bytes_out - begun.start
 
@@ -199,25 +201,26 @@ def _begun_text(opening: bytes) -> _Begun:
     """Read JSON that breaks off somewhere: the strings below the members that hold output."""
     size = 0
     start: int | None = None
-    path: list[str] = []  # for each open object or list, the member that it stands under
+    path: list[tuple[str, bool]] = []  # for each open object or list: the member that it stands under, and if it is output
     member = ""
     for match in _TOKEN.finditer(opening):
         sign = match[0]
         if sign in (b"{", b"["):
-            path.append(member)
+            path.append((member, _is_output(path, member)))
         elif sign in (b"}", b"]"):
-            member = path.pop() if path else ""
+            member = path.pop()[0] if path else ""
         elif match[3] is not None:
             member = match[1].decode(errors="replace")
-        elif _is_output([*path[1:], member]):
+        elif _is_output(path, member):
             size += _string_bytes(match[1])
             start = match.start(1) if start is None else start
     return _Begun(size, start)
 
 
-def _is_output(path: list[str]) -> bool:
-    """True if a string at this path, of the names of members, is output."""
-    return path[0] in _ROOTS and not any(name in _NO_OUTPUT or name.endswith("_id") for name in path)
+def _is_output(path: list[tuple[str, bool]], member: str) -> bool:
+    """True if what stands under this member at the end of the path is output."""
+    is_within = path[-1][1] if len(path) > 1 else member in _ROOTS
+    return is_within and member not in _NO_OUTPUT and not member.endswith("_id")
 
 
 def _string_bytes(written: bytes) -> int:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from kyma_proxy.config.snapshot import IMAGES, Model, Source
-from kyma_proxy.core.exchange import Exchange
+from kyma_proxy.config.snapshot import IMAGES
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect import anthropic_to_openai, openai_to_anthropic
 from kyma_proxy.dialect.anthropic import ANTHROPIC
@@ -16,13 +15,10 @@ from kyma_proxy.dialect.images.contract import ImageDialect
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
 from kyma_proxy.dialect.openai import OPENAI
-from kyma_proxy.dialect.translation import Translation
+from kyma_proxy.dialect.translation import Order, Translation
 
-Translator = Callable[[Exchange, Source, Model, int], Translation]
-"""Makes the translation of one request for one source, at a Unix time.
-
-Raises GatewayError if the source's dialect can't express the request.
-"""
+Translator = Callable[[Order], Translation]
+"""Makes the translation of one request for one source. Raises GatewayError if the source's dialect can't express it."""
 
 _dialects: Final[dict[str, Dialect]] = {}
 _relayed: Final[dict[bytes, Endpoint]] = {}

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from kyma_proxy.dialect.density import is_too_dense
+
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 BOUNDARIES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n")
 """The ends of a blank line, with that of the line before it."""
@@ -19,8 +21,11 @@ _FIRST_PIECES: Final = 16
 _LINE_FEED: Final = 10
 _RETURN: Final = 13
 BOM: Final = b"\xef\xbb\xbf"
-MAX_EVENT_BYTES: Final = 32 * 1024 * 1024
-"""No provider sends an event longer than this. The parser refuses to buffer more."""
+MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
+"""No provider sends an event longer than this that must be read. The parser refuses to buffer more."""
+_LARGE_EVENT_BYTES: Final = 32 * 1024
+_LINE_WEIGHT: Final = 48
+"""A line that is held takes so many bytes of memory more than it has."""
 
 
 def is_stream(pieces: list[bytes]) -> bool:
@@ -46,13 +51,13 @@ def ends_event(piece: bytes) -> bool:
 
 def last_boundary(text: bytes, end: int) -> int:
     """Return the end of the last event that ends within the first `end` bytes; -1 if there is none."""
-    found = text.rfind(b"\n", 0, end)
-    while found > 0:
-        if text.endswith(BOUNDARIES, 0, found + 1):
-            return found + 1
-        found = text.rfind(b"\n", 0, found)
-    found = text.rfind(b"\r\r", 0, end)
-    return found + 2 if found >= 0 else -1
+    last = text.rfind(b"\n\n", 0, end)
+    start = max(last, 0)
+    if (found := text.rfind(b"\n\r\n", start, end)) >= 0:
+        last = found + 1
+    if (found := text.rfind(b"\r\r", start, end)) >= 0:
+        last = max(last, found)
+    return last + 2 if last >= 0 else -1
 
 
 def end_of_event(text: bytes, position: int) -> int:
@@ -90,7 +95,7 @@ class SseParser:
 
     def __init__(self, *, keeps_comments: bool = False) -> None:
         self._keeps_comments = keeps_comments
-        self._line: list[bytes] = []
+        self._line = bytearray()
         self._data: list[bytes] = []
         self._name = b""
         self._held_bytes = 0
@@ -98,12 +103,12 @@ class SseParser:
         self._skips_line_feed = False
 
     def feed(self, piece: bytes) -> list[SseEvent]:
-        """Return the events that this piece completes. Raises ValueError if one is longer than MAX_EVENT_BYTES."""
+        """Return the events that this piece completes. Raises ValueError if one is too long, or has too many values."""
         if self._is_at_start:
-            piece = b"".join(self._line) + piece
-            self._line = []
+            piece = bytes(self._line) + piece
+            self._line.clear()
             if len(piece) < len(BOM) and BOM.startswith(piece):
-                self._line.append(piece)
+                self._line += piece
                 return []
             self._is_at_start = False
             piece = piece.removeprefix(BOM)
@@ -116,10 +121,10 @@ class SseParser:
         return self._split(piece)
 
     def flush(self) -> list[SseEvent]:
-        """Return the last event if the stream has ended without its blank line. It is never too long: `feed` held it."""
-        line = b"".join(self._line)
-        self._line = []
-        self._held_bytes -= len(line)  # `_read_line` counts it again
+        """Return the last event if the stream has ended without its blank line. Raises ValueError if it has too many values."""
+        line = bytes(self._line)
+        self._line.clear()
+        self._held_bytes -= len(line) + _LINE_WEIGHT  # `_read_line` counts it again
         self._read_line(line)
         events: list[SseEvent] = []
         self._finish_event(events)
@@ -132,9 +137,9 @@ class SseParser:
         while end >= 0:
             line = piece[position:end]
             if self._line:
-                self._line.append(line)
-                line = b"".join(self._line)
-                self._line = []
+                self._line += line
+                line = bytes(self._line)
+                self._line.clear()
                 self._held_bytes -= len(line) - (end - position)
             if not line:
                 self._finish_event(events)
@@ -145,7 +150,7 @@ class SseParser:
             position = end + 1
             end = piece.find(b"\n", position)
         if position < len(piece):
-            self._line.append(piece[position:] if position else piece)
+            self._line += piece[position:] if position else piece
             self._count_held(len(piece) - position)
         return events
 
@@ -153,16 +158,16 @@ class SseParser:
         """Read one field line; it is neither blank nor a comment."""
         if line.startswith(b"data:"):
             self._data.append(line[6:] if line.startswith(b" ", 5) else line[5:])
-            self._count_held(len(line))
+            self._count_held(len(line) + _LINE_WEIGHT)
         elif line.startswith(b"event:"):
             self._name = line[6:].removeprefix(b" ")
         elif line.startswith(b"error:"):  # llama.cpp: a field of its own, with the error as its value
             self._name = b"error"
             self._data.append(line[6:].removeprefix(b" "))
-            self._count_held(len(line))
+            self._count_held(len(line) + _LINE_WEIGHT)
         elif line == b"data":
             self._data.append(b"")
-            self._count_held(len(line))
+            self._count_held(_LINE_WEIGHT)
         elif line == b"event":
             self._name = b""
 
@@ -170,8 +175,11 @@ class SseParser:
         """Finish the event at its blank line. It counts only if it has data."""
         data = self._data
         if data:
-            events.append(SseEvent(self._name, data[0] if len(data) == 1 else b"\n".join(data)))
+            text = data[0] if len(data) == 1 else b"\n".join(data)
             self._data = []
+            if len(text) > _LARGE_EVENT_BYTES and is_too_dense(text):
+                raise ValueError("an event of the stream has too many values")
+            events.append(SseEvent(self._name, text))
         self._name = b""
         self._held_bytes = 0
 

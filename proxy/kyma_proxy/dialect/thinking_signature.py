@@ -20,6 +20,8 @@ from msgspec import Raw
 UNSIGNED: Final = "kyma-unsigned"
 """The signature of a thinking block that a translation made. Some client libraries would drop a block with an empty one."""
 _MARK: Final = b'"kyma-unsigned"'
+_MAX_PATHS: Final = 64
+"""The removed blocks that are reported: callers choose how many they send."""
 _encode: Final = msgspec.json.encode
 
 
@@ -75,7 +77,7 @@ def without_unsigned(body: bytes) -> tuple[bytes, tuple[str, ...]]:
             cleaned = _without_thinking(cleaned, dropped)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return body, ()
-    return cleaned, tuple(dropped)
+    return cleaned, tuple(dropped[:_MAX_PATHS])
 
 
 def _continues_without_thinking(original: list[Raw], kept: list[bytes]) -> bool:

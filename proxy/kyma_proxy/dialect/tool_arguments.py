@@ -12,6 +12,8 @@ import msgspec
 import orjson
 from msgspec import Raw
 
+from kyma_proxy.core.http.body import is_json
+
 RAW_ARGUMENTS: Final = "_raw_arguments"
 """The one member of a tool's input that holds arguments which are no JSON object."""
 _NULL: Final = b"null"
@@ -23,9 +25,7 @@ def input_of(arguments: str) -> object:
     """Return a tool's input for these arguments, to be encoded by orjson; an empty object for blank ones."""
     if not arguments or arguments.isspace():
         return {}
-    try:
-        _members(arguments)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    if not arguments.lstrip().startswith("{") or not is_json(arguments.encode(errors="surrogatepass")):
         return {RAW_ARGUMENTS: arguments}
     return orjson.Fragment(arguments)
 

@@ -11,6 +11,26 @@ from typing import NamedTuple, Protocol
 from kyma_proxy.core.http.endpoints import Endpoint
 
 
+class Order(NamedTuple):
+    """A request to translate, and for whom: plain values, so that it may be done in another process.
+
+    `model` is the source's own id, `public_model` the one that the caller sees. `max_tokens_field` is the member for the limit
+    of an answer's tokens (None: the dialect's own); `default_max_tokens` is the limit if the caller sets none.
+    `asks_for_usage` is True if a stream's usage must be requested. `reasoning_field` is the member in which the source accepts
+    earlier thinking (None: it accepts none). `now` is a Unix time.
+    """
+
+    body: bytes
+    model: str
+    public_model: str
+    max_tokens_field: str | None
+    default_max_tokens: int | None
+    asks_for_usage: bool
+    reasoning_field: str | None
+    request_id: str
+    now: int
+
+
 class TranslatedRequest(NamedTuple):
     """A request in the source's dialect: its endpoint, its body, and the paths of the caller's members that were dropped."""
 
@@ -45,12 +65,24 @@ class StreamTranslation(Protocol):
         """Return what is left to send when the source's stream has ended cleanly."""
 
 
-class Translation(Protocol):
-    """Translates one request for a source of another dialect, and the source's answer for the caller."""
+class Aggregation(Protocol):
+    """Makes one whole answer of a source's stream, while it comes."""
 
-    @property
-    def request(self) -> TranslatedRequest:
-        """The request to send to the source."""
+    def feed(self, piece: bytes) -> None:
+        """Take a piece of the source's stream. Raises ValueError if it can't be read."""
+
+    def finish(self) -> TranslatedAnswer:
+        """Return the whole answer. Raises ValueError if the stream is incomplete or ended with an error."""
+
+
+class Translation(Protocol):
+    """Translates one request for a source of another dialect, and the source's answer for the caller.
+
+    It can be pickled, for a request that is translated in another process.
+    """
+
+    request: TranslatedRequest
+    """The request to send to the source."""
 
     def answer(self, status: int, body: bytes) -> TranslatedAnswer:
         """Translate a whole answer, or an error (status 400 and above). Raises ValueError if the body is neither."""
@@ -64,8 +96,5 @@ class Translation(Protocol):
         Raises ValueError if the body is no answer.
         """
 
-    def aggregate(self, body: bytes) -> TranslatedAnswer:
-        """Translate a complete stream of the source into one whole answer, if the caller did not ask for a stream.
-
-        Raises ValueError if the stream is incomplete or ends with an error.
-        """
+    def aggregation(self) -> Aggregation:
+        """Return what makes a stream of the source one whole answer, if the caller did not ask for a stream."""

@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from kyma_proxy.dialect.sse import MAX_BOUNDARY_BYTES
+
 _BOUNDARY: Final = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
 _MARK: Final = b'"prompt_tokens"'
 _MAX_HELD_BYTES: Final = 256 * 1024
@@ -28,10 +30,11 @@ _event: Final = msgspec.json.Decoder(_Event).decode
 class UsageFilter:
     """Passes a stream, without its first usage-only event."""
 
-    __slots__ = ("_held", "is_done")
+    __slots__ = ("_held", "_searched", "is_done")
 
     def __init__(self) -> None:
-        self._held = b""
+        self._held = bytearray()
+        self._searched = 0  # of what is held, so many bytes have no boundary
         self.is_done = False
         """True if the event was removed, or one event is too long to be held: everything that follows passes."""
 
@@ -41,7 +44,16 @@ class UsageFilter:
             return piece
         if not self._held and _MARK not in piece and piece.endswith(b"\n\n"):
             return piece
-        data = self._held + piece
+        if self._held:
+            self._held += piece
+            if not _BOUNDARY.search(self._held, max(0, self._searched - MAX_BOUNDARY_BYTES)):
+                self._searched = len(self._held)
+                return b"" if self._searched <= _MAX_HELD_BYTES else self._let_go()
+            piece = bytes(self._held)
+            self._held.clear()
+        return self._filtered(piece)
+
+    def _filtered(self, data: bytes) -> bytes:
         out: list[bytes] = []
         start = 0
         for boundary in _BOUNDARY.finditer(data):
@@ -52,14 +64,20 @@ class UsageFilter:
                 out.append(_blank_lines(event))
             else:
                 out.append(event)
-        remaining = data[start:]
-        if self.is_done or len(remaining) > _MAX_HELD_BYTES:
-            self.is_done = True
-            self._held = b""
-            out.append(remaining)
-        else:
-            self._held = remaining
+        self._held += data[start:]
+        self._searched = len(self._held)
+        if self.is_done or self._searched > _MAX_HELD_BYTES:
+            out.append(self._let_go())
         return b"".join(out)
+
+    def _let_go(self) -> bytes:
+        self.is_done = True
+        return self._take()
+
+    def _take(self) -> bytes:
+        held = bytes(self._held)
+        self._held.clear()
+        return held
 
     @property
     def is_holding(self) -> bool:
@@ -68,7 +86,7 @@ class UsageFilter:
 
     def flush(self) -> bytes:
         """Return what is held when the stream ends: an event without its blank line, unless it is the usage-only event."""
-        held, self._held = self._held, b""
+        held = self._take()
         return _blank_lines(held) if _MARK in held and _is_usage_only(held) else held
 
 

@@ -10,14 +10,19 @@ from kyma_proxy.errors import GatewayError, Kind
 
 _TRANSLATED_IMAGES: Final = (b'{"type":"image_url"', b'{"type":"image"')
 """The start of an image in a translated request; within a text the quotes would be escaped."""
-_WRITTEN_IMAGE: Final = re.compile(rb'"type"[ \t\r\n]*:[ \t\r\n]*"(?:image|image_url|input_image)"')
-"""The type of an image part, as callers write it."""
+_WRITTEN_IMAGE: Final = re.compile(rb'"type"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}"(?:image|image_url|input_image)"')
+"""The type of an image part, as callers write it. With more white space than anybody writes it would take long to search."""
 
 
 def refuse_translated_images(translated: bytes, model: Model) -> None:
     """Raise GatewayError if a translated request has an image and the model takes none."""
-    if not sees_images(model) and any(mark in translated for mark in _TRANSLATED_IMAGES):
-        raise _no_image_input(model)
+    if not sees_images(model) and has_translated_images(translated):
+        raise no_image_input(model.id)
+
+
+def has_translated_images(translated: bytes) -> bool:
+    """True if a translated request has an image."""
+    return any(mark in translated for mark in _TRANSLATED_IMAGES)
 
 
 def refuse_images(body: bytes, substitute: Model) -> None:
@@ -26,7 +31,7 @@ def refuse_images(body: bytes, substitute: Model) -> None:
     If the caller names a model, its source decides about images; but the caller did not choose the substitute.
     """
     if not sees_images(substitute) and _WRITTEN_IMAGE.search(body) is not None:
-        raise _no_image_input(substitute)
+        raise no_image_input(substitute.id)
 
 
 def sees_images(model: Model) -> bool:
@@ -34,9 +39,10 @@ def sees_images(model: Model) -> bool:
     return "image" in model.input_modalities
 
 
-def _no_image_input(model: Model) -> GatewayError:
+def no_image_input(model_id: str) -> GatewayError:
+    """The error for a request with an image, for a model that takes none."""
     return GatewayError(
         Kind.INVALID_REQUEST,
-        f"{model.id} takes no images; GET /v1/models says which models do (`input_modalities`).",
+        f"{model_id} takes no images; GET /v1/models says which models do (`input_modalities`).",
         param="messages",
     )

@@ -14,6 +14,7 @@ from typing import Final
 from kyma_proxy.config.snapshot import Source, Timeouts
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on, status_failure
+from kyma_proxy.dialect.density import is_too_dense
 from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest
 from kyma_proxy.dialect.registry import IMAGE_DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
@@ -23,6 +24,7 @@ from kyma_proxy.net.upstream.client import NoResponse, NoResponseError, Provider
 _NOTHING_DONE: Final = frozenset({429, 503})
 _TRANSIENT: Final = frozenset({408, 429, 502, 503, 504})
 _POLL_BACKOFF: Final = 1.3
+_LARGE_BYTES: Final = 64 * 1024
 
 
 class SourceFailed(Exception):
@@ -134,17 +136,27 @@ class ProviderClient:
         except NoResponseError as failed:
             raise _no_response(source, failed.why) from None
         if not 200 <= answer.status < 300:
-            raise _refused(source, dialect, answer)
-        return answer
+            raise _refused(source, dialect, await _sparse(source, answer))
+        return await _sparse(source, answer)
 
     async def _send_or_none(self, source: Source, call: ProviderRequest) -> ProviderResponse | None:
         """The answer to a request about a submitted job; None if there is none, but may be one next time."""
         try:
-            return await self._client.send(source.provider, call.request(source.provider), self._short_timeouts(source))
+            answer = await self._client.send(source.provider, call.request(source.provider), self._short_timeouts(source))
         except NoResponseError as failed:
             if failed.why.is_final:
                 raise _no_response(source, failed.why) from None
             return None
+        return await _sparse(source, answer)
+
+
+async def _sparse(source: Source, answer: ProviderResponse) -> ProviderResponse:
+    """The same answer, to be decoded in another turn of the loop if it is large. Raises SourceFailed if it is too dense."""
+    if len(answer.body) > _LARGE_BYTES:
+        if is_too_dense(answer.body):
+            raise _broken(source, "its answer has too many values")
+        await asyncio.sleep(0)
+    return answer
 
 
 def _end(pause: asyncio.Future[None]) -> None:

@@ -246,7 +246,7 @@ class JobScheduler:
         except GatewayError as error:
             event, job.failure = JobEvent.FAIL, error.fresh()
         except SourceFailed as failing:
-            event, job.failure = JobEvent.LOSE, job_lost(f"{failing.failed.provider} {failing}")
+            event, job.failure = JobEvent.LOSE, job_lost(_reason(failing, job))
         except asyncio.CancelledError:
             if job.stopped_by is None:
                 raise  # the process ends, and the job continues after the next start
@@ -338,3 +338,9 @@ _MESSAGES: Final = {
 def job_lost(why: str) -> GatewayError:
     """The failure of a job that ends for a reason of the gateway's own."""
     return GatewayError(Kind.JOB_LOST, f"The job can't be finished ({why}), and what it cost was given back; {_AGAIN}.")
+
+
+def _reason(failing: SourceFailed, job: Job) -> str:
+    """Why a source has lost a job; it is named unless there are accounts."""
+    who = failing.failed.provider if job.account is None else "the provider"
+    return f"{who} {failing}"

@@ -10,7 +10,7 @@ import datetime
 import difflib
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -21,6 +21,7 @@ import msgspec
 from kyma_proxy.config import snapshot as snap
 from kyma_proxy.config.addresses import is_host, parse_address
 from kyma_proxy.config.problems import ConfigError, Problem
+from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, credential_of, default_fields, endpoints_of, foreign_fields
 from kyma_proxy.loading import document as doc
 from kyma_proxy.loading.error_rules import compile_error_rules, find_empty_rules
@@ -30,6 +31,7 @@ from kyma_proxy.loading.prices import compile_price
 from kyma_proxy.loading.reading import Lines, read_document
 from kyma_proxy.loading.routes import compile_routes
 from kyma_proxy.loading.tiers import SHIPPED_TIERS, compile_tiers
+from kyma_proxy.loading.web_pages import compile_origins, find_host_problem, find_origin_problem
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
@@ -43,10 +45,17 @@ _SIGNUP_CREDITS: Final = Decimal("0.50")
 
 def load(text: str, environment: Mapping[str, str]) -> snap.Snapshot:
     """The snapshot of a configuration file's text. Raises ConfigError, which holds every problem."""
-    document, lines, problems = read_document(text, environment)
-    if document is None:
-        raise ConfigError(problems)
-    return _Compiler(document, lines, problems).compile(hashlib.sha256(text.encode()).hexdigest()[:12])
+    substitutions = Substitutions({}, {})
+    document, lines, problems = read_document(text, environment, substitutions)
+    try:
+        if document is None:
+            raise ConfigError(problems)
+        version = hashlib.sha256(text.encode()).hexdigest()[:12]
+        snapshot = _Compiler(document, lines, problems).compile(version)
+    except ConfigError as error:
+        raise ConfigError([one._replace(message=substitutions.shown(one.message)) for one in error.problems]) from None
+    warnings = tuple(map(substitutions.shown, snapshot.warnings))
+    return msgspec.structs.replace(snapshot, warnings=warnings, substitutions=substitutions)
 
 
 class _Compiler:
@@ -84,7 +93,8 @@ class _Compiler:
             admin=self._compile_admin(document.admin),
             access_log=document.access_log,
             drain=document.drain,
-            cors_origins=self._compile_origins(document.cors.origins),
+            cors_origins=compile_origins(self._checked("cors.origins", document.cors.origins, find_origin_problem)),
+            hosts=frozenset(self._checked("hosts", document.hosts, find_host_problem) or ()),
             accounts=self._compile_accounts(document.accounts),
             max_tokens=document.defaults.max_tokens,
             hold=document.defaults.hold,
@@ -321,17 +331,17 @@ class _Compiler:
             hold_tokens=accounts.hold_tokens,
         )
 
-    def _compile_origins(self, origins: tuple[str, ...]) -> frozenset[str]:
-        for at, origin in _present(origins):
-            try:
-                url = urlsplit(origin)
-            except ValueError:
-                url = urlsplit("")
-            if origin != "*" and (
-                url.scheme not in ("http", "https") or not url.netloc or origin != f"{url.scheme}://{url.netloc}"
-            ):
-                self._report(f"cors.origins[{at}]", 'an origin is "*" or a scheme and a host, such as https://app.example.com')
-        return frozenset(origins)
+    def _checked(
+        self, path: str, entries: tuple[str, ...] | None, find_problem: Callable[[str], str | None]
+    ) -> list[str] | None:
+        """The entries of a list of names; each problem is reported. None stays None."""
+        if entries is None:
+            return None
+        for at, entry in _present(entries):
+            problem = find_problem(entry)
+            if problem is not None:
+                self._report(f"{path}[{at}]", problem)
+        return [entry for _, entry in _present(entries)]
 
     def _parse_address(self, text: str, path: str) -> snap.Address:
         try:

@@ -84,11 +84,16 @@ class Defaults(Section, frozen=True):
 
 
 class Limits(Section, frozen=True):
-    """Limits of a caller's connection, in size and in time."""
+    """Limits of a caller's connection, in size and in time; `max_buffered` is that of all bodies together.
+
+    A body may be silent for `body_timeout`, and over as long a window it must bring `min_body_rate` bytes a second.
+    """
 
     max_body: Size = 32 * 2**20
     max_head: Size = 64 * 2**10
+    max_buffered: Size | None = None
     max_connections: Positive = 10_000
+    min_body_rate: Size = 4 * 2**10
     head_timeout: Duration = 15.0
     body_timeout: Duration = 30.0
     keep_alive: Duration = 75.0
@@ -103,9 +108,9 @@ class Tls(Section, frozen=True):
 
 
 class Cors(Section, frozen=True):
-    """The origins of web pages that may read responses."""
+    """The origins of web pages that may call, and read responses. Null: local ones, and those of applications."""
 
-    origins: tuple[str, ...] = ()
+    origins: tuple[str, ...] | None = None
 
 
 class Tier(Section, frozen=True, kw_only=True):
@@ -224,7 +229,7 @@ class Model(Section, frozen=True, kw_only=True):
     id: Name
     name: str | None = None
     owned_by: str = "unknown"
-    created: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    created: Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] | None = None
     context_window: Positive | None = None
     max_output_tokens: Positive | None = None
     input_modalities: tuple[Modality, ...] = ("text",)
@@ -249,6 +254,7 @@ class Document(Section, frozen=True, kw_only=True):
     access_log: str | None = "-"
     drain: Duration = 30.0
     cors: Cors = Cors()
+    hosts: tuple[str, ...] = ()
     accounts: Accounts = Accounts()
     defaults: Defaults = Defaults()
     limits: Limits = Limits()

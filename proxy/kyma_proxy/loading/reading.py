@@ -19,6 +19,7 @@ import yaml
 
 from kyma_proxy.config import units
 from kyma_proxy.config.problems import Problem
+from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.dialect.registry import parse_dialect
 from kyma_proxy.loading.document import Document
 
@@ -26,6 +27,10 @@ _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # In a flow mapping YAML would read the brace of `${NAME}` as syntax. So three private-use characters replace `$`, `{` and `}`
 # while it is parsed. The length stays the same, and with it lines and columns.
 _SHIELDED: Final = re.compile("\ue000\ue001([A-Za-z_][A-Za-z0-9_]*)\ue002")
+_DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,99})(?:\.[0-9]{0,99})?(?:[eE][+-]?[0-9]{1,3})?|-?\.[0-9]{1,99}")
+_OTHER_NUMBER: Final = re.compile(r"[+-]?0[oO][0-7_]+|[+-](?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NO_TEXT: Final = "this is no text: it has a NUL, half of a surrogate pair, or bytes that are not UTF-8"
+_WRITE_DECIMAL: Final = "write a number in decimal digits, such as 10 or 0.5, without signs or separators"
 _MAX_CHARACTERS: Final = 8 * 2**20
 _MAX_NODES: Final = 500_000  # aliases let a short file have very many
 _PARSERS: Final = {
@@ -37,8 +42,10 @@ Lines = dict[str, int]
 """The line of every path of the document, such as `models[2].pool[0].provider`."""
 
 
-def read_document(text: str, environment: Mapping[str, str]) -> tuple[Document | None, Lines, list[Problem]]:
-    """The document in `text`, the line of each path, and every problem of shape.
+def read_document(
+    text: str, environment: Mapping[str, str], substitutions: Substitutions | None = None
+) -> tuple[Document | None, Lines, list[Problem]]:
+    """The document in `text`, the line of each path, and every problem of shape. Adds each variable to the substitutions.
 
     A value with a problem is left out of the document, so that the rest can still be checked. In a list UNSET takes its place,
     so that the others keep their index. If the root is not usable, the document is None.
@@ -50,11 +57,11 @@ def read_document(text: str, environment: Mapping[str, str]) -> tuple[Document |
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         return None, {}, [Problem("", mark.line + 1 if mark else 0, f"this is not YAML: {error.problem}")]
-    except (yaml.YAMLError, RecursionError) as error:
-        return None, {}, [Problem("", 0, f"this is not YAML: {str(error).splitlines()[0]}")]
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # a ValueError for the escape of a character beyond Unicode
+        return None, {}, [Problem("", 0, f"this is not YAML: {str(error).partition(chr(10))[0]}")]
     if root is None:
         return None, {}, [Problem("", 0, "the file is empty; config/sidecar.yaml is a good start")]
-    reader = _Reader(environment)
+    reader = _Reader(environment, Substitutions({}, {}) if substitutions is None else substitutions)
     try:
         document = reader.read(root, Document, "")
     except _TooLarge:
@@ -69,8 +76,9 @@ class _TooLarge(Exception):
 class _Reader:
     """Walks over one document, and collects lines and problems."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], substitutions: Substitutions) -> None:
         self.environment = environment
+        self.substitutions = substitutions
         self.lines: Lines = {}
         self.problems: list[Problem] = []
         self._nodes = 0
@@ -140,6 +148,8 @@ class _Reader:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
             if key is None or _SHIELDED.search(key):
                 self._problem(path, "a key must be a plain word, without variables", line=key_node.start_mark.line + 1)
+            elif not _is_text(key):
+                self._problem(path, f"in a key: {_NO_TEXT}", line=key_node.start_mark.line + 1)
             elif key in seen:
                 self._problem(_member(path, key), "is there twice", line=key_node.start_mark.line + 1)
             else:
@@ -149,14 +159,16 @@ class _Reader:
     def _leaf(self, node: yaml.Node, annotation: Any, kind: Any, meta: msgspec.Meta | None, path: str) -> Any:
         if not isinstance(node, yaml.ScalarNode):
             return self._problem(path, f"{_described(kind)} is expected here, not a {_shape(node)}")
-        text, missing = self._substitute(node.value)
+        text, missing = self._substitute(node.value, path)
         if kind is units.Secret:
             return units.Secret(text, missing)
         if missing is not None:
             return self._problem(path, f"the environment variable {missing} is not set")
-        value = text if kind is str and not _is_null(node) else self._scalar(node, text)
+        if not _is_text(text):
+            return self._problem(path, _NO_TEXT)
         unit = (meta.extra or {}).get("unit") if meta is not None else None
         try:
+            value = text if kind is str and not _is_null(node) else self._scalar(node, text)
             return msgspec.convert(_PARSERS[unit](value) if unit else value, annotation)
         except (msgspec.ValidationError, ValueError) as error:
             if typing.get_origin(kind) is typing.Literal and text == node.value:
@@ -164,21 +176,36 @@ class _Reader:
             # A value from the environment may be a secret in the wrong place, so it is not repeated.
             return self._problem(path, str(error) if text == node.value else "the value of the variable does not fit here")
 
-    def _substitute(self, text: str) -> tuple[str, str | None]:
+    def _substitute(self, text: str, path: str) -> tuple[str, str | None]:
         """The scalar with its variables replaced, and the name of the first variable that is not set or is empty."""
-        names = [name for name in _SHIELDED.findall(text) if not self.environment.get(name)]
+        found = _SHIELDED.findall(text)
+        if not found:
+            return text, None
+        names = [name for name in found if not self.environment.get(name)]
+        self.substitutions.values.update({name: self.environment[name] for name in found if name not in names})
+        self.substitutions.written[path] = _SHIELDED.sub(r"${\1}", text)
         return _SHIELDED.sub(lambda match: self.environment.get(match[1], ""), text), next(iter(names), None)
 
     def _scalar(self, node: yaml.ScalarNode, text: str) -> Any:
-        """The value of a plain scalar in YAML: a number, a boolean, null or text. Dates and the like stay text."""
+        """The value of a plain scalar in YAML: a number, a boolean, null or text. Dates and the like stay text.
+
+        Numbers are decimal. Raises ValueError for what is a number to YAML and another, or none, to most readers: `1_0`,
+        `0o17`, `017`, `1:30`, `+1`, `.inf`.
+        """
         if node.style is not None:
             return text
+        if _DECIMAL.fullmatch(text):
+            return int(text) if text.lstrip("-").isdigit() else float(text)
+        if _OTHER_NUMBER.fullmatch(text):
+            raise ValueError(_WRITE_DECIMAL)
         tag = self._constructor.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         try:
             value = self._constructor.construct_object(yaml.ScalarNode(tag, text))
         except (yaml.YAMLError, ValueError, IndexError):
             return text
-        return value if value is None or isinstance(value, bool | int | float) else text
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            raise ValueError(_WRITE_DECIMAL)
+        return value if value is None or isinstance(value, bool) else text
 
     def _problem(self, path: str, message: str, *, line: int | None = None) -> msgspec.UnsetType:
         self.problems.append(Problem(path, self.lines.get(path, 0) if line is None else line, message))
@@ -195,6 +222,16 @@ def _without_meta(annotation: Any) -> tuple[Any, msgspec.Meta | None]:
         return annotation, None
     kind, *metas = typing.get_args(annotation)
     return kind, next((meta for meta in metas if isinstance(meta, msgspec.Meta)), None)
+
+
+def _is_text(text: str) -> bool:
+    """True if every file, header and JSON document could hold this."""
+    if text.isascii():
+        return "\0" not in text
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_null(node: yaml.Node) -> bool:

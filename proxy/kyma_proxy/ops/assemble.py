@@ -28,10 +28,14 @@ from kyma_proxy.jobs.service import JobService
 from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.downstream.listener import Listener
+from kyma_proxy.net.relay.large_bodies import LargeBodies
+from kyma_proxy.net.slices import Slices
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream.client import UpstreamClient
 from kyma_proxy.net.upstream.dialing import Addresses, Dialer
 from kyma_proxy.net.upstream.pool import UpstreamPool
+from kyma_proxy.net.worker import Worker
+from kyma_proxy.ops import memory
 from kyma_proxy.ops.health_checks import HealthChecks
 from kyma_proxy.ops.reload import Configuration
 from kyma_proxy.telemetry.access_log import AccessLog
@@ -80,15 +84,12 @@ class App:
         self.meter: Meter | None = None
         if account_service is not None:
             self.meter = Meter(account_service.accounts, account_service.store, _references(), Windows(), Holds())
+        loop = self._loop = asyncio.get_running_loop()
+        self.worker = Worker(loop.call_soon_threadsafe, monotonic, memory.size_bytes() // 4)
         self.gateway = Gateway(
-            current,
-            self.upstreams,
-            self.counters,
-            self.access_log,
-            breakers=self.breakers,
-            random=random.random,
-            meter=self.meter,
-        )
+            current, self.upstreams, self.counters, self.access_log, breakers=self.breakers, random=random.random,
+            large_bodies=LargeBodies(loop, Slices(loop.call_soon), self.worker), meter=self.meter,
+        )  # fmt: skip
         self.public_pages = PublicPages(current, lambda: self.listener.is_draining, self.breakers, monotonic)
         pages = admin_pages = None
         if account_service is not None and self.meter is not None:
@@ -103,10 +104,10 @@ class App:
         # A handler is cancelled if its caller leaves; what must not be left half done runs in tasks of its own.
         self.control_plane = application(self.public_pages, images, pages)
         self._control_plane = web.AppRunner(self.control_plane, access_log=None, handler_cancellation=True)
-        self.listener = Listener(current, self.sweeper)
+        self.listener = Listener(current, self.sweeper, memory.size_bytes() // 4)
         self.admin_application = admin_application(
             current, lambda: self.listener.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
-            admin_pages,
+            admin_pages, status=lambda: self.public_pages.full_status,
         )  # fmt: skip
         self._health_checks = HealthChecks(current, client, self.breakers, random.random)
         self._checking: asyncio.Task[None] | None = None
@@ -115,7 +116,6 @@ class App:
             open_breakers=self._open_breakers, jobs=self.jobs.scheduler.ended,
         )  # fmt: skip
         self._registry = registry(collector)
-        self._loop = asyncio.get_running_loop()
         self._current = current
         configuration.on_change(self._apply_snapshot)
 
@@ -129,12 +129,14 @@ class App:
             self.sweeper.every_tick(lambda: meter.sweep(monotonic()))
         self.jobs.open()
         self.sweeper.every_tick(self.jobs.sweep)
+        self.sweeper.every_tick(self.worker.sweep)
         self.sweeper.start(self._loop)
         self._checking = self._loop.create_task(self._health_checks.run())
         self._apply_snapshot()
 
     def _apply_snapshot(self) -> None:
-        """Adapt to the snapshot in force: open warm connections, and drop the breakers of sources that it does not have."""
+        """Adapt to the snapshot in force: judge heads anew, open warm connections, drop breakers of sources that are gone."""
+        self.listener.apply_snapshot()
         snapshot = self._current()
         sources = [source for model in snapshot.models.values() for source in (*model.pool, *model.reserve)]
         used = {
@@ -217,6 +219,7 @@ class App:
         await self.upstreams.close()
         await self.addresses.close()
         self.sweeper.stop()
+        await asyncio.to_thread(self.worker.close)
         if self.account_service is not None:
             await asyncio.to_thread(self.account_service.store.close)
         if self.access_log is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import platform
 import sys
@@ -14,19 +13,21 @@ from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.errors import StartError
 from kyma_proxy.ops.accounts.commands import add_account_commands
 from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path, print_json
+from kyma_proxy.telemetry.process_log import begin_process_log
+from kyma_proxy.telemetry.visible_text import visible
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command with these arguments (the process's own by default); returns the exit code."""
     args = _parser().parse_args(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
+    begin_process_log()
     try:
         return int(args.action(args))
     except ConfigError as error:
         _print_problems(args, error)
         return EXIT_BAD_CONFIG
     except StartError as error:
-        print(f"kyma-proxy: {error}", file=sys.stderr)
+        print(f"kyma-proxy: {visible(str(error))}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_OK
@@ -96,9 +97,9 @@ def _check(args: argparse.Namespace) -> int:
         print_json({"ok": True, "version": snapshot.version, "problems": [], "warnings": snapshot.warnings})
         return EXIT_OK
     for warning in snapshot.warnings:
-        print(f"warning: {warning}")
+        print(f"warning: {visible(warning)}")
     on = sum(provider.off is None for provider in snapshot.providers.values())
-    print(f"{path}: fine; {len(snapshot.models)} models, {on} of {len(snapshot.providers)} providers on")
+    print(visible(f"{path}: fine; {len(snapshot.models)} models, {on} of {len(snapshot.providers)} providers on"))
     return EXIT_OK
 
 
@@ -114,6 +115,6 @@ def _print_problems(args: argparse.Namespace, error: ConfigError) -> None:
         return
     path = getattr(args, "file", None) or getattr(args, "config", None) or os.environ.get("KYMA_CONFIG")
     for problem in error.problems:
-        print(f"{path}: {problem}", file=sys.stderr)
+        print(visible(f"{path}: {problem}"), file=sys.stderr)
     count = len(error.problems)
-    print(f"{path}: {count} problem{'s' if count > 1 else ''}; nothing was started", file=sys.stderr)
+    print(visible(f"{path}: {count} problem{'s' if count > 1 else ''}; nothing was started"), file=sys.stderr)

@@ -13,7 +13,7 @@ from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.errors import StartError
 from kyma_proxy.ops.serve import run
 
-_PORT: Final = re.compile(r":(\d+)/")
+_PORT: Final = re.compile(r":([0-9]+)/")
 _BANNER: Final = """
 The gateway answers at {base}/v1; its provider is simulated, so nothing leaves this machine and nothing is paid.
 Try it in another terminal:

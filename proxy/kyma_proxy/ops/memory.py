@@ -5,13 +5,26 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 _M_TRIM_THRESHOLD: Final = -1  # the numbers of <malloc.h>
 _M_MMAP_THRESHOLD: Final = -3
 _MAX_HEAP_BLOCK_BYTES: Final = 4 * 2**20
 _MAX_FREE_HEAP_BYTES: Final = 32 * 2**20
+_CGROUP_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where a container finds its own limit: cgroup v2, v1."""
+
+
+def size_bytes(limits: tuple[str, ...] = _CGROUP_LIMITS) -> int:
+    """The memory that the process may use: the machine's, or less if its control group has less."""
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in limits:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or `max`
+            size = min(size, int(Path(path).read_text(encoding="ascii")))
+    return size
 
 
 def keep_freed_memory() -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from kyma_proxy.errors import StartError
+from kyma_proxy.telemetry.visible_text import visible_line
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -40,4 +41,4 @@ def print_json(document: dict[str, Any]) -> None:
     except orjson.JSONEncodeError:  # a file name that is not UTF-8, in a message
         text = json.dumps(document).encode()
     sys.stdout.flush()
-    sys.stdout.buffer.write(text + b"\n")
+    sys.stdout.buffer.write(visible_line(text) + b"\n")

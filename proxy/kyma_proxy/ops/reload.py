@@ -39,7 +39,7 @@ def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
     for provider in snapshot.providers.values():
         ca_file = provider.origin.ca_file
         if ca_file is not None:
-            _check_ca_file(provider.name, ca_file)
+            _check_ca_file(provider.name, ca_file, snapshot.substitutions.shown)
     return snapshot
 
 
@@ -174,10 +174,10 @@ def _keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tupl
     return after, tuple(changed)
 
 
-def _check_ca_file(provider: str, ca_file: str) -> None:
+def _check_ca_file(provider: str, ca_file: str, shown: Callable[[str], str]) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
     except ssl.SSLError:
-        raise StartError(f"provider {provider}: ca_file {ca_file} holds no certificate in PEM") from None
+        raise StartError(shown(f"provider {provider}: ca_file {ca_file} holds no certificate in PEM")) from None
     except (OSError, ValueError):
-        raise StartError(f"provider {provider}: ca_file {ca_file} can't be read") from None
+        raise StartError(shown(f"provider {provider}: ca_file {ca_file} can't be read")) from None

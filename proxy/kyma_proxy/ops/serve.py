@@ -55,8 +55,11 @@ def run(
     configuration = Configuration(path, environment)
     _allow_many_files()
     memory.keep_freed_memory()
-    account_service = _open_accounts(configuration.snapshot, check_integrity=check_integrity)
-    uvloop.run(_serve(configuration, account_service, ready, hangup_reloads=hangup_reloads))
+    try:
+        account_service = _open_accounts(configuration.snapshot, check_integrity=check_integrity)
+        uvloop.run(_serve(configuration, account_service, ready, hangup_reloads=hangup_reloads))
+    except StartError as error:  # it may name a file or an address that came from the environment
+        raise StartError(configuration.snapshot.substitutions.shown(str(error))) from None
 
 
 def _open_accounts(snapshot: Snapshot, *, check_integrity: bool) -> AccountService | None:

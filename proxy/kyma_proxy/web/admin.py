@@ -6,11 +6,15 @@ Without a configured token the API is off. (Contract §1, §2.)
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from kyma_proxy.config.reload_result import ReloadResult
 from kyma_proxy.config.snapshot import Provider, Snapshot
@@ -18,7 +22,17 @@ from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import GatewayError, accounts_unavailable
 from kyma_proxy.store.contract import StoreUnavailable
 from kyma_proxy.web.admin_accounts import AdminAccounts
+from kyma_proxy.web.page_guard import PageGuard
 from kyma_proxy.web.responses import Handler, json_response
+from kyma_proxy.web.status_page import add_status_routes
+
+_OWN_FORM: Final = ("models", "providers", "routes", "substitutions")
+# Members of the snapshot that stand elsewhere than in the configuration.
+_PLACES: Final = MappingProxyType({
+    **{f"defaults.{name}": name for name in ("max_tokens", "hold", "probe_after")},
+    "accounts.signup.enabled": "accounts.signup", "accounts.signup.credits": "accounts.signup_credits",
+    "accounts.signup.per_hour": "accounts.signups_per_hour",
+})  # fmt: skip
 
 
 def admin_application(
@@ -27,8 +41,13 @@ def admin_application(
     metrics: Callable[[], bytes],
     reload: Callable[[], Awaitable[ReloadResult]],
     accounts: AdminAccounts | None,
+    *,
+    status: Callable[[], bytes] | None = None,
 ) -> web.Application:
-    """The admin application. It calls each of its arguments anew for every request."""
+    """The admin application. It calls each of its arguments anew for every request.
+
+    `status` is the whole document of `/v1/status`: where callers need a key, they see less of it.
+    """
 
     async def livez(request: web.Request) -> web.Response:
         return json_response({"status": "ok"}, is_private=False)
@@ -48,30 +67,39 @@ def admin_application(
         outcome = await reload()
         return json_response(_reload_document(outcome), 422 if outcome.result == "failed" else 200, is_private=False)
 
+    app = web.Application(middlewares=[_admission(current)])
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics_text)
+    app.router.add_get("/admin/config", configuration)
+    app.router.add_post("/admin/reload", reload_result)
+    if status is not None:
+        add_status_routes(app, status)
+    if accounts is not None:
+        accounts.add_to(app)
+    return app
+
+
+def _admission(current: Callable[[], Snapshot]) -> Middleware:
+    guard = PageGuard(current)
+
     @web.middleware
     async def token_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Requires the token for the admin API, and turns errors into responses."""
-        if request.path.startswith("/admin/"):
-            admin = current().admin
-            refusal = _refusal(request, admin.token if admin is not None else None)
-            if refusal is not None:
-                return refusal
+        """Refuses web pages, requires the token for the admin API, and turns errors into responses."""
         try:
+            guard.check(request)
+            if request.path.startswith("/admin/"):
+                admin = current().admin
+                refusal = _refusal(request, admin.token if admin is not None else None)
+                if refusal is not None:
+                    return refusal
             return await handler(request)
         except GatewayError as error:
             return _gateway_error_response(error)
         except StoreUnavailable:
             return _gateway_error_response(accounts_unavailable())
 
-    app = web.Application(middlewares=[token_middleware])
-    app.router.add_get("/livez", livez)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", metrics_text)
-    app.router.add_get("/admin/config", configuration)
-    app.router.add_post("/admin/reload", reload_result)
-    if accounts is not None:
-        accounts.add_to(app)
-    return app
+    return token_middleware
 
 
 def _reload_document(outcome: ReloadResult) -> dict[str, object]:
@@ -80,21 +108,53 @@ def _reload_document(outcome: ReloadResult) -> dict[str, object]:
 
 
 def redacted_configuration(snapshot: Snapshot) -> bytes:
-    """The snapshot as JSON: of configured headers only their names, of credentials only whether they are set."""
+    """The snapshot as JSON: of configured headers only their names, of credentials only whether they are set.
+
+    What came from the environment is shown as the configuration has it: `${NAME}`.
+    """
 
     def redact(value: object) -> object:
         if isinstance(value, Secret):
             return "(set)"
         raise NotImplementedError
 
-    document = msgspec.to_builtins(
-        {name: getattr(snapshot, name) for name in snapshot.__struct_fields__ if name not in ("models", "providers", "routes")}
+    document: Any = msgspec.to_builtins(
+        {name: getattr(snapshot, name) for name in snapshot.__struct_fields__ if name not in _OWN_FORM}
         | {"aliases": dict(snapshot.aliases), "fallbacks": dict(snapshot.fallbacks)}
         | {"providers": [_provider(provider) for provider in snapshot.providers.values()]}
         | {"models": [_model(snapshot, name) for name in snapshot.models]},
         enc_hook=redact,
     )
+    for path, written in snapshot.substitutions.written.items():
+        _put(document, _PLACES.get(path, path), written)
+    document = snapshot.substitutions.shown_in(document)
+    if snapshot.accounts.required and snapshot.admin is not None and snapshot.admin.token is not None:
+        document["accounts"]["database_digest"] = database_digest(snapshot.accounts.database, snapshot.admin.token)
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+
+
+def database_digest(database: str, token: Secret) -> str:
+    """Tells a command that has the token if it means the same database as a gateway, without the name of either."""
+    key = token.reveal().encode("utf-8", "surrogateescape")
+    return hmac.new(key, database.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
+
+
+def _put(document: object, path: str, written: str) -> None:
+    """Put the text of a member in the place of its value, where the document has that value itself."""
+    *parents, last = re.findall(r"[^.\[\]]+", path)
+    for name in parents:
+        document = _member(document, name)
+    if isinstance(document, dict) and last in document:
+        if document[last] not in (None, "(set)"):
+            document[last] = written
+    elif isinstance(document, list) and last.isdecimal() and int(last) < len(document):
+        document[int(last)] = written
+
+
+def _member(document: object, name: str) -> object:
+    if isinstance(document, dict):
+        return document.get(name)
+    return document[int(name)] if isinstance(document, list) and name.isdecimal() and int(name) < len(document) else None
 
 
 def _provider(provider: Provider) -> dict[str, object]:

@@ -12,18 +12,17 @@ from aiohttp.typedefs import Middleware
 
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.core.catalogue import Catalogue, Page
-from kyma_proxy.core.http.answers import cors_lines
 from kyma_proxy.core.routing.breaker_table import BreakerTable
-from kyma_proxy.core.routing.status import status
+from kyma_proxy.core.routing.status import public_status, status
 from kyma_proxy.dialect.registry import RELAYED, dialect_at
 from kyma_proxy.errors import GatewayError, Kind, internal_error
 from kyma_proxy.telemetry.record import LOGGED_FIELDS
 from kyma_proxy.web.account_pages import AccountPages, add_no_accounts_routes
-from kyma_proxy.web.control_plane_bridge import ERROR_HEADERS, REQUEST_ID_HEADER, begin_handling
+from kyma_proxy.web.control_plane_bridge import ERROR_HEADERS, REQUEST_ID_HEADER, begin_handling, cors_of
 from kyma_proxy.web.image_pages import ImagePages
 from kyma_proxy.web.openapi.document import openapi_page
 from kyma_proxy.web.responses import Handler, json_response
-from kyma_proxy.web.status_page import status_page
+from kyma_proxy.web.status_page import add_status_routes
 
 _log: Final = logging.getLogger("kyma-proxy")
 _PREFLIGHT_S: Final = "600"
@@ -47,7 +46,7 @@ class PublicPages:
         self.openapi = openapi_page()
         self._breakers = breakers
         self._clock = clock
-        self._status: tuple[float, Snapshot, bytes] | None = None
+        self._status: tuple[float, Snapshot, tuple[bytes, bytes]] | None = None
 
     @property
     def catalogue(self) -> Catalogue:
@@ -60,10 +59,22 @@ class PublicPages:
 
     @property
     def status(self) -> bytes:
-        """The document of `/v1/status`, at most a second old, so that frequent requests for it do not slow the streams."""
+        """The document of `/v1/status` for callers: where they need a key, without the sources."""
+        return self._statuses()[1]
+
+    @property
+    def full_status(self) -> bytes:
+        """The document with the sources, for the admin listener."""
+        return self._statuses()[0]
+
+    def _statuses(self) -> tuple[bytes, bytes]:
+        """Both, at most a second old, so that frequent requests for them do not slow the streams."""
         now, snapshot, cached = self._clock(), self.current(), self._status
         if cached is None or cached[1] is not snapshot or now - cached[0] > _STATUS_MAX_AGE_S:
-            cached = self._status = (now, snapshot, orjson.dumps(status(snapshot, self._breakers, now)))
+            document = status(snapshot, self._breakers, now)
+            full = orjson.dumps(document)
+            public = orjson.dumps(public_status(document)) if snapshot.accounts.required else full
+            cached = self._status = (now, snapshot, (full, public))
         return cached[2]
 
 
@@ -84,13 +95,6 @@ def application(pages: PublicPages, images: ImagePages, accounts: AccountPages |
             raise GatewayError(Kind.MODEL_NOT_FOUND, f"There is no model {name}; GET /v1/models lists them all.", param="model")
         return _page_response(request, page)
 
-    async def status_json(request: web.Request) -> web.Response:
-        return web.Response(body=pages.status, content_type="application/json", headers={"Cache-Control": "no-store"})
-
-    async def status_html(request: web.Request) -> web.Response:
-        headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-        return web.Response(body=status_page(pages.status), content_type="text/html", charset="utf-8", headers=headers)
-
     async def health(request: web.Request) -> web.Response:
         is_draining = pages.is_draining()
         document = {"status": "draining" if is_draining else "ok"}
@@ -104,8 +108,7 @@ def application(pages: PublicPages, images: ImagePages, accounts: AccountPages |
     app.router.add_get("/v1/credits/pricing", page(lambda: pages.catalogue.pricing))
     app.router.add_get("/v1/limits/tiers", page(lambda: pages.catalogue.tiers))
     app.router.add_get("/v1/openapi.json", page(lambda: pages.openapi))
-    app.router.add_get("/v1/status", status_json)
-    app.router.add_get("/status", status_html)
+    add_status_routes(app, lambda: pages.status)
     app.router.add_get("/v1/health", health)
     images.add_to(app)
     if accounts is not None:
@@ -121,7 +124,7 @@ def _error_middleware(pages: PublicPages) -> Middleware:
         """Turns errors into responses in the caller's dialect, and adds the request id and CORS headers to all responses."""
         begin_handling(request)
         try:
-            response = _preflight(request, pages.current()) or await handler(request)
+            response = _preflight(request) or await handler(request)
         except GatewayError as error:
             response = _error_response(request, error)
         except web.HTTPException as error:
@@ -129,16 +132,16 @@ def _error_middleware(pages: PublicPages) -> Middleware:
         except Exception:
             _log.exception("request %s failed inside the control plane", request.headers.get(REQUEST_ID_HEADER))
             response = _error_response(request, internal_error())
-        _add_common_headers(request, response, pages.current())
+        _add_common_headers(request, response)
         return response
 
     return error_middleware
 
 
-def _add_common_headers(request: web.Request, response: web.StreamResponse, snapshot: Snapshot) -> None:
+def _add_common_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "kyma-proxy"
     response.headers["X-Request-Id"] = request.headers.get(REQUEST_ID_HEADER, "")
-    for line in cors_lines(list(request.raw_headers), snapshot.cors_origins).decode("latin-1").splitlines():
+    for line in cors_of(request).decode("latin-1").splitlines():
         name, _, value = line.partition(": ")
         response.headers[name] = value
 
@@ -151,15 +154,17 @@ def _page_response(request: web.Request, page: Page) -> web.Response:
     return web.Response(body=page.body, content_type="application/json", headers=headers)
 
 
-def _preflight(request: web.Request, snapshot: Snapshot) -> web.Response | None:
+def _preflight(request: web.Request) -> web.Response | None:
     """The response to OPTIONS on a path that exists, with the CORS headers if the origin is allowed; else None."""
     if request.method != "OPTIONS":
         return None
+    if request.rel_url.raw_path == "*":  # of the whole server (RFC 9110 §9.3.7)
+        return web.Response(status=204, headers={"Allow": "GET, HEAD, POST, DELETE, OPTIONS"})
     allowed = _methods_at(request)
     if not allowed:
         return None
     headers = {"Allow": ", ".join(allowed)}
-    if cors_lines(list(request.raw_headers), snapshot.cors_origins):
+    if cors_of(request):
         headers["Access-Control-Allow-Methods"] = ", ".join(allowed)
         headers["Access-Control-Allow-Headers"] = request.headers.get("Access-Control-Request-Headers", "*")
         headers["Access-Control-Max-Age"] = _PREFLIGHT_S

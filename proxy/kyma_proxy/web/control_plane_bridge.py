@@ -143,7 +143,9 @@ class ControlPlaneBridge:
         else:
             self.pause()
         dropped = (b"connection", b"content-length", b"transfer-encoding", b"expect", REQUEST_ID_HEADER.lower().encode())
-        lines = [b"%b: %b\r\n" % (name, value) for name, value in inbound.headers if name.lower() not in dropped]
+        lines = [
+            b"%b: %b\r\n" % (name, value) for name, value in inbound.headers if name.lower() not in dropped and b"_" not in name
+        ]
         target = b"%b?%b" % (inbound.path, inbound.query) if inbound.query else inbound.path
         self._protocol.data_received(
             b"%b %b HTTP/1.%d\r\n%b%b: %b\r\nconnection: %b\r\ncontent-length: %d\r\n\r\n%b"
@@ -222,6 +224,11 @@ class ControlPlaneBridge:
         return response
 
     @property
+    def cors(self) -> bytes:
+        """The lines that let a web page read the response under way."""
+        return b"" if self._inbound is None else self._inbound.cors
+
+    @property
     def is_serving(self) -> bool:
         """True if aiohttp still owes the caller a response."""
         return self._inbound is not None
@@ -257,6 +264,11 @@ def begin_handling(request: web.Request) -> None:
     """Tell the bridge over which a request came that the application has it; a request of another listener has no bridge."""
     if isinstance(request.protocol, ControlPlaneProtocol):
         request.protocol.bridge.begin_handling(request)
+
+
+def cors_of(request: web.Request) -> bytes:
+    """The lines that let the web page that sent this request read the response; b"" for any other caller."""
+    return request.protocol.bridge.cors if isinstance(request.protocol, ControlPlaneProtocol) else b""
 
 
 def _endpoint(request: web.Request) -> str:

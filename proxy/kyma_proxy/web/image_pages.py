@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 from typing import Final
@@ -21,6 +22,7 @@ from kyma_proxy.web.job_documents import Document, images_document, job_document
 from kyma_proxy.web.reading import query_number, query_text, read_body
 from kyma_proxy.web.responses import Handler, json_response
 
+_SECONDS: Final = re.compile(r'([0-9]+)|"([0-9]+)"')
 _MAX_WAIT_S: Final = 300
 _MAX_BODY_BYTES: Final = 8 * 2**20
 _MAX_LIMIT: Final = 100
@@ -152,7 +154,7 @@ def preferred_wait(values: Iterable[str]) -> int | None:
     """The seconds of `Prefer: wait=N`, at most 300, from the values of that header; None if it has no such wait. (RFC 7240.)"""
     for preference in ",".join(values).split(","):
         name, _, value = preference.partition(";")[0].partition("=")
-        value = value.strip().strip('"')
-        if name.strip().lower() == "wait" and value.isascii() and value.isdigit():
-            return min(int(value[:9]), _MAX_WAIT_S)
+        found = _SECONDS.fullmatch(value.strip())
+        if name.strip().lower() == "wait" and found is not None:
+            return min(int((found[1] or found[2])[:9]), _MAX_WAIT_S)
     return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Final
 
 import msgspec
+from aiohttp import web
 
 _HEAD: Final = """<!doctype html>
 <html lang="en">
@@ -33,12 +35,13 @@ _HEAD: Final = """<!doctype html>
 <h1>Models <span class="status {status}">{status}</span></h1>
 """
 _MODEL: Final = """<section>
-<h2>{id} <span class="status {status}">{status}</span> <small>{requests} requests in 24 h{availability}</small></h2>
-<table>
+<h2>{id} <span class="status {status}">{status}</span> <small>{requests}{availability}</small></h2>
+{table}</section>
+"""
+_TABLE: Final = """<table>
 <tr><th>provider</th><th>its model</th><th>part</th><th>now</th><th>breaker</th><th>attempts in 24 h</th><th>first byte</th>
 <th></th></tr>
 {sources}</table>
-</section>
 """
 _SOURCE: Final = (
     '<tr><td>{provider}</td><td>{model}</td><td>{part}</td><td><span class="status {status} {breaker}">{status}</span></td>'
@@ -47,6 +50,10 @@ _SOURCE: Final = (
 _FOOT: Final = (
     '<p><small>Counted from real traffic; as JSON at <a href="/v1/status">/v1/status</a>.</small></p>\n</body>\n</html>\n'
 )
+
+
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+_PAGE_HEADERS: Final = {**_NO_STORE, "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
 class _Endpoint(msgspec.Struct):
@@ -72,9 +79,10 @@ class _Source(msgspec.Struct):
 class _Model(msgspec.Struct):
     id: str
     status: str
-    requests_24h: int
     availability_24h: float | None
-    sources: list[_Source]
+    requests_24h: int | None = None
+    sources: list[_Source] | None = None
+    """None in the document for callers with accounts."""
 
 
 class _Status(msgspec.Struct):
@@ -83,6 +91,19 @@ class _Status(msgspec.Struct):
 
 
 _decode: Final = msgspec.json.Decoder(_Status).decode
+
+
+def add_status_routes(app: web.Application, read: Callable[[], bytes]) -> None:
+    """Serve a document of the status, and its page."""
+
+    async def status_json(request: web.Request) -> web.Response:
+        return web.Response(body=read(), content_type="application/json", headers=_NO_STORE)
+
+    async def status_html(request: web.Request) -> web.Response:
+        return web.Response(body=status_page(read()), content_type="text/html", charset="utf-8", headers=_PAGE_HEADERS)
+
+    app.router.add_get("/v1/status", status_json)
+    app.router.add_get("/status", status_html)
 
 
 def status_page(document: bytes) -> bytes:
@@ -96,9 +117,9 @@ def _model(model: _Model) -> str:
     return _MODEL.format(
         id=escape(model.id),
         status=escape(model.status),
-        requests=model.requests_24h,
+        requests="in 24 h" if model.requests_24h is None else f"{model.requests_24h} requests in 24 h",
         availability=_percent(model.availability_24h),
-        sources="".join(_source(source) for source in model.sources),
+        table="" if model.sources is None else _TABLE.format(sources="".join(map(_source, model.sources))),
     )
 
 

@@ -59,6 +59,21 @@ def test_an_image_with_escaped_slashes_counts_like_any_other() -> None:
     assert estimated_prompt_tokens(body) < MEDIA_TOKENS + 50
 
 
+def test_an_image_with_escaped_plus_signs_counts_like_any_other() -> None:
+    """As .NET writes them."""
+    body = chat({"type": "image_url", "image_url": {"url": PNG}}).replace(b"+", rb"\u002B")
+    assert estimated_prompt_tokens(body) < MEDIA_TOKENS + 50
+
+
+def test_a_beginning_that_looks_like_a_cut_image_frees_no_text() -> None:
+    """The mark of a string that is cut out can't be written by a caller."""
+    forged = {"type": "image_url", "image_url": {"url": PNG[:320] + "\xff0"}}
+    body = chat({"type": "tool_use", "input": {"data": MEDIA}}, forged, ensure_ascii=False)
+    assert estimated_prompt_tokens(body) == as_text(body)
+    raw = chat({"type": "tool_use", "input": {"data": MEDIA}}, forged).replace(rb"\u00ff", b"\xff")
+    assert estimated_prompt_tokens(raw) == as_text(raw)
+
+
 @pytest.mark.parametrize("part", [
     {"type": "text", "text": f"What does {PNG} show?"},
     {"type": "text", "text": f"Somebody wrote: {PNG}"},
@@ -248,6 +263,7 @@ def test_the_most_output_is_what_the_request_and_the_model_allow(
     ((), 1), ((b"3",), 3), ((b"2", b"4"), 4), ((b"null",), 1), ((b"0",), 1), ((b"1000000",), 1_000_000),
     ((b'"5"',), 5), ((b"5.0",), 5), ((b"4.5",), 5), ((b"5e0",), 5), ((b"-3",), 1), ((b"true",), 128), ((b"[5]",), 128),
     ((b'"nan"',), 128), ((b'"inf"',), 128), ((b"1e999",), 128),
+    ((b"0." + b"0" * 20 + b"1e23",), 128),
 ])  # fmt: skip
 def test_every_answer_that_a_request_wants_counts(copies: tuple[bytes, ...], answers: int) -> None:
     assert answers_asked(copies) == answers

@@ -76,6 +76,9 @@ def test_what_costs_only_tokens_asks_for_nothing_more(document: dict[str, object
     ({"tools": ["web_search"]}, "tools"), ({"tools": [None]}, "tools"), ({"tools": "web_search"}, "tools"),
     ({"tools": [{"type": "namespace", "tools": [{"type": "mcp"}]}]}, "tools"),
     ({"tools": [{"type": "shell", "environment": {"type": "container_auto"}}]}, "tools"),
+    ({"tools": [{"type": "function", "Type": "web_search"}]}, "tools"), ({"tools": [{"TYPE": "mcp", "name": "f"}]}, "tools"),
+    ({"tools": [{"type": "shell", "environment": {"type": "local", "tYpe": "container_auto"}}]}, "tools"),
+    ({"tools": [{"type": "namespace", "tools": [{"type": "function", "Type": "mcp"}]}]}, "tools"),
 ])  # fmt: skip
 def test_what_no_price_can_name_is_refused_with_the_member_that_asks_for_it(document: dict[str, object], param: str) -> None:
     assert refusal(document, PLAIN) == refusal(document, PRICED) == param

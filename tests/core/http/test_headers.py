@@ -26,9 +26,18 @@ STAYS_BEFORE_PROVIDER = (
     "host", "content-length", "accept-encoding", "expect", "http2-settings",
     "forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip", "x-forwarded-for", "x-forwarded-proto",
     "x-kyma-model", "x-kyma-request-id", "access-control-request-headers",
+    "content_length", "transfer_encoding", "x_api_key", "x_unheard_of", "anthropic_beta", "_", "accept_", "x-forwarded_for",
 )  # fmt: skip
 PASSES_TO_CALLER = ("content-type", "date", "openai-processing-ms", "request-id", "cf-ray", "retry-after")
-STAYS_BEFORE_CALLER = ("connection", "set-cookie", "x-request-id", "openai-organization", "x-ratelimit-limit", "x-unheard-of")
+STAYS_BEFORE_CALLER = (
+    "connection",
+    "set-cookie",
+    "x-request-id",
+    "openai-organization",
+    "x-ratelimit-limit",
+    "x-unheard-of",
+    "x_date",
+)
 CASES = (str.lower, str.upper, str.title, str.swapcase)
 
 
@@ -222,6 +231,25 @@ def test_a_value_that_quotes_the_providers_credential_reaches_no_caller(name: st
 def test_a_reason_phrase_that_quotes_the_credential_is_left_out() -> None:
     head = AnswerHead(400, b"No key secret-of-alpha", [], {})
     assert encode_answer_head(head, source("small"), b"", chunked=False, close=False) == b"HTTP/1.1 400 \r\n\r\n"
+
+
+@pytest.mark.parametrize("reason", [b"\0", b"a\x1b[31mb", b"\x07", b"O\x7f", b"\x01\x02", b"a\nb", b"a\rb"])
+def test_a_reason_phrase_that_holds_control_characters_is_left_out(reason: bytes) -> None:
+    head = AnswerHead(400, reason, [], {})
+    assert encode_answer_head(head, source("small"), b"", chunked=False, close=False) == b"HTTP/1.1 400 \r\n\r\n"
+
+
+@pytest.mark.parametrize("reason", [b"", b"OK", b"I'm a teapot", b"a\tb", b"N\xc3\xa3o", b"\xe9t\xe9"])
+def test_any_other_reason_phrase_passes(reason: bytes) -> None:
+    head = AnswerHead(400, reason, [], {})
+    assert encode_answer_head(head, source("small"), b"", chunked=False, close=False) == b"HTTP/1.1 400 %b\r\n\r\n" % reason
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("length", [{}, {b"content-length": b"0"}, {b"content-length": b"5"}])
+def test_an_answer_that_can_have_no_body_has_no_framing(length: dict[bytes, bytes], chunked: bool) -> None:
+    head = AnswerHead(204, b"No Content", [*length.items()], length)
+    assert encode_answer_head(head, source("small"), b"", chunked=chunked, close=False) == b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 def test_the_fields_that_a_source_names_pass_from_this_source_alone() -> None:

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from kyma_proxy.core.http.inbound import Headers
-from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, read_request_head
+from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, read_request_head, says_close
 from kyma_proxy.errors import GatewayError, Kind
 
 HOST = (b"Host", b"gateway")
@@ -65,16 +65,65 @@ def test_connect_is_refused() -> None:
     (b"http://gateway/v1/models?x=1", b"/v1/models", b"x=1"),
     (b"HTTPS://gateway:8080/v1/models", b"/v1/models", b""),
     (b"http://gateway", b"/", b""),
-    (b"http:///a", b"/a", b""),
     (b"http://gateway?x=a/b", b"/", b"x=a/b"),
     (b"http://gateway/a?x=/b", b"/a", b"x=/b"),
-    (b"*", b"*", b""),
-    (b"ftp://gateway/a", b"ftp://gateway/a", b""),
-    (b"nonsense", b"nonsense", b""),
+    (b"http://[::1]:80/a", b"/a", b""),
+    (b"/a[]{}|^`~?b=[c]{}|^`'", b"/a[]{}|^`~", b"b=[c]{}|^`'"),
 ])  # fmt: skip
 def test_a_target_in_absolute_form_is_its_path_and_query(target: bytes, path: bytes, query: bytes) -> None:
     head = read(target=target)
     assert (head.path, head.query) == (path, query)
+
+
+@pytest.mark.parametrize("target", [b"*", b"http://gateway", b"HTTP://gateway:80"])
+def test_options_may_ask_about_the_whole_server(target: bytes) -> None:
+    assert read(method=b"OPTIONS", target=target).path == b"*"
+    assert refusal(target=b"*") is Kind.BAD_HTTP
+
+
+@pytest.mark.parametrize("target", [
+    b"", b"nonsense", b"*a", b"**", b"?a", b"gateway:80", b"ftp://gateway/a", b"http:/a", b"http:a", b"http:///a", b"http://",
+    b"http://?a", b"http://a@gateway/", b"http://a:b@gateway/", b"http://@gateway/", b"http://gate way/", b"http://gateway:x/",
+    b"http://gateway:65536/", b"http://[::1/", b"http://a,b/", b"ws://gateway/a", b"/a#b", b"/#", b"http://gateway/a#b",
+    b"http://gateway#a", b"/a b", b"/a\tb", b"/a\0", b"/\x1b", b"/\x7f", b"/\x80", b"/\xc3\xa9", b'/"', b"/<a>", b"/a\\b",
+    b"\\a", b"http://gateway\\a/",
+])  # fmt: skip
+def test_what_is_no_target_of_http_is_refused(target: bytes) -> None:
+    assert refusal(target=target) is Kind.BAD_HTTP
+
+
+@pytest.mark.parametrize("method", [b"SOURCE", b"M-SEARCH", b"NOTIFY", b"SUBSCRIBE", b"UNSUBSCRIBE", b"PRI"])
+def test_a_method_of_another_protocol_is_refused(method: bytes) -> None:
+    assert refusal(method=method) is Kind.BAD_HTTP
+
+
+@pytest.mark.parametrize("value", [
+    b"a", b"Example.COM", b"example.com.", b"example.com:", b"example.com:8080", b"my_service-1:80", b"127.0.0.1",
+    b"127.0.0.1:0", b"[::1]", b"[::1]:65535", b"[::ffff:1.2.3.4]", b"a" * 63 + b".b", b"localhost \t",
+])  # fmt: skip
+def test_a_host_is_a_name_or_an_address_with_or_without_a_port(value: bytes) -> None:
+    assert read_request_head(b"GET", "1.1", b"/", [(b"Host", value)], 0).path == b"/"
+    assert read_request_head(b"GET", "1.1", b"/", [(b"Host", value)], 0).path == b"/"
+
+
+@pytest.mark.parametrize("value", [
+    b"", b" ", b"a b", b"a/b", b"a,b", b"a, a", b"u@a", b"u:p@a", b"a:b", b"a:80:80", b"a:-1", b"a:65536", b"a:123456", b"a:+1",
+    b":80", b"a\x80", b"\xc3\xa9", b"a?b", b"a#b", b"a\\b", b"a%00", b"a..b", b".a", b".", b"::1", b"[::1", b"[]", b"[:::]",
+    b"[fe80::1%25eth0]", b"[v1.a]", b"[1.2.3.4]", b"[::1]a", b"http://a", b"a" * 300, b"a\0", b"a;b", b"a'b", b"(a)", b"a=b",
+])  # fmt: skip
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_any_other_host_is_refused(value: bytes, version: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        read_request_head(b"GET", version, b"/", [(b"Host", value)], 0)
+    assert caught.value.kind is Kind.BAD_HTTP
+
+
+@pytest.mark.parametrize(("value", "closes"), [
+    (b"close", True), (b"Upgrade, CLOSE", True), (b"close,keep-alive", True), (b"keep-alive,\tclose ,", True), (b"", False),
+    (b"keep-alive", False), (b"closed", False), (b"close;a", False), (b"not close", False),
+])  # fmt: skip
+def test_close_counts_among_other_options(value: bytes, closes: bool) -> None:
+    assert says_close([(b"X", b"close"), (b"CONNECTION", b"a"), (b"Connection", value)]) is closes
 
 
 @pytest.mark.parametrize("name", [b"content-length", b"Content-Length", b"CONTENT-LENGTH"])

@@ -269,6 +269,7 @@ def test_nothing_that_a_caller_sends_and_the_answer_echoes_moves_the_usage(
 @pytest.mark.parametrize(("written", "expected"), [
     (14417.92, 14418), (11.0, 11), ("11", 11), ("12.5", 13), (0, 0), (-1, None), (None, None), ([], None), ({}, None),
     (True, None), ("x", None), ("", None), ("9" * 40, None), (2**40, None), ("nan", None), ("inf", None), (1e300, None),
+    ("1_0", None), ("\u0661", None), (" 11", None), ("+11", None), ("1e2", 100), ("11.", 11), ("-1", None),
 ])  # fmt: skip
 def test_an_odd_number_is_read_or_ignored_and_never_discards_the_others(written: object, expected: int | None) -> None:
     assert token_count(written) == expected

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from kyma_proxy.dialect.translation import StreamTranslation, Translation
+from tests.dialect.aggregating import aggregated
 from tests.dialect.anthropic_to_openai.material import (
     aggregate_chunks,
     aggregate_events,
@@ -50,7 +51,7 @@ def test_anthropic_errors_carry_the_request_id() -> None:
 @given(streams())
 def test_an_aggregated_openai_stream_equals_the_whole_answer(source: bytes) -> None:
     made = translation()
-    folded, whole = made.aggregate(source), made.answer(200, aggregate_chunks(source))
+    folded, whole = aggregated(made, source), made.answer(200, aggregate_chunks(source))
     assert comparable(json.loads(folded.body)) == comparable(json.loads(whole.body))
     assert folded.status == 200
 
@@ -59,12 +60,12 @@ def test_an_aggregated_openai_stream_equals_the_whole_answer(source: bytes) -> N
 def test_only_a_complete_openai_stream_is_aggregated(case: Path) -> None:
     source = (case / "stream.sse").read_bytes()
     if case_options(case).get("finished", True):
-        assert comparable(json.loads(translation().aggregate(source).body)) == comparable(
+        assert comparable(json.loads(aggregated(translation(), source).body)) == comparable(
             aggregate_events((case / "expected.sse").read_bytes())
         )
     else:
         with pytest.raises(ValueError, match="incomplete"):
-            translation().aggregate(source)
+            aggregated(translation(), source)
 
 
 def test_the_openai_translation_satisfies_the_translation_protocol() -> None:

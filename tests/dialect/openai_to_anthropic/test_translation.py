@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kyma_proxy.dialect.openai_to_anthropic.translation import OpenAIToAnthropic
 from kyma_proxy.dialect.translation import Translation
+from tests.dialect.aggregating import aggregated
 from tests.dialect.openai_to_anthropic.material import (
     CREATED,
     FINISHED,
@@ -93,7 +94,7 @@ def test_blocks_of_unknown_type_are_left_out_of_streams_and_whole_answers() -> N
 @given(streams(), st.booleans())
 def test_an_aggregated_anthropic_stream_equals_the_whole_answer(source: bytes, is_legacy: bool) -> None:
     made = translation(functions=[{"name": "f"}]) if is_legacy else translation()
-    folded = made.aggregate(source)
+    folded = aggregated(made, source)
     whole = made.answer(200, json.dumps(aggregate_events(source)).encode())
     assert comparable(json.loads(folded.body)) == comparable(json.loads(whole.body))
     assert folded.status == 200
@@ -103,7 +104,7 @@ def test_an_aggregated_anthropic_stream_equals_the_whole_answer(source: bytes, i
 def test_only_a_complete_anthropic_stream_is_aggregated(case: Path) -> None:
     source = (case / "stream.sse").read_bytes()
     if case in FINISHED:
-        assert json.loads(translation_of_case(case).aggregate(source).body)["choices"][0]["finish_reason"]
+        assert json.loads(aggregated(translation_of_case(case), source).body)["choices"][0]["finish_reason"]
         source = source[: source.index(b'"message_stop"')]
     with pytest.raises(ValueError, match="incomplete"):
-        translation_of_case(case).aggregate(source)
+        aggregated(translation_of_case(case), source)

@@ -113,6 +113,11 @@ def hold_for(prompt: int, output: int, price: Price, extras: Extras | None = Non
     return amount if extras is None else with_extras(amount, None, extras, price)
 
 
+def is_free(price: Price) -> bool:
+    """True if a request may cost nothing, however many tokens it has."""
+    return most_nano_usd(1, 1, price) == 0
+
+
 def _lower_total(used: Usage, asked: Price, answered: Price, extras: Extras | None) -> int:
     """The lower of the two costs. A model without a price is free, a substitute too."""
     total = _total(used, asked, extras)

@@ -5,7 +5,7 @@ they show; see `media`. In the end the reported usage replaces the estimate.
 
 Only a string that would count more as text matters. The search steps over the body in strides of that length and looks at every
 such string: it never touches most bytes of a long prompt, and no body makes it slow. Only if one of them may be media is the
-body parsed.
+rest of the body parsed.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ from typing import Final
 
 import msgspec
 
-from kyma_proxy.core.accounts.media import MEDIA_TOKENS, media_in
+from kyma_proxy.core.accounts.media import MAX_PIECES, MEDIA_TOKENS, Piece, media_in
 
 BYTES_PER_TOKEN: Final = 4
 _STRIDE: Final = MEDIA_TOKENS * BYTES_PER_TOKEN
 _MAX_DIGITS: Final = 18
 _UNKNOWN_COPIES: Final = 128
 _MAX_PROMPTS: Final = 10_000
-_TOKEN: Final = re.compile(rb"[ \t\r\n]*[-\d]")
+_TOKEN: Final = re.compile(rb"[ \t\r\n]*+[-\d]")
 _items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _MEDIA: Final = re.compile(
     rb"(?:data:[^,\"]{0,256};base64,)?[A-Za-z0-9+/=_\\-]{256}", re.IGNORECASE
 )  # PHP writes a slash as \/
 _MEMBER: Final = re.compile(rb'"(?:(?:image_|audio_|video_)?url|(?:file_)?data)"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}"\Z')
 _MAX_MEMBER_BYTES: Final = 32
+_BACKSLASH: Final = 0x5C
 
 
 def estimated_prompt_tokens(body: bytes) -> int:
     """About how many tokens the prompt in this body has."""
     size = len(body)
     position = 0
+    pieces: list[Piece] = []
     while position + _STRIDE <= size:
         quote = body.rfind(b'"', position, position + _STRIDE)
         if quote >= 0:
@@ -44,16 +46,18 @@ def estimated_prompt_tokens(body: bytes) -> int:
         end = body.find(b'"', position + _STRIDE)
         if end < 0:
             break
-        if _may_be_media(body, position, end):
-            media_bytes, tokens = media_in(body, _STRIDE)
-            return -(-(size - media_bytes) // BYTES_PER_TOKEN) + tokens
+        if len(pieces) < MAX_PIECES and _may_be_media(body, position, end):
+            pieces.append(Piece(position, end))
         position = end + 1
-    return -(-size // BYTES_PER_TOKEN)
+    if not pieces:
+        return -(-size // BYTES_PER_TOKEN)
+    media_bytes, tokens = media_in(body, pieces)
+    return -(-(size - media_bytes) // BYTES_PER_TOKEN) + tokens
 
 
 def _may_be_media(body: bytes, start: int, end: int) -> bool:
     """True if these bytes, at least a stride without a quote, are base64 in a member that media stands in."""
-    if _MEDIA.match(body, start, end) is None:
+    if _MEDIA.match(body, start, end) is None or body[end - 1] == _BACKSLASH:
         return False
     return _MEMBER.search(body, max(0, start - _MAX_MEMBER_BYTES), start) is not None
 
@@ -103,8 +107,10 @@ def _answers(text: bytes) -> int:
         return int(text[:_MAX_DIGITS]) or 1
     if text == b"null":
         return 1
+    if len(text) > _MAX_DIGITS:  # a part of `0.0000000000000000001e25` is another number
+        return _UNKNOWN_COPIES
     try:
-        return max(1, math.ceil(float(text.strip(b'"')[:_MAX_DIGITS])))
+        return max(1, math.ceil(float(text.strip(b'"'))))
     except (ValueError, OverflowError):
         return _UNKNOWN_COPIES
 

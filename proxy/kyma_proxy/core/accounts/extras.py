@@ -20,6 +20,7 @@ import msgspec
 
 from kyma_proxy.config.snapshot import Price
 from kyma_proxy.core.accounts.usage import PER_MILLE, Usage
+from kyma_proxy.core.spelling import Spellings
 from kyma_proxy.errors import GatewayError, Kind
 
 MAX_SEARCHES: Final = 10
@@ -57,8 +58,8 @@ _STANDARD_TIERS: Final = frozenset({"auto", "default", "standard", "standard_onl
 _OWN_TOOLS: Final = frozenset({
     "function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview", "namespace", "tool_search",
 })  # fmt: skip
-_OWN_TOOL: Final = re.compile(r"(?:bash|text_editor|computer|memory)_\d{8}|tool_search_tool_[a-z0-9]+(?:_\d{8})?")
-_SEARCH_TOOL: Final = re.compile(r"web_search(?:_preview)?(?:_[\d_]+)?|openrouter:web_search|browser_search|x_search")
+_OWN_TOOL: Final = re.compile(r"(?:bash|text_editor|computer|memory)_[0-9]{8}|tool_search_tool_[a-z0-9]+(?:_[0-9]{8})?")
+_SEARCH_TOOL: Final = re.compile(r"web_search(?:_preview)?(?:_[0-9_]+)?|openrouter:web_search|browser_search|x_search")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_:]{0,63}")
 
 
@@ -76,18 +77,18 @@ class Extras(NamedTuple):
     """The members and types of tools that search, and the member of the body that each stands in."""
 
 
-class _Tool(msgspec.Struct, gc=False):
-    type: msgspec.Raw = msgspec.Raw(b"null")
-    name: msgspec.Raw = msgspec.Raw(b"")
-    function: msgspec.Raw = msgspec.Raw(b"")
-    max_uses: msgspec.Raw = msgspec.Raw(b"null")
-    environment: msgspec.Raw = msgspec.Raw(b"null")
-    tools: msgspec.Raw = msgspec.Raw(b"null")
-
+_Tool = dict[str, msgspec.Raw]
+_TOOL_MEMBERS: Final = Spellings(
+    ("environment", "function", "max_uses", "name", "tools", "type"),
+    ("cache_control", "description", "input_schema", "parameters", "strict"),
+)
+_ENVIRONMENT_MEMBERS: Final = Spellings(("type",))
+_NULL: Final = msgspec.Raw(b"null")
 
 _tools: Final = msgspec.json.Decoder(list[_Tool] | None).decode
 _value: Final = msgspec.json.Decoder().decode
 _MAX_TOOL_DEPTH: Final = 4
+_MAX_TOOLS: Final = 5_000
 _MAX_OBJECTS: Final = 20_000
 """A list of tools has no more objects, with all their schemas: each of millions of tools would be looked at."""
 _MAX_FREE_BYTES: Final = 256
@@ -154,19 +155,23 @@ def _server_tools(written: msgspec.Raw, depth: int) -> tuple[list[str], list[tup
         tools = _tools(written) or []
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return [UNNAMED], []
+    if len(tools) > _MAX_TOOLS:
+        return [UNNAMED], []
     unpriced: list[str] = []
     searching: list[tuple[str, int]] = []
     for tool in tools:
-        kind = _name(tool.type)
-        if kind is None:  # Anthropic's custom tools need no type, but a name
-            if not bytes(tool.name) and not bytes(tool.function):
+        kind = _name(tool.get("type", _NULL))
+        if _TOOL_MEMBERS.other(tool) is not None:  # a provider may take it for the type
+            unpriced.append(UNNAMED)
+        elif kind is None:  # Anthropic's custom tools need no type, but a name
+            if "name" not in tool and "function" not in tool:
                 unpriced.append(UNNAMED)
         elif _SEARCH_TOOL.fullmatch(kind):
-            searching.append((kind, _max_uses(tool.max_uses)))
+            searching.append((kind, _max_uses(tool.get("max_uses", _NULL))))
         elif kind not in _OWN_TOOLS and not _OWN_TOOL.fullmatch(kind) and not _is_local(kind, tool):
             unpriced.append(kind)
         elif kind == "namespace":
-            inner, more = _server_tools(tool.tools, depth + 1) if depth < _MAX_TOOL_DEPTH else ([kind], [])
+            inner, more = _server_tools(tool.get("tools", _NULL), depth + 1) if depth < _MAX_TOOL_DEPTH else ([kind], [])
             unpriced += inner
             searching += more
     return unpriced, searching
@@ -177,10 +182,12 @@ def _is_local(kind: str, tool: _Tool) -> bool:
     if kind != "shell":
         return False
     try:
-        environment = _value(tool.environment)
+        environment = _value(tool.get("environment", _NULL))
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return False
-    return isinstance(environment, dict) and environment.get("type") == "local"
+    if not isinstance(environment, dict) or _ENVIRONMENT_MEMBERS.other(environment) is not None:
+        return False
+    return environment.get("type") == "local"
 
 
 def _max_uses(written: msgspec.Raw) -> int:

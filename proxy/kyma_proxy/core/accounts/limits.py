@@ -128,6 +128,13 @@ class Window:
         self._append(admission, model_admissions)
         return admission
 
+    def foreseen_refusal(self, now: float, tokens: int, tier: Tier) -> Refusal | None:
+        """The refusal of every request of at least so many tokens, whatever its model; None if one may be admitted."""
+        self._expire(now)
+        if self._count < tier.rpm and self.tokens + tokens <= tier.tpm:
+            return None
+        return self._refusal(now, None, tokens, tier)
+
     def used_requests(self, now: float) -> int:
         """The number of requests in the window."""
         self._expire(now)

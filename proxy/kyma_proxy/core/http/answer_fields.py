@@ -87,17 +87,22 @@ def reaches_caller(name: bytes, passed: tuple[bytes, ...] = ()) -> bool:
         return False
     if name in passed:
         return True
-    if _ACTS_ON_A_PROXY.fullmatch(name):
+    if _ACTS_ON_A_PROXY.fullmatch(name.replace(b"_", b"-")):
         return False
-    if any(one.endswith(b"*") and name.startswith(one[:-1]) for one in passed):
+    if any(one.endswith(b"*") and name.startswith(one[:-1]) and b"_" not in name[len(one) - 1 :] for one in passed):
         return True
-    plain = name.removeprefix(b"llm_provider-").replace(b"_", b"-")  # LiteLLM puts this before the names of its providers
-    return plain in _KNOWN or (not _tells_of_the_account(plain) and _KINDS.fullmatch(plain) is not None)
+    if b"_" in name:  # a reader that takes `_` for `-` would take it for another field, so only the operator can want it
+        return False
+    return name in _KNOWN or (not _tells_of_the_account(name) and _KINDS.fullmatch(name) is not None)
 
 
 def is_never_passed(name: bytes) -> bool:
-    """True if no configuration can pass this field: it frames the answer, is the gateway's own, or carries a credential."""
-    return name in _NEVER or name.startswith(_NEVER_PREFIXES)
+    """True if no configuration can pass this field: it frames the answer, is the gateway's own, or carries a credential.
+
+    A `_` counts as a `-`, as some readers take it for one.
+    """
+    plain = name.replace(b"_", b"-")
+    return plain in _NEVER or plain.startswith(_NEVER_PREFIXES)
 
 
 def pass_problem(pattern: str) -> str | None:

@@ -10,27 +10,31 @@ them need no search.
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
 from typing import Final
 
 import msgspec
 
 from kyma_proxy.core.accounts.estimate import answers_asked, prompts_asked
 from kyma_proxy.core.accounts.extras import COSTLY_MEMBERS, Extras, asked_extras
+from kyma_proxy.core.http.large_body import LARGE_BYTES, MAX_MEMBERS, check_members, large_members
+from kyma_proxy.core.http.member_names import check_names
 from kyma_proxy.errors import GatewayError, Kind
 
-_SPACE: Final = rb"[ \t\r\n]*"
+_SPACE: Final = rb"[ \t\r\n]*+"
 _MEMBER: Final = re.compile(_SPACE + rb"[{,]" + _SPACE + rb'"((?:[^"\\]|\\.)*+)"' + _SPACE + rb":" + _SPACE)
 _END: Final = re.compile(_SPACE + rb"\}" + _SPACE)
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _text: Final = msgspec.json.Decoder(str).decode
 _anything: Final = msgspec.json.Decoder(msgspec.Raw).decode
-_MAX_MEMBERS: Final = 1000  # each is looked at, and the loop has streams to serve
-_FEW_BYTES: Final = 5 * _MAX_MEMBERS  # a body of no more can't have as many: a member takes six bytes, one may take five
-_LARGE_BYTES: Final = 2 * 2**20
-_MAX_COLONS: Final = 200_000
+_FEW_BYTES: Final = 5 * MAX_MEMBERS  # a body of no more can't have as many: a member takes six bytes, one may take five
+_MAX_SLACK_BYTES: Final = 2**20
 _MAX_MODEL_CHARACTERS: Final = 256
+_MAX_MODEL_BYTES: Final = 12 * _MAX_MODEL_CHARACTERS + 2  # each character as two escapes
 _MAX_TOKENS: Final = ("max_tokens", "max_completion_tokens")
 _COPIES: Final = ("n", "best_of")
+NO_OPTIONS: Final = (b"", b"null")
+"""The texts of `stream_options` that set none."""
 
 
 class MeteredFields(msgspec.Struct, frozen=True, gc=False):
@@ -49,24 +53,10 @@ class MeteredFields(msgspec.Struct, frozen=True, gc=False):
     max_output_tokens: tuple[bytes, ...] = ()
 
 
-class _Prompt(msgspec.Struct, gc=False):
-    """The members that hold prompts, and so may be large."""
-
-    messages: msgspec.Raw = msgspec.Raw(b"")
-    input: msgspec.Raw = msgspec.Raw(b"")
-    prompt: msgspec.Raw = msgspec.Raw(b"")
-    system: msgspec.Raw = msgspec.Raw(b"")
-    tools: msgspec.Raw = msgspec.Raw(b"")
-    documents: msgspec.Raw = msgspec.Raw(b"")
-    response_format: msgspec.Raw = msgspec.Raw(b"")
-    image_url: msgspec.Raw = msgspec.Raw(b"")
-
-
 class _StreamOptions(msgspec.Struct, gc=False):
     include_usage: msgspec.Raw = msgspec.Raw(b"")
 
 
-_prompt: Final = msgspec.json.Decoder(_Prompt).decode
 _stream_options: Final = msgspec.json.Decoder(_StreamOptions).decode
 
 
@@ -86,28 +76,73 @@ class RoutingFields(msgspec.Struct, frozen=True, gc=False):
 
 def read_routing_fields(body: bytes, *, is_metered: bool = False) -> RoutingFields:
     """The routing fields of a body. Raises GatewayError for anything but one JSON object with a string `model`."""
+    if len(body) > LARGE_BYTES:
+        steps = reading_routing_fields(body, is_metered=is_metered)
+        try:
+            while True:
+                next(steps)
+        except StopIteration as done:
+            fields: RoutingFields = done.value
+            return fields
     try:
-        members = _members(body) if len(body) <= _FEW_BYTES else _few_members(body)
-    except msgspec.ValidationError:
-        raise GatewayError(Kind.INVALID_REQUEST, "The body must be one JSON object.") from None
-    except msgspec.DecodeError as error:
-        raise GatewayError(Kind.INVALID_JSON, f"The body is not valid JSON: {_reason(body, error)}.") from None
-    except UnicodeDecodeError:
-        raise _not_utf_8() from None
-    except RecursionError:
-        raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
+        members = _members(body)
+    except Exception as error:
+        raise _unreadable(body, error) from None
+    if len(body) > _FEW_BYTES:
+        check_members(members)
+    check_names(members)
+    name = _model(members)
+    start, end = _measure(body, members) or _step(body, members) or _walk(body, members)
+    return _fields(name, start, end, members, is_metered=is_metered)
+
+
+def reading_routing_fields(body: bytes, *, is_metered: bool) -> Generator[None, None, RoutingFields]:
+    """Read the routing fields of a large body as `read_routing_fields` does, in slices."""
+    try:
+        members = yield from large_members(body)
+    except Exception as error:
+        raise _unreadable(body, error) from None
+    check_names(members)
+    name = _model(members)
+    yield
+    place = _measure(body, members) or _step(body, members)
+    if place is None:
+        yield
+        place = _walk(body, members)
+    yield
+    return _fields(name, place[0], place[1], members, is_metered=is_metered)
+
+
+def _unreadable(body: bytes, error: Exception) -> Exception:
+    """The error for a body that can't be read, from the error of its reading."""
+    if isinstance(error, msgspec.ValidationError):
+        return GatewayError(Kind.INVALID_REQUEST, "The body must be one JSON object.")
+    if isinstance(error, msgspec.DecodeError):
+        return GatewayError(Kind.INVALID_JSON, f"The body is not valid JSON: {_reason(body, error)}.")
+    if isinstance(error, UnicodeDecodeError):
+        return _not_utf_8()
+    if isinstance(error, RecursionError):
+        return GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.")
+    return error
+
+
+def _model(members: dict[str, msgspec.Raw]) -> str:
+    """The model that a body names. Raises GatewayError if there is none."""
     model = members.get("model")
     if model is None:
         raise GatewayError(Kind.INVALID_REQUEST, "The body has no `model`; GET /v1/models lists them.", param="model")
     try:
-        name = _text(model)
+        name = _text(model) if memoryview(model).nbytes <= _MAX_MODEL_BYTES else ""
     except UnicodeDecodeError:
         raise _not_utf_8() from None
     except msgspec.MsgspecError:
         raise GatewayError(Kind.INVALID_REQUEST, "`model` must be a string.", param="model") from None
     if not 0 < len(name) <= _MAX_MODEL_CHARACTERS:
         raise GatewayError(Kind.INVALID_REQUEST, f"`model` must have 1 to {_MAX_MODEL_CHARACTERS} characters.", param="model")
-    start, end = _measure(body, members) or _step(body, members) or _walk(body, members)
+    return name
+
+
+def _fields(name: str, start: int, end: int, members: dict[str, msgspec.Raw], *, is_metered: bool) -> RoutingFields:
     return RoutingFields(
         name,
         start,
@@ -116,23 +151,6 @@ def read_routing_fields(body: bytes, *, is_metered: bool = False) -> RoutingFiel
         "max_tokens" in members or "max_completion_tokens" in members,
         _written(members) if is_metered else None,
     )
-
-
-def _few_members(body: bytes) -> dict[str, msgspec.Raw]:
-    """The members of a body. Raises GatewayError if there are too many.
-
-    A table of millions of members would take a second and hundreds of megabytes. So where a large body has many colons outside
-    of its prompt, it is refused before.
-    """
-    if len(body) > _LARGE_BYTES and (colons := body.count(b":")) > _MAX_COLONS:
-        known = _prompt(body)
-        colons -= sum([bytes(getattr(known, name)).count(b":") for name in _Prompt.__struct_fields__])
-        if colons > _MAX_COLONS:
-            raise GatewayError(Kind.INVALID_REQUEST, "The body has too many members outside of its prompt; send fewer.")
-    members = _members(body)
-    if len(members) > _MAX_MEMBERS:
-        raise GatewayError(Kind.INVALID_REQUEST, f"The body has more than {_MAX_MEMBERS} members.")
-    return members
 
 
 def _written(members: dict[str, msgspec.Raw]) -> MeteredFields:
@@ -168,6 +186,24 @@ def is_json(body: bytes) -> bool:
     except (msgspec.DecodeError, RecursionError):
         return False
     return True
+
+
+def replaced(body: bytes, head: RoutingFields, name: str, value: bytes) -> tuple[bytes, RoutingFields]:
+    """The body with another value for a member of it that is not `model`, and its routing fields."""
+    members = _members(body)
+    start, end = _walk(body, members, name)
+    moved = len(value) - (end - start) if start < head.start else 0
+    fields = RoutingFields(
+        head.model, head.start + moved, head.end + moved, head.streams, head.has_max_tokens, head.written
+    )  # fmt: skip
+    return b"".join((memoryview(body)[:start], value, memoryview(body)[end:])), fields
+
+
+def check_once(text: bytes) -> None:
+    """Raises GatewayError if a member of this valid JSON object is there twice."""
+    members = _members(text)
+    if _measure(text, members) is None and _step(text, members) is None:
+        _walk(text, members)
 
 
 def patched(body: bytes, head: RoutingFields, model_json: bytes, insertion: bytes) -> list[bytes | memoryview]:
@@ -221,8 +257,10 @@ def _step(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int] | Non
     return found if position == len(body) - 1 and body.startswith(b"{") else None
 
 
-def _walk(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int]:
-    """The place of the value of `model` in any body. Raises GatewayError if a member is there twice."""
+def _walk(body: bytes, members: dict[str, msgspec.Raw], wanted: str = "model") -> tuple[int, int]:
+    """The place of the value of `model`, or another member, in any body. Raises GatewayError if a member is there twice."""
+    if len(body) - sum([len(name) + memoryview(value).nbytes for name, value in members.items()]) > _MAX_SLACK_BYTES:
+        raise GatewayError(Kind.INVALID_JSON, "The body contains the same member twice, or too much white space.")
     position = 0
     found = (0, 0)
     seen = set()
@@ -234,7 +272,7 @@ def _walk(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int]:
         if value is None or not body.startswith(value, position):
             raise GatewayError(Kind.INVALID_JSON, "The body contains the same member twice; send it once.")
         seen.add(name)
-        if name == "model":
+        if name == wanted:
             found = (position, position + len(value))
         position += len(value)
     if _END.fullmatch(body, position) is None:

@@ -17,8 +17,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-MAX_GROWN_BYTES: Final = 16 * 1024 * 1024
-"""The most that one piece may decode to; more is a decompression bomb, or broken."""
+MAX_GROWN_BYTES: Final = 5 * 1024 * 1024
+"""The most that one piece may decode to; more is a decompression bomb, or broken. deflate grows 1032-fold at the most."""
 _ZLIB_OR_GZIP: Final = 32 + zlib.MAX_WBITS
 _HEADER_BYTES: Final = 2
 _ZSTD_OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}  # 8 MiB: RFC 9659 §3

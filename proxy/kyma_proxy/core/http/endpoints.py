@@ -47,6 +47,11 @@ class Endpoint:
         self.is_estimated = is_estimated
 
 
+PUBLIC_FORMS: Final = frozenset({b"/v1/auth/register"})
+"""The paths at which anybody may post a body, without a key."""
+MAX_FORM_BYTES: Final = 64 * 1024
+"""The largest body of a form of the control plane."""
+
 IMAGE_JOBS: Final = Endpoint(
     "images/generations", "openai", "Start an image job.",
     "https://platform.openai.com/docs/api-reference/images/create", generates=False, key=IMAGES,

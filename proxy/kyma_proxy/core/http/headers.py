@@ -1,14 +1,16 @@
 """Decides every header that crosses the gateway, in both directions. (Contract §3.5, §4.2.)
 
 A request's head is computed afresh for each attempt from what the caller sent. Towards a provider, all fields pass but those
-that are listed here; towards a caller, those that `answer_fields` allows, unless they quote the provider's credential. The
-gateway's own fields of an answer are made elsewhere (`answers`, `accounting.meter`), and the pump gives them to
-`encode_answer_head`, which adds them after the provider's.
+that are listed here; towards a caller, those that `answer_fields` allows, unless they quote the provider's credential. A name
+with an underscore passes in neither direction: who reads `_` as `-`, as CGI does, would take it for another. The gateway's
+own fields of an answer are made elsewhere (`answers`, `accounting.meter`), and the pump gives them to `encode_answer_head`,
+which adds them after the provider's.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from typing import Final
 
 from kyma_proxy.config.snapshot import Provider, Source
@@ -27,6 +29,9 @@ _DROPPED_TO_PROVIDER_PREFIXES: Final = (b"x-forwarded-", b"x-kyma-", b"access-co
 _MAX_NAMES_REMEMBERED: Final = 2048
 _MAX_RULES: Final = 256
 """More than a configuration has. Each reload may bring others, so those of old ones are forgotten."""
+
+_NO_REASON: Final = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
+"""What a reason can't hold (RFC 9112 §4): control characters, which a terminal would obey. The parser lets them through."""
 
 KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
 """What a caller of HTTP/1.0 must be told when its connection stays open (RFC 9112 §9.3)."""
@@ -62,7 +67,7 @@ class _RequestRule(_Rule):
         self._dropped = dropped
 
     def passes(self, name: bytes) -> bool:
-        return name not in self._dropped and not name.startswith(_DROPPED_TO_PROVIDER_PREFIXES)
+        return name not in self._dropped and b"_" not in name and not name.startswith(_DROPPED_TO_PROVIDER_PREFIXES)
 
     def lines(self, headers: Headers) -> bytes:
         """The fields that pass, as lines of a head."""
@@ -211,9 +216,13 @@ def encode_answer_head(head: AnswerHead, source: Source, added: bytes, *, chunke
     framing = b"transfer-encoding: chunked\r\n" if chunked else b""
     if head.length is not None:
         framing = b"content-length: %b\r\n" % head.length
+    if head.status == 204:  # it has no body, and must not tell a length (RFC 9110 §8.6)
+        framing = b""
     provider, reason, passed = source.provider, head.reason, source.pass_headers
     shortest = provider.shortest_secret
     if len(reason) >= shortest and _quotes(reason, provider.secrets):
+        reason = b""
+    if reason != b"OK" and _NO_REASON.search(reason):
         reason = b""
     rule = _rule_passing(passed) if passed else _to_caller
     return b"HTTP/1.1 %d %b%b\r\n%b%b%b\r\n" % (

@@ -18,15 +18,17 @@ class Inbound:
 
     Headers are a list for speed; nobody changes it. Requests with the same head share it and `passed`, a cache of the lines
     that pass to a provider; so a `content-length` among them may be an earlier request's, and `body` has the truth.
+    `cors` holds lines for the answer's head: they let a web page read it.
     """
 
     __slots__ = (
-        "body", "headers", "is_http_10", "keep_alive", "method", "passed", "path", "query", "received", "request_id",
+        "body", "cors", "headers", "is_http_10", "keep_alive", "method", "passed", "path", "query", "received", "request_id",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917  a request's parts, in their order on the wire
         self, method: bytes, path: bytes, query: bytes, headers: Headers, body: bytes, request_id: str, received: float,
         is_http_10: bool, keep_alive: bool, passed: dict[frozenset[bytes], bytes] | None = None,
+        cors: bytes = b"",
     ) -> None:  # fmt: skip
         self.method = method
         self.path = path
@@ -38,6 +40,7 @@ class Inbound:
         self.is_http_10 = is_http_10
         self.keep_alive = keep_alive
         self.passed: dict[frozenset[bytes], bytes] = {} if passed is None else passed
+        self.cors = cors
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:

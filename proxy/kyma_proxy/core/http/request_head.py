@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from kyma_proxy.core.http.host import is_host
 from kyma_proxy.core.http.inbound import Headers
+from kyma_proxy.core.http.request_target import check_method, origin_form
 from kyma_proxy.errors import GatewayError, Kind
 
 MAX_TARGET_BYTES: Final = 8192
@@ -19,7 +21,7 @@ _concerns: Final[dict[bytes, bytes]] = {}
 
 
 class RequestHead(NamedTuple):
-    """The parts of a head that the connection needs."""
+    """The parts of a head that the connection needs; `cors` is as in `Inbound`."""
 
     method: bytes
     path: bytes
@@ -28,6 +30,7 @@ class RequestHead(NamedTuple):
     expects_continue: bool
     has_body: bool
     request_id: bytes | None
+    cors: bytes = b""
 
 
 def read_request_head(method: bytes, version: str, target: bytes, headers: Headers, max_body: int) -> RequestHead:
@@ -36,8 +39,8 @@ def read_request_head(method: bytes, version: str, target: bytes, headers: Heade
         raise GatewayError(Kind.BAD_HTTP, "The gateway speaks HTTP/1.1 and HTTP/1.0 only.")
     if len(target) > MAX_TARGET_BYTES:
         raise GatewayError(Kind.URI_TOO_LONG, f"The request's target is longer than {MAX_TARGET_BYTES} bytes.")
-    if method == b"CONNECT":
-        raise GatewayError(Kind.METHOD_NOT_ALLOWED, "CONNECT is not served here; send requests to /v1/… directly.")
+    if method != b"POST":
+        check_method(method)
     hosts = 0
     fields: dict[bytes, bytes] = {}
     for name, value in headers:
@@ -46,6 +49,8 @@ def read_request_head(method: bytes, version: str, target: bytes, headers: Heade
             concern = _remembered(name)
         if concern == b"host":
             hosts += 1
+            if not is_host(value.rstrip(b" \t")):
+                raise GatewayError(Kind.BAD_HTTP, "The Host header must be a name or an address, with or without a port.")
         elif concern:
             fields[concern] = fields[concern] + b", " + value if concern in fields else value
     if hosts > 1 or (hosts == 0 and version == "1.1"):
@@ -53,9 +58,7 @@ def read_request_head(method: bytes, version: str, target: bytes, headers: Heade
     if version == "1.0" and b"transfer-encoding" in fields:
         raise GatewayError(Kind.BAD_HTTP, "HTTP/1.0 has no transfer encodings; send the body with a Content-Length.")
     has_body, expects_continue = _read_framing(fields, max_body)
-    if not target.startswith(b"/"):
-        target = _origin_form(target)
-    path, _, query = target.partition(b"?")
+    path, _, query = origin_form(method, target).partition(b"?")
     expects_continue = expects_continue and version == "1.1"
     return RequestHead(method, path, query, version == "1.0", expects_continue, has_body, fields.get(b"x-request-id"))
 
@@ -87,10 +90,11 @@ def _remembered(name: bytes) -> bytes:
     return concern
 
 
-def _origin_form(target: bytes) -> bytes:
-    """The path and query of a target in absolute form (RFC 9112 §3.2.2); `*` stays."""
-    scheme, separator, rest = target.partition(b"://")
-    if not separator or scheme.lower() not in (b"http", b"https"):
-        return target
-    end = min(at for at in (rest.find(b"/"), rest.find(b"?"), len(rest)) if at >= 0)
-    return rest[end:] if rest.startswith(b"/", end) else b"/" + rest[end:]
+def says_close(headers: Headers) -> bool:
+    """True if `Connection` has the option `close`. It counts whatever stands beside it (RFC 9112 §9.3)."""
+    return any(b"close" in options(value.lower()) for name, value in headers if name.lower() == b"connection")
+
+
+def options(value: bytes) -> list[bytes]:
+    """The members of a list, without the empty ones (RFC 9110 §5.6.1)."""
+    return [option for option in (one.strip(b" \t") for one in value.split(b",")) if option]

@@ -6,10 +6,11 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.exchange import Exchange
-from kyma_proxy.core.http.body import RoutingFields, patched
+from kyma_proxy.core.http.body import NO_OPTIONS, RoutingFields, patched, replaced
 from kyma_proxy.core.http.headers import encode_request_head
 
-_ASKS_FOR_USAGE: Final = b'"stream_options":{"include_usage":true},'
+_STREAM_OPTIONS: Final = b'{"include_usage":true}'
+_ASKS_FOR_USAGE: Final = b'"stream_options":%b,' % _STREAM_OPTIONS
 
 
 def asks_for_usage(exchange: Exchange, source: Source) -> bool:
@@ -22,7 +23,7 @@ def asks_for_usage(exchange: Exchange, source: Source) -> bool:
         and routing is not None
         and routing.streams
         and routing.written is not None
-        and not routing.written.stream_options
+        and routing.written.stream_options in NO_OPTIONS
     )
 
 
@@ -31,10 +32,16 @@ def request_bytes(
 ) -> list[bytes | memoryview]:
     """The request's head, and the caller's body with one value replaced; `routing` are the fields of that body.
 
-    `with_usage` asks for a stream's usage.
+    `with_usage` asks for a stream's usage. Options that are null are replaced, as no member may be there twice.
     """
     inbound, endpoint = exchange.inbound, exchange.endpoint
-    insertion = _ASKS_FOR_USAGE if with_usage else b""
+    insertion = b""
+    if with_usage:
+        written = exchange.routing.written if exchange.routing is not None else None
+        if written is not None and written.stream_options:
+            body, routing = replaced(body, routing, "stream_options", _STREAM_OPTIONS)
+        else:
+            insertion = _ASKS_FOR_USAGE
     max_tokens = exchange.snapshot.max_tokens
     if max_tokens is not None and endpoint.takes_max_tokens and not routing.has_max_tokens:
         member = source.max_tokens_field if endpoint.renames_max_tokens else None

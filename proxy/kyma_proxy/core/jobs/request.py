@@ -15,7 +15,7 @@ import msgspec
 
 from kyma_proxy.config.addresses import is_host
 from kyma_proxy.config.snapshot import Route, Snapshot
-from kyma_proxy.core.http.body import read_routing_fields
+from kyma_proxy.core.http.body import check_once, read_routing_fields
 from kyma_proxy.core.http.endpoints import IMAGE_JOBS
 from kyma_proxy.core.jobs.job import ImageRequest
 from kyma_proxy.core.routing.resolve import route_of
@@ -159,6 +159,8 @@ def _extra(members: _Members, model: str, allowed: tuple[str, ...]) -> tuple[tup
     top_level = {name: value for name, value in members.items() if name not in _COMMON}
     try:
         nested = _without_nulls(_members(members.get("extra", b"{}")))
+        if "extra" in members:
+            check_once(bytes(members["extra"]))
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise _invalid("extra", "`extra` must be an object") from None
     for name in top_level.keys() & nested.keys():

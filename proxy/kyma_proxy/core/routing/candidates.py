@@ -77,12 +77,13 @@ class Candidates:
     def error(self, now: float, *, is_expressible: bool = False) -> GatewayError:
         """The error for the caller when nobody is left. (Contract §5.)
 
-        It names each source once: how it failed, or why it was never asked. With `is_expressible` it does not blame the
-        request for what a source's dialect could not express: another source, not asked just now, could.
+        It names each source once, unless there are accounts: how it failed, or why it was never asked. With `is_expressible` it
+        does not blame the request for what a source's dialect could not express: another source, not asked just now, could.
         """
         if self.unsupported is not None and not self.failures and not is_expressible:
             return self.unsupported
-        return exhausted(self._route.model.id, [*self.failures.values(), *self._unasked(now, {*self.tried, *self.failures})])
+        failures = [*self.failures.values(), *self._unasked(now, {*self.tried, *self.failures})]
+        return exhausted(self._route.model.id, failures, are_named=self.account is None)
 
     def _unasked(self, now: float, tried: Collection[str]) -> list[AttemptFailure]:
         return unasked(self._route, self._breakers, now, tried, self.account)

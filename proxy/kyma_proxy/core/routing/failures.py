@@ -55,6 +55,12 @@ class AttemptFailure(NamedTuple):
         """True if the source has said that it lacks the endpoint, or the model there."""
         return self.kind is FailureKind.STATUS and self.status in MISSING_STATUSES
 
+    def described(self, *, is_named: bool) -> str:
+        """The reason, for a caller. Without the name it says nothing that only the operator knows: no host, no address."""
+        if is_named:
+            return f"{self.provider}: {self.detail}"
+        return "could not be reached" if self.kind is FailureKind.CONNECT else self.detail
+
     @property
     def word(self) -> str:
         """The word (or status) that the log has for it."""
@@ -103,15 +109,24 @@ def overtaken(provider: str) -> AttemptFailure:
     return AttemptFailure(FailureKind.OVERTAKEN, provider, "another was faster")
 
 
-def exhausted(model: str, failures: Iterable[AttemptFailure]) -> GatewayError:
-    """The error for a caller when every source has failed: the most useful of the failures. (Contract §5.)"""
+def broken_off(failure: AttemptFailure, *, is_named: bool) -> GatewayError:
+    """The error for a caller whose answer has begun and will not be completed."""
+    who = f"The provider {failure.provider}" if is_named else "The provider"
+    return GatewayError(Kind.PROVIDER_ERROR, f"{who} stopped in the middle of its answer: {failure.detail}.")
+
+
+def exhausted(model: str, failures: Iterable[AttemptFailure], *, are_named: bool = True) -> GatewayError:
+    """The error for a caller when every source has failed: the most useful of the failures. (Contract §5.)
+
+    Where accounts are required, providers are not named: who they are is the operator's business.
+    """
     failed = list(failures)
     if not failed:
         return GatewayError(
             Kind.NO_SOURCE_AVAILABLE,
             f"No source of {model} is on: its providers have no key, as the gateway's start, `check` and /v1/status say.",
         )
-    reasons = "; ".join(f"{one.provider}: {one.detail}" for one in failed)
+    reasons = "; ".join(dict.fromkeys(one.described(is_named=are_named) for one in failed))
     failed = [one for one in failed if not one.is_missing]  # those that lack the endpoint are not why the others failed
     if not failed:
         message = f"No source of {model} has this endpoint, or the model there ({reasons}); ask at another endpoint."
@@ -126,7 +141,8 @@ def exhausted(model: str, failures: Iterable[AttemptFailure]) -> GatewayError:
         message = f"Every source of {model} is skipped just now ({reasons}); try again later."
         return GatewayError(Kind.NO_SOURCE_AVAILABLE, message, retry_after=retry_after_s)
     if all(one.status in _OPERATORS or one.status == _RATE_LIMITED for one in tried):
-        message = f"No source of {model} is open to the gateway just now ({reasons}); its operator can see why at /v1/status."
+        where = "/v1/status" if are_named else "/v1/status of the admin listener"
+        message = f"No source of {model} is open to the gateway just now ({reasons}); its operator can see why at {where}."
         return GatewayError(Kind.NO_SOURCE_AVAILABLE, message, retry_after=retry_after_s)
     if all(one.kind in _TIMEOUTS for one in tried):
         message = f"No source of {model} answered in time ({reasons})."

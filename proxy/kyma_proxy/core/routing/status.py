@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Final
 
 from kyma_proxy.config.snapshot import Model, Snapshot, Source
 from kyma_proxy.core.routing.breaker import CLOSED, CircuitBreaker
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.history import HourlyCounts
+
+_PUBLIC: Final = ("id", "status", "availability_24h")
 
 
 def status(snapshot: Snapshot, breakers: BreakerTable, now: float) -> dict[str, object]:
@@ -34,6 +37,13 @@ def status(snapshot: Snapshot, breakers: BreakerTable, now: float) -> dict[str, 
     ]
     statuses = {model["status"] for model in models}
     return {"object": "status", "status": statuses.pop() if len(statuses) == 1 else "degraded", "models": models}
+
+
+def public_status(document: dict[str, object]) -> dict[str, object]:
+    """The part of a status for callers with accounts: models and their availability, and nothing of who serves them."""
+    models = document["models"]
+    assert isinstance(models, list)  # noqa: S101  (so it was made)
+    return {**document, "models": [{name: model[name] for name in _PUBLIC} for model in models]}
 
 
 def _can_answer(model: Model, breakers: BreakerTable, now: float) -> bool:

@@ -14,7 +14,7 @@ from kyma_proxy.core.http.body import is_json
 from kyma_proxy.dialect.answers.usage import lenient_json, repaired
 from kyma_proxy.dialect.sse import BOM
 
-_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 _COLON: Final = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
 _VALUE_END: Final = re.compile(rb"[,}\]]")
 _USAGE: Final = b'"usage"'
@@ -22,6 +22,7 @@ _MAX_NAMES: Final = 64
 _TYPE: Final = re.compile(rb'"type"[ ]?:[ ]?"([\w.]{1,64})"')
 _MIN_TAIL_BYTES: Final = 4096
 _MAX_TAIL_BYTES: Final = 64 * 1024
+_MAX_SEARCHED_BYTES: Final = 128 * 1024
 _OPENING: Final = (b"{", b"[")
 
 
@@ -54,7 +55,7 @@ def member_near_end(text: bytes, name: bytes, depth: int = 1) -> Any:
 def usage_of_cut(beginning: bytes, end: bytes) -> dict[str, Any] | None:
     """The usage at the top of an event, or in the response in it, of which only the beginning and the end are at hand."""
     for depth in (1, 2):
-        usage = member_near_end(end, b"usage", depth)
+        usage = member_near_end(end[-_MAX_SEARCHED_BYTES:], b"usage", depth)
         if isinstance(usage, dict):
             return usage
     return _usage_near_start(beginning)
@@ -83,7 +84,7 @@ def usage_of_large(pieces: list[bytes], opening: bytes, *, is_cut: bool) -> dict
     tail = pieces[-1] if len(pieces[-1]) >= _MIN_TAIL_BYTES else b"".join(pieces[-3:])
     usage = member_near_end(tail[-_MAX_TAIL_BYTES:], b"usage")
     if not isinstance(usage, dict) and is_cut:
-        usage = member_near_end(b"".join(pieces), b"usage") or _usage_near_start(opening)
+        usage = member_near_end(b"".join(pieces)[-_MAX_SEARCHED_BYTES:], b"usage") or _usage_near_start(opening)
     if not isinstance(usage, dict):
         return None
     tier = member_near_end(tail[-_MAX_TAIL_BYTES:], b"service_tier")

@@ -75,6 +75,21 @@ class BadAnswer(Exception):
         self.last = last
 
 
+def no_answer(detail: str) -> BadAnswer:
+    """A source has sent no answer."""
+    return BadAnswer(FailureKind.NO_ANSWER, detail)
+
+
+def cut_answer() -> BadAnswer:
+    """A source's answer has no end."""
+    return BadAnswer(FailureKind.BROKEN, "the connection was closed before the answer's end")
+
+
+def failure_of(error: ReportedError, detail: str) -> BadAnswer:
+    """A source has reported an error instead of an answer."""
+    return BadAnswer(FailureKind.ERROR_EVENT, detail, status=error.status)
+
+
 def reported_error(*candidates: object) -> ReportedError:
     """The error with the first usable code among these values, and the first HTTP status."""
     code: str | None = None

@@ -14,10 +14,9 @@ from typing import Any, Final
 from msgspec import structs
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.dialect.answers.document import is_document, may_be_json, type_alone, usage_of_cut, usage_of_large
 from kyma_proxy.dialect.answers.ending import Findings, is_whole
-from kyma_proxy.dialect.answers.facts import BadAnswer, End, Facts, ReportedError
+from kyma_proxy.dialect.answers.facts import End, Facts, ReportedError, cut_answer, failure_of, no_answer
 from kyma_proxy.dialect.answers.usage import updated
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
@@ -42,6 +41,7 @@ _MAX_KEPT_BYTES: Final = 1024 * 1024
 _MAX_UNFRAMED_BYTES: Final = 16 * 1024 * 1024
 """The same for a whole answer that only the end of its connection ends: nothing but its bytes can say that it is whole."""
 _MAX_DECODED_BYTES: Final = 64 * 1024
+_LONG_EVENT: Final = "an event of its stream is too long"
 _NOT_PROMISED: Final = "its answer is not what its dialect promises"
 
 
@@ -54,8 +54,8 @@ class AnswerReader:
 
     __slots__ = (
         "_beginning", "_counted", "_dialect", "_endpoint", "_has_answer", "_has_end", "_has_length", "_has_reason",
-        "_is_forced", "_is_read", "_is_stale", "_kept_bytes", "_look_at", "_lost", "_max_whole_bytes", "_opening", "_parser",
-        "_pieces", "_usage", "error", "is_open", "streams",
+        "_is_read", "_is_stale", "_kept_bytes", "_look_at", "_lost", "_max_whole_bytes", "_opening", "_parser",
+        "_pieces", "_usage", "error", "is_open", "is_searching", "streams",
     )  # fmt: skip
 
     def __init__(self, dialect: Dialect, endpoint: str) -> None:
@@ -77,7 +77,9 @@ class AnswerReader:
         self._usage: Mapping[str, Any] | None = None
         self._is_stale = False  # text followed the last report of usage
         self._has_answer = self._has_reason = self._has_end = False
-        self._has_length = self._is_forced = False
+        self._has_length = False
+        self.is_searching = False
+        """True if the answer goes out without having said anything, so that each event is still read."""
         self._max_whole_bytes = _MAX_KEPT_BYTES
         self._lost = False  # the beginning of what is kept is not the beginning of an event, or of the body
         self._is_read = False
@@ -110,7 +112,7 @@ class AnswerReader:
             for event in self._parser.feed(piece):
                 self._note_opening(self._dialect.read_event(event.name, event.data))
         except ValueError:
-            raise BadAnswer(FailureKind.NO_ANSWER, "an event of its stream is too long") from None
+            raise no_answer(_LONG_EVENT) from None
         if self._kept_bytes > MAX_OPENING_BYTES:
             self.let_go()
         return self.is_open
@@ -120,24 +122,24 @@ class AnswerReader:
             return  # it is read again, with what follows
         self._note(facts)
         if facts.error is not None:
-            raise _as_failure(facts.error, "its stream began with an error")
+            raise failure_of(facts.error, "its stream began with an error")
         if facts.is_answer:
             self._open()
         elif facts.end is End.LAST:
-            raise BadAnswer(FailureKind.NO_ANSWER, "its stream ended without an answer")
+            raise no_answer("its stream ended without an answer")
 
     def _open_whole(self) -> bool:
         """A whole answer is read when it is there. One that is larger than what is held must at least look like JSON."""
         if self._kept_bytes <= MAX_OPENING_BYTES:
             return False
         if not may_be_json(b"".join(self._pieces[:2])):
-            raise BadAnswer(FailureKind.NO_ANSWER, "its answer is no JSON")
+            raise no_answer("its answer is no JSON")
         self._open()
         return True
 
     def let_go(self) -> None:
         """Hold the answer no longer, though it has said nothing yet."""
-        self._is_forced = True
+        self.is_searching = True
         self._open()
 
     def _open(self) -> None:
@@ -165,7 +167,7 @@ class AnswerReader:
         """Let go of what has passed, but for the last events."""
         if not self.streams:
             self._drop_pieces()
-        elif self._is_forced or not self._drop_events():
+        elif self.is_searching or not self._drop_events():
             self._drop_bytes()
 
     def _drop_events(self) -> bool:
@@ -203,9 +205,9 @@ class AnswerReader:
             if boundary > 0:
                 boundary = last_boundary(text, boundary - 1)
         if boundary > 0:
-            if self._is_forced:  # what usually comes before the answer may come now
+            if self.is_searching:  # what usually comes before the answer may come now
                 self._read_events(text[:boundary])
-                self._is_forced = not self._has_answer
+                self.is_searching = not self._has_answer
             self._is_stale = True
             self._lost = False
             self._counted += boundary
@@ -213,21 +215,22 @@ class AnswerReader:
         elif len(text) > _MAX_KEPT_BYTES:
             if not self._lost:
                 self._beginning = text[:_KEPT_BYTES]
-            self._lost, self._is_forced = True, False
+            self._lost, self.is_searching = True, False
             self._counted += len(text) - _MAX_KEPT_BYTES
             text = text[-_MAX_KEPT_BYTES:]
         self._pieces[:] = (text,)
         self._kept_bytes = len(text)
-        self._look_at = max(_LOOK_AFTER_BYTES, 2 * len(text))
+        more = max(_LOOK_AFTER_BYTES, len(text))
+        self._look_at = self._kept_bytes + (min(more, MAX_OPENING_BYTES) if self.is_searching else more)
 
     def _read_events(self, text: bytes, *, is_end: bool = False) -> None:
         parser = SseParser()
         try:
             events = parser.feed(text)
+            if is_end:
+                events += parser.flush()
         except ValueError:
             return
-        if is_end:
-            events += parser.flush()
         for event in events:
             self._note(self._dialect.read_event(event.name, event.data))
 
@@ -280,35 +283,35 @@ class AnswerReader:
             if self.error is None and not is_whole(
                 self._findings(), is_certain=is_certain, always_ends=self._dialect.always_ends, needs_usage=needs_usage
             ):
-                raise _cut()
+                raise cut_answer()
         else:
             self._read_whole()
             if not is_certain and not self._is_whole_body():
-                raise _cut()
+                raise cut_answer()
             if not self._has_answer and self.error is None:
-                raise BadAnswer(FailureKind.NO_ANSWER, _NOT_PROMISED)
+                raise no_answer(_NOT_PROMISED)
 
     def _finish_opening(self, *, is_certain: bool) -> None:
         """The answer has ended before it was clear what it is."""
         if self.streams:
-            parser = self._parser
-            for event in () if parser is None else parser.flush():
-                self._note_opening(self._dialect.read_event(event.name, event.data))
+            try:
+                for event in () if self._parser is None else self._parser.flush():
+                    self._note_opening(self._dialect.read_event(event.name, event.data))
+            except ValueError:
+                raise no_answer(_LONG_EVENT) from None
             if not self.is_open:
-                raise BadAnswer(FailureKind.NO_ANSWER, "its stream was empty" if not self._kept_bytes else
-                                "its stream ended without an answer")  # fmt: skip
+                raise no_answer("its stream ended without an answer" if self._kept_bytes else "its stream was empty")
             return
         body = self.take() if self._pieces else b""
         if not body.startswith(b"{"):
             body = body.removeprefix(BOM)
         if not is_certain and not is_document(body):
-            raise _cut()
+            raise cut_answer()
         facts = self._dialect.read_whole(self._endpoint, body)
         if facts.error is not None:
-            raise _as_failure(facts.error, "its answer is an error")
+            raise failure_of(facts.error, "its answer is an error")
         if not facts.is_answer:
-            raise BadAnswer(FailureKind.NO_ANSWER, "its answer is empty" if not body.strip() else
-                            _NOT_PROMISED)  # fmt: skip
+            raise no_answer(_NOT_PROMISED if body.strip() else "its answer is empty")
         self._note(facts)
         self._is_read = True
         self._open()
@@ -318,6 +321,8 @@ class AnswerReader:
         if self._is_read:
             return
         self._is_read = True
+        if self._kept_bytes > MAX_OPENING_BYTES:
+            self._look()  # only the last events are to be read
         text = b"".join(self._pieces)
         self._pieces[:] = (text,)
         if self._lost:
@@ -342,7 +347,7 @@ class AnswerReader:
 
     def _findings(self) -> Findings:
         """Sum up a stream; events that were dropped were an answer, unless they were read and said nothing."""
-        has_answer = self._has_answer or (self._counted > 0 and not self._is_forced)
+        has_answer = self._has_answer or (self._counted > 0 and not self.is_searching)
         return Findings(has_answer, self._has_reason, self._usage is not None and not self._is_stale, self._has_end)
 
     def _is_whole_body(self) -> bool:
@@ -385,13 +390,7 @@ class AnswerReader:
 
     def delivered(self) -> int:
         """About how many tokens have gone out."""
+        if self.streams and self._kept_bytes > MAX_OPENING_BYTES:
+            self._read_end()  # which lets go of all but the last events
         text = b"".join(self._pieces)
         return estimated_completion_tokens(self._opening or text, text, self._counted + len(text), self.streams)
-
-
-def _as_failure(error: ReportedError, detail: str) -> BadAnswer:
-    return BadAnswer(FailureKind.ERROR_EVENT, detail, status=error.status)
-
-
-def _cut() -> BadAnswer:
-    return BadAnswer(FailureKind.BROKEN, "the connection was closed before the answer's end")

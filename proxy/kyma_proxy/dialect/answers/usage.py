@@ -17,7 +17,12 @@ import msgspec
 MAX_TOKENS: Final = 2**28
 """A provider's number is untrusted: the bound keeps what is counted and charged plausible."""
 _MAX_DIGITS: Final = 12
+_MAX_READ_BYTES: Final = 1024 * 1024
+_MAX_REPAIRED_BYTES: Final = 512 * 1024
+"""What is read without knowing what it is: more would take too long, or too much memory."""
+_MAX_MEMBERS: Final = 256
 _HALF_PAIR: Final = re.compile(rf"[{chr(0xD800)}-{chr(0xDFFF)}]")
+_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -26,12 +31,9 @@ def token_count(value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, str):
-        if not 0 < len(value) <= _MAX_DIGITS:
+        if len(value) > _MAX_DIGITS or not _NUMBER.fullmatch(value):
             return None
-        try:
-            value = float(value)
-        except ValueError:
-            return None
+        value = float(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             return None
@@ -43,7 +45,9 @@ def token_count(value: object) -> int | None:
 
 
 def lenient_json(text: bytes) -> Any:
-    """The JSON value of these bytes, with U+FFFD for a broken character; None if they hold none."""
+    """The JSON value of these bytes, with U+FFFD for a broken character; None if they hold none, or are very many."""
+    if len(text) > _MAX_READ_BYTES:
+        return None
     try:
         return _decode(text)
     except (msgspec.DecodeError, UnicodeError):
@@ -58,8 +62,11 @@ def lenient_json(text: bytes) -> Any:
 def repaired(text: bytes) -> bytes | None:
     """The same JSON, if these bytes are not quite JSON: half a surrogate pair, a broken character, NaN; else None.
 
-    A text that is cut by UTF-16 units, as JavaScript does, ends with half a pair. It becomes U+FFFD, and NaN null.
+    A text that is cut by UTF-16 units, as JavaScript does, ends with half a pair. It becomes U+FFFD, and NaN null. A very long
+    text stays as it is.
     """
+    if len(text) > _MAX_REPAIRED_BYTES:
+        return None
     try:
         _decode(text)
         return None
@@ -99,9 +106,14 @@ def part(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 
 def updated(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A usage object with the members of a newer one. Counts only grow, so neither a 0 nor an odd value replaces a count."""
+    """A usage object with the members of a newer one, unless they are too many.
+
+    Counts only grow, so neither a 0 nor an odd value replaces a count.
+    """
     if known is None:
         return newer
+    if len(known) + len(newer) > _MAX_MEMBERS:
+        return known
     merged = dict(known)
     for name, value in newer.items():
         if name not in merged or (value and (token_count(value) is not None or token_count(merged[name]) is None)):

@@ -44,6 +44,9 @@ _STATUS_OF_ERROR: Final = MappingProxyType({
 _UNAUTHORISED: Final = 401
 _NULL: Final = b"null"
 _EMPTY: Final = (_NULL, b"[]", b"{}")
+_MAX_REPAIRED_BYTES: Final = 512 * 1024
+MAX_CALLS: Final = 1024
+"""The most tool calls of one answer."""
 _COMPLETION_ID_PREFIX: Final = "chatcmpl-"
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL
@@ -149,8 +152,12 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
     except UnicodeDecodeError:
+        if len(data) > _MAX_REPAIRED_BYTES:
+            raise ValueError("the JSON has broken characters") from None
         repaired = data.decode(errors="replace").encode()
     except msgspec.DecodeError as error:
+        if len(data) > _MAX_REPAIRED_BYTES:
+            raise ValueError(str(error)) from None
         repaired = _ESCAPE.sub(lambda escape: b"\\ufffd" if len(escape[0]) == 6 else escape[0], data)
         if repaired == data:
             raise ValueError(str(error)) from None
@@ -164,6 +171,8 @@ def translate_answer(status: int, body: bytes, public_model: str, stop_sequences
     if choice is None or choice.finish_reason in INCOMPLETE_REASONS:
         raise ValueError("the answer has no complete choice")
     delta = choice.message
+    if len(delta.calls) > MAX_CALLS:
+        raise ValueError("the answer has too many tool calls")
     message_id = make_message_id(answer.id, answer.created)
     content: list[Json] = []
     if thinking := thinking_of(delta):

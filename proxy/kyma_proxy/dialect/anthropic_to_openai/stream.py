@@ -15,9 +15,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from kyma_proxy.core.http.body import is_json
 from kyma_proxy.dialect.answers.openai import INCOMPLETE_REASONS, usage_in
 from kyma_proxy.dialect.answers.usage import updated
 from kyma_proxy.dialect.anthropic_to_openai.answer import (
+    MAX_CALLS,
     Delta,
     Function,
     ToolCall,
@@ -61,6 +63,11 @@ _SIGNATURE: Final = b'{"type":"content_block_delta","index":%%d,"delta":{"type":
     UNSIGNED
 )
 _JSON_MARK: Final = re.compile(r'\\.|["{}\[\]\\]', re.DOTALL)
+_MAX_SCANNED: Final = 32 * 1024
+_MAX_HELD: Final = 8 * 1024 * 1024
+_MAX_NAME: Final = 1024
+_PIECE_WEIGHT: Final = 64
+"""A piece of text that is held takes so many bytes of memory more than it has."""
 _OPENING: Final = ("{", "[")
 _CLOSING: Final = ("}", "]")
 
@@ -91,16 +98,8 @@ class _Block:
     """A block of the message, and the text that is held until it is opened."""
 
     __slots__ = (
-        "_depth",
-        "_in_string",
-        "_is_escaped",
-        "held",
-        "id",
-        "is_closed",
-        "is_complete",
-        "is_name_complete",
-        "name",
-        "type",
+        "_depth", "_in_string", "_is_escaped", "_is_unknown", "held", "id", "is_closed", "is_complete", "is_name_complete",
+        "name", "type",
     )  # fmt: skip
 
     def __init__(self, block_type: str, block_id: str = "") -> None:
@@ -114,7 +113,7 @@ class _Block:
         self.is_complete = block_type != _TOOL
         """True if another block may follow; for a call, if its arguments are a complete JSON value."""
         self._depth = 0
-        self._in_string = self._is_escaped = False
+        self._in_string = self._is_escaped = self._is_unknown = False
 
     @property
     def can_open(self) -> bool:
@@ -123,7 +122,11 @@ class _Block:
 
     def scan(self, arguments: str) -> None:
         """Scan a piece of the arguments for the end of their JSON value."""
-        if self.is_complete:
+        if self.is_complete or self._is_unknown:
+            return
+        if len(arguments) > _MAX_SCANNED:  # all of them at once, or from where their depth can't be followed any more
+            self.is_complete = not self._depth and is_json(arguments.encode())
+            self._is_unknown = True
             return
         position = 1 if self._is_escaped else 0
         self._is_escaped = False
@@ -152,9 +155,9 @@ class MessageStream:
     """
 
     __slots__ = (
-        "_call_count", "_calls", "_delta_prefix", "_finish_reason", "_has_refusal", "_index", "_is_done", "_is_over",
-        "_message_id", "_open", "_parser", "_public_model", "_queue", "_request_id", "_stop_sequence", "_stop_sequences",
-        "_usage", "has_failed",
+        "_call_count", "_calls", "_delta_prefix", "_finish_reason", "_has_refusal", "_held_bytes", "_index", "_is_done",
+        "_is_over", "_message_id", "_open", "_parser", "_public_model", "_queue", "_request_id", "_stop_sequence",
+        "_stop_sequences", "_usage", "has_failed",
     )  # fmt: skip
 
     def __init__(self, public_model: str, stop_sequences: frozenset[str], request_id: str = "") -> None:
@@ -176,6 +179,7 @@ class MessageStream:
         self._queue: deque[_Block] = deque()
         self._calls: dict[int, _Block] = {}
         self._call_count = 0
+        self._held_bytes = 0  # of deltas that wait for another block
 
     @property
     def is_finished(self) -> bool:
@@ -277,6 +281,8 @@ class MessageStream:
         function = call.function or Function()
         block = self._block_of(call, function)
         if function.name and (not block.name or not (block.is_name_complete or block.name == function.name)):
+            if len(block.name) + len(function.name) > _MAX_NAME:
+                raise ValueError("the name of a tool call is too long")
             block.name += function.name  # some sources repeat the name in every event
         arguments = arguments_of(function)
         if arguments and not block.is_closed:  # a closed block had a complete value; what follows that is noise
@@ -300,6 +306,8 @@ class MessageStream:
                 block.is_complete = True
                 block = None
         if block is None:
+            if self._call_count >= MAX_CALLS:
+                raise ValueError("the stream has too many tool calls")
             block = calls[index] = _Block(_TOOL, call.id or make_tool_id(self._message_id, self._call_count))
             self._call_count += 1
             self._enqueue(block)
@@ -315,6 +323,9 @@ class MessageStream:
         if block is self._open:
             out.append(b"%b%b}}\n\n" % (self._delta_prefix, _encode(text)))
         else:
+            self._held_bytes += len(text) + _PIECE_WEIGHT
+            if self._held_bytes > _MAX_HELD:
+                raise ValueError("too much waits for the end of a tool call")
             block.held.append(text)
 
     def _open_ready(self, out: list[bytes]) -> None:

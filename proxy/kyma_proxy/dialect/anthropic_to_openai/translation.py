@@ -5,7 +5,7 @@ The modules `request` and `messages` translate requests; `answer` and `stream` t
 
 from __future__ import annotations
 
-from kyma_proxy.dialect.aggregate import aggregate_message, translate_complete
+from kyma_proxy.dialect.aggregate import MessageDocument, StreamAggregation
 from kyma_proxy.dialect.anthropic_to_openai.answer import answer_as_stream, translate_answer, translate_error
 from kyma_proxy.dialect.anthropic_to_openai.request import translate_request
 from kyma_proxy.dialect.anthropic_to_openai.stream import MessageStream
@@ -52,6 +52,6 @@ class AnthropicToOpenAI:
         """Return a whole answer as a stream of the source's dialect. Raises ValueError if the body is no answer."""
         return answer_as_stream(body)
 
-    def aggregate(self, body: bytes) -> TranslatedAnswer:
-        """Translate a complete stream into one whole answer. Raises ValueError if it is incomplete or ends with an error."""
-        return TranslatedAnswer(200, aggregate_message(translate_complete(self.stream(), body)))
+    def aggregation(self) -> StreamAggregation:
+        """Return what makes a stream one whole answer."""
+        return StreamAggregation(self.stream(), MessageDocument())

@@ -39,6 +39,10 @@ _UNREADABLE_EVENT: Final = ErrorDetail(
     "api_error", "The provider sent an event that can't be read; the answer is incomplete. Send the request again."
 )
 _NULL: Final = msgspec.Raw(b"null")
+_MAX_OPEN_BLOCKS: Final = 1024
+_MAX_THINKING_BYTES: Final = 8 * 1024 * 1024
+_PIECE_WEIGHT: Final = 64
+"""A piece of thinking that is kept takes so many bytes of memory more than it has."""
 _DELTAS: Final = frozenset({"text_delta", "thinking_delta", "signature_delta", "input_json_delta"})
 _encode: Final = msgspec.json.encode
 
@@ -119,6 +123,7 @@ class ChunkStream:
         "_reasoning_start",
         "_skipped",
         "_thinking",
+        "_thinking_bytes",
         "_thinking_count",
         "_usage",
         "is_finished",
@@ -132,6 +137,7 @@ class ChunkStream:
         self._skipped: set[int] = set()  # the open blocks that are dropped, with their deltas
         self._call_count = 0
         self._thinking_count = 0
+        self._thinking_bytes = 0
         self._usage: Mapping[str, Any] | None = None
         self._has_started = self._has_finished = self._is_over = False
         self.is_finished = False
@@ -167,7 +173,11 @@ class ChunkStream:
         """Return the chunks of a last event without its blank line; none if the event was cut off."""
         if self._is_over:
             return b""
-        return b"".join([self._read_event(event, is_cut=True) for event in self._parser.flush()])
+        try:
+            events = self._parser.flush()
+        except ValueError:
+            return self._error_chunk(_UNREADABLE_EVENT)
+        return b"".join([self._read_event(event, is_cut=True) for event in events])
 
     def _read_event(self, sse_event: SseEvent, *, is_cut: bool = False) -> bytes:
         name, data = sse_event
@@ -208,11 +218,18 @@ class ChunkStream:
         if delta_type == "thinking_delta":
             thinking = self._thinking.get(event.index)
             if thinking is not None:
+                self._count_thinking(delta.thinking)
                 thinking.texts.append(delta.thinking)
             return self._text_chunk(self._reasoning_start, delta.thinking)
         if delta_type == "signature_delta" and (thinking := self._thinking.get(event.index)) is not None:
+            self._count_thinking(delta.signature)
             thinking.signature.append(delta.signature)
         return b""
+
+    def _count_thinking(self, text: str) -> None:
+        self._thinking_bytes += len(text) + _PIECE_WEIGHT
+        if self._thinking_bytes > _MAX_THINKING_BYTES:
+            raise ValueError("the thinking is too long")
 
     def _text_chunk(self, prefix: bytes, text: str) -> bytes:
         return b'%b%b},"finish_reason":null}]%b' % (prefix, _encode(text), self._chunk_end) if text else b""
@@ -225,6 +242,8 @@ class ChunkStream:
         return b'%b%b%b},"finish_reason":null}]%b' % (call.prefix, _encode(piece), call.suffix, self._chunk_end)
 
     def _on_block_start(self, event: _Event) -> bytes:
+        if len(self._calls) + len(self._thinking) + len(self._skipped) > _MAX_OPEN_BLOCKS:
+            raise ValueError("too many blocks have no end")
         block = read_block(event.content_block)
         if block is None:
             self._skipped.add(event.index)

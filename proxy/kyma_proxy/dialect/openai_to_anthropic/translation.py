@@ -5,7 +5,7 @@ The modules `request` and `messages` translate requests; `answer` and `stream` t
 
 from __future__ import annotations
 
-from kyma_proxy.dialect.aggregate import aggregate_completion, translate_complete
+from kyma_proxy.dialect.aggregate import CompletionDocument, StreamAggregation
 from kyma_proxy.dialect.anthropic import MESSAGES
 from kyma_proxy.dialect.openai_to_anthropic.answer import AnswerOptions, answer_as_stream, translate_answer, translate_error
 from kyma_proxy.dialect.openai_to_anthropic.chat_request import read_request
@@ -48,7 +48,6 @@ class OpenAIToAnthropic:
         """Return a whole answer as a stream of the source's dialect. Raises ValueError if the body is no message."""
         return answer_as_stream(body)
 
-    def aggregate(self, body: bytes) -> TranslatedAnswer:
-        """Translate a complete stream into one whole answer. Raises ValueError if it is incomplete or ends with an error."""
-        stream = ChunkStream(self._options._replace(wants_usage=True))
-        return TranslatedAnswer(200, aggregate_completion(translate_complete(stream, body)))
+    def aggregation(self) -> StreamAggregation:
+        """Return what makes a stream one whole answer."""
+        return StreamAggregation(ChunkStream(self._options._replace(wants_usage=True)), CompletionDocument())

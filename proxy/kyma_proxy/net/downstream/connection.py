@@ -17,41 +17,23 @@ from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any, Final, Protocol, cast
 
-from kyma_proxy.core.http.answers import cors_lines, error_lines, json_answer
+from kyma_proxy.core.http.answers import error_lines, json_answer
+from kyma_proxy.core.http.body_pace import BodyPace
 from kyma_proxy.core.http.connection_state import ConnectionEvent, ConnectionState, after
-from kyma_proxy.core.http.inbound import Inbound
+from kyma_proxy.core.http.inbound import Headers, Inbound, header
+from kyma_proxy.core.http.request_head import RequestHead
 from kyma_proxy.dialect.registry import RELAYED, dialect_at
 from kyma_proxy.errors import GatewayError, Kind
-from kyma_proxy.net.downstream.listener import Listener
+from kyma_proxy.net.downstream.flow_control import Bridge, FlowControl
+from kyma_proxy.net.downstream.listener import MIN_COUNTED_BYTES, BufferedBody, Listener
 from kyma_proxy.net.downstream.request_reader import RequestReader
 from kyma_proxy.net.inline_coroutine import InlineCoroutine
 
 _MAX_BACKLOG_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 2.0
 _MAX_LINGER_BYTES: Final = 4 * 2**20
-_MIN_BODY_BYTES_PER_S: Final = 1000
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class FlowControl(Protocol):
-    """Writes an answer to a caller, and must wait while the caller is slow."""
-
-    def pause(self) -> None:
-        """Write no more than what is on its way."""
-
-    def resume(self) -> None:
-        """Write on."""
-
-    def leave(self) -> None:
-        """The caller has left."""
-
-
-class Bridge(FlowControl, Protocol):
-    """The control plane's end of one caller's connection; it calls `DownstreamConnection.finish` after each answer."""
-
-    def serve(self, inbound: Inbound) -> None:
-        """Answer one request."""
 
 
 class Handlers(Protocol):
@@ -59,6 +41,12 @@ class Handlers(Protocol):
 
     def relay(self, inbound: Inbound, downstream: DownstreamConnection) -> Coroutine[Any, Any, None]:
         """Serve a relayed endpoint; cancelled when the caller leaves."""
+
+    def screen(self, head: RequestHead, headers: Headers) -> int | None:
+        """Decide about a request whose head has come, and not all of its body. Raises GatewayError if it would be in vain.
+
+        Returns the most bytes that its body may have; None if the listener's limit is enough.
+        """
 
     def reject(self, error: GatewayError, request_id: str) -> None:
         """Take note of a request that was refused before it was served."""
@@ -69,7 +57,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_backlog", "_bridge", "_deadline", "_flow", "_handlers", "_is_taking", "_linger_bytes", "_listener", "_loop",
-        "_open_bridge", "_reader", "_serving", "_unsent", "is_aborted", "is_writable", "slot", "state", "transport",
+        "_open_bridge", "_reader", "_serving", "_unsent", "buffered", "is_aborted", "is_writable", "slot", "state", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -87,6 +75,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._bridge: Bridge | None = None
         self._backlog = b""
         self._linger_bytes = 0
+        self.buffered = BufferedBody(listener)
         self._deadline: float | None = None
         self.slot = 0
         self.state = ConnectionState.IDLE
@@ -135,6 +124,7 @@ class DownstreamConnection(asyncio.Protocol):
         listener.connections.discard(self)
         listener.sweeper.forget(self)
         self._backlog = b""
+        self.buffered.release()
         # The relay is told in this very call: no piece may come between the loss and the coroutine's next step.
         flow, self._flow = self._flow, None
         if flow is not None and flow is not self._bridge:
@@ -167,24 +157,46 @@ class DownstreamConnection(asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         reader = self._reader
         reader.feed(data)
-        if reader.wants_continue:
-            reader.wants_continue = False
-            self.transport.write(_CONTINUE)
         if reader.ready:
             self._serve_next()
         elif reader.is_reading:
-            self._time_reading()
+            self._read_on()
 
-    def _time_reading(self) -> None:
-        """The head's time counts from its first byte, the body's from the head's end; what comes at once has no timer."""
+    def _read_on(self) -> None:
+        """A request has arrived in part. What comes at once has no timer; a body is taken only from who may send it.
+
+        The head's time counts from its first byte.
+        """
         reader = self._reader
         if reader.head is None:
             if not reader.head_began:
                 reader.head_began = True
                 self._set_deadline(reader.limits.head_timeout)
-        elif not reader.body_began:
-            reader.body_began = monotonic()
-            self._set_deadline(reader.limits.body_timeout)
+            return
+        try:
+            if reader.pace is None:
+                self._begin_body(reader.head)
+            else:
+                reader.pace.add(monotonic(), reader.body_bytes)
+        except GatewayError as error:
+            self._answer_error(error)
+            return
+        refusal = self.buffered.refusal(reader.body_bytes)
+        if refusal is not None:
+            self._answer_error(refusal)
+
+    def _begin_body(self, head: RequestHead) -> None:
+        """Take the rest of a body, if the caller may send it. Raises GatewayError."""
+        reader, limits = self._reader, self._reader.limits
+        most = self._handlers.screen(head, reader.headers)
+        if most is not None:
+            reader.max_body = min(reader.max_body, most)
+        reader.pace = BodyPace(
+            monotonic(), reader.body_bytes, silence_s=limits.body_timeout, least_bytes_per_s=limits.min_body_rate
+        )
+        self._set_deadline(limits.body_timeout)
+        if head.expects_continue and not reader.body_bytes:  # else it has not waited (RFC 9110 §10.1.1)
+            self.transport.write(_CONTINUE)
 
     def _serve_next(self) -> None:
         """Serve what is complete, or read on. If an answer is sent at once the loop goes on, without recursion."""
@@ -205,8 +217,11 @@ class DownstreamConnection(asyncio.Protocol):
                 item = ready.popleft()
                 if isinstance(item, GatewayError):
                     self._answer_error(item)
-                else:
-                    self._serve(item)
+                    continue
+                if len(item.body) >= MIN_COUNTED_BYTES and (refusal := self.buffered.refusal(len(item.body))) is not None:
+                    self._answer_error(refusal)
+                    continue
+                self._serve(item)
         finally:
             self._is_taking = False
 
@@ -256,6 +271,7 @@ class DownstreamConnection(asyncio.Protocol):
         """The answer has gone out; the connection may serve again unless `close`."""
         self._flow = None
         self._serving = None
+        self.buffered.release()
         if self.state is not ConnectionState.SERVING:
             return
         if close or self._listener.is_draining:
@@ -288,14 +304,18 @@ class DownstreamConnection(asyncio.Protocol):
         if self.state is ConnectionState.IDLE and not self._reader.is_reading:
             self._close()
 
+    def forget_head(self) -> None:
+        """Judge the next request's head anew."""
+        self._reader.forget()
+
     # ---- deadlines
 
     def look(self, now: float) -> float | None:
         """Act on a deadline that has passed; returns when to look next. (For Sweeper.)"""
         reader, due = self._reader, self._deadline
         is_idle = self.state is ConnectionState.IDLE
-        if due is not None and reader.body_began and is_idle:
-            due = reader.body_began + reader.limits.body_timeout + reader.body_bytes / _MIN_BODY_BYTES_PER_S
+        if due is not None and reader.pace is not None and is_idle and not reader.pace.is_late(now):
+            due = reader.pace.due(now)
         if due is None or now < due:
             return due
         if not self.is_open:
@@ -325,10 +345,7 @@ class DownstreamConnection(asyncio.Protocol):
         """Between two answers: serve what waits, or wait for more."""
         reader = self._reader
         if reader.is_reading:  # it began to arrive while another was being served: its time counts from now
-            self._time_reading()
-            head = reader.head
-            if head is not None and head.expects_continue and not reader.body_bytes and not reader.ready:
-                self.transport.write(_CONTINUE)
+            self._read_on()
         else:
             self._set_deadline(reader.limits.keep_alive)
         if reader.ready or self._backlog:
@@ -343,12 +360,13 @@ class DownstreamConnection(asyncio.Protocol):
     def _answer_error(self, error: GatewayError) -> None:
         """Tell the caller what is wrong with the request, and close: what follows can't be trusted to be one."""
         reader = self._reader
+        self.buffered.release()
         if self.state is ConnectionState.IDLE:
             self._step(ConnectionEvent.SERVE)
         identity = reader.identity()
-        dialect = dialect_at(reader.target)
-        origins = self._listener.current().cors_origins
-        added = error_lines(error, identity, dialect.id_field) + cors_lines(reader.headers, origins)
+        dialect = dialect_at(reader.target if reader.head is None else reader.head.path)
+        cors = self._listener.web_pages.readable(header(reader.headers, b"origin"))
+        added = error_lines(error, identity, dialect.id_field) + cors
         self.transport.write(json_answer(error.kind.status, dialect.error_body(error, identity), added, close=True))
         self._handlers.reject(error, identity)
         self._linger()

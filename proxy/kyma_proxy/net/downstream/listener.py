@@ -5,10 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from kyma_proxy.config.snapshot import Snapshot
+from kyma_proxy.core.http.web_pages import public_policy
+from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.sweeper import Sweeper
+
+MIN_COUNTED_BYTES: Final = 64 * 1024
+"""Smaller bodies are not counted among those in memory: each is less than its connection may hold in any case."""
 
 
 class Connection(Protocol):
@@ -20,15 +25,22 @@ class Connection(Protocol):
     def abort(self) -> None:
         """Close at once."""
 
+    def forget_head(self) -> None:
+        """Judge the next request's head anew."""
+
 
 class Listener:
     """The public listener's shared state."""
 
-    def __init__(self, current: Callable[[], Snapshot], sweeper: Sweeper) -> None:
+    def __init__(self, current: Callable[[], Snapshot], sweeper: Sweeper, max_buffered: int) -> None:
+        """`max_buffered` is the bound on the bodies in memory, in bytes, where the configuration sets none."""
         self.current = current
         self.sweeper = sweeper
         self.connections: set[Connection] = set()
+        self.buffered = 0
+        self._max_buffered = max_buffered
         self.is_draining = False
+        self.web_pages = public_policy(current())
         self._prefix = os.urandom(8).hex()
         self._numbers = itertools.count(1)
 
@@ -36,8 +48,49 @@ class Listener:
         """A request id that no other request has, of this process or another."""
         return f"{self._prefix}-{next(self._numbers):x}"
 
+    @property
+    def max_buffered(self) -> int:
+        """The most bytes of bodies in memory, of all connections."""
+        limit = self.current().limits.max_buffered
+        return self._max_buffered if limit is None else limit
+
+    def apply_snapshot(self) -> None:
+        """Adapt to the snapshot in force: a head that was accepted before is judged again."""
+        self.web_pages = public_policy(self.current())
+        for connection in self.connections:
+            connection.forget_head()
+
     def drain(self) -> None:
         """Take no further request: idle connections are closed now, the others after their answer."""
         self.is_draining = True
         for connection in list(self.connections):
             connection.close_when_idle()
+
+
+class BufferedBody:
+    """One connection's part of the bodies that are kept in memory, from their first pieces until an answer begins."""
+
+    __slots__ = ("_listener", "_size")
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._size = 0
+
+    def refusal(self, size: int) -> GatewayError | None:
+        """Count the request's body, of which `size` bytes are there; returns the error if that is too much for all together."""
+        if size < MIN_COUNTED_BYTES:
+            return None
+        listener = self._listener
+        listener.buffered += size - self._size
+        self._size = size
+        if listener.buffered <= listener.max_buffered:
+            return None
+        return GatewayError(
+            Kind.OVERLOADED, "The gateway is taking in as many bytes as it may; send the request again.", retry_after=1
+        )
+
+    def release(self) -> None:
+        """The body is kept no longer."""
+        if self._size:
+            self._listener.buffered -= self._size
+            self._size = 0

@@ -12,9 +12,10 @@ from typing import Final
 import httptools
 
 from kyma_proxy.config.snapshot import Limits
+from kyma_proxy.core.http.body_pace import BodyPace
 from kyma_proxy.core.http.inbound import Headers, Inbound, header, request_id
 from kyma_proxy.core.http.repeat import Repeat, repeat_of
-from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, read_request_head
+from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, options, read_request_head, says_close
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.listener import Listener
 
@@ -25,14 +26,14 @@ _MAX_PIECES: Final = 1024
 class RequestReader:
     """Turns bytes into complete requests, which wait in `ready` with the error that ended the reading, if any.
 
-    `wants_continue` is True when a head that expects leave to send its body has come. (RFC 9110 §10.1.1)
-    `head_began` and `body_began` belong to whoever times the reading: the head's timer runs; since when the body's does.
+    `max_body` is the most bytes of this request's body; who knows the caller may lower it. `head_began` and `pace` belong to
+    whoever times the reading: the head's timer runs; how the body arrives.
     """
 
     __slots__ = (
-        "_body", "_head_bytes", "_is_declining", "_joined", "_keeps_alive", "_listener", "_parser", "_passed", "_piece_bytes",
-        "_refusal", "_repeat", "body_began", "body_bytes", "head", "head_began", "headers", "is_reading", "limits", "ready",
-        "target", "wants_continue",
+        "_begun", "_body", "_head_bytes", "_is_declining", "_joined", "_keeps_alive", "_listener", "_parser", "_passed",
+        "_piece", "_refusal", "_repeat", "_searched", "_unreported", "body_bytes", "head", "head_began", "headers",
+        "is_reading", "limits", "max_body", "pace", "ready", "target",
     )  # fmt: skip
     __deletable__ = ("_parser",)  # mypyc wants to know
 
@@ -44,7 +45,8 @@ class RequestReader:
         self._repeat: Repeat | None = None
         self._passed: dict[frozenset[bytes], bytes] = {}
         self._keeps_alive = False
-        self._piece_bytes = 0
+        self._piece = b""
+        self._searched = 0  # in the piece: where the first line of a request that follows another can be
         # for the request being read
         self._refusal: GatewayError | None = None
         self.is_reading = False
@@ -53,17 +55,23 @@ class RequestReader:
     def begin(self) -> None:
         """Expect a new request; the limits in force are its."""
         self.limits: Limits = self._listener.current().limits
+        self.max_body = self.limits.max_body
         self.target = b""
         self.headers: Headers = []
         self.head: RequestHead | None = None
         self._head_bytes = 0
+        self._unreported = 0
+        self._begun: bytes | None = b""
         self._body: list[bytes] = []
         self._joined: list[bytes] = []
         self.body_bytes = 0
         self.head_began = False
-        self.body_began = 0.0
+        self.pace: BodyPace | None = None
         self._is_declining = False
-        self.wants_continue = False
+
+    def forget(self) -> None:
+        """Judge the next head anew, also if it is one that was accepted: the rules have changed."""
+        self._repeat = None
 
     def close(self) -> None:
         """Let go of everything: the connection is gone."""
@@ -83,7 +91,8 @@ class RequestReader:
         self._parse(data)
 
     def _parse(self, data: bytes) -> None:
-        self._piece_bytes = len(data)
+        self._piece = data
+        self._searched = 0
         waiting = len(self.ready)
         is_new = not self.is_reading and not waiting
         try:
@@ -98,8 +107,15 @@ class RequestReader:
             self._refusal = self._refusal or self._malformed(error)
         if self._refusal is None and (self.is_reading or self.head is None):
             # If the piece began with the end of another request, only what the parser has reported is this one's.
-            self._head_bytes += len(data) if len(self.ready) == waiting else self._head_size() + self.body_bytes
+            if len(self.ready) == waiting:
+                self._head_bytes += len(data)
+            else:
+                self._head_bytes += self._head_size() + self.body_bytes
+                self._unreported = len(data)  # at the most
             self._check_overhead()
+            if self.head is None and self._begun is not None and self._refusal is None:
+                self._keep_line(data)
+        self._piece = b""
         if self._refusal is not None:
             self.ready.append(self._refusal)
         elif is_new and len(self.ready) == 1 and self._keeps_alive and not self.is_reading:
@@ -123,29 +139,30 @@ class RequestReader:
             return
         parser, limits = self._parser, self.limits
         try:
-            if self._head_bytes + self._piece_bytes > limits.max_head and self._head_size() > limits.max_head:
+            if self._head_bytes + self._unreported + len(self._piece) > limits.max_head and self._head_size() > limits.max_head:
                 raise self._head_too_large()
-            head = self.head = read_request_head(
-                parser.get_method(), parser.get_http_version(), self.target, self.headers, limits.max_body
-            )
+            method = parser.get_method()
+            if self._begun is not None:
+                self._check_line(method)
+            head = self.head = read_request_head(method, parser.get_http_version(), self.target, self.headers, limits.max_body)
+            cors = self._listener.web_pages.admit(self.target, self.headers)
+            if cors:
+                self.head = head._replace(cors=cors)
         except GatewayError as error:
             self._refusal = error
             return
         if parser.should_upgrade():
             self._is_declining = True
-        elif head.expects_continue and not self.ready:
-            self.wants_continue = True
 
     def on_body(self, piece: bytes) -> None:
         self.body_bytes += len(piece)
-        if self.body_bytes <= self.limits.max_body:
+        if self.body_bytes <= self.max_body:
             self._body.append(piece)
             if len(self._body) >= _MAX_PIECES:  # a piece weighs more than its bytes
                 self._joined.append(b"".join(self._body))
                 self._body.clear()
         elif self._refusal is None:
-            limit = self.limits.max_body
-            self._refusal = GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {limit} bytes.")
+            self._refusal = GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {self.max_body} bytes.")
             self._body.clear()
 
     def on_message_complete(self) -> None:
@@ -156,7 +173,7 @@ class RequestReader:
         body = self._body
         whole = body[0] if len(body) == 1 and not self._joined else b"".join((*self._joined, *body))
         self._passed = {}
-        self._keeps_alive = self._parser.should_keep_alive()
+        self._keeps_alive = self._parser.should_keep_alive() and not (head.is_http_10 and says_close(self.headers))
         self.ready.append(self._inbound(head, self.headers, whole, self._passed))
         self._body = []
         self._joined = []
@@ -166,7 +183,8 @@ class RequestReader:
     def _inbound(self, head: RequestHead, headers: Headers, body: bytes, passed: dict[frozenset[bytes], bytes]) -> Inbound:
         identity = request_id(head.request_id, self._listener.fresh_id())
         return Inbound(
-            head.method, head.path, head.query, headers, body, identity, monotonic(), head.is_http_10, self._keeps_alive, passed
+            head.method, head.path, head.query, headers, body, identity, monotonic(), head.is_http_10, self._keeps_alive,
+            passed, head.cors,
         )  # fmt: skip
 
     def identity(self) -> str:
@@ -178,15 +196,45 @@ class RequestReader:
 
         The parser stops at such a head, so the head is given to a fresh one without its offer.
         """
-        kept = b"".join(
-            b"%b: %b\r\n" % (name, value) for name, value in self.headers if name.lower() not in (b"connection", b"upgrade")
-        )
+        kept: list[bytes] = []
+        for name, value in self.headers:
+            lower = name.lower()
+            if lower == b"connection":  # its other options stay, `close` above all (RFC 9112 §9.6)
+                others = b", ".join([option for option in options(value) if option.lower() != b"upgrade"])
+                kept.append(b"%b: %b\r\n" % (name, others) if others else b"")
+            elif lower != b"upgrade":
+                kept.append(b"%b: %b\r\n" % (name, value))
         head = self.head
         assert head is not None  # noqa: S101  (the parser has just completed it)
         line = b"%b %b HTTP/1.%d\r\n" % (head.method, self.target, 0 if head.is_http_10 else 1)
         self._parser = httptools.HttpRequestParser(self)
         self._head_bytes = 0
-        self._parse(line + kept + b"\r\n" + rest)
+        self._parse(b"".join((line, *kept, b"\r\n", rest)))
+
+    def _check_line(self, method: bytes) -> None:
+        """Raises GatewayError unless the first line is one of HTTP (RFC 9112 §3). The parser takes RTSP's, and more spaces."""
+        begun, piece, end = self._begun or b"", self._piece, len(method) + 1 + len(self.target)
+        if not begun and not self.ready and piece.startswith(b" HTTP/", end):
+            self._searched = end
+            return
+        line = b"%b %b HTTP/" % (method, self.target)
+        at = (begun + piece).find(line, 0 if begun else self._searched)
+        if at < 0:
+            raise GatewayError(
+                Kind.BAD_HTTP, "The first line of a request must be `METHOD TARGET HTTP/1.1`, with one space each."
+            )
+        self._searched = max(at + len(line) - len(begun), 0)
+
+    def _keep_line(self, data: bytes) -> None:
+        """A piece has ended within a head: keep what may be of its first line, which is checked once a field follows it."""
+        try:
+            if self.headers:
+                self._check_line(self._parser.get_method())
+                self._begun = None
+            else:
+                self._begun = ((self._begun or b"") + data[self._searched :])[-self.limits.max_head :]
+        except GatewayError as error:
+            self._refusal = error
 
     def _head_size(self) -> int:
         return len(self.target) + sum(len(name) + len(value) + 4 for name, value in self.headers)

@@ -31,6 +31,12 @@ _MIN_AUTO_S: Final = 0.02
 """Below this a source's usual time says more about the machine than about the source."""
 
 
+def total_due(exchange: Exchange, step: Step) -> float | None:
+    """The monotonic second at which the whole request must have ended, if a source sets a limit."""
+    total = step.source.timeouts.total
+    return None if total is None else exchange.inbound.received + total
+
+
 class Attempt(AttemptRecord):
     """One source that is asked: its permit, its dial or connection, and the pump of its answer.
 
@@ -39,12 +45,11 @@ class Attempt(AttemptRecord):
 
     __slots__ = ("connection", "dialling", "group", "is_over", "permit", "pump", "total_due")
 
-    def __init__(self, group: Attempts, step: Step, permit: Permit, total_due: float | None) -> None:
-        """`total_due` is the monotonic second at which the whole request must have ended."""
+    def __init__(self, group: Attempts, step: Step, permit: Permit) -> None:
         super().__init__(step)
         self.group = group
         self.permit = permit
-        self.total_due = total_due
+        self.total_due = total_due(group.exchange, step)
         self.pump: Pump[Attempt] | None = None
         self.connection: UpstreamConnection | None = None
         self.dialling: asyncio.Task[UpstreamConnection] | None = None
@@ -126,7 +131,8 @@ class Attempts:
     """One request's attempts. Also the flow control of its answer, once there is one."""
 
     __slots__ = (
-        "_waiter", "answering", "candidates", "dial_started", "downstream", "exchange", "is_done", "listener", "running",
+        "_waiter", "answering", "candidates", "dial_started", "downstream", "exchange", "is_done", "listener", "postponed",
+        "running",
     )  # fmt: skip
 
     candidates: Candidates
@@ -136,6 +142,7 @@ class Attempts:
         self.downstream = downstream
         self.listener = listener
         self.running: list[Attempt] = []
+        self.postponed: Step | None = None  # chosen, but its body takes long to be made
         self.answering: Attempt | None = None  # whose answer goes out, or will if nobody is faster
         self.is_done = False
         self.dial_started = 0.0  # since when there has been no connection
@@ -172,6 +179,19 @@ class Attempts:
         waiter, self._waiter = self._waiter, None  # else the waiter and the coroutine form a cycle
         if waiter is not None:
             waiter.resolve(False)
+
+    async def wait_woken(self) -> None:
+        """Wait until something wakes the request: a body that was prepared, an attempt that is over, the end."""
+        waiter = self._waiter = OneShotFuture()
+        await waiter
+
+    def is_too_late(self, step: Step, now: float) -> bool:
+        """True if there is no time left to ask a source, which is its failure."""
+        due = total_due(self.exchange, step)
+        if due is None or now < due:
+            return False
+        self.candidates.failures[step.source.key] = no_time_left(step.source.provider.name)
+        return True
 
     def _hedge_delay(self) -> float | None:
         """In how many seconds the next source is to be asked too; None if never, or not known yet."""

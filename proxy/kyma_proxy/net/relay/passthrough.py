@@ -5,8 +5,10 @@ The request is the caller's with one value replaced. (Contract §3.3, §3.6, §4
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from kyma_proxy.core.exchange import Exchange
-from kyma_proxy.core.http.body import read_routing_fields
+from kyma_proxy.core.http.body import RoutingFields, read_routing_fields
 from kyma_proxy.core.http.headers import AnswerHead
 from kyma_proxy.core.http.source_request import asks_for_usage, request_bytes
 from kyma_proxy.core.routing.plan import Step
@@ -15,34 +17,53 @@ from kyma_proxy.dialect.usage_filter import UsageFilter
 from kyma_proxy.net.relay.body import Body
 
 
+class CleanRequest(NamedTuple):
+    """A request without what its source would refuse, the paths of what was removed, and its routing fields."""
+
+    body: bytes
+    dropped: tuple[str, ...]
+    routing: RoutingFields
+
+
+def clean_request(body: bytes, cleaning: Cleaning) -> CleanRequest:
+    """Remove from a request what its source would refuse."""
+    clean, dropped = cleaning.cleaned(body)
+    return CleanRequest(clean, dropped, read_routing_fields(clean))
+
+
 class PassthroughBody(Body):
     """The caller's dialect is the source's: bytes pass unchanged, but for the usage event that the gateway itself asked for."""
 
-    __slots__ = ("_asks_for_usage", "_cleaning", "_exchange", "_filter", "_source")
+    __slots__ = ("_asks_for_usage", "_cleaned", "_exchange", "_filter", "_source")
 
-    def __init__(self, exchange: Exchange, step: Step, dialect: Dialect) -> None:
-        cleaning = dialect.cleaning
+    def __init__(
+        self, exchange: Exchange, step: Step, dialect: Dialect,
+        cleaned: CleanRequest | None = None, *, is_searched: bool = False,
+    ) -> None:  # fmt: skip
+        """The request is cleaned if the dialect demands it, unless it `is_searched` already: then `cleaned` is the result."""
         self.changes = self.is_translated = False
         self.dropped = ()
         self.endpoint = exchange.endpoint.name
+        if not is_searched:
+            cleaning = dialect.cleaning
+            if cleaning is not None and cleaning.may_be_needed(exchange.inbound.body):
+                cleaned = clean_request(exchange.inbound.body, cleaning)
         self._exchange = exchange
         self._source = step.source
-        self._cleaning: Cleaning | None = (
-            cleaning if cleaning is not None and cleaning.may_be_needed(exchange.inbound.body) else None
-        )
+        self._cleaned = cleaned
         self._asks_for_usage = asks_for_usage(exchange, step.source)
         self._filter: UsageFilter | None = None
 
     def request(self) -> list[bytes | memoryview]:
         exchange = self._exchange
         body, routing = exchange.inbound.body, exchange.routing
+        if self._cleaned is not None:
+            body, self.dropped, routing = self._cleaned
         assert routing is not None  # noqa: S101  (routed)
-        if self._cleaning is not None:
-            body, self.dropped = self._cleaning.cleaned(body)
-            routing = read_routing_fields(body)
         return request_bytes(exchange, self._source, body, routing, with_usage=self._asks_for_usage)
 
     def begin(self, head: AnswerHead, *, streams: bool) -> None:
+        self._cleaned = None  # the prompt need not be kept
         if self._asks_for_usage and streams:
             self._filter = UsageFilter()
             self.changes = True

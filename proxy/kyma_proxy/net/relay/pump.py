@@ -24,7 +24,8 @@ from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.body import Body
 from kyma_proxy.net.relay.redaction import Redactor, masked
-from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnection
+from kyma_proxy.net.upstream.connection import UpstreamConnection
+from kyma_proxy.net.upstream.response_handler import ResponseHandler
 
 _log: Final = logging.getLogger("kyma-proxy")
 MAX_ERROR_BYTES: Final = 64 * 1024
@@ -80,8 +81,8 @@ class Pump(ResponseHandler, Generic[A]):
 
     __slots__ = (
         "_attempt", "_chunked", "_closing", "_decoder", "_dialect", "_downstream", "_error", "_head", "_hold_s", "_inbound",
-        "_is_holding", "_listener", "_write", "body", "bytes_out", "connection", "has_begun", "is_reused", "reader",
-        "received_at",
+        "_is_holding", "_listener", "_redactor", "_write", "body", "bytes_out", "connection", "has_begun", "is_reused",
+        "reader", "received_at",
     )  # fmt: skip
 
     connection: UpstreamConnection
@@ -101,6 +102,7 @@ class Pump(ResponseHandler, Generic[A]):
         self._hold_s = hold_s
         self._is_holding = False
         self._decoder: ContentDecoder | None = None
+        self._redactor: Redactor | None = None
         self._error: bytearray | None = None
         self.body = body
         self.reader = reader
@@ -126,7 +128,7 @@ class Pump(ResponseHandler, Generic[A]):
 
     def on_body(self, piece: bytes) -> None:
         try:
-            if self._decoder is not None or not self.has_begun:
+            if self._redactor is not None or not self.has_begun:
                 self._on_body(piece)
                 return
             self.reader.add(piece)
@@ -137,6 +139,10 @@ class Pump(ResponseHandler, Generic[A]):
                 self._write(b"%x\r\n%b\r\n" % (size, out) if self._chunked else out)
         except Exception:
             self._crash()
+
+    @property
+    def is_light(self) -> bool:
+        return self.has_begun and not self.body.changes and not self.reader.is_searching
 
     def on_hold_over(self) -> None:
         try:
@@ -185,6 +191,7 @@ class Pump(ResponseHandler, Generic[A]):
                 self._fail(FailureKind.NO_ANSWER, str(error))
                 return
             if self._decoder is not None:
+                self.connection.decode(self._decoder)
                 head.decode()
         has_length = b"content-length" in fields
         self.reader.begin(
@@ -192,17 +199,12 @@ class Pump(ResponseHandler, Generic[A]):
         )
 
     def _on_body(self, piece: bytes) -> None:
-        """Take a piece of a compressed answer, or of one that has not begun to go out."""
+        """Take a piece of an error that goes out masked, or of an answer that has not begun to go out."""
         try:
-            if self._decoder is not None:
-                piece = _decoded(self._decoder, piece)
-                if not piece:
-                    return
-            if not self.has_begun:
+            if self._redactor is not None:
+                self._put(self._redactor.mask(piece))
+            else:
                 self._open(piece)
-                return
-            self.reader.add(piece)
-            self._put(self.body.feed(piece) or b"")
         except BadAnswer as bad:
             self.connection.abort()
             self._end_badly(bad)
@@ -254,7 +256,7 @@ class Pump(ResponseHandler, Generic[A]):
     def _end_error(self) -> None:
         """The body of an error is there: it is the caller's, or the operator's trouble."""
         if self.has_begun:
-            self._finish(self._decoder.flush() if isinstance(self._decoder, Redactor) else b"")
+            self._finish(b"" if self._redactor is None else self._redactor.flush())
             return
         body = b"" if self._error is None else bytes(self._error)
         failure = self._listener.judge_error(self._attempt, self._head, body)
@@ -274,7 +276,7 @@ class Pump(ResponseHandler, Generic[A]):
         if len(held) <= MAX_ERROR_BYTES:
             held += piece
         if not self.body.changes and len(held) > MAX_ERROR_BYTES:
-            redactor = self._decoder = Redactor(self._listener.secrets(self._attempt), self._decoder)
+            redactor = self._redactor = Redactor(self._listener.secrets(self._attempt))
             opening = self._error_opening(redactor.mask(bytes(held)))
             if opening is not None:
                 self._commit(opening)
@@ -372,10 +374,3 @@ class Pump(ResponseHandler, Generic[A]):
         self._write(b"%x\r\n%b\r\n" % (len(event), event) if self._chunked else event)
         # No last chunk: a client that does not read the event still sees an incomplete answer.
         self._downstream.finish(close=True)
-
-
-def _decoded(decoder: ContentDecoder, piece: bytes) -> bytes:
-    try:
-        return decoder.feed(piece)
-    except ValueError:
-        raise BadAnswer(FailureKind.BROKEN, "its compressed answer can't be decoded") from None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from kyma_proxy.core.http.content_coding import ContentDecoder
-
 
 def masked(text: bytes, secrets: tuple[bytes, ...]) -> bytes:
     """The same text, as long as before, with stars for each of these secrets."""
@@ -13,20 +11,15 @@ def masked(text: bytes, secrets: tuple[bytes, ...]) -> bytes:
 
 
 class Redactor:
-    """Decodes a body, if it is compressed, and masks `secrets` in it, also where one is cut between two pieces.
+    """Masks `secrets` in a body, also where one is cut between two pieces.
 
     The length of the body stays the same. The last bytes are held, as they may be the beginning of a secret.
     """
 
-    def __init__(self, secrets: tuple[bytes, ...], decoder: ContentDecoder | None) -> None:
+    def __init__(self, secrets: tuple[bytes, ...]) -> None:
         self._secrets = secrets
-        self._decoder = decoder
         self._most_held = max(map(len, secrets), default=1) - 1
         self._held = b""
-
-    def feed(self, piece: bytes) -> bytes:
-        """Return what can go out. Raises ValueError if it can't be decoded."""
-        return self.mask(piece if self._decoder is None else self._decoder.feed(piece))
 
     def mask(self, plain: bytes) -> bytes:
         """Return what can go out, now that these plain bytes have come."""
@@ -34,10 +27,6 @@ class Redactor:
         end = max(0, len(text) - self._most_held)
         self._held = text[end:]
         return text[:end]
-
-    def is_whole(self) -> bool:
-        """True if the compressed body has come to its own end, or there is none."""
-        return self._decoder is None or self._decoder.is_whole()
 
     def flush(self) -> bytes:
         """Return what is held at the end."""

@@ -12,14 +12,27 @@ from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.dialect import sse
 from kyma_proxy.dialect.answers.facts import BadAnswer
 from kyma_proxy.dialect.contract import Dialect
+from kyma_proxy.dialect.density import is_too_dense
 from kyma_proxy.dialect.registry import TRANSLATORS
-from kyma_proxy.dialect.translation import StreamTranslation, Translation
+from kyma_proxy.dialect.translation import Aggregation, Order, StreamTranslation, Translation
 from kyma_proxy.dialect.vision import refuse_translated_images
 from kyma_proxy.net.relay.body import Body
 
-MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
-"""A whole answer must be there before it can be translated; a larger one is a failure."""
+MAX_WHOLE_BYTES: Final = 8 * 1024 * 1024
+"""A whole answer must be there before it can be translated, at once: about 40 ms for this much. A larger one is a failure."""
+MAX_STREAM_BYTES: Final = 32 * 1024 * 1024
+"""The same for a stream that becomes one answer, of which only the texts are kept."""
+_COPIED_BYTES: Final = 16_384
 _UNREADABLE: Final = "its answer is not what its dialect promises"
+
+
+def order_of(exchange: Exchange, step: Step, body: bytes) -> Order:
+    """The order to translate a request for a source."""
+    source = step.source
+    return Order(
+        body, source.model, step.model.id, source.max_tokens_field, exchange.snapshot.max_tokens, source.stream_usage,
+        source.reasoning_field, exchange.inbound.request_id, int(time.time()),
+    )  # fmt: skip
 
 
 class TranslatedBody(Body):
@@ -29,27 +42,31 @@ class TranslatedBody(Body):
     """
 
     __slots__ = (
-        "_exchange", "_has_begun", "_head", "_held", "_held_bytes", "_is_streamed", "_lost", "_source",
-        "_stream", "_to", "translation",
+        "_aggregation", "_exchange", "_has_begun", "_head", "_held", "_held_bytes", "_is_streamed", "_lost",
+        "_source", "_stream", "_to", "translation",
     )  # fmt: skip
 
     _head: AnswerHead
 
-    def __init__(self, exchange: Exchange, step: Step, to: Dialect) -> None:
-        """Raises GatewayError if the source's dialect has no way to say what the caller asks for. `to` is the caller's."""
+    def __init__(self, exchange: Exchange, step: Step, to: Dialect, made: Translation | None = None) -> None:
+        """Translate the request, unless the translation is `made` already. `to` is the caller's dialect.
+
+        Raises GatewayError if the source's dialect has no way to say what the caller asks for.
+        """
         self._exchange = exchange
         self._source = step.source
         self._to = to
-        translate = TRANSLATORS[to.name, step.source.provider.dialect]
-        made = translate(exchange, step.source, step.model, int(time.time()))
-        refuse_translated_images(made.request.body, step.model)
+        if made is None:
+            made = TRANSLATORS[to.name, step.source.provider.dialect](order_of(exchange, step, exchange.inbound.body))
+            refuse_translated_images(made.request.body, step.model)
         self.translation: Translation | None = made
         self.changes = self.is_translated = True
         self.dropped = ()
         self.endpoint = made.request.endpoint.name
         self._stream: StreamTranslation | None = None
         self._is_streamed = self._has_begun = False
-        self._held: list[bytes] = []
+        self._aggregation: Aggregation | None = None
+        self._held = bytearray()
         self._held_bytes = 0
         self._lost: tuple[str, ...] = ()
 
@@ -58,7 +75,7 @@ class TranslatedBody(Body):
         head = encode_request_head(
             self._exchange.inbound, asked.endpoint.path, self._source, len(asked.body), is_translated=True
         )  # fmt: skip
-        return [head + asked.body]
+        return [head + asked.body] if len(asked.body) <= _COPIED_BYTES else [head, asked.body]
 
     def begin(self, head: AnswerHead, *, streams: bool) -> None:
         self._head = head
@@ -67,16 +84,24 @@ class TranslatedBody(Body):
             self._stream = self._made().stream()
             head.become(b"text/event-stream", streams=True)
             head.length = None
+        elif streams:
+            self._aggregation = self._made().aggregation()
 
     def feed(self, piece: bytes) -> bytes | None:
         stream = self._stream
         if stream is not None:
             out = stream.feed(piece)
             return out if self._has_begun else self._begun(out)
-        self._held.append(piece)
         self._held_bytes += len(piece)
-        if self._held_bytes > MAX_WHOLE_BYTES:
+        if self._held_bytes > (MAX_WHOLE_BYTES if self._aggregation is None else MAX_STREAM_BYTES):
             raise BadAnswer(FailureKind.BROKEN, "its answer is too large to be translated")
+        if self._aggregation is None:
+            self._held += piece
+            return None
+        try:
+            self._aggregation.feed(piece)
+        except ValueError:
+            raise BadAnswer(FailureKind.NO_ANSWER, _UNREADABLE) from None
         return None
 
     def _wants_stream(self) -> bool:
@@ -116,13 +141,16 @@ class TranslatedBody(Body):
 
     def _finish_whole(self) -> bytes:
         """Translate the whole answer: into one piece, or into a stream if the caller wants that."""
-        head, made, body = self._head, self._made(), b"".join(self._held).removeprefix(sse.BOM)
+        head, made, body = self._head, self._made(), bytes(self._held).removeprefix(sse.BOM)
         self._held.clear()
+        if is_too_dense(body):
+            raise BadAnswer(FailureKind.NO_ANSWER, "its answer has too many values")
         try:
-            whole = made.aggregate(body) if self._is_streamed else made.answer(head.status, body)
+            aggregation = self._aggregation
+            whole = made.answer(head.status, body) if aggregation is None else aggregation.finish()
             events = None
             if self._wants_stream() and whole.status < 400:  # a client that reads events could not read one piece
-                events = body if self._is_streamed else made.as_stream(body)
+                events = made.as_stream(body)
         except ValueError:
             raise BadAnswer(FailureKind.NO_ANSWER, _UNREADABLE) from None
         self._lost = whole.dropped

@@ -15,8 +15,9 @@ from typing import Final, NamedTuple
 from kyma_proxy.config.snapshot import Provider, Timeouts
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
-from kyma_proxy.net.upstream.connection import ResponseHandler, UpstreamConnection
+from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.pool import DialError, UpstreamPool
+from kyma_proxy.net.upstream.response_handler import ResponseHandler
 
 MAX_BYTES: Final = 32 * 2**20
 _STALE_S: Final = 0.5
@@ -100,7 +101,7 @@ class UpstreamClient:
 class _ResponseCollector(ResponseHandler):
     """Collects one response from a connection."""
 
-    __slots__ = ("_connection", "_done", "_fields", "_pieces", "_size", "_status")
+    __slots__ = ("_body", "_connection", "_done", "_fields", "_size", "_status")
 
     def __init__(self, connection: UpstreamConnection) -> None:
         self._connection = connection
@@ -108,7 +109,7 @@ class _ResponseCollector(ResponseHandler):
         self._done: asyncio.Future[ProviderResponse | NoResponse] = asyncio.get_running_loop().create_future()
         self._status = 0
         self._fields: dict[bytes, bytes] = {}
-        self._pieces: list[bytes] = []
+        self._body = bytearray()  # a piece weighs more than its bytes
         self._size = 0
 
     async def response(
@@ -138,16 +139,16 @@ class _ResponseCollector(ResponseHandler):
     def on_body(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._size <= MAX_BYTES:
-            self._pieces.append(piece)
+            self._body += piece
         elif not self._done.done():
             self._connection.abort()
-            self._pieces.clear()
+            self._body.clear()
             detail = f"its answer is larger than {MAX_BYTES // 2**20} MiB"
             self._done.set_result(NoResponse(FailureKind.BROKEN, detail, is_final=True))
 
     def on_end(self, *, is_certain: bool) -> None:
         if not self._done.done():
-            self._done.set_result(ProviderResponse(self._status, self._fields, b"".join(self._pieces)))
+            self._done.set_result(ProviderResponse(self._status, self._fields, bytes(self._body)))
 
     def on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
         connection = self._connection

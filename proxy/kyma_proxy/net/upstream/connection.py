@@ -15,42 +15,22 @@ from typing import Final, cast
 import httptools
 
 from kyma_proxy.config.snapshot import Origin, Timeouts
+from kyma_proxy.core.http.content_coding import ContentDecoder
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
+from kyma_proxy.net.upstream.framing import framing, refuse_interim_body
+from kyma_proxy.net.upstream.portions import MAX_PORTION_BYTES, Portions
+from kyma_proxy.net.upstream.response_handler import ResponseHandler
 
+_TLS_ALERT: Final = b"\x15\x03"
 _log: Final = logging.getLogger("kyma-proxy")
 MAX_HEAD_BYTES: Final = 256 * 1024
-"""The largest head of an answer; more is garbage."""
-
+"""The largest head of an answer; more is garbage. So are twice as many bytes beside the body: trailers, chunk extensions."""
+_MAX_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
+_USUAL_BYTES_BESIDE: Final = 512
+_LARGE_READ_BYTES: Final = 64 * 1024
 _NEVER: Final = 10.0**12
-_BODY_FIELDS: Final = (b"content-length", b"transfer-encoding")
-"""An interim answer has none of them (RFC 9110 §8.6, RFC 9112 §6.1); the parser would read a body after it, before the head."""
-
-
-class ResponseHandler(ABC):
-    """Receives one answer. Exactly one of `on_end` and `on_cut` is called, last; nothing after `UpstreamConnection.abort`."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def on_head(self, status: int, reason: bytes, headers: Headers, fields: dict[bytes, bytes]) -> None:
-        """The answer's head has come; `fields` has the same by lower-case name."""
-
-    @abstractmethod
-    def on_body(self, piece: bytes) -> None:
-        """A piece of the answer's body has come."""
-
-    @abstractmethod
-    def on_end(self, *, is_certain: bool) -> None:
-        """The answer is whole; `is_certain` is False if only the end of the connection says so (RFC 9112 §6.3)."""
-
-    @abstractmethod
-    def on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
-        """There will be no (more) answer; `nothing_came` is True if not one byte of it did."""
-
-    def on_hold_over(self) -> None:  # noqa: B027  (who never asks need not listen)
-        """The time has ended for which the handler asked with `UpstreamConnection.hold`."""
 
 
 class ConnectionOwner(ABC):
@@ -89,34 +69,10 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a provider; `is_fresh` until it has served its first request."""
 
     __slots__ = (
-        "_announced",
-        "_complete",
-        "_count",
-        "_ends_with_connection",
-        "_first_byte_s",
-        "_handler",
-        "_head_bytes",
-        "_headers",
-        "_hold_due",
-        "_idle_s",
-        "_is_ambiguous",
-        "_is_informational",
-        "_is_reusable",
-        "_is_spoiled",
-        "_owner",
-        "_paused",
-        "_pieces",
-        "_reason",
-        "_total_due",
-        "is_fresh",
-        "keep_alive_s",
-        "on_body",
-        "origin",
-        "parser",
-        "read_at",
-        "sent_at",
-        "slot",
-        "transport",
+        "_announced", "_complete", "_count", "_ends_with_connection", "_first_byte_s", "_handler", "_head_bytes",
+        "_headers", "_hold_due", "_idle_s", "_is_ambiguous", "_is_informational", "_is_lost", "_is_reusable", "_is_spoiled",
+        "_is_yielding", "_lost_by", "_max_direct_bytes", "_owner", "_paused", "_pieces", "_portions", "_reason",
+        "_total_due", "is_fresh", "keep_alive_s", "on_body", "origin", "parser", "read_at", "sent_at", "slot", "transport",
     )  # fmt: skip
     __deletable__ = ("parser",)  # mypyc wants to know
 
@@ -142,7 +98,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._announced = self._complete = self._is_informational = self._ends_with_connection = False
         self._is_ambiguous = self._is_reusable = self._is_spoiled = self._paused = False
         self._count = 0
-        self._head_bytes = 0
+        self._head_bytes = 0  # and later the bytes beside the body
+        self._portions = Portions()
+        self._max_direct_bytes = MAX_PORTION_BYTES
+        self._is_yielding = self._is_lost = False
+        self._lost_by: Exception | None = None
         self.sent_at = 0.0
         self._first_byte_s = self._idle_s = self._total_due = self._hold_due = _NEVER
 
@@ -186,7 +146,15 @@ class UpstreamConnection(asyncio.Protocol):
         if self._paused:
             self._paused = False
             self.read_at = monotonic()
-            self.transport.resume_reading()
+            if not self._portions.is_empty:
+                self._yield_turn()
+            elif not self._is_yielding:
+                self.transport.resume_reading()
+
+    def decode(self, decoder: ContentDecoder) -> None:
+        """Give the handler what this makes of the answer's body."""
+        self._portions.decoder = decoder
+        self._max_direct_bytes = -1
 
     @property
     def is_complete(self) -> bool:
@@ -257,34 +225,31 @@ class UpstreamConnection(asyncio.Protocol):
                 self._is_spoiled = True
             except (httptools.HttpParserError, httptools.HttpParserUpgrade):
                 self._is_spoiled = True  # what was understood before the error still counts
-            if not self._announced:
-                self._head_bytes += len(data)
-                if self._head_bytes > MAX_HEAD_BYTES:
-                    self._cut(FailureKind.BROKEN, f"its head is larger than {MAX_HEAD_BYTES // 1024} KiB")
-                    return
-            if self._pieces:
-                self._deliver()
-            if self._complete:
-                self._finish()
-            elif self._is_spoiled:
-                self._cut(FailureKind.BROKEN, "its answer is not HTTP")
-        except Exception:
-            if self._handler is None:
-                raise  # the handler expects nothing more; the loop reports it
-            _log.exception("an answer of %s failed inside the gateway", self.origin.host)
-            self._cut(FailureKind.BROKEN, "the gateway failed")
-
-    def eof_received(self) -> bool:
-        return False
+                if not self._announced and data.startswith(_TLS_ALERT):
+                    self._cut(FailureKind.BROKEN, "it speaks TLS at this port; base_url should begin with https://")
+            size = self._deliver() if self._pieces else 0
+            beside = len(data) - size
+            if (beside > _USUAL_BYTES_BESIDE or not size) and not self._complete:
+                self._count_beside(beside, size)
+            if self._complete or self._is_spoiled:
+                self._end_read()
+            if size >= _LARGE_READ_BYTES and self._handler is not None and not self._paused:
+                self._yield_turn()  # libuv would read 8 MiB of a socket before it looks at another
+        except Exception as error:
+            self._fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.sweeper.forget(self)
         self._owner.lost(self)
-        handler = self._handler
         self.break_cycle()
-        if handler is None:
-            return
-        if exc is None and self._announced and self._ends_with_connection:
+        self._is_lost = True
+        self._lost_by = exc
+        if self._portions.is_empty and self._handler is not None:  # else what had come before is still the handler's
+            self._end_with_connection(exc)
+
+    def _end_with_connection(self, exc: Exception | None) -> None:
+        handler = self._handler
+        if handler is not None and exc is None and self._announced and self._ends_with_connection:
             self._handler = None
             handler.on_end(is_certain=False)  # a body without a length ends with its connection (RFC 9112 §6.3)
         else:
@@ -306,23 +271,11 @@ class UpstreamConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self.parser.get_status_code()
         if 100 <= status < 200 and status != 101:
-            if any(name.lower() in _BODY_FIELDS and value.strip() != b"0" for name, value in self._headers):
-                raise httptools.HttpParserError("an interim answer has a body")
+            refuse_interim_body(self._headers)
             self._is_informational = True
-            self._headers = []
-            self._reason = b""
+            self._headers, self._reason = [], b""
         elif not self._announced:
-            fields = {name.lower(): value for name, value in self._headers}
-            coding = fields.get(b"transfer-encoding")
-            if coding is None:
-                self._ends_with_connection = b"content-length" not in fields
-            else:
-                if len(fields) < len(self._headers):  # a field is repeated; it may be this one
-                    coding = _codings(self._headers)
-                if coding.strip().lower() != b"chunked":
-                    raise httptools.HttpParserError("its body has a transfer coding that was not requested")
-                if fields.pop(b"content-length", None) is not None or self.parser.get_http_version() == "1.0":
-                    self._is_ambiguous = True
+            fields, self._ends_with_connection, self._is_ambiguous = framing(self._headers, self.parser.get_http_version())
             self._announced = True
             if self._handler is not None:
                 self._handler.on_head(status, self._reason, self._headers, fields)
@@ -339,15 +292,85 @@ class UpstreamConnection(asyncio.Protocol):
 
     # ---- delivering and ending
 
-    def _deliver(self) -> None:
+    def _deliver(self) -> int:
+        """Deliver what was read of the body, in portions if it is much; returns how many bytes it is."""
         pieces = self._pieces
         if self._complete:
             del pieces[self._count :]
-        if pieces:
-            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
-            if self._handler is not None:
-                self._handler.on_body(piece)
+        if not pieces:
+            return 0
+        piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        size = len(piece)
+        if self._handler is None:
+            return size
+        if size <= self._max_direct_bytes:
+            self._handler.on_body(piece)
+        else:
+            self._portions.put(piece)
+            self._deliver_portion(self._handler)
+        return size
+
+    def _count_beside(self, beside: int, size: int) -> None:
+        """Bound what comes beside the body, of which `size` bytes came with it: the parser collects some of it."""
+        self._head_bytes += max(0, beside - (_MAX_BYTES_PER_BODY_BYTE - 1) * size)
+        if self._head_bytes > (2 * MAX_HEAD_BYTES if self._announced else MAX_HEAD_BYTES):
+            self._cut(FailureKind.BROKEN, "its trailers are too large" if self._announced else "its head is too large")
+
+    def _deliver_portion(self, handler: ResponseHandler) -> None:
+        """Deliver the next portion. The others have their turns, while nothing is read."""
+        portions = self._portions
+        if handler.is_light and portions.decoder is None:
+            handler.on_body(portions.take_all())
+            return
+        try:
+            portion = portions.take()
+        except ValueError:
+            self._cut(FailureKind.BROKEN, "its compressed answer can't be decoded")
+            return
+        if portion:
+            handler.on_body(portion)
+        if not portions.is_empty and not self._paused and self._handler is not None:
+            self._yield_turn()
+
+    def _yield_turn(self) -> None:
+        """Go on in the next turn of the loop, after everybody else."""
+        if not self._is_yielding:
+            self._is_yielding = True
+            if not self.transport.is_closing():
+                self.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_yielding = False
+        if self._paused:
+            return  # `resume` goes on
+        try:
+            if self._handler is not None and not self._portions.is_empty:
+                self._deliver_portion(self._handler)
+                self._end_read()
+        except Exception as error:
+            self._fail(error)
+        if not (self._paused or self._is_yielding or self.transport.is_closing()):
+            self.transport.resume_reading()
+
+    def _end_read(self) -> None:
+        """Tell the end, if that has come and everything before it is delivered."""
+        if not self._portions.is_empty:
+            return
+        if self._complete:
+            self._finish()
+        elif self._is_spoiled:
+            self._cut(FailureKind.BROKEN, "its answer is not HTTP")
+        elif self._is_lost:
+            self._end_with_connection(self._lost_by)
+
+    def _fail(self, error: Exception) -> None:
+        """Cut the answer after a failure of the gateway's own."""
+        if self._handler is None:
+            raise error  # the handler expects nothing more; the loop reports it
+        _log.exception("an answer of %s failed inside the gateway", self.origin.host)
+        self._cut(FailureKind.BROKEN, "the gateway failed")
 
     def _finish(self) -> None:
         """The answer is whole: make room for the next, then tell."""
@@ -361,6 +384,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._reason = b""
             self._announced = self._complete = self.is_fresh = False
             self._head_bytes = 0
+            self._portions.begin()
+            self._max_direct_bytes = MAX_PORTION_BYTES
             self.resume()
             self._owner.put_back(self)
         else:
@@ -373,7 +398,3 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.abort()
         if handler is not None:
             handler.on_cut(kind, detail, nothing_came=not self._announced and self._head_bytes == 0)
-
-
-def _codings(headers: Headers) -> bytes:
-    return b",".join(value for name, value in headers if name.lower() == b"transfer-encoding")

@@ -18,6 +18,7 @@ from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream.connection import ConnectionOwner, UpstreamConnection
 from kyma_proxy.net.upstream.dialing import Dialer, SessionContext
+from kyma_proxy.net.upstream.tls_failures import tls_sentence
 
 _WARM_WHILE_USED_S: Final = 300.0
 
@@ -74,8 +75,10 @@ class UpstreamPool(ConnectionOwner):
             within = "in time" if timeout_s is None else f"within {timeout_s:g} s"
             raise DialError(FailureKind.CONNECT_TIMEOUT, f"no connection {within}") from None
         except ssl.SSLError as error:
-            raise DialError(FailureKind.CONNECT, f"TLS failed: {_tls_reason(error)}") from None
+            raise DialError(FailureKind.CONNECT, f"TLS failed: {tls_sentence(error)}") from None
         except OSError as error:
+            if provider.origin.scheme == "https" and isinstance(error, (ConnectionResetError, ConnectionAbortedError)):
+                raise DialError(FailureKind.CONNECT, f"TLS failed: {tls_sentence(error)}") from None
             raise DialError(FailureKind.CONNECT, f"no connection: {_reason(error)}") from None
 
     def _give_up(self, connection: UpstreamConnection) -> None:
@@ -181,12 +184,6 @@ def _drop_frames(error: BaseException | None) -> None:
     while error is not None:
         error.__traceback__ = None
         error = error.__context__
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not valid ({error.verify_message})"
-    return (error.reason or "handshake failure").lower().replace("_", " ")
 
 
 def _reason(error: OSError) -> str:

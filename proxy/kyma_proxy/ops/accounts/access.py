@@ -28,7 +28,8 @@ from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import InUseError, StartError
 from kyma_proxy.ops.accounts.opening import open_database
 from kyma_proxy.ops.admin_client import AdminApiError, AdminClient, Document, connect
-from kyma_proxy.web.admin import admin_application
+from kyma_proxy.telemetry.visible_text import visible
+from kyma_proxy.web.admin import admin_application, database_digest
 from kyma_proxy.web.admin_accounts import AdminAccounts
 
 LOCK_TIMEOUT_S: Final = 2.0
@@ -100,11 +101,18 @@ def _check_gateway(client: AdminClient, snapshot: Snapshot, *, has_token: bool) 
         raise _NoGatewayError(f"and {advice}") from None
     if not served.get("required"):
         raise _NoGatewayError(f"but {client.server} serves without accounts; wait until that process ends, or stop it")
-    if served["database"] != snapshot.accounts.database:
+    if not _is_same_database(served, snapshot):
         raise StartError(
             f"{client.server} keeps its accounts in {served['database']}, but this configuration names "
-            f"{snapshot.accounts.database}; restart it, or use its own configuration"
+            f"{snapshot.substitutions.shown(snapshot.accounts.database)}; restart it, or use its own configuration"
         )
+
+
+def _is_same_database(served: Document, snapshot: Snapshot) -> bool:
+    digest = served.get("database_digest")
+    if digest is None or snapshot.admin is None or snapshot.admin.token is None:
+        return bool(served["database"] == snapshot.accounts.database)
+    return bool(digest == database_digest(snapshot.accounts.database, snapshot.admin.token))
 
 
 def _advice(server: str, error: AdminApiError, *, has_token: bool) -> str:
@@ -128,7 +136,8 @@ def _open(snapshot: Snapshot, reason: str, *, is_last_try: bool, creates_databas
             raise StartError(f"{str(error).partition(';')[0]}, {reason}") from None
         return None
     if is_new:
-        print(f"kyma-proxy: created the database {path}, as there was none", file=sys.stderr)
+        created = f"kyma-proxy: created the database {path}, as there was none"
+        print(visible(snapshot.substitutions.shown(created)), file=sys.stderr)
     return account_service
 
 

@@ -21,6 +21,7 @@ from kyma_proxy.errors import StartError
 from kyma_proxy.ops.accounts import formatting
 from kyma_proxy.ops.admin_client import AdminApiError, AdminClient, Document
 from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path, print_json
+from kyma_proxy.telemetry.visible_text import visible
 
 _Arguments = argparse.Namespace
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -80,7 +81,7 @@ def run_command(args: _Arguments) -> int:
         if args.json:
             print_json({"error": _error(error)})
         elif isinstance(error, AdminApiError):
-            print(f"kyma-proxy: {formatting.plain(error.message)}", file=sys.stderr)
+            print(f"kyma-proxy: {visible(error.message)}", file=sys.stderr)
         else:
             raise
         return EXIT_BAD_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
@@ -99,6 +100,8 @@ def _result(args: _Arguments) -> Document:
     try:
         call = functools.partial(args.call, args)
         return asyncio.run(call_admin_api(snapshot, call, creates_database=args.creates_database))
+    except StartError as error:  # it may name a database that came from the environment
+        raise StartError(snapshot.substitutions.shown(str(error))) from None
     except KeyboardInterrupt:
         raise StartError("interrupted; look whether it was done before you try again") from None
 

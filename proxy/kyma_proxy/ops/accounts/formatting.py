@@ -8,6 +8,7 @@ from typing import Final
 
 from kyma_proxy.core.accounts.money import to_nano, usd
 from kyma_proxy.ops.admin_client import Document
+from kyma_proxy.telemetry.visible_text import visible
 
 
 def created(document: Document) -> str:
@@ -59,13 +60,13 @@ def keys(document: Document) -> str:
 
 def key_revoked(document: Document) -> str:
     """A key that was revoked."""
-    return f"revoked {plain(document['id'])}; the next request with it is refused"
+    return f"revoked {visible(document['id'])}; the next request with it is refused"
 
 
 def credits_added(document: Document) -> str:
     """The entry that was added, now or before, and the account as it is now."""
     amount, kind, payment = _usd(document["amount"]), document["kind"], document["payment_id"]
-    entry = f"{kind} of {amount}" + (f", payment {plain(payment)}" if payment else "")
+    entry = f"{kind} of {amount}" + (f", payment {visible(payment)}" if payment else "")
     if document["is_new"]:
         return f"added: {entry}\n{account(document['account'])}"
     since = moment(document["created"])
@@ -82,11 +83,6 @@ def ledger(document: Document) -> str:
 def moment(seconds: int) -> str:
     """A moment in UTC, to the second."""
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def plain(text: str) -> str:
-    """The text on one line, with `?` for each control character: callers name their keys, and a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 _ONCE: Final = "The key is shown only now and is stored nowhere; if it is lost, create another: kyma-proxy keys create ACCOUNT"
@@ -106,12 +102,12 @@ def _about(entry: Document) -> str:
 
 
 def _pairs(*pairs: tuple[str, object]) -> str:
-    return "\n".join(f"{name:<11}{plain(str(value))}" for name, value in pairs)
+    return "\n".join(f"{name:<11}{visible(str(value))}" for name, value in pairs)
 
 
 def _table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]], empty: str) -> str:
     """Columns as wide as their widest cell; amounts are aligned to the right."""
-    lines = [headings, *(tuple(plain(cell) for cell in row) for row in rows)]
+    lines = [headings, *(tuple(visible(cell) for cell in row) for row in rows)]
     if len(lines) == 1:
         return empty
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -27,6 +27,7 @@ from kyma_proxy.web.openapi.schemas import (
     USD_OR_NULL,
     Json,
     Operation,
+    any_of,
     exactly,
     list_of,
     map_of,
@@ -110,7 +111,7 @@ _AVAILABILITY: Final = one_of("available", "degraded", "unavailable")
 _SHARE_OR_NULL: Final[Json] = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 _STATUS: Final = exactly(
     object={"const": "status"}, status=_AVAILABILITY,
-    models=list_of(exactly(
+    models=list_of(any_of(exactly(
         id=STRING, status=_AVAILABILITY, requests_24h=COUNT, availability_24h=_SHARE_OR_NULL,
         sources=list_of(exactly(
             provider=STRING, model=STRING, part=one_of("pool", "reserve"), status=one_of("available", "unavailable", "off"),
@@ -132,7 +133,7 @@ _STATUS: Final = exactly(
                 availability_24h=_SHARE_OR_NULL,
             )),
         )),
-    )),
+    ), exactly(id=STRING, status=_AVAILABILITY, availability_24h=_SHARE_OR_NULL))),  # where callers need a key
 )  # fmt: skip
 _SCHEMAS: Final = MappingProxyType[str, Json]({
     "Model": _MODEL, "Models": _MODELS, "Pricing": _PRICING, "Tiers": _TIERS, "Capabilities": _CAPABILITIES,
@@ -149,7 +150,9 @@ _PAGES: Final = MappingProxyType({
     "/v1/credits/pricing": _Get("credits_pricing", "The price of each model; the same as /v1/pricing.", ref("Pricing")),
     "/v1/limits/tiers": _Get("tiers", "The tiers and their limits.", ref("Tiers")),
     "/v1/openapi.json": _Get("openapi", "This document.", {"type": "object", "required": ["openapi", "info", "paths"]}),
-    "/v1/status": _Get("status", "The availability of the models and their sources.", ref("Status"), has_etag=False),
+    "/v1/status": _Get(
+        "status", "The availability of the models, and of their sources if no key is required.", ref("Status"), has_etag=False
+    ),
     "/status": _Get("status_page", "The same as an HTML page.", STRING, has_etag=False, media="text/html"),
     "/v1/health": _Get("health", "200 while the gateway serves, 503 while it drains.", ref("Health"), has_etag=False),
 })  # fmt: skip

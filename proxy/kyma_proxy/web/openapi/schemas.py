@@ -38,6 +38,11 @@ def exactly(**members: Json) -> Json:
     return {"type": "object", "properties": members, "required": list(members), "additionalProperties": False}
 
 
+def any_of(*schemas: Json) -> Json:
+    """One of these."""
+    return {"anyOf": list(schemas)}
+
+
 def open_object(*, optional: Json | None = None, **members: Json) -> Json:
     """An object that has these members, and may have the optional ones and any others."""
     return {"type": "object", "properties": members | (optional or {}), "required": list(members)}

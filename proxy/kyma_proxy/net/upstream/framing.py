@@ -1,0 +1,39 @@
+"""Reads in the head of an answer how its body is framed. (RFC 9112 §6)"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httptools
+
+from kyma_proxy.core.http.inbound import Headers
+
+_BODY_FIELDS: Final = (b"content-length", b"transfer-encoding")
+
+
+def framing(headers: Headers, version: str) -> tuple[dict[bytes, bytes], bool, bool]:
+    """Return the fields by lower-case name, if the body ends with its connection, and if its framing is ambiguous.
+
+    An answer with a length beside its chunks, or with chunks in HTTP/1.0, is ambiguous: the length does not count, and is taken
+    out. Raises HttpParserError for a transfer coding that nobody asked for.
+    """
+    fields = {name.lower(): value for name, value in headers}
+    coding = fields.get(b"transfer-encoding")
+    if coding is None:
+        return fields, b"content-length" not in fields, False
+    if len(fields) < len(headers):  # a field is repeated; it may be this one
+        coding = b",".join([value for name, value in headers if name.lower() == b"transfer-encoding"])
+    if coding.strip().lower() != b"chunked":
+        raise httptools.HttpParserError("its body has a transfer coding that was not requested")
+    has_length = fields.pop(b"content-length", None) is not None
+    return fields, False, has_length or version == "1.0"
+
+
+def refuse_interim_body(headers: Headers) -> None:
+    """Raise HttpParserError if an interim answer (1xx) announces a body. (RFC 9110 §8.6, RFC 9112 §6.1)
+
+    The parser would read that body, before the head of the answer. Who does not would take it for another answer.
+    """
+    for name, value in headers:
+        if name.lower() in _BODY_FIELDS and value.strip() != b"0":
+            raise httptools.HttpParserError("an interim answer has a body")
