@@ -41,8 +41,8 @@ COMPILED = tuple(
         "net/relay/passthrough", "net/relay/pump",
         "net/relay/translated",
         "net/sweeper",
-        "net/upstream/client", "net/upstream/connection", "net/upstream/connection_owner", "net/upstream/framing", "net/upstream/pool", "net/upstream/portions",
-        "net/upstream/response_handler",
+        "net/upstream/client", "net/upstream/connection", "net/upstream/connection_owner", "net/upstream/framing",
+        "net/upstream/pool", "net/upstream/portions", "net/upstream/response_handler",
         "telemetry/counters", "telemetry/recording",
     )
 )  # fmt: skip

@@ -21,3 +21,5 @@ class Target(NamedTuple):
     mutator: Mutator | None = None
     words: tuple[bytes, ...] = ()
     max_bytes: int = 4096
+    is_runnable: bool = True
+    """False if the compiled modules can't be driven so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +12,7 @@ from kyma_proxy.config.snapshot import Price
 from kyma_proxy.core.accounts.charging import hold_for
 from kyma_proxy.core.accounts.estimate import answers_asked, estimated_prompt_tokens, most_output
 from kyma_proxy.core.accounts.extras import refuse_unpriced, with_extras
+from kyma_proxy.core.accounts.media import MAX_PIECES, Piece, media_in
 from kyma_proxy.core.http.body import includes_usage, patched, read_routing_fields
 from kyma_proxy.core.jobs.request import read_image_request
 from kyma_proxy.errors import GatewayError
@@ -20,6 +22,7 @@ from tests.fuzz.target import Target
 
 _PICTURE = base64.b64encode(bytes(range(256)) * 12)
 _PLACE = b"@@"  # stands for a picture that is too large for a corpus
+_STRING = re.compile(rb'"([^"]{64,})"')
 _MODEL = b'"vendor/small-1"'
 _INSERTION = b'"max_tokens":4096,'
 _CHAT: dict[str, Any] = {
@@ -89,6 +92,9 @@ def metered(data: bytes) -> None:
         return
     written = fields.written
     assert written is not None
+    size, tokens = media_in(body, [Piece(*string.span(1)) for string in _STRING.finditer(body)][:MAX_PIECES])
+    assert 0 <= size <= len(body), "more media than body"
+    assert tokens >= 0
     prompt = estimated_prompt_tokens(body)
     assert 0 < prompt <= -(-len(body) // 4) + 1, "media counts more than its text"
     most = most_output(written.max_tokens, None, 8192, 4096) * answers_asked(written.copies)

@@ -23,7 +23,7 @@ from tests.fuzz.mutators import stream_mutator
 from tests.fuzz.pieces import alike_however_cut, seed_of, splits
 from tests.fuzz.target import Target
 
-_ERROR = re.compile(rb"^error:.*$", re.MULTILINE)
+_ERROR = re.compile(rb"(?:\A|(?<=[\r\n]))error:[^\r\n]*")
 _LINE = re.compile(rb"\r\n|\n|\r")
 
 

@@ -72,15 +72,15 @@ def _stream_law(make: Make) -> Law:
         out, is_finished, has_failed = alike_however_cut(data, translated)
         _assert_stream(out)
         assert not (is_finished and has_failed)
-        _assert_answer(lambda: _summed_up(made, data))
+        _assert_answer(lambda: _aggregated(made, data))
 
     return law
 
 
-def _summed_up(made: Translation, stream: bytes) -> TranslatedAnswer:
-    whole = made.aggregation()
-    whole.feed(stream)
-    return whole.finish()
+def _aggregated(made: Translation, stream: bytes) -> TranslatedAnswer:
+    aggregation = made.aggregation()
+    aggregation.feed(stream)
+    return aggregation.finish()
 
 
 def _answer_law(make: Make) -> Law:

@@ -18,7 +18,7 @@ from kyma_proxy.core.http.content_coding import ContentDecoder
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
-from kyma_proxy.net.upstream.framing import framing
+from kyma_proxy.net.upstream.framing import framing, refuse_interim_body
 from kyma_proxy.net.upstream.portions import MAX_PORTION_BYTES, Portions
 from kyma_proxy.net.upstream.response_handler import ResponseHandler
 
@@ -30,7 +30,6 @@ _MAX_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
 _USUAL_BYTES_BESIDE: Final = 512
 _LARGE_READ_BYTES: Final = 64 * 1024
 _NEVER: Final = 10.0**12
-_BODY_FIELDS: Final = (b"content-length", b"transfer-encoding")
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -239,12 +238,9 @@ class UpstreamConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self.parser.get_status_code()
         if 100 <= status < 200 and status != 101:
-            # Those up to 103 have no body, whatever they announce; of others the parser would read one, before the head.
-            if status > 103 and any(name.lower() in _BODY_FIELDS and value.strip() != b"0" for name, value in self._headers):
-                raise httptools.HttpParserError("an interim answer has a body")
+            refuse_interim_body(status, self._headers)
             self._is_informational = True
-            self._headers = []
-            self._reason = b""
+            self._headers, self._reason = [], b""
         elif not self._announced:
             fields, self._ends_with_connection, self._is_ambiguous = framing(self._headers, self.parser.get_http_version())
             self._announced = True

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import httptools
 
 from kyma_proxy.core.http.inbound import Headers
+
+_BODY_FIELDS: Final = (b"content-length", b"transfer-encoding")
 
 
 def framing(headers: Headers, version: str) -> tuple[dict[bytes, bytes], bool, bool]:
@@ -23,3 +27,13 @@ def framing(headers: Headers, version: str) -> tuple[dict[bytes, bytes], bool, b
         raise httptools.HttpParserError("its body has a transfer coding that was not requested")
     has_length = fields.pop(b"content-length", None) is not None
     return fields, False, has_length or version == "1.0"
+
+
+def refuse_interim_body(status: int, headers: Headers) -> None:
+    """Raise HttpParserError if an interim answer (1xx) announces a body. (RFC 9110 §8.6, RFC 9112 §6.1)
+
+    Those up to 103 have none, whatever they announce. The parser would read that of others, before the head of the answer.
+    """
+    for name, value in headers:
+        if status > 103 and name.lower() in _BODY_FIELDS and value.strip() != b"0":
+            raise httptools.HttpParserError("an interim answer has a body")
