@@ -91,7 +91,12 @@ class Gateway(AttemptsListener):
         try:
             if meter is not None:
                 exchange.key = meter.identify(exchange.inbound.headers)
-            route = self._route(exchange, await self._read(exchange))
+            body = exchange.inbound.body
+            if len(body) <= LARGE_BYTES:
+                exchange.routing = read_routing_fields(body, is_metered=meter is not None)
+            else:
+                exchange.routing = await self._read_large(exchange, body)
+            route = self._route(exchange, exchange.routing)
             self._plan(attempts, route)
             if meter is not None:
                 exchange.reservation = meter.admit(exchange, monotonic())
@@ -108,18 +113,15 @@ class Gateway(AttemptsListener):
 
     # ---- read, route and plan
 
-    async def _read(self, exchange: Exchange) -> RoutingFields:
-        """The routing fields of the body. A large one is read in slices, and only if its caller is in good standing."""
-        body, meter = exchange.inbound.body, self._meter
-        if len(body) <= LARGE_BYTES:
-            return read_routing_fields(body, is_metered=meter is not None)
+    async def _read_large(self, exchange: Exchange, body: bytes) -> RoutingFields:
+        """The routing fields of a large body, read in slices, and only if its caller is in good standing."""
+        meter = self._meter
         if meter is not None and exchange.key is not None:
             meter.check_standing(exchange.key.account, exchange.endpoint, exchange.snapshot, monotonic())
         return await self._large_bodies.slices.run(reading_routing_fields(body, is_metered=meter is not None))
 
     def _route(self, exchange: Exchange, fields: RoutingFields) -> Route:
         """The sources that can answer for the model that the caller asks for, in the caller's dialect."""
-        exchange.routing = fields
         route, is_alias = route_of(exchange.snapshot, exchange.endpoint, fields.model)
         exchange.alias = fields.model if is_alias else None
         exchange.route = route
