@@ -91,12 +91,11 @@ class Gateway(AttemptsListener):
         try:
             if meter is not None:
                 exchange.key = meter.identify(exchange.inbound.headers)
-            body = exchange.inbound.body
-            if len(body) <= LARGE_BYTES:
-                exchange.routing = read_routing_fields(body, is_metered=meter is not None)
+            if len(exchange.inbound.body) <= LARGE_BYTES:
+                fields = read_routing_fields(exchange.inbound.body, is_metered=meter is not None)
             else:
-                exchange.routing = await self._read_large(exchange, body)
-            route = self._route(exchange, exchange.routing)
+                fields = await self._read_large(exchange)
+            route = self._route(exchange, fields)
             self._plan(attempts, route)
             if meter is not None:
                 exchange.reservation = meter.admit(exchange, monotonic())
@@ -113,12 +112,12 @@ class Gateway(AttemptsListener):
 
     # ---- read, route and plan
 
-    async def _read_large(self, exchange: Exchange, body: bytes) -> RoutingFields:
+    async def _read_large(self, exchange: Exchange) -> RoutingFields:
         """The routing fields of a large body, read in slices, and only if its caller is in good standing."""
-        meter = self._meter
-        if meter is not None and exchange.key is not None:
-            meter.check_standing(exchange.key.account, exchange.endpoint, exchange.snapshot, monotonic())
-        return await self._large_bodies.slices.run(reading_routing_fields(body, is_metered=meter is not None))
+        if self._meter is not None and exchange.key is not None:
+            self._meter.check_standing(exchange.key.account, exchange.endpoint, exchange.snapshot, monotonic())
+        steps = reading_routing_fields(exchange.inbound.body, is_metered=self._meter is not None)
+        return await self._large_bodies.slices.run(steps)
 
     def _route(self, exchange: Exchange, fields: RoutingFields) -> Route:
         """The sources that can answer for the model that the caller asks for, in the caller's dialect."""

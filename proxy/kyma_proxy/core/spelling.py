@@ -13,19 +13,18 @@ from collections.abc import Collection, Iterable
 class Spellings:
     """The names that somebody decides by, and `usual` ones besides; a set of them all makes the usual check short."""
 
-    __slots__ = ("_folded", "_max_characters", "_usual")
+    __slots__ = ("_folded", "_max_characters", "usual")
 
     def __init__(self, names: Iterable[str], usual: Iterable[str] = ()) -> None:
         self._folded = {_fold(name): name for name in names}
-        self._usual = frozenset([*self._folded.values(), *usual])
+        self.usual = frozenset([*self._folded.values(), *usual])
+        """All of them: of names that are among these, none is another's spelling."""
         self._max_characters = max(map(len, self._folded))
 
     def other(self, written: Collection[str]) -> tuple[str, str] | None:
         """The first written name that is another spelling of one of the names, and that name; None if there is none."""
-        if self._usual.issuperset(written):
-            return None
         for name in written:
-            if name not in self._usual and len(name) <= self._max_characters:
+            if name not in self.usual and len(name) <= self._max_characters:
                 meant = self._folded.get(_fold(name))
                 if meant is not None:
                     return name, meant

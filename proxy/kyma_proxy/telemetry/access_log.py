@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from kyma_proxy.telemetry.record import Record
-from kyma_proxy.telemetry.visible_text import visible_line
+from kyma_proxy.telemetry.visible_text import is_visible, visible_line
 
 MAX_PENDING_BYTES: Final = 8 * 2**20
 """If more than this waits for a slow disk, lines are dropped."""
@@ -48,7 +48,7 @@ class AccessLog:
 
     def write(self, record: Record) -> None:
         """Take a record; its line goes to the writing thread with the next `flush`."""
-        self._lines.append(visible_line(_encode(record)))
+        self._lines.append(_encode(record))
 
     def flush(self) -> None:
         """Hand the gathered lines to the writing thread. Called every 50 ms, and at the end."""
@@ -60,6 +60,8 @@ class AccessLog:
             self.lost_lines += len(lines)
             return
         batch = b"\n".join(lines) + b"\n"
+        if not is_visible(batch):
+            batch = b"\n".join(map(visible_line, lines)) + b"\n"
         self._queued_bytes += len(batch)
         self._batches.put(batch)
 

@@ -26,11 +26,14 @@ def visible(text: str) -> str:
     return "".join([one if one.isprintable() and _INVISIBLE.match(one) is None else _escape(one) for one in text])
 
 
+def is_visible(lines: bytes) -> bool:
+    """True if these lines of JSON need not be looked at one by one."""
+    return lines.isascii() and b"\x7f" not in lines
+
+
 def visible_line(line: bytes) -> bytes:
-    """The same for a line of JSON in UTF-8; a usual one is not looked at."""
-    if line.isascii() and b"\x7f" not in line:
-        return line
-    return visible(line.decode()).encode()
+    """The same as `visible`, for a line of JSON in UTF-8."""
+    return line if is_visible(line) else visible(line.decode()).encode()
 
 
 def _escape(character: str) -> str:

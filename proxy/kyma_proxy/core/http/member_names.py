@@ -27,6 +27,7 @@ _USUAL: Final = (
     "top_p", "truncation", "user", "verbosity",
 )  # fmt: skip
 _SPELLINGS: Final = Spellings(_READ, _USUAL)
+_KNOWN: Final = _SPELLINGS.usual
 _IN_STREAM_OPTIONS: Final = Spellings(("include_usage",))
 _USUAL_STREAM_OPTIONS: Final = frozenset({
     b"null", b'{"include_usage":true}', b'{"include_usage": true}', b'{"include_usage":false}', b'{"include_usage": false}',
@@ -36,9 +37,10 @@ _MAX_STREAM_OPTIONS_BYTES: Final = 4096
 
 def check_names(members: Mapping[str, msgspec.Raw]) -> None:
     """Raises GatewayError if a member of a body, or one of its `stream_options`, is spelled as no provider defines it."""
-    other = _SPELLINGS.other(members)
-    if other is not None:
-        raise _misspelt(other[1], other[1])
+    if not _KNOWN.issuperset(members):
+        other = _SPELLINGS.other(members)
+        if other is not None:
+            raise _misspelt(other[1], other[1])
     if "stream_options" in members:
         options = bytes(members["stream_options"])
         if options not in _USUAL_STREAM_OPTIONS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -42,11 +41,12 @@ class Listener:
         self.is_draining = False
         self.web_pages = public_policy(current())
         self._prefix = os.urandom(8).hex()
-        self._numbers = itertools.count(1)
+        self._ids = 0
 
     def fresh_id(self) -> str:
         """A request id that no other request has, of this process or another."""
-        return f"{self._prefix}-{next(self._numbers):x}"
+        self._ids += 1
+        return f"{self._prefix}-{self._ids}"
 
     @property
     def max_buffered(self) -> int:

@@ -49,7 +49,7 @@ class Attempt(AttemptRecord):
         super().__init__(step)
         self.group = group
         self.permit = permit
-        self.total_due = total_due(group.exchange, step)
+        self.total_due = None if step.source.timeouts.total is None else total_due(group.exchange, step)
         self.pump: Pump[Attempt] | None = None
         self.connection: UpstreamConnection | None = None
         self.dialling: asyncio.Task[UpstreamConnection] | None = None
@@ -187,6 +187,8 @@ class Attempts:
 
     def is_too_late(self, step: Step, now: float) -> bool:
         """True if there is no time left to ask a source, which is its failure."""
+        if step.source.timeouts.total is None:
+            return False
         due = total_due(self.exchange, step)
         if due is None or now < due:
             return False

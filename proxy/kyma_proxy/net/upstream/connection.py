@@ -242,7 +242,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._is_informational = True
             self._headers, self._reason = [], b""
         elif not self._announced:
-            fields, self._ends_with_connection, self._is_ambiguous = framing(self._headers, self.parser.get_http_version())
+            fields, self._ends_with_connection, self._is_ambiguous = framing(self._headers, self.parser)
             self._announced = True
             if self._handler is not None:
                 self._handler.on_head(status, self._reason, self._headers, fields)

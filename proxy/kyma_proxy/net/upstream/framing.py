@@ -11,7 +11,7 @@ from kyma_proxy.core.http.inbound import Headers
 _BODY_FIELDS: Final = (b"content-length", b"transfer-encoding")
 
 
-def framing(headers: Headers, version: str) -> tuple[dict[bytes, bytes], bool, bool]:
+def framing(headers: Headers, parser: httptools.HttpResponseParser) -> tuple[dict[bytes, bytes], bool, bool]:
     """Return the fields by lower-case name, if the body ends with its connection, and if its framing is ambiguous.
 
     An answer with a length beside its chunks, or with chunks in HTTP/1.0, is ambiguous: the length does not count, and is taken
@@ -26,7 +26,7 @@ def framing(headers: Headers, version: str) -> tuple[dict[bytes, bytes], bool, b
     if coding.strip().lower() != b"chunked":
         raise httptools.HttpParserError("its body has a transfer coding that was not requested")
     has_length = fields.pop(b"content-length", None) is not None
-    return fields, False, has_length or version == "1.0"
+    return fields, False, has_length or parser.get_http_version() == "1.0"
 
 
 def refuse_interim_body(status: int, headers: Headers) -> None:
