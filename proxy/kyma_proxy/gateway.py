@@ -20,7 +20,7 @@ from kyma_proxy.accounting.settlement import Settlement
 from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.exchange import Event, Exchange
 from kyma_proxy.core.http.answers import relay_lines
-from kyma_proxy.core.http.body import RoutingFields, read_routing_fields, reading_routing_fields
+from kyma_proxy.core.http.body import RoutingFields, read_routing_fields
 from kyma_proxy.core.http.headers import AnswerHead
 from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.core.http.large_body import LARGE_BYTES
@@ -116,15 +116,14 @@ class Gateway(AttemptsListener):
         """The routing fields of a large body, read in slices, and only if its caller is in good standing."""
         if self._meter is not None and exchange.key is not None:
             self._meter.check_standing(exchange.key.account, exchange.endpoint, exchange.snapshot, monotonic())
-        steps = reading_routing_fields(exchange.inbound.body, is_metered=self._meter is not None)
-        return await self._large_bodies.slices.run(steps)
+        return await self._large_bodies.read(exchange.inbound.body, is_metered=self._meter is not None)
 
     def _route(self, exchange: Exchange, fields: RoutingFields) -> Route:
         """The sources that can answer for the model that the caller asks for, in the caller's dialect."""
+        exchange.routing = fields
         route, is_alias = route_of(exchange.snapshot, exchange.endpoint, fields.model)
         exchange.alias = fields.model if is_alias else None
-        exchange.route = route
-        exchange.model = route.model
+        exchange.route, exchange.model = route, route.model
         return route
 
     def _plan(self, attempts: Attempts, route: Route) -> None:

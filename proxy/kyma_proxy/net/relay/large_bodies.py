@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, Final
 
 from kyma_proxy.core.exchange import Exchange
+from kyma_proxy.core.http.body import RoutingFields, reading_routing_fields
 from kyma_proxy.core.http.structure import ValueCounter
 from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
 from kyma_proxy.dialect.contract import Cleaning, Dialect
@@ -84,8 +85,12 @@ class LargeBodies:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, slices: Slices, worker: Worker) -> None:
         self._loop = loop
-        self.slices = slices
+        self._slices = slices
         self._worker = worker
+
+    async def read(self, body: bytes, *, is_metered: bool) -> RoutingFields:
+        """The routing fields of a large body. Raises GatewayError as `read_routing_fields` does."""
+        return await self._slices.run(reading_routing_fields(body, is_metered=is_metered))
 
     async def prepared(self, attempts: Attempts, step: Step, dialect: Dialect) -> Body | None:
         """Make the body for an attempt. `dialect` is the caller's.
@@ -119,7 +124,7 @@ class LargeBodies:
 
     async def _translated(self, exchange: Exchange, step: Step, dialect: Dialect) -> Body:
         body = exchange.inbound.body
-        made: Body | None = await self.slices.run(_if_few(body, lambda: TranslatedBody(exchange, step, dialect)))
+        made: Body | None = await self._slices.run(_if_few(body, lambda: TranslatedBody(exchange, step, dialect)))
         if made is not None:
             return made
         translate = TRANSLATORS[dialect.name, step.source.provider.dialect]
@@ -131,10 +136,10 @@ class LargeBodies:
     async def _passthrough(self, exchange: Exchange, step: Step, dialect: Dialect) -> Body:
         body, cleaning = exchange.inbound.body, dialect.cleaning
         if step.layer == SUBSTITUTE and not sees_images(step.model):
-            await self.slices.run(_searching_images(body, step))
-        if cleaning is None or not await self.slices.run(_searching(body, cleaning)):
+            await self._slices.run(_searching_images(body, step))
+        if cleaning is None or not await self._slices.run(_searching(body, cleaning)):
             return PassthroughBody(exchange, step, dialect, is_searched=True)
-        clean: CleanRequest | None = await self.slices.run(_if_few(body, lambda: clean_request(body, cleaning)))
+        clean: CleanRequest | None = await self._slices.run(_if_few(body, lambda: clean_request(body, cleaning)))
         if clean is None:
             (dropped, routing), clean_body = await self._worker.call(cleaned, CleaningWork(cleaning.cleaned), body)
             clean = CleanRequest(clean_body, dropped, routing)
