@@ -161,7 +161,7 @@ def test_a_docstring_begins_with_what_is_done_and_not_with_a_question() -> None:
 
 
 def test_no_sentence_has_a_word_that_was_given_up() -> None:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
     found = [name(page) for page in pages if GIVEN_UP_PROSE.search(page.read_text())]
     found += [f"{name(path)}:{line}" for path in MEASURED for line, text in docstrings(path) if GIVEN_UP_PROSE.search(text)]
     assert found == []
@@ -171,6 +171,18 @@ def test_every_test_file_that_the_behaviour_page_names_exists() -> None:
     named = re.findall(r"`(tests/[\w./]+)`", (ROOT / "docs" / "BEHAVIOUR.md").read_text())
     assert len(named) > 20
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_each_threat_of_the_security_page_has_a_file_that_decides_and_a_test() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    section = text[text.index("## What is defended") : text.index("## What is not")]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")][2:]
+    assert len(rows) > 15
+    decided = [re.findall(r"`([\w/]+\.py)`", row[2]) for row in rows]
+    tests = [re.findall(r"`(tests/[\w./]+)`", row[3]) for row in rows]
+    assert [row[0].strip() for row, files, kept in zip(rows, decided, tests, strict=True) if not files or not kept] == []
+    named = [HOUSE / one for files in decided for one in files] + [ROOT / one for kept in tests for one in kept]
+    assert [name(path) for path in named if not path.exists()] == []
 
 
 def test_the_glossary_has_one_line_a_word_in_order() -> None:

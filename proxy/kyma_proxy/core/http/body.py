@@ -103,6 +103,8 @@ def reading_routing_fields(body: bytes, *, is_metered: bool) -> Generator[None, 
     except Exception as error:
         raise _unreadable(body, error) from None
     check_names(members)
+    if "model" in members and memoryview(members["model"]).nbytes > _MAX_MODEL_BYTES:
+        raise _unfit_model()
     name = _model(members)
     yield
     place = _measure(body, members) or _step(body, members)
@@ -132,14 +134,18 @@ def _model(members: dict[str, msgspec.Raw]) -> str:
     if model is None:
         raise GatewayError(Kind.INVALID_REQUEST, "The body has no `model`; GET /v1/models lists them.", param="model")
     try:
-        name = _text(model) if memoryview(model).nbytes <= _MAX_MODEL_BYTES else ""
+        name = _text(model)
     except UnicodeDecodeError:
         raise _not_utf_8() from None
     except msgspec.MsgspecError:
         raise GatewayError(Kind.INVALID_REQUEST, "`model` must be a string.", param="model") from None
     if not 0 < len(name) <= _MAX_MODEL_CHARACTERS:
-        raise GatewayError(Kind.INVALID_REQUEST, f"`model` must have 1 to {_MAX_MODEL_CHARACTERS} characters.", param="model")
+        raise _unfit_model()
     return name
+
+
+def _unfit_model() -> GatewayError:
+    return GatewayError(Kind.INVALID_REQUEST, f"`model` must have 1 to {_MAX_MODEL_CHARACTERS} characters.", param="model")
 
 
 def _fields(name: str, start: int, end: int, members: dict[str, msgspec.Raw], *, is_metered: bool) -> RoutingFields:

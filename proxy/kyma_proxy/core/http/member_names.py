@@ -6,7 +6,6 @@ They are refused for all callers, whether they stand beside the right spelling o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -35,7 +34,7 @@ _USUAL_STREAM_OPTIONS: Final = frozenset({
 _MAX_STREAM_OPTIONS_BYTES: Final = 4096
 
 
-def check_names(members: Mapping[str, msgspec.Raw]) -> None:
+def check_names(members: dict[str, msgspec.Raw]) -> None:
     """Raises GatewayError if a member of a body, or one of its `stream_options`, is spelled as no provider defines it."""
     if not _KNOWN.issuperset(members):
         other = _SPELLINGS.other(members)

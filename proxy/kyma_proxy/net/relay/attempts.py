@@ -49,7 +49,7 @@ class Attempt(AttemptRecord):
         super().__init__(step)
         self.group = group
         self.permit = permit
-        self.total_due = None if step.source.timeouts.total is None else total_due(group.exchange, step)
+        self.total_due = group.total_due
         self.pump: Pump[Attempt] | None = None
         self.connection: UpstreamConnection | None = None
         self.dialling: asyncio.Task[UpstreamConnection] | None = None
@@ -132,7 +132,7 @@ class Attempts:
 
     __slots__ = (
         "_waiter", "answering", "candidates", "dial_started", "downstream", "exchange", "is_done", "listener", "postponed",
-        "running",
+        "running", "total_due",
     )  # fmt: skip
 
     candidates: Candidates
@@ -143,6 +143,7 @@ class Attempts:
         self.listener = listener
         self.running: list[Attempt] = []
         self.postponed: Step | None = None  # chosen, but its body takes long to be made
+        self.total_due: float | None = None  # of the source that was chosen last
         self.answering: Attempt | None = None  # whose answer goes out, or will if nobody is faster
         self.is_done = False
         self.dial_started = 0.0  # since when there has been no connection
@@ -187,9 +188,7 @@ class Attempts:
 
     def is_too_late(self, step: Step, now: float) -> bool:
         """True if there is no time left to ask a source, which is its failure."""
-        if step.source.timeouts.total is None:
-            return False
-        due = total_due(self.exchange, step)
+        due = self.total_due = total_due(self.exchange, step)
         if due is None or now < due:
             return False
         self.candidates.failures[step.source.key] = no_time_left(step.source.provider.name)
