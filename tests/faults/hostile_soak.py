@@ -40,6 +40,7 @@ STREAMS, SHORT, SHORT_PAUSE_S = 20, 4, 0.05
 PHASE_S, WARM_UP_S, SETTLE_S, MAX_SETTLE_S = 30.0, 12.0, 3.0, 90.0
 MAX_RATIO = 2.0
 MAX_GROWTH_MIB = 64.0
+KINDS = ("bodies", "answers", "connections")
 LIMITS = {"head_timeout": "3s", "body_timeout": "3s", "write_timeout": "3s", "keep_alive": "5s", "max_connections": 2000}
 HEADER = "| good callers (ms) | p50 without | p50 with | p99 without | p99 with | ratio | max with |"
 HELD = ("tasks", "sockets", "in_flight", "held", "buffered", "threads", "children", "waiting")
@@ -172,8 +173,8 @@ async def observed(directory: Path, provider: int, hostile: int) -> AsyncIterato
 
 
 @contextlib.contextmanager
-def hostile_callers(directory: Path, port: int, phase: int) -> Iterator[None]:
-    """Hostile callers of every kind during the block."""
+def hostile_callers(directory: Path, port: int, phase: int, kinds: Sequence[str]) -> Iterator[None]:
+    """Hostile callers of these kinds during the block."""
     caller = [sys.executable, "-m", "bench.hostile.caller", str(port), KEY]
     commands = {
         "bodies": [*caller, "0.2", "10", *_rotated([*BODIES], phase)],
@@ -182,8 +183,8 @@ def hostile_callers(directory: Path, port: int, phase: int) -> Iterator[None]:
     }
     processes: dict[str, Process] = {}
     try:
-        for name, command in commands.items():
-            processes[name] = Process(command, directory / f"{name}-{phase}", None)
+        for name in kinds:
+            processes[name] = Process(commands[name], directory / f"{name}-{phase}", None)
         yield
         for name, process in processes.items():
             if not process.is_alive():
@@ -221,7 +222,7 @@ def endings(directory: Path) -> Counter[str]:
     return Counter(line for line in lines if not line.endswith(": begun"))
 
 
-async def measure(minutes: float) -> Result:
+async def measure(minutes: float, kinds: Sequence[str] = KINDS) -> Result:
     """Run for so many minutes, half of them with hostile callers. Raises RuntimeError if a process ends."""
     phases = max(1, round(minutes * 60 / PHASE_S / 2))
     seconds = minutes * 60 / phases / 2
@@ -236,7 +237,7 @@ async def measure(minutes: float) -> Result:
             async with observed(directory, *ports) as gateway:
                 good = GoodCallers(gateway.port)
                 good.begin()
-                with hostile_callers(directory, gateway.port, 0):
+                with hostile_callers(directory, gateway.port, 0, kinds):
                     await asyncio.sleep(min(seconds, WARM_UP_S))
                 await good.end()
                 before = await gateway.settled()
@@ -245,7 +246,7 @@ async def measure(minutes: float) -> Result:
                     await asyncio.sleep(SETTLE_S)
                     is_hostile = phase % 2 == 0
                     good.times = beside if is_hostile else without
-                    with hostile_callers(directory, gateway.port, phase) if is_hostile else contextlib.nullcontext():
+                    with hostile_callers(directory, gateway.port, phase, kinds) if is_hostile else contextlib.nullcontext():
                         await asyncio.sleep(seconds)
                         good.times = None
                     await asyncio.sleep(SETTLE_S)
@@ -294,10 +295,10 @@ def report(result: Result) -> str:
     return "\n".join([*lines, "", f"hostile, and how each was answered: {sent}"])
 
 
-async def main(minutes: float) -> int:
+async def main(minutes: float, kinds: Sequence[str]) -> int:
     """Run and print; returns 0 if every promise was kept."""
     raise_file_limit()
-    result = await measure(minutes)
+    result = await measure(minutes, kinds)
     print(report(result))
     broken = broken_promises(result)
     print("\n".join(broken) if broken else "every promise was kept")
