@@ -66,7 +66,8 @@ def _check_density(body: bytes) -> Generator[None, None, None]:
         density += body.count(b":", start, end)  # a member takes twice as long as an element
         if density > _MAX_DENSITY:
             raise GatewayError(
-                Kind.INVALID_REQUEST, f"The body has more than {_MAX_DENSITY} commas, colons and brackets; no model reads as much."
+                Kind.INVALID_REQUEST,
+                f"The body has more than {_MAX_DENSITY} commas, colons and brackets; no model reads as much.",
             )
         yield
 
