@@ -16,6 +16,7 @@ import msgspec
 import trustme
 
 from bench.client import request_bytes
+from bench.hostile.attack import attack, start_hostile_provider
 from bench.load import LoadResult, Workload
 from bench.processes import ROOT, Process, free_port, is_answering, preexec, raise_file_limit
 from bench.results import Cores
@@ -82,12 +83,17 @@ class Harness:
         self._home = Path(tempfile.mkdtemp(prefix="bench-"))
         self._targets: dict[tuple[str, bool], Target] = {}
         self._port, self._tls_port = free_port(), free_port()
+        self._hostile_port = free_port() if any(point.load.hostile for point in points) else 0
         self._provider: Process | None = None
+        self._hostile_provider: Process | None = None
 
     def __enter__(self) -> Harness:
         try:
             tls = (str(self._tls_port), str(self._write_certificate()))
             self._provider = start_provider(self._home / "provider", self._cores.provider, self._port, *tls)
+            if self._hostile_port:
+                log = self._home / "hostile-provider"
+                self._hostile_provider = start_hostile_provider(log, self._cores.load, self._hostile_port)
         except BaseException:
             self.close()
             raise
@@ -100,8 +106,9 @@ class Harness:
         """End all processes and remove all files."""
         for target in self._targets.values():
             target.stop()
-        if self._provider is not None:
-            self._provider.stop()
+        for provider in (self._provider, self._hostile_provider):
+            if provider is not None:
+                provider.stop()
         shutil.rmtree(self._home, ignore_errors=True)
 
     def target(self, name: str, point: Point) -> Target:
@@ -128,6 +135,7 @@ class Harness:
             tls=self._home / "authority.pem" if point.tls else None,
             more_models=point.more_models,
             accounts=point.accounts,
+            hostile_port=self._hostile_port if point.load.hostile else 0,
             gateway=point.gateway,
         )
         return Target.direct(deployment) if name == "direct" else start(self._systems[name], deployment)
@@ -135,7 +143,8 @@ class Harness:
     def run_load(self, target: Target, workload: Workload) -> LoadResult:
         """Send a load to a system. Raises RuntimeError if anything fails."""
         workload = msgspec.structs.replace(workload, pid=target.pid, headers=target.headers)
-        result = self._generate(workload, self._cores.load)
+        with attack(target.port, workload.load.hostile, self._home / "attack", self._cores.load):
+            result = self._generate(workload, self._cores.load)
         if result.failed is None:
             return result
         if target.ends_within(_DYING_S):

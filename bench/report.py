@@ -23,7 +23,7 @@ from bench.statistics import Interval
 NONE: Final = "–"
 _TAIL_PERCENT: Final = 99.9
 _TAILS: Final = {"delay": "delay p99.9, all rounds (µs)", "first_byte": "first byte p99.9, all rounds (µs)"}
-_UNITS: Final = {"_us": "µs", "_kib": "KiB", "_mib": "MiB", "_per_s": "1/s", "_s": "s"}
+_UNITS: Final = {"_us": "µs", "_ms": "ms", "_kib": "KiB", "_mib": "MiB", "_per_s": "1/s", "_s": "s"}
 _HEADLINE: Final = (
     ("short@20", "cpu_us", "CPU per short request (µs)"),
     ("stream@100", "cpu_us", "CPU per event, 100 streams (µs)"),
@@ -119,7 +119,7 @@ def _section(run: Run, scenario: str) -> str:
     lines = []
     for measurement in measurements:
         for metric in measurement.point.report:
-            cells = [_cell(measurement, name, metric) for name in systems]
+            cells = [_cell(measurement, name, metric) + _late(measurement, name, metric) for name in systems]
             if any(cell != NONE for cell in cells):
                 lines.append([" ".join(filter(None, (measurement.point.name, _label(metric)))), *cells])
         for kind, label in _TAILS.items():
@@ -156,6 +156,15 @@ def _cell(measurement: Measurement, system: str, metric: str) -> str:
     if figure is None:
         return NONE
     return f"{_number(figure.median)} ({_span(figure)})"
+
+
+def _late(measurement: Measurement, system: str, metric: str) -> str:
+    """A mark for the longest delay beside a hostile case, if its median is above the case's limit."""
+    load = measurement.point.load
+    if not load.hostile or not metric.endswith("_max_ms"):
+        return ""
+    figure = analysis.median_interval(values(measurement, system, metric))
+    return " **late**" if figure is not None and figure.median > load.max_p99_ms else ""
 
 
 def _span(figure: Interval) -> str:

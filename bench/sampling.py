@@ -85,7 +85,8 @@ def _values(result: LoadResult, load: Load) -> dict[str, float]:
 
 
 def _percentiles(name: str, summary: LatencySummary) -> dict[str, float]:
-    return {f"{name}_{percentile}_us": getattr(summary, percentile) for percentile in _PERCENTILES}
+    values = {f"{name}_{percentile}_us": getattr(summary, percentile) for percentile in _PERCENTILES}
+    return values | {f"{name}_max_ms": summary.maximum / 1000, f"{name}_p99_ms": summary.p99 / 1000}
 
 
 def _sustained_rate(harness: Targets, target: Target, point: Point, load: Load) -> float:

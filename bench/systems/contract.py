@@ -25,8 +25,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
     `models` are the scripts of the provider, which a gateway has to list as models; `more_models` is the number of further
     models in its configuration. With `tls`, the file of a certificate authority, the provider speaks TLS, as 127.0.0.1 and
-    localhost. `accounts` is the number of accounts of the gateway; 0 means that callers need none. `gateway` overrides members
-    of the gateway's configuration; other systems ignore it.
+    localhost. `accounts` is the number of accounts of the gateway; 0 means that callers need none. `hostile_port` is the port
+    of a provider with hostile answers; 0 means that there is none. `gateway` overrides members of the gateway's
+    configuration; other systems ignore it.
     """
 
     provider_port: int
@@ -36,6 +37,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     tls: Path | None = None
     more_models: int = 0
     accounts: int = 0
+    hostile_port: int = 0
     gateway: dict[str, Any] = {}
 
     @property

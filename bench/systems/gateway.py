@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.client import Headers
+from bench.hostile.answers import ANSWERS, model_of
 from bench.processes import ROOT
 from bench.script import parse
 from bench.systems.accounts import KEY, accounts_section
@@ -91,9 +92,27 @@ def _document(home: Path, port: int, deployment: Deployment) -> dict[str, Any]:
         ],
         "fallbacks": {"short": [other]} if other and "short" in deployment.models else {},
     }
+    if deployment.hostile_port:
+        _add_hostile_sources(document, deployment.hostile_port)
     if deployment.accounts:
         document |= accounts_section(home, deployment.accounts)
     return document | deployment.gateway
+
+
+def _add_hostile_sources(document: dict[str, Any], port: int) -> None:
+    """Add a model for each hostile answer."""
+    document["providers"] += [
+        {"name": f"hostile-{dialect}", "base_url": f"http://127.0.0.1:{port}/v1", "dialect": dialect, "api_key": "bench"}
+        | {"warm_connections": 0}
+        for dialect in ("openai", "anthropic")
+    ]
+    document["models"] += [
+        {
+            "id": model_of(name), "price": {"input": 1.0, "output": 2.0},
+            "pool": [{"provider": f"hostile-{answer.dialect}", "model": model_of(name)}],
+        }
+        for name, answer in ANSWERS.items()
+    ]  # fmt: skip
 
 
 def _dialect(model: str) -> str:

@@ -3,7 +3,9 @@
 A request whose answer has not begun must not fail, as one of the two always lives; one whose answer has begun must not be
 presented as complete. Each request ends in one of: complete; truncated with an error event.
 
-    python -m tests.faults.soak [--minutes 10] [--streams 200] [--seed 1]
+    python -m tests.faults.soak [--minutes 10] [--streams 200] [--seed 1] [--hostile [--only KIND …]]
+
+With --hostile the trouble is hostile callers and answers, and good callers are measured beside them. (See `hostile_soak`.)
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.configurations import ProviderEntry, configuration, listeners
+from tests.faults import hostile_soak
 from tests.harness import Client
 from tests.processes import ROOT, environment, free_port, serving
 
@@ -117,7 +120,11 @@ async def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1, help="of the order of the kills")
+    parser.add_argument("--hostile", action="store_true", help="hostile callers and answers beside good ones, by turns")
+    parser.add_argument("--only", nargs="+", choices=hostile_soak.KINDS, default=hostile_soak.KINDS, help="of the hostile ones")
     options = parser.parse_args()
+    if options.hostile:
+        return await hostile_soak.main(options.minutes, options.only)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     gateway, ports = free_port(), [free_port(), free_port()]

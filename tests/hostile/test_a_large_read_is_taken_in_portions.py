@@ -151,6 +151,22 @@ async def test_a_full_read_is_followed_by_everybody_elses_turn_however_cheap_it_
     assert (b"".join(handler.pieces), handler.ends) == (BODY, [True])
 
 
+@pytest.mark.parametrize(
+    "more",
+    [b"1\r\nx\r\n" * 12_000, b"1;" + b"a" * 70_000, b"0\r\n" + b"x: y\r\n" * 12_000, b"5\r\nhello\r\n" * 7_000],
+    ids=["the smallest chunks", "an extension", "trailers", "small chunks"],
+)
+async def test_a_full_read_that_is_hardly_any_body_is_followed_by_everybody_elses_turn_too(more: bytes) -> None:
+    handler = Handler(is_cheap=True)
+    connection, transport, _ = asked(handler)
+    connection.data_received(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n")
+    assert (transport.is_reading, handler.pieces) == (True, [b"x"])
+    connection.data_received(more)
+    assert (transport.is_reading, handler.ends) == (False, [])
+    await until(lambda: transport.is_reading)
+    assert handler.ends == []
+
+
 async def test_a_caller_who_is_slow_stops_the_portions() -> None:
     handler = Handler(pause_after=2)
     connection, transport, _ = asked(handler)

@@ -131,6 +131,7 @@ async def test_the_line_is_bounded_and_who_leaves_it_leaves_no_body() -> None:
             one.coroutine.cancel()
         await until(lambda: made.waiting == 1)
         assert all([isinstance(await one.ended(), asyncio.CancelledError) for one in calls[1:]])
+        await until(lambda: made.pid)
         pid = made.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)

@@ -76,7 +76,13 @@ class _Process:
 
     def call(self, job: _Job, limit_s: float) -> tuple[tuple[Any, ...], bytes]:
         """Have a function called. Raises OSError or EOFError if the process ends before, TimeoutError after `limit_s`."""
-        timer = threading.Timer(limit_s, self._process.kill)
+        is_late = threading.Event()
+
+        def stop() -> None:
+            is_late.set()  # before the process ends, as that is what the caller sees
+            self._process.kill()
+
+        timer = threading.Timer(limit_s, stop)
         timer.daemon = True
         timer.start()
         try:
@@ -85,7 +91,7 @@ class _Process:
             answer: tuple[Any, ...] = pickle.loads(self._connection.recv_bytes())  # noqa: S301  (our own process's)
             return answer, self._connection.recv_bytes()
         except (OSError, EOFError):
-            if timer.finished.is_set():
+            if is_late.is_set():
                 raise TimeoutError from None
             raise
         finally:

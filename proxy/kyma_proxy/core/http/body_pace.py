@@ -6,49 +6,48 @@ would pass that, so over a sliding window of the same length a least rate counts
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Final
-
-_MARKS: Final = 8
-"""The window slides in steps of this part of its length."""
-
 
 class BodyPace:
-    """The arrival of one body. Times are seconds of one clock; `silence_s` bounds the time between two pieces."""
+    """The arrival of one body. Times are seconds of one clock; `silence_s` bounds the time between two pieces.
 
-    __slots__ = ("_last", "_least_bytes_per_s", "_marks", "_silence_s", "_total")
+    The window begins at a mark, a moment and how much had come by then. It slides by half of its length: a second mark, half a
+    window later, becomes its beginning.
+    """
 
-    def __init__(self, now: float, total: int, *, silence_s: float, least_bytes_per_s: int) -> None:
+    __slots__ = (
+        "_began", "_began_total", "_last", "_least_bytes_per_s", "_next", "_next_total", "_silence_s", "_total",
+    )  # fmt: skip
+
+    def __init__(self, now: float, total: int, silence_s: float, least_bytes_per_s: int) -> None:
         """The body has `total` bytes at `now`."""
         self._silence_s = silence_s
         self._least_bytes_per_s = least_bytes_per_s
-        self._last = now
-        self._total = total
-        self._marks: deque[tuple[float, int]] = deque([(now, total)])
+        self._last = self._began = self._next = now
+        self._total = self._began_total = self._next_total = total
 
     def add(self, now: float, total: int) -> None:
         """A piece has come; the body has `total` bytes now."""
         self._last = now
         self._total = total
-        self._mark(now)
+        self._slide(now)
 
     def is_late(self, now: float) -> bool:
         """True if the caller has been silent for too long, or too slow over the last window."""
-        if now - self._last >= self._silence_s:
+        if now - self._last >= self._silence_s or self._is_slow(now):
             return True
-        self._mark(now)
-        began, total = self._marks[0]
-        seconds = now - began
-        return seconds >= self._silence_s and self._total - total < seconds * self._least_bytes_per_s
+        self._slide(now)
+        return False
 
     def due(self, now: float) -> float:
         """The next moment at which the body may be late."""
-        return min(self._last + self._silence_s, now + self._silence_s / _MARKS)
+        return min(self._last + self._silence_s, now + self._silence_s / 8)
 
-    def _mark(self, now: float) -> None:
-        """Note how much has come, and forget what is further back than the window."""
-        marks = self._marks
-        if now - marks[-1][0] >= self._silence_s / _MARKS:
-            marks.append((now, self._total))
-        while len(marks) > 1 and now - marks[1][0] >= self._silence_s:
-            marks.popleft()
+    def _is_slow(self, now: float) -> bool:
+        seconds = now - self._began
+        return seconds >= self._silence_s and self._total - self._began_total < seconds * self._least_bytes_per_s
+
+    def _slide(self, now: float) -> None:
+        """Begin the window later, unless it would be shorter than half of its length or was slow so far."""
+        if now - self._next >= self._silence_s / 2 and not self._is_slow(now):
+            self._began, self._began_total = self._next, self._next_total
+            self._next, self._next_total = now, self._total

@@ -191,9 +191,7 @@ class DownstreamConnection(asyncio.Protocol):
         most = self._handlers.screen(head, reader.headers)
         if most is not None:
             reader.max_body = min(reader.max_body, most)
-        reader.pace = BodyPace(
-            monotonic(), reader.body_bytes, silence_s=limits.body_timeout, least_bytes_per_s=limits.min_body_rate
-        )
+        reader.pace = BodyPace(monotonic(), reader.body_bytes, limits.body_timeout, limits.min_body_rate)
         self._set_deadline(limits.body_timeout)
         if head.expects_continue and not reader.body_bytes:  # else it has not waited (RFC 9110 §10.1.1)
             self.transport.write(_CONTINUE)

@@ -180,7 +180,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.read_at = monotonic()
-        if self._handler is None:
+        handler = self._handler  # an attribute that is compared with None here would count as one that can't become None
+        if handler is None:
             self._owner.spoiled(self)  # bytes that nobody asked for
             return
         try:
@@ -200,8 +201,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._count_beside(beside, size)
             if self._complete or self._is_spoiled:
                 self._end_read()
-            if size >= _LARGE_READ_BYTES and self._handler is not None and not self._paused:
-                self._yield_turn()  # libuv would read 8 MiB of a socket before it looks at another
+            if len(data) >= _LARGE_READ_BYTES and self._handler is not None and not self._paused:
+                self._yield_turn()  # libuv would read 8 MiB of a socket before it looks at another, be they body or not
         except Exception as error:
             self._fail(error)
 

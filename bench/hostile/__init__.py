@@ -1,0 +1,1 @@
+"""Hostile requests and answers, and the processes that send them."""
