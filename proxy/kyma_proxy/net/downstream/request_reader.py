@@ -116,11 +116,12 @@ class RequestReader:
                 self._head_bytes += self._head_size() + self.body_bytes
                 self._unreported = len(data)  # at the most
             self._check_overhead()
-            if self.head is None and self._begun is not None and self._refusal is None:
+            if self.head is None and self._begun is not None:
                 self._keep_line(data)
         self._piece = b""
-        if self._refusal is not None:
-            self.ready.append(self._refusal)
+        refusal = self._refusal
+        if refusal is not None:
+            self.ready.append(refusal)
         elif is_new and len(self.ready) == 1 and self._keeps_alive and not self.is_reading:
             self._repeat = None if self.head is None else repeat_of(data, self.head, self.headers, self._passed)
 
@@ -249,7 +250,7 @@ class RequestReader:
             else:
                 self._begun = ((self._begun or b"") + data[self._searched :])[-self.limits.max_head :]
         except GatewayError as error:
-            self._refusal = error
+            self._refusal = self._refusal or error
 
     def _head_size(self) -> int:
         return len(self.target) + sum(len(name) + len(value) + 4 for name, value in self.headers)
