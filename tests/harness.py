@@ -297,7 +297,8 @@ class Gateway:
             return self._path.read_bytes().count(b"\n") >= count
 
         await until(has_enough)
-        return [json.loads(line) for line in self._path.read_bytes().splitlines()]
+        whole_lines = self._path.read_bytes().rpartition(b"\n")[0]  # another may be being written
+        return [json.loads(line) for line in whole_lines.splitlines()]
 
     def source(self, at: int = 0) -> dict[str, Any]:
         """What `/v1/status` says of a source of the first model; that page itself may be a second old."""

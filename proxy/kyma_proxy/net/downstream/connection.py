@@ -91,14 +91,14 @@ class DownstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        listener = self._listener
-        if len(listener.connections) >= self._reader.limits.max_connections:
+        if self._listener.admit(self):
+            self._set_deadline(self._reader.limits.head_timeout)
+        elif self._listener.may_explain(self):
             self._answer_error(
                 GatewayError(Kind.OVERLOADED, "Every connection of the gateway is in use; try again.", retry_after=1)
             )
-            return
-        listener.connections.add(self)
-        self._set_deadline(self._reader.limits.head_timeout)
+        else:
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         state = self.state
@@ -121,7 +121,7 @@ class DownstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._step(ConnectionEvent.LOSE)
         listener = self._listener
-        listener.connections.discard(self)
+        listener.forget(self)
         listener.sweeper.forget(self)
         self._backlog = b""
         self.buffered.release()

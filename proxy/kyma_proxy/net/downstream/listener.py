@@ -13,6 +13,8 @@ from kyma_proxy.net.sweeper import Sweeper
 
 MIN_COUNTED_BYTES: Final = 64 * 1024
 """Smaller bodies are not counted among those in memory: each is less than its connection may hold in any case."""
+MAX_REFUSED: Final = 128
+"""A connection that is refused stays open until its caller has read why. More than these at once are closed without a word."""
 
 
 class Connection(Protocol):
@@ -36,6 +38,7 @@ class Listener:
         self.current = current
         self.sweeper = sweeper
         self.connections: set[Connection] = set()
+        self.refused: set[Connection] = set()
         self.buffered = 0
         self._max_buffered = max_buffered
         self.is_draining = False
@@ -53,6 +56,25 @@ class Listener:
         """The most bytes of bodies in memory, of all connections."""
         limit = self.current().limits.max_buffered
         return self._max_buffered if limit is None else limit
+
+    def admit(self, connection: Connection) -> bool:
+        """Returns True if there is a place for the new connection, which it then has."""
+        if len(self.connections) >= self.current().limits.max_connections:
+            return False
+        self.connections.add(connection)
+        return True
+
+    def may_explain(self, connection: Connection) -> bool:
+        """Returns True if the connection, for which there is no place, may stay until it was told so."""
+        if len(self.refused) >= MAX_REFUSED:
+            return False
+        self.refused.add(connection)
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is gone, and its place is free."""
+        self.connections.discard(connection)
+        self.refused.discard(connection)
 
     def apply_snapshot(self) -> None:
         """Adapt to the snapshot in force: a head that was accepted before is judged again."""

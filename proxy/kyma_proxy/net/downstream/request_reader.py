@@ -6,6 +6,7 @@ It knows no socket. The parser is llhttp, through httptools. A head that comes a
 from __future__ import annotations
 
 from collections import deque
+from io import BytesIO
 from time import monotonic
 from typing import Final
 
@@ -20,7 +21,8 @@ from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.listener import Listener
 
 _MAX_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
-_MAX_PIECES: Final = 1024
+_MAX_PIECES: Final = 1024  # a piece weighs more than its bytes
+_MAX_PIECES_BYTES: Final = 2**20
 
 
 class RequestReader:
@@ -31,8 +33,8 @@ class RequestReader:
     """
 
     __slots__ = (
-        "_begun", "_body", "_head_bytes", "_is_declining", "_joined", "_keeps_alive", "_listener", "_parser", "_passed",
-        "_piece", "_refusal", "_repeat", "_searched", "_unreported", "body_bytes", "head", "head_began", "headers",
+        "_begun", "_body", "_head_bytes", "_is_declining", "_joined", "_joined_bytes", "_keeps_alive", "_listener", "_parser",
+        "_passed", "_piece", "_refusal", "_repeat", "_searched", "_unreported", "body_bytes", "head", "head_began", "headers",
         "is_reading", "limits", "max_body", "pace", "ready", "target",
     )  # fmt: skip
     __deletable__ = ("_parser",)  # mypyc wants to know
@@ -63,7 +65,8 @@ class RequestReader:
         self._unreported = 0
         self._begun: bytes | None = b""
         self._body: list[bytes] = []
-        self._joined: list[bytes] = []
+        self._joined: BytesIO | None = None
+        self._joined_bytes = 0
         self.body_bytes = 0
         self.head_began = False
         self.pace: BodyPace | None = None
@@ -113,11 +116,12 @@ class RequestReader:
                 self._head_bytes += self._head_size() + self.body_bytes
                 self._unreported = len(data)  # at the most
             self._check_overhead()
-            if self.head is None and self._begun is not None and self._refusal is None:
+            if self.head is None and self._begun is not None:
                 self._keep_line(data)
         self._piece = b""
-        if self._refusal is not None:
-            self.ready.append(self._refusal)
+        refusal = self._refusal
+        if refusal is not None:
+            self.ready.append(refusal)
         elif is_new and len(self.ready) == 1 and self._keeps_alive and not self.is_reading:
             self._repeat = None if self.head is None else repeat_of(data, self.head, self.headers, self._passed)
 
@@ -158,12 +162,19 @@ class RequestReader:
         self.body_bytes += len(piece)
         if self.body_bytes <= self.max_body:
             self._body.append(piece)
-            if len(self._body) >= _MAX_PIECES:  # a piece weighs more than its bytes
-                self._joined.append(b"".join(self._body))
-                self._body.clear()
+            if self.body_bytes - self._joined_bytes >= _MAX_PIECES_BYTES or len(self._body) >= _MAX_PIECES:
+                self._join()
         elif self._refusal is None:
             self._refusal = GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {self.max_body} bytes.")
             self._body.clear()
+
+    def _join(self) -> None:
+        """Put the pieces together as they come: to join 32 MiB at the end takes the loop 20 to 60 ms."""
+        if self._joined is None:
+            self._joined = BytesIO()
+        self._joined.write(b"".join(self._body))
+        self._joined_bytes = self.body_bytes
+        self._body.clear()
 
     def on_message_complete(self) -> None:
         head = self.head
@@ -171,12 +182,17 @@ class RequestReader:
             return
         self.is_reading = False
         body = self._body
-        whole = body[0] if len(body) == 1 and not self._joined else b"".join((*self._joined, *body))
+        if self._joined is not None:
+            self._join()
+            whole = self._joined.getvalue()
+        else:
+            whole = body[0] if len(body) == 1 else b"".join(body)
         self._passed = {}
         self._keeps_alive = self._parser.should_keep_alive() and not (head.is_http_10 and says_close(self.headers))
         self.ready.append(self._inbound(head, self.headers, whole, self._passed))
         self._body = []
-        self._joined = []
+        self._joined = None
+        self._joined_bytes = 0
 
     # ---- requests and errors
 
@@ -234,7 +250,7 @@ class RequestReader:
             else:
                 self._begun = ((self._begun or b"") + data[self._searched :])[-self.limits.max_head :]
         except GatewayError as error:
-            self._refusal = error
+            self._refusal = self._refusal or error
 
     def _head_size(self) -> int:
         return len(self.target) + sum(len(name) + len(value) + 4 for name, value in self.headers)

@@ -27,6 +27,8 @@ from kyma_proxy.net.upstream.pool import DialError, UpstreamPool
 
 _log: Final = logging.getLogger("kyma-proxy")
 _HEDGED_QUANTILE: Final = 0.95
+_TIMER_S: Final = 0.005
+"""A timer of the loop may ring so much too early."""
 _MIN_AUTO_S: Final = 0.02
 """Below this a source's usual time says more about the machine than about the source."""
 
@@ -93,7 +95,11 @@ class Attempt(AttemptRecord):
 
     def _dial_failure(self, error: DialError) -> AttemptFailure:
         """The failure of a dial. If it was the request's own time that ended, the source's address is not to blame."""
-        if error.kind is FailureKind.CONNECT_TIMEOUT and self.total_due is not None and monotonic() >= self.total_due:
+        if (
+            error.kind is FailureKind.CONNECT_TIMEOUT
+            and self.total_due is not None
+            and monotonic() >= self.total_due - _TIMER_S
+        ):
             return no_time_left(self.provider)
         return AttemptFailure(error.kind, self.provider, error.detail)
 
