@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,11 +147,13 @@ class Observed:
 
 
 @contextlib.asynccontextmanager
-async def observed(directory: Path, provider: int, hostile: int) -> AsyncIterator[Observed]:
-    """A gateway in front of these two providers."""
+async def observed(
+    directory: Path, provider: int, hostile: int, limits: Mapping[str, str | int] = LIMITS
+) -> AsyncIterator[Observed]:
+    """A gateway in front of these two providers; 0 means that there is no hostile one."""
     deployment = Deployment(
         provider_port=provider, core=None, models=("short", "short-in-anthropic", STREAM, SLOW_MODEL), bytecode=directory,
-        accounts=1, hostile_port=hostile, gateway={"limits": LIMITS},
+        accounts=1, hostile_port=hostile, gateway={"limits": dict(limits)},
     )  # fmt: skip
     (file,) = map(Path, Gateway().prepare(directory, 0, deployment))
     document = json.loads(file.read_text())
@@ -278,16 +280,22 @@ def _errors(result: Result) -> Counter[str]:
     return result.without.errors + result.beside.errors
 
 
-def report(result: Result) -> str:
-    """The tables, as Markdown."""
-    beside = result.beside.summaries()
+def times_table(without: Times, beside: Times) -> list[str]:
+    """The lines of a table of the good callers' times."""
+    others = beside.summaries()
     lines = [HEADER, "|---|--:|--:|--:|--:|--:|--:|"]
-    for name, one in result.without.summaries().items():
-        other = beside.get(name)
+    for name, one in without.summaries().items():
+        other = others.get(name)
         if other is not None:
             times = (one.p50, other.p50, one.p99, other.p99)
             figures = [f"{value / 1000:.2f}" for value in times] + [f"{other.p99 / one.p99:.2f}", f"{other.maximum / 1000:.1f}"]
             lines.append(f"| {name} ({other.count}) | " + " | ".join(figures) + " |")
+    return lines
+
+
+def report(result: Result) -> str:
+    """The tables, as Markdown."""
+    lines = times_table(result.without, result.beside)
     lines += ["", "| held | at the beginning | at the end |", "|---|--:|--:|"]
     for name in State.__struct_fields__:
         lines.append(f"| {name} | {getattr(result.before, name)} | {getattr(result.after, name)} |")

@@ -4,8 +4,10 @@ A request whose answer has not begun must not fail, as one of the two always liv
 presented as complete. Each request ends in one of: complete; truncated with an error event.
 
     python -m tests.faults.soak [--minutes 10] [--streams 200] [--seed 1] [--hostile [--only KIND …]]
+    python -m tests.faults.soak --connections 10000
 
 With --hostile the trouble is hostile callers and answers, and good callers are measured beside them. (See `hostile_soak`.)
+With --connections it is so many idle connections. (See `many_connections`.)
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.configurations import ProviderEntry, configuration, listeners
-from tests.faults import hostile_soak
+from tests.faults import hostile_soak, many_connections
 from tests.harness import Client
 from tests.processes import ROOT, environment, free_port, serving
 
@@ -122,7 +124,10 @@ async def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the order of the kills")
     parser.add_argument("--hostile", action="store_true", help="hostile callers and answers beside good ones, by turns")
     parser.add_argument("--only", nargs="+", choices=hostile_soak.KINDS, default=hostile_soak.KINDS, help="of the hostile ones")
+    parser.add_argument("--connections", type=int, default=0, help="so many idle connections beside good callers, for a minute")
     options = parser.parse_args()
+    if options.connections:
+        return await many_connections.main(options.connections)
     if options.hostile:
         return await hostile_soak.main(options.minutes, options.only)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
