@@ -148,7 +148,7 @@ class Observed:
 
 @contextlib.asynccontextmanager
 async def observed(
-    directory: Path, provider: int, hostile: int, limits: Mapping[str, str | int] = LIMITS
+    directory: Path, provider: int, hostile: int, limits: Mapping[str, object] = LIMITS
 ) -> AsyncIterator[Observed]:
     """A gateway in front of these two providers; 0 means that there is no hostile one."""
     deployment = Deployment(

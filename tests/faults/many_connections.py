@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import sys
 import tempfile
@@ -70,13 +71,17 @@ class Idle(asyncio.Protocol):
         self.answered.set()
 
 
+def _same(one: Idle) -> Idle:
+    return one
+
+
 async def hold(port: int, count: int) -> list[Idle]:
     """Open the connections, a few at once; returns them once those that asked were answered."""
     held: list[Idle] = []
     loop = asyncio.get_running_loop()
     for start in range(0, count, AT_ONCE):
         some = [Idle(HEALTH if number % 2 else b"") for number in range(start, min(count, start + AT_ONCE))]
-        await asyncio.gather(*(loop.create_connection(lambda one=one: one, "127.0.0.1", port) for one in some))
+        await asyncio.gather(*(loop.create_connection(functools.partial(_same, one), "127.0.0.1", port) for one in some))
         await asyncio.gather(*(one.answered.wait() for one in some[1::2]))
         held += some
     return held
@@ -117,7 +122,7 @@ class Result(NamedTuple):
     without: Times
     beside: Times
     afterwards: Times
-    count: int
+    tried: int
     places: int
     opened: Opened
     before: State
@@ -197,7 +202,7 @@ def broken_promises(result: Result) -> list[str]:
             broken.append(f"{name}: p99 is more than {MAX_RATIO:g} x that without idle connections")
     if result.full.connections > result.places:
         broken.append(f"there were {result.full.connections} connections, and {result.places} places")
-    if found.refused + found.closed < result.count - result.places:
+    if found.refused + found.closed < result.tried - result.places:
         broken.append(f"{found.refused + found.closed} connections were refused, too few")
     if result.kib_each > MAX_KIB:
         broken.append(f"an idle connection takes {result.kib_each:.1f} KiB, more than {MAX_KIB:g}")
@@ -214,7 +219,7 @@ def report(result: Result) -> str:
         lines.append(f"| {name} | " + " | ".join(map(str, values)) + " |")
     lines += [
         "",
-        f"{result.count} connections, {result.places} places: {found.open} stayed open, {found.refused} got a 503, "
+        f"{result.tried} connections, {result.places} places: {found.open} stayed open, {found.refused} got a 503, "
         f"{found.closed} were closed without a word; {result.kib_each:.1f} KiB for each idle one",
     ]
     return "\n".join(lines)
