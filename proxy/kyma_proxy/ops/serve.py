@@ -208,6 +208,7 @@ def _ignore_signal() -> None:
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # a system may allow older ones
     context.set_alpn_protocols(["http/1.1"])
     for path in (tls.certificate, tls.key):
         if not os.access(path, os.R_OK):
