@@ -86,6 +86,7 @@ class SessionContext(ssl.SSLContext):
     def create(cls, ca_file: str | None) -> SessionContext:
         """A context that trusts the system's authorities, or those of `ca_file` alone. Raises OSError."""
         context = cls(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # a system may allow older ones
         context.sessions = {}
         context.set_alpn_protocols(["http/1.1"])
         if ca_file is None:
