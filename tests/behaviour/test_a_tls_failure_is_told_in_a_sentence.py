@@ -151,10 +151,10 @@ def refuse_handshakes(listener: socket.socket, context: ssl.SSLContext) -> None:
             connection, _ = listener.accept()
         except OSError:
             return
-        connection.settimeout(PATIENCE_S)
-        secured = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        with secured, contextlib.suppress(ssl.SSLError, ConnectionError):
-            secured.do_handshake()
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(PATIENCE_S)
+            with context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as secured:
+                secured.do_handshake()
 
 
 async def test_a_tls_port_that_is_spoken_to_without_it_is_one_sentence(tmp_path: Path) -> None:
