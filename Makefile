@@ -41,7 +41,7 @@ test-compiled: $(VENV)/dev.done $(VENV)/built.done ## run the same tests on the 
 	cd build/compiled && PYTHONPATH=proxy $(CURDIR)/$(BIN)/python -P -c 'import kyma_proxy.gateway as it; assert it.__file__.endswith(".so"), it.__file__'
 	cd build/compiled && $(CURDIR)/$(PYTEST) $(TESTS)
 
-soak: $(VENV)/dev.done ## ten minutes of trouble: providers die under 200 streams, or hostile callers (SOAK_OPTIONS='--hostile --minutes 2')
+soak: $(VENV)/dev.done $(VENV)/built.done ## ten minutes of trouble: providers die under 200 streams, or hostile callers (SOAK_OPTIONS='--hostile --minutes 2')
 	$(BIN)/python -m tests.faults.soak $(SOAK_OPTIONS)
 
 hostile-nginx: $(VENV)/dev.done ## where nginx's verdict on the corpus of hostile requests differs from the gateway's
