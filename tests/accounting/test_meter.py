@@ -80,3 +80,15 @@ def test_money_and_a_place_in_the_minute_come_from_what_the_meter_was_given() ->
         meter.admit(request, 0.0)
     assert refused.value.kind is Kind.INSUFFICIENT_CREDITS
     assert windows.of_accounts == ["a"]  # a request without money counts nowhere
+
+
+def test_a_minute_without_tokens_is_told_without_a_size_that_is_not_known_yet() -> None:
+    snapshot, account, windows = default_snapshot(), Account("a", "a@example.com", 0, balance=10**9), Windows()
+    meter = Meter(Accounts(), NoLedger(), lambda: "reference", windows, Holds())
+    tier = account.tier(snapshot.tiers)
+    windows.of("a").admit(0.0, "small", tier.tpm, tier)
+    with pytest.raises(GatewayError) as refused:
+        meter.check_standing(account, routed().endpoint, snapshot, 1.0)
+    assert (refused.value.kind, refused.value.retry_after) == (Kind.RATE_LIMIT_EXCEEDED, 59)
+    assert "needs about" not in refused.value.message
+    meter.check_standing(account, routed().endpoint, snapshot, 61.0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from time import monotonic
 from typing import cast
 
 import pytest
@@ -16,13 +15,12 @@ from kyma_proxy.config.snapshot import Timeouts
 from kyma_proxy.core.http.content_coding import content_decoder
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
-from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream import connection as tested
 from kyma_proxy.net.upstream.connection import UpstreamConnection
-from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
 from kyma_proxy.net.upstream.portions import MAX_PORTION_BYTES
 from kyma_proxy.net.upstream.response_handler import ResponseHandler
 from tests.factories import source
+from tests.upstream_stand_ins import NotingOwner, NotingTransport
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(
@@ -30,48 +28,6 @@ pytestmark = pytest.mark.skipif(
 )
 BODY = bytes(range(256)) * 1000
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(BODY)
-
-
-class Owner(ConnectionOwner):
-    def __init__(self) -> None:
-        self.sweeper = Sweeper(monotonic)
-        self.reusable = 0
-
-    def opened(self, connection: UpstreamConnection) -> None: ...
-
-    def put_back(self, connection: UpstreamConnection) -> None:
-        self.reusable += 1
-
-    def remember_session(self, connection: UpstreamConnection) -> None: ...
-
-    def expired(self, connection: UpstreamConnection) -> None: ...
-
-    def spoiled(self, connection: UpstreamConnection) -> None: ...
-
-    def lost(self, connection: UpstreamConnection) -> None: ...
-
-
-class Transport:
-    def __init__(self) -> None:
-        self.is_aborted = False
-        self.is_reading = True
-
-    def write(self, _: bytes) -> None: ...
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def is_closing(self) -> bool:
-        return self.is_aborted
-
-    def abort(self) -> None:
-        self.is_aborted = True
-
-    def pause_reading(self) -> None:
-        self.is_reading = False
-
-    def resume_reading(self) -> None:
-        self.is_reading = True
 
 
 class Handler(ResponseHandler):
@@ -110,9 +66,9 @@ class Handler(ResponseHandler):
         self.ends.append(detail)
 
 
-def asked(handler: Handler) -> tuple[UpstreamConnection, Transport, Owner]:
+def asked(handler: Handler) -> tuple[UpstreamConnection, NotingTransport, NotingOwner]:
     """A connection over which a request has gone out."""
-    transport, owner = Transport(), Owner()
+    transport, owner = NotingTransport(), NotingOwner()
     connection = handler.connection = UpstreamConnection(owner, source("small").provider.origin, 60.0)
     connection.connection_made(cast("asyncio.Transport", transport))
     connection.send(handler, [b"request"], Timeouts(), None)

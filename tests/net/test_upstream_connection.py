@@ -4,56 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import monotonic
 from typing import Any, cast
 
 import pytest
 
 from kyma_proxy.config.snapshot import Timeouts
 from kyma_proxy.core.routing.failures import FailureKind
-from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream import connection as tested
 from kyma_proxy.net.upstream.connection import UpstreamConnection
-from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
 from kyma_proxy.net.upstream.response_handler import ResponseHandler
 from tests.factories import source
+from tests.upstream_stand_ins import NotingOwner, NotingTransport
 
 pytestmark = pytest.mark.skipif(
     not str(tested.__file__).endswith(".py"), reason="a handler of the test's own can't inherit from a compiled one"
 )
-
-
-class Owner(ConnectionOwner):
-    def __init__(self) -> None:
-        self.sweeper = Sweeper(monotonic)
-
-    def opened(self, connection: UpstreamConnection) -> None: ...
-
-    def put_back(self, connection: UpstreamConnection) -> None: ...
-
-    def remember_session(self, connection: UpstreamConnection) -> None: ...
-
-    def expired(self, connection: UpstreamConnection) -> None: ...
-
-    def spoiled(self, connection: UpstreamConnection) -> None: ...
-
-    def lost(self, connection: UpstreamConnection) -> None: ...
-
-
-class FakeTransport:
-    def __init__(self) -> None:
-        self.is_aborted = False
-
-    def write(self, _: bytes) -> None: ...
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def is_closing(self) -> bool:
-        return self.is_aborted
-
-    def abort(self) -> None:
-        self.is_aborted = True
 
 
 class Failing(ResponseHandler):
@@ -83,10 +48,10 @@ class Failing(ResponseHandler):
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret"
 
 
-def asked(handler: ResponseHandler) -> tuple[UpstreamConnection, FakeTransport]:
+def asked(handler: ResponseHandler) -> tuple[UpstreamConnection, NotingTransport]:
     """A connection over which a request has gone out."""
-    transport = FakeTransport()
-    connection = UpstreamConnection(Owner(), source("small").provider.origin, 60.0)
+    transport = NotingTransport()
+    connection = UpstreamConnection(NotingOwner(), source("small").provider.origin, 60.0)
     connection.connection_made(cast("asyncio.Transport", transport))
     connection.send(handler, [b"request"], Timeouts(), None)
     return connection, transport

@@ -250,6 +250,7 @@ def _how_to_pay(top_up: str | None) -> str:
 
 
 def _limit_exceeded(refusal: Refusal, tier: Tier, tiers: tuple[Tier, ...], tokens: int) -> GatewayError:
+    """`tokens` are those that the request needs, 0 if that is not known."""
     higher = tiers[tier.tier + 1] if tier.tier + 1 < len(tiers) else None
     more = f" Tier {higher.tier} begins with purchases of {usd(higher.min_purchased)}." if higher is not None else ""
     if refusal.is_final:
@@ -259,7 +260,7 @@ def _limit_exceeded(refusal: Refusal, tier: Tier, tiers: tuple[Tier, ...], token
             f"send less at once.{more}",
         )
     seconds = refusal.retry_after
-    needed = "" if refusal.limit is not Limit.TOKENS else f", and this request needs about {tokens}"
+    needed = f", and this request needs about {tokens}" if refusal.limit is Limit.TOKENS and tokens else ""
     return GatewayError(
         Kind.RATE_LIMIT_EXCEEDED,
         f"Tier {tier.tier} allows {refusal.allowed} {refusal.limit.value}{needed}; try again in {seconds} s.{more}",

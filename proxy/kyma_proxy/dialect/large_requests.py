@@ -27,12 +27,6 @@ class TranslationWork(NamedTuple):
     blind_model: str | None
 
 
-class CleaningWork(NamedTuple):
-    """A request to clean with a dialect's `Cleaning.cleaned`."""
-
-    clean: Callable[[bytes], tuple[bytes, tuple[str, ...]]]
-
-
 def translated(work: TranslationWork, body: bytes) -> tuple[Translation, bytes]:
     """Translate a request. The translation lacks the translated body, which comes beside it."""
     _refuse_dense(body)
@@ -42,10 +36,15 @@ def translated(work: TranslationWork, body: bytes) -> tuple[Translation, bytes]:
     return without_body(made)
 
 
-def cleaned(work: CleaningWork, body: bytes) -> tuple[tuple[tuple[str, ...], RoutingFields], bytes]:
-    """Remove from a request what its source refuses. Returns the paths of that, and the routing fields of what is left."""
+def cleaned(
+    clean_with: Callable[[bytes], tuple[bytes, tuple[str, ...]]], body: bytes
+) -> tuple[tuple[tuple[str, ...], RoutingFields], bytes]:
+    """Remove from a request what its source refuses, with a dialect's `Cleaning.cleaned`.
+
+    Returns the paths of that, and the routing fields of what is left.
+    """
     _refuse_dense(body)
-    clean, dropped = work.clean(body)
+    clean, dropped = clean_with(body)
     return (dropped, read_routing_fields(clean)), clean
 
 

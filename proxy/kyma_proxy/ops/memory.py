@@ -57,7 +57,7 @@ def collector_paused() -> Iterator[None]:
 def freeze_collector() -> None:
     """Exempt everything that is alive now from collection: it lives as long as the process.
 
-    Requests leave no cycles behind, so the collector also runs less often; a run costs a pause.
+    Relayed requests leave no cycles behind, and others small ones, so the collector also runs less often; a run costs a pause.
     """
     gc.collect()
     gc.freeze()

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
 from typing import Any, cast
 
 from kyma_proxy.config.snapshot import Timeouts
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
-from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream import connection as fuzzed
 from kyma_proxy.net.upstream.connection import UpstreamConnection
-from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
 from kyma_proxy.net.upstream.response_handler import ResponseHandler
 from tests.factories import source
 from tests.fuzz.mutators import line_mutator
 from tests.fuzz.pieces import alike_however_cut
 from tests.fuzz.target import Target
+from tests.upstream_stand_ins import NotingOwner, NotingTransport
 
 _LINES = (
     b"HTTP/1.1 200 OK", b"HTTP/1.0 200", b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified", b"HTTP/1.1 100 Continue",
@@ -40,39 +38,6 @@ _SEEDS = (
     b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
 )
 _origin = source("small").provider.origin
-
-
-class _Owner(ConnectionOwner):
-    def __init__(self) -> None:
-        self.sweeper = Sweeper(monotonic)
-
-    def opened(self, connection: UpstreamConnection) -> None: ...
-
-    def put_back(self, connection: UpstreamConnection) -> None: ...
-
-    def remember_session(self, connection: UpstreamConnection) -> None: ...
-
-    def expired(self, connection: UpstreamConnection) -> None: ...
-
-    def spoiled(self, connection: UpstreamConnection) -> None: ...
-
-    def lost(self, connection: UpstreamConnection) -> None: ...
-
-
-class _Transport:
-    def __init__(self) -> None:
-        self.is_aborted = False
-
-    def write(self, _: bytes) -> None: ...
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def is_closing(self) -> bool:
-        return self.is_aborted
-
-    def abort(self) -> None:
-        self.is_aborted = True
 
 
 class _Recording(ResponseHandler):
@@ -106,8 +71,8 @@ class _Recording(ResponseHandler):
 
 
 def _answered(pieces: list[bytes]) -> tuple[Any, ...]:
-    handler, transport = _Recording(), _Transport()
-    connection = UpstreamConnection(_Owner(), _origin, 60.0)
+    handler, transport = _Recording(), NotingTransport()
+    connection = UpstreamConnection(NotingOwner(), _origin, 60.0)
     connection.connection_made(cast("asyncio.Transport", transport))
     connection.send(handler, [b"request"], Timeouts(), None)
     for piece in pieces:

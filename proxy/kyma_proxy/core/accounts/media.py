@@ -114,7 +114,7 @@ def media_in(body: bytes, pieces: list[Piece]) -> tuple[int, int]:
 
     Only the given pieces may be media: long strings without a quote, in the order of the body.
     """
-    if body.find(_MARK, 0) >= 0:  # it is no JSON
+    if _MARK in body:  # it is no JSON
         return 0, 0
     outline = _outline(body, pieces)
     if len(outline) > _MAX_TEXT_BYTES or outline.count(b",") > _MAX_COMMAS:

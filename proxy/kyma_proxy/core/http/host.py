@@ -16,18 +16,18 @@ _MAX_REMEMBERED: Final = 1024
 _good: Final[set[bytes]] = set()
 
 
-def is_host(value: bytes) -> bool:
+def is_host_and_port(value: bytes) -> bool:
     """True if the value is a name, an IPv4 address or an IPv6 address in brackets, with or without a port."""
     if value in _good:
         return True
-    if not _is_host(value):
+    if not _is_host_and_port(value):
         return False
     if len(_good) < _MAX_REMEMBERED:
         _good.add(value)
     return True
 
 
-def _is_host(value: bytes) -> bool:
+def _is_host_and_port(value: bytes) -> bool:
     match = _HOST.fullmatch(value)
     if match is None or len(value) > _MAX_BYTES:
         return False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from kyma_proxy.core.http.host import is_host
+from kyma_proxy.core.http.host import is_host_and_port
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.http.request_target import check_method, origin_form
 from kyma_proxy.errors import GatewayError, Kind
@@ -49,7 +49,7 @@ def read_request_head(method: bytes, version: str, target: bytes, headers: Heade
             concern = _remembered(name)
         if concern == b"host":
             hosts += 1
-            if not is_host(value.rstrip(b" \t")):
+            if not is_host_and_port(value.rstrip(b" \t")):
                 raise GatewayError(Kind.BAD_HTTP, "The Host header must be a name or an address, with or without a port.")
         elif concern:
             fields[concern] = fields[concern] + b", " + value if concern in fields else value

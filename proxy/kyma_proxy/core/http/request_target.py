@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from kyma_proxy.core.http.host import is_host
+from kyma_proxy.core.http.host import is_host_and_port
 from kyma_proxy.errors import GatewayError, Kind
 
 _NO_HTTP_METHODS: Final = frozenset({b"SOURCE", b"M-SEARCH", b"NOTIFY", b"SUBSCRIBE", b"UNSUBSCRIBE", b"PRI"})
@@ -37,7 +37,7 @@ def origin_form(method: bytes, target: bytes) -> bytes:
     if match is None:
         raise _bad_target()
     authority, rest = match[1], match[2]
-    if not is_host(authority):
+    if not is_host_and_port(authority):
         raise GatewayError(
             Kind.BAD_HTTP, "The request's target has no valid host; it must be a name or an address, and no more."
         )

@@ -91,7 +91,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        if self._listener.admit(self):
+        if self._listener.add(self):
             self._set_deadline(self._reader.limits.head_timeout)
         elif self._listener.may_explain(self):
             self._answer_error(
@@ -181,7 +181,7 @@ class DownstreamConnection(asyncio.Protocol):
         except GatewayError as error:
             self._answer_error(error)
             return
-        refusal = self.buffered.refusal(reader.body_bytes)
+        refusal = self.buffered.count(reader.body_bytes)
         if refusal is not None:
             self._answer_error(refusal)
 
@@ -216,7 +216,7 @@ class DownstreamConnection(asyncio.Protocol):
                 if isinstance(item, GatewayError):
                     self._answer_error(item)
                     continue
-                if len(item.body) >= MIN_COUNTED_BYTES and (refusal := self.buffered.refusal(len(item.body))) is not None:
+                if len(item.body) >= MIN_COUNTED_BYTES and (refusal := self.buffered.count(len(item.body))) is not None:
                     self._answer_error(refusal)
                     continue
                 self._serve(item)

@@ -57,7 +57,7 @@ class Listener:
         limit = self.current().limits.max_buffered
         return self._max_buffered if limit is None else limit
 
-    def admit(self, connection: Connection) -> bool:
+    def add(self, connection: Connection) -> bool:
         """Returns True if there is a place for the new connection, which it then has."""
         if len(self.connections) >= self.current().limits.max_connections:
             return False
@@ -98,7 +98,7 @@ class BufferedBody:
         self._listener = listener
         self._size = 0
 
-    def refusal(self, size: int) -> GatewayError | None:
+    def count(self, size: int) -> GatewayError | None:
         """Count the request's body, of which `size` bytes are there; returns the error if that is too much for all together."""
         if size < MIN_COUNTED_BYTES:
             return None

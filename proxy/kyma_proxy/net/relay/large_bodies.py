@@ -16,7 +16,7 @@ from kyma_proxy.core.http.body import RoutingFields, reading_routing_fields
 from kyma_proxy.core.http.structure import ValueCounter
 from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
 from kyma_proxy.dialect.contract import Cleaning, Dialect
-from kyma_proxy.dialect.large_requests import CleaningWork, TranslationWork, cleaned, translated, with_body
+from kyma_proxy.dialect.large_requests import TranslationWork, cleaned, translated, with_body
 from kyma_proxy.dialect.registry import TRANSLATORS
 from kyma_proxy.dialect.vision import refuse_images, sees_images
 from kyma_proxy.errors import GatewayError, internal_error
@@ -141,7 +141,7 @@ class LargeBodies:
             return PassthroughBody(exchange, step, dialect, is_searched=True)
         clean: CleanRequest | None = await self._slices.run(_if_few(body, lambda: clean_request(body, cleaning)))
         if clean is None:
-            (dropped, routing), clean_body = await self._worker.call(cleaned, CleaningWork(cleaning.cleaned), body)
+            (dropped, routing), clean_body = await self._worker.call(cleaned, cleaning.cleaned, body)
             clean = CleanRequest(clean_body, dropped, routing)
         return PassthroughBody(exchange, step, dialect, clean, is_searched=True)
 
