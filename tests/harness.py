@@ -12,17 +12,21 @@ import re
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from aiohttp.test_utils import TestClient, TestServer
 
+from kyma_proxy.config.snapshot import TcpAddress
 from kyma_proxy.core.routing.status import status
 from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
+from kyma_proxy.net.downstream.acceptor import Acceptor
 from kyma_proxy.net.downstream.connection import DownstreamConnection
+from kyma_proxy.net.downstream.listener import Listener
 from kyma_proxy.ops.accounts.opening import open_accounts
 from kyma_proxy.ops.assemble import App
+from kyma_proxy.ops.listening import open_sockets
 from kyma_proxy.ops.reload import Configuration
 from kyma_proxy.telemetry.access_log import AccessLog
 from tests.configurations import configuration
@@ -407,16 +411,36 @@ async def gateway(
     log = log_type(str(directory / "access.log"))
     app = App(in_force, log, open_accounts(in_force.snapshot), jobs_timing=timing)
     await app.open()
-    server = await asyncio.get_running_loop().create_server(app.downstream, "127.0.0.1", 0, ssl=tls)
-    running = Gateway(app, server.sockets[0].getsockname()[1], directory / "access.log", log, in_force)
+    acceptor, port = accepting(app.listener, app.downstream, tls=tls)
+    running = Gateway(app, port, directory / "access.log", log, in_force)
     try:
         yield running
+        acceptor.close()
         await running.close()
     except BaseException:
+        acceptor.close()
         await running.abort()
         raise
+
+
+def accepting(
+    listener: Listener, protocol: Callable[[], asyncio.Protocol], *, tls: ssl.SSLContext | None = None
+) -> tuple[Acceptor, int]:
+    """An acceptor on a port of the kernel's choice, and the port."""
+    (listening,) = open_sockets("listen", TcpAddress("127.0.0.1", 0))
+    acceptor = Acceptor([listening], listener, protocol, tls=None if tls is None else lambda: tls)
+    acceptor.start()
+    return acceptor, int(listening.getsockname()[1])
+
+
+@contextlib.contextmanager
+def admin_port(running: Gateway) -> Iterator[int]:
+    """The port of the gateway's admin listener, until the end of the block."""
+    acceptor, port = accepting(running.app.admin_listener, running.app.admin_downstream)
+    try:
+        yield port
     finally:
-        server.close()
+        acceptor.close()
 
 
 @overload

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from aiohttp.test_utils import TestServer
 
 from tests.browser import CHROMIUM, Browser, browser, page_server
 from tests.configurations import configuration
-from tests.harness import ANSWER, Provider, gateway, providers
+from tests.harness import ANSWER, Provider, admin_port, gateway, providers
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium"),
@@ -87,11 +86,11 @@ async def machine(directory: Path, *, hosts: str = "[]", more: str = "") -> Asyn
     async with (
         providers(1) as (provider,),
         gateway(configuration(provider.port, hosts=hosts, more=more), directory) as running,
-        TestServer(running.app.admin_application, host="127.0.0.1") as admin,
         page_server() as page_port,
         browser(directory) as opened,
     ):
-        yield Machine(provider, opened, running.port, admin.port or 0, page_port)
+        with admin_port(running) as port:
+            yield Machine(provider, opened, running.port, port, page_port)
 
 
 async def test_a_foreign_page_reaches_no_provider_and_reads_nothing(tmp_path: Path) -> None:

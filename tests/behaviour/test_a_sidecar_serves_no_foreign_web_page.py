@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import TestServer
 
 from tests.accounts_harness import metered
 from tests.configurations import configuration
-from tests.harness import ANSWER, Answer, Client, Gateway, Provider, gateway, providers
+from tests.harness import ANSWER, Answer, Client, Gateway, Provider, admin_port, gateway, providers
 
 EVIL = "origin: https://evil.example\r\n"
 LOCAL = "origin: http://localhost:3000\r\n"
@@ -204,8 +203,9 @@ async def admin(directory: Path, *, listen: str = "127.0.0.1:9090", required: st
     accounts = f"accounts: {{required: {required}, database: 'sqlite:{directory}/kyma.db'}}\n"
     more = f"{accounts}admin: {{listen: '{listen}', token: {TOKEN}}}\n"
     text = configuration(1, hosts="[kyma.monitoring]", more=more)
-    async with gateway(text, directory) as running, TestServer(running.app.admin_application, host="127.0.0.1") as server:
-        yield Admin(running, server.port or 0)
+    async with gateway(text, directory) as running:
+        with admin_port(running) as port:
+            yield Admin(running, port)
 
 
 @pytest.mark.parametrize("required", ["false", "true"])

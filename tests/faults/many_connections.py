@@ -230,7 +230,7 @@ def broken_promises(result: Result) -> list[str]:
 def report(result: Result) -> str:
     """The tables, as Markdown."""
     found = result.opened
-    lines = times_table(result.without, result.beside)
+    lines = times_table(result.without, {"idle": result.beside})
     lines += ["", "| held | cold | full | at the beginning | full again | at the end |", "|---|--:|--:|--:|--:|--:|"]
     for name in State.__struct_fields__:
         values = (getattr(state, name) for state in result[5:])

@@ -25,19 +25,31 @@ def times(late_ns: int, *, errors: tuple[str, ...] = ()) -> Times:
     return made
 
 
-def result(beside: Times, after: State = STATE) -> Result:
-    return Result(times(1_000_000), beside, STATE, after, Counter({"members: 400": 2}))
+def result(beside: Times, after: State = STATE, kind: str = "connections") -> Result:
+    return Result(times(1_000_000), {kind: beside}, STATE, after, Counter({"members: 400": 2}))
 
 
 def test_nearly_twice_as_late_is_in_time_and_the_report_says_so() -> None:
     made = result(times(1_900_000))
     assert broken_promises(made) == []
-    assert "| first byte (1) | 1.00 | 1.90 | 1.00 | 1.90 | 1.90 | 1.9 |" in report(made)
+    assert "| first byte (1) | connections | 1.00 | 1.90 | 1.00 | 1.90 | 1.90 | 1.9 |" in report(made)
     assert "members: 400 (2)" in report(made)
 
 
 def test_later_than_that_is_a_broken_promise_of_each_measure() -> None:
     assert len(broken_promises(result(times(2_100_000)))) == 3
+
+
+def test_beside_hostile_bodies_and_answers_no_event_is_late() -> None:
+    for kind in ("bodies", "answers"):
+        assert broken_promises(result(times(16_000_000), kind=kind)) == []
+        assert f"event, late by, beside hostile {kind}: more than 50 ms" in broken_promises(
+            result(times(17_000_000), kind=kind)
+        )
+
+
+def test_a_kind_beside_which_nothing_was_measured_is_named() -> None:
+    assert len(broken_promises(result(Times()))) == 3
 
 
 def test_a_good_caller_who_failed_is_named_with_the_reason() -> None:
@@ -57,4 +69,4 @@ def test_memory_may_grow_a_little() -> None:
 
 
 def test_without_any_good_answer_nothing_is_proven() -> None:
-    assert broken_promises(Result(Times(), Times(), STATE, STATE, Counter())) == ["no good caller was served"]
+    assert broken_promises(Result(Times(), {}, STATE, STATE, Counter())) == ["no good caller was served"]

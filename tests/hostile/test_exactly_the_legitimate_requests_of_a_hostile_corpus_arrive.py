@@ -25,7 +25,7 @@ from kyma_proxy.net.downstream.request_reader import RequestReader
 from kyma_proxy.net.sweeper import Sweeper
 from tests.configurations import configuration
 from tests.factories import default_snapshot
-from tests.harness import Client, Gateway, gateway
+from tests.harness import Client, Gateway, accepting, gateway
 from tests.hostile.answers import Answer, Unfinished, read_answers
 from tests.hostile.corpus import CASES, RELAYED, Case, good
 from tests.hostile.recorder import Recorder, recorder
@@ -157,9 +157,9 @@ async def running(directory: Path) -> AsyncIterator[tuple[Run, Recorder, Gateway
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
     async with recorder() as provider, gateway(configuration(provider.port, more=ANY_HOST), directory) as made:
-        over_tls = await asyncio.get_running_loop().create_server(made.app.downstream, "127.0.0.1", 0, ssl=server)
+        over_tls, port = accepting(made.app.listener, made.app.downstream, tls=server)
         try:
-            yield Run(made, over_tls.sockets[0].getsockname()[1], trust), provider, made
+            yield Run(made, port, trust), provider, made
         finally:
             over_tls.close()
 

@@ -8,11 +8,11 @@ import logging
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from aiohttp.log import server_logger
 
 from kyma_proxy.telemetry.process_log import begin_process_log
 from tests.accounts_harness import TOKEN, metered
+from tests.harness import admin_port
 from tests.waiting import PATIENCE_S
 
 _CREATE = (
@@ -44,12 +44,8 @@ async def test_garbage_on_the_admin_listener_makes_no_traceback(
     monkeypatch.setattr(server_logger, "filters", [])
     begin_process_log()
     async with metered(tmp_path) as (made, _), asyncio.timeout(PATIENCE_S):
-        runner = web.AppRunner(made.running.app.admin_application, access_log=None, handle_signals=False)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        try:
-            reader, writer = await asyncio.open_connection(*runner.addresses[0])
+        with admin_port(made.running) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
             if sent is GARBAGE["short"]:  # all others are answered
                 writer.write_eof()
@@ -58,8 +54,6 @@ async def test_garbage_on_the_admin_listener_makes_no_traceback(
             except ConnectionError:
                 answer = b""
             writer.close()
-        finally:
-            await runner.cleanup()
     assert bool(answer) is (sent is not GARBAGE["short"])
     assert "Traceback" not in stream.getvalue()
     assert "ERROR" not in stream.getvalue()

@@ -8,9 +8,9 @@ import itertools
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.resolver import AsyncResolver
@@ -19,9 +19,14 @@ from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.core.accounts.limits import Windows
 from kyma_proxy.core.accounts.reservation import Holds
+from kyma_proxy.core.http.inbound import Headers, Inbound
+from kyma_proxy.core.http.request_head import RequestHead
+from kyma_proxy.core.http.web_pages import admin_policy
 from kyma_proxy.core.jobs.job import Job
 from kyma_proxy.core.routing.breaker import OPEN
 from kyma_proxy.core.routing.breaker_table import BreakerTable
+from kyma_proxy.dialect.registry import RELAYED
+from kyma_proxy.errors import GatewayError
 from kyma_proxy.gateway import Gateway
 from kyma_proxy.jobs.repository import JobRepository
 from kyma_proxy.jobs.service import JobService
@@ -51,6 +56,8 @@ from kyma_proxy.web.control_plane_bridge import ControlPlaneBridge
 from kyma_proxy.web.image_pages import ImagePages
 
 _MAX_LAST_CHANGES_S: Final = 6.0
+_MAX_ADMIN_CONNECTIONS: Final = 128
+_MAX_ADMIN_BODY_BYTES: Final = 2**20
 
 
 def _references() -> Callable[[], str]:
@@ -58,6 +65,25 @@ def _references() -> Callable[[], str]:
     prefix = f"{time.time_ns():x}-{os.urandom(4).hex()}"
     numbers = itertools.count(1)
     return lambda: f"{prefix}-{next(numbers):09x}"
+
+
+class _AdminHandlers:
+    """The admin listener relays nothing, and its requests are neither counted nor logged."""
+
+    def relay(self, inbound: Inbound, downstream: DownstreamConnection) -> Coroutine[Any, Any, None]:
+        """Raises NotImplementedError: the listener has no paths of relayed endpoints."""
+        raise NotImplementedError
+
+    def screen(self, head: RequestHead, headers: Headers) -> int:
+        """The most bytes that a body may have."""
+        return _MAX_ADMIN_BODY_BYTES
+
+    def reject(self, error: GatewayError, request_id: str) -> None:
+        """Take no note."""
+
+
+def _not_logged(record: Record) -> None:
+    """Write nothing."""
 
 
 class App:
@@ -104,11 +130,15 @@ class App:
         # A handler is cancelled if its caller leaves; what must not be left half done runs in tasks of its own.
         self.control_plane = application(self.public_pages, images, pages)
         self._control_plane = web.AppRunner(self.control_plane, access_log=None, handler_cancellation=True)
-        self.listener = Listener(current, self.sweeper, memory.size_bytes() // 4)
+        self.listener = Listener(current, self.sweeper, memory.size_bytes() // 4, relayed=RELAYED)
+        self.admin_listener = Listener(
+            current, self.sweeper, memory.size_bytes() // 4, policy=admin_policy, max_connections=_MAX_ADMIN_CONNECTIONS
+        )
         self.admin_application = admin_application(
             current, lambda: self.listener.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
             admin_pages, status=lambda: self.public_pages.full_status,
         )  # fmt: skip
+        self._admin = web.AppRunner(self.admin_application, access_log=None)
         self._health_checks = HealthChecks(current, client, self.breakers, random.random)
         self._checking: asyncio.Task[None] | None = None
         collector = CountersCollector(
@@ -122,6 +152,7 @@ class App:
     async def open(self) -> None:
         """Start the periodic work: deadlines, flushes of the log, warm connections, health checks."""
         await self._control_plane.setup()
+        await self._admin.setup()
         if self.access_log is not None:
             self.sweeper.every_tick(self.access_log.flush)
         if self.meter is not None:
@@ -137,6 +168,7 @@ class App:
     def _apply_snapshot(self) -> None:
         """Adapt to the snapshot in force: judge heads anew, open warm connections, drop breakers of sources that are gone."""
         self.listener.apply_snapshot()
+        self.admin_listener.apply_snapshot()
         snapshot = self._current()
         sources = [source for model in snapshot.models.values() for source in (*model.pool, *model.reserve)]
         used = {
@@ -149,13 +181,18 @@ class App:
         self.breakers.retain(sources, snapshot.models)
 
     def downstream(self) -> DownstreamConnection:
-        """The protocol of a new downstream connection."""
+        """The protocol of a new connection of the public listener."""
         return DownstreamConnection(self.listener, self.gateway, self._bridge, self._loop)
 
+    def admin_downstream(self) -> DownstreamConnection:
+        """The protocol of a new connection of the admin listener."""
+        return DownstreamConnection(self.admin_listener, _AdminHandlers(), self._admin_bridge, self._loop)
+
     def _bridge(self, downstream: DownstreamConnection) -> ControlPlaneBridge:
-        server = self._control_plane.server
-        assert server is not None  # noqa: S101  (opened)
-        return ControlPlaneBridge(server, downstream, self._current().limits.max_head, self._log)
+        return ControlPlaneBridge(self._control_plane, downstream, self._current().limits.max_head, self._log)
+
+    def _admin_bridge(self, downstream: DownstreamConnection) -> ControlPlaneBridge:
+        return ControlPlaneBridge(self._admin, downstream, self._current().limits.max_head, _not_logged)
 
     def _log(self, record: Record) -> None:
         if self.access_log is not None:
@@ -204,13 +241,14 @@ class App:
 
     async def close(self) -> None:
         """Close everything; requests in progress are cut."""
-        for downstream in list(self.listener.connections):
+        for downstream in [*self.listener.connections, *self.admin_listener.connections]:
             downstream.abort()
         if self._checking is not None:
             self._checking.cancel()
             await asyncio.gather(self._checking, return_exceptions=True)
         self.jobs.drain()
         await self._control_plane.cleanup()
+        await self._admin.cleanup()
         with contextlib.suppress(TimeoutError):  # a disk that is stuck must not keep the process
             async with asyncio.timeout(_MAX_LAST_CHANGES_S):
                 await self.jobs.close()

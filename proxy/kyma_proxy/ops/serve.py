@@ -9,29 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
 import resource
 import signal
-import socket
-import ssl
-import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 import uvloop
-from aiohttp import web
 
 from kyma_proxy import __version__
 from kyma_proxy.accounting.service import AccountService
-from kyma_proxy.config.snapshot import Address, Snapshot, TcpAddress, Tls
+from kyma_proxy.config.snapshot import Snapshot, TcpAddress
 from kyma_proxy.errors import InUseError, StartError
+from kyma_proxy.net.downstream.acceptor import Acceptor
 from kyma_proxy.ops import memory
 from kyma_proxy.ops.accounts.opening import open_accounts
 from kyma_proxy.ops.assemble import App
+from kyma_proxy.ops.listening import open_sockets, remove_socket, tls_context
 from kyma_proxy.ops.reload import Configuration, ReloadTriggers
 from kyma_proxy.telemetry.access_log import AccessLog
 
@@ -105,13 +101,19 @@ async def _serve(
     try:
         async with contextlib.AsyncExitStack() as stack:
             if snapshot.admin is not None:
-                await _open_admin_listener(stack, app, snapshot.admin.listen)
-            server = await _open_listener(app, snapshot)
-            stack.callback(_remove_socket, snapshot.listen)
+                listening = open_sockets("admin.listen", snapshot.admin.listen)
+                stack.callback(remove_socket, snapshot.admin.listen)
+                admin_acceptor = Acceptor(listening, app.admin_listener, app.admin_downstream)
+                stack.callback(admin_acceptor.close)
+                admin_acceptor.start()
+            acceptor = _public_acceptor(app, snapshot)
+            stack.callback(remove_socket, snapshot.listen)
+            stack.callback(acceptor.close)
+            acceptor.start()
             ready(snapshot)
             memory.freeze_collector()
             await stop.wait()
-            server.close()
+            acceptor.close()
             await _drain(app, configuration.snapshot.drain, skip_drain)
     finally:
         await reload_triggers.stop()
@@ -125,37 +127,10 @@ def _open_log(path: str | None) -> AccessLog | None:
         raise StartError(f"access_log {path}: {(error.strerror or str(error)).lower()}") from None
 
 
-async def _open_listener(app: App, snapshot: Snapshot) -> asyncio.Server:
-    loop = asyncio.get_running_loop()
-    tls = _tls_context(snapshot.tls) if snapshot.tls is not None else None
-    address = snapshot.listen
-    handshake_s = snapshot.limits.head_timeout if tls is not None else None
-    try:
-        if isinstance(address, TcpAddress):
-            return await loop.create_server(
-                app.downstream, address.host, address.port, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=_BACKLOG
-            )
-        _remove_stale_socket(address.path)
-        return await loop.create_unix_server(
-            app.downstream, address.path, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=_BACKLOG
-        )
-    except OSError as error:
-        raise StartError(_cannot_listen("listen", address, error)) from None
-
-
-async def _open_admin_listener(stack: contextlib.AsyncExitStack, app: App, address: Address) -> None:
-    runner = web.AppRunner(app.admin_application, access_log=None, handle_signals=False)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    try:
-        if isinstance(address, TcpAddress):
-            await web.TCPSite(runner, address.host, address.port).start()
-        else:
-            _remove_stale_socket(address.path)
-            await web.UnixSite(runner, address.path).start()
-            stack.callback(_remove_socket, address)
-    except OSError as error:
-        raise StartError(_cannot_listen("admin.listen", address, error)) from None
+def _public_acceptor(app: App, snapshot: Snapshot) -> Acceptor:
+    context = None if snapshot.tls is None else tls_context(snapshot.tls)
+    listening = open_sockets("listen", snapshot.listen)
+    return Acceptor(listening, app.listener, app.downstream, tls=None if context is None else lambda: context)
 
 
 async def _drain(app: App, seconds: float, skip_drain: asyncio.Event) -> None:
@@ -204,51 +179,6 @@ def _catch_signals(app: App, reload_triggers: ReloadTriggers | None, stop: async
 
 def _ignore_signal() -> None:
     """The handler of SIGUSR1 without an access log."""
-
-
-def _tls_context(tls: Tls) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # a system may allow older ones
-    context.set_alpn_protocols(["http/1.1"])
-    for path in (tls.certificate, tls.key):
-        if not os.access(path, os.R_OK):
-            raise StartError(f"tls: {path} can't be read")
-    try:
-        context.load_cert_chain(tls.certificate, tls.key, "")  # an encrypted key must not ask the terminal for its password
-    except (ssl.SSLError, OSError):
-        raise StartError(f"tls: {tls.certificate} and {tls.key} are not a PEM certificate chain and its key") from None
-    return context
-
-
-def _cannot_listen(setting: str, address: Address, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"{setting} {address}: the address is in use; stop what listens there, or choose another"
-    if error.errno == errno.EACCES:
-        return f"{setting} {address}: permission denied; ports below 1024 are for root"
-    return f"{setting} {address}: {(error.strerror or str(error)).lower()}"
-
-
-def _remove_stale_socket(path: str) -> None:
-    """Remove the socket of a process that has died. Raises OSError if it is alive: uvloop would silently take its place."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(1.0)
-        try:
-            client.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-    raise OSError(errno.EADDRINUSE, "the address is in use")
-
-
-def _remove_socket(address: Address) -> None:
-    if not isinstance(address, TcpAddress):
-        with contextlib.suppress(OSError):
-            os.unlink(address.path)
 
 
 def _allow_many_files() -> None:

@@ -22,7 +22,6 @@ from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import GatewayError, accounts_unavailable
 from kyma_proxy.store.contract import StoreUnavailable
 from kyma_proxy.web.admin_accounts import AdminAccounts
-from kyma_proxy.web.page_guard import PageGuard
 from kyma_proxy.web.responses import Handler, json_response
 from kyma_proxy.web.status_page import add_status_routes
 
@@ -81,13 +80,10 @@ def admin_application(
 
 
 def _admission(current: Callable[[], Snapshot]) -> Middleware:
-    guard = PageGuard(current)
-
     @web.middleware
     async def token_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuses web pages, requires the token for the admin API, and turns errors into responses."""
+        """Requires the token for the admin API, and turns errors into responses."""
         try:
-            guard.check(request)
             if request.path.startswith("/admin/"):
                 admin = current().admin
                 refusal = _refusal(request, admin.token if admin is not None else None)

@@ -114,8 +114,11 @@ class ControlPlaneBridge:
     """The control plane's end of one downstream connection."""
 
     def __init__(
-        self, server: web.Server, connection: DownstreamConnection, max_head: int, log: Callable[[Record], None]
+        self, application: web.AppRunner, connection: DownstreamConnection, max_head: int, log: Callable[[Record], None]
     ) -> None:
+        """`application` is set up."""
+        server = application.server
+        assert server is not None  # noqa: S101
         self._connection = connection
         self._log = log
         self._inbound: Inbound | None = None

@@ -22,7 +22,7 @@ from kyma_proxy.core.http.body_pace import BodyPace
 from kyma_proxy.core.http.connection_state import ConnectionEvent, ConnectionState, after
 from kyma_proxy.core.http.inbound import Headers, Inbound, header
 from kyma_proxy.core.http.request_head import RequestHead
-from kyma_proxy.dialect.registry import RELAYED, dialect_at
+from kyma_proxy.dialect.registry import dialect_at
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.flow_control import Bridge, FlowControl
 from kyma_proxy.net.downstream.listener import MIN_COUNTED_BYTES, BufferedBody, Listener
@@ -91,7 +91,10 @@ class DownstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        if self._listener.add(self):
+        if self._listener.is_draining:  # it was accepted in the last moment
+            self._step(ConnectionEvent.CLOSE)
+            self.transport.close()
+        elif self._listener.add(self):
             self._set_deadline(self._reader.limits.head_timeout)
         elif self._listener.may_explain(self):
             self._answer_error(
@@ -225,7 +228,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _serve(self, inbound: Inbound) -> None:
         self._step(ConnectionEvent.SERVE)
-        if inbound.method == b"POST" and inbound.path in RELAYED:
+        if inbound.method == b"POST" and inbound.path in self._listener.relayed:
             serving = InlineCoroutine(self._handlers.relay(inbound, self), self._loop, self.abort)
             self._serving = serving if self.state is ConnectionState.SERVING else None  # it may have been answered already
             return

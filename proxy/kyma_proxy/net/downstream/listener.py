@@ -1,13 +1,13 @@
-"""Holds what all callers' connections share: the limits in force, the sweeper, and who is connected."""
+"""Holds what all connections of one listener share: the limits in force, the sweeper, and who is connected."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 from kyma_proxy.config.snapshot import Snapshot
-from kyma_proxy.core.http.web_pages import public_policy
+from kyma_proxy.core.http.web_pages import WebPagePolicy, public_policy
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.sweeper import Sweeper
 
@@ -31,18 +31,29 @@ class Connection(Protocol):
 
 
 class Listener:
-    """The public listener's shared state."""
+    """The shared state of the public listener, or of the admin listener."""
 
-    def __init__(self, current: Callable[[], Snapshot], sweeper: Sweeper, max_buffered: int) -> None:
-        """`max_buffered` is the bound on the bodies in memory, in bytes, where the configuration sets none."""
+    def __init__(
+        self, current: Callable[[], Snapshot], sweeper: Sweeper, max_buffered: int, *,
+        policy: Callable[[Snapshot], WebPagePolicy] = public_policy, relayed: Collection[bytes] = (),
+        max_connections: int | None = None,
+    ) -> None:  # fmt: skip
+        """`max_buffered` is the bound on the bodies in memory, in bytes, where the configuration sets none.
+
+        `policy` makes the rules for web pages, `relayed` holds the paths of relayed endpoints, and `max_connections` is the
+        bound on connections; None: the configuration's.
+        """
         self.current = current
+        self.relayed = frozenset(relayed)
         self.sweeper = sweeper
         self.connections: set[Connection] = set()
         self.refused: set[Connection] = set()
         self.buffered = 0
         self._max_buffered = max_buffered
         self.is_draining = False
-        self.web_pages = public_policy(current())
+        self._policy = policy
+        self._max_connections = max_connections
+        self.web_pages = policy(current())
         self._prefix = os.urandom(8).hex()
         self._ids = 0
 
@@ -57,9 +68,22 @@ class Listener:
         limit = self.current().limits.max_buffered
         return self._max_buffered if limit is None else limit
 
+    @property
+    def max_connections(self) -> int:
+        """The most connections at once."""
+        most = self._max_connections
+        return self.current().limits.max_connections if most is None else most
+
+    def has_room(self, handshakes: int) -> bool:
+        """Returns True if another connection may come in, be it to be told that there is no place for it.
+
+        `handshakes` are under way: whoever is in one has no connection yet.
+        """
+        return len(self.connections) + len(self.refused) + handshakes < self.max_connections + MAX_REFUSED
+
     def add(self, connection: Connection) -> bool:
         """Returns True if there is a place for the new connection, which it then has."""
-        if len(self.connections) >= self.current().limits.max_connections:
+        if len(self.connections) >= self.max_connections:
             return False
         self.connections.add(connection)
         return True
@@ -78,7 +102,7 @@ class Listener:
 
     def apply_snapshot(self) -> None:
         """Adapt to the snapshot in force: a head that was accepted before is judged again."""
-        self.web_pages = public_policy(self.current())
+        self.web_pages = self._policy(self.current())
         for connection in self.connections:
             connection.forget_head()
 

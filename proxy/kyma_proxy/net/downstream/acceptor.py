@@ -1,0 +1,197 @@
+"""Takes in new connections from listening sockets: a few in each turn of the loop, and no more than there are places for.
+
+A server of the loop's own accepts whatever waits, at once: a flood of some hundred connections holds up everybody's events for
+milliseconds. Here the others have their turns in between. With TLS, handshakes under way take places as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Coroutine, Sequence
+from time import monotonic
+from typing import Any, Final, cast
+
+from kyma_proxy.core.http.answers import error_lines, json_answer
+from kyma_proxy.dialect.registry import dialect_at
+from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.net.downstream.listener import Listener
+
+_log: Final = logging.getLogger("kyma-proxy")
+_ACCEPTED_AT_ONCE: Final = 16
+_RETRY_S: Final = 0.1
+_WARNING_INTERVAL_S: Final = 60.0
+_TLS_HANDSHAKE: Final = 0x16
+"""The first byte of a TLS client: the type of its first record (RFC 8446 §5.1)."""
+_UNENCRYPTED_LINGER_S: Final = 2.0
+_MAX_UNENCRYPTED_BYTES: Final = 256 * 1024
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Acceptor:
+    """Accepts from listening sockets until `close`, which closes them."""
+
+    def __init__(
+        self, listening: Sequence[socket.socket], listener: Listener, protocol: Callable[[], asyncio.Protocol], *,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:  # fmt: skip
+        """`protocol` makes that of a new connection; `tls` returns the context of the next handshake, without it there is none.
+
+        A handshake has as long as a request's head.
+        """
+        self.sockets = tuple(listening)
+        self._listener = listener
+        self._protocol = protocol
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._unencrypted: set[asyncio.Transport] = set()
+        self._warned_at: float | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._is_accepting = False
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._is_accepting = True
+        for listening in self.sockets:
+            listening.setblocking(False)
+            self._loop.add_reader(listening, self._accept, listening)
+
+    def pause(self) -> None:
+        """Accept no more; what connects from now on waits in the kernel's queue. Does nothing if that is so already."""
+        if not self._is_accepting:
+            return
+        self._is_accepting = False
+        if self._retry is not None:
+            self._retry.cancel()
+        for listening in self.sockets:
+            self._loop.remove_reader(listening)
+
+    def close(self) -> None:
+        """Close the listening sockets, and end the handshakes under way."""
+        self.pause()
+        for listening in self.sockets:
+            listening.close()
+        for task in self._handshakes:  # others have their connection at once, and its protocol knows that it must end
+            task.cancel()
+        for transport in self._unencrypted:
+            transport.abort()
+
+    # ---- accepting
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                accepted, _ = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._wait(error)
+                    return
+                continue  # the caller left before it was accepted
+            if not self._listener.has_room(len(self._handshakes) + len(self._unencrypted)):
+                accepted.close()
+                continue
+            accepted.setblocking(False)
+            if self._tls is None:
+                self._run(self._plain(accepted), self._opening)
+            else:
+                self._run(self._encrypted(accepted, self._tls), self._handshakes)
+
+    def _wait(self, error: OSError) -> None:
+        """No descriptor is left: those who wait stay in the kernel's queue until one may have become free."""
+        self.pause()
+        self._is_accepting = True
+        self._retry = self._loop.call_later(_RETRY_S, self._resume)
+        now = monotonic()
+        if self._warned_at is None or now - self._warned_at > _WARNING_INTERVAL_S:
+            self._warned_at = now
+            _log.error("no new connection can be accepted: %s; raise the limit of open files", (error.strerror or "").lower())
+
+    def _resume(self) -> None:
+        if self._is_accepting:
+            self.start()
+
+    def _run(self, opening: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = self._loop.create_task(opening)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def _plain(self, accepted: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            await self._loop.connect_accepted_socket(self._protocol, accepted)
+
+    async def _encrypted(self, accepted: socket.socket, tls: Callable[[], ssl.SSLContext]) -> None:
+        timeout = self._listener.current().limits.head_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                is_tls = await self._speaks_tls(accepted)
+            if is_tls:
+                await self._loop.connect_accepted_socket(self._protocol, accepted, ssl=tls(), ssl_handshake_timeout=timeout)
+            else:
+                await self._loop.connect_accepted_socket(
+                    lambda: _Unencrypted(self._unencrypted_answer(), self._unencrypted), accepted
+                )
+        except (OSError, TimeoutError):  # a handshake that fails is the caller's affair
+            accepted.close()
+        except asyncio.CancelledError:
+            accepted.close()
+            raise
+
+    async def _speaks_tls(self, accepted: socket.socket) -> bool:
+        """True if the first byte that comes is TLS's. Raises ConnectionError if none comes."""
+        readable = self._loop.create_future()
+
+        def tell() -> None:
+            if not readable.done():
+                readable.set_result(None)
+
+        self._loop.add_reader(accepted, tell)
+        try:
+            await readable
+        finally:
+            self._loop.remove_reader(accepted)
+        first = accepted.recv(1, socket.MSG_PEEK)
+        if not first:
+            raise ConnectionAbortedError
+        return first[0] == _TLS_HANDSHAKE
+
+    def _unencrypted_answer(self) -> bytes:
+        error = GatewayError(Kind.BAD_HTTP, "This port speaks TLS: use an address that begins with https.")
+        identity = self._listener.fresh_id()
+        body = dialect_at(b"").error_body(error, identity)
+        return json_answer(error.kind.status, body, error_lines(error, identity), close=True)
+
+
+class _Unencrypted(asyncio.Protocol):
+    """Tells a caller that TLS is spoken here, and closes when it has been read. While it is open it is one of `others`."""
+
+    def __init__(self, answer: bytes, others: set[asyncio.Transport]) -> None:
+        self._answer = answer
+        self._others = others
+        self._received = 0
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast("asyncio.Transport", transport)
+        self._others.add(transport)
+        self._timer = asyncio.get_running_loop().call_later(_UNENCRYPTED_LINGER_S, transport.abort)
+        transport.write(self._answer)
+        transport.write_eof()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received > _MAX_UNENCRYPTED_BYTES and self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None and self._transport is not None:
+            self._timer.cancel()
+            self._others.discard(self._transport)

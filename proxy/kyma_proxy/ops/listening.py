@@ -1,0 +1,105 @@
+"""Opens the sockets on which the gateway listens; where that fails, one line says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import ssl
+import stat
+from typing import Final
+
+from kyma_proxy.config.snapshot import Address, TcpAddress, Tls
+from kyma_proxy.errors import StartError
+
+_BACKLOG: Final = 4096
+_ALIVE_TIMEOUT_S: Final = 1.0
+
+
+def open_sockets(setting: str, address: Address) -> list[socket.socket]:
+    """Listen on an address: on each one that a name stands for. `setting` is named in the StartError if that fails."""
+    try:
+        if isinstance(address, TcpAddress):
+            return _open_tcp(address)
+        _remove_stale_socket(address.path)
+        return [_listen(socket.socket(socket.AF_UNIX), address.path)]
+    except OSError as error:
+        raise StartError(_cannot_listen(setting, address, error)) from None
+
+
+def remove_socket(address: Address) -> None:
+    """Remove the file of a Unix socket that is listened on no longer."""
+    if not isinstance(address, TcpAddress):
+        with contextlib.suppress(OSError):
+            os.unlink(address.path)
+
+
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """The context of the public listener's handshakes. Raises StartError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # a system may allow older ones
+    context.set_alpn_protocols(["http/1.1"])
+    for path in (tls.certificate, tls.key):
+        if not os.access(path, os.R_OK):
+            raise StartError(f"tls: {path} can't be read")
+    try:
+        context.load_cert_chain(tls.certificate, tls.key, "")  # an encrypted key must not ask the terminal for its password
+    except (ssl.SSLError, OSError):
+        raise StartError(f"tls: {tls.certificate} and {tls.key} are not a PEM certificate chain and its key") from None
+    return context
+
+
+def _open_tcp(address: TcpAddress) -> list[socket.socket]:
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    opened: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, where in dict.fromkeys(found):
+            made = socket.socket(family, kind, protocol)
+            opened.append(made)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            _listen(made, where)
+    except OSError:
+        for made in opened:
+            made.close()
+        raise
+    return opened
+
+
+def _listen(made: socket.socket, where: object) -> socket.socket:
+    try:
+        made.bind(where)  # type: ignore[arg-type]
+        made.listen(_BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _cannot_listen(setting: str, address: Address, error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"{setting} {address}: the name has no address"
+    if error.errno == errno.EADDRINUSE:
+        return f"{setting} {address}: the address is in use; stop what listens there, or choose another"
+    if error.errno == errno.EACCES:
+        return f"{setting} {address}: permission denied; ports below 1024 are for root"
+    return f"{setting} {address}: {(error.strerror or str(error)).lower()}"
+
+
+def _remove_stale_socket(path: str) -> None:
+    """Remove the socket of a process that has died. Raises OSError if it is alive."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(_ALIVE_TIMEOUT_S)
+        try:
+            client.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+    raise OSError(errno.EADDRINUSE, "the address is in use")
