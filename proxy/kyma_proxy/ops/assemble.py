@@ -170,15 +170,12 @@ class App:
         self.listener.apply_snapshot()
         self.admin_listener.apply_snapshot()
         snapshot = self._current()
-        sources = [source for model in snapshot.models.values() for source in (*model.pool, *model.reserve)]
+        sources = [source for model in snapshot.entries for source in (*model.pool, *model.reserve)]
         used = {
-            source.provider.name: source.provider
-            for model in snapshot.models.values()
-            for source in model.pool
-            if not model.is_image
+            source.provider.name: source.provider for model in snapshot.entries for source in model.pool if not model.is_image
         }
         self.upstreams.warm(provider for provider in used.values() if provider.off is None)
-        self.breakers.retain(sources, snapshot.models)
+        self.breakers.retain(sources, [model.id for model in snapshot.entries])
 
     def downstream(self) -> DownstreamConnection:
         """The protocol of a new connection of the public listener."""
@@ -205,17 +202,20 @@ class App:
         return render(self._registry)
 
     def _open_breakers(self) -> dict[tuple[str, str], dict[str, bool]]:
-        """For each source that is on, by provider and provider's model id, and each endpoint: True if its breaker is open."""
-        models = self._current().models.values()
+        """For each source that is on, by provider and provider's model id, and each endpoint: True if its breaker is open.
+
+        A pattern's source is open if it is for any of the pattern's models.
+        """
         now = monotonic()
-        return {
-            (source.provider.name, source.model): {
-                endpoint: breaker.state(now) == OPEN for endpoint, breaker in self.breakers.endpoints_of(source.key).items()
-            }
-            for model in models
-            for source in (*model.pool, *model.reserve)
-            if source.provider.off is None
-        }
+        found: dict[tuple[str, str], dict[str, bool]] = {}
+        for model in self._current().entries:
+            for source in (*model.pool, *model.reserve):
+                if source.provider.off is None:
+                    are_open = found.setdefault((source.provider.name, source.model), {})
+                    for breakers in self.breakers.of_all(source):
+                        for endpoint, breaker in breakers.items():
+                            are_open[endpoint] = are_open.get(endpoint, False) or breaker.state(now) == OPEN
+        return found
 
     def _gauges(self) -> dict[str, Callable[[], float]]:
         scheduler = self.jobs.scheduler

@@ -50,7 +50,7 @@ class Counters:
 
     def count(self, exchange: Exchange, now: float) -> None:
         """Count a request that has ended."""
-        model = exchange.model.id if exchange.model is not None else ""
+        model = exchange.model.counted_as if exchange.model is not None else ""
         provider = exchange.answered_by.provider.name if exchange.answered_by is not None else ""
         key = (exchange.endpoint.name, model, provider, exchange.status, exchange.state)
         self.requests[key] = self.requests.get(key, 0) + 1
