@@ -18,7 +18,7 @@ help: ## show this help
 setup: $(VENV)/built.done ## the virtual environment with .venv/bin/kyma-proxy in it, and no more
 
 run: $(VENV)/built.done ## try the gateway: it serves a simulated provider and explains itself
-	$(BIN)/kyma-proxy demo --config config/demo.yaml
+	$(BIN)/kyma-proxy demo
 
 run-llm: $(VENV)/built.done $(VENV)/llm.done ## the gateway in front of a real, small model on this machine (about 300 MB of packages)
 	$(BIN)/python deploy/real_model.py

@@ -288,6 +288,11 @@ class Gateway:
         self.log = log
         self._clients: list[Client] = []
 
+    @property
+    def file(self) -> Path:
+        """The file of its configuration."""
+        return self._path.with_name("gateway.yaml")
+
     # ---- callers
 
     async def client(self) -> Client:

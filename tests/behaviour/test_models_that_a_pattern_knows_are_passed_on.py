@@ -149,7 +149,7 @@ async def test_the_last_list_is_kept_and_read_again_when_the_configuration_chang
         made[0].listing = whole(OPENAI_LIST)
         async with gateway(text(made), tmp_path) as running:
             await until(lambda: len(running.app.model_lists.models) == 1)
-            running.configuration.path.write_text(text(made, more="aliases: {best: gpt-4o}\n"))
+            running.file.write_text(text(made, more="aliases: {best: gpt-4o}\n"))
             await running.configuration.reload("a test")
             await until(lambda: not running.app.model_lists.models)  # the alias has made it an entry of its own
             assert await ids(running) == ["exact", "gpt-4o"]

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +19,7 @@ from kyma_proxy.config.reload_result import ReloadResult
 from kyma_proxy.config.snapshot import Admin, Snapshot
 from kyma_proxy.errors import StartError
 from kyma_proxy.loading.compiling import load
+from kyma_proxy.ops.config_file import ConfigFile
 
 _log: Final = logging.getLogger("kyma-proxy")
 WATCH_INTERVAL_S: Final = 1.0
@@ -27,7 +27,7 @@ _NEED_RESTART: Final = ("listen", "tls", "access_log")
 _ACCOUNTS_NEED_RESTART: Final = ("required", "database")
 
 
-def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
+def read_snapshot(path: ConfigFile, environment: Mapping[str, str]) -> Snapshot:
     """The snapshot of a configuration file. Raises StartError if it can't be read, ConfigError if it is wrong."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -46,14 +46,17 @@ def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
 class Configuration:
     """The snapshot in force, and the file that it was read from."""
 
-    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
-        """Read the file. Raises StartError or ConfigError."""
+    def __init__(
+        self, path: ConfigFile, environment: Mapping[str, str], adjust: Callable[[Snapshot], Snapshot] = lambda loaded: loaded
+    ) -> None:
+        """Read the file; `adjust` changes what it says, now and after each reload. Raises StartError or ConfigError."""
         self.path = path
         self._environment = environment
+        self._adjust = adjust
         self.reloads: dict[str, int] = {}
         """The number of reloads, by result."""
         self._signature = self._read_signature()
-        self.snapshot = read_snapshot(path, environment)
+        self.snapshot = self._read()
         self._listeners: list[Callable[[], None]] = []
         self._lock = asyncio.Lock()
 
@@ -71,7 +74,7 @@ class Configuration:
             self._signature = self._read_signature()
             try:
                 # In a thread, as YAML is slow and the loop has streams to serve.
-                loaded = await asyncio.to_thread(read_snapshot, self.path, self._environment)
+                loaded = await asyncio.to_thread(self._read)
             except ConfigError as error:
                 return self._failed(
                     trigger, ReloadResult(result="failed", version=self.snapshot.version, problems=tuple(error.problems))
@@ -83,6 +86,9 @@ class Configuration:
                 message = "the gateway failed to read it; its log has the error"
                 return self._failed(trigger, ReloadResult(result="failed", version=self.snapshot.version, message=message))
             return self._apply(loaded, trigger)
+
+    def _read(self) -> Snapshot:
+        return self._adjust(read_snapshot(self.path, self._environment))
 
     async def watch(self, interval_s: float = WATCH_INTERVAL_S) -> None:
         """Reload if the file has changed and was then not changed for an interval; until cancelled."""
