@@ -84,9 +84,11 @@ def test_a_name_says_which_listener_a_socket_is_for(names: str, setting: str) ->
         one.detach()
 
 
-def test_what_does_not_listen_is_refused() -> None:
+def test_what_does_not_listen_is_refused(tmp_path: Path) -> None:
+    nothing = tmp_path / "file"
+    nothing.touch()
     refused: list[tuple[socket.socket | TextIO, str]] = [
-        (socket.socket(), "listens"), (socket.socket(type=socket.SOCK_DGRAM), "listens"), (Path(os.devnull).open(), "no socket"),
+        (socket.socket(), "listens"), (socket.socket(type=socket.SOCK_DGRAM), "listens"), (nothing.open(), "no socket"),
     ]  # fmt: skip
     for made, words in refused:
         with made, at_descriptor(made.fileno()) as descriptor, pytest.raises(StartError, match=words):
