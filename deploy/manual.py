@@ -30,7 +30,9 @@ def write(share: Path) -> list[Path]:
     parser = command_line()
     manual = Manpage(parser, {"project_name": "kyma-proxy", "version": __version__, "manual_title": "kyma-proxy"})
     texts = {share / "man/man1/kyma-proxy.1": str(manual)}
-    texts |= {share / COMPLETIONS[shell]: shtab.complete(parser, shell) for shell in COMPLETIONS if shell in shtab.SUPPORTED_SHELLS}
+    texts |= {
+        share / COMPLETIONS[shell]: shtab.complete(parser, shell) for shell in COMPLETIONS if shell in shtab.SUPPORTED_SHELLS
+    }
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

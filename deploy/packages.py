@@ -67,7 +67,9 @@ def find(version: str) -> Path | None:
     candidates = [Path(found)] if found else []
     candidates += sorted(Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python{version}"))
     for candidate in candidates:
-        trial = subprocess.run([candidate, "-c", "import venv, sys; print(sys.version)"], capture_output=True, text=True, check=False)
+        trial = subprocess.run(
+            [candidate, "-c", "import venv, sys; print(sys.version)"], capture_output=True, text=True, check=False
+        )
         if trial.stdout.startswith(f"{version}."):
             return candidate
     return None
@@ -103,7 +105,13 @@ def pip(python: Path, *arguments: str, **environment: str) -> None:
 def run(*line: str, **environment: str) -> None:
     """Run a command in the tree. Raises CalledProcessError if it fails; what it printed is shown then, and only then."""
     done = subprocess.run(
-        line, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        line,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     if done.returncode:
         print(done.stdout, file=sys.stderr)
