@@ -27,7 +27,7 @@ from kyma_proxy.net.downstream.acceptor import Acceptor
 from kyma_proxy.ops import memory
 from kyma_proxy.ops.accounts.opening import open_accounts
 from kyma_proxy.ops.assemble import App
-from kyma_proxy.ops.listening import open_sockets, remove_socket, tls_context
+from kyma_proxy.ops.listening import open_sockets, remove_socket
 from kyma_proxy.ops.reload import Configuration, ReloadTriggers
 from kyma_proxy.telemetry.access_log import AccessLog
 
@@ -106,7 +106,7 @@ async def _serve(
                 admin_acceptor = Acceptor(listening, app.admin_listener, app.admin_downstream)
                 stack.callback(admin_acceptor.close)
                 admin_acceptor.start()
-            acceptor = _public_acceptor(app, snapshot)
+            acceptor = _public_acceptor(app, configuration)
             stack.callback(remove_socket, snapshot.listen)
             stack.callback(acceptor.close)
             acceptor.start()
@@ -127,10 +127,10 @@ def _open_log(path: str | None) -> AccessLog | None:
         raise StartError(f"access_log {path}: {(error.strerror or str(error)).lower()}") from None
 
 
-def _public_acceptor(app: App, snapshot: Snapshot) -> Acceptor:
-    context = None if snapshot.tls is None else tls_context(snapshot.tls)
+def _public_acceptor(app: App, configuration: Configuration) -> Acceptor:
+    snapshot = configuration.snapshot
     listening = open_sockets("listen", snapshot.listen)
-    return Acceptor(listening, app.listener, app.downstream, tls=None if context is None else lambda: context)
+    return Acceptor(listening, app.listener, app.downstream, tls=None if snapshot.tls is None else configuration.tls)
 
 
 async def _drain(app: App, seconds: float, skip_drain: asyncio.Event) -> None:
