@@ -17,11 +17,11 @@ import msgspec
 from kyma_proxy.config import snapshot as snap
 from kyma_proxy.dialect.registry import RELAYED, credential_of, default_fields, foreign_fields
 from kyma_proxy.loading import document as doc
-from kyma_proxy.loading.upstream_urls import MODEL, BaseUrl, parse_base_url
 from kyma_proxy.loading.credentials import FIELD_VALUE, Keys, Report, find_keys
 from kyma_proxy.loading.headers import NO_SECRET, long_secrets, secrets_among
 from kyma_proxy.loading.outside_values import OutsideValues, Unavailable
 from kyma_proxy.loading.proxies import ENVIRONMENT, parse_proxy, proxy_of_environment
+from kyma_proxy.loading.upstream_urls import MODEL, BaseUrl, parse_base_url
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CERTIFICATES: Final = re.compile(r"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[\s\x21-\x7e]+?-----END [A-Z0-9 ]+-----")
