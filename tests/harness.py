@@ -12,8 +12,9 @@ import re
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, overload
 
 from aiohttp.test_utils import TestClient, TestServer
@@ -403,11 +404,12 @@ async def gateway(
     tls: ssl.SSLContext | None = None,
     timing: Timing = DEFAULT_TIMING,
     log_type: type[AccessLog] = AccessLog,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Gateway]:
     """A gateway with this configuration, on a port of the kernel's choice; `timing` is that of its image jobs."""
     path = directory / "gateway.yaml"
     path.write_text(text)
-    in_force = Configuration(path, {})
+    in_force = Configuration(path, environment)
     log = log_type(str(directory / "access.log"))
     app = App(in_force, log, open_accounts(in_force.snapshot), jobs_timing=timing)
     await app.open()

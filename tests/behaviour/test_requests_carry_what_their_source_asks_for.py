@@ -38,10 +38,10 @@ async def test_a_query_is_added_behind_the_callers(tmp_path: Path) -> None:
 
 
 async def test_a_querys_values_are_percent_encoded(tmp_path: Path) -> None:
-    async with providers() as (provider,):
-        async with gateway(entry(provider.port, more='query: {a b: "c d&e=\u00e4"}'), tmp_path) as running:
-            line, _ = await asked(running, provider, b'{"model":"m","messages":[]}')
-            assert line == "POST /v1/chat/completions?a%20b=c%20d%26e%3D%C3%A4 HTTP/1.1"
+    more = 'query: {a b: "c d&e=\u00e4"}'
+    async with providers() as (provider,), gateway(entry(provider.port, more=more), tmp_path) as running:
+        line, _ = await asked(running, provider, b'{"model":"m","messages":[]}')
+        assert line == "POST /v1/chat/completions?a%20b=c%20d%26e%3D%C3%A4 HTTP/1.1"
 
 
 async def test_a_sources_headers_win_over_its_providers_and_over_the_callers(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ async def test_the_key_that_is_rate_limited_rests_and_the_provider_goes_on(tmp_p
 
 async def test_when_every_key_is_refused_the_next_source_answers(tmp_path: Path) -> None:
     async with providers(2) as (provider, other):
-        async with gateway(configuration(keyed(provider.port, *KEYS), other.port), tmp_path) as running:
+        text = configuration(keyed(provider.port, *KEYS), other.port)
+        async with gateway(text, tmp_path) as running:
             for _ in KEYS:
                 provider.plays(REJECTED)
             status, headers = await ask(running)
@@ -77,7 +78,8 @@ async def test_when_every_key_is_refused_the_next_source_answers(tmp_path: Path)
 @pytest.mark.parametrize("failure", [whole(b"{}", status="500 Oops"), CLOSE, whole(b"{}", status="404 Not Found")])
 async def test_a_failure_of_the_provider_is_not_tried_with_its_other_keys(tmp_path: Path, failure: bytes | str) -> None:
     async with providers(2) as (provider, other):
-        async with gateway(configuration(keyed(provider.port, *KEYS), other.port), tmp_path) as running:
+        text = configuration(keyed(provider.port, *KEYS), other.port)
+        async with gateway(text, tmp_path) as running:
             provider.plays(failure)
             assert (await ask(running))[0] == 200
             assert (len(provider.received), len(other.received)) == (1, 1)
