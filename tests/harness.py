@@ -105,6 +105,8 @@ class Provider:
         self.port = 0
         self.written = 0
         self.tls: list[ssl.SSLObject] = []
+        self.judge: Callable[[Received], bytes | None] = lambda _: None
+        """Returns the refusal of a request that has no script; None for the usual answer."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def plays(self, *steps: Step) -> None:
@@ -133,8 +135,9 @@ class Provider:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(head)
-        self.received.append(Received(head, await reader.readexactly(int(length[1]) if length else 0), number))
-        script = self.scripts.popleft() if self.scripts else (_usual_answer(head),)
+        received = Received(head, await reader.readexactly(int(length[1]) if length else 0), number)
+        self.received.append(received)
+        script = self.scripts.popleft() if self.scripts else (self.judge(received) or _usual_answer(head),)
         gone = asyncio.ensure_future(reader.read(1))
         try:
             for step in script:

@@ -21,7 +21,7 @@ def compile_body(*levels: Mapping[str, Any]) -> tuple[tuple[str, bytes], ...]:
 
 
 def find_body_problems(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The problem of each member that can't be added: its name, and what is wrong."""
+    """The problem of each member that can't be added: its place in the entry, and what is wrong."""
     for name in body:
         if name in _OWN_MEMBERS:
-            yield name, "is read or set by the gateway itself; leave it out"
+            yield f"body.{name}", "is read or set by the gateway itself; leave it out"
