@@ -24,7 +24,7 @@ def refused(status: str, document: object) -> bytes:
 def azure(request: Received) -> bytes | None:
     """The deployment is in the path, and each request names a version of the API; the key has a header of its own.
 
-    https://learn.microsoft.com/azure/ai-services/openai/reference ("Authentication", "REST API versioning", "Chat completions");
+    https://learn.microsoft.com/azure/ai-services/openai/reference (Authentication, REST API versioning, Chat completions);
     the texts are from https://github.com/SciSharp/BotSharp/issues/386.
     """
     url = urlsplit(request.line.split(" ")[1])
