@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from kyma_proxy.config.problems import ConfigError
@@ -143,3 +146,21 @@ def test_a_provider_shows_neither_key_nor_proxy_in_a_repr() -> None:
     snapshot = compiled(f"api_keys: [{KEY}, {OTHER}], proxy: 'http://u:{KEY}@proxy:1', query: {{key: {KEY}}}")
     assert KEY not in repr(snapshot)
     assert OTHER not in repr(snapshot)
+
+
+def test_the_guides_recipes_are_a_configuration() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "providers.md"
+    (recipes,) = re.findall(r"```yaml\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", recipes), KEY) | {
+        "OPENROUTER_API_KEY_2": OTHER,
+        "COMPANY_PROXY": "p:1",
+    }
+    snapshot = load(recipes, variables)
+    off = {name: one.off for name, one in snapshot.providers.items() if one.off}
+    assert off == {  # nothing is read or run here
+        "vertex": "its api_key_command is not run here", "bedrock": "its api_key_command is not run here",
+        "openai": "the file /var/run/secrets/openai/key is not read here",
+    }  # fmt: skip
+    (azure, _) = snapshot.models["gpt-4o"].pool
+    target = b"/openai/deployments/my-gpt-4o/chat/completions?api-version=2024-10-21"
+    assert azure.provider.targets[b"/chat/completions"] == target
