@@ -139,11 +139,10 @@ def _add(
     now: float, random: Callable[[], float], account: str | None,
 ) -> None:  # fmt: skip
     for source in sources:
-        if source.other_keys:
-            _add_keys(steps, model, source, layer, breakers=breakers, now=now, random=random, account=account)
-            continue
         breaker = breakers.of(source)
-        if breaker.allows(now, account):
+        if breaker.has_siblings:
+            _add_keys(steps, model, source, layer, breakers=breakers, now=now, random=random, account=account)
+        elif breaker.allows(now, account):
             steps.append(Step(model, source, layer, breaker))
 
 
