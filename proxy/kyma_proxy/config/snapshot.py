@@ -356,7 +356,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     tls: Tls | None
     admin: Admin | None
     access_log: str | None
+    shutdown_delay: float
+    """Seconds for which the gateway still accepts after the signal that ends it, while readiness says no."""
     drain: float
+    """Seconds for which running answers may go on after that."""
     cors_origins: frozenset[str]
     """The origins of the web pages that may call, each exact or the beginning of one with a `*` after it."""
     hosts: frozenset[str]

@@ -275,7 +275,8 @@ class Document(Section, frozen=True, kw_only=True):
     tls: Tls | None = None
     admin: Admin | None = Admin()
     access_log: str | None = "-"
-    drain: Duration = 30.0
+    shutdown_delay: Duration = 0.0
+    drain: Duration = 25.0
     cors: Cors = Cors()
     hosts: tuple[str, ...] = ()
     accounts: Accounts = Accounts()

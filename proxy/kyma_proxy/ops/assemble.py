@@ -112,12 +112,13 @@ class App:
         if account_service is not None:
             self.meter = Meter(account_service.accounts, account_service.store, _references(), Windows(), Holds())
         loop = self._loop = asyncio.get_running_loop()
+        self.is_leaving = False  # from the signal that ends the process on: readiness says no
         self.worker = Worker(loop.call_soon_threadsafe, monotonic, memory.size_bytes() // 4)
         self.gateway = Gateway(
             current, self.upstreams, self.counters, self.access_log, breakers=self.breakers, random=random.random,
             large_bodies=LargeBodies(loop, Slices(loop.call_soon), self.worker), meter=self.meter,
         )  # fmt: skip
-        self.public_pages = PublicPages(current, lambda: self.listener.is_draining, self.breakers, monotonic)
+        self.public_pages = PublicPages(current, self._is_leaving, self.breakers, monotonic)
         pages = admin_pages = None
         if account_service is not None and self.meter is not None:
             pages = AccountPages(current, account_service, self.meter, clock=monotonic, wall=time.time)
@@ -136,7 +137,7 @@ class App:
             current, self.sweeper, memory.size_bytes() // 4, policy=admin_policy, max_connections=_MAX_ADMIN_CONNECTIONS
         )
         self.admin_application = admin_application(
-            current, lambda: self.listener.is_draining, self._metrics, lambda: configuration.reload("POST /admin/reload"),
+            current, self._is_leaving, self._metrics, lambda: configuration.reload("POST /admin/reload"),
             admin_pages, status=lambda: self.public_pages.full_status,
         )  # fmt: skip
         self._admin = web.AppRunner(self.admin_application, access_log=None)
@@ -180,6 +181,9 @@ class App:
         }
         self.upstreams.warm(provider for provider in used.values() if provider.off is None)
         self.breakers.retain(sources, snapshot.models)
+
+    def _is_leaving(self) -> bool:
+        return self.is_leaving or self.listener.is_draining
 
     def downstream(self) -> DownstreamConnection:
         """The protocol of a new connection of the public listener."""

@@ -52,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="check the whole database of accounts first; do not start if anything is wrong",
     )
+    serve.add_argument(
+        "--replace",
+        action="store_true",
+        help="take the place of the process that serves the same address, without refusing a connection; "
+        "if this one can't start, that one goes on",
+    )
     serve.set_defaults(action=_serve)
 
     check = commands.add_parser(
@@ -84,7 +90,10 @@ def _serve(args: argparse.Namespace) -> int:
     from kyma_proxy.ops.serve import log_start, run  # noqa: PLC0415  (the other commands need no event loop)
 
     path = config_path(args.config)
-    run(path, os.environ, lambda snapshot: log_start(snapshot, path), check_integrity=args.check_accounts)
+    run(
+        path, os.environ, lambda snapshot: log_start(snapshot, path), check_integrity=args.check_accounts,
+        replaces=args.replace,
+    )  # fmt: skip
     return EXIT_OK
 
 

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import subprocess
+import threading
 from collections.abc import Iterable
 from time import monotonic
 from typing import Final
@@ -26,6 +27,7 @@ class KeyCommands:
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._is_stopped = False
+        self._lock = threading.Lock()  # else one could begin in the moment of `stop`, and be waited for
 
     def run(self, commands: Iterable[Command]) -> dict[Command, str | Unavailable]:
         """The output of each command, or why there is none."""
@@ -38,11 +40,16 @@ class KeyCommands:
 
     def stop(self) -> None:
         """End what runs, so that the threads that wait for it end."""
-        self._is_stopped = True
-        for process in list(self._running):
-            _kill(process)
+        with self._lock:
+            self._is_stopped = True
+            for process in self._running:
+                _kill_group(process)
 
     def _start(self, command: Command) -> subprocess.Popen[bytes] | Unavailable:
+        with self._lock:
+            return self._started(command)
+
+    def _started(self, command: Command) -> subprocess.Popen[bytes] | Unavailable:
         if self._is_stopped:
             return Unavailable("was not run, as the gateway stops")
         try:
@@ -58,6 +65,7 @@ class KeyCommands:
         return process
 
     def _finish(self, process: subprocess.Popen[bytes], command: Command, began: float) -> str | Unavailable:
+        assert process.stdout is not None  # noqa: S101  (it is a pipe)
         try:
             output = _read(process, began + command.timeout_s)
             if output is None:
@@ -73,8 +81,11 @@ class KeyCommands:
                 return Unavailable(f"{how}; run it by hand to see why")
             return output.decode("utf-8", "replace")
         finally:
-            _kill(process)
-            self._running.discard(process)
+            with self._lock:
+                self._running.discard(process)
+                _kill_group(process)
+            process.stdout.close()
+            process.wait()
 
 
 def _read(process: subprocess.Popen[bytes], due: float) -> bytes | None:
@@ -93,10 +104,9 @@ def _read(process: subprocess.Popen[bytes], due: float) -> bytes | None:
     return bytes(output)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a command with everything that it has started, and take note of its end."""
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End a command with everything that it has started, unless it has ended: its number could be another's by now."""
+    if process.returncode is not None:
+        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    if process.stdout is not None:
-        process.stdout.close()
-    process.wait()

@@ -23,39 +23,47 @@ from kyma_proxy import __version__
 from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.config.snapshot import Snapshot, TcpAddress
 from kyma_proxy.errors import InUseError, StartError
-from kyma_proxy.net.downstream.acceptor import Acceptor
-from kyma_proxy.ops import memory
+from kyma_proxy.ops import control_socket, memory
 from kyma_proxy.ops.accounts.opening import open_accounts
 from kyma_proxy.ops.assemble import App
-from kyma_proxy.ops.listening import open_sockets, remove_socket
+from kyma_proxy.ops.listeners import Listeners
 from kyma_proxy.ops.reload import Configuration, ReloadTriggers
+from kyma_proxy.ops.replacing import Predecessor, Replaceable, find_predecessor
+from kyma_proxy.ops.sd_notify import SystemdNotifier
 from kyma_proxy.telemetry.access_log import AccessLog
 
 _log: Final = logging.getLogger("kyma-proxy")
-_BACKLOG: Final = 4096
 _FINAL_WRITES_S: Final = 1.0
+_LOOK_S: Final = 0.02
 _LOCK_TIMEOUT_S: Final = 2.0
 _LOCK_RETRY_S: Final = 0.05
 
 
 def run(
     path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], None],
-    *, hangup_reloads: bool = True, check_integrity: bool = False,
+    *, hangup_reloads: bool = True, check_integrity: bool = False, replaces: bool = False,
 ) -> None:  # fmt: skip
     """Serve the configuration at `path` until a signal stops it; `ready` is called when the listeners are open.
 
     `check_integrity`: check the whole database of accounts first, and do not start if anything in it is wrong. SIGHUP, which a
-    closed terminal sends too, reads the configuration again; without `hangup_reloads` it stops the gateway.
+    closed terminal sends too, reads the configuration again; without `hangup_reloads` it stops the gateway. `replaces`: take
+    the place of the process that serves the same address, if there is one; if this one can't start, that one goes on.
     Raises StartError or ConfigError.
     """
     configuration = Configuration(path, environment)
     _allow_many_files()
     memory.keep_freed_memory()
+    predecessor = None
     try:
+        if replaces:
+            predecessor = find_predecessor(configuration.snapshot.listen, environment)
         account_service = _open_accounts(configuration.snapshot, check_integrity=check_integrity)
-        uvloop.run(_serve(configuration, account_service, ready, hangup_reloads=hangup_reloads))
+        uvloop.run(_serve(configuration, account_service, ready, predecessor, environment, hangup_reloads=hangup_reloads))
     except StartError as error:  # it may name a file or an address that came from the environment
         raise StartError(configuration.snapshot.substitutions.shown(str(error))) from None
+    finally:
+        if predecessor is not None:
+            predecessor.close()
 
 
 def _open_accounts(snapshot: Snapshot, *, check_integrity: bool) -> AccountService | None:
@@ -88,36 +96,122 @@ async def _serve(
     configuration: Configuration,
     account_service: AccountService | None,
     ready: Callable[[Snapshot], None],
+    predecessor: Predecessor | None,
+    environment: Mapping[str, str],
     *,
     hangup_reloads: bool,
 ) -> None:
-    stop = asyncio.Event()
-    skip_drain = asyncio.Event()
     snapshot = configuration.snapshot
     app = App(configuration, _open_log(snapshot.access_log), account_service)
+    systemd = SystemdNotifier(environment)
     reload_triggers = ReloadTriggers(configuration)
-    _catch_signals(app, reload_triggers if hangup_reloads else None, stop, skip_drain)
+    ending = _Ending(app)
+    _catch_signals(app, reload_triggers if hangup_reloads else None, ending.stop)
     await app.open()
     try:
-        async with contextlib.AsyncExitStack() as stack:
-            if snapshot.admin is not None:
-                listening = open_sockets("admin.listen", snapshot.admin.listen)
-                stack.callback(remove_socket, snapshot.admin.listen)
-                admin_acceptor = Acceptor(listening, app.admin_listener, app.admin_downstream)
-                stack.callback(admin_acceptor.close)
-                admin_acceptor.start()
-            acceptor = _public_acceptor(app, configuration)
-            stack.callback(remove_socket, snapshot.listen)
-            stack.callback(acceptor.close)
-            acceptor.start()
+        listeners = Listeners(app, snapshot, predecessor, configuration.tls)
+        replaceable: Replaceable | None = None
+        try:
+            if predecessor is not None:
+                predecessor.stop()
+            listeners.start()
+            if predecessor is not None:
+                predecessor.serve(listeners.adopt)
+            replaceable = _open_control_socket(app, snapshot, listeners, ending, environment)
             ready(snapshot)
+            systemd.ready(f"serves {len(snapshot.models)} models on {snapshot.listen}")
             memory.freeze_collector()
-            await stop.wait()
-            acceptor.close()
-            await _drain(app, configuration.snapshot.drain, skip_drain)
+            await ending.begun.wait()
+            systemd.stopping()
+            await ending.run(listeners, configuration.snapshot)
+        finally:
+            listeners.close(keep_files=ending.is_replaced)
+            if replaceable is not None:
+                replaceable.close()
+            systemd.close()
     finally:
         await reload_triggers.stop()
         await app.close()
+
+
+def _open_control_socket(
+    app: App, snapshot: Snapshot, listeners: Listeners, ending: _Ending, environment: Mapping[str, str]
+) -> Replaceable | None:
+    """Wait for a process that takes the place of this one, where there is a place to wait."""
+    path = control_socket.path_of(snapshot.listen, environment)
+    if path is None:
+        return None
+
+    def leave(hand_over: Callable[[int], None]) -> None:
+        listeners.close(keep_files=True)
+        app.listener.drain(hand_over)
+        app.admin_listener.drain()
+        ending.is_replaced = True
+        ending.begun.set()
+
+    refusal = None if app.account_service is None else "a gateway with accounts can't be replaced while it runs: stop it first"
+    try:
+        return Replaceable(path, listeners.sockets, pause=listeners.pause, resume=listeners.start, leave=leave, refusal=refusal)
+    except OSError as error:
+        _log.info("no control socket at %s: %s", path, (error.strerror or str(error)).lower())
+        return None
+
+
+class _Ending:
+    """The end of the gateway: by a signal, or as another process has taken its place."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._skip_waiting = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.is_replaced = False
+
+    def stop(self) -> None:
+        """End. A second call does not wait for what runs."""
+        if self.begun.is_set():
+            self._skip_waiting.set()
+        self.begun.set()
+
+    async def run(self, listeners: Listeners, snapshot: Snapshot) -> None:
+        """Wait until all requests and image jobs have ended, then cut them: after `drain`, or when nobody shall wait.
+
+        A process that was replaced is in nobody's way, and waits as long as an answer takes.
+        """
+        app = self._app
+        if not self.is_replaced:
+            app.is_leaving = True
+            await self._delay(snapshot.shutdown_delay)
+            listeners.close(keep_files=False)
+            app.listener.drain()
+        app.jobs.drain()
+        seconds = None if self.is_replaced else snapshot.drain
+        if self._at_risk:
+            limit = "" if seconds is None else f", for up to {seconds:g} s"
+            _log.info("draining: %d requests and %d image jobs%s", app.gateway.in_flight, app.jobs.scheduler.at_risk, limit)
+        await self._until_idle(seconds, self._skip_waiting)
+        if self._at_risk:
+            _log.warning(
+                "drained: %d requests are cut, %d image jobs are refunded", app.gateway.in_flight, app.jobs.scheduler.at_risk
+            )
+            app.gateway.drain()
+        await self._until_idle(_FINAL_WRITES_S, asyncio.Event())
+
+    async def _delay(self, seconds: float) -> None:
+        """Serve on for a while, in which readiness says no, so that nobody is sent here when the listeners close."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._skip_waiting.wait()
+
+    @property
+    def _at_risk(self) -> int:
+        return self._app.gateway.in_flight + self._app.jobs.scheduler.at_risk
+
+    async def _until_idle(self, seconds: float | None, skip: asyncio.Event) -> None:
+        app = self._app
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while (self._at_risk or app.listener.connections) and not skip.is_set():  # noqa: ASYNC110  (two conditions, once)
+                    await asyncio.sleep(_LOOK_S)
 
 
 def _open_log(path: str | None) -> AccessLog | None:
@@ -127,54 +221,13 @@ def _open_log(path: str | None) -> AccessLog | None:
         raise StartError(f"access_log {path}: {(error.strerror or str(error)).lower()}") from None
 
 
-def _public_acceptor(app: App, configuration: Configuration) -> Acceptor:
-    snapshot = configuration.snapshot
-    listening = open_sockets("listen", snapshot.listen)
-    return Acceptor(listening, app.listener, app.downstream, tls=None if snapshot.tls is None else configuration.tls)
-
-
-async def _drain(app: App, seconds: float, skip_drain: asyncio.Event) -> None:
-    """Wait until all requests and image jobs have ended, for `seconds`, then cut them."""
-    app.listener.drain()
-    app.jobs.drain()
-    if app.gateway.in_flight or app.jobs.scheduler.at_risk:
-        _log.info(
-            "draining: %d requests and %d image jobs, for up to %g s",
-            app.gateway.in_flight, app.jobs.scheduler.at_risk, seconds,
-        )  # fmt: skip
-    await _until_idle(app, seconds, skip_drain)
-    if app.gateway.in_flight or app.jobs.scheduler.at_risk:
-        _log.warning(
-            "drained: %d requests are cut, %d image jobs are refunded", app.gateway.in_flight, app.jobs.scheduler.at_risk
-        )
-        app.gateway.drain()
-    await _until_idle(app, _FINAL_WRITES_S, asyncio.Event())
-
-
-async def _until_idle(app: App, seconds: float, skip_drain: asyncio.Event) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while _is_busy(app) and not skip_drain.is_set():  # noqa: ASYNC110  (two conditions, once)
-                await asyncio.sleep(0.02)
-
-
-def _is_busy(app: App) -> bool:
-    return bool(app.gateway.in_flight or app.listener.connections or app.jobs.scheduler.at_risk)
-
-
-def _catch_signals(app: App, reload_triggers: ReloadTriggers | None, stop: asyncio.Event, skip_drain: asyncio.Event) -> None:
+def _catch_signals(app: App, reload_triggers: ReloadTriggers | None, stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
-
-    def stop_serving() -> None:
-        if stop.is_set():
-            skip_drain.set()
-        stop.set()
-
-    loop.add_signal_handler(signal.SIGTERM, stop_serving)
-    loop.add_signal_handler(signal.SIGINT, stop_serving)
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    loop.add_signal_handler(signal.SIGINT, stop)
     # Without an access log the signal is ignored; its default action would end the process.
     loop.add_signal_handler(signal.SIGUSR1, app.access_log.reopen if app.access_log is not None else _ignore_signal)
-    loop.add_signal_handler(signal.SIGHUP, reload_triggers.reload_soon if reload_triggers is not None else stop_serving)
+    loop.add_signal_handler(signal.SIGHUP, reload_triggers.reload_soon if reload_triggers is not None else stop)
 
 
 def _ignore_signal() -> None:

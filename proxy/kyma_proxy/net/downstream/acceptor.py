@@ -95,14 +95,21 @@ class Acceptor:
                     self._wait(error)
                     return
                 continue  # the caller left before it was accepted
-            if not self._listener.has_room(len(self._handshakes) + len(self._unencrypted)):
-                accepted.close()
-                continue
-            accepted.setblocking(False)
-            if self._tls is None:
-                self._run(self._plain(accepted), self._opening)
-            else:
-                self._run(self._encrypted(accepted, self._tls), self._handshakes)
+            self._take(accepted)
+
+    def adopt(self, descriptor: int) -> None:
+        """Take in a plain connection that another process had accepted, between two of its requests."""
+        self._take(socket.socket(fileno=descriptor), is_plain=True)
+
+    def _take(self, accepted: socket.socket, *, is_plain: bool = False) -> None:
+        if not self._listener.has_room(len(self._handshakes) + len(self._unencrypted)):
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        if self._tls is None or is_plain:
+            self._run(self._plain(accepted), self._opening)
+        else:
+            self._run(self._encrypted(accepted, self._tls), self._handshakes)
 
     def _wait(self, error: OSError) -> None:
         """No descriptor is left: those who wait stay in the kernel's queue until one may have become free."""

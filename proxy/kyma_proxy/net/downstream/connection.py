@@ -11,20 +11,22 @@ its stream it has left, also if it closed only its sending half: the two look al
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final, Protocol, cast
+from typing import Final, cast
 
 from kyma_proxy.core.http.answers import error_lines, json_answer
 from kyma_proxy.core.http.body_pace import BodyPace
 from kyma_proxy.core.http.connection_state import ConnectionEvent, ConnectionState, after
-from kyma_proxy.core.http.inbound import Headers, Inbound, header
+from kyma_proxy.core.http.inbound import Inbound, header
 from kyma_proxy.core.http.request_head import RequestHead
 from kyma_proxy.dialect.registry import dialect_at
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.flow_control import Bridge, FlowControl
+from kyma_proxy.net.downstream.handlers import Handlers
 from kyma_proxy.net.downstream.listener import MIN_COUNTED_BYTES, BufferedBody, Listener
 from kyma_proxy.net.downstream.request_reader import RequestReader
 from kyma_proxy.net.inline_coroutine import InlineCoroutine
@@ -34,22 +36,6 @@ _LINGER_S: Final = 2.0
 _MAX_LINGER_BYTES: Final = 4 * 2**20
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Handlers(Protocol):
-    """Serves what the public listener takes in."""
-
-    def relay(self, inbound: Inbound, downstream: DownstreamConnection) -> Coroutine[Any, Any, None]:
-        """Serve a relayed endpoint; cancelled when the caller leaves."""
-
-    def screen(self, head: RequestHead, headers: Headers) -> int | None:
-        """Decide about a request whose head has come, and not all of its body. Raises GatewayError if it would be in vain.
-
-        Returns the most bytes that its body may have; None if the listener's limit is enough.
-        """
-
-    def reject(self, error: GatewayError, request_id: str) -> None:
-        """Take note of a request that was refused before it was served."""
 
 
 class DownstreamConnection(asyncio.Protocol):
@@ -92,8 +78,7 @@ class DownstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         if self._listener.is_draining:  # it was accepted in the last moment
-            self._step(ConnectionEvent.CLOSE)
-            self.transport.close()
+            self._leave_idle()
         elif self._listener.add(self):
             self._set_deadline(self._reader.limits.head_timeout)
         elif self._listener.may_explain(self):
@@ -246,7 +231,7 @@ class DownstreamConnection(asyncio.Protocol):
     @property
     def will_close(self) -> bool:
         """True if the connection will be closed after the answer under way, whatever the caller wishes."""
-        return self._listener.is_draining
+        return self._listener.is_draining and self._listener.hand_over is None
 
     @property
     def is_open(self) -> bool:
@@ -275,11 +260,14 @@ class DownstreamConnection(asyncio.Protocol):
         self.buffered.release()
         if self.state is not ConnectionState.SERVING:
             return
-        if close or self._listener.is_draining:
+        if close or self.will_close:
             self._close()
             return
         self._step(ConnectionEvent.FINISH)
         reader = self._reader
+        if self._listener.is_draining and not (reader.is_reading or reader.ready or self._backlog):
+            self._leave_idle()
+            return
         if not reader.is_reading and reader.head is not None:
             reader.begin()
         if self.is_writable:
@@ -303,7 +291,18 @@ class DownstreamConnection(asyncio.Protocol):
     def close_when_idle(self) -> None:
         """Close unless an answer is under way or a request has begun to arrive."""
         if self.state is ConnectionState.IDLE and not self._reader.is_reading:
+            self._leave_idle()
+
+    def _leave_idle(self) -> None:
+        """Serve no further request here: the process that follows this one gets the connection; if there is none, close it."""
+        hand_over, transport = self._listener.hand_over, self.transport
+        is_whole = not (self._backlog or self._reader.ready or transport.get_write_buffer_size())
+        if hand_over is None or not is_whole or transport.get_extra_info("ssl_object") is not None:
             self._close()
+            return
+        hand_over(os.dup(transport.get_extra_info("socket").fileno()))
+        self._step(ConnectionEvent.CLOSE)
+        transport.abort()  # it closes only this process's descriptor
 
     def forget_head(self) -> None:
         """Judge the next request's head anew."""

@@ -51,6 +51,8 @@ class Listener:
         self.buffered = 0
         self._max_buffered = max_buffered
         self.is_draining = False
+        self.hand_over: Callable[[int], None] | None = None
+        """While draining: gives an idle connection's descriptor to the process that follows this one, if one does."""
         self._policy = policy
         self._max_connections = max_connections
         self.web_pages = policy(current())
@@ -106,9 +108,10 @@ class Listener:
         for connection in self.connections:
             connection.forget_head()
 
-    def drain(self) -> None:
-        """Take no further request: idle connections are closed now, the others after their answer."""
+    def drain(self, hand_over: Callable[[int], None] | None = None) -> None:
+        """Take no further request: idle connections are closed now, or handed over, the others after their answer."""
         self.is_draining = True
+        self.hand_over = hand_over
         for connection in list(self.connections):
             connection.close_when_idle()
 

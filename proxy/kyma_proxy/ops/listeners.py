@@ -1,0 +1,75 @@
+"""The public listener and the admin listener of a running gateway, which open, pause and close together."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+
+from kyma_proxy.config.snapshot import Address, Snapshot
+from kyma_proxy.net.downstream.acceptor import Acceptor
+from kyma_proxy.ops.assemble import App
+from kyma_proxy.ops.listening import open_sockets, remove_socket
+from kyma_proxy.ops.replacing import Predecessor
+
+
+class Listeners:
+    """Both listeners. They listen from the beginning, and accept from `start` on."""
+
+    def __init__(
+        self, app: App, snapshot: Snapshot, predecessor: Predecessor | None, tls: Callable[[], ssl.SSLContext]
+    ) -> None:  # fmt: skip
+        """Listen, on the sockets of the predecessor where it listens on the same address. Raises StartError.
+
+        `tls` returns the context of the next handshake, if the snapshot has TLS.
+        """
+        self._predecessor = predecessor
+        self.sockets: dict[tuple[str, str], Sequence[socket.socket]] = {}
+        """The listening sockets by setting and address."""
+        self._addresses: list[Address] = []
+        try:
+            self._public = Acceptor(
+                self._listen("listen", snapshot.listen), app.listener, app.downstream, tls=None if snapshot.tls is None else tls
+            )
+            self._acceptors = [self._public]
+            if snapshot.admin is not None:
+                listening = self._listen("admin.listen", snapshot.admin.listen)
+                self._acceptors.append(Acceptor(listening, app.admin_listener, app.admin_downstream))
+        except BaseException:
+            for opened in [one for some in self.sockets.values() for one in some]:
+                opened.close()
+            if predecessor is None:
+                self._remove_files()
+            raise
+
+    def _listen(self, setting: str, address: Address) -> Sequence[socket.socket]:
+        taken = [] if self._predecessor is None else self._predecessor.take(setting, address)
+        made = taken or open_sockets(setting, address)
+        self.sockets[setting, str(address)] = made
+        self._addresses.append(address)
+        return made
+
+    def start(self) -> None:
+        """Begin to accept, or go on with it."""
+        for acceptor in self._acceptors:
+            acceptor.start()
+
+    def pause(self) -> None:
+        """Accept nothing; who connects waits."""
+        for acceptor in self._acceptors:
+            acceptor.pause()
+
+    def close(self, *, keep_files: bool) -> None:
+        """Listen no longer. The files of Unix sockets stay with `keep_files`: another process listens on them."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        if not keep_files:
+            self._remove_files()
+
+    def _remove_files(self) -> None:
+        for address in self._addresses:
+            remove_socket(address)
+
+    def adopt(self, descriptor: int) -> None:
+        """Take in a caller's connection from the process whose place this one has taken."""
+        self._public.adopt(descriptor)

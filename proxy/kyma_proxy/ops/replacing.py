@@ -1,0 +1,251 @@
+"""Replaces a running gateway by another process without refusing a connection: the side of each of the two.
+
+`Predecessor` is what a new process sees of the one that serves: it takes over its listening sockets and, once it serves itself,
+its idle connections. `Replaceable` waits in the serving process for such a new one. (See `control_socket` for the messages.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from kyma_proxy import __version__
+from kyma_proxy.config.snapshot import Address
+from kyma_proxy.errors import StartError
+from kyma_proxy.ops import control_socket
+from kyma_proxy.ops.control_socket import MAX_DESCRIPTORS
+
+_log: Final = logging.getLogger("kyma-proxy")
+_ANSWER_TIMEOUT_S: Final = 10.0
+_RETRY_S: Final = 0.01
+
+
+class Predecessor:
+    """The process that serves, as the one sees it that takes its place."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Ask for its listening sockets. Raises StartError."""
+        self._connection = connection
+        self._listening: dict[tuple[str, str], list[socket.socket]] = {}
+        try:
+            control_socket.send(connection, {"replace": __version__})
+            answer, descriptors = control_socket.receive(connection)
+            if "refused" in answer:
+                raise StartError(f"--replace: {answer['refused']}")
+            self.pid = int(answer["pid"])
+            for (setting, address), descriptor in zip(answer["listeners"], descriptors, strict=True):
+                self._listening.setdefault((setting, address), []).append(socket.socket(fileno=descriptor))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise _failed(error) from None
+
+    def take(self, setting: str, address: Address) -> list[socket.socket]:
+        """Its listening sockets of this setting, if it listens on the same address; else none."""
+        return self._listening.pop((setting, str(address)), [])
+
+    def stop(self) -> None:
+        """Make it accept nothing more. From now on it waits for `serve`. Raises StartError."""
+        for listening in [one for some in self._listening.values() for one in some]:
+            listening.close()  # an address on which the new configuration listens no longer
+        self._listening.clear()
+        try:
+            control_socket.send(self._connection, {"ready": True})
+            control_socket.receive(self._connection)
+        except OSError as error:
+            raise _failed(error) from None
+
+    def serve(self, adopt: Callable[[int], None]) -> None:
+        """Tell it that its callers are served, and take in the idle connections that it hands over until it ends."""
+        connection, loop = self._connection, asyncio.get_running_loop()
+        with contextlib.suppress(OSError):  # it may have died; then there is nothing to take in
+            control_socket.send(connection, {"serving": True})
+        connection.setblocking(False)
+        loop.add_reader(connection, self._receive, adopt, loop)
+
+    def _receive(self, adopt: Callable[[int], None], loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            _, descriptors = control_socket.receive(self._connection)
+        except BlockingIOError:
+            return
+        except OSError:
+            loop.remove_reader(self._connection)
+            self.close()
+            _log.info("process %d, which was replaced, has ended", self.pid)
+            return
+        for descriptor in descriptors:
+            adopt(descriptor)
+
+    def close(self) -> None:
+        """Close the connection to it, and what it has handed over and nobody took."""
+        for listening in [one for some in self._listening.values() for one in some]:
+            listening.close()
+        self._connection.close()
+
+
+def find_predecessor(address: Address, environment: Mapping[str, str]) -> Predecessor | None:
+    """The process of this user that serves the address; None if there is none. Raises StartError."""
+    path = control_socket.path_of(address, environment)
+    if path is None:
+        raise StartError("--replace: there is no directory for a control socket that is this user's alone")
+    try:
+        connection = control_socket.connect(path, _ANSWER_TIMEOUT_S)
+    except OSError as error:
+        raise _failed(error) from None
+    if connection is None:
+        return None
+    try:
+        return Predecessor(connection)
+    except StartError:
+        connection.close()
+        raise
+
+
+def _failed(error: Exception) -> StartError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or "it does not answer"
+    return StartError(f"--replace: the process that serves can't be replaced: {reason.lower()}; it goes on serving")
+
+
+class Replaceable:
+    """Waits for a process that takes the place of this one.
+
+    `pause` stops accepting and `resume` goes on with it; `leave` is called when the other one serves, with what hands an idle
+    connection over. `refusal` says why this process can't be replaced, if that is so.
+    """
+
+    def __init__(
+        self, path: Path, listening: Mapping[tuple[str, str], Sequence[socket.socket]], *,
+        pause: Callable[[], None], resume: Callable[[], None], leave: Callable[[Callable[[int], None]], None],
+        refusal: str | None = None,
+    ) -> None:  # fmt: skip
+        """Begin to wait at the path. Raises OSError."""
+        self._path = path
+        self._listening = listening
+        self._pause = pause
+        self._resume = resume
+        self._leave = leave
+        self._refusal = refusal
+        self._loop = asyncio.get_running_loop()
+        self._socket = control_socket.listen(path)
+        self._successor: Successor | None = None
+        self.was_replaced = False
+        self._loop.add_reader(self._socket, self._accept)
+
+    @property
+    def is_free(self) -> bool:
+        """True if no other process is about to take the place of this one."""
+        return self._successor is None
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._socket.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        if self._successor is not None or not control_socket.is_same_user(connection):
+            connection.close()
+            return
+        self._successor = Successor(connection, self)
+
+    def answer(self, message: dict[str, Any], successor: Successor) -> None:
+        """Answer a message of the new process. Raises OSError."""
+        if "replace" in message:
+            if self._refusal is not None:
+                successor.send({"refused": self._refusal})
+                return
+            named = [(*setting, one) for setting, some in self._listening.items() for one in some]
+            listeners = [[setting, address] for setting, address, _ in named]
+            successor.send({"pid": os.getpid(), "listeners": listeners}, [one.fileno() for *_, one in named])
+        elif "ready" in message:
+            self._pause()
+            successor.is_ready = True
+            successor.send({"yours": True})
+        elif "serving" in message and successor.is_ready:
+            self.was_replaced = True
+            self._stop_listening()
+            _log.info("another process serves from now on; this one ends when its last answer has been sent")
+            self._leave(successor.hand_over)
+
+    def lost(self, successor: Successor) -> None:
+        """The new process has ended, or has left."""
+        self._successor = None
+        if successor.is_ready and not self.was_replaced:
+            _log.warning("the process that was to replace this one has ended; this one goes on")
+            self._resume()
+
+    def _stop_listening(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def close(self) -> None:
+        """Wait no longer; the connection to a new process is closed, which tells it that this one has ended."""
+        if not self.was_replaced:
+            self._stop_listening()
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+        if self._successor is not None:
+            self._successor.close()
+
+
+class Successor:
+    """The new process, as the one sees it whose place it takes."""
+
+    def __init__(self, connection: socket.socket, replaceable: Replaceable) -> None:
+        self._connection = connection
+        self._replaceable = replaceable
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[int] = deque()
+        self._is_sending = False
+        self.is_ready = False
+        self._loop.add_reader(connection, self._receive)
+
+    def send(self, message: dict[str, Any], descriptors: list[int] | None = None) -> None:
+        """Send a message. Raises OSError."""
+        control_socket.send(self._connection, message, descriptors)
+
+    def hand_over(self, descriptor: int) -> None:
+        """Give an idle connection to it. Several go in one message."""
+        self._waiting.append(descriptor)
+        if not self._is_sending:
+            self._is_sending = True
+            self._loop.call_soon(self._send_waiting)
+
+    def _send_waiting(self) -> None:
+        while self._waiting:
+            batch = [self._waiting[at] for at in range(min(MAX_DESCRIPTORS, len(self._waiting)))]
+            try:
+                self.send({"connections": len(batch)}, batch)
+            except BlockingIOError:
+                self._loop.call_later(_RETRY_S, self._send_waiting)
+                return
+            except OSError:  # it has died: its callers see a closed connection, as if it had served them
+                batch = [*self._waiting]
+            for descriptor in batch:
+                self._waiting.popleft()
+                os.close(descriptor)
+        self._is_sending = False
+
+    def _receive(self) -> None:
+        try:
+            message, descriptors = control_socket.receive(self._connection)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._replaceable.answer(message, self)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            self._replaceable.lost(self)
+
+    def close(self) -> None:
+        """Close the connection to it."""
+        if self._connection.fileno() >= 0:
+            self._loop.remove_reader(self._connection)
+            self._connection.close()
+        while self._waiting:
+            os.close(self._waiting.popleft())

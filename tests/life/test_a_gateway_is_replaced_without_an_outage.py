@@ -1,0 +1,293 @@
+"""`serve --replace` takes the place of a running gateway: nobody is refused or cut, and a failed start changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from kyma_proxy.config.snapshot import TcpAddress
+from kyma_proxy.errors import StartError
+from kyma_proxy.ops import control_socket
+from kyma_proxy.ops.replacing import Predecessor, Replaceable, find_predecessor
+from tests.configurations import configuration, listeners
+from tests.harness import DONE, LAST_CHUNK, Client, Provider, chunk, event, head, providers
+from tests.processes import GatewayProcess, command, free_port, serving
+from tests.waiting import PATIENCE_S, until
+
+CALLERS = 20
+
+
+class Place:
+    """An address, the provider behind whatever serves it, and the text of the configuration."""
+
+    def __init__(self, directory: Path, provider: Provider, listen: str, more: str = "") -> None:
+        self.directory = directory
+        self.provider = provider
+        self.listen = listen
+        self.admin = free_port()
+        admin = f"{{listen: '127.0.0.1:{self.admin}'}}"
+        sections = listeners(listen, access_log=directory / "access.log", admin=admin)
+        self.text = configuration(provider.port, more=sections + more)
+        self._clients: list[Client] = []
+        self._count = 0
+
+    @contextlib.asynccontextmanager
+    async def serving(self, *arguments: str) -> AsyncIterator[GatewayProcess]:
+        """A gateway of its own directory, once it says that it serves."""
+        self._count += 1
+        directory = self.directory / str(self._count)
+        directory.mkdir()
+        with contextlib.ExitStack() as stack:
+            process = serving(self.text, directory, "", *arguments)
+            yield await asyncio.to_thread(stack.enter_context, process)
+
+    async def client(self) -> Client:
+        """A new caller."""
+        if self.listen.startswith("unix:"):
+            client = Client(*await asyncio.open_unix_connection(self.listen.removeprefix("unix:")))
+        else:
+            client = Client(*await asyncio.open_connection(*self.listen.rsplit(":", 1)))
+        self._clients.append(client)
+        return client
+
+    async def ask(self) -> int:
+        """The status of an answer on a connection of its own."""
+        client = await self.client()
+        client.ask()
+        answer = await client.answer()
+        client.leave()
+        return answer.status
+
+    def close(self) -> None:
+        """Let all callers leave."""
+        for client in self._clients:
+            client.leave()
+
+
+@contextlib.asynccontextmanager
+async def place(directory: Path, listen: str = "", more: str = "") -> AsyncIterator[Place]:
+    """An address at which something may serve."""
+    async with providers(1) as (provider,):
+        made = Place(directory, provider, listen or f"127.0.0.1:{free_port()}", more)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+async def ended(running: GatewayProcess) -> int:
+    """The exit code of a process, once it has ended."""
+    await until(lambda: running.has_ended)
+    return running.end()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_streams_end_whole_idle_callers_stay_connected_and_new_ones_are_never_refused(tmp_path: Path, kind: str) -> None:
+    async with place(tmp_path, f"unix:{tmp_path}/kyma.sock" if kind == "unix" else "") as here, here.serving() as old:
+        go_on = asyncio.Event()
+        here.provider.plays(head() + chunk(event("one")), go_on, chunk(event("two")) + chunk(DONE) + LAST_CHUNK)
+        streaming = await here.client()
+        streaming.ask(stream=True)
+        assert (await streaming.head()).status == 200
+        assert await streaming.chunk() == event("one")
+        idle = [await here.client() for _ in range(CALLERS)]
+        for caller in idle:
+            caller.ask()
+            assert (await caller.answer()).status == 200
+        statuses: list[int] = []
+
+        async def keep_asking() -> None:
+            while True:
+                statuses.append(await here.ask())
+
+        asking = [asyncio.ensure_future(keep_asking()) for _ in range(3)]
+        async with here.serving("--replace") as new:
+            await until(lambda: "another process serves" in old.stderr)
+            for caller in idle:
+                caller.ask()
+                assert (await caller.answer()).status == 200
+            assert not old.has_ended
+            go_on.set()
+            assert await streaming.rest() == event("two") + DONE
+            streaming.ask()
+            assert (await streaming.answer()).status == 200
+            assert await ended(old) == 0
+            served = len(statuses)
+            await until(lambda: len(statuses) > served + 3)
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+            assert set(statuses) == {200}
+            await until(lambda: "which was replaced, has ended" in new.stderr)
+            assert await here.ask() == 200
+            assert new.stderr.count("Traceback") == old.stderr.count("Traceback") == 0
+
+
+async def test_one_can_be_replaced_again_and_again(tmp_path: Path) -> None:
+    async with place(tmp_path) as here, contextlib.AsyncExitStack() as stack:
+        before = await stack.enter_async_context(here.serving("--replace"))  # nobody serves yet: it just starts
+        for _ in range(3):
+            after = await stack.enter_async_context(here.serving("--replace"))
+            assert await ended(before) == 0
+            assert await here.ask() == 200
+            before = after
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        ("models: [\n", 2, "nothing was started"),
+        ("nothing: 1\n", 2, "nothing was started"),
+        ("tls: {certificate: /nowhere.pem, key: /nowhere.pem}\n", 1, "can't be read"),
+        ("access_log: /nowhere/access.log\n", 1, "no such file"),
+    ],
+)
+async def test_a_new_process_that_fails_to_start_leaves_the_old_one_serving(
+    tmp_path: Path, more: str, code: int, words: str
+) -> None:
+    async with place(tmp_path) as here, here.serving() as old:
+        broken = tmp_path / "broken.yaml"
+        text = here.text
+        if more.startswith("access_log"):
+            text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("access_log"))
+        broken.write_text(text + more)
+        result = await asyncio.to_thread(command, "serve", "--config", broken, "--replace")
+        assert result.returncode == code, result.stderr
+        assert words in result.stderr.lower()
+        assert await here.ask() == 200
+        assert not old.has_ended
+        async with here.serving("--replace"):
+            assert await ended(old) == 0
+
+
+async def test_without_replace_an_address_in_use_stays_an_error(tmp_path: Path) -> None:
+    async with place(tmp_path) as here, here.serving():
+        config = tmp_path / "same.yaml"
+        config.write_text(here.text)
+        result = await asyncio.to_thread(command, "serve", "--config", config)
+        assert result.returncode == 1
+        assert "the address is in use" in result.stderr
+        assert await here.ask() == 200
+
+
+async def test_a_gateway_with_accounts_says_that_it_must_be_stopped_first(tmp_path: Path) -> None:
+    more = f"accounts: {{required: true, database: 'sqlite:{tmp_path}/kyma.db'}}\n"
+    async with place(tmp_path, more=more) as here, here.serving() as old:
+        config = tmp_path / "same.yaml"
+        config.write_text(here.text)
+        result = await asyncio.to_thread(command, "serve", "--config", config, "--replace")
+        assert (result.returncode, "stop it first" in result.stderr) == (1, True)
+        assert await here.ask() == 401
+        assert not old.has_ended
+
+
+# ---- the protocol, message by message
+
+
+class Serving:
+    """A gateway that can be replaced, as far as the control socket is concerned."""
+
+    def __init__(self, path: Path) -> None:
+        self.events: list[str] = []
+        self.hand_over: list[object] = []
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.address = TcpAddress(*self.listening.getsockname())
+        self.replaceable = Replaceable(
+            path, {("listen", str(self.address)): [self.listening]}, pause=lambda: self.events.append("pause"),
+            resume=lambda: self.events.append("resume"), leave=self._leave,
+        )  # fmt: skip
+
+    def _leave(self, hand_over: object) -> None:
+        self.events.append("leave")
+        self.hand_over.append(hand_over)
+
+    def close(self) -> None:
+        """Wait for nobody any more."""
+        self.replaceable.close()
+        self.listening.close()
+
+
+@pytest.fixture
+async def control(tmp_path: Path) -> AsyncIterator[tuple[Path, Serving]]:
+    """A process that can be replaced, and the path of its control socket."""
+    path = tmp_path / "control.sock"
+    made = Serving(path)
+    yield path, made
+    made.close()
+
+
+def connected(path: Path) -> socket.socket:
+    """A connection to a control socket."""
+    found = control_socket.connect(path, PATIENCE_S)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("last", ["connect", "replace", "ready"])
+async def test_a_new_process_that_dies_before_it_serves_changes_nothing(control: tuple[Path, Serving], last: str) -> None:
+    path, made = control
+    for _ in range(2):
+        made.events.clear()
+        with connected(path) as new:
+            if last != "connect":
+                control_socket.send(new, {"replace": "1"})
+                answer, descriptors = await asyncio.to_thread(control_socket.receive, new)
+                assert answer == {"pid": os.getpid(), "listeners": [["listen", str(made.address)]]}
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            if last == "ready":
+                control_socket.send(new, {"ready": True})
+                assert await asyncio.to_thread(control_socket.receive, new) == ({"yours": True}, [])
+        await until(lambda: made.events == (["pause", "resume"] if last == "ready" else []))
+        assert not made.replaceable.was_replaced
+        await until(lambda: made.replaceable.is_free)
+
+
+@pytest.mark.parametrize("data", [b"x", b"[]", b"{", b"{}", b'{"serving": true}', b'{"connections": 1}', b"\xff" * 1000])
+async def test_a_message_that_is_none_changes_nothing(control: tuple[Path, Serving], data: bytes) -> None:
+    path, made = control
+    with connected(path) as new:
+        socket.send_fds(new, [data], [made.listening.fileno()])
+    await until(lambda: made.replaceable.is_free)
+    assert made.events == []
+    assert not made.replaceable.was_replaced
+
+
+async def test_another_users_process_is_not_answered(control: tuple[Path, Serving], monkeypatch: pytest.MonkeyPatch) -> None:
+    path, made = control
+    monkeypatch.setattr(control_socket, "is_same_user", lambda connection: False)
+    with connected(path) as new:
+        with contextlib.suppress(OSError):
+            control_socket.send(new, {"replace": "1"})
+        with pytest.raises(ConnectionError):
+            await asyncio.to_thread(control_socket.receive, new)
+    assert made.events == []
+
+
+def test_the_control_socket_is_its_users_alone(tmp_path: Path) -> None:
+    address = TcpAddress("127.0.0.1", 8080)
+    path = control_socket.path_of(address, {"XDG_RUNTIME_DIR": str(tmp_path)})
+    assert path is not None
+    with control_socket.listen(path):
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+    path.parent.chmod(0o755)
+    assert control_socket.path_of(address, {"XDG_RUNTIME_DIR": str(tmp_path)}) is None
+    with pytest.raises(StartError, match="alone"):
+        find_predecessor(address, {"XDG_RUNTIME_DIR": str(tmp_path)})
+    path.parent.chmod(0o700)
+    assert find_predecessor(address, {"XDG_RUNTIME_DIR": str(tmp_path)}) is None
+
+
+async def test_a_predecessor_that_answers_nonsense_is_a_clear_error() -> None:
+    old, new = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with old, new:
+        control_socket.send(old, {"pid": "x", "listeners": [["listen", "a:1"]]})
+        with pytest.raises(StartError, match="it goes on serving"):
+            Predecessor(new)
