@@ -110,7 +110,7 @@ async def _serve(
     _catch_signals(app, reload_triggers if hangup_reloads else None, ending.stop)
     await app.open()
     try:
-        listeners = Listeners(app, snapshot, predecessor, inherited_sockets(environment))
+        listeners = Listeners(app, snapshot, configuration.tls, predecessor, inherited_sockets(environment))
         replaceable: Replaceable | None = None
         try:
             if predecessor is not None:
