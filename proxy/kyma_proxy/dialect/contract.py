@@ -57,4 +57,4 @@ class Dialect(NamedTuple):
     """Request header fields that its providers require, with the values to send if neither caller nor provider sets them."""
     cleaning: Cleaning | None = None
     whole_list: bytes = b""
-    """The query that asks a provider for all of its models at once, where it would list only some."""
+    """The parameters of a query that ask a provider for all of its models at once, where it would list only some."""

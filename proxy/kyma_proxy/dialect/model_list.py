@@ -43,7 +43,8 @@ _decode: Final = msgspec.json.Decoder(_List | list[_Entry]).decode
 def list_request(provider: Provider) -> bytes:
     """The bytes of the request."""
     fields = b"".join([b"%b: %b\r\n" % field for field in provider.default_fields])
-    target = provider.base_path + _PATH + DIALECTS[provider.dialect].whole_list
+    query = b"&".join(filter(None, (provider.query, DIALECTS[provider.dialect].whole_list)))
+    target = provider.base_path + _PATH + (b"?" + query if query else b"")
     return b"GET %b HTTP/1.1\r\n%b%b\r\n" % (target, provider.header_lines, fields)
 
 

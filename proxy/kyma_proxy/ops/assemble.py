@@ -25,6 +25,7 @@ from kyma_proxy.core.http.web_pages import admin_policy
 from kyma_proxy.core.jobs.job import Job
 from kyma_proxy.core.routing.breaker import OPEN
 from kyma_proxy.core.routing.breaker_table import BreakerTable
+from kyma_proxy.core.routing.plan import each_key
 from kyma_proxy.dialect.registry import RELAYED
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.gateway import Gateway
@@ -177,9 +178,9 @@ class App:
         self.listener.apply_snapshot()
         self.admin_listener.apply_snapshot()
         snapshot = self._current()
-        sources = [source for model in snapshot.entries for source in (*model.pool, *model.reserve)]
+        sources = [source for model in snapshot.entries for source in each_key((*model.pool, *model.reserve))]
         used = {
-            source.provider.name: source.provider for model in snapshot.entries for source in model.pool if not model.is_image
+            source.provider.origin: source.provider for model in snapshot.entries for source in model.pool if not model.is_image
         }
         self.upstreams.warm(provider for provider in used.values() if provider.off is None)
         self.model_lists.apply_snapshot()
@@ -219,13 +220,15 @@ class App:
         """
         now = monotonic()
         found: dict[tuple[str, str], dict[str, bool]] = {}
-        for model in self._current().entries:
-            for source in (*model.pool, *model.reserve):
-                if source.provider.off is None:
-                    are_open = found.setdefault((source.provider.name, source.model), {})
-                    for breakers in self.breakers.of_all(source):
-                        for endpoint, breaker in breakers.items():
-                            are_open[endpoint] = are_open.get(endpoint, False) or breaker.state(now) == OPEN
+        for source in each_key(source for model in self._current().entries for source in (*model.pool, *model.reserve)):
+            if source.provider.off is None:
+                opened = found.setdefault((source.provider.name, source.model), {})
+                are_open: dict[str, bool] = {}
+                for breakers in self.breakers.of_all(source):
+                    for endpoint, breaker in breakers.items():
+                        are_open[endpoint] = are_open.get(endpoint, False) or breaker.state(now) == OPEN
+                for endpoint, is_open in are_open.items():  # all keys must be out of use
+                    opened[endpoint] = opened.get(endpoint, True) and is_open
         return found
 
     def _gauges(self) -> dict[str, Callable[[], float]]:

@@ -119,4 +119,4 @@ def _listing_providers(snapshot: Snapshot) -> dict[str, Provider]:
 
 
 def _reached(provider: Provider) -> object:
-    return provider.origin, provider.base_path, provider.header_lines
+    return provider.origin, provider.base_path, provider.query, provider.header_lines

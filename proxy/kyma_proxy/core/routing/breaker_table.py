@@ -25,6 +25,7 @@ class BreakerTable:
         self._sources: dict[str, SourceCircuit] = {}  # by Source.key
         self._reached: dict[str, object] = {}
         self._patterns: dict[str, object] = {}
+        self._with_siblings: set[str] = set()  # by Source.key
         self._models: dict[str, HourlyCounts] = {}
         self._named_by_callers: dict[str, float] = {}
         """By Source.key, the oldest first: when it had been asked last when it was looked at last."""
@@ -33,7 +34,10 @@ class BreakerTable:
         """The breaker of a route's source at the endpoint at which the route asks it; a new one is closed."""
         breaker = self._breakers.get(source.breaker_key)
         if breaker is None:
-            return self.at(source.key, source.endpoint, is_main=source.endpoint == source.main_endpoint)
+            if source.siblings:
+                self._with_siblings.add(source.key)
+            breaker = self.at(source.key, source.endpoint, is_main=source.endpoint == source.main_endpoint)
+            breaker.has_siblings = bool(source.siblings)
         return breaker
 
     def at(self, key: str, endpoint: str, *, is_main: bool = False) -> CircuitBreaker:
@@ -46,6 +50,7 @@ class BreakerTable:
         breaker = source.endpoints.get(endpoint)
         if breaker is None:
             breaker = source.endpoints[endpoint] = self._breakers[f"{key} {endpoint}"] = CircuitBreaker(source, is_main=is_main)
+            breaker.has_siblings = key in self._with_siblings
         return breaker
 
     def _add_named_by_caller(self, key: str) -> None:
@@ -71,7 +76,9 @@ class BreakerTable:
         """The breakers of a source by endpoint; of a pattern's source those for each of its models that is known here."""
         if not source.model.endswith("*"):
             return [self.endpoints_of(source.key)]
-        return [self._sources[one].endpoints for one in self._named_by_callers if one.startswith(f"{source.key} ")]
+        start = f"{source.key} "
+        named = [one for one in self._named_by_callers if one.startswith(start) and " " not in one[len(start) :]]
+        return [self._sources[one].endpoints for one in named]
 
     def endpoints_of(self, key: str) -> Mapping[str, CircuitBreaker]:
         """The breakers of a source at the endpoints at which it may have been asked."""
@@ -94,11 +101,14 @@ class BreakerTable:
         """Forget all others: what a reload removed, or now reaches at another address or with another credential."""
         reached: dict[str, object] = {}
         patterns: dict[str, object] = {}
-        for source in sources:
-            provider = source.provider
-            reached[source.key] = (provider.origin, provider.base_path, provider.header_lines)
-            if source.model.endswith("*"):
-                patterns[source.key] = reached[source.key]
+        self._with_siblings = set()
+        for one in sources:
+            provider = one.provider
+            reached[one.key] = (provider.origin, provider.base_path, provider.query, provider.header_lines)
+            if one.model.endswith("*"):
+                patterns[one.key] = reached[one.key]
+            if one.siblings:
+                self._with_siblings.add(one.key)
         if not patterns or patterns != self._patterns:
             for key in self._named_by_callers:
                 self._forget(key)
@@ -106,6 +116,9 @@ class BreakerTable:
         for key in [key for key in self._sources if key not in self._named_by_callers]:
             if self._reached.get(key) != reached.get(key, ()):
                 self._forget(key)
+                continue
+            for breaker in self._sources[key].endpoints.values():
+                breaker.has_siblings = key in self._with_siblings
         self._reached, self._patterns = reached, patterns
         known_models = set(models)
         self._models = {model: hours for model, hours in self._models.items() if model in known_models}

@@ -96,5 +96,6 @@ def _source_named(source: Source, rest: str) -> Source:
         return source  # one model answers for all ids of the pattern
     model, key = source.model[:-1] + rest, f"{source.key} {rest}"
     return msgspec.structs.replace(
-        source, model=model, model_json=msgspec.json.encode(model), key=key, breaker_key=f"{key} {source.endpoint}"
-    )
+        source, model=model, model_json=msgspec.json.encode(model), key=key, breaker_key=f"{key} {source.endpoint}",
+        other_keys=_named(source.other_keys, rest), siblings=frozenset([f"{one} {rest}" for one in source.siblings]),
+    )  # fmt: skip
