@@ -25,6 +25,7 @@ from kyma_proxy.core.http.web_pages import admin_policy
 from kyma_proxy.core.jobs.job import Job
 from kyma_proxy.core.routing.breaker import OPEN
 from kyma_proxy.core.routing.breaker_table import BreakerTable
+from kyma_proxy.core.routing.plan import each_key
 from kyma_proxy.dialect.registry import RELAYED
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.gateway import Gateway
@@ -171,9 +172,9 @@ class App:
         self.listener.apply_snapshot()
         self.admin_listener.apply_snapshot()
         snapshot = self._current()
-        sources = [source for model in snapshot.models.values() for source in (*model.pool, *model.reserve)]
+        sources = [source for model in snapshot.models.values() for source in each_key((*model.pool, *model.reserve))]
         used = {
-            source.provider.name: source.provider
+            source.provider.origin: source.provider
             for model in snapshot.models.values()
             for source in model.pool
             if not model.is_image
@@ -212,14 +213,13 @@ class App:
         """For each source that is on, by provider and provider's model id, and each endpoint: True if its breaker is open."""
         models = self._current().models.values()
         now = monotonic()
-        return {
-            (source.provider.name, source.model): {
-                endpoint: breaker.state(now) == OPEN for endpoint, breaker in self.breakers.endpoints_of(source.key).items()
-            }
-            for model in models
-            for source in (*model.pool, *model.reserve)
-            if source.provider.off is None
-        }
+        found: dict[tuple[str, str], dict[str, bool]] = {}
+        for source in each_key(source for model in models for source in (*model.pool, *model.reserve)):
+            if source.provider.off is None:
+                opened = found.setdefault((source.provider.name, source.model), {})
+                for endpoint, breaker in self.breakers.endpoints_of(source.key).items():  # all keys must be out of use
+                    opened[endpoint] = opened.get(endpoint, True) and breaker.state(now) == OPEN
+        return found
 
     def _gauges(self) -> dict[str, Callable[[], float]]:
         scheduler = self.jobs.scheduler
