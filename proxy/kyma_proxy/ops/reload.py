@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -54,6 +55,9 @@ class Configuration:
         """The number of reloads, by result."""
         self._signature = self._read_signature()
         self.snapshot = read_snapshot(path, environment)
+        self.last_reload_succeeded = True
+        self.read_at = time.time()
+        """When the file was last read with success, in Unix time."""
         self._listeners: list[Callable[[], None]] = []
         self._lock = asyncio.Lock()
 
@@ -103,6 +107,7 @@ class Configuration:
         for name in needs_restart:
             _log.warning("reload: %s has changed in %s; that needs a restart", name, self.path)
         result = "unchanged" if loaded.version == before.version else "reloaded"
+        self.last_reload_succeeded, self.read_at = True, time.time()
         self._count(result)
         if result == "reloaded":
             self.snapshot = after
@@ -114,6 +119,7 @@ class Configuration:
         return ReloadResult(result=result, version=after.version, needs_restart=needs_restart, warnings=after.warnings)
 
     def _failed(self, trigger: str, result: ReloadResult) -> ReloadResult:
+        self.last_reload_succeeded = False
         self._count("failed")
         for reason in result.problems or (result.message,):
             _log.error("reload (%s): %s", trigger, reason)
