@@ -143,10 +143,8 @@ class Provider:
             writer.write(self.listing)
             return True
         length = _LENGTH.search(head)
-        received = Received(head, await reader.readexactly(int(length[1]) if length else 0), number)
-        self.received.append(received)
-        script = self.scripts.popleft() if self.scripts else (self.judge(received) or _usual_answer(head),)
-        del received  # a test may look whether anybody keeps its body
+        self.received.append(Received(head, await reader.readexactly(int(length[1]) if length else 0), number))
+        script = self.scripts.popleft() if self.scripts else (self.judge(self.received[-1]) or _usual_answer(head),)
         gone = asyncio.ensure_future(reader.read(1))
         try:
             for step in script:

@@ -76,7 +76,7 @@ def count_request() -> Callable[[], object]:
 
     def count() -> object:
         counters.count(served, 102.5)
-        return counters.requests
+        return counters.series
 
     return count
 

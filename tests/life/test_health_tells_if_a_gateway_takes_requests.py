@@ -67,9 +67,12 @@ def test_a_public_listener_with_tls_is_asked_whatever_its_certificate_says(tmp_p
         assert health("--listen", running.base, "--tls") == (0, f"{running.base}: ok")
 
 
-def test_a_gateway_that_drains_is_alive_and_not_ready(tmp_path: Path) -> None:
+def test_a_gateway_that_is_about_to_stop_is_alive_and_not_ready(tmp_path: Path) -> None:
     admin = addresses(tmp_path)[0]
-    with gateway(tmp_path, admin=admin, pace="10s") as running, socket.socket() as caller:
+    with (
+        gateway(tmp_path, admin=admin, pace="10s", more="shutdown_delay: 1h\ndrain: 1ms\n") as running,
+        socket.socket() as caller,
+    ):
         host, _, port = running.base.partition(":")
         caller.settimeout(PATIENCE_S)
         caller.connect((host, int(port)))
@@ -80,6 +83,9 @@ def test_a_gateway_that_drains_is_alive_and_not_ready(tmp_path: Path) -> None:
         wait_until(lambda: health("--admin", admin)[0] == 1)
         assert health("--admin", admin) == (1, f"kyma-proxy: {admin}: draining")
         assert health("--admin", admin, "--live") == (0, f"{admin}: ok")
+        running.signal(signal.SIGTERM)  # a second one does not wait
+        wait_until(lambda: running.has_ended)
+        assert health("--admin", admin, "--live")[0] == 1
 
 
 def test_a_probe_by_address_reads_no_file(tmp_path: Path) -> None:

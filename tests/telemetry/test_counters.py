@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.core.exchange import Exchange, State
-from kyma_proxy.telemetry.counters import OVERHEAD_SECONDS, SECONDS, Counters, Histogram
+from kyma_proxy.core.http.body import read_routing_fields
+from kyma_proxy.telemetry.counters import OVERHEAD_SECONDS, SECONDS, Counters, Histogram, Series
 from tests.factories import BODY, attempt, exchange, routed
 
 
@@ -43,18 +45,25 @@ def test_the_bounds_of_the_buckets_rise() -> None:
         assert list(bounds) == sorted(set(bounds))
 
 
+def only(counters: Counters) -> Series:
+    (series,) = counters.series.values()
+    return series
+
+
 def test_a_served_request_is_counted() -> None:
     counters = Counters()
     counters.count(served(), 101.0)
     counters.count(served(), 101.0)
-    assert counters.requests == {("chat/completions", "small", "alpha", 200, State.COMPLETED): 2}
-    assert counters.attempts == {("beta", "503"): 2}
-    assert counters.tokens == {("small", "prompt"): 20, ("small", "completion"): 10, ("small", "cached"): 8}
-    assert (counters.bytes_in, counters.bytes_out) == (2 * len(BODY), 100)
-    assert (sum(counters.ttft.counts), sum(counters.duration.counts), sum(counters.overhead.counts)) == (2, 2, 2)
-    assert counters.ttft.total == pytest.approx(0.04)
-    assert counters.duration.total == pytest.approx(2.0)
-    assert counters.overhead.total == pytest.approx(0.0006)
+    assert list(counters.series) == [("chat/completions", "small", "alpha")]
+    series = only(counters)
+    assert series.endings == {(200, State.COMPLETED): 2}
+    assert counters.attempts == {("chat/completions", "small", "beta", "503"): 2}
+    assert (series.prompt, series.completion, series.cached) == (20, 10, 8)
+    assert (series.bytes_in, series.bytes_out) == (2 * len(BODY), 100)
+    assert (sum(series.first_byte.counts), sum(series.duration.counts), sum(series.overhead.counts)) == (2, 2, 2)
+    assert series.first_byte.total == pytest.approx(0.04)
+    assert series.duration.total == pytest.approx(2.0)
+    assert series.overhead.total == pytest.approx(0.0006)
 
 
 def test_a_request_that_reached_no_provider_counts_with_its_duration_only() -> None:
@@ -63,9 +72,23 @@ def test_a_request_that_reached_no_provider_counts_with_its_duration_only() -> N
     refused.state = State.REJECTED
     refused.status = 404
     counters.count(refused, 100.5)
-    assert counters.requests == {("chat/completions", "", "", 404, State.REJECTED): 1}
-    assert (counters.attempts, counters.tokens) == ({}, {})
-    assert (sum(counters.ttft.counts), sum(counters.overhead.counts), sum(counters.duration.counts)) == (0, 0, 1)
+    assert list(counters.series) == [("chat/completions", "", "")]
+    series = only(counters)
+    assert series.endings == {(404, State.REJECTED): 1}
+    assert (counters.attempts, series.prompt, series.completion, series.cached) == ({}, None, None, None)
+    assert (sum(series.first_byte.counts), sum(series.overhead.counts), sum(series.duration.counts)) == (0, 0, 1)
+
+
+def test_no_word_of_a_caller_makes_a_series() -> None:
+    counters = Counters()
+    for name in ("unknown-1", "unknown-2", 'a"b\nc', "x" * 256):
+        asked = exchange()
+        body = json.dumps({"model": name}).encode()
+        asked.routing = read_routing_fields(body)
+        asked.state, asked.status = State.REJECTED, 404
+        counters.count(asked, 100.5)
+    assert list(counters.series) == [("chat/completions", "", "")]
+    assert only(counters).endings == {(404, State.REJECTED): 4}
 
 
 def test_tokens_that_were_not_reported_are_not_counted_as_zero() -> None:
@@ -73,7 +96,7 @@ def test_tokens_that_were_not_reported_are_not_counted_as_zero() -> None:
     request = served()
     request.usage = Usage(None, 7, None, "reported")
     counters.count(request, 101.0)
-    assert counters.tokens == {("small", "completion"): 7}
+    assert (only(counters).prompt, only(counters).completion) == (None, 7)
 
 
 def test_requests_that_the_listener_refuses_are_counted_by_error_code() -> None:

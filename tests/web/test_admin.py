@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from kyma_proxy.ops.reload import Configuration
@@ -44,13 +45,18 @@ def admin(request: pytest.FixtureRequest, tmp_path: Path) -> Admin:
     return Admin(tmp_path / "gateway.yaml", getattr(request, "param", f"admin: {{token: {TOKEN}}}\n"))
 
 
+async def no_metrics(media_type: str) -> bytes:
+    """A scrape."""
+    return b"# metrics\n"
+
+
 @pytest.fixture
 async def client(admin: Admin, aiohttp_client: StartsClient) -> AdminClient:
     """A client of the admin application, without accounts."""
     app = admin_application(
         admin.configuration.current,
         lambda: admin.is_draining,
-        lambda: b"# metrics\n",
+        no_metrics,
         lambda: admin.configuration.reload("POST /admin/reload"),
         accounts=None,
     )
@@ -176,9 +182,13 @@ async def test_a_request_is_counted_once_in_every_metric(scrapes: Scrapes) -> No
     await scrapes.running.records()
     after = await scrapes.samples()
     risen = {name: value - before.get(name, 0.0) for name, value in after.items() if name.startswith("kyma_")}
-    labels = {"endpoint": "chat/completions", "model": "m", "provider": "p0", "status": "200", "ending": "completed"}
+    series = {"endpoint": "chat/completions", "model": "m", "provider": "p0"}
+    labels = series | {"status": "200", "ending": "completed"}
     assert risen[f"kyma_requests_total{json.dumps(labels, sort_keys=True)}"] == 1
-    assert [risen[f"kyma_{name}_seconds_count{{}}"] for name in ("first_byte", "duration", "overhead")] == [1, 1, 1]
+    assert [
+        risen[f"kyma_{name}_seconds_count{json.dumps(series, sort_keys=True)}"]
+        for name in ("first_byte", "duration", "overhead")
+    ] == [1, 1, 1]
     assert sum(value for name, value in risen.items() if name.startswith("kyma_requests_total")) == 1
     assert after["kyma_in_flight{}"] == 0
 
@@ -201,3 +211,40 @@ async def test_a_scrape_has_the_types_and_descriptions_of_its_metrics(scrapes: S
     assert families["kyma_duration_seconds"].type == "histogram"
     assert all(family.documentation for family in families.values())
     assert "process_resident_memory_bytes" in families
+
+
+async def test_a_scrape_is_open_metrics_for_who_asks_for_it(scrapes: Scrapes) -> None:
+    async with scrapes.client.get("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"}) as answer:
+        assert answer.headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        families = {family.name: family for family in open_metrics_families(await answer.text())}  # type: ignore[no-untyped-call]
+    assert {"kyma_requests", "kyma_duration_seconds", "kyma_build_info", "process_cpu_seconds"} <= families.keys()
+
+
+async def test_a_reload_that_fails_shows_until_one_succeeds(scrapes: Scrapes) -> None:
+    path = scrapes.running.configuration.path
+    good, name = path.read_text(), "kyma_config_last_reload_success"
+    seen: list[tuple[float, bool]] = []
+    read_at = (await scrapes.samples())[f"{name}_timestamp_seconds{{}}"]
+    for text in (good, "no: yes", good):
+        path.write_text(text)
+        await scrapes.running.configuration.reload("test")
+        samples = await scrapes.samples()
+        seen.append((samples[f"{name}{{}}"], samples[f"{name}_timestamp_seconds{{}}"] > read_at))
+        read_at = samples[f"{name}_timestamp_seconds{{}}"]
+    assert seen == [(1, True), (0, False), (1, True)]
+
+
+async def test_the_labels_are_names_of_the_configuration_whatever_callers_say(scrapes: Scrapes) -> None:
+    caller = await scrapes.running.client()
+    for name in ("m", "unknown-1", "unknown-2"):
+        caller.ask(name)
+        await caller.answer()
+    caller.post(b"not JSON")
+    await caller.answer()
+    await scrapes.running.records(4)
+    samples = [
+        name for name in await scrapes.samples() if name.startswith(("kyma_requests_total", "kyma_duration_seconds_count"))
+    ]
+    found = {json.loads(name[name.index("{") :])["model"] for name in samples}
+    assert found == {"m", ""}
+    assert sum(name.startswith("kyma_duration_seconds_count") for name in samples) == 2

@@ -23,7 +23,6 @@ from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.core.http.request_head import RequestHead
 from kyma_proxy.core.http.web_pages import admin_policy
 from kyma_proxy.core.jobs.job import Job
-from kyma_proxy.core.routing.breaker import OPEN
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.plan import each_key
 from kyma_proxy.dialect.registry import RELAYED
@@ -43,11 +42,12 @@ from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.net.worker import Worker
 from kyma_proxy.ops import memory
 from kyma_proxy.ops.health_checks import HealthChecks
+from kyma_proxy.ops.live_state import BUILD, LiveState
 from kyma_proxy.ops.model_lists import ModelLists
 from kyma_proxy.ops.reload import Configuration
 from kyma_proxy.telemetry.access_log import AccessLog
 from kyma_proxy.telemetry.counters import Counters
-from kyma_proxy.telemetry.metrics import CountersCollector, registry, render
+from kyma_proxy.telemetry.metrics import Metrics
 from kyma_proxy.telemetry.record import Record
 from kyma_proxy.telemetry.recording import job_record
 from kyma_proxy.web.account_pages import AccountPages
@@ -149,11 +149,7 @@ class App:
         self._admin = web.AppRunner(self.admin_application, access_log=None)
         self._health_checks = HealthChecks(current, client, self.breakers, random.random)
         self._periodic: list[asyncio.Task[None]] = []
-        collector = CountersCollector(
-            self.counters, self._gauges(), reloads=configuration.reloads, health_checks=self._health_checks.results,
-            open_breakers=self._open_breakers, jobs=self.jobs.scheduler.ended,
-        )  # fmt: skip
-        self._registry = registry(collector)
+        self._scraped = self._scraped_metrics(configuration)
         self._current = current
         configuration.on_change(self._apply_snapshot)
 
@@ -210,48 +206,23 @@ class App:
     def _log_job(self, job: Job) -> None:
         self._log(job_record(job, time.time()))
 
-    def _metrics(self) -> bytes:
-        return render(self._registry)
+    def _scraped_metrics(self, configuration: Configuration) -> Metrics:
+        live = LiveState(
+            configuration, serving=self.gateway, listener=self.listener, upstreams=self.upstreams, breakers=self.breakers,
+            jobs=self.jobs, access_log=self.access_log, account_service=self.account_service,
+        )  # fmt: skip
+        return Metrics(
+            self.counters, live, BUILD, reloads=configuration.reloads, health_checks=self._health_checks.results,
+            jobs=self.jobs.scheduler.ended,
+        )  # fmt: skip
 
-    def _open_breakers(self) -> dict[tuple[str, str], dict[str, bool]]:
-        """For each source that is on, by provider and provider's model id, and each endpoint: True if its breaker is open.
-
-        A pattern's source is open if it is for any of the pattern's models.
-        """
-        now = monotonic()
-        found: dict[tuple[str, str], dict[str, bool]] = {}
-        for source in each_key(source for model in self._current().entries for source in (*model.pool, *model.reserve)):
-            if source.provider.off is None:
-                opened = found.setdefault((source.provider.name, source.model), {})
-                are_open: dict[str, bool] = {}
-                for breakers in self.breakers.of_all(source):
-                    for endpoint, breaker in breakers.items():
-                        are_open[endpoint] = are_open.get(endpoint, False) or breaker.state(now) == OPEN
-                for endpoint, is_open in are_open.items():  # all keys must be out of use
-                    opened[endpoint] = opened.get(endpoint, True) and is_open
-        return found
-
-    def _gauges(self) -> dict[str, Callable[[], float]]:
-        scheduler = self.jobs.scheduler
-        gauges: dict[str, Callable[[], float]] = {
-            "kyma_in_flight": lambda: self.gateway.in_flight,
-            "kyma_connections": lambda: len(self.listener.connections),
-            "kyma_provider_connections": lambda: self.upstreams.statistics()["open"],
-            "kyma_provider_connections_idle": lambda: self.upstreams.statistics()["idle"],
-            "kyma_jobs_active": lambda: len(scheduler),
-            "kyma_jobs_unwritten": lambda: scheduler.awaiting_write,
-            "kyma_jobs_running": lambda: scheduler.running,
-            "kyma_access_log_lost_lines": lambda: self.access_log.lost_lines if self.access_log else 0,
-        }
-        if self.account_service is not None:
-            accounts, store = self.account_service.accounts, self.account_service.store
-            gauges |= {
-                "kyma_accounts": lambda: len(accounts),
-                "kyma_charges_waiting": lambda: store.waiting,
-                "kyma_charges_lost": lambda: store.statistics().lost,
-                "kyma_accounts_failing": lambda: int(store.is_failing),
-            }
-        return gauges
+    async def _metrics(self, media_type: str) -> bytes:
+        """A scrape; other work is done between its pieces."""
+        pieces = []
+        for piece in self._scraped.pieces(media_type):
+            pieces.append(piece)
+            await asyncio.sleep(0)
+        return b"".join(pieces)
 
     async def close(self) -> None:
         """Close everything; requests in progress are cut."""

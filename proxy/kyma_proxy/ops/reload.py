@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -85,6 +86,9 @@ class Configuration:
         self.snapshot = loaded.snapshot
         self._tls = loaded.tls
         self._log_troubles()
+        self.last_reload_succeeded = True
+        self.read_at = time.time()
+        """When the file was last read with success, in Unix time."""
         self._listeners: list[Callable[[], None]] = []
         self._lock = asyncio.Lock()
 
@@ -186,6 +190,7 @@ class Configuration:
             _log.warning("reload: %s has changed in %s; that needs a restart", name, self.path)
         is_same = after.version == before.version and after.providers == before.providers
         result = "unchanged" if is_same and not renewed else "reloaded"
+        self.last_reload_succeeded, self.read_at = True, time.time()
         self._count(result)
         if result == "reloaded":
             self._text = loaded.text
@@ -203,6 +208,7 @@ class Configuration:
         )
 
     def _failed(self, trigger: str, result: ReloadResult) -> ReloadResult:
+        self.last_reload_succeeded = False
         self._count("failed")
         for reason in result.problems or (result.message,):
             _log.error("reload (%s): %s", trigger, reason)

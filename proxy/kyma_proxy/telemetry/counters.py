@@ -1,4 +1,8 @@
-"""Counts requests, attempts, tokens and times. A request costs a few dictionary and list operations; a scrape renders them."""
+"""Counts requests, attempts, tokens and times, by endpoint, model and provider; a scrape renders them.
+
+Each of these three is a name of the configuration, or empty, and never a caller's word: so the number of series is bounded. A
+request costs one look-up of its series and a few additions to integers in lists that are there already.
+"""
 
 from __future__ import annotations
 
@@ -29,53 +33,76 @@ class Histogram:
         self.total += value
 
 
-class Counters:
-    """The counts of this process since its start."""
+class Series:
+    """The counts of the requests of one endpoint, for one model, that one provider answered.
+
+    `endings` are by status and ending. `prompt`, `completion` and `cached` are tokens; None until a provider has reported any.
+    """
+
+    __slots__ = (
+        "bytes_in", "bytes_out", "cached", "completion", "duration", "endings", "first_byte", "overhead", "prompt",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.requests: dict[tuple[str, str, str, int, State], int] = {}
-        """Relayed requests by endpoint, model, provider, status and ending."""
-        self.attempts: dict[tuple[str, str], int] = {}
-        """Failed attempts by provider and kind of failure."""
-        self.rejected: dict[str, int] = {}
-        """Requests that the listener refused, by error code."""
-        self.tokens: dict[tuple[str, str], int] = {}
-        """Tokens by model and kind: prompt, completion, cached."""
+        self.endings: dict[tuple[int, State], int] = {}
         self.bytes_in = 0
         self.bytes_out = 0
-        self.stale_retries = 0
-        self.ttft = Histogram(SECONDS)
+        self.prompt: int | None = None
+        self.completion: int | None = None
+        self.cached: int | None = None
+        self.first_byte = Histogram(SECONDS)
         self.duration = Histogram(SECONDS)
         self.overhead = Histogram(OVERHEAD_SECONDS)
 
     def count(self, exchange: Exchange, now: float) -> None:
         """Count a request that has ended."""
-        model = exchange.model.counted_as if exchange.model is not None else ""
-        provider = exchange.answered_by.provider.name if exchange.answered_by is not None else ""
-        key = (exchange.endpoint.name, model, provider, exchange.status, exchange.state)
-        self.requests[key] = self.requests.get(key, 0) + 1
-        received = exchange.inbound.received
+        ending = (exchange.status, exchange.state)
+        self.endings[ending] = self.endings.get(ending, 0) + 1
         self.bytes_in += exchange.bytes_in
         self.bytes_out += exchange.bytes_out
+        received = exchange.inbound.received
         self.duration.observe(now - received)
         if exchange.first_byte:
-            self.ttft.observe(exchange.first_byte - received)
+            self.first_byte.observe(exchange.first_byte - received)
             self.overhead.observe(exchange.overhead_s)
         usage = exchange.usage
         if usage.prompt is not None:
-            self._add_tokens(model, "prompt", usage.prompt)
+            self.prompt = (self.prompt or 0) + usage.prompt
         if usage.completion is not None:
-            self._add_tokens(model, "completion", usage.completion)
+            self.completion = (self.completion or 0) + usage.completion
         if usage.cached:
-            self._add_tokens(model, "cached", usage.cached)
+            self.cached = (self.cached or 0) + usage.cached
+
+
+class Counters:
+    """The counts of this process since its start."""
+
+    def __init__(self) -> None:
+        self.series: dict[tuple[str, str, str], Series] = {}
+        """Relayed requests by endpoint, model and provider. A model that nobody knows, and no provider, is ""."""
+        self.attempts: dict[tuple[str, str, str, str], int] = {}
+        """Failed attempts by endpoint, model, provider and kind of failure."""
+        self.rejected: dict[str, int] = {}
+        """Requests that the listener refused, by error code."""
+        self.stale_retries = 0
+
+    def count(self, exchange: Exchange, now: float) -> None:
+        """Count a request that has ended."""
+        model, source = exchange.model, exchange.answered_by
+        key = (
+            exchange.endpoint.name,
+            "" if model is None else model.counted_as,
+            "" if source is None else source.provider.name,
+        )
+        series = self.series.get(key)
+        if series is None:
+            series = self.series[key] = Series()
+        series.count(exchange, now)
         for attempt in exchange.attempts:
             if attempt.result not in (ANSWERED, ABANDONED):
-                failed = (attempt.provider, attempt.result)
+                failed = (exchange.endpoint.name, attempt.step.model.counted_as, attempt.provider, attempt.result)
                 self.attempts[failed] = self.attempts.get(failed, 0) + 1
 
     def reject(self, code: str) -> None:
         """Count a request that the listener refused."""
         self.rejected[code] = self.rejected.get(code, 0) + 1
-
-    def _add_tokens(self, model: str, kind: str, tokens: int) -> None:
-        self.tokens[(model, kind)] = self.tokens.get((model, kind), 0) + tokens

@@ -1,18 +1,17 @@
-"""Renders the counters for Prometheus. All of the work is done by a scrape, none when a request ends."""
+"""Makes the metrics of a scrape. All of the work is done by the scrape, none when a request ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from itertools import accumulate
+import platform
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+from prometheus_client.openmetrics.exposition import generate_latest as generate_open_metrics
 
-from kyma_proxy.telemetry.counters import Counters, Histogram
+from kyma_proxy.telemetry.counters import Counters, Histogram, Series
+from kyma_proxy.telemetry.exposition import OPEN_METRICS, Family, counter, gauge, histogram, written
 
 _GAUGES: Final = MappingProxyType({
     "kyma_in_flight": "Relayed requests in progress.",
@@ -23,109 +22,148 @@ _GAUGES: Final = MappingProxyType({
     "kyma_jobs_unwritten": "Image jobs that have ended and are not on disk yet.",
     "kyma_jobs_running": "Image jobs that a source works on.",
     "kyma_access_log_lost_lines": "Lines of the access log that could not be written.",
+    "kyma_config_last_reload_success": "1 if the last reload of the configuration (or the start) succeeded, else 0.",
+    "kyma_config_last_reload_success_timestamp_seconds": "When the configuration was last read with success, in Unix time.",
     "kyma_accounts": "Accounts.",
     "kyma_charges_waiting": "Charges that are not on disk yet.",
     "kyma_charges_lost": "Charges that could not be written.",
     "kyma_accounts_failing": "1 while the database can't be written, else 0.",
 })  # fmt: skip
 """What each gauge shows."""
+BREAKER_STATES: Final = ("closed", "half_open", "open")
+_SERIES: Final = ("endpoint", "model", "provider")
+_SOURCE: Final = ("provider", "model")
 
 
-class CountersCollector(Collector):
-    """Reads the gateway's counters. `gauges` and `open_breakers` are called at each scrape for the current values.
+class Build(NamedTuple):
+    """The version of the program, and if the path of a request is compiled."""
 
-    `gauges` are some of _GAUGES, by name. `open_breakers` has each source that is on, by provider and model, and for each
-    of its endpoints: True if its circuit breaker is open.
-    """
+    version: str
+    is_compiled: bool
+
+
+class Present(Protocol):
+    """The present state of the running program, read anew by each scrape."""
+
+    def gauges(self) -> Mapping[str, Callable[[], float]]:
+        """Some of _GAUGES, by name."""
+
+    def providers(self) -> Mapping[str, bool]:
+        """Each provider, and True if it is on: its key is there."""
+
+    def breakers(self) -> Mapping[tuple[str, str], Mapping[str, str]]:
+        """Each source that is on, by provider and the provider's id of the model, and for each of its endpoints: its state."""
+
+
+class Metrics:
+    """The metrics of the gateway and of its process. `reloads`, `health_checks` and `jobs` are counted by their results."""
 
     def __init__(
-        self,
-        counters: Counters,
-        gauges: Mapping[str, Callable[[], float]],
-        *,
-        reloads: Mapping[str, int],
-        health_checks: Mapping[str, int],
-        open_breakers: Callable[[], Mapping[tuple[str, str], Mapping[str, bool]]],
-        jobs: Mapping[str, int],
-    ) -> None:
+        self, counters: Counters, present: Present, build: Build, *, reloads: Mapping[str, int],
+        health_checks: Mapping[str, int], jobs: Mapping[str, int],
+    ) -> None:  # fmt: skip
         self._counters = counters
-        self._gauges = gauges
+        self._present = present
+        self._build = build
         self._reloads = reloads
         self._health_checks = health_checks
-        self._open_breakers = open_breakers
         self._jobs = jobs
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        PlatformCollector(registry=self._process)
+        GCCollector(registry=self._process)
 
-    def collect(self) -> Iterable[Metric]:
-        """Every metric family, with its current values."""
+    def pieces(self, media_type: str) -> Iterator[bytes]:
+        """The text of a scrape of this media type, in pieces between which other work may be done."""
+        is_open_metrics = media_type == OPEN_METRICS
+        for piece in written(self._families(), is_open_metrics=is_open_metrics):
+            yield piece.encode()
+        generate: Callable[[CollectorRegistry], bytes] = generate_open_metrics if is_open_metrics else generate_latest
+        yield generate(self._process)
+
+    def _families(self) -> Iterator[Family]:
         counters = self._counters
-        requests = CounterMetricFamily(
-            "kyma_requests", "Relayed requests that have ended.",
-            labels=("endpoint", "model", "provider", "status", "ending"),
-        )  # fmt: skip
-        for (endpoint, model, provider, status, ending), count in list(counters.requests.items()):
-            requests.add_metric((endpoint, model, provider, str(status), ending.value), count)
-        yield requests
-        yield _counter(
-            "kyma_rejected", "Requests that the listener refused.", ("code",), {(k,): v for k, v in counters.rejected.items()}
+        yield from _of_requests(list(counters.series.items()))
+        yield counter(
+            "kyma_failed_attempts", "Attempts at a source that failed.", (*_SERIES, "failure"), list(counters.attempts.items())
         )
-        yield _counter("kyma_failed_attempts", "Attempts that failed.", ("provider", "failure"), counters.attempts)
-        yield _counter("kyma_tokens", "Tokens that providers reported.", ("model", "kind"), counters.tokens)
-        yield _counter("kyma_request_bytes", "Bytes of request bodies.", (), {(): counters.bytes_in})
-        yield _counter("kyma_answer_bytes", "Bytes of answer bodies.", (), {(): counters.bytes_out})
-        yield _counter("kyma_stale_retries", "Requests sent again on a fresh connection.", (), {(): counters.stale_retries})
-        yield _histogram("kyma_first_byte_seconds", "From the request's last byte to the answer's first byte.", counters.ttft)
-        yield _histogram("kyma_duration_seconds", "From the request's last byte to the answer's end.", counters.duration)
-        yield _histogram("kyma_overhead_seconds", "What the gateway itself added before the first byte.", counters.overhead)
-        yield _counter(
-            "kyma_reloads", "Reloads of the configuration.", ("result",), {(k,): v for k, v in self._reloads.items()}
-        )
-        yield _counter(
+        yield counter("kyma_stale_retries", "Requests sent again on a fresh connection.", (), [((), counters.stale_retries)])
+        yield counter("kyma_rejected", "Requests that the listener refused.", ("code",), _by_one(counters.rejected))
+        yield counter("kyma_reloads", "Reloads of the configuration.", ("result",), _by_one(self._reloads))
+        yield counter(
             "kyma_health_checks", "Health checks: requests for one token to sources without traffic.", ("result",),
-            {(k,): v for k, v in self._health_checks.items()},
+            _by_one(self._health_checks),
         )  # fmt: skip
-        yield _counter("kyma_jobs", "Image jobs that have ended.", ("status",), {(k,): v for k, v in self._jobs.items()})
-        breakers = GaugeMetricFamily(
-            "kyma_breaker_open", "1 while a circuit breaker of a source is open, at any endpoint, else 0.",
-            labels=("provider", "model"),
+        yield counter("kyma_jobs", "Image jobs that have ended.", ("status",), _by_one(self._jobs))
+        yield from self._of_sources()
+        for name, read in self._present.gauges().items():
+            yield gauge(name, _GAUGES[name], (), [((), read())])
+        compiled = "true" if self._build.is_compiled else "false"
+        yield gauge(
+            "kyma_build_info", "1; the labels say which program runs.", ("version", "compiled", "python"),
+            [((self._build.version, compiled, platform.python_version()), 1)],
         )  # fmt: skip
-        at_endpoints = GaugeMetricFamily(
+
+    def _of_sources(self) -> Iterator[Family]:
+        """The state of providers and sources. A source is open if it is at any endpoint, closed if it is at all."""
+        present = self._present
+        yield gauge(
+            "kyma_provider_on", "1 if the provider can be asked, 0 if it has no key.", ("provider",),
+            [((name,), is_on) for name, is_on in present.providers().items()],
+        )  # fmt: skip
+        breakers = present.breakers()
+        yield gauge(
+            "kyma_breaker_state", "1 for the state of a source's circuit breaker, 0 for the others.", (*_SOURCE, "state"),
+            (((*source, state), state == _worst(states)) for source, states in breakers.items() for state in BREAKER_STATES),
+        )  # fmt: skip
+        yield gauge(
+            "kyma_breaker_open", "1 while a circuit breaker of a source is open, at any endpoint, else 0.", _SOURCE,
+            ((source, _worst(states) == "open") for source, states in breakers.items()),
+        )  # fmt: skip
+        yield gauge(
             "kyma_endpoint_breaker_open", "1 while the circuit breaker of a source at an endpoint is open, else 0.",
-            labels=("provider", "model", "endpoint"),
+            (*_SOURCE, "endpoint"),
+            (
+                ((*source, endpoint), state == "open")
+                for source, states in breakers.items()
+                for endpoint, state in states.items()
+            ),
         )  # fmt: skip
-        for key, are_open in self._open_breakers().items():
-            breakers.add_metric(key, int(any(are_open.values())))
-            for endpoint, is_open in are_open.items():
-                at_endpoints.add_metric((*key, endpoint), int(is_open))
-        yield breakers
-        yield at_endpoints
-        for name, read in self._gauges.items():
-            yield GaugeMetricFamily(name, _GAUGES[name], value=read())
 
 
-def registry(collector: CountersCollector) -> CollectorRegistry:
-    """A registry of the gateway's counters and of the process's own metrics."""
-    metrics = CollectorRegistry()
-    metrics.register(collector)
-    ProcessCollector(registry=metrics)
-    PlatformCollector(registry=metrics)
-    GCCollector(registry=metrics)
-    return metrics
+def _of_requests(series: list[tuple[tuple[str, str, str], Series]]) -> Iterator[Family]:
+    yield counter(
+        "kyma_requests", "Relayed requests that have ended.", (*_SERIES, "status", "ending"),
+        (
+            ((*key, str(status), ending.value), count)
+            for key, one in series
+            for (status, ending), count in list(one.endings.items())
+        ),
+    )  # fmt: skip
+    yield counter(
+        "kyma_tokens", "Tokens that providers reported.", (*_SERIES, "kind"),
+        (
+            ((*key, kind), tokens)
+            for key, one in series
+            for kind, tokens in (("prompt", one.prompt), ("completion", one.completion), ("cached", one.cached))
+            if tokens is not None
+        ),
+    )  # fmt: skip
+    yield counter("kyma_request_bytes", "Bytes of request bodies.", _SERIES, ((key, one.bytes_in) for key, one in series))
+    yield counter("kyma_answer_bytes", "Bytes of answer bodies.", _SERIES, ((key, one.bytes_out) for key, one in series))
+    histograms: tuple[tuple[str, str, Callable[[Series], Histogram]], ...] = (
+        ("first_byte", "From the request's last byte to the answer's first byte.", lambda one: one.first_byte),
+        ("duration", "From the request's last byte to the answer's end.", lambda one: one.duration),
+        ("overhead", "What the gateway itself added before the first byte.", lambda one: one.overhead),
+    )
+    for name, text, read in histograms:
+        yield histogram(f"kyma_{name}_seconds", text, _SERIES, ((key, read(one)) for key, one in series))
 
 
-def render(metrics: CollectorRegistry) -> bytes:
-    """The text for a scrape."""
-    return generate_latest(metrics)
+def _worst(states: Mapping[str, str]) -> str:
+    """The state of a source that has these at its endpoints."""
+    return max(states.values(), key=BREAKER_STATES.index, default="closed")
 
 
-def _counter(name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, int]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=labels)
-    for key, count in list(values.items()):
-        family.add_metric(key, count)
-    return family
-
-
-def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
-    bounds = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
-    family = HistogramMetricFamily(name, text)
-    family.add_metric((), list(zip(bounds, accumulate(histogram.counts), strict=True)), histogram.total)
-    return family
+def _by_one(counts: Mapping[str, int]) -> list[tuple[tuple[Any], int]]:
+    return [((key,), count) for key, count in list(counts.items())]

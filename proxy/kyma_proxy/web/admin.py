@@ -22,6 +22,7 @@ from kyma_proxy.config.snapshot import Model, Provider, Snapshot, TcpAddress, Wa
 from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import GatewayError, accounts_unavailable
 from kyma_proxy.store.contract import StoreUnavailable
+from kyma_proxy.telemetry.exposition import media_type
 from kyma_proxy.web.admin_accounts import AdminAccounts
 from kyma_proxy.web.responses import Handler, json_response
 from kyma_proxy.web.status_page import add_status_routes
@@ -38,13 +39,13 @@ _PLACES: Final = MappingProxyType({
 def admin_application(
     current: Callable[[], Snapshot],
     is_draining: Callable[[], bool],
-    metrics: Callable[[], bytes],
+    metrics: Callable[[str], Awaitable[bytes]],
     reload: Callable[[], Awaitable[ReloadResult]],
     accounts: AdminAccounts | None,
     *,
     status: Callable[[], bytes] | None = None,
 ) -> web.Application:
-    """The admin application. It calls each of its arguments anew for every request.
+    """The admin application. It calls each of its arguments anew for every request; `metrics` with the media type of a scrape.
 
     `status` is the whole document of `/v1/status`: where callers need a key, they see less of it.
     """
@@ -58,7 +59,8 @@ def admin_application(
         return json_response({"status": "ok"}, is_private=False)
 
     async def metrics_text(request: web.Request) -> web.Response:
-        return web.Response(body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        kind = media_type(",".join(request.headers.getall("Accept", [])))
+        return web.Response(body=await metrics(kind), headers={"Content-Type": kind, "Vary": "Accept"})
 
     async def configuration(request: web.Request) -> web.Response:
         return web.Response(body=redacted_configuration(current()), content_type="application/json")

@@ -150,7 +150,10 @@ async def _admin_api(snapshot: Snapshot, account_service: AccountService) -> Asy
     async def reload() -> ReloadResult:
         return ReloadResult(result="unchanged", version=own.version)
 
-    app = admin_application(lambda: own, lambda: False, lambda: b"", reload, AdminAccounts(lambda: own, account_service))
+    async def metrics(media_type: str) -> bytes:
+        return b""
+
+    app = admin_application(lambda: own, lambda: False, metrics, reload, AdminAccounts(lambda: own, account_service))
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     server_side, client_side = socket.socketpair()
     client = AdminClient(client_side, token, "this process")

@@ -1,0 +1,86 @@
+"""Reads the present state of the running program for a scrape of its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from kyma_proxy import __version__, gateway
+from kyma_proxy.accounting.service import AccountService
+from kyma_proxy.core.routing.breaker import CLOSED, OPEN
+from kyma_proxy.core.routing.breaker_table import BreakerTable
+from kyma_proxy.core.routing.plan import each_key
+from kyma_proxy.jobs.service import JobService
+from kyma_proxy.net.downstream.listener import Listener
+from kyma_proxy.net.upstream.pool import UpstreamPool
+from kyma_proxy.ops.reload import Configuration
+from kyma_proxy.telemetry.access_log import AccessLog
+from kyma_proxy.telemetry.metrics import BREAKER_STATES, Build
+
+BUILD: Final = Build(__version__, gateway.__file__.endswith(".so"))
+
+
+class LiveState:
+    """The objects of the running program, as a scrape sees them."""
+
+    def __init__(
+        self, configuration: Configuration, *, serving: gateway.Gateway, listener: Listener, upstreams: UpstreamPool,
+        breakers: BreakerTable, jobs: JobService, access_log: AccessLog | None, account_service: AccountService | None,
+    ) -> None:  # fmt: skip
+        self._configuration = configuration
+        self._gateway = serving
+        self._listener = listener
+        self._upstreams = upstreams
+        self._breakers = breakers
+        self._jobs = jobs
+        self._access_log = access_log
+        self._account_service = account_service
+
+    def gauges(self) -> dict[str, Callable[[], float]]:
+        """The gauges that this program has, by name."""
+        scheduler, log, configuration = self._jobs.scheduler, self._access_log, self._configuration
+        gauges: dict[str, Callable[[], float]] = {
+            "kyma_in_flight": lambda: self._gateway.in_flight,
+            "kyma_connections": lambda: len(self._listener.connections),
+            "kyma_provider_connections": lambda: self._upstreams.statistics()["open"],
+            "kyma_provider_connections_idle": lambda: self._upstreams.statistics()["idle"],
+            "kyma_jobs_active": lambda: len(scheduler),
+            "kyma_jobs_unwritten": lambda: scheduler.awaiting_write,
+            "kyma_jobs_running": lambda: scheduler.running,
+            "kyma_access_log_lost_lines": lambda: log.lost_lines if log is not None else 0,
+            "kyma_config_last_reload_success": lambda: int(configuration.last_reload_succeeded),
+            "kyma_config_last_reload_success_timestamp_seconds": lambda: configuration.read_at,
+        }
+        if self._account_service is not None:
+            accounts, store = self._account_service.accounts, self._account_service.store
+            gauges |= {
+                "kyma_accounts": lambda: len(accounts),
+                "kyma_charges_waiting": lambda: store.waiting,
+                "kyma_charges_lost": lambda: store.statistics().lost,
+                "kyma_accounts_failing": lambda: int(store.is_failing),
+            }
+        return gauges
+
+    def providers(self) -> dict[str, bool]:
+        """Each provider, and True if it is on."""
+        return {name: one.off is None for name, one in self._configuration.current().providers.items()}
+
+    def breakers(self) -> dict[tuple[str, str], dict[str, str]]:
+        """For each source that is on, by provider and provider's model id, and each endpoint: the state of its breaker.
+
+        A pattern's source is as it is for the model for which it is worst.
+        """
+        now = monotonic()
+        models = self._configuration.current().entries
+        found: dict[tuple[str, str], dict[str, str]] = {}
+        for source in each_key(source for model in models for source in (*model.pool, *model.reserve)):
+            if source.provider.off is None:
+                states = found.setdefault((source.provider.name, source.model), {})
+                worst: dict[str, str] = {}
+                for breakers in self._breakers.of_all(source):
+                    for endpoint, breaker in breakers.items():
+                        worst[endpoint] = max(worst.get(endpoint, CLOSED), breaker.state(now), key=BREAKER_STATES.index)
+                for endpoint, state in worst.items():  # one key that works is enough
+                    states[endpoint] = min(states.get(endpoint, OPEN), state, key=BREAKER_STATES.index)
+        return found
