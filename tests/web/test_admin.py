@@ -221,7 +221,7 @@ async def test_a_scrape_is_open_metrics_for_who_asks_for_it(scrapes: Scrapes) ->
 
 
 async def test_a_reload_that_fails_shows_until_one_succeeds(scrapes: Scrapes) -> None:
-    path = scrapes.running.configuration.path
+    path = scrapes.running.file
     good, name = path.read_text(), "kyma_config_last_reload_success"
     seen: list[tuple[float, bool]] = []
     read_at = (await scrapes.samples())[f"{name}_timestamp_seconds{{}}"]
