@@ -117,10 +117,18 @@ def serving(text: str, directory: Path, base: str, *arguments: str) -> Iterator[
 
     `arguments` are further ones for its command line.
     """
-    config, errors = directory / "gateway.yaml", directory / "stderr"
+    config = directory / "gateway.yaml"
     config.write_text(text)
-    line = [*_PYTHON, "-m", "kyma_proxy", "serve", "--config", str(config), *arguments]
-    with errors.open("wb") as stderr, subprocess.Popen(line, env=environment(), stderr=stderr) as process:
+    with started(directory, base, "--config", str(config), *arguments) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def started(directory: Path, base: str, *arguments: str, **more: str) -> Iterator[GatewayProcess]:
+    """A gateway that was started with these arguments, and with `more` in its environment; for `base` see `serving`."""
+    errors = directory / "stderr"
+    line = [*_PYTHON, "-m", "kyma_proxy", "serve", *arguments]
+    with errors.open("wb") as stderr, subprocess.Popen(line, env=environment(**more), stderr=stderr) as process:
         running = GatewayProcess(process, base, directory / "access.log", errors)
         try:
             wait_until(lambda: running.has_ended or " serves " in running.stderr)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,13 +23,15 @@ from tests.waiting import PATIENCE_S, wait_until
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """The shipped demo on free ports, in a process group of its own, and the file with its output."""
-    text = (ROOT / "config" / "demo.yaml").read_text()
-    for port in ("8080", "9090"):
-        assert text.count(f"127.0.0.1:{port}") == 1
-        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{free_port()}")
-    config, output = tmp_path / "demo.yaml", tmp_path / "output"
-    config.write_text(text)
-    line = [sys.executable, "-W", "error", "-m", "kyma_proxy", "demo", "--config", str(config), "--pace", "1ms"]
+    listen, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    with running_demo(tmp_path, "--listen", listen, "--admin", admin) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def running_demo(directory: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    output = directory / "output"
+    line = [sys.executable, "-W", "error", "-m", "kyma_proxy", "demo", "--pace", "1ms", *options]
     with (
         output.open("wb") as out,
         subprocess.Popen(line, env=environment(), stdout=out, stderr=out, start_new_session=True) as process,
@@ -95,3 +99,21 @@ def test_a_killed_demo_takes_its_provider_with_it(demo: tuple[subprocess.Popen[b
     process.kill()
     assert process.wait(PATIENCE_S) == -signal.SIGKILL
     wait_until(lambda: group_is_empty(process))
+
+
+def test_the_demo_takes_other_ports_than_those_in_use_and_says_so(tmp_path: Path) -> None:
+    text, config = (ROOT / "config" / "demo.yaml").read_text(), tmp_path / "demo.yaml"
+    with socket.create_server(("127.0.0.1", free_port())) as first, socket.create_server(("127.0.0.1", free_port())) as second:
+        for port, taken in (("8080", first), ("9090", second)):
+            assert text.count(f"127.0.0.1:{port}") == 1
+            text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{taken.getsockname()[1]}")
+        config.write_text(text)
+        with running_demo(tmp_path, "--config", str(config)) as (process, output):
+            told = output.read_text()
+            for name, taken in (("The gateway", first), ("The admin listener", second)):
+                assert re.search(
+                    rf"^{name} is at 127.0.0.1:\d+, as 127.0.0.1:{taken.getsockname()[1]} is in use.$", told, re.MULTILINE
+                )
+            assert "Ctrl-C stops the demo" in told
+            ctrl_c(process)
+            assert process.wait(PATIENCE_S) == 0

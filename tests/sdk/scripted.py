@@ -35,6 +35,8 @@ class ScriptedProvider:
         self.base = base
         self.requests: list[Json] = []
         self.headers: list[dict[str, str]] = []
+        self.models: list[str] = []
+        """The names of its models, for whoever asks for a list of them."""
         self._answers: deque[tuple[int, Json | list[Any]]] = deque()
 
     def plays(self, *answers: Json | list[Any], status: int = 200) -> None:
@@ -102,6 +104,15 @@ def scripted_provider() -> Iterator[ScriptedProvider]:
             status, kind, answer = provider.answer(self.path, headers, body)
             self.send_response(status)
             self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def do_GET(self) -> None:
+            listed = [{"id": name, "object": "model", "created": 1, "owned_by": "it"} for name in provider.models]
+            answer = json.dumps({"object": "list", "data": listed}).encode()
+            self.send_response(200 if listed and self.path == "/v1/models" else 404)
+            self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
