@@ -11,7 +11,6 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,6 +20,7 @@ from kyma_proxy.config.reload_result import ReloadResult
 from kyma_proxy.config.snapshot import Admin, Snapshot
 from kyma_proxy.errors import StartError
 from kyma_proxy.loading.compiling import load
+from kyma_proxy.ops.config_file import ConfigFile
 from kyma_proxy.ops.listening import tls_context
 from kyma_proxy.ops.outside_values import OutsideStore, Reading
 
@@ -39,7 +39,7 @@ class _Loaded(NamedTuple):
     tls: ssl.SSLContext | None
 
 
-def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
+def read_snapshot(path: ConfigFile, environment: Mapping[str, str]) -> Snapshot:
     """The snapshot of a configuration file, for who does not serve it: no command is run.
 
     Raises StartError if it can't be read, ConfigError if it is wrong.
@@ -47,7 +47,7 @@ def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
     return _snapshot_of(_read_text(path), environment, OutsideStore(runs_commands=False).reading())
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: ConfigFile) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -68,10 +68,13 @@ def _snapshot_of(text: str, environment: Mapping[str, str], reading: Reading) ->
 class Configuration:
     """The snapshot in force, the file that it was read from, and what it took from other files and from commands."""
 
-    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
-        """Read the file. Raises StartError or ConfigError."""
+    def __init__(
+        self, path: ConfigFile, environment: Mapping[str, str], adjust: Callable[[Snapshot], Snapshot] = lambda loaded: loaded
+    ) -> None:
+        """Read the file; `adjust` changes what it says, now and after each reload. Raises StartError or ConfigError."""
         self.path = path
         self._environment = environment
+        self._adjust = adjust
         self.reloads: dict[str, int] = {}
         """The number of reloads, by result."""
         self._signature = self._read_signature()
@@ -141,7 +144,7 @@ class Configuration:
         """Compile this text, or the file's. Raises StartError or ConfigError."""
         if text is None:
             text = _read_text(self.path)
-        snapshot = _snapshot_of(text, self._environment, reading)
+        snapshot = self._adjust(_snapshot_of(text, self._environment, reading))
         if snapshot.tls is None:
             return _Loaded(text, snapshot, None)
         try:
