@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from kyma_proxy.config.image_rules import ImageMembers, ImageRules
 from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.config.units import Secret
 
@@ -146,21 +147,6 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         return f"Provider({self.name!r})"
 
 
-class ImageMembers(msgspec.Struct, frozen=True, kw_only=True):
-    """The names of the members of a source's image requests.
-
-    `size_form` is `text`, `object` (width and height in an object under `size`) or `pair` (each a member of its own); `sizes`
-    maps the sizes that are spelled otherwise. Without `count` the source makes one image at a time; `most` is how many at once.
-    """
-
-    size: str
-    size_form: str
-    sizes: Mapping[str, str]
-    count: str | None
-    most: int
-    images: str
-
-
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """One provider's deployment of a model, and the endpoints that it has; `main_endpoint` is that of its dialect.
 
@@ -200,16 +186,6 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     def with_keys(self) -> tuple[Source, ...]:
         """The source with each of its keys."""
         return (self, *self.other_keys)
-
-
-class ImageRules(msgspec.Struct, frozen=True, kw_only=True):
-    """The requests that an image model allows; `sizes` is None if any size is passed on."""
-
-    sizes: tuple[str, ...] | None = None
-    extra: tuple[str, ...] = ()
-    most: int = 4
-    most_input_images: int = 1
-    needs_image: bool = False
 
 
 class Price(msgspec.Struct, frozen=True):
