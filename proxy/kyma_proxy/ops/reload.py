@@ -7,6 +7,7 @@ survives. A bad file changes nothing. Settings that need a restart keep their va
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import time
@@ -90,6 +91,8 @@ class Configuration:
         self.read_at = time.time()
         """When the file was last read with success, in Unix time."""
         self._listeners: list[Callable[[], None]] = []
+        self.reloading: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+        """Entered for each reload; who wishes to be told puts another here."""
         self._lock = asyncio.Lock()
 
     def current(self) -> Snapshot:
@@ -112,7 +115,8 @@ class Configuration:
         """
         async with self._lock:
             self._signature = self._read_signature()
-            return await self._replace(trigger, None, self._outside.reading(runs_again=True))
+            with self.reloading():
+                return await self._replace(trigger, None, self._outside.reading(runs_again=True))
 
     async def renew(self, trigger: str) -> ReloadResult:
         """Read keys and certificates again, for the configuration in force: its file may be half edited."""
