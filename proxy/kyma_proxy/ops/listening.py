@@ -75,7 +75,7 @@ def _open_tcp(address: TcpAddress) -> list[socket.socket]:
 
 
 def _open_unix(setting: str, address: UnixAddress) -> socket.socket:
-    """Nobody can connect before the file has its mode and group: it does not listen yet."""
+    """Listen when the file has its mode and group: before, nobody can connect."""
 
     def permit() -> None:
         try:
