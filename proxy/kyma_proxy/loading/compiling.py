@@ -36,6 +36,7 @@ from kyma_proxy.loading.reading import Lines, read_document
 from kyma_proxy.loading.references import check_aliases, check_fallbacks
 from kyma_proxy.loading.routes import compile_routes, separated
 from kyma_proxy.loading.tiers import SHIPPED_TIERS, compile_tiers
+from kyma_proxy.loading.upstream_urls import MODEL
 from kyma_proxy.loading.web_pages import compile_origins, find_host_problem, find_origin_problem
 
 _present: Final = doc.present
@@ -224,6 +225,8 @@ class _Compiler:
         levels = (self.document.defaults.timeouts, written.timeouts, entry.timeouts)
         reasoning = entry.reasoning_field or written.reasoning_field
         of_dialect = endpoints_of(provider.dialect)
+        if entry.model.endswith("*") and MODEL in written.base_url:
+            self._report(f"{path}.model", f"has a `*`, and the base URL of {written.name} needs the name of one model")
         key = f"{provider.name} {entry.model}"
         if self.providers.has_own(entry):
             key += f" of {model} {path.rpartition('.')[2]}"

@@ -15,6 +15,7 @@ from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.errors import StartError
 from kyma_proxy.ops.accounts.commands import add_account_commands
 from kyma_proxy.ops.health import add_health_command
+from kyma_proxy.ops.init_command import add_init_command
 from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path, print_json
 from kyma_proxy.ops.start_options import EXAMPLES as SERVE_EXAMPLES
 from kyma_proxy.ops.start_options import add_address_options, add_start_options
@@ -93,6 +94,7 @@ def command_line() -> argparse.ArgumentParser:
     add_address_options(demo)
     demo.add_argument("--pace", default="50ms", metavar="TIME", help="between two words of an answer (default: 50ms)")
     demo.set_defaults(action=_demo)
+    add_init_command(commands)
     add_health_command(commands)
     add_account_commands(commands)
     return parser
