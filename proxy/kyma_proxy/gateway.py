@@ -287,7 +287,7 @@ class Gateway(AttemptsListener):
             attempt.connect(self._upstreams, is_fresh=True)
             return
         attempt.fail(failure, monotonic(), self._random)
-        attempts.candidates.failures[attempt.step.source.key] = failure
+        attempts.candidates.fail(attempt.step.source, failure)
         attempts.running.remove(attempt)
         if not attempts.running:
             attempts.exchange.step(Event.MOVE_ON)

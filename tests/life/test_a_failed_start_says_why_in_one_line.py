@@ -118,7 +118,10 @@ def test_an_access_log_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
 def test_the_ca_file_of_a_provider_must_be_readable(tmp_path: Path) -> None:
     path, missing = written(tmp_path), tmp_path / "missing.pem"
     path.write_text(path.read_text().replace(f"{PROVIDER}',", f"https://127.0.0.1:9/v1', ca_file: {missing},", 1))
-    assert refusal(path) == f"kyma-proxy: provider simulated: ca_file {missing} can't be read"
+    result = command("serve", "--config", path)
+    found = f"providers[0].ca_file: {missing} can't be read (no such file or directory)"
+    assert (result.returncode, result.stdout) == (2, "")
+    assert found in result.stderr.splitlines()[0]
 
 
 def test_without_a_configuration_the_error_says_how_to_give_one() -> None:

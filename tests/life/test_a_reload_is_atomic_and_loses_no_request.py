@@ -220,6 +220,7 @@ def test_the_admin_api_reloads_and_answers_the_result(tmp_path: Path) -> None:
         path.write_text(path.read_text() + "drain: 1s\n")
         assert post(TOKEN)[1] | {"version": ""} == {
             "result": "reloaded", "version": "", "message": None, "problems": [], "needs_restart": [], "warnings": [],
+            "renewed": [],
         }  # fmt: skip
         path.write_text(path.read_text().replace("drain: 1s", "drian: 1s"))
         status, outcome = post(TOKEN)

@@ -153,9 +153,40 @@ def test_the_aliases_are_the_documented_ones(kyma: Snapshot) -> None:
     assert dict(kyma.aliases) == ALIASES
 
 
-def test_every_text_model_has_a_reserve_and_a_substitute(kyma: Snapshot) -> None:
+def test_every_text_model_has_a_substitute_and_the_aggregator(kyma: Snapshot) -> None:
     assert set(kyma.fallbacks) == set(CATALOGUE)
-    assert all(model.reserve for model in text_models(kyma).values())
+    for model in text_models(kyma).values():
+        assert [source.provider.name for source in model.reserve or model.pool] == ["openrouter"], model.id
+
+
+def test_every_text_model_is_answered_by_more_hosts_than_one(kyma: Snapshot) -> None:
+    for model in text_models(kyma).values():
+        asked = [kyma.models[name] for name in (model.id, *kyma.fallbacks[model.id])]
+        hosts = {source.provider.name for one in asked for source in (*one.pool, *one.reserve)}
+        assert len(hosts - {"openrouter"}) >= 1, model.id
+
+
+DELISTED = (
+    *(f"accounts/fireworks/models/{name}" for name in (
+        "qwen3p6-plus", "qwen3-coder-480b-a35b-instruct", "minimax-m2p5", "minimax-m2p7", "deepseek-v3p1", "deepseek-r1-0528",
+        "llama-v3p3-70b-instruct", "kimi-k2p5", "kimi-k2p6", "glm-5p1", "glm-4p5-air",
+    )),
+    "Qwen/Qwen3-Coder-480B-A35B-Instruct-FP8", "google/gemma-4-31B-it", "MiniMaxAI/MiniMax-M2.5", "MiniMaxAI/MiniMax-M2.7",
+    "deepseek-ai/DeepSeek-V3.1", "deepseek-ai/DeepSeek-R1", "moonshotai/Kimi-K2.5", "moonshotai/Kimi-K2.6", "zai-org/GLM-5.1",
+    "llama-3.3-70b-versatile", "qwen3-coder-480b-a35b-instruct", "kimi-k2.5", "MiniMax-M2.5",
+)  # fmt: skip
+
+
+def test_no_source_names_a_model_that_its_host_has_dropped(kyma: Snapshot) -> None:
+    named = {source.model for model in kyma.models.values() for source in (*model.pool, *model.reserve)}
+    assert named.isdisjoint(DELISTED)
+
+
+def test_each_source_of_a_text_model_has_its_state_beside_it() -> None:
+    text = (CONFIG / "kyma.yaml").read_text(encoding="utf-8").partition("\nmodels:")[2].partition("image models")[0]
+    sources = re.findall(r"^      - \{provider: .*$", text, re.MULTILINE)
+    assert len(sources) > len(CATALOGUE)
+    assert [line for line in sources if not re.search(r"\}  # \S.*", line)] == []
 
 
 @pytest.mark.parametrize("model", CATALOGUE)

@@ -58,10 +58,10 @@ def test_a_credential_whose_variable_is_not_set_is_marked_as_missing() -> None:
 
 
 def test_a_variable_that_is_not_set_is_a_problem_outside_credentials() -> None:
-    text = GOOD.replace("8080", "${PORT}").replace("dialect: openai", "dialect: openai\n    headers: {x-team: ${TEAM}}")
+    text = GOOD.replace("8080", "${PORT}").replace("dialect: openai", "dialect: openai\n    body: {user: [${TEAM}]}")
     assert problems(text, {"TEAM": ""}) == [
         Problem("listen", 1, "the environment variable PORT is not set"),
-        Problem("providers[0].headers.x-team", 6, "the environment variable TEAM is not set"),
+        Problem("providers[0].body.user[0]", 6, "the environment variable TEAM is not set"),
     ]
 
 

@@ -129,7 +129,7 @@ async def test_a_reload_answers_with_its_result_and_a_failed_one_with_every_prob
         assert answer.status == 200
         assert await answer.json() == {
             "result": "reloaded", "version": admin.configuration.snapshot.version, "message": None, "problems": [],
-            "needs_restart": [], "warnings": [],
+            "needs_restart": [], "warnings": [], "renewed": [],
         }  # fmt: skip
     admin.path.write_text(f"{written}drain: soon\nlisten: 8080\n")
     async with client.post("/admin/reload", headers=BEARER) as answer:

@@ -68,7 +68,7 @@ def test_a_source_whose_breaker_is_open_is_unavailable_with_a_reason_and_a_retry
     open_breakers(table, "a m1")
     source = document(table, 4.0)["models"][0]["sources"][0]
     assert source == {
-        "provider": "a", "model": "m1", "part": "pool", "status": "unavailable", "breaker": "open",
+        "provider": "a", "model": "m1", "part": "pool", "key": None, "status": "unavailable", "breaker": "open",
         "reason": "no connection: refused", "retry_in_s": 6, "first_byte_ms": None, "attempts_24h": 2, "availability_24h": 0.0,
         "endpoints": [{
             "endpoint": "chat", "status": "unavailable", "breaker": "open", "reason": "no connection: refused", "retry_in_s": 6,
@@ -158,7 +158,8 @@ async def test_the_page_shows_the_sources_and_has_no_script(tmp_path: Path) -> N
 @pytest.mark.parametrize(("breaker", "shown"), [("open", "open"), ("half_open", "half-open"), (None, "")])
 def test_the_page_escapes_names_rounds_shares_down_and_shows_the_breaker(breaker: str | None, shown: str) -> None:
     source = {
-        "provider": "<b>", "model": "a&b", "part": "pool", "status": "unavailable", "breaker": breaker, "reason": '"<i>"',
+        "provider": "<b>", "model": "a&b", "part": "pool", "key": None, "status": "unavailable", "breaker": breaker,
+        "reason": '"<i>"',
         "retry_in_s": 7, "first_byte_ms": 1.5, "attempts_24h": 3, "availability_24h": 0.99999,
         "endpoints": [{"endpoint": "<e>", "status": "missing", "reason": "answered 404"}],
     }  # fmt: skip

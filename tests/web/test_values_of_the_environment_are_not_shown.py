@@ -93,9 +93,9 @@ def test_a_failed_start_names_the_variables(tmp_path: Path) -> None:
     usual += "models: [{id: m, pool: [{provider: p, model: x}]}]\n"
     missing = {"FILE": str(tmp_path / "canary" / "none")}
     path.write_text(usual % ", ca_file: '${FILE}'")
-    with pytest.raises(StartError) as refused:
+    with pytest.raises(ConfigError) as wrong:
         read_snapshot(path, missing)
-    assert ("canary" in str(refused.value), "${FILE}" in str(refused.value)) == (False, True)
+    assert ("canary" in str(wrong.value), "${FILE}" in str(wrong.value)) == (False, True)
     path.write_text(usual % "" + "access_log: ${FILE}\nlisten: 127.0.0.1:0\nadmin: null\n")
     with pytest.raises(StartError) as refused:
         run(path, missing, lambda _: None)

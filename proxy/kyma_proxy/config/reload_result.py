@@ -8,7 +8,10 @@ from kyma_proxy.config.problems import Problem
 
 
 class ReloadResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of one reload. `result` is `reloaded`, `unchanged` or `failed`; `version` is the one in force."""
+    """The result of one reload. `result` is `reloaded`, `unchanged` or `failed`; `version` is the one in force.
+
+    `renewed` names the files (keys, certificates) and programs (`api_key_command`) that gave another value than before.
+    """
 
     result: str
     version: str
@@ -16,3 +19,4 @@ class ReloadResult(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
     needs_restart: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    renewed: tuple[str, ...] = ()

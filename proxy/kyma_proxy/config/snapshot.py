@@ -44,13 +44,38 @@ class UnixAddress(NamedTuple):
 Address = TcpAddress | UnixAddress
 
 
+class Proxy(NamedTuple):
+    """An HTTP proxy on the way to a provider; `authorization` is the value of the header field with its user and password."""
+
+    host: str
+    port: int
+    authorization: str | None = None
+
+    def __repr__(self) -> str:
+        """The address alone."""
+        return f"Proxy({self.host!r}, {self.port})"
+
+
+class Way(NamedTuple):
+    """The way to a server, where that is not the usual one.
+
+    `authorities` are the certificates, in PEM, that are trusted in place of the system's; `socket` is the path of a unix
+    socket. Through a `proxy` https goes in a tunnel; a request in plain HTTP names the whole URL, and its head has the
+    proxy's credential.
+    """
+
+    authorities: str | None = None
+    socket: str | None = None
+    proxy: Proxy | None = None
+
+
 class Origin(NamedTuple):
-    """The server to connect to. Connections are pooled by this alone."""
+    """The server to connect to, and the way there; None is the usual one. Connections are pooled by this alone."""
 
     scheme: str
     host: str
     port: int
-    ca_file: str | None = None
+    way: Way | None = None
 
     @property
     def authority(self) -> str:
@@ -84,6 +109,8 @@ class ErrorRule(msgspec.Struct, frozen=True):
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """A base URL, a dialect and a credential. `off` is the reason why it can't be used; None if it can.
 
+    A source that sets headers, a query or a proxy of its own has a provider of its own, of the same name; so has each key.
+
     `header_lines` begin every request to it and include the credential. `own_names` are the names of the headers that it sets
     itself, in lower case; a caller's headers do not override them. `secrets` are the credentials among their values, without
     their scheme; no answer that quotes one may pass.
@@ -93,6 +120,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str
     origin: Origin
     base_path: bytes
+    """The beginning of every request's target: a path, or a URL if a proxy is to read it."""
+    query: bytes
+    """Parameters of every request, without the question mark."""
+    targets: Mapping[bytes, bytes]
+    """The whole target of a request, by the path of its endpoint."""
     header_lines: bytes
     own_names: frozenset[bytes]
     own_and_foreign_names: frozenset[bytes]
@@ -105,6 +137,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     secrets: tuple[bytes, ...]
     shortest_secret: int
     """The length in bytes of the shortest of `secrets`; without any, more than any header's value has."""
+    keys: int = 1
+    """The number of keys that take turns."""
 
     def __repr__(self) -> str:
         """The name alone: `header_lines` hold the credential."""
@@ -131,6 +165,9 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     In a route it also has the `endpoint` at which it is asked, of its own dialect; its circuit breaker there is found by
     `breaker_key`. `image` is None unless the provider makes images.
+
+    With several keys it has the first of them, and `other_keys` are the same source with the others: each has a circuit
+    breaker of its own. `siblings` are the keys (`key`) of the same source with other credentials; `key_number` counts from 1.
     """
 
     key: str
@@ -152,6 +189,16 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Errors that lead to the next source, besides those that every provider of the dialect may send."""
     pass_headers: tuple[bytes, ...] = ()
     """Names of answers' header fields that pass to callers beyond the usual ones, in lower case; `*` at the end is any rest."""
+    body: tuple[tuple[str, bytes], ...] = ()
+    """Members that are added to a request which does not have them: the name, and the member's text with a comma after it."""
+    other_keys: tuple[Source, ...] = ()
+    siblings: frozenset[str] = frozenset()
+    key_number: int = 1
+
+    @property
+    def with_keys(self) -> tuple[Source, ...]:
+        """The source with each of its keys."""
+        return (self, *self.other_keys)
 
 
 class ImageRules(msgspec.Struct, frozen=True, kw_only=True):

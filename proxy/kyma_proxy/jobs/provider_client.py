@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kyma_proxy.config.snapshot import Source, Timeouts
+from kyma_proxy.core.http.body import with_members
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on, status_failure
 from kyma_proxy.dialect.density import is_too_dense
@@ -57,6 +58,8 @@ class ProviderClient:
         """
         dialect = IMAGE_DIALECTS[source.provider.dialect]
         call = dialect.submit(request, source)
+        if source.body and call.body is not None:
+            call = call._replace(body=with_members(call.body, source.body))
         if dialect.queue is None:
             return _pictures(source, dialect, await self._submit(source, dialect, call, source.timeouts, on_sent))
         answer = await self._submit(source, dialect, call, self._short_timeouts(source), on_sent)

@@ -17,7 +17,7 @@ from kyma_proxy.core.routing.breaker import Permit
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.candidates import Candidates
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
-from kyma_proxy.core.routing.plan import Step, plan
+from kyma_proxy.core.routing.plan import Step, each_key, plan
 from kyma_proxy.dialect.images.contract import Unsupported
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.jobs.provider_client import ProviderClient, SourceFailed
@@ -46,7 +46,7 @@ class JobRunner:
         """Have the job's images made, in several rounds if need be. Raises GatewayError if no source makes them."""
         account = job.owner or None
         candidates = Candidates(route, self._breakers, (), account)
-        keys = {one.key for part in (route, *route.substitutes) for one in (*part.pool, *part.reserve)}
+        keys = {one.key for part in (route, *route.substitutes) for one in each_key((*part.pool, *part.reserve))}
         spent: set[str] = set()  # not asked again: they may have made the images, or can't express the request
         for pause in (*self._timing.rounds, None):
             candidates.restart(plan(route, self._breakers, self._clock(), self._random, account), spent)
@@ -82,7 +82,7 @@ class JobRunner:
             except SourceFailed as error:
                 if job.stopped_by is not None:
                     raise
-                candidates.failures[key] = error.failed
+                candidates.fail(step.source, error.failed)
                 if not error.is_undone:
                     spent.add(key)
             except Unsupported as error:

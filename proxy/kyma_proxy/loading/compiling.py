@@ -14,44 +14,46 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
 from kyma_proxy.config import snapshot as snap
-from kyma_proxy.config.addresses import is_host, parse_address
+from kyma_proxy.config.addresses import parse_address
 from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.config.substitutions import Substitutions
-from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, credential_of, default_fields, endpoints_of, foreign_fields
+from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, endpoints_of
 from kyma_proxy.loading import document as doc
+from kyma_proxy.loading.body_members import compile_body, find_body_problems
+from kyma_proxy.loading.credentials import command_of
 from kyma_proxy.loading.error_rules import compile_error_rules, find_empty_rules
-from kyma_proxy.loading.headers import NO_SECRET, find_pass_problem, merge_pass_headers, secrets_among
+from kyma_proxy.loading.headers import find_pass_problem, merge_pass_headers
 from kyma_proxy.loading.images import compile_image_members, compile_image_rules, find_image_problems
+from kyma_proxy.loading.outside_values import NoOutsideValues, OutsideValues
 from kyma_proxy.loading.prices import compile_price
+from kyma_proxy.loading.providers import Providers, with_other_keys
 from kyma_proxy.loading.reading import Lines, read_document
 from kyma_proxy.loading.routes import compile_routes
 from kyma_proxy.loading.tiers import SHIPPED_TIERS, compile_tiers
 from kyma_proxy.loading.web_pages import compile_origins, find_host_problem, find_origin_problem
 
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
-# The gateway owns these towards a provider (contract §3.5); a configured one would contradict it.
-_OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect"})
 _Entry = TypeVar("_Entry")
 _MIN_PROBE_AFTER_S: Final = 1.0
 _SIGNUP_CREDITS: Final = Decimal("0.50")
 
 
-def load(text: str, environment: Mapping[str, str]) -> snap.Snapshot:
-    """The snapshot of a configuration file's text. Raises ConfigError, which holds every problem."""
+def load(text: str, environment: Mapping[str, str], outside: OutsideValues | None = None) -> snap.Snapshot:
+    """The snapshot of a configuration file's text. Raises ConfigError, which holds every problem.
+
+    `outside` reads files and runs commands; without it there are none.
+    """
     substitutions = Substitutions({}, {})
     document, lines, problems = read_document(text, environment, substitutions)
     try:
         if document is None:
             raise ConfigError(problems)
         version = hashlib.sha256(text.encode()).hexdigest()[:12]
-        snapshot = _Compiler(document, lines, problems).compile(version)
+        snapshot = _Compiler(document, lines, problems, environment, outside or NoOutsideValues()).compile(version)
     except ConfigError as error:
         raise ConfigError([one._replace(message=substitutions.shown(one.message)) for one in error.problems]) from None
     warnings = tuple(map(substitutions.shown, snapshot.warnings))
@@ -61,11 +63,16 @@ def load(text: str, environment: Mapping[str, str]) -> snap.Snapshot:
 class _Compiler:
     """Compiles one document in one pass. The methods are in the order of their calls."""
 
-    def __init__(self, document: doc.Document, lines: Lines, problems: list[Problem]) -> None:
+    def __init__(
+        self, document: doc.Document, lines: Lines, problems: list[Problem], environment: Mapping[str, str],
+        outside: OutsideValues,
+    ) -> None:  # fmt: skip
         self.document = document
         self.lines = lines
         self.problems = problems
         self.warnings: list[str] = []
+        outside.run(dict.fromkeys(command for _, one in _present(document.providers) if (command := command_of(one))))
+        self.providers = Providers(environment, outside, self._report, self.warnings)
         # A name of an entry that was left out for its own problem is not a second problem.
         self.names_are_complete = not any(
             isinstance(entry, msgspec.UnsetType) for entry in (*document.providers, *document.models)
@@ -114,75 +121,11 @@ class _Compiler:
         return result
 
     def _compile_provider(self, entry: doc.Provider, path: str) -> snap.Provider:
-        origin, base_path = self._parse_base_url(entry, path)
         self._check_endpoints(entry.endpoints, entry.dialect, f"{path}.endpoints")
-        own = self._compile_headers(entry, path)
-        own_names = frozenset(name.encode() for name in own)
-        fixed = {"host": origin.authority, "accept-encoding": "identity", **own}
-        secrets = secrets_among(own)
         self._check_pass_headers(entry.pass_headers, path)
-        for where, what in find_empty_rules(_present(entry.move_on)):
+        for where, what in (*find_empty_rules(_present(entry.move_on)), *find_body_problems(entry.body)):
             self._report(f"{path}.{where}", what)
-        off = None
-        if entry.api_key is not None and entry.api_key.missing:
-            off = f"the environment variable {entry.api_key.missing} is not set"
-            self.warnings.append(f"provider {entry.name} is off: {off}")
-        return snap.Provider(
-            name=entry.name,
-            dialect=entry.dialect,
-            origin=origin,
-            base_path=base_path.encode(),
-            header_lines="".join(f"{name}: {value}\r\n" for name, value in fixed.items()).encode("ascii", "replace"),
-            own_names=own_names,
-            own_and_foreign_names=own_names | foreign_fields(entry.dialect),
-            default_fields=tuple([field for field in default_fields(entry.dialect) if field[0] not in own_names]),
-            off=off,
-            warm_connections=entry.warm_connections,
-            keep_alive=entry.keep_alive,
-            secrets=secrets,
-            shortest_secret=min(map(len, secrets), default=NO_SECRET),
-        )
-
-    def _parse_base_url(self, entry: doc.Provider, path: str) -> tuple[snap.Origin, str]:
-        try:
-            url = urlsplit(entry.base_url)
-            host, port = url.hostname or "", url.port
-        except ValueError:
-            url, host, port = urlsplit(""), "", None
-        plain = url.username is None and not re.search(r"[^\x21-\x7e]|[?#\\]", entry.base_url)
-        if url.scheme not in ("http", "https") or not is_host(host) or not plain or port == 0:
-            self._report(
-                f"{path}.base_url",
-                "a base URL is http:// or https://, a host and a path, with no user, query or fragment, "
-                "such as https://api.openai.com/v1",
-            )
-            return snap.Origin("http", "invalid", 0), ""
-        if entry.ca_file is not None and url.scheme != "https":
-            self._report(f"{path}.ca_file", "has no effect, as base_url is not https")
-        return snap.Origin(url.scheme, host, port or {"http": 80, "https": 443}[url.scheme], entry.ca_file), url.path.rstrip(
-            "/"
-        )
-
-    def _compile_headers(self, entry: doc.Provider, path: str) -> dict[str, str]:
-        headers: dict[str, str] = {}
-        for name, value in entry.headers.items():
-            if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
-                self._report(f"{path}.headers.{name}", "is not a valid header: printable ASCII only, and no space in the name")
-            elif name.lower() in headers:
-                self._report(f"{path}.headers.{name}", "is there twice; the case of a header's name makes no difference")
-            elif name.lower() in _OWN_HEADERS:
-                self._report(f"{path}.headers.{name}", "is set by the gateway itself; leave it out")
-            else:
-                headers[name.lower()] = value
-        if entry.api_key is not None and not entry.api_key.missing:
-            key = entry.api_key.reveal()
-            if not _FIELD_VALUE.fullmatch(key):
-                self._report(f"{path}.api_key", "has characters that no header can carry; is there a line break in it?")
-            name, value = credential_of(entry.dialect)(key)
-            if name in headers:
-                self._report(f"{path}.headers.{name}", "is also set by api_key; leave one of the two out")
-            headers[name] = value
-        return headers
+        return self.providers.add(entry, path)
 
     def _check_pass_headers(self, names: tuple[str, ...], path: str) -> None:
         for at, name in _present(names):
@@ -191,8 +134,8 @@ class _Compiler:
                 self._report(f"{path}.pass_headers[{at}]", f"{name} {problem}")
 
     def _compile_model(self, entry: doc.Model, path: str, providers: Mapping[str, snap.Provider]) -> snap.Model:
-        pool = self._compile_sources(entry.pool, f"{path}.pool", providers)
-        reserve = self._compile_sources(entry.reserve, f"{path}.reserve", providers)
+        pool = self._compile_sources(entry.pool, f"{path}.pool", entry.id, providers)
+        reserve = self._compile_sources(entry.reserve, f"{path}.reserve", entry.id, providers)
         if pool and not any(source.weight for source in pool):
             self._report(f"{path}.pool", "every weight is 0, so no source would ever be chosen")
         sources = (*pool, *reserve)
@@ -236,27 +179,33 @@ class _Compiler:
         return model
 
     def _compile_sources(
-        self, entries: tuple[doc.Source, ...], path: str, providers: Mapping[str, snap.Provider]
+        self, entries: tuple[doc.Source, ...], path: str, model: str, providers: Mapping[str, snap.Provider]
     ) -> tuple[snap.Source, ...]:
         sources = []
         for at, entry in _present(entries):
             if provider := providers.get(entry.provider):
                 self._check_pass_headers(entry.pass_headers, f"{path}[{at}]")
-                for where, what in find_empty_rules(_present(entry.move_on)):
+                for where, what in (*find_empty_rules(_present(entry.move_on)), *find_body_problems(entry.body)):
                     self._report(f"{path}[{at}].{where}", what)
                 self._check_endpoints(entry.endpoints, provider.dialect, f"{path}[{at}].endpoints")
-                sources.append(self._compile_source(entry, provider))
+                sources.append(self._compile_source(entry, f"{path}[{at}]", model))
             else:
                 self._report_unknown(f"{path}[{at}].provider", "provider", entry.provider, providers)
         return tuple(sources)
 
-    def _compile_source(self, entry: doc.Source, provider: snap.Provider) -> snap.Source:
-        written = next(one for _, one in _present(self.document.providers) if one.name == provider.name)
+    def _compile_source(self, entry: doc.Source, path: str, model: str) -> snap.Source:
+        """A source, with each of its provider's keys. One that is reached otherwise than others has a breaker of its own."""
+        written = next(one for _, one in _present(self.document.providers) if one.name == entry.provider)
+        variants = self.providers.of_source(entry, path, model)
+        provider = variants[0]
         levels = (self.document.defaults.timeouts, written.timeouts, entry.timeouts)
         reasoning = entry.reasoning_field or written.reasoning_field
         of_dialect = endpoints_of(provider.dialect)
-        return snap.Source(
-            key=f"{provider.name} {entry.model}",
+        key = f"{provider.name} {entry.model}"
+        if self.providers.has_own(entry):
+            key += f" of {model} {path.rpartition('.')[2]}"
+        source = snap.Source(
+            key=key,
             endpoints=frozenset(entry.endpoints or written.endpoints or of_dialect),
             main_endpoint=of_dialect[0],
             provider=provider,
@@ -270,7 +219,9 @@ class _Compiler:
             image=compile_image_members(entry.image, provider.dialect),
             move_on=compile_error_rules(rule for _, rule in _present((*entry.move_on, *written.move_on))),
             pass_headers=merge_pass_headers(name for _, name in _present((*written.pass_headers, *entry.pass_headers))),
+            body=compile_body(written.body, entry.body),
         )
+        return with_other_keys(source, variants[1:])
 
     def _check_endpoints(self, endpoints: tuple[str, ...] | None, dialect: str, path: str) -> None:
         known = endpoints_of(dialect)

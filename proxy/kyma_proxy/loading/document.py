@@ -5,7 +5,7 @@ The names are those in YAML. These structs check the shape; `compiling` checks w
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +28,8 @@ ImageMember = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 SizeForm = Literal["text", "object", "pair"]
 HeaderName = Annotated[str, Meta(min_length=1, max_length=128)]
 """The name of a header field of an answer, exact or with a `*` at its end."""
+JsonValue = Any
+"""Any value: a text, a number, true, false, null, a list or a mapping. It is sent as JSON."""
 ReasoningField = Literal["reasoning_content", "reasoning", "none"]
 
 
@@ -136,17 +138,31 @@ class ErrorRule(Section, frozen=True):
 
 
 class Provider(Section, frozen=True):
-    """A provider: its base URL, its dialect and its credential.
+    """A provider: its base URL, its dialect and its credential, of which there is one at most.
 
-    `pass_headers` names headers of its answers that pass to callers besides the usual ones.
-    `endpoints` are those that its sources have, unless a source says otherwise; all of its dialect if nobody does.
+    `api_keys` take turns. `api_key_file` holds a key in one line. `api_key_command` prints one: a program and its arguments,
+    which has `api_key_timeout` and is run again each `api_key_refresh`. `api_key_header` names the header field for the key
+    itself, in place of the dialect's. A variable that is not set in `headers`, `query` or `proxy` switches the provider off.
+    `body` has members for requests that do not have them. `proxy` is the URL of an HTTP proxy, or `environment`.
+    `{model}` in the base URL's path is each source's model. `pass_headers` names headers of its answers that pass to callers
+    besides the usual ones. `endpoints` are those that its sources have, unless a source says otherwise; all of its dialect if
+    nobody does.
     """
 
     name: Name
     base_url: str
     dialect: ProviderDialect
     api_key: Secret | None = None
-    headers: dict[str, str] = {}
+    api_keys: Annotated[tuple[Secret, ...], Meta(min_length=1)] | None = None
+    api_key_file: str | None = None
+    api_key_command: Annotated[tuple[str, ...], Meta(min_length=1)] | None = None
+    api_key_timeout: Duration = 10.0
+    api_key_refresh: Duration = 300.0
+    api_key_header: HeaderName | None = None
+    headers: dict[str, Secret] = {}
+    query: dict[str, Secret] = {}
+    body: dict[str, JsonValue] = {}
+    proxy: Secret | None = None
     move_on: tuple[ErrorRule, ...] = ()
     timeouts: Timeouts = Timeouts()
     max_tokens_field: MaxTokensField | None = None
@@ -175,7 +191,10 @@ class ImageMembers(Section, frozen=True):
 
 
 class Source(Section, frozen=True):
-    """One provider's deployment of a model. Its `move_on` and `pass_headers` are added to its provider's."""
+    """One provider's deployment of a model. Its `move_on` and `pass_headers` are added to its provider's.
+
+    So are its `headers`, `query` and `body`, which win over those of the same name; its `proxy` replaces its provider's.
+    """
 
     provider: Name
     model: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -188,6 +207,10 @@ class Source(Section, frozen=True):
     image: ImageMembers = ImageMembers()
     move_on: tuple[ErrorRule, ...] = ()
     pass_headers: tuple[HeaderName, ...] = ()
+    headers: dict[str, Secret] = {}
+    query: dict[str, Secret] = {}
+    body: dict[str, JsonValue] = {}
+    proxy: Secret | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class ImageRules(Section, frozen=True):

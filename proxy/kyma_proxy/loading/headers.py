@@ -22,6 +22,11 @@ def secrets_among(headers: Mapping[str, str]) -> tuple[bytes, ...]:
     return tuple({value.encode("ascii", "replace"): None for value in values if len(value) >= _MIN_SECRET_CHARACTERS})
 
 
+def long_secrets(texts: Iterable[str]) -> tuple[bytes, ...]:
+    """Those of these credentials that are no words which answers may have."""
+    return tuple(text.encode("ascii", "replace") for text in texts if len(text) >= _MIN_SECRET_CHARACTERS)
+
+
 def merge_pass_headers(names: Iterable[str]) -> tuple[bytes, ...]:
     """Names in lower case and in one order, so that sources with the same names share a rule."""
     return tuple(sorted({name.lower().encode("ascii", "replace") for name in names}))

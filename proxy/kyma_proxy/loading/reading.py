@@ -91,6 +91,8 @@ class _Reader:
             raise _TooLarge
         self.lines[path] = node.start_mark.line + 1
         kind, meta = _without_meta(annotation)
+        if kind is Any:
+            return self._json(node, path)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             return self._struct(node, kind, path)
         if typing.get_origin(kind) is tuple:
@@ -175,6 +177,24 @@ class _Reader:
                 return self._problem(path, f"{text!r} is not known here; use one of {_listed(map(str, typing.get_args(kind)))}")
             # A value from the environment may be a secret in the wrong place, so it is not repeated.
             return self._problem(path, str(error) if text == node.value else "the value of the variable does not fit here")
+
+    def _json(self, node: yaml.Node, path: str) -> Any:
+        """A value of any shape, for a member whose meaning only a provider knows."""
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, Any, path)
+        if isinstance(node, yaml.SequenceNode):
+            values = self._sequence(node, Any, None, path)
+            return [value for value in values if value is not msgspec.UNSET]
+        assert isinstance(node, yaml.ScalarNode)  # noqa: S101  (there is no fourth kind)
+        text, missing = self._substitute(node.value, path)
+        if missing is not None:
+            return self._problem(path, f"the environment variable {missing} is not set")
+        if not _is_text(text):
+            return self._problem(path, _NO_TEXT)
+        try:
+            return self._scalar(node, text)
+        except ValueError as error:
+            return self._problem(path, str(error))
 
     def _substitute(self, text: str, path: str) -> tuple[str, str | None]:
         """The scalar with its variables replaced, and the name of the first variable that is not set or is empty."""

@@ -49,4 +49,5 @@ def _routes(
 
 
 def _asked_at(source: Source, endpoint: str) -> Source:
-    return msgspec.structs.replace(source, endpoint=endpoint, breaker_key=f"{source.key} {endpoint}")
+    others = tuple([_asked_at(one, endpoint) for one in source.other_keys])
+    return msgspec.structs.replace(source, endpoint=endpoint, breaker_key=f"{source.key} {endpoint}", other_keys=others)

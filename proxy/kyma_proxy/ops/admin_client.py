@@ -89,8 +89,11 @@ class AdminClient:
         return answer.status, answer.read()
 
 
-def connect(address: Address) -> socket.socket | None:
-    """A connection to an admin listener; None if nothing listens there. Raises StartError if that is not certain."""
+def connect(address: Address, setting: str = "admin.listen") -> socket.socket | None:
+    """A connection to a listener; None if nothing listens there.
+
+    Raises StartError if that is not certain; it names `setting`.
+    """
     try:
         if isinstance(address, TcpAddress):
             host = _LOOPBACK_OF_ANY.get(address.host, address.host)
@@ -100,7 +103,7 @@ def connect(address: Address) -> socket.socket | None:
     except (ConnectionRefusedError, FileNotFoundError):
         return None
     except OSError as error:
-        raise StartError(f"admin.listen {address}: {_reason(error)}") from None
+        raise StartError(f"{setting} {address}: {_reason(error)}") from None
     if connected.getsockname() == connected.getpeername() and isinstance(address, TcpAddress):
         connected.close()  # the kernel chose the very port that was dialled: the socket is connected to itself
         return None

@@ -24,6 +24,7 @@ from kyma_proxy.core.http.request_head import RequestHead
 from kyma_proxy.core.http.web_pages import admin_policy
 from kyma_proxy.core.jobs.job import Job
 from kyma_proxy.core.routing.breaker_table import BreakerTable
+from kyma_proxy.core.routing.plan import each_key
 from kyma_proxy.dialect.registry import RELAYED
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.gateway import Gateway
@@ -167,9 +168,9 @@ class App:
         self.listener.apply_snapshot()
         self.admin_listener.apply_snapshot()
         snapshot = self._current()
-        sources = [source for model in snapshot.models.values() for source in (*model.pool, *model.reserve)]
+        sources = [source for model in snapshot.models.values() for source in each_key((*model.pool, *model.reserve))]
         used = {
-            source.provider.name: source.provider
+            source.provider.origin: source.provider
             for model in snapshot.models.values()
             for source in model.pool
             if not model.is_image

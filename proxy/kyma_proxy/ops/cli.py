@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import platform
 import sys
 from pathlib import Path
 
-from kyma_proxy import __version__, gateway
+from kyma_proxy import __version__
 from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.errors import StartError
 from kyma_proxy.ops.accounts.commands import add_account_commands
+from kyma_proxy.ops.health import add_health_command
 from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path, print_json
 from kyma_proxy.telemetry.process_log import begin_process_log
 from kyma_proxy.telemetry.visible_text import visible
@@ -19,7 +21,7 @@ from kyma_proxy.telemetry.visible_text import visible
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command with these arguments (the process's own by default); returns the exit code."""
-    args = _parser().parse_args(argv)
+    args = command_line().parse_args(argv)
     begin_process_log()
     try:
         return int(args.action(args))
@@ -36,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """The parser of the command line; the manual page and the shells' completions are made from it."""
     parser = argparse.ArgumentParser(
         prog="kyma-proxy",
         description="A thin, low-latency gateway for large language models: one address for many providers.",
@@ -76,14 +79,16 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--config", metavar="FILE", type=Path, required=True, help="the demo's configuration")
     demo.add_argument("--pace", default="50ms", metavar="TIME", help="between two words of an answer (default: 50ms)")
     demo.set_defaults(action=_demo)
+    add_health_command(commands)
     add_account_commands(commands)
     return parser
 
 
 def _build() -> str:
     """Says if the path of a request is compiled, and which Python runs it."""
-    compiled = "compiled" if gateway.__file__.endswith(".so") else "not compiled"
-    return f"{compiled}, Python {platform.python_version()}"
+    gateway = importlib.util.find_spec("kyma_proxy.gateway")  # it is not imported: most commands do not need it
+    is_compiled = gateway is not None and str(gateway.origin).endswith(".so")
+    return f"{'compiled' if is_compiled else 'not compiled'}, Python {platform.python_version()}"
 
 
 def _serve(args: argparse.Namespace) -> int:

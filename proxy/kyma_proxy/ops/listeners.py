@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from kyma_proxy.config.snapshot import Address, Snapshot
 from kyma_proxy.net.downstream.acceptor import Acceptor
 from kyma_proxy.ops.assemble import App
-from kyma_proxy.ops.listening import open_sockets, remove_socket, tls_context
+from kyma_proxy.ops.listening import open_sockets, remove_socket
 from kyma_proxy.ops.replacing import Predecessor
 
 
 class Listeners:
     """Both listeners. They listen from the beginning, and accept from `start` on."""
 
-    def __init__(self, app: App, snapshot: Snapshot, predecessor: Predecessor | None) -> None:
-        """Listen, on the sockets of the predecessor where it listens on the same address. Raises StartError."""
+    def __init__(
+        self, app: App, snapshot: Snapshot, tls: Callable[[], ssl.SSLContext], predecessor: Predecessor | None = None,
+        inherited: Mapping[str, Sequence[socket.socket]] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        """Listen: on the inherited sockets of a setting, or on the predecessor's if it has the same address, or on new ones.
+
+        `tls` returns the context of the next handshake, if the snapshot has TLS. Raises StartError.
+        """
         self._predecessor = predecessor
+        self._inherited = inherited
         self.sockets: dict[tuple[str, str], Sequence[socket.socket]] = {}
         """The listening sockets by setting and address."""
         self._addresses: list[Address] = []
-        tls = None if snapshot.tls is None else tls_context(snapshot.tls)
         try:
             self._public = Acceptor(
-                self._listen("listen", snapshot.listen), app.listener, app.downstream, tls=None if tls is None else lambda: tls
+                self._listen("listen", snapshot.listen), app.listener, app.downstream, tls=None if snapshot.tls is None else tls
             )
             self._acceptors = [self._public]
             if snapshot.admin is not None:
@@ -38,10 +46,12 @@ class Listeners:
             raise
 
     def _listen(self, setting: str, address: Address) -> Sequence[socket.socket]:
-        taken = [] if self._predecessor is None else self._predecessor.take(setting, address)
-        made = taken or open_sockets(setting, address)
+        made = self._inherited.get(setting)
+        if made is None:
+            taken = [] if self._predecessor is None else self._predecessor.take(setting, address)
+            made = taken or open_sockets(setting, address)
+            self._addresses.append(address)  # the file of an inherited Unix socket is its owner's
         self.sockets[setting, str(address)] = made
-        self._addresses.append(address)
         return made
 
     def start(self) -> None:

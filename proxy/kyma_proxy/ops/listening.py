@@ -12,6 +12,8 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Address, TcpAddress, Tls
 from kyma_proxy.errors import StartError
+from kyma_proxy.loading.outside_values import Unavailable
+from kyma_proxy.ops.outside_values import Reading
 
 _BACKLOG: Final = 4096
 _ALIVE_TIMEOUT_S: Final = 1.0
@@ -35,14 +37,16 @@ def remove_socket(address: Address) -> None:
             os.unlink(address.path)
 
 
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """The context of the public listener's handshakes. Raises StartError."""
+def tls_context(tls: Tls, reading: Reading) -> ssl.SSLContext:
+    """The context of the public listener's handshakes; `reading` notes what its files held. Raises StartError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # a system may allow older ones
     context.set_alpn_protocols(["http/1.1"])
     for path in (tls.certificate, tls.key):
-        if not os.access(path, os.R_OK):
-            raise StartError(f"tls: {path} can't be read")
+        try:
+            reading.bytes_of(path)
+        except Unavailable:
+            raise StartError(f"tls: {path} can't be read") from None
     try:
         context.load_cert_chain(tls.certificate, tls.key, "")  # an encrypted key must not ask the terminal for its password
     except (ssl.SSLError, OSError):

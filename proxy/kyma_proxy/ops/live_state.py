@@ -9,12 +9,13 @@ from typing import Final
 from kyma_proxy import __version__, gateway
 from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.core.routing.breaker_table import BreakerTable
+from kyma_proxy.core.routing.plan import each_key
 from kyma_proxy.jobs.service import JobService
 from kyma_proxy.net.downstream.listener import Listener
 from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.ops.reload import Configuration
 from kyma_proxy.telemetry.access_log import AccessLog
-from kyma_proxy.telemetry.metrics import Build
+from kyma_proxy.telemetry.metrics import BREAKER_STATES, Build
 
 BUILD: Final = Build(__version__, gateway.__file__.endswith(".so"))
 
@@ -65,13 +66,16 @@ class LiveState:
         return {name: one.off is None for name, one in self._configuration.current().providers.items()}
 
     def breakers(self) -> dict[tuple[str, str], dict[str, str]]:
-        """For each source that is on, by provider and provider's model id, and each endpoint: the state of its breaker."""
-        now = monotonic()
-        return {
-            (source.provider.name, source.model): {
-                endpoint: breaker.state(now) for endpoint, breaker in self._breakers.endpoints_of(source.key).items()
-            }
-            for model in self._configuration.current().models.values()
-            for source in (*model.pool, *model.reserve)
-            if source.provider.off is None
-        }
+        """For each source that is on, by provider and provider's model id, and each endpoint: the state of its breaker.
+
+        With several keys it is that of the key which is best off.
+        """
+        models, now = self._configuration.current().models.values(), monotonic()
+        found: dict[tuple[str, str], dict[str, str]] = {}
+        for source in each_key(source for model in models for source in (*model.pool, *model.reserve)):
+            if source.provider.off is None:
+                states = found.setdefault((source.provider.name, source.model), {})
+                for endpoint, breaker in self._breakers.endpoints_of(source.key).items():
+                    state = breaker.state(now)
+                    states[endpoint] = min(states.get(endpoint, state), state, key=BREAKER_STATES.index)
+        return found

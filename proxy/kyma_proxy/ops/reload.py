@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -21,31 +21,52 @@ from kyma_proxy.config.reload_result import ReloadResult
 from kyma_proxy.config.snapshot import Admin, Snapshot
 from kyma_proxy.errors import StartError
 from kyma_proxy.loading.compiling import load
+from kyma_proxy.ops.listening import tls_context
+from kyma_proxy.ops.outside_values import OutsideStore, Reading
 
 _log: Final = logging.getLogger("kyma-proxy")
 WATCH_INTERVAL_S: Final = 1.0
-_NEED_RESTART: Final = ("listen", "tls", "access_log")
+OUTSIDE_INTERVAL_S: Final = 10.0
+_NEED_RESTART: Final = ("listen", "access_log")
 _ACCOUNTS_NEED_RESTART: Final = ("required", "database")
 
 
+class _Loaded(NamedTuple):
+    """A configuration that could be put in force: its text, its snapshot, and the context of TLS handshakes, if it has one."""
+
+    text: str
+    snapshot: Snapshot
+    tls: ssl.SSLContext | None
+
+
 def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
-    """The snapshot of a configuration file. Raises StartError if it can't be read, ConfigError if it is wrong."""
+    """The snapshot of a configuration file, for who does not serve it: no command is run.
+
+    Raises StartError if it can't be read, ConfigError if it is wrong.
+    """
+    return _snapshot_of(_read_text(path), environment, OutsideStore(runs_commands=False).reading())
+
+
+def _read_text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise StartError(f"{path}: is not UTF-8 text") from None
     except OSError as error:
         raise StartError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-    snapshot = load(text, environment)
+
+
+def _snapshot_of(text: str, environment: Mapping[str, str], reading: Reading) -> Snapshot:
+    snapshot = load(text, environment, reading)
     for provider in snapshot.providers.values():
-        ca_file = provider.origin.ca_file
-        if ca_file is not None:
-            _check_ca_file(provider.name, ca_file, snapshot.substitutions.shown)
+        way = provider.origin.way
+        if way is not None and way.authorities is not None:
+            _check_authorities(provider.name, way.authorities)
     return snapshot
 
 
 class Configuration:
-    """The snapshot in force, and the file that it was read from."""
+    """The snapshot in force, the file that it was read from, and what it took from other files and from commands."""
 
     def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
         """Read the file. Raises StartError or ConfigError."""
@@ -54,10 +75,17 @@ class Configuration:
         self.reloads: dict[str, int] = {}
         """The number of reloads, by result."""
         self._signature = self._read_signature()
-        self.snapshot = read_snapshot(path, environment)
+        self._outside = OutsideStore()
+        reading = self._outside.reading()
+        loaded = self._load(None, reading)
+        self._outside.keep(reading)
+        self._text = loaded.text
+        self.snapshot = loaded.snapshot
+        self._tls = loaded.tls
+        self._log_troubles()
         self.last_reload_succeeded = True
         self.read_at = time.time()
-        """When the file was last read with success, in Unix time."""
+        """When the configuration was last read with success, in Unix time."""
         self._listeners: list[Callable[[], None]] = []
         self._lock = asyncio.Lock()
 
@@ -65,28 +93,61 @@ class Configuration:
         """The snapshot in force. It never changes: a reload puts another one in force."""
         return self.snapshot
 
+    def tls(self) -> ssl.SSLContext:
+        """The context for the next handshake of a caller; a renewed certificate is in another one."""
+        assert self._tls is not None  # noqa: S101  (who asks has seen that the snapshot has TLS)
+        return self._tls
+
     def on_change(self, action: Callable[[], None]) -> None:
         """Call `action` after each change."""
         self._listeners.append(action)
 
     async def reload(self, trigger: str) -> ReloadResult:
-        """Read the file again, and put it in force if it is valid. `trigger` is for the log."""
+        """Read the file again, and put it in force if it is valid. `trigger` is for the log.
+
+        Keys and certificates in other files are read again as well, and commands that print keys are run again.
+        """
         async with self._lock:
             self._signature = self._read_signature()
-            try:
-                # In a thread, as YAML is slow and the loop has streams to serve.
-                loaded = await asyncio.to_thread(read_snapshot, self.path, self._environment)
-            except ConfigError as error:
-                return self._failed(
-                    trigger, ReloadResult(result="failed", version=self.snapshot.version, problems=tuple(error.problems))
-                )
-            except StartError as error:
-                return self._failed(trigger, ReloadResult(result="failed", version=self.snapshot.version, message=str(error)))
-            except Exception:
-                _log.exception("reload (%s): the gateway failed to read %s", trigger, self.path)
-                message = "the gateway failed to read it; its log has the error"
-                return self._failed(trigger, ReloadResult(result="failed", version=self.snapshot.version, message=message))
-            return self._apply(loaded, trigger)
+            return await self._replace(trigger, None, self._outside.reading(runs_again=True))
+
+    async def renew(self, trigger: str) -> ReloadResult:
+        """Read keys and certificates again, for the configuration in force: its file may be half edited."""
+        async with self._lock:
+            return await self._replace(trigger, self._text, self._outside.reading())
+
+    async def _replace(self, trigger: str, text: str | None, reading: Reading) -> ReloadResult:
+        version = self.snapshot.version
+        try:
+            # In a thread, as YAML, files and commands are slow and the loop has streams to serve.
+            loaded = await asyncio.to_thread(self._load, text, reading)
+        except ConfigError as error:
+            failed = ReloadResult(result="failed", version=version, problems=tuple(error.problems))
+        except StartError as error:
+            failed = ReloadResult(result="failed", version=version, message=str(error))
+        except Exception:
+            _log.exception("reload (%s): the gateway failed to read %s", trigger, self.path)
+            message = "the gateway failed to read it; its log has the error"
+            failed = ReloadResult(result="failed", version=version, message=message)
+        else:
+            self._outside.keep(reading)
+            self._log_troubles()
+            return self._apply(loaded, trigger, tuple(map(loaded.snapshot.substitutions.shown, reading.renewed)))
+        self._outside.refuse(reading)
+        self._log_troubles()
+        return self._failed(trigger, failed)
+
+    def _load(self, text: str | None, reading: Reading) -> _Loaded:
+        """Compile this text, or the file's. Raises StartError or ConfigError."""
+        if text is None:
+            text = _read_text(self.path)
+        snapshot = _snapshot_of(text, self._environment, reading)
+        if snapshot.tls is None:
+            return _Loaded(text, snapshot, None)
+        try:
+            return _Loaded(text, snapshot, tls_context(snapshot.tls, reading))
+        except StartError as error:  # it may name a file that came from the environment
+            raise StartError(snapshot.substitutions.shown(str(error))) from None
 
     async def watch(self, interval_s: float = WATCH_INTERVAL_S) -> None:
         """Reload if the file has changed and was then not changed for an interval; until cancelled."""
@@ -101,22 +162,47 @@ class Configuration:
             else:
                 candidate = signature
 
-    def _apply(self, loaded: Snapshot, trigger: str) -> ReloadResult:
+    async def watch_outside(self, interval_s: float = OUTSIDE_INTERVAL_S) -> None:
+        """Take renewed keys and certificates, until cancelled: files that have changed, commands whose term is over."""
+        while True:
+            await asyncio.sleep(interval_s)
+            is_stale = await asyncio.to_thread(self._outside.is_stale)
+            self._log_troubles()
+            if is_stale:
+                await self.renew("a key or a certificate has changed")
+
+    def stop(self) -> None:
+        """End the commands that run."""
+        self._outside.stop()
+
+    def _log_troubles(self) -> None:
+        troubles, self._outside.warnings = self._outside.warnings, []
+        for trouble in troubles:
+            _log.warning("%s", self.snapshot.substitutions.shown(trouble))
+
+    def _apply(self, loaded: _Loaded, trigger: str, renewed: tuple[str, ...]) -> ReloadResult:
         before = self.snapshot
-        after, needs_restart = _keep_settings_that_need_restart(before, loaded)
+        after, needs_restart = _keep_settings_that_need_restart(before, loaded.snapshot)
         for name in needs_restart:
             _log.warning("reload: %s has changed in %s; that needs a restart", name, self.path)
-        result = "unchanged" if loaded.version == before.version else "reloaded"
         self.last_reload_succeeded, self.read_at = True, time.time()
+        is_same = after.version == before.version and after.providers == before.providers
+        result = "unchanged" if is_same and not renewed else "reloaded"
         self._count(result)
         if result == "reloaded":
+            self._text = loaded.text
             self.snapshot = after
+            if self._tls is not None and loaded.tls is not None:
+                self._tls = loaded.tls
             for action in self._listeners:
                 action()
             for warning in after.warnings:
                 _log.warning("%s", warning)
-        _log.info("reload (%s): %s is %s", trigger, self.path, "in force" if result == "reloaded" else "unchanged")
-        return ReloadResult(result=result, version=after.version, needs_restart=needs_restart, warnings=after.warnings)
+        state = "in force" if result == "reloaded" else "unchanged"
+        _log.info("reload (%s): %s is %s%s", trigger, self.path, state, f"; renewed: {', '.join(renewed)}" if renewed else "")
+        return ReloadResult(
+            result=result, version=after.version, needs_restart=needs_restart, warnings=after.warnings, renewed=renewed
+        )
 
     def _failed(self, trigger: str, result: ReloadResult) -> ReloadResult:
         self.last_reload_succeeded = False
@@ -144,7 +230,9 @@ class ReloadTriggers:
     def __init__(self, configuration: Configuration) -> None:
         """Begin to watch the file. Call it inside the loop that runs the gateway; `stop` ends it."""
         self._configuration = configuration
-        self._tasks: set[asyncio.Task[Any]] = {asyncio.create_task(configuration.watch())}
+        self._tasks: set[asyncio.Task[Any]] = {
+            asyncio.create_task(configuration.watch()), asyncio.create_task(configuration.watch_outside())
+        }  # fmt: skip
 
     def reload_soon(self) -> None:
         """Start a reload, without waiting for it."""
@@ -154,6 +242,7 @@ class ReloadTriggers:
 
     async def stop(self) -> None:
         """Stop watching, and cancel what runs."""
+        self._configuration.stop()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -167,10 +256,11 @@ def _keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tupl
         for name in _ACCOUNTS_NEED_RESTART
         if getattr(loaded.accounts, name) != getattr(before.accounts, name)
     ]
+    if (before.tls is None) != (loaded.tls is None):
+        changed.append("tls")
+        loaded = msgspec.structs.replace(loaded, tls=before.tls)
     accounts = msgspec.structs.replace(loaded.accounts, required=before.accounts.required, database=before.accounts.database)
-    after = msgspec.structs.replace(
-        loaded, listen=before.listen, tls=before.tls, access_log=before.access_log, accounts=accounts
-    )
+    after = msgspec.structs.replace(loaded, listen=before.listen, access_log=before.access_log, accounts=accounts)
     if (before.admin is None) != (loaded.admin is None):
         changed.append("admin")
         after = msgspec.structs.replace(after, admin=before.admin)
@@ -180,10 +270,8 @@ def _keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tupl
     return after, tuple(changed)
 
 
-def _check_ca_file(provider: str, ca_file: str, shown: Callable[[str], str]) -> None:
+def _check_authorities(provider: str, authorities: str) -> None:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
-    except ssl.SSLError:
-        raise StartError(shown(f"provider {provider}: ca_file {ca_file} holds no certificate in PEM")) from None
-    except (OSError, ValueError):
-        raise StartError(shown(f"provider {provider}: ca_file {ca_file} can't be read")) from None
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=authorities)
+    except (ssl.SSLError, ValueError):
+        raise StartError(f"provider {provider}: its ca_file holds no certificate in PEM") from None

@@ -26,6 +26,7 @@ from kyma_proxy.errors import InUseError, StartError
 from kyma_proxy.ops import control_socket, memory
 from kyma_proxy.ops.accounts.opening import open_accounts
 from kyma_proxy.ops.assemble import App
+from kyma_proxy.ops.inherited_sockets import inherited_sockets
 from kyma_proxy.ops.listeners import Listeners
 from kyma_proxy.ops.reload import Configuration, ReloadTriggers
 from kyma_proxy.ops.replacing import Predecessor, Replaceable, find_predecessor
@@ -109,7 +110,7 @@ async def _serve(
     _catch_signals(app, reload_triggers if hangup_reloads else None, ending.stop)
     await app.open()
     try:
-        listeners = Listeners(app, snapshot, predecessor)
+        listeners = Listeners(app, snapshot, configuration.tls, predecessor, inherited_sockets(environment))
         replaceable: Replaceable | None = None
         try:
             if predecessor is not None:

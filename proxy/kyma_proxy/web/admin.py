@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import unquote
 
 import msgspec
 import orjson
@@ -17,7 +18,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from kyma_proxy.config.reload_result import ReloadResult
-from kyma_proxy.config.snapshot import Provider, Snapshot
+from kyma_proxy.config.snapshot import Provider, Snapshot, TcpAddress, Way
 from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import GatewayError, accounts_unavailable
 from kyma_proxy.store.contract import StoreUnavailable
@@ -106,7 +107,7 @@ def _reload_document(outcome: ReloadResult) -> dict[str, object]:
 
 
 def redacted_configuration(snapshot: Snapshot) -> bytes:
-    """The snapshot as JSON: of configured headers only their names, of credentials only whether they are set.
+    """The snapshot as JSON: of headers, parameters and members only their names, of credentials only if they are set.
 
     What came from the environment is shown as the configuration has it: `${NAME}`.
     """
@@ -156,11 +157,17 @@ def _member(document: object, name: str) -> object:
 
 
 def _provider(provider: Provider) -> dict[str, object]:
+    origin, base_path = provider.origin, provider.base_path.decode()
+    way = Way() if origin.way is None else origin.way
+    address = f"unix:{way.socket}:" if way.socket is not None else f"{origin.scheme}://{origin.authority}"
     return {
         "name": provider.name,
         "dialect": provider.dialect,
-        "base_url": f"{provider.origin.scheme}://{provider.origin.authority}{provider.base_path.decode()}",
+        "base_url": base_path if base_path.startswith("http") else f"{address}{base_path}",
         "headers": sorted(name.decode() for name in provider.own_names),
+        "query": sorted(unquote(one.partition("=")[0]) for one in provider.query.decode().split("&") if one),
+        "proxy": None if way.proxy is None else str(TcpAddress(way.proxy.host, way.proxy.port)),
+        "keys": provider.keys,
         "off": provider.off,
         "warm_connections": provider.warm_connections,
         "keep_alive": provider.keep_alive,
@@ -181,6 +188,8 @@ def _model(snapshot: Snapshot, name: str) -> dict[str, object]:
                 "max_tokens_field": source.max_tokens_field,
                 "reasoning_field": source.reasoning_field,
                 "pass_headers": [name.decode() for name in source.pass_headers],
+                "headers": sorted(name.decode() for name in source.provider.own_names),
+                "body": [name for name, _ in source.body],
             }
             for source in getattr(model, part)
         ]

@@ -66,6 +66,7 @@ class _Source(msgspec.Struct):
     provider: str
     model: str
     part: str
+    key: int | None
     status: str
     breaker: str | None
     reason: str | None
@@ -130,7 +131,7 @@ def _source(source: _Source) -> str:
         f"{escape(one.endpoint)} is missing: {escape(one.reason or '')}" for one in source.endpoints if one.status == "missing"
     ]
     return _SOURCE.format(
-        provider=escape(source.provider),
+        provider=escape(source.provider) + (f", key {source.key}" if source.key else ""),
         model=escape(source.model),
         part=escape(source.part),
         status=escape(source.status),

@@ -212,6 +212,23 @@ def check_once(text: bytes) -> None:
         _walk(text, members)
 
 
+def absent_members(body: bytes, members: tuple[tuple[str, bytes], ...]) -> bytes:
+    """The texts of those members, by their names, that this JSON object does not have.
+
+    Most bodies do not have the name anywhere, in any spelling; only the others are read once more.
+    """
+    if b"\\u" not in body and not any(b'"%b"' % name.encode() in body for name, _ in members):
+        return b"".join([text for _, text in members])
+    present = _members(body)
+    return b"".join([text for name, text in members if name not in present])
+
+
+def with_members(body: bytes, members: tuple[tuple[str, bytes], ...]) -> bytes:
+    """The JSON object, which is not empty, with those of these members that it does not have."""
+    brace = body.index(b"{") + 1
+    return b"".join((body[:brace], absent_members(body, members), body[brace:]))
+
+
 def patched(body: bytes, head: RoutingFields, model_json: bytes, insertion: bytes) -> list[bytes | memoryview]:
     """The body in pieces, with `model` replaced and `insertion` (members, each with its comma) after the brace.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import re
 from typing import Final
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from kyma_proxy.config.snapshot import Provider, Source
 from kyma_proxy.core.http.answer_fields import HOP_BY_HOP, reaches_caller
@@ -153,13 +154,27 @@ def encode_request_head(inbound: Inbound, path: bytes, source: Source, length: i
     lines = inbound.passed.get(dropped)
     if lines is None:
         lines = inbound.passed[dropped] = _rule_for(dropped).lines(inbound.headers)
-    target = provider.base_path + path
+    target = provider.targets[path]
     if inbound.query and not is_translated:
-        target = b"%b?%b" % (target, inbound.query)
+        target = _with_query(target, inbound.query, provider.query)
     for name, value in provider.default_fields:
         if header(inbound.headers, name) is None:
             lines += b"%b: %b\r\n" % (name, value)
     return b"POST %b HTTP/1.1\r\n%b%bcontent-length: %d\r\n\r\n" % (target, provider.header_lines, lines, length)
+
+
+def _with_query(target: bytes, asked: bytes, own: bytes) -> bytes:
+    """The target with the caller's parameters, without those that the provider's configuration has."""
+    if not own:
+        return b"%b?%b" % (target, asked)
+    names = {one.partition(b"=")[0] for one in own.split(b"&")}
+    passed = [one for one in asked.split(b"&") if one and _spelled(one.partition(b"=")[0]) not in names]
+    return b"&".join((target, *passed))
+
+
+def _spelled(name: bytes) -> bytes:
+    """The name of a parameter as the configuration's are spelled."""
+    return quote_from_bytes(unquote_to_bytes(name.replace(b"+", b" ")), safe="").encode()
 
 
 class AnswerHead:

@@ -6,7 +6,7 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.exchange import Exchange
-from kyma_proxy.core.http.body import NO_OPTIONS, RoutingFields, patched, replaced
+from kyma_proxy.core.http.body import NO_OPTIONS, RoutingFields, absent_members, patched, replaced
 from kyma_proxy.core.http.headers import encode_request_head
 
 _STREAM_OPTIONS: Final = b'{"include_usage":true}'
@@ -46,6 +46,8 @@ def request_bytes(
     if max_tokens is not None and endpoint.takes_max_tokens and not routing.has_max_tokens:
         member = source.max_tokens_field if endpoint.renames_max_tokens else None
         insertion += b'"%b":%d,' % ((member or "max_tokens").encode(), max_tokens)
+    if source.body:
+        insertion += absent_members(body, source.body)
     pieces = patched(body, routing, source.model_json, insertion)
     if len(pieces) == 1:
         return [b"".join((encode_request_head(inbound, endpoint.path, source, len(pieces[0])), pieces[0]))]

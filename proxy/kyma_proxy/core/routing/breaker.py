@@ -105,13 +105,14 @@ class CircuitBreaker(Circuit):
 
     __slots__ = (
         "_accounts", "_culprit", "_failed_trial_of", "_is_clear", "_is_shared", "_last_culprit", "_missing_answers",
-        "_missing_at", "_missing_for", "_source", "_streak", "_streamed", "_whole", "asked_at", "hours", "missing_status",
-        "missing_until", "seen_missing_until",
+        "_missing_at", "_missing_for", "_source", "_streak", "_streamed", "_whole", "asked_at", "has_siblings",
+        "hours", "missing_status", "missing_until", "seen_missing_until",
     )  # fmt: skip
 
     def __init__(self, source: SourceCircuit | None = None, *, is_main: bool = False) -> None:
         super().__init__()
         self.asked_at = 0.0
+        self.has_siblings = False  # as Source has them; the plan sees it here at no cost
         self.hours = HourlyCounts()
         self._streamed = FirstByteTimes()
         self._whole = FirstByteTimes()

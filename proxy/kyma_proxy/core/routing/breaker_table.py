@@ -16,12 +16,15 @@ class BreakerTable:
         self._breakers: dict[str, CircuitBreaker] = {}  # by Source.breaker_key
         self._sources: dict[str, SourceCircuit] = {}  # by Source.key
         self._reached: dict[str, object] = {}
+        self._with_siblings: set[str] = set()  # by Source.key
         self._models: dict[str, HourlyCounts] = {}
 
     def of(self, source: Source) -> CircuitBreaker:
         """The breaker of a route's source at the endpoint at which the route asks it; a new one is closed."""
         breaker = self._breakers.get(source.breaker_key)
         if breaker is None:
+            if source.siblings:
+                self._with_siblings.add(source.key)
             return self.at(source.key, source.endpoint, is_main=source.endpoint == source.main_endpoint)
         return breaker
 
@@ -33,6 +36,7 @@ class BreakerTable:
         breaker = source.endpoints.get(endpoint)
         if breaker is None:
             breaker = source.endpoints[endpoint] = self._breakers[f"{key} {endpoint}"] = CircuitBreaker(source, is_main=is_main)
+            breaker.has_siblings = key in self._with_siblings
         return breaker
 
     def endpoints_of(self, key: str) -> Mapping[str, CircuitBreaker]:
@@ -54,13 +58,19 @@ class BreakerTable:
 
     def retain(self, sources: Iterable[Source], models: Iterable[str]) -> None:
         """Forget all others: what a reload removed, or now reaches at another address or with another credential."""
-        reached: dict[str, object] = {
-            one.key: (one.provider.origin, one.provider.base_path, one.provider.header_lines) for one in sources
-        }
+        reached: dict[str, object] = {}
+        self._with_siblings = set()
+        for one in sources:
+            provider = one.provider
+            reached[one.key] = (provider.origin, provider.base_path, provider.query, provider.header_lines)
+            if one.siblings:
+                self._with_siblings.add(one.key)
         known_models = set(models)
         self._sources = {key: one for key, one in self._sources.items() if self._reached.get(key) == reached.get(key, ())}
-        self._breakers = {
-            f"{key} {endpoint}": breaker for key, one in self._sources.items() for endpoint, breaker in one.endpoints.items()
-        }
+        self._breakers = {}
+        for key, source in self._sources.items():
+            for endpoint, breaker in source.endpoints.items():
+                breaker.has_siblings = key in self._with_siblings
+                self._breakers[f"{key} {endpoint}"] = breaker
         self._reached = reached
         self._models = {model: hours for model, hours in self._models.items() if model in known_models}

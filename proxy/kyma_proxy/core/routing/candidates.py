@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from kyma_proxy.config.snapshot import Route
+from kyma_proxy.config.snapshot import Route, Source
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, exhausted
 from kyma_proxy.core.routing.plan import Step, last_resort, unasked
@@ -41,12 +41,26 @@ class Candidates:
         A source that is in the plan twice, or whose breaker has opened since, is left out. With `is_last_resort` the plan is
         followed by the sources that may be asked again by now, and those that may bypass their breaker.
         """
+        if not is_last_resort:
+            self._put_siblings_off()
         step = self._next(now)
         if step is None and is_last_resort:
             self.remaining = last_resort(self._route, self._breakers, now, self.tried, self.account)
             self.remaining.reverse()
             step = self._next(now)
         return step
+
+    def fail(self, source: Source, failure: AttemptFailure) -> None:
+        """Note why a source failed. Its other keys are worth asking only if the failure was about this one."""
+        self.failures[source.key] = failure
+        if source.siblings and not failure.is_of_key:
+            self.tried.update(source.siblings)
+
+    def _put_siblings_off(self) -> None:
+        """Let others go first: it is the source that is slow, and not its key."""
+        asked = [step for step in self.remaining if not self.tried.isdisjoint(step.source.siblings)]
+        if asked:
+            self.remaining = asked + [step for step in self.remaining if step not in asked]
 
     def _next(self, now: float) -> Step | None:
         while self.remaining:
@@ -63,7 +77,8 @@ class Candidates:
 
     def is_last(self, now: float) -> bool:
         """True if it is relayed that the source that is asked lacks the endpoint: nobody else could tell the caller more."""
-        return not self.remaining and self._all_lack_it and not self.skipped(now)
+        others = [step for step in self.remaining if self.tried.isdisjoint(step.source.siblings)]
+        return not others and self._all_lack_it and not self.skipped(now)
 
     @property
     def _all_lack_it(self) -> bool:

@@ -55,6 +55,11 @@ class AttemptFailure(NamedTuple):
         """True if the source has said that it lacks the endpoint, or the model there."""
         return self.kind is FailureKind.STATUS and self.status in MISSING_STATUSES
 
+    @property
+    def is_of_key(self) -> bool:
+        """True if the source might have answered with another key."""
+        return self.kind is FailureKind.STATUS and self.status in _OF_THE_KEY
+
     def described(self, *, is_named: bool) -> str:
         """The reason, for a caller. Without the name it says nothing that only the operator knows: no host, no address."""
         if is_named:
@@ -74,6 +79,8 @@ _NEXT_SOURCE: Final = frozenset({401, 402, 403, 408, 409, 412, 424, 429, 498, 49
 _OPERATORS: Final = frozenset({401, 402, 403, 412, 424, 498, 499})
 """They speak of the operator's key, account or capacity, and never of the request."""
 _RATE_LIMITED: Final = 429
+_OF_THE_KEY: Final = frozenset({401, 402, 403, 412, 429})
+"""Another key of the same provider may be taken, funded or under its limit."""
 _TIMEOUTS: Final = frozenset({FailureKind.CONNECT_TIMEOUT, FailureKind.FIRST_BYTE_TIMEOUT, FailureKind.TOTAL_TIMEOUT})
 
 

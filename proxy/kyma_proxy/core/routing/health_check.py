@@ -9,6 +9,7 @@ from __future__ import annotations
 from kyma_proxy.config.snapshot import Snapshot, Source
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, moves_on, status_failure
+from kyma_proxy.core.routing.plan import each_key
 
 
 def due_for_check(snapshot: Snapshot, breakers: BreakerTable, now: float, started: float) -> list[Source]:
@@ -21,7 +22,7 @@ def due_for_check(snapshot: Snapshot, breakers: BreakerTable, now: float, starte
         return []
     due: dict[str, Source] = {}
     for model in snapshot.models.values():
-        for source in () if model.is_image else (*model.pool, *model.reserve):
+        for source in () if model.is_image else each_key((*model.pool, *model.reserve)):
             if source.provider.off is not None or source.main_endpoint not in source.endpoints:
                 continue
             is_idle = now - max(breakers.asked_at(source.key), started) >= after

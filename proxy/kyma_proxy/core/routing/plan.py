@@ -7,7 +7,7 @@ would have chosen, and the one that answers in its place says so with its layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from kyma_proxy.config.snapshot import Model, Route, Source
@@ -49,18 +49,18 @@ def plan(
     pool = route.pool
     steps: list[Step] = []
     if len(pool) == 1:
-        _add(steps, model, pool, 0, breakers=breakers, now=now, account=account)
+        _add(steps, model, pool, 0, breakers=breakers, now=now, random=random, account=account)
     else:
         drawn = _native_first(route, order(pool, model.policy, breakers, now, random))
-        _add(steps, model, drawn[:1], 0, breakers=breakers, now=now, account=account)
-        _add(steps, model, drawn[1:], 1, breakers=breakers, now=now, account=account)
+        _add(steps, model, drawn[:1], 0, breakers=breakers, now=now, random=random, account=account)
+        _add(steps, model, drawn[1:], 1, breakers=breakers, now=now, random=random, account=account)
     if route.reserve:
         reserve = _native_first(route, order(route.reserve, model.policy, breakers, now, random))
-        _add(steps, model, reserve, 2, breakers=breakers, now=now, account=account)
+        _add(steps, model, reserve, 2, breakers=breakers, now=now, random=random, account=account)
     for other in route.substitutes:
         for sources in (other.pool, other.reserve):
             drawn = _native_first(other, order(sources, other.model.policy, breakers, now, random))
-            _add(steps, other.model, drawn, SUBSTITUTE, breakers=breakers, now=now, account=account)
+            _add(steps, other.model, drawn, SUBSTITUTE, breakers=breakers, now=now, random=random, account=account)
     return tuple(steps)
 
 
@@ -94,6 +94,11 @@ def order(
     return drawn
 
 
+def each_key(sources: Iterable[Source]) -> list[Source]:
+    """The sources, and beside each the same with its other keys."""
+    return [one for source in sources for one in source.with_keys]
+
+
 def last_resort(
     route: Route, breakers: BreakerTable, now: float, tried: Collection[str], account: str | None = None
 ) -> list[Step]:
@@ -105,7 +110,7 @@ def last_resort(
     for one in (route, *route.substitutes):
         first, second = (SUBSTITUTE, SUBSTITUTE) if one is not route else (0 if len(one.pool) == 1 else 1, 2)
         for sources, layer in ((one.pool, first), (one.reserve, second)):
-            for source in sources:
+            for source in each_key(sources):
                 breaker = breakers.of(source)
                 is_allowed = breaker.allows(now, account)  # its time has ended since the plan was made
                 if source.key not in tried and (is_allowed or breaker.may_be_bypassed(now, account)):
@@ -122,7 +127,7 @@ def unasked(
     """
     failures: list[AttemptFailure] = []
     for one in (route, *route.substitutes):
-        for source in (*one.pool, *one.reserve):
+        for source in each_key((*one.pool, *one.reserve)):
             breaker = breakers.of(source)
             if source.key not in tried and not breaker.allows(now, account):
                 failures.append(breaker.skipped(now, source.provider.name, account))
@@ -131,9 +136,24 @@ def unasked(
 
 def _add(
     steps: list[Step], model: Model, sources: tuple[Source, ...] | list[Source], layer: int, *, breakers: BreakerTable,
-    now: float, account: str | None,
+    now: float, random: Callable[[], float], account: str | None,
 ) -> None:  # fmt: skip
     for source in sources:
         breaker = breakers.of(source)
-        if breaker.allows(now, account):
+        if breaker.has_siblings:
+            _add_keys(steps, model, source, layer, breakers=breakers, now=now, random=random, account=account)
+        elif breaker.allows(now, account):
             steps.append(Step(model, source, layer, breaker))
+
+
+def _add_keys(
+    steps: list[Step], model: Model, source: Source, layer: int, *, breakers: BreakerTable, now: float,
+    random: Callable[[], float], account: str | None,
+) -> None:  # fmt: skip
+    """Add a source with each of its keys, beginning with any of them: so they take turns. All are of one layer."""
+    keyed = source.with_keys
+    first = int(random() * len(keyed))
+    for one in (*keyed[first:], *keyed[:first]):
+        breaker = breakers.of(one)
+        if breaker.allows(now, account):
+            steps.append(Step(model, one, layer, breaker))

@@ -10,6 +10,7 @@ from kyma_proxy.config.snapshot import Model, Snapshot, Source
 from kyma_proxy.core.routing.breaker import CLOSED, CircuitBreaker
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.history import HourlyCounts
+from kyma_proxy.core.routing.plan import each_key
 
 _PUBLIC: Final = ("id", "status", "availability_24h")
 
@@ -29,8 +30,8 @@ def status(snapshot: Snapshot, breakers: BreakerTable, now: float) -> dict[str, 
             ),
             **_counts("requests", breakers.of_model(name), now),
             "sources": [
-                *(_source(source, "pool", breakers, now) for source in model.pool),
-                *(_source(source, "reserve", breakers, now) for source in model.reserve),
+                *(_source(source, "pool", breakers, now) for source in each_key(model.pool)),
+                *(_source(source, "reserve", breakers, now) for source in each_key(model.reserve)),
             ],
         }
         for name, model in snapshot.models.items()
@@ -47,7 +48,8 @@ def public_status(document: dict[str, object]) -> dict[str, object]:
 
 
 def _can_answer(model: Model, breakers: BreakerTable, now: float) -> bool:
-    return any(source.provider.off is None and _can_be_asked(source, breakers, now) for source in (*model.pool, *model.reserve))
+    sources = each_key((*model.pool, *model.reserve))
+    return any(source.provider.off is None and _can_be_asked(source, breakers, now) for source in sources)
 
 
 def _can_be_asked(source: Source, breakers: BreakerTable, now: float) -> bool:
@@ -58,9 +60,14 @@ def _can_be_asked(source: Source, breakers: BreakerTable, now: float) -> bool:
 
 def _model_status(model: Model, breakers: BreakerTable, now: float, *, can_answer: bool) -> str:
     on = [source for source in model.pool if source.provider.off is None]
-    if on and all(_worst(breakers.endpoints_of(source.key), now).state(now) == CLOSED for source in on):
+    if on and all(_is_closed(source, breakers, now) for source in on):
         return "available"
     return "degraded" if can_answer else "unavailable"
+
+
+def _is_closed(source: Source, breakers: BreakerTable, now: float) -> bool:
+    """True if the source can be asked with any of its keys."""
+    return any(_worst(breakers.endpoints_of(one.key), now).state(now) == CLOSED for one in source.with_keys)
 
 
 def _worst(endpoints: Mapping[str, CircuitBreaker], now: float) -> CircuitBreaker:
@@ -76,7 +83,10 @@ def _worst(endpoints: Mapping[str, CircuitBreaker], now: float) -> CircuitBreake
 
 
 def _source(source: Source, part: str, breakers: BreakerTable, now: float) -> dict[str, object]:
-    """A source is `off` if its provider has no key, else it is as its worst endpoint; the counts are those of all endpoints."""
+    """A source is `off` if its provider has no key, else it is as its worst endpoint; the counts are those of all endpoints.
+
+    With several keys there is one entry for each, and `key` is its number in the configuration.
+    """
     endpoints, off = breakers.endpoints_of(source.key), source.provider.off
     worst = _shown(_worst(endpoints, now), now)
     counts = [breaker.hours.sums(now) for breaker in endpoints.values()]
@@ -84,6 +94,7 @@ def _source(source: Source, part: str, breakers: BreakerTable, now: float) -> di
         "provider": source.provider.name,
         "model": source.model,
         "part": part,
+        "key": source.key_number if source.siblings else None,
         **worst,
         "status": worst["status"] if off is None else "off",
         "breaker": worst["breaker"] if off is None else None,

@@ -31,7 +31,10 @@ class ProviderRequest(NamedTuple):
 
     def request(self, provider: Provider) -> list[bytes | memoryview]:
         """Return the bytes of the request, in pieces."""
-        line = b"%b %b%b HTTP/1.1\r\n%b" % (self.method.encode(), provider.base_path, self.path.encode(), provider.header_lines)
+        target = provider.base_path + self.path.encode()
+        if provider.query:
+            target = b"%b%b%b" % (target, b"&" if b"?" in target else b"?", provider.query)
+        line = b"%b %b HTTP/1.1\r\n%b" % (self.method.encode(), target, provider.header_lines)
         if self.body is None:
             return [line + b"\r\n"]
         return [b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (line, len(self.body)), self.body]

@@ -6,6 +6,7 @@ import time
 from typing import Final
 
 from kyma_proxy.core.exchange import Exchange
+from kyma_proxy.core.http.body import with_members
 from kyma_proxy.core.http.headers import AnswerHead, encode_request_head
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.core.routing.plan import Step
@@ -71,11 +72,10 @@ class TranslatedBody(Body):
         self._lost: tuple[str, ...] = ()
 
     def request(self) -> list[bytes | memoryview]:
-        asked = self._made().request
-        head = encode_request_head(
-            self._exchange.inbound, asked.endpoint.path, self._source, len(asked.body), is_translated=True
-        )  # fmt: skip
-        return [head + asked.body] if len(asked.body) <= _COPIED_BYTES else [head, asked.body]
+        asked, source = self._made().request, self._source
+        body = with_members(asked.body, source.body) if source.body else asked.body
+        head = encode_request_head(self._exchange.inbound, asked.endpoint.path, source, len(body), is_translated=True)
+        return [head + body] if len(body) <= _COPIED_BYTES else [head, body]
 
     def begin(self, head: AnswerHead, *, streams: bool) -> None:
         self._head = head

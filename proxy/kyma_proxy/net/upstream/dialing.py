@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -17,11 +16,13 @@ from typing import Any, Final, TypeVar
 import aiohappyeyeballs
 from aiohttp.abc import AbstractResolver
 
-from kyma_proxy.config.snapshot import Origin
+from kyma_proxy.config.snapshot import Origin, Proxy, Way
+from kyma_proxy.net.upstream.detours import ProxyError, connected_unix, open_tunnel
 
 ADDRESS_TTL_S: Final = 60.0
 _EYEBALLS_DELAY_S: Final = 0.25
 _MAX_NAMES: Final = 1024
+_MAX_CONTEXTS: Final = 64
 
 _Protocol = TypeVar("_Protocol", bound=asyncio.Protocol)
 
@@ -83,16 +84,16 @@ class SessionContext(ssl.SSLContext):
     sessions: dict[str, ssl.SSLSession]
 
     @classmethod
-    def create(cls, ca_file: str | None) -> SessionContext:
-        """A context that trusts the system's authorities, or those of `ca_file` alone. Raises OSError."""
+    def create(cls, authorities: str | None) -> SessionContext:
+        """A context that trusts the system's authorities, or these certificates in PEM alone. Raises OSError."""
         context = cls(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # a system may allow older ones
         context.sessions = {}
         context.set_alpn_protocols(["http/1.1"])
-        if ca_file is None:
+        if authorities is None:
             context.load_default_certs()
         else:
-            context.load_verify_locations(ca_file)
+            context.load_verify_locations(cadata=authorities)
         return context
 
     def wrap_bio(
@@ -120,14 +121,16 @@ class Dialer:
 
     def __init__(self, addresses: Addresses) -> None:
         self._addresses = addresses
-        self._contexts: dict[str | None, tuple[int, SessionContext]] = {}
+        self._contexts: dict[str | None, SessionContext] = {}
 
     async def dial(self, origin: Origin, make: Callable[[], _Protocol]) -> _Protocol:
         """A connection to `origin`, TLS done. Raises OSError (ssl.SSLError among them); cancelling closes what is open."""
         loop = asyncio.get_running_loop()
-        context = self._context(origin.ca_file) if origin.scheme == "https" else None
-        infos = await self._addresses.of(origin.host, origin.port)
-        sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=_EYEBALLS_DELAY_S, interleave=1)
+        way = origin.way
+        context = None
+        if origin.scheme == "https":
+            context = self._context(None if way is None else way.authorities)
+        sock = await (self._connected(origin) if way is None else self._connected_by(way, origin))
         try:
             _, protocol = await loop.create_connection(
                 make, sock=sock, ssl=context, server_hostname=origin.host if context is not None else None
@@ -140,12 +143,31 @@ class Dialer:
             raise
         return protocol
 
-    def _context(self, ca_file: str | None) -> SessionContext:
-        written = os.stat(ca_file).st_mtime_ns if ca_file is not None else 0
-        known = self._contexts.get(ca_file)
-        if known is None or known[0] != written:  # authorities are renewed in place
-            known = self._contexts[ca_file] = (written, SessionContext.create(ca_file))
-        return known[1]
+    async def _connected(self, server: Origin | Proxy) -> socket.socket:
+        infos = await self._addresses.of(server.host, server.port)
+        return await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=_EYEBALLS_DELAY_S, interleave=1)
+
+    async def _connected_by(self, way: Way, origin: Origin) -> socket.socket:
+        """A socket that leads to the server, by a unix socket or through a proxy."""
+        if way.socket is not None:
+            return await connected_unix(way.socket)
+        if way.proxy is None:
+            return await self._connected(origin)
+        try:
+            sock = await self._connected(way.proxy)
+        except OSError as error:
+            raise ProxyError("could not be reached") from error
+        if origin.scheme == "https":
+            await open_tunnel(sock, way.proxy, origin.host, origin.port)
+        return sock
+
+    def _context(self, authorities: str | None) -> SessionContext:
+        known = self._contexts.get(authorities)
+        if known is None:
+            if len(self._contexts) >= _MAX_CONTEXTS:  # authorities are renewed, and the old ones are of no use
+                self._contexts.clear()
+            known = self._contexts[authorities] = SessionContext.create(authorities)
+        return known
 
 
 def _literal(host: str, port: int) -> aiohappyeyeballs.AddrInfoType | None:

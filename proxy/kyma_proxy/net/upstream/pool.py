@@ -18,6 +18,7 @@ from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
+from kyma_proxy.net.upstream.detours import ProxyError
 from kyma_proxy.net.upstream.dialing import Dialer, SessionContext
 from kyma_proxy.net.upstream.tls_failures import tls_sentence
 
@@ -75,6 +76,8 @@ class UpstreamPool(ConnectionOwner):
             self._give_up(made.pop())
             within = "in time" if timeout_s is None else f"within {timeout_s:g} s"
             raise DialError(FailureKind.CONNECT_TIMEOUT, f"no connection {within}") from None
+        except ProxyError as error:
+            raise DialError(FailureKind.CONNECT, f"no connection: its proxy {error.why}") from None
         except ssl.SSLError as error:
             raise DialError(FailureKind.CONNECT, f"TLS failed: {tls_sentence(error)}") from None
         except OSError as error:

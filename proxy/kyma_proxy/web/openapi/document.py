@@ -114,7 +114,12 @@ _STATUS: Final = exactly(
     models=list_of(any_of(exactly(
         id=STRING, status=_AVAILABILITY, requests_24h=COUNT, availability_24h=_SHARE_OR_NULL,
         sources=list_of(exactly(
-            provider=STRING, model=STRING, part=one_of("pool", "reserve"), status=one_of("available", "unavailable", "off"),
+            provider=STRING, model=STRING, part=one_of("pool", "reserve"),
+            key={
+                "type": ["integer", "null"], "minimum": 1,
+                "description": "The number of the provider's key, if it has several: each has an entry of its own.",
+            },
+            status=one_of("available", "unavailable", "off"),
             breaker={
                 "type": ["string", "null"], "enum": ["closed", "open", "half_open", None],
                 "description": "The state of the source's circuit breaker, of the worst of its endpoints; null if it is off.",
