@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.routing.breaker import CircuitBreaker, SourceCircuit
+from kyma_proxy.core.routing.failures import AttemptFailure
 from kyma_proxy.core.routing.history import HourlyCounts
 
 
@@ -15,6 +16,8 @@ class BreakerTable:
     def __init__(self) -> None:
         self._breakers: dict[str, CircuitBreaker] = {}  # by Source.breaker_key
         self._sources: dict[str, SourceCircuit] = {}  # by Source.key
+        self.changed: set[str] = set()
+        """The keys of the sources of which a circuit may have opened or closed since somebody emptied this."""
         self._reached: dict[str, object] = {}
         self._with_siblings: set[str] = set()  # by Source.key
         self._models: dict[str, HourlyCounts] = {}
@@ -32,7 +35,7 @@ class BreakerTable:
         """The breaker of the source with this key at an endpoint; a new one is closed. `is_main`: of its dialect."""
         source = self._sources.get(key)
         if source is None:
-            source = self._sources[key] = SourceCircuit()
+            source = self._sources[key] = SourceCircuit(key, self.changed)
         breaker = source.endpoints.get(endpoint)
         if breaker is None:
             breaker = source.endpoints[endpoint] = self._breakers[f"{key} {endpoint}"] = CircuitBreaker(source, is_main=is_main)
@@ -43,6 +46,11 @@ class BreakerTable:
         """The breakers of a source at the endpoints at which it may have been asked."""
         source = self._sources.get(key)
         return {} if source is None else source.endpoints
+
+    def source_failure(self, key: str) -> AttemptFailure | None:
+        """The last failure of a source that was about all its endpoints; None if it has answered since."""
+        source = self._sources.get(key)
+        return source.last if source is not None and source.points else None
 
     def asked_at(self, key: str) -> float:
         """When a source was last asked, at any endpoint; 0.0 if never."""
@@ -66,7 +74,9 @@ class BreakerTable:
             if one.siblings:
                 self._with_siblings.add(one.key)
         known_models = set(models)
-        self._sources = {key: one for key, one in self._sources.items() if self._reached.get(key) == reached.get(key, ())}
+        kept = {key: one for key, one in self._sources.items() if self._reached.get(key) == reached.get(key, ())}
+        self.changed |= self._sources.keys() - kept.keys()
+        self._sources = kept
         self._breakers = {}
         for key, source in self._sources.items():
             for endpoint, breaker in source.endpoints.items():

@@ -1,0 +1,111 @@
+"""Tells on standard error of sources whose circuit breaker opens or closes, and of keys that are rejected.
+
+Each line says what to do. A source that comes and goes has one line of a kind in a minute, and all sources together have
+MAX_LINES: the rest waits, and then only what is still so is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Final
+
+from kyma_proxy.config.snapshot import Snapshot, Source
+from kyma_proxy.core.routing.breaker import CLOSED, OPEN
+from kyma_proxy.core.routing.breaker_table import BreakerTable
+from kyma_proxy.core.routing.plan import each_key
+from kyma_proxy.telemetry.remedies import REJECTED_KEY, key_remedy, remedy
+
+_log: Final = logging.getLogger("kyma-proxy")
+INTERVAL_S: Final = 60.0
+"""A source has one line of a kind in so many seconds."""
+MAX_LINES: Final = 30
+"""So many lines are written in that time about all sources."""
+RETRY_S: Final = 1.0
+_OPENED: Final = "opened"
+_CLOSED: Final = "closed"
+_REJECTED: Final = "rejected"
+
+
+class SourceNotices:
+    """Looks at the sources of which the breaker table says that something may have changed."""
+
+    def __init__(self, current: Callable[[], Snapshot], breakers: BreakerTable, clock: Callable[[], float]) -> None:
+        self._current = current
+        self._breakers = breakers
+        self._clock = clock
+        self._opened_at: dict[str, float] = {}  # by Source.key: those that were told to be open
+        self._told_at: dict[tuple[str, str], float] = {}  # by subject and kind, the oldest first
+        self._waiting: set[str] = set()
+        self._next = 0.0  # when to look at those again
+        self._snapshot: Snapshot | None = None
+        self._sources: dict[str, Source] = {}
+
+    def sweep(self) -> None:
+        """Tell of what has changed. It is called at each tick, and costs nothing while nothing fails."""
+        if self._breakers.changed or (self._waiting and self._clock() >= self._next):
+            self._look(self._clock())
+
+    def _look(self, now: float) -> None:
+        changed = self._breakers.changed
+        keys = sorted(changed | self._waiting)
+        changed.clear()
+        self._waiting.clear()
+        told_at = self._told_at
+        for told in [told for told, at in told_at.items() if now - at >= INTERVAL_S]:
+            del told_at[told]
+        snapshot = self._current()
+        if snapshot is not self._snapshot:
+            self._snapshot = snapshot
+            sources = [each_key((*model.pool, *model.reserve)) for model in snapshot.models.values()]
+            self._sources = {source.key: source for of_model in sources for source in of_model}
+        for key in keys:
+            source = self._sources.get(key)
+            if source is None:  # a reload has removed it
+                self._opened_at.pop(key, None)
+            else:
+                self._look_at(source, snapshot, now)
+        self._next = now + RETRY_S
+
+    def _look_at(self, source: Source, snapshot: Snapshot, now: float) -> None:
+        self._look_at_key(source, snapshot, now)
+        endpoints = self._breakers.endpoints_of(source.key).values()
+        states = [breaker.state(now) for breaker in endpoints]
+        is_told_open = source.key in self._opened_at
+        if OPEN in states and not is_told_open:
+            if self._may_tell(source.key, _OPENED, now):
+                self._opened_at[source.key] = now
+                worst = max(endpoints, key=lambda breaker: breaker.open_for_s(now))
+                seconds, failure = math.ceil(worst.open_for_s(now)), worst.reason()
+                why = "" if failure is None else f", as it failed ({failure.detail}): {remedy(failure, source)}"
+                _log.warning("%s", snapshot.substitutions.shown(f"{_named(source)} is not asked for {seconds} s{why}"))
+            else:
+                self._waiting.add(source.key)
+        elif is_told_open and all(state == CLOSED for state in states):
+            if self._may_tell(source.key, _CLOSED, now):
+                seconds = round(now - self._opened_at.pop(source.key))
+                _log.info("%s", snapshot.substitutions.shown(f"{_named(source)} is asked again, after {seconds} s"))
+            else:
+                self._waiting.add(source.key)
+
+    def _look_at_key(self, source: Source, snapshot: Snapshot, now: float) -> None:
+        failure, provider = self._breakers.source_failure(source.key), source.provider
+        if failure is None or failure.status != REJECTED_KEY:
+            return
+        if self._may_tell(f"{provider.name} {source.key_number}", _REJECTED, now):
+            which = f"key number {source.key_number}" if source.siblings else "key"
+            words = f"provider {provider.name} rejects its {which} ({failure.detail}): "
+            _log.warning("%s", snapshot.substitutions.shown(words + key_remedy(provider, source.key_number, snapshot)))
+
+    def _may_tell(self, subject: str, kind: str, now: float) -> bool:
+        """True if a line may be written now; it is taken as written."""
+        if (subject, kind) in self._told_at or len(self._told_at) >= MAX_LINES:
+            return False
+        self._told_at[subject, kind] = now
+        return True
+
+
+def _named(source: Source) -> str:
+    which = f" with key number {source.key_number}" if source.siblings else ""
+    return f"source {source.provider.name} {source.model}{which}"
