@@ -36,7 +36,7 @@ class SourceNotices:
         self._breakers = breakers
         self._clock = clock
         self._opened_at: dict[str, float] = {}  # by Source.key: those that were told to be open
-        self._told_at: dict[tuple[str, str], float] = {}  # by subject and kind, the oldest first
+        self._noted_at: dict[tuple[str, str], float] = {}  # by subject and kind, the oldest first
         self._waiting: set[str] = set()
         self._next = 0.0  # when to look at those again
         self._snapshot: Snapshot | None = None
@@ -52,9 +52,9 @@ class SourceNotices:
         keys = sorted(changed | self._waiting)
         changed.clear()
         self._waiting.clear()
-        told_at = self._told_at
-        for told in [told for told, at in told_at.items() if now - at >= INTERVAL_S]:
-            del told_at[told]
+        noted_at = self._noted_at
+        for noted in [noted for noted, at in noted_at.items() if now - at >= INTERVAL_S]:
+            del noted_at[noted]
         snapshot = self._current()
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
@@ -72,9 +72,9 @@ class SourceNotices:
         self._look_at_key(source, snapshot, now)
         endpoints = self._breakers.endpoints_of(source.key).values()
         states = [breaker.state(now) for breaker in endpoints]
-        is_told_open = source.key in self._opened_at
-        if OPEN in states and not is_told_open:
-            if self._may_tell(source.key, _OPENED, now):
+        is_noted_open = source.key in self._opened_at
+        if OPEN in states and not is_noted_open:
+            if self._may_write(source.key, _OPENED, now):
                 self._opened_at[source.key] = now
                 worst = max(endpoints, key=lambda breaker: breaker.open_for_s(now))
                 seconds, failure = math.ceil(worst.open_for_s(now)), worst.reason()
@@ -82,8 +82,8 @@ class SourceNotices:
                 _log.warning("%s", snapshot.substitutions.shown(f"{_named(source)} is not asked for {seconds} s{why}"))
             else:
                 self._waiting.add(source.key)
-        elif is_told_open and all(state == CLOSED for state in states):
-            if self._may_tell(source.key, _CLOSED, now):
+        elif is_noted_open and all(state == CLOSED for state in states):
+            if self._may_write(source.key, _CLOSED, now):
                 seconds = round(now - self._opened_at.pop(source.key))
                 _log.info("%s", snapshot.substitutions.shown(f"{_named(source)} is asked again, after {seconds} s"))
             else:
@@ -93,16 +93,16 @@ class SourceNotices:
         failure, provider = self._breakers.source_failure(source.key), source.provider
         if failure is None or failure.status != REJECTED_KEY:
             return
-        if self._may_tell(f"{provider.name} {source.key_number}", _REJECTED, now):
+        if self._may_write(f"{provider.name} {source.key_number}", _REJECTED, now):
             which = f"key number {source.key_number}" if source.siblings else "key"
             words = f"provider {provider.name} rejects its {which} ({failure.detail}): "
             _log.warning("%s", snapshot.substitutions.shown(words + key_remedy(provider, source.key_number, snapshot)))
 
-    def _may_tell(self, subject: str, kind: str, now: float) -> bool:
+    def _may_write(self, subject: str, kind: str, now: float) -> bool:
         """True if a line may be written now; it is taken as written."""
-        if (subject, kind) in self._told_at or len(self._told_at) >= MAX_LINES:
+        if (subject, kind) in self._noted_at or len(self._noted_at) >= MAX_LINES:
             return False
-        self._told_at[subject, kind] = now
+        self._noted_at[subject, kind] = now
         return True
 
 
