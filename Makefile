@@ -19,7 +19,7 @@ help: ## show this help
 setup: $(VENV)/built.done ## the virtual environment with .venv/bin/kyma-proxy in it, compiled, and no more
 
 run: $(VENV)/run.done ## try the gateway: it serves a simulated provider and explains itself; as plain Python, so that it starts soon
-	@PYTHONPATH=proxy $(BIN)/python -m kyma_proxy demo --config config/demo.yaml
+	@PYTHONPATH=proxy $(BIN)/python -m kyma_proxy demo
 
 run-llm: $(VENV)/built.done $(VENV)/llm.done ## the gateway in front of a real, small model on this machine (about 300 MB of packages)
 	$(BIN)/python deploy/real_model.py

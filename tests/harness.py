@@ -73,6 +73,7 @@ MESSAGE = b'{"type":"message","content":[],"stop_reason":"end_turn","usage":{"in
 EMBEDDINGS = b'{"object":"list","data":[{"embedding":[1]}],"usage":{"prompt_tokens":3,"total_tokens":3}}'
 RESPONSE = b'{"object":"response","status":"completed","output":[],"usage":{"input_tokens":3,"output_tokens":5}}'
 OK = whole(ANSWER)
+_LISTING = re.compile(rb"GET \S*/models[? ]")
 _USUAL_ANSWERS = {
     b"/messages ": MESSAGE, b"/count_tokens ": b'{"input_tokens":3}', b"/embeddings ": EMBEDDINGS, b"/responses ": RESPONSE,
 }  # fmt: skip
@@ -105,6 +106,9 @@ class Provider:
         self.port = 0
         self.written = 0
         self.tls: list[ssl.SSLObject] = []
+        self.listing = whole(b"{}", status="404 Not Found")
+        """The answer to whoever asks for the list of models, which needs no script."""
+        self.listings: list[Received] = []
         self.judge: Callable[[Received], bytes | None] = lambda _: None
         """Returns the refusal of a request that has no script; None for the usual answer."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -134,6 +138,10 @@ class Provider:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
+        if _LISTING.match(head):
+            self.listings.append(Received(head, b"", number))
+            writer.write(self.listing)
+            return True
         length = _LENGTH.search(head)
         self.received.append(Received(head, await reader.readexactly(int(length[1]) if length else 0), number))
         script = self.scripts.popleft() if self.scripts else (self.judge(self.received[-1]) or _usual_answer(head),)
@@ -282,6 +290,11 @@ class Gateway:
         self._path = path
         self.log = log
         self._clients: list[Client] = []
+
+    @property
+    def file(self) -> Path:
+        """The file of its configuration."""
+        return self._path.with_name("gateway.yaml")
 
     # ---- callers
 

@@ -38,7 +38,7 @@ from kyma_proxy.core.routing.failures import (
 )
 from kyma_proxy.core.routing.operators_errors import meaning_of
 from kyma_proxy.core.routing.plan import Step, plan
-from kyma_proxy.core.routing.resolve import route_of
+from kyma_proxy.core.routing.resolve import Routes
 from kyma_proxy.dialect.answers.errors import read_error
 from kyma_proxy.dialect.answers.reader import AnswerReader
 from kyma_proxy.dialect.registry import DIALECTS, RELAYED
@@ -68,14 +68,14 @@ class Gateway(AttemptsListener):
     ) -> None:  # fmt: skip
         """Requests are metered if there is a meter; without one everybody may call."""
         self._current = current
-        self._upstreams = upstreams
-        self._breakers = breakers
+        self._upstreams, self._breakers = upstreams, breakers
         self._counters = counters
         self._log = log
         self._random = random
         self._large_bodies = large_bodies
         self._meter = meter
         self._own_answers = OwnAnswers(meter)
+        self._routes = Routes()
         self._settlement = Settlement(counters, breakers, log, meter)
         self.live: set[Attempts] = set()
 
@@ -121,7 +121,7 @@ class Gateway(AttemptsListener):
     def _route(self, exchange: Exchange, fields: RoutingFields) -> Route:
         """The sources that can answer for the model that the caller asks for, in the caller's dialect."""
         exchange.routing = fields
-        route, is_alias = route_of(exchange.snapshot, exchange.endpoint, fields.model)
+        route, is_alias = self._routes.of(exchange.snapshot, exchange.endpoint, fields.model)
         exchange.alias = fields.model if is_alias else None
         exchange.route, exchange.model = route, route.model
         return route

@@ -141,7 +141,7 @@ async def test_a_reload_applies_to_heads_that_were_accepted_before(tmp_path: Pat
     async with sidecar(tmp_path) as (running, provider):
 
         async def reloads(more: str, hosts: str = "[]") -> None:
-            running.configuration.path.write_text(configuration(provider.port, hosts=hosts, more=more))
+            running.file.write_text(configuration(provider.port, hosts=hosts, more=more))
             assert (await running.configuration.reload("a test")).result == "reloaded"
 
         client = await running.client()
@@ -238,7 +238,7 @@ async def test_an_admin_listener_that_others_reach_answers_to_addresses_but_to_n
 
 async def test_a_reload_applies_to_the_admin_listener(tmp_path: Path) -> None:
     async with admin(tmp_path) as listener:
-        path = listener.running.configuration.path
+        path = listener.running.file
         path.write_text(path.read_text().replace("kyma.monitoring", "kyma.elsewhere"))
         assert (await listener.ask("POST /admin/reload", host="kyma.monitoring")).status == 200
         assert (await listener.ask("GET /livez", host="kyma.monitoring")).status == 403

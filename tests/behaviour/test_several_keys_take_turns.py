@@ -120,7 +120,7 @@ async def test_the_first_keys_breaker_survives_a_reload_that_adds_another(tmp_pa
     async with providers() as (provider,), gateway(configuration(keyed(provider.port, KEYS[0])), tmp_path) as running:
         provider.plays(LIMITED)
         assert (await ask(running))[0] == 429
-        running.configuration.path.write_text(configuration(keyed(provider.port, *KEYS[:2])))
+        running.file.write_text(configuration(keyed(provider.port, *KEYS[:2])))
         assert (await running.configuration.reload("a test")).result == "reloaded"
         for _ in range(5):
             assert (await ask(running))[0] == 200

@@ -173,7 +173,7 @@ async def test_a_result_that_is_temporarily_unavailable_is_fetched_again(tmp_pat
 
 async def test_a_source_that_makes_fewer_images_at_once_is_skipped(tmp_path: Path) -> None:
     async with image_gateway(tmp_path, OPENAI, OPENAI) as (images, first, second):
-        path = images.running.configuration.path
+        path = images.running.file
         path.write_text(
             path.read_text().replace("model: owner/app/v1, weight: 1}", "model: one/at/a-time, weight: 1, image: {most: 1}}", 1)
         )

@@ -143,12 +143,12 @@ async def test_a_substitute_is_charged_at_the_lower_of_the_two_prices(tmp_path: 
     for price, charged in ((0.01, 0.01), (0.5, PRICE)):
         (directory := tmp_path / str(price)).mkdir()
         async with image_gateway(directory, OPENAI) as (images, provider):
-            text = images.running.configuration.path.read_text()
+            text = images.running.file.read_text()
             model = (
                 f"  - {{id: other, output_modalities: [image], price: {{image: {price}}}, "
                 "pool: [{provider: p0, model: o/a}]}\n"
             )
-            images.running.configuration.path.write_text(
+            images.running.file.write_text(
                 text.replace("models:\n", f"models:\n{model}").replace("aliases:", "fallbacks: {pic: [other]}\naliases:")
             )
             assert (await images.running.configuration.reload("the test")).result == "reloaded"
@@ -179,7 +179,7 @@ async def test_balances_in_memory_and_on_disk_agree_after_every_kind_of_ending(t
 async def test_a_substitute_is_charged_at_its_price_when_the_job_was_sent_to_it(tmp_path: Path) -> None:
     goes_on = asyncio.Event()
     async with image_gateway(tmp_path, OPENAI, OPENAI) as (images, bad, good):
-        path = images.running.configuration.path
+        path = images.running.file
         text = path.read_text()
         substitute = "  - {id: other, output_modalities: [image], price: {image: 0.01}, pool: [{provider: p1, model: o/a}]}\n"
         alone = text.replace(", {provider: p1, model: owner/app/v1, weight: 0}", "")

@@ -125,10 +125,36 @@ def test_the_ca_file_of_a_provider_must_be_readable(tmp_path: Path) -> None:
 
 
 def test_without_a_configuration_the_error_says_how_to_give_one() -> None:
-    for arguments in (("serve",), ("check",)):
-        result = command(*arguments)
-        assert result.returncode == 1
-        assert result.stderr.startswith("kyma-proxy: no configuration: give --config FILE or set KYMA_CONFIG")
+    result = command("check")
+    assert result.returncode == 1
+    assert result.stderr.startswith("kyma-proxy: no configuration: give --config FILE or set KYMA_CONFIG")
+
+
+def test_without_a_configuration_and_without_a_key_the_error_says_what_can_be_served() -> None:
+    result = command("serve", OPENAI_API_KEY="")
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("kyma-proxy: no configuration: set the key of a provider in the environment, give --provider URL")
+    assert "OPENAI_API_KEY, ANTHROPIC_API_KEY" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--provider", "localhost:11434"), "--provider: a provider is given by its base URL"),
+        (
+            ("--provider", "http://localhost:1/v1", "--api-key-env", "NOT_THERE"),
+            "--api-key-env NOT_THERE: the environment has no",
+        ),
+        (("--provider", "http://localhost:1/v1", "--config", "x.yaml"), "leave it or --config out"),
+        (("--api-key-env", "X"), "--api-key-env is the key of --provider"),
+    ],
+)
+def test_options_that_serve_nothing_are_named(arguments: tuple[str, ...], words: str) -> None:
+    result = command("serve", *arguments, OPENAI_API_KEY="sk-unused")
+    (line,) = result.stderr.splitlines()
+    assert words in line
+    assert result.returncode == 1
 
 
 def test_check_prints_what_would_be_served(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ TOKEN = "a-token-for-the-admin-api"
 
 
 def write(running: Gateway, text: str) -> None:
-    running.configuration.path.write_text(text)
+    running.file.write_text(text)
 
 
 async def status_of(running: Gateway, model: str = "m") -> int:
@@ -83,7 +83,7 @@ async def test_a_wrong_file_changes_nothing_and_every_problem_is_named(tmp_path:
 
 async def test_a_missing_file_changes_nothing(tmp_path: Path) -> None:
     async with both(tmp_path) as (running, _):
-        running.configuration.path.unlink()
+        running.file.unlink()
         outcome = await running.configuration.reload("a test")
         assert outcome.result == "failed"
         assert "no such file" in str(outcome.message)

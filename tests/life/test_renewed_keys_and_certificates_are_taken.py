@@ -99,7 +99,7 @@ async def test_a_mounted_secret_that_is_swapped_is_taken_by_itself(tmp_path: Pat
 async def test_a_key_is_renewed_although_the_configuration_file_is_half_edited(tmp_path: Path) -> None:
     path = mounted(tmp_path, OLD)
     async with providers() as (provider,), gateway(with_file(provider.port, path), tmp_path) as running, watching(running):
-        running.configuration.path.write_text("providers: [")
+        running.file.write_text("providers: [")
         swap(path.parent, NEW)
         await until(lambda: running.configuration.reloads.get("reloaded"))
         assert (await ask(running), last_key(provider)) == (200, NEW)

@@ -6,9 +6,10 @@ from types import MappingProxyType
 
 import pytest
 
+from kyma_proxy.config.image_rules import ImageMembers, ImageRules
 from kyma_proxy.config.image_size import dimensions
 from kyma_proxy.config.problems import ConfigError, Problem
-from kyma_proxy.config.snapshot import ImageMembers, ImageRules, Model, Snapshot
+from kyma_proxy.config.snapshot import Model, Snapshot
 from kyma_proxy.dialect.registry import IMAGE_DIALECTS
 from kyma_proxy.loading.compiling import load
 

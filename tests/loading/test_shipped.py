@@ -105,10 +105,16 @@ def test_a_shipped_file_loads_without_any_key(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_provider_of_a_shipped_file_has_a_source(name: str) -> None:
+def test_every_provider_of_a_shipped_file_has_a_source_or_a_pattern_to_uncomment(name: str) -> None:
     snapshot = shipped(name, keys=True)
     used = {source.provider.name for model in snapshot.models.values() for source in (*model.pool, *model.reserve)}
-    assert used == set(snapshot.providers)
+    patterns = re.findall(r"^  # - \{id: .*\*\", provider: (\w+)\}$", (CONFIG / name).read_text(encoding="utf-8"), re.MULTILINE)
+    assert used | set(patterns) == set(snapshot.providers)
+
+
+def test_the_patterns_of_the_catalogue_can_be_uncommented() -> None:
+    text = re.sub(r"^  # (- \{id: .*\*)", r"  \1", (CONFIG / "kyma.yaml").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(pattern.model.id for pattern in load(text, {}).patterns) == ["anthropic/*", "deepseek/*", "gpt-*"]
 
 
 @pytest.mark.parametrize("name", ["kyma.yaml", "sidecar.yaml", "demo.yaml"])

@@ -39,8 +39,8 @@ class Watched:
         self.notices = SourceNotices(lambda: self.snapshot, self.table, lambda: self.now)
 
     def apply(self) -> None:
-        models = self.snapshot.models
-        self.table.retain([one for model in models.values() for one in (*model.pool, *model.reserve)], models)
+        entries = self.snapshot.entries
+        self.table.retain([one for model in entries for one in (*model.pool, *model.reserve)], [one.id for one in entries])
 
     def fail(self, failure: AttemptFailure, *, key: str = "alpha vendor/small-1", times: int = 4, at: str = ENDPOINT) -> None:
         breaker = self.table.at(key, at)
@@ -174,6 +174,15 @@ def test_many_sources_that_open_at_once_do_not_flood_the_log_and_none_is_forgott
     assert len(watched.lines()) == MAX_LINES
     assert watched.lines(30.0) == []
     assert len(watched.lines(INTERVAL_S)) == MAX_LINES
+
+
+def test_the_models_of_a_pattern_share_its_line(caplog: pytest.LogCaptureFixture) -> None:
+    pattern = 'models:\n  - {id: "one/*", pool: [{provider: one, model: "*"}]}\n'
+    watched = Watched(caplog, snapshot(MANY[: MANY.index("models:")] + pattern))
+    for name in ("x", "y", "z"):
+        watched.fail(status(503, retry_after=100), key=f"one * {name}")
+    assert [line.partition(" is not asked")[0] for line in watched.lines()] == ["source one x"]
+    assert [line.partition(" is not asked")[0] for line in watched.lines(INTERVAL_S)] == ["source one y"]
 
 
 def test_a_source_that_a_reload_changes_is_told_anew(caplog: pytest.LogCaptureFixture) -> None:

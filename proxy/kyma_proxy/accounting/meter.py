@@ -104,7 +104,7 @@ class Meter:
     def _has_free_models(self, snapshot: Snapshot) -> bool:
         if self._free_of is not snapshot:
             self._free_of = snapshot
-            self._are_free = any(is_free(model.price) for model in snapshot.models.values() if not model.is_image)
+            self._are_free = any(is_free(model.price) for model in snapshot.entries if not model.is_image)
         return self._are_free
 
     def admit(self, exchange: Exchange, now: float) -> Reservation:

@@ -39,7 +39,7 @@ class Settlement:
             self._counters.count(exchange, now)
             if exchange.route is not None and exchange.state in _COUNTS_FOR_THE_MODEL:
                 succeeded = exchange.state not in (State.FAILED, State.BROKEN)
-                self._breakers.of_model(exchange.route.model.id).add(now, succeeded=succeeded)
+                self._breakers.of_model(exchange.route.model.counted_as).add(now, succeeded=succeeded)
             if self._log is not None:
                 self._log.write(record_of(exchange, time.time(), now))
         except Exception:

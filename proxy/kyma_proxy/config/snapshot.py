@@ -6,10 +6,12 @@ A request takes one snapshot when it arrives and keeps it to its end. Live state
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
 
+from kyma_proxy.config.image_rules import ImageMembers, ImageRules
 from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.config.units import Secret
 
@@ -145,21 +147,6 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         return f"Provider({self.name!r})"
 
 
-class ImageMembers(msgspec.Struct, frozen=True, kw_only=True):
-    """The names of the members of a source's image requests.
-
-    `size_form` is `text`, `object` (width and height in an object under `size`) or `pair` (each a member of its own); `sizes`
-    maps the sizes that are spelled otherwise. Without `count` the source makes one image at a time; `most` is how many at once.
-    """
-
-    size: str
-    size_form: str
-    sizes: Mapping[str, str]
-    count: str | None
-    most: int
-    images: str
-
-
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """One provider's deployment of a model, and the endpoints that it has; `main_endpoint` is that of its dialect.
 
@@ -201,16 +188,6 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         return (self, *self.other_keys)
 
 
-class ImageRules(msgspec.Struct, frozen=True, kw_only=True):
-    """The requests that an image model allows; `sizes` is None if any size is passed on."""
-
-    sizes: tuple[str, ...] | None = None
-    extra: tuple[str, ...] = ()
-    most: int = 4
-    most_input_images: int = 1
-    needs_image: bool = False
-
-
 class Price(msgspec.Struct, frozen=True):
     """Nano-dollars per million tokens, per image or per search.
 
@@ -237,6 +214,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model of the catalogue, and its sources."""
 
     id: str
+    counted_as: str
+    """The id under which its requests are counted: its own; of a model that only a pattern knows, the pattern's."""
     name: str
     owned_by: str
     created: int
@@ -279,6 +258,18 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     def is_empty(self) -> bool:
         """True if there is no source, not even of a substitute."""
         return not (self.pool or self.reserve or any(one.pool or one.reserve for one in self.substitutes))
+
+
+class Pattern(msgspec.Struct, frozen=True, kw_only=True):
+    """All models whose ids begin with `prefix`: they are asked of the sources of `model`.
+
+    In the name of a source's model a `*` at the end stands for the rest of the id. `prices` are those of some ids, exact or the
+    beginning of one with a `*` after it; the others have the price of `model`.
+    """
+
+    prefix: str
+    model: Model
+    prices: Mapping[str, Price]
 
 
 IMAGES = "images"
@@ -374,9 +365,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     tiers: tuple[Tier, ...]
     providers: Mapping[str, Provider]
     models: Mapping[str, Model]
+    entries: tuple[Model, ...]
+    """`models` and those of `patterns`, in the order of the file; then those that only its aliases and fallbacks name."""
     aliases: Mapping[str, str]
     fallbacks: Mapping[str, tuple[str, ...]]
     routes: Mapping[str, Mapping[str, Route]]
     """By an endpoint's key and the model's id."""
+    patterns: tuple[Pattern, ...] = ()
+    """Longer prefixes come first."""
+    pattern_routes: Mapping[str, Mapping[str, Route]] = MappingProxyType({})
+    """By an endpoint's key and the pattern's id. Their sources lack the rest of the model's name."""
     warnings: tuple[str, ...]
     substitutions: Substitutions = Substitutions()

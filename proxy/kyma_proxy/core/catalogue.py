@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -16,6 +15,7 @@ import orjson
 from kyma_proxy.config.snapshot import NANO, Model, Snapshot
 from kyma_proxy.core.http.endpoints import IMAGE_JOBS, Endpoint
 from kyma_proxy.core.jobs.job import EXPIRES_AFTER_S, STATUSES
+from kyma_proxy.core.routing.patterns import model_of, pattern_of
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -29,14 +29,37 @@ class Page(msgspec.Struct, frozen=True):
 class Catalogue:
     """All public documents of one snapshot."""
 
-    def __init__(self, snapshot: Snapshot, logged_fields: tuple[str, ...], relayed: Collection[Endpoint]) -> None:
-        entries = {model.id: _model(model) for model in snapshot.models.values()}
-        self.models = make_page({"object": "list", "data": list(entries.values()), "aliases": dict(snapshot.aliases)})
-        self.model: Final = MappingProxyType({name: make_page(entry) for name, entry in entries.items()})
-        self.aliases = snapshot.aliases
+    def __init__(
+        self, snapshot: Snapshot, logged_fields: tuple[str, ...], relayed: Collection[Endpoint], listed: tuple[Model, ...] = ()
+    ) -> None:
+        """`listed` are models that only patterns know, and that their providers list."""
+        self._entries: Final = {model.id: _model(model) for model in (*listed, *snapshot.models.values())}
+        own = [self._entries[name] for name in snapshot.models]
+        data = own + [self._entries[model.id] for model in listed if model.id not in snapshot.models]
+        self.models = make_page({"object": "list", "data": data, "aliases": dict(snapshot.aliases)})
+        self._pages: Final[dict[str, Page]] = {}
+        self._snapshot = snapshot
+        self._listed_patterns = frozenset(model.counted_as for model in listed)
         self.pricing = make_page(_pricing(snapshot), max_age=60)
         self.tiers = make_page(_tiers(snapshot), max_age=300)
         self.capabilities = make_page(_capabilities(snapshot, logged_fields, relayed))
+
+    def model(self, name: str) -> Page | None:
+        """The page of a model, by its id or an alias; None if there is no such model.
+
+        A model that only a pattern knows is there if its provider lists it, or if no list is known.
+        """
+        name = self._snapshot.aliases.get(name, name)
+        entry = self._entries.get(name)
+        if entry is not None:
+            if name not in self._pages:
+                self._pages[name] = make_page(entry)
+            return self._pages[name]
+        pattern = pattern_of(self._snapshot, name)
+        if pattern is None or pattern.model.id in self._listed_patterns:
+            return None
+        model = model_of(pattern, name, needs_price=self._snapshot.accounts.required)
+        return None if model is None else make_page(_model(model))
 
 
 def make_page(document: object, *, max_age: int | None = None) -> Page:
@@ -81,7 +104,7 @@ def _model(model: Model) -> dict[str, object]:
 
 
 def _pricing(snapshot: Snapshot) -> dict[str, object]:
-    models = sorted(snapshot.models.values(), key=lambda model: model.id)
+    models = sorted((*snapshot.entries, *_priced_apart(snapshot)), key=lambda model: model.id)
     text = [
         {
             "id": model.id,
@@ -105,6 +128,16 @@ def _pricing(snapshot: Snapshot) -> dict[str, object]:
         if model.is_image
     ]
     return {"object": "pricing.catalog", "text_count": len(text), "media_count": len(media), "text": text, "media": media}
+
+
+def _priced_apart(snapshot: Snapshot) -> list[Model]:
+    """Models of a pattern that have a price of their own, or some of them with a `*`."""
+    return [
+        msgspec.structs.replace(pattern.model, id=name, name=name, price=price)
+        for pattern in snapshot.patterns
+        for name, price in pattern.prices.items()
+        if name not in snapshot.models
+    ]
 
 
 def _tiers(snapshot: Snapshot) -> dict[str, object]:

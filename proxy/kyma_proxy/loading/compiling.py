@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -29,15 +29,16 @@ from kyma_proxy.loading.error_rules import compile_error_rules, find_empty_rules
 from kyma_proxy.loading.headers import find_pass_problem, merge_pass_headers
 from kyma_proxy.loading.images import compile_image_members, compile_image_rules, find_image_problems
 from kyma_proxy.loading.outside_values import NoOutsideValues, OutsideValues
+from kyma_proxy.loading.patterns import compile_patterns, find_pool_problems, is_pattern, name_models, with_pool
 from kyma_proxy.loading.prices import compile_price
 from kyma_proxy.loading.providers import Providers, with_other_keys
 from kyma_proxy.loading.reading import Lines, read_document
-from kyma_proxy.loading.routes import compile_routes
+from kyma_proxy.loading.references import check_aliases, check_fallbacks
+from kyma_proxy.loading.routes import compile_routes, separated
 from kyma_proxy.loading.tiers import SHIPPED_TIERS, compile_tiers
 from kyma_proxy.loading.web_pages import compile_origins, find_host_problem, find_origin_problem
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
-_Entry = TypeVar("_Entry")
+_present: Final = doc.present
 _MIN_PROBE_AFTER_S: Final = 1.0
 _SIGNUP_CREDITS: Final = Decimal("0.50")
 
@@ -86,8 +87,14 @@ class _Compiler:
             entry.name: self._compile_provider(entry, f"providers[{at}]") for at, entry in _present(document.providers)
         }
         models = {entry.id: self._compile_model(entry, f"models[{at}]", providers) for at, entry in _present(document.models)}
-        self._check_aliases(models)
-        self._check_fallbacks(models)
+        patterns = compile_patterns(models, [entry for _, entry in _present(document.models)])
+        substitutes = [one for _, names in document.fallbacks.items() for _, one in _present(names)]
+        models |= name_models((*document.aliases.values(), *document.fallbacks, *substitutes), models, patterns)
+        routes, pattern_routes = separated(compile_routes(models, document.fallbacks), [one.model.id for one in patterns])
+        entries = tuple(models.values())
+        models = {name: model for name, model in models.items() if not is_pattern(name)}
+        check_aliases(document, models, self._report, self._report_unknown)
+        check_fallbacks(document, models, [one.model.id for one in patterns], self._report, self._report_unknown)
         if document.defaults.probe_after is not None and document.defaults.probe_after < _MIN_PROBE_AFTER_S:
             self._report(
                 "defaults.probe_after",
@@ -111,9 +118,12 @@ class _Compiler:
             tiers=SHIPPED_TIERS if document.tiers is None else compile_tiers(_present(document.tiers), self._report),
             providers=MappingProxyType(providers),
             models=MappingProxyType(models),
+            entries=entries,
             aliases=MappingProxyType(dict(document.aliases)),
             fallbacks=MappingProxyType(dict(document.fallbacks)),
-            routes=compile_routes(models, document.fallbacks),
+            routes=routes,
+            patterns=patterns,
+            pattern_routes=pattern_routes,
             warnings=tuple(self.warnings),
         )
         if self.problems:
@@ -133,8 +143,16 @@ class _Compiler:
             if problem is not None:
                 self._report(f"{path}.pass_headers[{at}]", f"{name} {problem}")
 
-    def _compile_model(self, entry: doc.Model, path: str, providers: Mapping[str, snap.Provider]) -> snap.Model:
-        pool = self._compile_sources(entry.pool, f"{path}.pool", entry.id, providers)
+    def _compile_model(self, written: doc.Model, path: str, providers: Mapping[str, snap.Provider]) -> snap.Model:
+        has_accounts = self.document.accounts.required
+        for where, what in find_pool_problems(written, has_accounts=has_accounts, has_pool=f"{path}.pool" in self.lines):
+            self._report(f"{path}.{where}" if where else path, what)
+        if written.provider is None or written.provider in providers:
+            entry = with_pool(written)
+        else:
+            entry = written
+            self._report_unknown(f"{path}.provider", "provider", written.provider, providers)
+        pool = self._compile_sources(entry.pool or (), f"{path}.pool", entry.id, providers)
         reserve = self._compile_sources(entry.reserve, f"{path}.reserve", entry.id, providers)
         if pool and not any(source.weight for source in pool):
             self._report(f"{path}.pool", "every weight is 0, so no source would ever be chosen")
@@ -142,6 +160,7 @@ class _Compiler:
         price = compile_price(entry.price, [source.provider.dialect for source in sources])
         model = snap.Model(
             id=entry.id,
+            counted_as=entry.id,
             name=entry.name or entry.id,
             owned_by=entry.owned_by,
             created=_unix_time(entry.created) if self._is_date(entry.created, f"{path}.created") else 0,
@@ -167,11 +186,15 @@ class _Compiler:
                 self._report(
                     path, f"provider {source.provider.name} speaks {source.provider.dialect}; this model needs {wanted}"
                 )
-        parts = (("pool", entry.pool), ("reserve", entry.reserve))
-        written = [(f"{part}[{at}]", source) for part, sources in parts for at, source in _present(sources)]
-        for where, what in find_image_problems(entry.image, written, model):
+        parts = (("pool", entry.pool or ()), ("reserve", entry.reserve))
+        placed = [(f"{part}[{at}]", source) for part, sources in parts for at, source in _present(sources)]
+        for where, what in find_image_problems(entry.image, placed, model):
             self._report(f"{path}.{where}", what)
-        if self.document.accounts.required and None in ((price.image,) if model.is_image else (price.input, price.output)):
+        if (
+            has_accounts
+            and not is_pattern(entry.id)
+            and None in ((price.image,) if model.is_image else (price.input, price.output))
+        ):
             what = "an image" if model.is_image else "input or output"
             self.warnings.append(f"model {model.id} has no price for {what}, so it is free; write 0 if that is meant")
         if all(source.provider.off for source in sources):
@@ -228,30 +251,6 @@ class _Compiler:
         for at, endpoint in _present(endpoints or ()):
             if endpoint not in known:
                 self._report(f"{path}[{at}]", f"{dialect} has no endpoint {endpoint}; use some of {', '.join(known)}")
-
-    def _check_aliases(self, models: Mapping[str, snap.Model]) -> None:
-        for alias, target in self.document.aliases.items():
-            if not _NAME.fullmatch(alias):
-                self._report(f"aliases.{alias}", "is not a valid name: at most 128 letters, digits and ._:/-")
-            if alias in models:
-                self._report(f"aliases.{alias}", "is also the id of a model; an alias needs a name of its own")
-            if target not in models:
-                self._report_unknown(f"aliases.{alias}", "model", target, models)
-
-    def _check_fallbacks(self, models: Mapping[str, snap.Model]) -> None:
-        for model, substitutes in self.document.fallbacks.items():
-            if model not in models:
-                self._report_unknown(f"fallbacks.{model}", "model", model, models)
-            for at, substitute in _present(substitutes):
-                path = f"fallbacks.{model}[{at}]"
-                if substitute == model:
-                    self._report(path, "a model can't be its own substitute")
-                elif substitute not in models:
-                    self._report_unknown(path, "model", substitute, models)
-                elif substitute in substitutes[:at]:
-                    self._report(path, f"{substitute} is there twice")
-                elif model in models and models[substitute].is_image != models[model].is_image:
-                    self._report(path, "a text model and an image model can't be substitutes for each other")
 
     def _compile_admin(self, admin: doc.Admin | None) -> snap.Admin | None:
         if admin is None:
@@ -326,11 +325,6 @@ class _Compiler:
         while place and place not in self.lines:
             place = re.sub(r"(\.[^.\[]+|\[\d+\])$", "", place) if re.search(r"[.\[]", place) else ""
         self.problems.append(Problem(path, self.lines.get(place, 0), message))
-
-
-def _present(entries: Iterable[_Entry]) -> list[tuple[int, _Entry]]:
-    """The entries of a list that were read without a problem, with their index."""
-    return [(at, entry) for at, entry in enumerate(entries) if not isinstance(entry, msgspec.UnsetType)]
 
 
 def _innermost_timeouts(levels: Iterable[doc.Timeouts]) -> snap.Timeouts:

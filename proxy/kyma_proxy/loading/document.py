@@ -5,7 +5,8 @@ The names are those in YAML. These structs check the shape; `compiling` checks w
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -13,6 +14,8 @@ from msgspec import Meta
 from kyma_proxy.config.units import MAX_INTEGER, Delay, Duration, Secret, Size, Usd
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=128)]
+ModelId = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:/-]*\*?|\*)$", max_length=128)]
+"""The id of a model, or the beginning of the ids of many with a `*` after it."""
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 Positive = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Multiplier = Annotated[float, Meta(ge=0.001, le=1000)]
@@ -247,9 +250,13 @@ class Price(Section, frozen=True):
 
 
 class Model(Section, frozen=True, kw_only=True):
-    """A model of the catalogue, and its sources."""
+    """A model of the catalogue, and its sources; or all models whose ids fit a pattern such as `groq/*`.
 
-    id: Name
+    `provider` stands for a pool of one source, which is asked for the model under its id; of a pattern's ids, what comes up to
+    the last slash of the pattern is left out. `prices` are those of some ids of a pattern, which may be patterns too.
+    """
+
+    id: ModelId
     name: str | None = None
     owned_by: str = "unknown"
     created: Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] | None = None
@@ -264,7 +271,9 @@ class Model(Section, frozen=True, kw_only=True):
     policy: Policy | None = None
     hedge_after: Delay | msgspec.UnsetType | None = msgspec.UNSET
     image: ImageRules = ImageRules()
-    pool: Annotated[tuple[Source, ...], Meta(min_length=1)]
+    prices: dict[str, Price] = {}
+    provider: Name | None = None
+    pool: Annotated[tuple[Source, ...], Meta(min_length=1)] | None = None
     reserve: tuple[Source, ...] = ()
 
 
@@ -287,3 +296,11 @@ class Document(Section, frozen=True, kw_only=True):
     models: Annotated[tuple[Model, ...], Meta(min_length=1)]
     fallbacks: dict[str, tuple[Name, ...]] = {}
     aliases: dict[str, Name] = {}
+
+
+_Entry = TypeVar("_Entry")
+
+
+def present(entries: Iterable[_Entry]) -> list[tuple[int, _Entry]]:
+    """The entries of a list that were read without a problem, with their index."""
+    return [(at, entry) for at, entry in enumerate(entries) if not isinstance(entry, msgspec.UnsetType)]

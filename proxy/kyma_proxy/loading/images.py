@@ -8,8 +8,9 @@ from typing import Final
 
 import msgspec
 
+from kyma_proxy.config.image_rules import ImageMembers, ImageRules
 from kyma_proxy.config.image_size import dimensions
-from kyma_proxy.config.snapshot import ImageMembers, ImageRules, Model, Source
+from kyma_proxy.config.snapshot import Model, Source
 from kyma_proxy.dialect.registry import IMAGE_DIALECTS
 from kyma_proxy.loading import document as doc
 

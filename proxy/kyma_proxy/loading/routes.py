@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 import msgspec
@@ -17,6 +17,22 @@ def compile_routes(models: Mapping[str, Model], fallbacks: Mapping[str, tuple[st
         endpoint.key: _routes(endpoint.dialect, asked_endpoints(endpoint), models, fallbacks) for endpoint in RELAYED.values()
     }
     return MappingProxyType({**routes, IMAGES: _routes(IMAGES, dict.fromkeys(IMAGE_DIALECTS, IMAGES), models, fallbacks)})
+
+
+def separated(
+    routes: Mapping[str, Mapping[str, Route]], patterns: Collection[str]
+) -> tuple[Mapping[str, Mapping[str, Route]], Mapping[str, Mapping[str, Route]]]:
+    """The routes of models, and those of patterns, which have these ids. No caller may ask for a pattern's own."""
+    if not patterns:
+        return routes, MappingProxyType({})
+    return (
+        MappingProxyType({key: _without(at, lambda name: name in patterns) for key, at in routes.items()}),
+        MappingProxyType({key: _without(at, lambda name: name not in patterns) for key, at in routes.items()}),
+    )
+
+
+def _without(routes: Mapping[str, Route], is_left_out: Callable[[str], bool]) -> Mapping[str, Route]:
+    return MappingProxyType({name: route for name, route in routes.items() if not is_left_out(name)})
 
 
 def _routes(

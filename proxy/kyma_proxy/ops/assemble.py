@@ -43,6 +43,7 @@ from kyma_proxy.net.worker import Worker
 from kyma_proxy.ops import memory
 from kyma_proxy.ops.health_checks import HealthChecks
 from kyma_proxy.ops.live_state import BUILD, LiveState
+from kyma_proxy.ops.model_lists import ModelLists
 from kyma_proxy.ops.reload import Configuration
 from kyma_proxy.telemetry.access_log import AccessLog
 from kyma_proxy.telemetry.counters import Counters
@@ -67,6 +68,12 @@ def _references() -> Callable[[], str]:
     prefix = f"{time.time_ns():x}-{os.urandom(4).hex()}"
     numbers = itertools.count(1)
     return lambda: f"{prefix}-{next(numbers):09x}"
+
+
+def _meter_of(account_service: AccountService | None) -> Meter | None:
+    if account_service is None:
+        return None
+    return Meter(account_service.accounts, account_service.store, _references(), Windows(), Holds())
 
 
 class _AdminHandlers:
@@ -109,9 +116,7 @@ class App:
         client = UpstreamClient(self.upstreams)
         self.breakers = BreakerTable()
         self.account_service = account_service
-        self.meter: Meter | None = None
-        if account_service is not None:
-            self.meter = Meter(account_service.accounts, account_service.store, _references(), Windows(), Holds())
+        self.meter = _meter_of(account_service)
         loop = self._loop = asyncio.get_running_loop()
         self.is_leaving = False  # from the signal that ends the process on: readiness says no
         self.worker = Worker(loop.call_soon_threadsafe, monotonic, memory.size_bytes() // 4)
@@ -119,7 +124,8 @@ class App:
             current, self.upstreams, self.counters, self.access_log, breakers=self.breakers, random=random.random,
             large_bodies=LargeBodies(loop, Slices(loop.call_soon), self.worker), meter=self.meter,
         )  # fmt: skip
-        self.public_pages = PublicPages(current, self._is_leaving, self.breakers, monotonic)
+        self.model_lists = ModelLists(current, client)
+        self.public_pages = PublicPages(current, self._is_leaving, self.breakers, monotonic, self.model_lists.listed)
         pages = admin_pages = None
         if account_service is not None and self.meter is not None:
             pages = AccountPages(current, account_service, self.meter, clock=monotonic, wall=time.time)
@@ -143,13 +149,13 @@ class App:
         )  # fmt: skip
         self._admin = web.AppRunner(self.admin_application, access_log=None)
         self._health_checks = HealthChecks(current, client, self.breakers, random.random)
-        self._checking: asyncio.Task[None] | None = None
+        self._periodic: list[asyncio.Task[None]] = []
         self._scraped = self._scraped_metrics(configuration)
         self._current = current
         configuration.on_change(self._apply_snapshot)
 
     async def open(self) -> None:
-        """Start the periodic work: deadlines, flushes of the log, warm connections, health checks."""
+        """Start the periodic work: deadlines, flushes of the log, warm connections, health checks, lists of models."""
         await self._control_plane.setup()
         await self._admin.setup()
         if self.access_log is not None:
@@ -162,7 +168,7 @@ class App:
         self.sweeper.every_tick(self.worker.sweep)
         self.sweeper.every_tick(SourceNotices(self._current, self.breakers, monotonic).sweep)
         self.sweeper.start(self._loop)
-        self._checking = self._loop.create_task(self._health_checks.run())
+        self._periodic = [self._loop.create_task(run()) for run in (self._health_checks.run, self.model_lists.run)]
         self._apply_snapshot()
 
     def _apply_snapshot(self) -> None:
@@ -170,15 +176,13 @@ class App:
         self.listener.apply_snapshot()
         self.admin_listener.apply_snapshot()
         snapshot = self._current()
-        sources = [source for model in snapshot.models.values() for source in each_key((*model.pool, *model.reserve))]
+        sources = [source for model in snapshot.entries for source in each_key((*model.pool, *model.reserve))]
         used = {
-            source.provider.origin: source.provider
-            for model in snapshot.models.values()
-            for source in model.pool
-            if not model.is_image
+            source.provider.origin: source.provider for model in snapshot.entries for source in model.pool if not model.is_image
         }
         self.upstreams.warm(provider for provider in used.values() if provider.off is None)
-        self.breakers.retain(sources, snapshot.models)
+        self.model_lists.apply_snapshot()
+        self.breakers.retain(sources, [model.id for model in snapshot.entries])
 
     def _is_leaving(self) -> bool:
         return self.is_leaving or self.listener.is_draining
@@ -226,9 +230,9 @@ class App:
         """Close everything; requests in progress are cut."""
         for downstream in [*self.listener.connections, *self.admin_listener.connections]:
             downstream.abort()
-        if self._checking is not None:
-            self._checking.cancel()
-            await asyncio.gather(self._checking, return_exceptions=True)
+        for task in self._periodic:
+            task.cancel()
+        await asyncio.gather(*self._periodic, return_exceptions=True)
         self.jobs.drain()
         await self._control_plane.cleanup()
         await self._admin.cleanup()

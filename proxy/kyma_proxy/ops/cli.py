@@ -11,10 +11,13 @@ from pathlib import Path
 
 from kyma_proxy import __version__
 from kyma_proxy.config.problems import ConfigError
+from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.errors import StartError
 from kyma_proxy.ops.accounts.commands import add_account_commands
 from kyma_proxy.ops.health import add_health_command
 from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path, print_json
+from kyma_proxy.ops.start_options import EXAMPLES as SERVE_EXAMPLES
+from kyma_proxy.ops.start_options import add_address_options, add_start_options
 from kyma_proxy.telemetry.process_log import begin_process_log
 from kyma_proxy.telemetry.visible_text import visible
 
@@ -48,8 +51,16 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kyma-proxy {__version__} ({_build()})")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="run the gateway", description="Run the gateway until SIGTERM or Ctrl-C.")
+    serve = commands.add_parser(
+        "serve",
+        help="run the gateway",
+        description="Run the gateway until SIGTERM or Ctrl-C: with a configuration, or without a file, for all models of the "
+        "providers whose keys are in the environment.",
+        epilog=SERVE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add_config(serve)
+    add_start_options(serve)
     serve.add_argument(
         "--check-accounts",
         action="store_true",
@@ -74,9 +85,12 @@ def command_line() -> argparse.ArgumentParser:
         "demo",
         help="try it: the gateway in front of a simulated provider",
         description="Run a simulated provider and the gateway in front of it. Real providers whose keys are in the "
-        "environment are served too.",
+        "environment are served too. If its ports are in use, it takes others and says so.",
+        epilog="examples:\n  kyma-proxy demo\n  kyma-proxy demo --listen 127.0.0.1:8081 --no-admin --pace 10ms",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    demo.add_argument("--config", metavar="FILE", type=Path, required=True, help="the demo's configuration")
+    demo.add_argument("--config", metavar="FILE", type=Path, help="another configuration than the demo's own")
+    add_address_options(demo)
     demo.add_argument("--pace", default="50ms", metavar="TIME", help="between two words of an answer (default: 50ms)")
     demo.set_defaults(action=_demo)
     add_health_command(commands)
@@ -93,17 +107,25 @@ def _build() -> str:
 
 def _serve(args: argparse.Namespace) -> int:
     from kyma_proxy.ops.serve import log_start, run  # noqa: PLC0415  (the other commands need no event loop)
+    from kyma_proxy.ops.starting import choose_configuration, describe  # noqa: PLC0415
 
-    path = config_path(args.config)
+    chosen = choose_configuration(args, os.environ)
+
+    def ready(snapshot: Snapshot) -> None:
+        log_start(snapshot, chosen.file)
+        if chosen.providers:
+            for line in describe(snapshot, chosen.providers):
+                print(visible(line), file=sys.stderr, flush=True)
+
     run(
-        path, os.environ, lambda snapshot: log_start(snapshot, path), check_integrity=args.check_accounts,
-        replaces=args.replace,
+        chosen.file, os.environ, ready, adjust=chosen.adjust, check_integrity=args.check_accounts, replaces=args.replace
     )  # fmt: skip
     return EXIT_OK
 
 
 def _check(args: argparse.Namespace) -> int:
     from kyma_proxy.ops.reload import read_snapshot  # noqa: PLC0415
+    from kyma_proxy.ops.serve import count_models  # noqa: PLC0415
 
     path = config_path(args.file)
     snapshot = read_snapshot(path, os.environ)
@@ -113,14 +135,17 @@ def _check(args: argparse.Namespace) -> int:
     for warning in snapshot.warnings:
         print(f"warning: {visible(warning)}")
     on = sum(provider.off is None for provider in snapshot.providers.values())
-    print(visible(f"{path}: fine; {len(snapshot.models)} models, {on} of {len(snapshot.providers)} providers on"))
+    print(visible(f"{path}: fine; {count_models(snapshot)}, {on} of {len(snapshot.providers)} providers on"))
     return EXIT_OK
 
 
 def _demo(args: argparse.Namespace) -> int:
+    from kyma_proxy.ops.config_file import DEMO, shipped_file  # noqa: PLC0415
     from kyma_proxy.ops.demo import run_demo  # noqa: PLC0415
+    from kyma_proxy.ops.starting import adjustment  # noqa: PLC0415
 
-    return run_demo(args.config, args.pace, os.environ)
+    options = adjustment(listen=args.listen, admin=args.admin, no_admin=args.no_admin)
+    return run_demo(args.config or shipped_file(DEMO), args.pace, os.environ, options)
 
 
 def _print_problems(args: argparse.Namespace, error: ConfigError) -> None:

@@ -11,7 +11,6 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,10 +20,13 @@ from kyma_proxy.config.reload_result import ReloadResult
 from kyma_proxy.config.snapshot import Admin, Snapshot
 from kyma_proxy.errors import StartError
 from kyma_proxy.loading.compiling import load
+from kyma_proxy.ops.config_file import ConfigFile
 from kyma_proxy.ops.listening import tls_context
 from kyma_proxy.ops.outside_values import OutsideStore, Reading
 
 _log: Final = logging.getLogger("kyma-proxy")
+_RELOAD: Final = "reload"
+_RENEWAL: Final = "renewal"
 WATCH_INTERVAL_S: Final = 1.0
 OUTSIDE_INTERVAL_S: Final = 10.0
 _NEED_RESTART: Final = ("listen", "access_log")
@@ -39,7 +41,7 @@ class _Loaded(NamedTuple):
     tls: ssl.SSLContext | None
 
 
-def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
+def read_snapshot(path: ConfigFile, environment: Mapping[str, str]) -> Snapshot:
     """The snapshot of a configuration file, for who does not serve it: no command is run.
 
     Raises StartError if it can't be read, ConfigError if it is wrong.
@@ -47,7 +49,7 @@ def read_snapshot(path: Path, environment: Mapping[str, str]) -> Snapshot:
     return _snapshot_of(_read_text(path), environment, OutsideStore(runs_commands=False).reading())
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: ConfigFile) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -68,10 +70,13 @@ def _snapshot_of(text: str, environment: Mapping[str, str], reading: Reading) ->
 class Configuration:
     """The snapshot in force, the file that it was read from, and what it took from other files and from commands."""
 
-    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
-        """Read the file. Raises StartError or ConfigError."""
+    def __init__(
+        self, path: ConfigFile, environment: Mapping[str, str], adjust: Callable[[Snapshot], Snapshot] = lambda loaded: loaded
+    ) -> None:
+        """Read the file; `adjust` changes what it says, now and after each reload. Raises StartError or ConfigError."""
         self.path = path
         self._environment = environment
+        self._adjust = adjust
         self.reloads: dict[str, int] = {}
         """The number of reloads, by result."""
         self._signature = self._read_signature()
@@ -83,15 +88,23 @@ class Configuration:
         self.snapshot = loaded.snapshot
         self._tls = loaded.tls
         self._log_troubles()
-        self.last_reload_succeeded = True
+        self._failing: set[str] = set()
         self.read_at = time.time()
-        """When the configuration was last read with success, in Unix time."""
+        """When the file was last read with success, in Unix time."""
         self._listeners: list[Callable[[], None]] = []
         self._lock = asyncio.Lock()
 
     def current(self) -> Snapshot:
         """The snapshot in force. It never changes: a reload puts another one in force."""
         return self.snapshot
+
+    @property
+    def last_reload_succeeded(self) -> bool:
+        """True if the file, and the keys and certificates in others, were valid when they were last read.
+
+        A key that is renewed does not make a file valid that was not.
+        """
+        return not self._failing
 
     def tls(self) -> ssl.SSLContext:
         """The context for the next handshake of a caller; a renewed certificate is in another one."""
@@ -132,16 +145,21 @@ class Configuration:
         else:
             self._outside.keep(reading)
             self._log_troubles()
+            self._failing.discard(_RENEWAL)
+            if text is None:
+                self._failing.clear()
+                self.read_at = time.time()
             return self._apply(loaded, trigger, tuple(map(loaded.snapshot.substitutions.shown, reading.renewed)))
         self._outside.refuse(reading)
         self._log_troubles()
+        self._failing.add(_RELOAD if text is None else _RENEWAL)
         return self._failed(trigger, failed)
 
     def _load(self, text: str | None, reading: Reading) -> _Loaded:
         """Compile this text, or the file's. Raises StartError or ConfigError."""
         if text is None:
             text = _read_text(self.path)
-        snapshot = _snapshot_of(text, self._environment, reading)
+        snapshot = self._adjust(_snapshot_of(text, self._environment, reading))
         if snapshot.tls is None:
             return _Loaded(text, snapshot, None)
         try:
@@ -185,7 +203,6 @@ class Configuration:
         after, needs_restart = _keep_settings_that_need_restart(before, loaded.snapshot)
         for name in needs_restart:
             _log.warning("reload: %s has changed in %s; that needs a restart", name, self.path)
-        self.last_reload_succeeded, self.read_at = True, time.time()
         is_same = after.version == before.version and after.providers == before.providers
         result = "unchanged" if is_same and not renewed else "reloaded"
         self._count(result)
@@ -205,7 +222,6 @@ class Configuration:
         )
 
     def _failed(self, trigger: str, result: ReloadResult) -> ReloadResult:
-        self.last_reload_succeeded = False
         self._count("failed")
         for reason in result.problems or (result.message,):
             _log.error("reload (%s): %s", trigger, reason)

@@ -14,7 +14,6 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -26,6 +25,7 @@ from kyma_proxy.errors import InUseError, StartError
 from kyma_proxy.ops import control_socket, memory
 from kyma_proxy.ops.accounts.opening import open_accounts
 from kyma_proxy.ops.assemble import App
+from kyma_proxy.ops.config_file import ConfigFile
 from kyma_proxy.ops.inherited_sockets import inherited_sockets
 from kyma_proxy.ops.listeners import Listeners
 from kyma_proxy.ops.reload import Configuration, ReloadTriggers
@@ -41,17 +41,19 @@ _LOCK_RETRY_S: Final = 0.05
 
 
 def run(
-    path: Path, environment: Mapping[str, str], ready: Callable[[Snapshot], None],
-    *, hangup_reloads: bool = True, check_integrity: bool = False, replaces: bool = False,
+    path: ConfigFile, environment: Mapping[str, str], ready: Callable[[Snapshot], None],
+    *, adjust: Callable[[Snapshot], Snapshot] = lambda loaded: loaded,
+    hangup_reloads: bool = True, check_integrity: bool = False, replaces: bool = False,
 ) -> None:  # fmt: skip
     """Serve the configuration at `path` until a signal stops it; `ready` is called when the listeners are open.
 
+    `adjust` changes what the configuration says, now and after each reload.
     `check_integrity`: check the whole database of accounts first, and do not start if anything in it is wrong. SIGHUP, which a
     closed terminal sends too, reads the configuration again; without `hangup_reloads` it stops the gateway. `replaces`: take
     the place of the process that serves the same address, if there is one; if this one can't start, that one goes on.
     Raises StartError or ConfigError.
     """
-    configuration = Configuration(path, environment)
+    configuration = Configuration(path, environment, adjust)
     _allow_many_files()
     memory.keep_freed_memory()
     predecessor = None
@@ -79,7 +81,13 @@ def _open_accounts(snapshot: Snapshot, *, check_integrity: bool) -> AccountServi
         time.sleep(_LOCK_RETRY_S)  # noqa: TID251  (no loop runs yet)
 
 
-def log_start(snapshot: Snapshot, path: Path) -> None:
+def count_models(snapshot: Snapshot) -> str:
+    """The number of models, and of the patterns that pass on others."""
+    patterns = len(snapshot.patterns)
+    return f"{len(snapshot.models)} models" + (f" and {patterns} pattern{'s' if patterns > 1 else ''}" if patterns else "")
+
+
+def log_start(snapshot: Snapshot, path: ConfigFile) -> None:
     """Log what is served and what is not."""
     for warning in snapshot.warnings:
         _log.warning("%s", warning)
@@ -88,8 +96,8 @@ def log_start(snapshot: Snapshot, path: Path) -> None:
     admin = f", admin on {snapshot.admin.listen}" if snapshot.admin is not None else ""
     on = sum(provider.off is None for provider in snapshot.providers.values())
     _log.info(
-        "kyma-proxy %s serves %s on %s%s: %d models, %d of %d providers on",
-        __version__, path, address, admin, len(snapshot.models), on, len(snapshot.providers),
+        "kyma-proxy %s serves %s on %s%s: %s, %d of %d providers on",
+        __version__, path, address, admin, count_models(snapshot), on, len(snapshot.providers),
     )  # fmt: skip
 
 
@@ -120,7 +128,7 @@ async def _serve(
                 predecessor.serve(listeners.adopt)
             replaceable = _open_control_socket(app, snapshot, listeners, ending, environment)
             ready(snapshot)
-            systemd.ready(f"serves {len(snapshot.models)} models on {snapshot.listen}")
+            systemd.ready(f"serves {count_models(snapshot)} on {snapshot.listen}")
             memory.freeze_collector()
             await ending.begun.wait()
             systemd.stopping()

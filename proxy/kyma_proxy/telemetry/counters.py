@@ -89,14 +89,18 @@ class Counters:
     def count(self, exchange: Exchange, now: float) -> None:
         """Count a request that has ended."""
         model, source = exchange.model, exchange.answered_by
-        key = (exchange.endpoint.name, "" if model is None else model.id, "" if source is None else source.provider.name)
+        key = (
+            exchange.endpoint.name,
+            "" if model is None else model.counted_as,
+            "" if source is None else source.provider.name,
+        )
         series = self.series.get(key)
         if series is None:
             series = self.series[key] = Series()
         series.count(exchange, now)
         for attempt in exchange.attempts:
             if attempt.result not in (ANSWERED, ABANDONED):
-                failed = (exchange.endpoint.name, attempt.step.model.id, attempt.provider, attempt.result)
+                failed = (exchange.endpoint.name, attempt.step.model.counted_as, attempt.provider, attempt.result)
                 self.attempts[failed] = self.attempts.get(failed, 0) + 1
 
     def reject(self, code: str) -> None:

@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from kyma_proxy.config.reload_result import ReloadResult
-from kyma_proxy.config.snapshot import Provider, Snapshot, TcpAddress, Way
+from kyma_proxy.config.snapshot import Model, Provider, Snapshot, TcpAddress, Way
 from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import GatewayError, accounts_unavailable
 from kyma_proxy.store.contract import StoreUnavailable
@@ -27,7 +27,7 @@ from kyma_proxy.web.admin_accounts import AdminAccounts
 from kyma_proxy.web.responses import Handler, json_response
 from kyma_proxy.web.status_page import add_status_routes
 
-_OWN_FORM: Final = ("models", "providers", "routes", "substitutions")
+_OWN_FORM: Final = ("models", "entries", "patterns", "pattern_routes", "providers", "routes", "substitutions")
 # Members of the snapshot that stand elsewhere than in the configuration.
 _PLACES: Final = MappingProxyType({
     **{f"defaults.{name}": name for name in ("max_tokens", "hold", "probe_after")},
@@ -121,7 +121,7 @@ def redacted_configuration(snapshot: Snapshot) -> bytes:
         {name: getattr(snapshot, name) for name in snapshot.__struct_fields__ if name not in _OWN_FORM}
         | {"aliases": dict(snapshot.aliases), "fallbacks": dict(snapshot.fallbacks)}
         | {"providers": [_provider(provider) for provider in snapshot.providers.values()]}
-        | {"models": [_model(snapshot, name) for name in snapshot.models]},
+        | {"models": [_model(snapshot, model) for model in snapshot.entries]},
         enc_hook=redact,
     )
     for path, written in snapshot.substitutions.written.items():
@@ -174,9 +174,12 @@ def _provider(provider: Provider) -> dict[str, object]:
     }
 
 
-def _model(snapshot: Snapshot, name: str) -> dict[str, object]:
-    model = snapshot.models[name]
-    fields = {field: getattr(model, field) for field in model.__struct_fields__ if field not in ("pool", "reserve")}
+def _model(snapshot: Snapshot, model: Model) -> dict[str, object]:
+    hidden = ("pool", "reserve", "counted_as")
+    fields = {field: getattr(model, field) for field in model.__struct_fields__ if field not in hidden}
+    for pattern in snapshot.patterns:
+        if pattern.model is model:
+            fields["prices"] = dict(pattern.prices)
     for part in ("pool", "reserve"):
         fields[part] = [
             {

@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from kyma_proxy.config.snapshot import Snapshot
+from kyma_proxy.config.snapshot import Model, Snapshot
 from kyma_proxy.core.catalogue import Catalogue, Page
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.status import public_status, status
@@ -38,10 +38,13 @@ class PublicPages:
         is_draining: Callable[[], bool],
         breakers: BreakerTable,
         clock: Callable[[], float],
+        listed: Callable[[], tuple[Model, ...]] = lambda: (),
     ) -> None:
+        """`listed` returns the models that only patterns know, and that their providers list."""
         self.current = current
         self.is_draining = is_draining
-        self._built_for: Snapshot | None = None
+        self._listed = listed
+        self._built_for: tuple[Snapshot, tuple[Model, ...]] | None = None
         self._catalogue: Catalogue | None = None
         self.openapi = openapi_page()
         self._breakers = breakers
@@ -51,10 +54,11 @@ class PublicPages:
     @property
     def catalogue(self) -> Catalogue:
         """The catalogue of the snapshot in force."""
-        snapshot = self.current()
-        if self._catalogue is None or self._built_for is not snapshot:
-            self._catalogue = Catalogue(snapshot, LOGGED_FIELDS, RELAYED.values())
-            self._built_for = snapshot
+        snapshot, listed = self.current(), self._listed()
+        built_for = self._built_for
+        if self._catalogue is None or built_for is None or built_for[0] is not snapshot or built_for[1] is not listed:
+            self._catalogue = Catalogue(snapshot, LOGGED_FIELDS, RELAYED.values(), listed)
+            self._built_for = (snapshot, listed)
         return self._catalogue
 
     @property
@@ -88,9 +92,8 @@ def application(pages: PublicPages, images: ImagePages, accounts: AccountPages |
         return page_response
 
     async def model(request: web.Request) -> web.Response:
-        catalogue = pages.catalogue
         name = request.match_info["id"]
-        page = catalogue.model.get(catalogue.aliases.get(name, name))
+        page = pages.catalogue.model(name)
         if page is None:
             raise GatewayError(Kind.MODEL_NOT_FOUND, f"There is no model {name}; GET /v1/models lists them all.", param="model")
         return _page_response(request, page)

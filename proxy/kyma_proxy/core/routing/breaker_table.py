@@ -1,13 +1,21 @@
-"""Keeps the circuit breakers of all sources, and how requests for each model ended, over reloads of the configuration."""
+"""Keeps the circuit breakers of all sources, and how requests for each model ended, over reloads of the configuration.
+
+The sources of a pattern's models are named by callers. So only MAX_NAMED_BY_CALLERS of them are kept, and those go first that
+never answered or were not asked for long.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.routing.breaker import CircuitBreaker, SourceCircuit
 from kyma_proxy.core.routing.failures import AttemptFailure
 from kyma_proxy.core.routing.history import HourlyCounts
+
+MAX_NAMED_BY_CALLERS: Final = 512
+_MAX_LOOKED_AT: Final = 16
 
 
 class BreakerTable:
@@ -19,8 +27,11 @@ class BreakerTable:
         self.changed: set[str] = set()
         """The keys of the sources of which a circuit may have opened or closed since somebody emptied this."""
         self._reached: dict[str, object] = {}
+        self._patterns: dict[str, object] = {}
         self._with_siblings: set[str] = set()  # by Source.key
         self._models: dict[str, HourlyCounts] = {}
+        self._named_by_callers: dict[str, float] = {}
+        """By Source.key, the oldest first: when it had been asked last when it was looked at last."""
 
     def of(self, source: Source) -> CircuitBreaker:
         """The breaker of a route's source at the endpoint at which the route asks it; a new one is closed."""
@@ -28,7 +39,8 @@ class BreakerTable:
         if breaker is None:
             if source.siblings:
                 self._with_siblings.add(source.key)
-            return self.at(source.key, source.endpoint, is_main=source.endpoint == source.main_endpoint)
+            breaker = self.at(source.key, source.endpoint, is_main=source.endpoint == source.main_endpoint)
+            breaker.has_siblings = bool(source.siblings)
         return breaker
 
     def at(self, key: str, endpoint: str, *, is_main: bool = False) -> CircuitBreaker:
@@ -36,11 +48,41 @@ class BreakerTable:
         source = self._sources.get(key)
         if source is None:
             source = self._sources[key] = SourceCircuit(key, self.changed)
+            if key not in self._reached:
+                self._add_named_by_caller(key)
         breaker = source.endpoints.get(endpoint)
         if breaker is None:
             breaker = source.endpoints[endpoint] = self._breakers[f"{key} {endpoint}"] = CircuitBreaker(source, is_main=is_main)
             breaker.has_siblings = key in self._with_siblings
         return breaker
+
+    def _add_named_by_caller(self, key: str) -> None:
+        """Keep a source that is not in the configuration. If there are too many, the oldest goes that was of no use of late."""
+        named, looked_at = self._named_by_callers, 0
+        named[key] = 0.0
+        while len(named) > MAX_NAMED_BY_CALLERS:
+            oldest = next(iter(named))
+            asked_before, source = named.pop(oldest), self._sources[oldest]
+            asked_at = source.asked_at
+            looked_at += 1
+            has_answered = any(one.first_byte_s for one in source.endpoints.values())
+            if has_answered and asked_at > asked_before and looked_at < _MAX_LOOKED_AT:
+                named[oldest] = asked_at
+            else:
+                self._forget(oldest)
+
+    def _forget(self, key: str) -> None:
+        self.changed.add(key)
+        for endpoint in self._sources.pop(key).endpoints:
+            del self._breakers[f"{key} {endpoint}"]
+
+    def of_all(self, source: Source) -> list[Mapping[str, CircuitBreaker]]:
+        """The breakers of a source by endpoint; of a pattern's source those for each of its models that is known here."""
+        if not source.model.endswith("*"):
+            return [self.endpoints_of(source.key)]
+        start = f"{source.key} "
+        named = [one for one in self._named_by_callers if one.startswith(start) and " " not in one[len(start) :]]
+        return [self._sources[one].endpoints for one in named]
 
     def endpoints_of(self, key: str) -> Mapping[str, CircuitBreaker]:
         """The breakers of a source at the endpoints at which it may have been asked."""
@@ -67,20 +109,25 @@ class BreakerTable:
     def retain(self, sources: Iterable[Source], models: Iterable[str]) -> None:
         """Forget all others: what a reload removed, or now reaches at another address or with another credential."""
         reached: dict[str, object] = {}
+        patterns: dict[str, object] = {}
         self._with_siblings = set()
         for one in sources:
             provider = one.provider
             reached[one.key] = (provider.origin, provider.base_path, provider.query, provider.header_lines)
+            if one.model.endswith("*"):
+                patterns[one.key] = reached[one.key]
             if one.siblings:
                 self._with_siblings.add(one.key)
-        known_models = set(models)
-        kept = {key: one for key, one in self._sources.items() if self._reached.get(key) == reached.get(key, ())}
-        self.changed |= self._sources.keys() - kept.keys()
-        self._sources = kept
-        self._breakers = {}
-        for key, source in self._sources.items():
-            for endpoint, breaker in source.endpoints.items():
+        if not patterns or patterns != self._patterns:
+            for key in self._named_by_callers:
+                self._forget(key)
+            self._named_by_callers = {}
+        for key in [key for key in self._sources if key not in self._named_by_callers]:
+            if self._reached.get(key) != reached.get(key, ()):
+                self._forget(key)
+                continue
+            for breaker in self._sources[key].endpoints.values():
                 breaker.has_siblings = key in self._with_siblings
-                self._breakers[f"{key} {endpoint}"] = breaker
-        self._reached = reached
+        self._reached, self._patterns = reached, patterns
+        known_models = set(models)
         self._models = {model: hours for model, hours in self._models.items() if model in known_models}

@@ -9,26 +9,49 @@ from typing import Final
 from kyma_proxy.config.snapshot import Model, Route, Snapshot
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.core.routing.failures import exhausted
+from kyma_proxy.core.routing.patterns import PatternRoutes
 from kyma_proxy.errors import GatewayError, Kind
 
 _MAX_COMPARED: Final = 20
 
 
-def route_of(snapshot: Snapshot, endpoint: Endpoint, name: str) -> tuple[Route, bool]:
-    """The route of the model or alias `name` at an endpoint, and True if it is an alias. Raises GatewayError."""
-    routes = snapshot.routes[endpoint.key]
-    route = routes.get(name)
-    if route is not None:
+class Routes:
+    """Finds the routes of models; it keeps those of the ids that only patterns know and that were asked for last."""
+
+    def __init__(self) -> None:
+        self._of_patterns = PatternRoutes()
+
+    def of(self, snapshot: Snapshot, endpoint: Endpoint, name: str) -> tuple[Route, bool]:
+        """The route of the model or alias `name` at an endpoint, and True if it is an alias. Raises GatewayError.
+
+        An id of the configuration wins over a pattern, and a longer prefix over a shorter one.
+        """
+        routes = snapshot.routes[endpoint.key]
+        route = routes.get(name)
+        if route is not None:
+            return route, False
+        target = snapshot.aliases.get(name)
+        if target is not None:
+            return routes[target], True
+        route = self._of_patterns.find(snapshot, endpoint.key, name) if snapshot.patterns else None
+        if route is None:
+            raise _unknown_model(name, snapshot)
         return route, False
-    target = snapshot.aliases.get(name)
+
+
+def route_of(snapshot: Snapshot, endpoint: Endpoint, name: str) -> tuple[Route, bool]:
+    """The route of a model or alias of the configuration, as of `Routes.of`; patterns do not count. Raises GatewayError."""
+    routes = snapshot.routes[endpoint.key]
+    target = name if name in routes else snapshot.aliases.get(name)
     if target is None:
         raise _unknown_model(name, snapshot)
-    return routes[target], True
+    return routes[target], target is not name
 
 
 def is_answered(snapshot: Snapshot, endpoint: Endpoint, model: Model) -> bool:
     """True if any source answers for a model at an endpoint, if only in another dialect."""
-    return not snapshot.routes[endpoint.key][model.id].is_empty
+    route = snapshot.routes[endpoint.key].get(model.id) or snapshot.pattern_routes[endpoint.key][model.counted_as]
+    return not route.is_empty
 
 
 def unanswerable(model: Model, endpoint: Endpoint, main: Mapping[str, Endpoint], spoken: Collection[str]) -> GatewayError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from kyma_proxy.config.snapshot import Model, Snapshot, Source
@@ -19,9 +19,11 @@ def status(snapshot: Snapshot, breakers: BreakerTable, now: float) -> dict[str, 
     """The document of `/v1/status`; `now` is in seconds of the monotonic clock.
 
     A model is `available` if every source of its pool that has a key is available. It is `unavailable` if no source can be
-    asked now, neither its own nor a substitute's. Else it is `degraded`.
+    asked now, neither its own nor a substitute's. Else it is `degraded`. A pattern has one entry for all its models: its
+    sources are as they are for the model for which they are worst, and no name that a caller has chosen is shown.
     """
-    can_answer = {name: _can_answer(model, breakers, now) for name, model in snapshot.models.items()}
+    entries = {model.id: model for model in snapshot.entries}
+    can_answer = {name: _can_answer(model, breakers, now) for name, model in entries.items()}
     models = [
         {
             "id": model.id,
@@ -34,7 +36,7 @@ def status(snapshot: Snapshot, breakers: BreakerTable, now: float) -> dict[str, 
                 *(_source(source, "reserve", breakers, now) for source in each_key(model.reserve)),
             ],
         }
-        for name, model in snapshot.models.items()
+        for name, model in entries.items()
     ]
     statuses = {model["status"] for model in models}
     return {"object": "status", "status": statuses.pop() if len(statuses) == 1 else "degraded", "models": models}
@@ -54,7 +56,7 @@ def _can_answer(model: Model, breakers: BreakerTable, now: float) -> bool:
 
 def _can_be_asked(source: Source, breakers: BreakerTable, now: float) -> bool:
     """True if some endpoint can be asked; one that is missing says nothing about those that nobody has asked yet."""
-    known = breakers.endpoints_of(source.key).values()
+    known = _breakers(source, breakers)
     return not known or any(breaker.allows(now) or breaker.is_missing(now) for breaker in known)
 
 
@@ -67,16 +69,20 @@ def _model_status(model: Model, breakers: BreakerTable, now: float, *, can_answe
 
 def _is_closed(source: Source, breakers: BreakerTable, now: float) -> bool:
     """True if the source can be asked with any of its keys."""
-    return any(_worst(breakers.endpoints_of(one.key), now).state(now) == CLOSED for one in source.with_keys)
+    return any(_worst(_breakers(one, breakers), now).state(now) == CLOSED for one in source.with_keys)
 
 
-def _worst(endpoints: Mapping[str, CircuitBreaker], now: float) -> CircuitBreaker:
+def _breakers(source: Source, breakers: BreakerTable) -> list[CircuitBreaker]:
+    return [breaker for endpoints in breakers.of_all(source) for breaker in endpoints.values()]
+
+
+def _worst(breakers: Iterable[CircuitBreaker], now: float) -> CircuitBreaker:
     """The breaker that stands for a source: the one that is open for the longest, else one that is half-open, else the busiest.
 
     A new one if the source was never asked.
     """
     return max(
-        endpoints.values(),
+        breakers,
         key=lambda one: (one.open_for_s(now), one.state(now) != CLOSED, sum(one.hours.sums(now))),
         default=CircuitBreaker(),
     )
@@ -85,11 +91,12 @@ def _worst(endpoints: Mapping[str, CircuitBreaker], now: float) -> CircuitBreake
 def _source(source: Source, part: str, breakers: BreakerTable, now: float) -> dict[str, object]:
     """A source is `off` if its provider has no key, else it is as its worst endpoint; the counts are those of all endpoints.
 
-    With several keys there is one entry for each, and `key` is its number in the configuration.
+    With several keys there is one entry for each, and `key` is its number in the configuration. A pattern's shows no single
+    endpoint: one may be missing for the names that its callers make up.
     """
-    endpoints, off = breakers.endpoints_of(source.key), source.provider.off
-    worst = _shown(_worst(endpoints, now), now)
-    counts = [breaker.hours.sums(now) for breaker in endpoints.values()]
+    known, off, is_pattern = _breakers(source, breakers), source.provider.off, source.model.endswith("*")
+    worst = _shown(_worst(known, now), now)
+    counts = [breaker.hours.sums(now) for breaker in known]
     return {
         "provider": source.provider.name,
         "model": source.model,
@@ -102,7 +109,7 @@ def _source(source: Source, part: str, breakers: BreakerTable, now: float) -> di
         **_shares("attempts", sum(succeeded for succeeded, _ in counts), sum(failed for _, failed in counts)),
         "endpoints": [
             _endpoint(name, breaker, now)
-            for name, breaker in endpoints.items()
+            for name, breaker in ({} if is_pattern else breakers.endpoints_of(source.key)).items()
             if breaker.asked_at or breaker.state(now) != CLOSED or now < breaker.seen_missing_until
         ],
     }

@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from kyma_proxy.config.image_rules import ImageMembers
 from kyma_proxy.config.image_size import dimensions
-from kyma_proxy.config.snapshot import ImageMembers, Provider, Source
+from kyma_proxy.config.snapshot import Provider, Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.core.jobs.request import is_web_url
 from kyma_proxy.dialect.error_message import MAX_QUOTED

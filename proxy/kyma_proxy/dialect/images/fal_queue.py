@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from kyma_proxy.config.snapshot import ImageMembers, Source
+from kyma_proxy.config.image_rules import ImageMembers
+from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import (
     ImageDialect,

@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from kyma_proxy.config.snapshot import ImageMembers, Source
+from kyma_proxy.config.image_rules import ImageMembers
+from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest, common_members, read_image, truncated
 

@@ -61,22 +61,23 @@ class UpstreamClient:
 
     async def send(
         self, provider: Provider, request: list[bytes | memoryview], timeouts: Timeouts, *, is_fresh: bool = False,
-        on_sent: Callable[[], None] | None = None,
+        on_sent: Callable[[], None] | None = None, max_bytes: int = MAX_BYTES,
     ) -> ProviderResponse:  # fmt: skip
         """Send a request and wait for the whole response. Raises NoResponseError; cancelling closes the connection.
 
         `is_fresh` asks for a connection of its own: an idle one may be closed, which says nothing about the provider. `on_sent`
-        is called just before the first byte goes out; until then a cancelled request has reached nobody.
+        is called just before the first byte goes out; until then a cancelled request has reached nobody. A body of more than
+        `max_bytes` is no response.
         """
         connection = None if is_fresh else self._upstreams.take(provider.origin)
         if connection is not None:
             try:
-                return await _ResponseCollector(connection).response(request, timeouts, on_sent)
+                return await _ResponseCollector(connection, max_bytes).response(request, timeouts, on_sent)
             except NoResponseError as error:
                 if not error.why.is_stale:
                     raise
         connection = await self._dialled(provider, timeouts.connect)
-        return await _ResponseCollector(connection).response(request, timeouts, on_sent)
+        return await _ResponseCollector(connection, max_bytes).response(request, timeouts, on_sent)
 
     async def _dialled(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
         dialled: asyncio.Future[UpstreamConnection | DialError] = asyncio.get_running_loop().create_future()
@@ -101,10 +102,11 @@ class UpstreamClient:
 class _ResponseCollector(ResponseHandler):
     """Collects one response from a connection."""
 
-    __slots__ = ("_body", "_connection", "_done", "_fields", "_size", "_status")
+    __slots__ = ("_body", "_connection", "_done", "_fields", "_max_bytes", "_size", "_status")
 
-    def __init__(self, connection: UpstreamConnection) -> None:
+    def __init__(self, connection: UpstreamConnection, max_bytes: int) -> None:
         self._connection = connection
+        self._max_bytes = max_bytes
         # Not an exception: it would hold the frame that waits, and with it the request and this, in a cycle.
         self._done: asyncio.Future[ProviderResponse | NoResponse] = asyncio.get_running_loop().create_future()
         self._status = 0
@@ -138,12 +140,12 @@ class _ResponseCollector(ResponseHandler):
 
     def on_body(self, piece: bytes) -> None:
         self._size += len(piece)
-        if self._size <= MAX_BYTES:
+        if self._size <= self._max_bytes:
             self._body += piece
         elif not self._done.done():
             self._connection.abort()
             self._body.clear()
-            detail = f"its answer is larger than {MAX_BYTES // 2**20} MiB"
+            detail = f"its answer is larger than {self._max_bytes // 2**20} MiB"
             self._done.set_result(NoResponse(FailureKind.BROKEN, detail, is_final=True))
 
     def on_end(self, *, is_certain: bool) -> None:
