@@ -26,6 +26,8 @@ from kyma_proxy.ops.listening import tls_context
 from kyma_proxy.ops.outside_values import OutsideStore, Reading
 
 _log: Final = logging.getLogger("kyma-proxy")
+_RELOAD: Final = "reload"
+_RENEWAL: Final = "renewal"
 WATCH_INTERVAL_S: Final = 1.0
 OUTSIDE_INTERVAL_S: Final = 10.0
 _NEED_RESTART: Final = ("listen", "access_log")
@@ -87,7 +89,7 @@ class Configuration:
         self.snapshot = loaded.snapshot
         self._tls = loaded.tls
         self._log_troubles()
-        self.last_reload_succeeded = True
+        self._failing: set[str] = set()
         self.read_at = time.time()
         """When the file was last read with success, in Unix time."""
         self._listeners: list[Callable[[], None]] = []
@@ -98,6 +100,14 @@ class Configuration:
     def current(self) -> Snapshot:
         """The snapshot in force. It never changes: a reload puts another one in force."""
         return self.snapshot
+
+    @property
+    def last_reload_succeeded(self) -> bool:
+        """True if the file, and the keys and certificates in others, were valid when they were last read.
+
+        A key that is renewed does not make a file valid that was not.
+        """
+        return not self._failing
 
     def tls(self) -> ssl.SSLContext:
         """The context for the next handshake of a caller; a renewed certificate is in another one."""
@@ -139,9 +149,14 @@ class Configuration:
         else:
             self._outside.keep(reading)
             self._log_troubles()
+            self._failing.discard(_RENEWAL)
+            if text is None:
+                self._failing.clear()
+                self.read_at = time.time()
             return self._apply(loaded, trigger, tuple(map(loaded.snapshot.substitutions.shown, reading.renewed)))
         self._outside.refuse(reading)
         self._log_troubles()
+        self._failing.add(_RELOAD if text is None else _RENEWAL)
         return self._failed(trigger, failed)
 
     def _load(self, text: str | None, reading: Reading) -> _Loaded:
@@ -194,7 +209,6 @@ class Configuration:
             _log.warning("reload: %s has changed in %s; that needs a restart", name, self.path)
         is_same = after.version == before.version and after.providers == before.providers
         result = "unchanged" if is_same and not renewed else "reloaded"
-        self.last_reload_succeeded, self.read_at = True, time.time()
         self._count(result)
         if result == "reloaded":
             self._text = loaded.text
@@ -212,7 +226,6 @@ class Configuration:
         )
 
     def _failed(self, trigger: str, result: ReloadResult) -> ReloadResult:
-        self.last_reload_succeeded = False
         self._count("failed")
         for reason in result.problems or (result.message,):
             _log.error("reload (%s): %s", trigger, reason)
