@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from kyma_proxy.ops.sd_notify import SystemdNotifier
+from tests.configurations import configuration
+from tests.harness import gateway
 from tests.waiting import PATIENCE_S
 
 
@@ -35,10 +37,11 @@ async def test_each_state_is_told(manager: tuple[socket.socket, str]) -> None:
     systemd = SystemdNotifier({"NOTIFY_SOCKET": name})
     systemd.ready("serves 3 models")
     assert await received(made) == {"READY": "1", "MAINPID": str(os.getpid()), "STATUS": "serves 3 models"}
-    systemd.reloading()
-    reloading = await received(made)
-    assert reloading["RELOADING"] == "1"
-    assert reloading["MONOTONIC_USEC"].isdecimal()
+    with systemd.reloading():
+        reloading = await received(made)
+        assert reloading["RELOADING"] == "1"
+        assert reloading["MONOTONIC_USEC"].isdecimal()
+    assert await received(made) == {"READY": "1"}
     systemd.stopping()
     assert (await received(made))["STOPPING"] == "1"
     systemd.close()
@@ -68,10 +71,19 @@ async def test_no_sign_of_life_is_sent_where_none_is_awaited(manager: tuple[sock
     systemd.close()
 
 
+async def test_a_reload_is_told(tmp_path: Path, manager: tuple[socket.socket, str]) -> None:
+    made, name = manager
+    async with gateway(configuration(1), tmp_path) as running:
+        running.configuration.reloading = SystemdNotifier({"NOTIFY_SOCKET": name}).reloading
+        await running.configuration.reload("test")
+    assert (await received(made))["RELOADING"] == "1"
+    assert await received(made) == {"READY": "1"}
+
+
 @pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "/nowhere/notify"}])
 async def test_without_a_service_manager_nothing_happens(environment: dict[str, str]) -> None:
     systemd = SystemdNotifier(environment)
     systemd.ready("")
-    systemd.reloading()
-    systemd.stopping()
+    with systemd.reloading():
+        systemd.stopping()
     systemd.close()

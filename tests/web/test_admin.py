@@ -220,13 +220,12 @@ async def test_a_scrape_is_open_metrics_for_who_asks_for_it(scrapes: Scrapes) ->
     assert {"kyma_requests", "kyma_duration_seconds", "kyma_build_info", "process_cpu_seconds"} <= families.keys()
 
 
-async def test_a_reload_that_fails_shows_until_one_succeeds(scrapes: Scrapes) -> None:
-    path = scrapes.running.file
-    good, name = path.read_text(), "kyma_config_last_reload_success"
+async def test_a_reload_that_fails_shows_until_one_succeeds(scrapes: Scrapes, tmp_path: Path) -> None:
+    good, name = scrapes.running.configuration.path.read_text(), "kyma_config_last_reload_success"
     seen: list[tuple[float, bool]] = []
     read_at = (await scrapes.samples())[f"{name}_timestamp_seconds{{}}"]
     for text in (good, "no: yes", good):
-        path.write_text(text)
+        (tmp_path / "gateway.yaml").write_text(text)
         await scrapes.running.configuration.reload("test")
         samples = await scrapes.samples()
         seen.append((samples[f"{name}{{}}"], samples[f"{name}_timestamp_seconds{{}}"] > read_at))

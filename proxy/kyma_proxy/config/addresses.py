@@ -9,6 +9,8 @@ from typing import Final
 from kyma_proxy.config.snapshot import Address, TcpAddress, UnixAddress
 
 _TCP: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
+_MODE: Final = re.compile(r"0?[0-7]{3}")
+_GROUP: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
 
 _ZONE: Final = re.compile(r"[A-Za-z0-9._~-]*")
@@ -16,16 +18,24 @@ _ZONE: Final = re.compile(r"[A-Za-z0-9._~-]*")
 
 
 def parse_address(text: str) -> Address:
-    """`127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, `:8080` or `unix:/path.sock`; raises ValueError."""
+    """`127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`, `:8080` or `unix:/path.sock?mode=0660&group=app`; raises ValueError."""
     if text.startswith("unix:"):
-        path = text.removeprefix("unix:")
-        if not path.startswith("/") or "\0" in path or len(path.encode()) > 107:
-            raise ValueError("a unix socket is written unix:/absolute/path.sock, of at most 107 bytes")
-        return UnixAddress(path)
+        return _unix_address(text.removeprefix("unix:"))
     match = _TCP.fullmatch(text)
     if match is None or int(match["port"]) > 65535 or not (match["v6"] is None or is_host(match["v6"])):
         raise ValueError("an address is written host:port, [ipv6]:port or unix:/path.sock")
     return TcpAddress(match["v6"] or match["host"] or "0.0.0.0", int(match["port"]))  # noqa: S104  (`:8080` asks for it)
+
+
+def _unix_address(text: str) -> UnixAddress:
+    path, mark, query = text.partition("?")
+    if not path.startswith("/") or "\0" in path or len(path.encode()) > 107:
+        raise ValueError("a unix socket is written unix:/absolute/path.sock, of at most 107 bytes")
+    options = dict(one.partition("=")[::2] for one in query.split("&")) if mark else {}
+    mode, group = options.pop("mode", None), options.pop("group", None)
+    if options or (mode is not None and not _MODE.fullmatch(mode)) or (group is not None and not _GROUP.fullmatch(group)):
+        raise ValueError("a unix socket's file gets its mode and group as in unix:/path.sock?mode=0660&group=app")
+    return UnixAddress(path, None if mode is None else int(mode, 8), group)
 
 
 def is_host(host: str) -> bool:

@@ -35,9 +35,11 @@ class TcpAddress(NamedTuple):
 
 
 class UnixAddress(NamedTuple):
-    """A listener's address: the path of a unix socket."""
+    """A listener's address: the path of a unix socket, and the mode and the group (name or number) that its file gets."""
 
     path: str
+    mode: int | None = None
+    group: str | None = None
 
     def __str__(self) -> str:
         return f"unix:{self.path}"

@@ -50,6 +50,7 @@ from kyma_proxy.telemetry.counters import Counters
 from kyma_proxy.telemetry.metrics import Metrics
 from kyma_proxy.telemetry.record import Record
 from kyma_proxy.telemetry.recording import job_record
+from kyma_proxy.telemetry.source_notices import SourceNotices
 from kyma_proxy.web.account_pages import AccountPages
 from kyma_proxy.web.admin import admin_application
 from kyma_proxy.web.admin_accounts import AdminAccounts
@@ -165,6 +166,7 @@ class App:
         self.jobs.open()
         self.sweeper.every_tick(self.jobs.sweep)
         self.sweeper.every_tick(self.worker.sweep)
+        self.sweeper.every_tick(SourceNotices(self._current, self.breakers, monotonic).sweep)
         self.sweeper.start(self._loop)
         self._periodic = [self._loop.create_task(run()) for run in (self._health_checks.run, self.model_lists.run)]
         self._apply_snapshot()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import grp
 import os
 import socket
 import ssl
 import stat
+from collections.abc import Callable
 from typing import Final
 
-from kyma_proxy.config.snapshot import Address, TcpAddress, Tls
+from kyma_proxy.config.snapshot import Address, TcpAddress, Tls, UnixAddress
 from kyma_proxy.errors import StartError
 from kyma_proxy.loading.outside_values import Unavailable
 from kyma_proxy.ops.outside_values import Reading
@@ -25,7 +27,7 @@ def open_sockets(setting: str, address: Address) -> list[socket.socket]:
         if isinstance(address, TcpAddress):
             return _open_tcp(address)
         _remove_stale_socket(address.path)
-        return [_listen(socket.socket(socket.AF_UNIX), address.path)]
+        return [_open_unix(setting, address)]
     except OSError as error:
         raise StartError(_cannot_listen(setting, address, error)) from None
 
@@ -72,11 +74,34 @@ def _open_tcp(address: TcpAddress) -> list[socket.socket]:
     return opened
 
 
-def _listen(made: socket.socket, where: object) -> socket.socket:
+def _open_unix(setting: str, address: UnixAddress) -> socket.socket:
+    """Listen when the file has its mode and group: before, nobody can connect."""
+
+    def permit() -> None:
+        try:
+            if address.group is not None:
+                os.chown(address.path, -1, _group_id(address.group))
+            if address.mode is not None:
+                os.chmod(address.path, address.mode)
+        except (KeyError, OSError) as error:
+            os.unlink(address.path)
+            reason = "is not there" if isinstance(error, KeyError) else f"can't have it: {(error.strerror or '').lower()}"
+            raise StartError(f"{setting} {address}: the group {address.group} {reason}") from None
+
+    return _listen(socket.socket(socket.AF_UNIX), address.path, permit)
+
+
+def _group_id(group: str) -> int:
+    return int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+
+
+def _listen(made: socket.socket, where: object, before: Callable[[], None] = lambda: None) -> socket.socket:
+    """Bind, call `before`, and listen. Raises OSError or StartError."""
     try:
         made.bind(where)  # type: ignore[arg-type]
+        before()
         made.listen(_BACKLOG)
-    except OSError:
+    except (OSError, StartError):
         made.close()
         raise
     return made

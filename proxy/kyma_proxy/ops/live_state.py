@@ -8,6 +8,7 @@ from typing import Final
 
 from kyma_proxy import __version__, gateway
 from kyma_proxy.accounting.service import AccountService
+from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.routing.breaker import CLOSED, OPEN
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.plan import each_key
@@ -67,20 +68,20 @@ class LiveState:
         return {name: one.off is None for name, one in self._configuration.current().providers.items()}
 
     def breakers(self) -> dict[tuple[str, str], dict[str, str]]:
-        """For each source that is on, by provider and provider's model id, and each endpoint: the state of its breaker.
-
-        A pattern's source is as it is for the model for which it is worst.
-        """
+        """For each source that is on, by provider and provider's model id, and each endpoint: the state of its breaker."""
         now = monotonic()
-        models = self._configuration.current().entries
         found: dict[tuple[str, str], dict[str, str]] = {}
-        for source in each_key(source for model in models for source in (*model.pool, *model.reserve)):
+        for source in each_key(one for model in self._configuration.current().entries for one in (*model.pool, *model.reserve)):
             if source.provider.off is None:
                 states = found.setdefault((source.provider.name, source.model), {})
-                worst: dict[str, str] = {}
-                for breakers in self._breakers.of_all(source):
-                    for endpoint, breaker in breakers.items():
-                        worst[endpoint] = max(worst.get(endpoint, CLOSED), breaker.state(now), key=BREAKER_STATES.index)
-                for endpoint, state in worst.items():  # one key that works is enough
+                for endpoint, state in self._worst_of_models(source, now).items():  # one key that works is enough
                     states[endpoint] = min(states.get(endpoint, OPEN), state, key=BREAKER_STATES.index)
         return found
+
+    def _worst_of_models(self, source: Source, now: float) -> dict[str, str]:
+        """The worst state at each endpoint: the source of a pattern has breakers for each of the pattern's models."""
+        worst: dict[str, str] = {}
+        for breakers in self._breakers.of_all(source):
+            for endpoint, breaker in breakers.items():
+                worst[endpoint] = max(worst.get(endpoint, CLOSED), breaker.state(now), key=BREAKER_STATES.index)
+        return worst

@@ -7,6 +7,7 @@ survives. A bad file changes nothing. Settings that need a restart keep their va
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import time
@@ -25,6 +26,8 @@ from kyma_proxy.ops.listening import tls_context
 from kyma_proxy.ops.outside_values import OutsideStore, Reading
 
 _log: Final = logging.getLogger("kyma-proxy")
+_RELOAD: Final = "reload"
+_RENEWAL: Final = "renewal"
 WATCH_INTERVAL_S: Final = 1.0
 OUTSIDE_INTERVAL_S: Final = 10.0
 _NEED_RESTART: Final = ("listen", "access_log")
@@ -86,15 +89,25 @@ class Configuration:
         self.snapshot = loaded.snapshot
         self._tls = loaded.tls
         self._log_troubles()
-        self.last_reload_succeeded = True
+        self._failing: set[str] = set()
         self.read_at = time.time()
         """When the file was last read with success, in Unix time."""
         self._listeners: list[Callable[[], None]] = []
+        self.reloading: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+        """Entered for each reload; who wishes to be told puts another here."""
         self._lock = asyncio.Lock()
 
     def current(self) -> Snapshot:
         """The snapshot in force. It never changes: a reload puts another one in force."""
         return self.snapshot
+
+    @property
+    def last_reload_succeeded(self) -> bool:
+        """True if the file, and the keys and certificates in others, were valid when they were last read.
+
+        A key that is renewed does not make a file valid that was not.
+        """
+        return not self._failing
 
     def tls(self) -> ssl.SSLContext:
         """The context for the next handshake of a caller; a renewed certificate is in another one."""
@@ -112,7 +125,8 @@ class Configuration:
         """
         async with self._lock:
             self._signature = self._read_signature()
-            return await self._replace(trigger, None, self._outside.reading(runs_again=True))
+            with self.reloading():
+                return await self._replace(trigger, None, self._outside.reading(runs_again=True))
 
     async def renew(self, trigger: str) -> ReloadResult:
         """Read keys and certificates again, for the configuration in force: its file may be half edited."""
@@ -135,9 +149,14 @@ class Configuration:
         else:
             self._outside.keep(reading)
             self._log_troubles()
+            self._failing.discard(_RENEWAL)
+            if text is None:
+                self._failing.clear()
+                self.read_at = time.time()
             return self._apply(loaded, trigger, tuple(map(loaded.snapshot.substitutions.shown, reading.renewed)))
         self._outside.refuse(reading)
         self._log_troubles()
+        self._failing.add(_RELOAD if text is None else _RENEWAL)
         return self._failed(trigger, failed)
 
     def _load(self, text: str | None, reading: Reading) -> _Loaded:
@@ -190,7 +209,6 @@ class Configuration:
             _log.warning("reload: %s has changed in %s; that needs a restart", name, self.path)
         is_same = after.version == before.version and after.providers == before.providers
         result = "unchanged" if is_same and not renewed else "reloaded"
-        self.last_reload_succeeded, self.read_at = True, time.time()
         self._count(result)
         if result == "reloaded":
             self._text = loaded.text
@@ -208,7 +226,6 @@ class Configuration:
         )
 
     def _failed(self, trigger: str, result: ReloadResult) -> ReloadResult:
-        self.last_reload_succeeded = False
         self._count("failed")
         for reason in result.problems or (result.message,):
             _log.error("reload (%s): %s", trigger, reason)

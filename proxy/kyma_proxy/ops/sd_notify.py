@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 _MICROSECONDS: Final = 1_000_000
@@ -32,9 +32,14 @@ class SystemdNotifier:
         if self._interval_s and self._socket is not None:
             self._live()
 
-    def reloading(self) -> None:
-        """The configuration is being read again; `ready` follows."""
+    @contextlib.contextmanager
+    def reloading(self) -> Iterator[None]:
+        """The configuration is being read again, until the end of the block."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            yield
+        finally:
+            self._send("READY=1")
 
     def stopping(self, status: str = "drains") -> None:
         """The gateway ends."""

@@ -113,6 +113,7 @@ async def _serve(
     snapshot = configuration.snapshot
     app = App(configuration, _open_log(snapshot.access_log), account_service)
     systemd = SystemdNotifier(environment)
+    configuration.reloading = systemd.reloading
     reload_triggers = ReloadTriggers(configuration)
     ending = _Ending(app)
     _catch_signals(app, reload_triggers if hangup_reloads else None, ending.stop)

@@ -39,8 +39,8 @@ class SourceCircuit(Circuit):
 
     __slots__ = ("endpoints",)
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, key: str = "", changed: set[str] | None = None) -> None:
+        super().__init__(key, changed)
         self.endpoints: dict[str, CircuitBreaker] = {}
 
     @property
@@ -110,13 +110,13 @@ class CircuitBreaker(Circuit):
     )  # fmt: skip
 
     def __init__(self, source: SourceCircuit | None = None, *, is_main: bool = False) -> None:
-        super().__init__()
+        self._source = SourceCircuit() if source is None else source
+        super().__init__(self._source.key, self._source.changed)
         self.asked_at = 0.0
         self.has_siblings = False  # as Source has them; the plan sees it here at no cost
         self.hours = HourlyCounts()
         self._streamed = FirstByteTimes()
         self._whole = FirstByteTimes()
-        self._source = SourceCircuit() if source is None else source
         self._accounts: dict[str, AccountCircuit] = {}
         self._is_clear = not (self._source.points or self._source.open_until)
         # of the streak of failures since the last success
@@ -328,7 +328,7 @@ class CircuitBreaker(Circuit):
         """The circuit of an account that has failed, the youngest from now on; the oldest makes room for it."""
         mine = self._circuit_of(account)
         if mine is None:
-            mine = AccountCircuit(self._streak)
+            mine = AccountCircuit(self._streak, self.key, self.changed)
             if len(self._accounts) >= MAX_ACCOUNTS:
                 del self._accounts[next(iter(self._accounts))]
         else:

@@ -11,6 +11,7 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.routing.breaker import CircuitBreaker, SourceCircuit
+from kyma_proxy.core.routing.failures import AttemptFailure
 from kyma_proxy.core.routing.history import HourlyCounts
 
 MAX_NAMED_BY_CALLERS: Final = 512
@@ -23,6 +24,8 @@ class BreakerTable:
     def __init__(self) -> None:
         self._breakers: dict[str, CircuitBreaker] = {}  # by Source.breaker_key
         self._sources: dict[str, SourceCircuit] = {}  # by Source.key
+        self.changed: set[str] = set()
+        """The keys of the sources of which a circuit may have opened or closed since somebody emptied this."""
         self._reached: dict[str, object] = {}
         self._patterns: dict[str, object] = {}
         self._with_siblings: set[str] = set()  # by Source.key
@@ -44,7 +47,7 @@ class BreakerTable:
         """The breaker of the source with this key at an endpoint; a new one is closed. `is_main`: of its dialect."""
         source = self._sources.get(key)
         if source is None:
-            source = self._sources[key] = SourceCircuit()
+            source = self._sources[key] = SourceCircuit(key, self.changed)
             if key not in self._reached:
                 self._add_named_by_caller(key)
         breaker = source.endpoints.get(endpoint)
@@ -69,6 +72,7 @@ class BreakerTable:
                 self._forget(oldest)
 
     def _forget(self, key: str) -> None:
+        self.changed.add(key)
         for endpoint in self._sources.pop(key).endpoints:
             del self._breakers[f"{key} {endpoint}"]
 
@@ -84,6 +88,11 @@ class BreakerTable:
         """The breakers of a source at the endpoints at which it may have been asked."""
         source = self._sources.get(key)
         return {} if source is None else source.endpoints
+
+    def source_failure(self, key: str) -> AttemptFailure | None:
+        """The last failure of a source that was about all its endpoints; None if it has answered since."""
+        source = self._sources.get(key)
+        return source.last if source is not None and source.points else None
 
     def asked_at(self, key: str) -> float:
         """When a source was last asked, at any endpoint; 0.0 if never."""

@@ -45,13 +45,19 @@ def is_source_wide(failure: AttemptFailure) -> bool:
 
 
 class Circuit:
-    """One circuit. `points` are those of the failures in a row; `open_until` is 0.0 while it is closed; `last` opened it."""
+    """One circuit. `points` are those of the failures in a row; `open_until` is 0.0 while it is closed; `last` opened it.
+
+    Whenever it may have opened or closed, it puts `key` into `changed`: whoever tells of it looks there.
+    """
 
     __slots__ = (
-        "_failures", "_is_hinted", "_successes", "counted_at", "is_trying", "last", "open_until", "openings", "points",
+        "_failures", "_is_hinted", "_successes", "changed", "counted_at", "is_trying", "key", "last", "open_until",
+        "openings", "points",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, key: str = "", changed: set[str] | None = None) -> None:
+        self.key = key
+        self.changed = changed
         self.last: AttemptFailure | None = None
         self.points = 0
         self.openings = 0
@@ -74,6 +80,7 @@ class Circuit:
 
     def close(self) -> None:
         """A trial has shown that the source answers: what happened before counts no more."""
+        self._note_change()
         self.is_trying = False
         self.open_until = 0.0
         self.points = self.openings = 0
@@ -97,6 +104,7 @@ class Circuit:
 
         `is_in_ratio`: it counts among the recent attempts. Without `opens_by_points` neither points nor `Retry-After` open it.
         """
+        self._note_change()
         self.last = failure
         self.points += points
         self._decay(now)
@@ -114,6 +122,10 @@ class Circuit:
             self.openings = min(self.openings + 1, _MAX_DOUBLINGS)
             self.open_until = now + open_s * (1.0 + _JITTER * random())
             self._is_hinted = False
+
+    def _note_change(self) -> None:
+        if self.changed is not None:
+            self.changed.add(self.key)
 
     @property
     def may_bypass(self) -> bool:
@@ -147,8 +159,8 @@ class AccountCircuit(Circuit):
 
     __slots__ = ("missing_answers", "missing_until", "streak")
 
-    def __init__(self, streak: int) -> None:
-        super().__init__()
+    def __init__(self, streak: int, key: str = "", changed: set[str] | None = None) -> None:
+        super().__init__(key, changed)
         self.streak = streak
         self.missing_until = 0.0
         self.missing_answers = 0
