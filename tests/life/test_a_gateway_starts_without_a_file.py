@@ -1,4 +1,4 @@
-"""`serve` needs no file: a key in the environment is enough, or the URL of a server; `init` writes the file that is wanted later."""
+"""`serve` needs no file: a key in the environment is enough, or the URL of a server; `init` writes one to begin with."""
 
 from __future__ import annotations
 
