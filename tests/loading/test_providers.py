@@ -150,7 +150,7 @@ def test_a_provider_shows_neither_key_nor_proxy_in_a_repr() -> None:
 
 def test_the_guides_recipes_are_a_configuration() -> None:
     guide = Path(__file__).parents[2] / "docs" / "guides" / "providers.md"
-    (recipes,) = re.findall(r"```yaml\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    recipes, patterns = re.findall(r"```yaml\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
     variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", recipes), KEY) | {
         "OPENROUTER_API_KEY_2": OTHER,
         "COMPANY_PROXY": "p:1",
@@ -164,3 +164,6 @@ def test_the_guides_recipes_are_a_configuration() -> None:
     (azure, _) = snapshot.models["gpt-4o"].pool
     target = b"/openai/deployments/my-gpt-4o/chat/completions?api-version=2024-10-21"
     assert azure.provider.targets[b"/chat/completions"] == target
+    listed = load(patterns, dict.fromkeys(re.findall(r"\$\{(\w+)\}", patterns), KEY))
+    assert [one.prefix for one in listed.patterns] == ["claude-", "groq/", "fast/", ""]
+    assert {"claude-opus-4-1", "gpt-4o-mini"} <= set(listed.models)
