@@ -108,7 +108,7 @@ def _duration(milliseconds: float | None) -> str:
 
 
 def _notes(record: Record) -> str:
-    """What an operator may want to look into: a fallback, failed attempts, an ending, an error; then by which id."""
+    """The unusual things that an operator may look into: a fallback, failed attempts, an ending, an error; then by which id."""
     failed = [one for one in record.attempts if not one.endswith((":answered", ":abandoned"))]
     notes = [
         *([record.ending] if record.ending not in ("completed", "relayed_error", "rejected") else []),
