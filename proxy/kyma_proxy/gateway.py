@@ -69,11 +69,8 @@ class Gateway(AttemptsListener):
         """Requests are metered if there is a meter; without one everybody may call."""
         self._current = current
         self._upstreams, self._breakers = upstreams, breakers
-        self._counters = counters
-        self._log = log
-        self._random = random
-        self._large_bodies = large_bodies
-        self._meter = meter
+        self._counters, self._log, self._meter = counters, log, meter
+        self._random, self._large_bodies = random, large_bodies
         self._own_answers = OwnAnswers(meter)
         self._routes = Routes()
         self._settlement = Settlement(counters, breakers, log, meter)
@@ -92,7 +89,9 @@ class Gateway(AttemptsListener):
             if meter is not None:
                 exchange.key = meter.identify(exchange.inbound.headers)
             if len(exchange.inbound.body) <= LARGE_BYTES:
-                fields = read_routing_fields(exchange.inbound.body, is_metered=meter is not None)
+                fields = read_routing_fields(
+                    exchange.inbound.body, is_metered=meter is not None, asks_usage=exchange.snapshot.asks_usage
+                )
             else:
                 fields = await self._read_large(exchange)
             route = self._route(exchange, fields)
@@ -116,7 +115,8 @@ class Gateway(AttemptsListener):
         """The routing fields of a large body, read in slices, and only if its caller is in good standing."""
         if self._meter is not None and exchange.key is not None:
             self._meter.check_standing(exchange.key.account, exchange.endpoint, exchange.snapshot, monotonic())
-        return await self._large_bodies.read(exchange.inbound.body, is_metered=self._meter is not None)
+        asks_usage = exchange.snapshot.asks_usage
+        return await self._large_bodies.read(exchange.inbound.body, is_metered=self._meter is not None, asks_usage=asks_usage)
 
     def _route(self, exchange: Exchange, fields: RoutingFields) -> Route:
         """The sources that can answer for the model that the caller asks for, in the caller's dialect."""

@@ -349,6 +349,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     tls: Tls | None
     admin: Admin | None
     access_log: str | None
+    asks_usage: bool
+    """True if providers are asked for the usage of streams of callers who do not ask for it themselves."""
     shutdown_delay: float
     """Seconds for which the gateway still accepts after the signal that ends it, while readiness says no."""
     drain: float

@@ -107,6 +107,7 @@ class _Compiler:
             tls=snap.Tls(document.tls.certificate, document.tls.key) if document.tls else None,
             admin=self._compile_admin(document.admin),
             access_log=document.access_log,
+            asks_usage=document.usage == "ask",
             shutdown_delay=document.shutdown_delay,
             drain=document.drain,
             cors_origins=compile_origins(self._checked("cors.origins", document.cors.origins, find_origin_problem)),

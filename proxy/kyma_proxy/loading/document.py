@@ -278,12 +278,16 @@ class Model(Section, frozen=True, kw_only=True):
 
 
 class Document(Section, frozen=True, kw_only=True):
-    """The whole file."""
+    """The whole file.
+
+    `usage` is `ask` if providers are asked for the token counts of streams, for the log and the metrics.
+    """
 
     listen: str = "127.0.0.1:8080"
     tls: Tls | None = None
     admin: Admin | None = Admin()
     access_log: str | None = "-"
+    usage: Literal["as_reported", "ask"] = "as_reported"
     shutdown_delay: Duration = 0.0
     drain: Duration = 25.0
     cors: Cors = Cors()

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -32,6 +33,7 @@ from kyma_proxy.ops.reload import Configuration, ReloadTriggers
 from kyma_proxy.ops.replacing import Predecessor, Replaceable, find_predecessor
 from kyma_proxy.ops.sd_notify import SystemdNotifier
 from kyma_proxy.telemetry.access_log import AccessLog
+from kyma_proxy.telemetry.pretty_log import PrettyLog, is_for_people, takes_colour
 
 _log: Final = logging.getLogger("kyma-proxy")
 _FINAL_WRITES_S: Final = 1.0
@@ -111,7 +113,7 @@ async def _serve(
     hangup_reloads: bool,
 ) -> None:
     snapshot = configuration.snapshot
-    app = App(configuration, _open_log(snapshot.access_log), account_service)
+    app = App(configuration, _open_log(snapshot.access_log, environment), account_service)
     systemd = SystemdNotifier(environment)
     configuration.reloading = systemd.reloading
     reload_triggers = ReloadTriggers(configuration)
@@ -224,9 +226,13 @@ class _Ending:
                     await asyncio.sleep(_LOOK_S)
 
 
-def _open_log(path: str | None) -> AccessLog | None:
+def _open_log(path: str | None, environment: Mapping[str, str]) -> AccessLog | None:
+    if path is None:
+        return None
     try:
-        return None if path is None else AccessLog(path)
+        if is_for_people(path, sys.stdout):
+            return AccessLog("-", form=PrettyLog(in_colour=takes_colour(sys.stdout, environment)).lines)
+        return AccessLog(path)
     except OSError as error:
         raise StartError(f"access_log {path}: {(error.strerror or str(error)).lower()}") from None
 

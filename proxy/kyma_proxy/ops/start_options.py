@@ -24,7 +24,7 @@ def add_start_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--provider", metavar="URL", help="serve all models of this provider, given by its base URL")
     parser.add_argument("--api-key-env", metavar="NAME", help="the environment variable with its key (default: no key is sent)")
     add_address_options(parser)
-    parser.add_argument("--log", metavar="FILE", help="the access log: a file, - for standard output, or off")
+    parser.add_argument("--log", metavar="FILE", help="the access log: a file, - for standard output, pretty, or off")
 
 
 def add_address_options(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Writes the access log: one JSON line for each request; a thread writes the lines in batches. (Contract §11.)
+"""Writes the access log: one line of JSON for each request; a thread writes the lines in batches. (Contract §11.)
 
 Nothing here blocks the event loop or fails a request: lines that can't be written are counted and dropped. The file can be
 reopened, for logrotate.
@@ -11,6 +11,7 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -29,11 +30,17 @@ _log: Final = logging.getLogger("kyma-proxy")
 
 
 class AccessLog:
-    """The log at a path, or on standard output for "-". `write` and `flush` are for the event loop's thread."""
+    """The log at a path, or on standard output for "-". `write` and `flush` are for the event loop's thread.
 
-    def __init__(self, path: str, *, max_pending_bytes: int = MAX_PENDING_BYTES) -> None:
+    `form` makes other lines of these, as many; it is called by the writing thread.
+    """
+
+    def __init__(
+        self, path: str, *, form: Callable[[bytes], bytes] | None = None, max_pending_bytes: int = MAX_PENDING_BYTES
+    ) -> None:
         """Open the log. Raises OSError."""
         self._path = path
+        self._form = form
         self._max_pending_bytes = max_pending_bytes
         self._descriptor = self._open()
         self._lines: list[bytes] = []
@@ -86,7 +93,8 @@ class AccessLog:
             if item is _REOPEN:
                 self._reopen_now()
             elif isinstance(item, bytes):
-                self._write_now(item)
+                self._write_now(item if self._form is None else self._form(item))
+                self._written_bytes += len(item)
         if self._path != "-":
             os.close(self._descriptor)
 
@@ -103,7 +111,6 @@ class AccessLog:
             if not self._has_warned:
                 _log.warning("access log: %s; lines are lost", error.strerror)
                 self._has_warned = True
-        self._written_bytes += len(batch)
 
     def _reopen_now(self) -> None:
         if self._path == "-":

@@ -32,7 +32,7 @@ _OWN_FORM: Final = ("models", "entries", "patterns", "pattern_routes", "provider
 _PLACES: Final = MappingProxyType({
     **{f"defaults.{name}": name for name in ("max_tokens", "hold", "probe_after")},
     "accounts.signup.enabled": "accounts.signup", "accounts.signup.credits": "accounts.signup_credits",
-    "accounts.signup.per_hour": "accounts.signups_per_hour",
+    "accounts.signup.per_hour": "accounts.signups_per_hour", "usage": "asks_usage",
 })  # fmt: skip
 
 

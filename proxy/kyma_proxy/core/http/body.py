@@ -63,7 +63,7 @@ _stream_options: Final = msgspec.json.Decoder(_StreamOptions).decode
 class RoutingFields(msgspec.Struct, frozen=True, gc=False):
     """The fields of a body that routing needs; `start` and `end` enclose the value of `model`.
 
-    `written` is there if the request is metered.
+    `written` is there if the request is metered; or, with `stream_options` alone, if streams are asked for their usage.
     """
 
     model: str
@@ -74,10 +74,10 @@ class RoutingFields(msgspec.Struct, frozen=True, gc=False):
     written: MeteredFields | None = None
 
 
-def read_routing_fields(body: bytes, *, is_metered: bool = False) -> RoutingFields:
+def read_routing_fields(body: bytes, *, is_metered: bool = False, asks_usage: bool = False) -> RoutingFields:
     """The routing fields of a body. Raises GatewayError for anything but one JSON object with a string `model`."""
     if len(body) > LARGE_BYTES:
-        steps = reading_routing_fields(body, is_metered=is_metered)
+        steps = reading_routing_fields(body, is_metered=is_metered, asks_usage=asks_usage)
         try:
             while True:
                 next(steps)
@@ -93,10 +93,10 @@ def read_routing_fields(body: bytes, *, is_metered: bool = False) -> RoutingFiel
     check_names(members)
     name = _model(members)
     start, end = _measure(body, members) or _step(body, members) or _walk(body, members)
-    return _fields(name, start, end, members, is_metered=is_metered)
+    return _fields(name, start, end, members, is_metered=is_metered, asks_usage=asks_usage)
 
 
-def reading_routing_fields(body: bytes, *, is_metered: bool) -> Generator[None, None, RoutingFields]:
+def reading_routing_fields(body: bytes, *, is_metered: bool, asks_usage: bool = False) -> Generator[None, None, RoutingFields]:
     """Read the routing fields of a large body as `read_routing_fields` does, in slices."""
     try:
         members = yield from large_members(body)
@@ -112,7 +112,7 @@ def reading_routing_fields(body: bytes, *, is_metered: bool) -> Generator[None, 
         yield
         place = _walk(body, members)
     yield
-    return _fields(name, place[0], place[1], members, is_metered=is_metered)
+    return _fields(name, place[0], place[1], members, is_metered=is_metered, asks_usage=asks_usage)
 
 
 def _unreadable(body: bytes, error: Exception) -> Exception:
@@ -148,14 +148,16 @@ def _unfit_model() -> GatewayError:
     return GatewayError(Kind.INVALID_REQUEST, f"`model` must have 1 to {_MAX_MODEL_CHARACTERS} characters.", param="model")
 
 
-def _fields(name: str, start: int, end: int, members: dict[str, msgspec.Raw], *, is_metered: bool) -> RoutingFields:
+def _fields(
+    name: str, start: int, end: int, members: dict[str, msgspec.Raw], *, is_metered: bool, asks_usage: bool
+) -> RoutingFields:
     return RoutingFields(
         name,
         start,
         end,
         "stream" in members and bytes(members["stream"]) == b"true",
         "max_tokens" in members or "max_completion_tokens" in members,
-        _written(members) if is_metered else None,
+        _written(members) if is_metered else _options(members) if asks_usage else None,
     )
 
 
@@ -168,6 +170,10 @@ def _written(members: dict[str, msgspec.Raw]) -> MeteredFields:
         None if COSTLY_MEMBERS.isdisjoint(members) else asked_extras(members),
         (bytes(members["max_output_tokens"]),) if "max_output_tokens" in members else (),
     )
+
+
+def _options(members: dict[str, msgspec.Raw]) -> MeteredFields:
+    return MeteredFields(b"", bytes(members["stream_options"]) if "stream_options" in members else b"", (), ())
 
 
 def _copies(members: dict[str, msgspec.Raw]) -> tuple[bytes, ...]:

@@ -17,12 +17,12 @@ def asks_for_usage(exchange: Exchange, source: Source) -> bool:
     """True if the gateway asks this source for a stream's usage, of which the caller will see nothing. (Contract §3.6.)"""
     routing = exchange.routing
     return (
-        exchange.reservation is not None
+        routing is not None
+        and routing.written is not None
+        and routing.streams
         and source.stream_usage
         and exchange.endpoint.takes_stream_options
-        and routing is not None
-        and routing.streams
-        and routing.written is not None
+        and (exchange.reservation is not None or exchange.snapshot.asks_usage)
         and routing.written.stream_options in NO_OPTIONS
     )
 

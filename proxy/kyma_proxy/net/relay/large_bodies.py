@@ -88,9 +88,9 @@ class LargeBodies:
         self._slices = slices
         self._worker = worker
 
-    async def read(self, body: bytes, *, is_metered: bool) -> RoutingFields:
+    async def read(self, body: bytes, *, is_metered: bool, asks_usage: bool) -> RoutingFields:
         """The routing fields of a large body. Raises GatewayError as `read_routing_fields` does."""
-        return await self._slices.run(reading_routing_fields(body, is_metered=is_metered))
+        return await self._slices.run(reading_routing_fields(body, is_metered=is_metered, asks_usage=asks_usage))
 
     async def prepared(self, attempts: Attempts, step: Step, dialect: Dialect) -> Body | None:
         """Make the body for an attempt. `dialect` is the caller's.
