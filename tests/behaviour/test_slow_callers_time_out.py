@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kyma_proxy.net.downstream.connection import DownstreamConnection
 from tests.harness import ANSWER, LAST_CHUNK, OK, Client, Gateway, both, chunk, head, whole
 from tests.waiting import passes, until
 
@@ -158,3 +159,30 @@ async def test_the_control_plane_waits_for_a_slow_caller_too(tmp_path: Path) -> 
         assert len((await client.answer()).body) == 3_000_008
         for _ in range(3):
             assert (await client.answer()).json["object"] == "list"
+
+
+@pytest.mark.parametrize("behind", [b"", b"\r\n"], ids=["nothing", "a line end, as old clients send it"])
+@pytest.mark.parametrize("more", ["", "connection: close\r\n"])
+async def test_a_caller_who_takes_something_gets_the_rest_of_a_whole_answer(tmp_path: Path, more: str, behind: bytes) -> None:
+    """A translated whole answer is written at once, and waits in the transport when the connection is closed behind it."""
+    async with both(tmp_path, dialect="anthropic", more="limits: {write_timeout: 500ms}\n") as (gateway, provider):
+        text = b'{"type":"text","text":"%b"}' % (b"x" * 3_500_000)
+        usage = b'"usage":{"input_tokens":3,"output_tokens":5}'
+        go_on = asyncio.Event()
+        provider.plays(go_on, whole(b'{"type":"message","content":[%b],"stop_reason":"end_turn",%b}' % (text, usage)))
+        client = await narrow_client(gateway)
+        (connection,) = gateway.app.listener.connections
+        assert isinstance(connection, DownstreamConnection)
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+        client.post(b'{"model":"m","messages":[{"role":"user","content":"x"}]}', more=more)
+        await until(lambda: bool(provider.received))
+        client.send(behind)
+        await client.is_read()
+        go_on.set()
+        size = int((await client.head()).headers["content-length"])
+        got = 0
+        while got < size:
+            piece = await client.reader.read(min(60_000, size - got))
+            assert piece
+            got += len(piece)
+            await passes(0.001)

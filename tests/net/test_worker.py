@@ -18,7 +18,7 @@ import pytest
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.inline_coroutine import InlineCoroutine
 from kyma_proxy.net.worker import MAX_WAITING, Worker
-from tests.net.worker_functions import core_limit, fails, never_ends, refuses, same, takes_memory
+from tests.net.worker_functions import core_limit, fails, never_ends, refuses, same, takes_memory, upper
 from tests.processes import environment
 from tests.waiting import PATIENCE_S, until, wait_until
 
@@ -167,3 +167,22 @@ def test_the_process_ends_with_a_gateway_that_is_killed() -> None:
         running.kill()
         running.wait(PATIENCE_S)
         wait_until(lambda: not is_alive(pid))
+
+
+async def test_a_process_that_was_killed_while_idle_costs_nobody_a_request() -> None:
+    async with worker() as made:
+        await Running(made.call(same, 1, b"")).ended()
+        killed = made.pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: not is_alive(killed))
+        assert await Running(made.call(same, 2, b"")).ended() == (2, b"")
+
+
+async def test_who_leaves_while_the_process_starts_leaves_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    async with worker() as made:
+        one = Running(made.call(upper, "argument", b"body"))
+        one.coroutine.cancel()
+        await one.ended()
+        await until(lambda: not made.waiting)
+    assert "could not be changed" not in caplog.text

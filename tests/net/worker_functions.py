@@ -37,3 +37,8 @@ def fails(argument: object, body: bytes) -> tuple[object, bytes]:
 def core_limit(argument: object, body: bytes) -> tuple[object, bytes]:
     """Return the limit of what would be dumped."""
     return resource.getrlimit(resource.RLIMIT_CORE), body
+
+
+def upper(argument: str, body: bytes) -> tuple[str, bytes]:
+    """The argument in capitals, which needs one; and the body."""
+    return argument.upper(), body

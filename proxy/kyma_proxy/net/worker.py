@@ -74,6 +74,10 @@ class _Process:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def call(self, job: _Job, limit_s: float) -> tuple[tuple[Any, ...], bytes]:
         """Have a function called. Raises OSError or EOFError if the process ends before, TimeoutError after `limit_s`."""
         is_late = threading.Event()
@@ -153,9 +157,8 @@ class Worker:
         try:
             await ended
         finally:
-            if not future.done():
+            if future.cancel():  # it was still in the line, where it may stay for a while
                 job.clear()
-                future.cancel()
         return future.result()
 
     def _ended(self, ended: OneShotFuture[bool]) -> None:
@@ -183,6 +186,9 @@ class Worker:
     def _run(self, job: _Job) -> tuple[Any, bytes]:
         try:
             process = self._process
+            if process is not None and process.has_ended:  # killed while it was idle, as the first to go when memory ends
+                self._end()
+                process = None
             if process is None:
                 process = self._process = _Process(self._memory_bytes)
             if self._is_closed:

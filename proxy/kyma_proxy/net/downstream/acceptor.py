@@ -7,7 +7,6 @@ milliseconds. Here the others have their turns in between. With TLS, handshakes 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import socket
@@ -131,8 +130,10 @@ class Acceptor:
         task.add_done_callback(tasks.discard)
 
     async def _plain(self, accepted: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        try:
             await self._loop.connect_accepted_socket(self._protocol, accepted)
+        except OSError:
+            accepted.close()
 
     async def _encrypted(self, accepted: socket.socket, tls: Callable[[], ssl.SSLContext]) -> None:
         timeout = self._listener.current().limits.head_timeout

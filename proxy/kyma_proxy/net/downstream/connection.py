@@ -27,7 +27,7 @@ from kyma_proxy.dialect.registry import dialect_at
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.flow_control import Bridge, FlowControl
 from kyma_proxy.net.downstream.handlers import Handlers
-from kyma_proxy.net.downstream.listener import MIN_COUNTED_BYTES, BufferedBody, Listener
+from kyma_proxy.net.downstream.listener import BufferedBody, Listener
 from kyma_proxy.net.downstream.request_reader import RequestReader
 from kyma_proxy.net.inline_coroutine import InlineCoroutine
 
@@ -204,7 +204,7 @@ class DownstreamConnection(asyncio.Protocol):
                 if isinstance(item, GatewayError):
                     self._answer_error(item)
                     continue
-                if len(item.body) >= MIN_COUNTED_BYTES and (refusal := self.buffered.count(len(item.body))) is not None:
+                if (refusal := self.buffered.count(len(item.body))) is not None:
                     self._answer_error(refusal)
                     continue
                 self._serve(item)
@@ -289,7 +289,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.transport.abort()
 
     def close_when_idle(self) -> None:
-        """Close unless an answer is under way or a request has begun to arrive."""
+        """Leave it, unless an answer is under way or a request has begun to arrive."""
         if self.state is ConnectionState.IDLE and not self._reader.is_reading:
             self._leave_idle()
 
@@ -318,11 +318,9 @@ class DownstreamConnection(asyncio.Protocol):
             due = reader.pace.due(now)
         if due is None or now < due:
             return due
-        if not self.is_open:
-            self.transport.abort()
-        elif not self.is_writable:
+        if not self.is_open or not self.is_writable:
             return self._look_at_stall(now)
-        elif reader.is_reading:
+        if reader.is_reading:
             part = "head" if reader.head is None else "body"
             self._answer_error(
                 GatewayError(Kind.REQUEST_TIMEOUT, f"The request's {part} did not arrive in time; send it again.")
@@ -377,8 +375,9 @@ class DownstreamConnection(asyncio.Protocol):
             self._close_transport()
             return
         self._step(ConnectionEvent.LINGER)
+        self.transport.resume_reading()
         self.transport.write_eof()
-        self._set_deadline(_LINGER_S)
+        self._await_flush(_LINGER_S)
 
     def _close(self) -> None:
         """Close once everything is on the wire, or when the caller has taken nothing for too long."""
@@ -390,8 +389,12 @@ class DownstreamConnection(asyncio.Protocol):
     def _close_transport(self) -> None:
         self._step(ConnectionEvent.CLOSE)
         self.transport.close()
-        if self.transport.get_write_buffer_size():
-            self._set_deadline(self._reader.limits.write_timeout)
+        self._await_flush(None)
+
+    def _await_flush(self, linger_s: float | None) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
+        if self._unsent or linger_s is not None:
+            self._set_deadline(self._reader.limits.write_timeout if self._unsent else linger_s or 0.0)
 
     def _step(self, event: ConnectionEvent) -> None:
         self.state = after(self.state, event)

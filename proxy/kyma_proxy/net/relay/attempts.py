@@ -187,10 +187,15 @@ class Attempts:
         if waiter is not None:
             waiter.resolve(False)
 
-    async def wait_woken(self) -> None:
-        """Wait until something wakes the request: a body that was prepared, an attempt that is over, the end."""
+    async def wait_woken(self, within_s: float | None) -> None:
+        """Wait for so long until something wakes the request: a body that was prepared, an attempt that is over, the end."""
         waiter = self._waiter = OneShotFuture()
-        await waiter
+        timer = None if within_s is None else asyncio.get_running_loop().call_later(within_s, waiter.resolve, True)
+        try:
+            await waiter
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def is_too_late(self, step: Step, now: float) -> bool:
         """True if there is no time left to ask a source, which is its failure."""

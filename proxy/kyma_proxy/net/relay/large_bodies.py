@@ -102,15 +102,13 @@ class LargeBodies:
         make = self._passthrough if step.source.provider.dialect == dialect.name else self._translated
         preparation = _Preparation(make(exchange, step, dialect), self._loop, attempts.wake)
         due = total_due(exchange, step)
-        timer = None if due is None else self._loop.call_later(max(0.0, due - monotonic()), attempts.wake)
         try:
             while not (preparation.is_over or attempts.is_done or exchange.is_committed):
-                if attempts.is_too_late(step, monotonic()):
+                now = monotonic()
+                if attempts.is_too_late(step, now):
                     return None
-                await attempts.wait_woken()
+                await attempts.wait_woken(None if due is None else due - now)  # a timer may ring too early
         finally:
-            if timer is not None:
-                timer.cancel()
             preparation.cancel()
         if preparation.error is not None:
             candidates.unsupported = preparation.error

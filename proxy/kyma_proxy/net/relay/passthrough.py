@@ -67,6 +67,7 @@ class PassthroughBody(Body):
         if self._asks_for_usage and streams:
             self._filter = UsageFilter()
             self.changes = True
+            head.length = None
 
     def feed(self, piece: bytes) -> bytes | None:
         return piece if self._filter is None else self._filter.feed(piece)

@@ -149,7 +149,7 @@ class UpstreamConnection(asyncio.Protocol):
         if now >= self._total_due:
             self._cut(FailureKind.TOTAL_TIMEOUT, "the whole answer took too long")
             return None
-        if self._paused:
+        if self._paused or not self._portions.is_empty:  # the caller is slow, or so are we
             return min(now + 1.0, self._total_due)
         if now >= self._hold_due:
             self._hold_due = _NEVER
