@@ -29,3 +29,8 @@ def test_all_texts_of_a_document_are_shown_so() -> None:
 
 def test_a_value_does_not_show_in_a_repr() -> None:
     assert "hunter2" not in repr(SUBSTITUTIONS) + str(SUBSTITUTIONS)
+
+
+def test_a_value_that_is_a_part_of_another_variables_name_is_not_sought_in_it() -> None:
+    values = {"ACME_API_KEY": "a-long-secret-value", "VENDOR": "ACME_"}
+    assert Substitutions(values, {}).shown("key a-long-secret-value of ACME_1") == "key ${ACME_API_KEY} of ${VENDOR}1"

@@ -25,14 +25,14 @@ class Substitutions(msgspec.Struct, frozen=True):
 
     def shown(self, text: str) -> str:
         """A text for people, with `${NAME}` wherever a value of a variable stands in it."""
-        for name, value in sorted(self.values.items(), key=lambda one: -len(one[1])):
-            if text == value:
-                return f"${{{name}}}"
-            if len(value) >= _MIN_PART_CHARACTERS:
-                text = text.replace(value, f"${{{name}}}")
-            elif len(value) >= _MIN_CHARACTERS and value in text:
-                text = re.sub(rf"(?<![\w-]){re.escape(value)}(?![\w-])", f"${{{name}}}", text)
-        return text
+        names = {value: name for name, value in self.values.items()}
+        if text in names:
+            return f"${{{names[text]}}}"
+        found = [_pattern(value) for value in sorted(names, key=len, reverse=True) if len(value) >= _MIN_CHARACTERS]
+        if not found:
+            return text
+        # All at once: a value may be a part of the name that was just written for another.
+        return re.sub("|".join(found), lambda match: f"${{{names[match[0]]}}}", text)
 
     def shown_in(self, document: object) -> object:
         """A JSON document with `${NAME}` wherever a value of a variable stands in one of its texts."""
@@ -43,3 +43,8 @@ class Substitutions(msgspec.Struct, frozen=True):
         if isinstance(document, list | tuple | set | frozenset):
             return [self.shown_in(one) for one in document]
         return document
+
+
+def _pattern(value: str) -> str:
+    escaped = re.escape(value)
+    return escaped if len(value) >= _MIN_PART_CHARACTERS else rf"(?<![\w-]){escaped}(?![\w-])"
