@@ -3,7 +3,8 @@
     make lint-deploy
 
 hadolint reads the Dockerfile, Kubernetes' own schemas judge each manifest, Helm renders the chart with several values and the
-same schemas judge the result, systemd judges the units, and zizmor the workflows. Without systemd its part is left out.
+same schemas judge the result, systemd judges the units, promtool the alerts, and zizmor the workflows. Without systemd or
+promtool its part is left out.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def main() -> int:
     """Run all of them; returns 1 if one finds something."""
     failed = 0
     for title, check in (
-        ("Dockerfile", dockerfile), ("Kubernetes", manifests), ("Helm", chart), ("systemd", units), ("workflows", workflows),
+        ("Dockerfile", dockerfile), ("Kubernetes", manifests), ("Helm", chart), ("systemd", units), ("Prometheus", rules),
+        ("workflows", workflows),
     ):  # fmt: skip
         found = list(check())
         failed += any(not one.startswith("left out: ") for one in found)
@@ -91,6 +93,16 @@ def units() -> Iterator[str]:
     service = DEPLOY / "systemd" / "kyma-proxy.service"
     rating = run("systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={EXPOSURE}", service)
     yield from [line for line in rating if line.startswith(("→", "Failed"))]
+
+
+def rules() -> Iterator[str]:
+    """promtool's findings in the scrape configuration and the alert rules, and what their tests find."""
+    if shutil.which("promtool") is None:
+        yield "left out: there is no promtool here (apt-get install prometheus)"
+        return
+    directory = DEPLOY / "prometheus"
+    yield from run("promtool", "check", "config", directory / "prometheus.yaml")
+    yield from run("promtool", "test", "rules", directory / "alerts_test.yaml")
 
 
 def workflows() -> Iterator[str]:
