@@ -73,9 +73,11 @@ async def test_no_sign_of_life_is_sent_where_none_is_awaited(manager: tuple[sock
 
 async def test_a_reload_is_told(tmp_path: Path, manager: tuple[socket.socket, str]) -> None:
     made, name = manager
+    systemd = SystemdNotifier({"NOTIFY_SOCKET": name})
     async with gateway(configuration(1), tmp_path) as running:
-        running.configuration.reloading = SystemdNotifier({"NOTIFY_SOCKET": name}).reloading
+        running.configuration.reloading = systemd.reloading
         await running.configuration.reload("test")
+    systemd.close()
     assert (await received(made))["RELOADING"] == "1"
     assert await received(made) == {"READY": "1"}
 
