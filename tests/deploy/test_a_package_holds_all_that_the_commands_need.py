@@ -27,15 +27,22 @@ def build(tree: Path, kind: str, out: Path, **environment: str) -> subprocess.Co
     )  # fmt: skip
 
 
+def tracked() -> list[str]:
+    """The files that git knows; in a copy of the tree, as the compiled tests run in, all but what was made there."""
+    if not (ROOT / ".git").exists():
+        paths = (path for path in ROOT.rglob("*") if path.suffix != ".so" and "__pycache__" not in path.parts)
+        return [str(path.relative_to(ROOT)) for path in paths]
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    return [os.fsdecode(name) for name in listed.split(b"\0") if name]
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree inside the source package, which is made of a copy of what git knows, with a manual page."""
     home = tmp_path_factory.mktemp("package")
-    files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
-    ).stdout.split(b"\0")
-    for name in filter(None, map(os.fsdecode, files)):
-        if (ROOT / name).is_file() and name.split("/")[0] not in {"tests", "bench", "docs"}:
+    for name in tracked():
+        if (ROOT / name).is_file() and name.split("/")[0] not in {"tests", "bench", "docs", ".venv", "build", "dist"}:
             (home / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
             (home / "tree" / name).write_bytes((ROOT / name).read_bytes())
     (home / "tree/share/man/man1").mkdir(parents=True)
