@@ -38,10 +38,10 @@ def refusal(path: Path | str, code: int = 1) -> str:
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        line = refusal(written(tmp_path, listen=address))
-        assert line == f"kyma-proxy: listen {address}: the address is in use; stop what listens there, or choose another"
+        told = f"{address}: the address is in use; stop what listens there, or choose another"
+        assert refusal(written(tmp_path, listen=address)) == f"kyma-proxy: listen {told} with --listen"
         line = refusal(written(tmp_path, admin=f"{{listen: '{address}'}}"))
-        assert line == f"kyma-proxy: admin.listen {address}: the address is in use; stop what listens there, or choose another"
+        assert line == f"kyma-proxy: admin.listen {told} with --admin"
 
 
 def test_an_address_of_another_machine_is_named(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ async def test_a_unix_socket_in_use_is_refused_and_still_answers(tmp_path: Path)
         result = await asyncio.to_thread(command, "serve", "--config", second)
         assert result.returncode == 1
         (line,) = result.stderr.splitlines()
-        assert line == f"kyma-proxy: listen unix:{path}: the address is in use; stop what listens there, or choose another"
+        told = "the address is in use; stop what listens there, or choose another with --listen"
+        assert line == f"kyma-proxy: listen unix:{path}: {told}"
         assert await answers_at(path)
 
 

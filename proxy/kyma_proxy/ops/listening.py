@@ -10,6 +10,7 @@ import socket
 import ssl
 import stat
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Final
 
 from kyma_proxy.config.snapshot import Address, TcpAddress, Tls, UnixAddress
@@ -19,6 +20,7 @@ from kyma_proxy.ops.outside_values import Reading
 
 _BACKLOG: Final = 4096
 _ALIVE_TIMEOUT_S: Final = 1.0
+_OPTIONS: Final = MappingProxyType({"listen": "--listen", "admin.listen": "--admin"})
 
 
 def open_sockets(setting: str, address: Address) -> list[socket.socket]:
@@ -111,7 +113,8 @@ def _cannot_listen(setting: str, address: Address, error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return f"{setting} {address}: the name has no address"
     if error.errno == errno.EADDRINUSE:
-        return f"{setting} {address}: the address is in use; stop what listens there, or choose another"
+        option = f" with {_OPTIONS[setting]}" if setting in _OPTIONS else ""
+        return f"{setting} {address}: the address is in use; stop what listens there, or choose another{option}"
     if error.errno == errno.EACCES:
         return f"{setting} {address}: permission denied; ports below 1024 are for root"
     return f"{setting} {address}: {(error.strerror or str(error)).lower()}"
