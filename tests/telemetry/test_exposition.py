@@ -26,8 +26,8 @@ class Present:
     def providers(self) -> dict[str, bool]:
         return {"alpha": True, 'be"ta': False}
 
-    def breakers(self) -> dict[tuple[str, str], dict[str, str]]:
-        return {("alpha", "a\\b\n"): {"chat/completions": "open", "embeddings": "closed"}, ("alpha", "unasked"): {}}
+    def breakers(self) -> list[tuple[tuple[str, str], dict[str, str]]]:
+        return [(("alpha", "a\\b\n"), {"chat/completions": "open", "embeddings": "closed"}), (("alpha", "unasked"), {})]
 
 
 def metrics(models: int = 2) -> Metrics:

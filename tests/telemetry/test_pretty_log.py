@@ -52,6 +52,21 @@ def test_what_was_unusual_stands_at_the_end_of_the_line(members: dict[str, Any],
     assert PLAIN.line(record(**members)).endswith(note)
 
 
+@pytest.mark.parametrize(
+    ("counts", "source", "text"),
+    [
+        ((3, 5), "reported", "3+5 tok"),
+        ((3, None), "reported", "3 tok"),
+        ((None, 5), "estimated", "~?+5 tok"),
+        ((3, 5), "estimated", "~3+5 tok"),
+        ((None, None), "none", "2.31 s"),
+    ],
+)
+def test_tokens_are_those_of_the_prompt_and_of_the_answer(counts: tuple[int | None, ...], source: str, text: str) -> None:
+    line = PLAIN.line(record(prompt_tokens=counts[0], completion_tokens=counts[1], usage_source=source))
+    assert line.endswith(f" {text}")
+
+
 def test_a_line_without_anything_unusual_has_no_note() -> None:
     assert "id" not in PLAIN.line(record()).split()
 

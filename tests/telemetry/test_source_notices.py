@@ -42,10 +42,13 @@ class Watched:
         entries = self.snapshot.entries
         self.table.retain([one for model in entries for one in (*model.pool, *model.reserve)], [one.id for one in entries])
 
-    def fail(self, failure: AttemptFailure, *, key: str = "alpha vendor/small-1", times: int = 4, at: str = ENDPOINT) -> None:
+    def fail(
+        self, failure: AttemptFailure, *, key: str = "alpha vendor/small-1", times: int = 4, at: str = ENDPOINT,
+        account: str | None = None,
+    ) -> None:  # fmt: skip
         breaker = self.table.at(key, at)
         for _ in range(times):
-            breaker.acquire(self.now).failure(self.now, failure, lambda: 0.0)
+            breaker.acquire(self.now, account).failure(self.now, failure, lambda: 0.0)
 
     def answer(self, *, key: str = "alpha vendor/small-1", at: str = ENDPOINT) -> None:
         self.table.at(key, at).acquire(self.now).success(self.now)
@@ -84,6 +87,13 @@ def test_a_source_that_opens_is_told_with_its_failure_and_a_remedy(
     assert failure.detail in line
     assert remedy in line
     assert watched.lines(1.0) == []
+
+
+def test_a_source_that_fails_for_one_account_alone_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    watched = Watched(caplog)
+    watched.fail(status(503), account="guilty")
+    (line,) = watched.lines()
+    assert line.startswith("source alpha vendor/small-1 is not asked for 10 s for one account, as it failed (answered 503): ")
 
 
 def test_a_single_failure_is_no_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from kyma_proxy.ops.reload import Configuration
+from kyma_proxy.telemetry.counters import Series
 from kyma_proxy.web.admin import admin_application
 from tests.harness import STREAM, Client, Gateway, Provider, both
 
@@ -247,3 +248,14 @@ async def test_the_labels_are_names_of_the_configuration_whatever_callers_say(sc
     found = {json.loads(name[name.index("{") :])["model"] for name in samples}
     assert found == {"m", ""}
     assert sum(name.startswith("kyma_duration_seconds_count") for name in samples) == 2
+
+
+async def test_other_work_is_done_while_a_large_scrape_is_made(scrapes: Scrapes) -> None:
+    scrapes.running.app.counters.series |= {("chat/completions", f"m{at}", "p0"): Series() for at in range(500)}
+    scraping = asyncio.create_task(scrapes.samples())
+    turns = 0
+    while not scraping.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert len(await scraping) > 20_000
+    assert turns > 150

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Final
 
 from kyma_proxy import __version__, gateway
 from kyma_proxy.accounting.service import AccountService
-from kyma_proxy.config.snapshot import Source
+from kyma_proxy.config.snapshot import Snapshot, Source
 from kyma_proxy.core.routing.breaker import CLOSED, OPEN
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.plan import each_key
@@ -37,6 +37,8 @@ class LiveState:
         self._jobs = jobs
         self._access_log = access_log
         self._account_service = account_service
+        self._snapshot: Snapshot | None = None
+        self._by_name: dict[tuple[str, str], list[Source]] = {}  # of that snapshot
 
     def gauges(self) -> dict[str, Callable[[], float]]:
         """The gauges that this program has, by name."""
@@ -67,16 +69,28 @@ class LiveState:
         """Each provider, and True if it is on."""
         return {name: one.off is None for name, one in self._configuration.current().providers.items()}
 
-    def breakers(self) -> dict[tuple[str, str], dict[str, str]]:
-        """For each source that is on, by provider and provider's model id, and each endpoint: the state of its breaker."""
+    def breakers(self) -> Iterator[tuple[tuple[str, str], dict[str, str]]]:
+        """Each source that is on, by provider and provider's model id, and for each endpoint the state of its breaker.
+
+        They are read one by one, as there may be thousands.
+        """
         now = monotonic()
-        found: dict[tuple[str, str], dict[str, str]] = {}
-        for source in each_key(one for model in self._configuration.current().entries for one in (*model.pool, *model.reserve)):
-            if source.provider.off is None:
-                states = found.setdefault((source.provider.name, source.model), {})
-                for endpoint, state in self._worst_of_models(source, now).items():  # one key that works is enough
+        for name, sources in self._sources_by_name().items():
+            states: dict[str, str] = {}
+            for source in sources:  # one key that works is enough
+                for endpoint, state in self._worst_of_models(source, now).items():
                     states[endpoint] = min(states.get(endpoint, OPEN), state, key=BREAKER_STATES.index)
-        return found
+            yield name, states
+
+    def _sources_by_name(self) -> dict[tuple[str, str], list[Source]]:
+        snapshot = self._configuration.current()
+        if snapshot is not self._snapshot:
+            self._snapshot = snapshot
+            self._by_name = {}
+            for source in each_key(one for model in snapshot.entries for one in (*model.pool, *model.reserve)):
+                if source.provider.off is None:
+                    self._by_name.setdefault((source.provider.name, source.model), []).append(source)
+        return self._by_name
 
     def _worst_of_models(self, source: Source, now: float) -> dict[str, str]:
         """The worst state at each endpoint: the source of a pattern has breakers for each of the pattern's models."""

@@ -15,7 +15,7 @@ from kyma_proxy.telemetry.counters import Histogram
 
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-MAX_LINES: Final = 512
+MAX_LINES: Final = 128
 """A piece has no more lines than this and those of one family's head."""
 _ESCAPED: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _QUALITY: Final = re.compile(r"\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*", re.IGNORECASE)

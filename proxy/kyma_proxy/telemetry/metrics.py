@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -51,7 +51,7 @@ class Present(Protocol):
     def providers(self) -> Mapping[str, bool]:
         """Each provider, and True if it is on: its key is there."""
 
-    def breakers(self) -> Mapping[tuple[str, str], Mapping[str, str]]:
+    def breakers(self) -> Iterable[tuple[tuple[str, str], Mapping[str, str]]]:
         """Each source that is on, by provider and the provider's id of the model, and for each of its endpoints: its state."""
 
 
@@ -111,21 +111,20 @@ class Metrics:
             "kyma_provider_on", "1 if the provider can be asked, 0 if it has no key.", ("provider",),
             [((name,), is_on) for name, is_on in present.providers().items()],
         )  # fmt: skip
-        breakers = present.breakers()
         yield gauge(
             "kyma_breaker_state", "1 for the state of a source's circuit breaker, 0 for the others.", (*_SOURCE, "state"),
-            (((*source, state), state == _worst(states)) for source, states in breakers.items() for state in BREAKER_STATES),
+            (((*source, state), state == _worst(states)) for source, states in present.breakers() for state in BREAKER_STATES),
         )  # fmt: skip
         yield gauge(
             "kyma_breaker_open", "1 while a circuit breaker of a source is open, at any endpoint, else 0.", _SOURCE,
-            ((source, _worst(states) == "open") for source, states in breakers.items()),
+            ((source, _worst(states) == "open") for source, states in present.breakers()),
         )  # fmt: skip
         yield gauge(
             "kyma_endpoint_breaker_open", "1 while the circuit breaker of a source at an endpoint is open, else 0.",
             (*_SOURCE, "endpoint"),
             (
                 ((*source, endpoint), state == "open")
-                for source, states in breakers.items()
+                for source, states in present.breakers()
                 for endpoint, state in states.items()
             ),
         )  # fmt: skip

@@ -91,11 +91,10 @@ def _tokens(record: Record) -> str:
     if record.prompt_tokens is None and record.completion_tokens is None:
         return ""
     mark = "~" if record.usage_source == "estimated" else ""
-    return f"{mark}{_count(record.prompt_tokens)}+{_count(record.completion_tokens)} tok"
-
-
-def _count(tokens: int | None) -> str:
-    return "?" if tokens is None else str(tokens)
+    if record.completion_tokens is None:  # embeddings have no others
+        return f"{mark}{record.prompt_tokens} tok"
+    prompt = "?" if record.prompt_tokens is None else record.prompt_tokens
+    return f"{mark}{prompt}+{record.completion_tokens} tok"
 
 
 def _duration(milliseconds: float | None) -> str:

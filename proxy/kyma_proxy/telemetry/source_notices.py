@@ -104,8 +104,9 @@ class SourceNotices:
                 self._opened_at[key] = now
                 worst = max(endpoints, key=lambda breaker: breaker.open_for_s(now))
                 seconds, failure = math.ceil(worst.open_for_s(now)), worst.reason()
+                whom = " for one account" if worst.allows(now) else ""  # whose requests alone have failed
                 why = "" if failure is None else f", as it failed ({failure.detail}): {remedy(failure, source)}"
-                _log.warning("%s", snapshot.substitutions.shown(f"{subject.name} is not asked for {seconds} s{why}"))
+                _log.warning("%s", snapshot.substitutions.shown(f"{subject.name} is not asked for {seconds} s{whom}{why}"))
             else:
                 self._waiting.add(key)
         elif is_noted_open and all(state == CLOSED for state in states):
