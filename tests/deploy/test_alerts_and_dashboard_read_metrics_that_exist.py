@@ -28,6 +28,7 @@ ALERTS = [rule for group in yaml.safe_load((PROMETHEUS / "alerts.yaml").read_tex
 
 FUNCTIONS = {
     "sum", "max", "min", "count", "rate", "increase", "delta", "changes", "histogram_quantile", "by", "and", "or", "unless",
+    "vector",
 }  # fmt: skip
 OF_A_SCRAPE = {"instance", "job"}
 _SELECTOR = re.compile(r"([a-z_][a-z0-9_]*)\s*\{([^}]*)\}")
