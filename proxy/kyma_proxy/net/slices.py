@@ -62,9 +62,13 @@ class Slices:
                 self._works.remove(work)
             steps.close()
             raise
-        if work.error is not None:
-            raise work.error
-        return work.result  # type: ignore[return-value]
+        error, work.error = work.error, None
+        if error is None:
+            return work.result  # type: ignore[return-value]
+        try:
+            raise error
+        finally:
+            del error  # it holds this frame and the work's, which must not hold it: with it the body would stay
 
     @property
     def waiting(self) -> int:

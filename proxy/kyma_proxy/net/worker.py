@@ -159,7 +159,15 @@ class Worker:
         finally:
             if future.cancel():  # it was still in the line, where it may stay for a while
                 job.clear()
-        return future.result()
+        error = future.exception()
+        if error is None:
+            return future.result()
+        if isinstance(error, GatewayError):
+            raise error.fresh()  # the error itself would hold this frame, which holds it and the body
+        try:
+            raise error
+        finally:
+            del error, future
 
     def _ended(self, ended: OneShotFuture[bool]) -> None:
         self.waiting -= 1

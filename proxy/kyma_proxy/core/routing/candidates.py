@@ -96,7 +96,7 @@ class Candidates:
         does not blame the request for what a source's dialect could not express: another source, not asked just now, could.
         """
         if self.unsupported is not None and not self.failures and not is_expressible:
-            return self.unsupported
+            return self.unsupported.fresh()  # what is raised holds frames, which hold this
         failures = [*self.failures.values(), *self._unasked(now, {*self.tried, *self.failures})]
         return exhausted(self._route.model.id, failures, are_named=self.account is None)
 

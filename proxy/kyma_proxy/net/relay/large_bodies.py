@@ -49,7 +49,7 @@ class _Preparation:
         self.error: GatewayError | None = None
         self.is_over = False
         self._on_over = on_over
-        self._running = InlineCoroutine(self._run(making), loop, self._crashed)
+        self._running: InlineCoroutine | None = InlineCoroutine(self._run(making), loop, self._crashed)
 
     async def _run(self, making: Coroutine[Any, Any, Body]) -> None:
         try:
@@ -69,8 +69,10 @@ class _Preparation:
         self._on_over()
 
     def cancel(self) -> None:
-        """Stop it, if it goes on. Nobody is called back."""
-        self._running.cancel()
+        """Stop it, if it goes on. Nobody is called back. The coroutine, which holds it, is let go of: no cycle keeps the body."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
 
 
 def takes_long(exchange: Exchange, step: Step, dialect: Dialect) -> bool:
