@@ -69,7 +69,7 @@ class _Preparation:
         self._on_over()
 
     def cancel(self) -> None:
-        """Stop it, if it goes on. Nobody is called back. The coroutine, which holds it, is let go of: no cycle keeps the body."""
+        """Stop it, if it goes on. Nobody is called back. It lets go of the coroutine, which holds it and the body."""
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
