@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from kyma_proxy.config.snapshot import TcpAddress
 from kyma_proxy.errors import StartError
 from kyma_proxy.ops import control_socket
-from kyma_proxy.ops.replacing import Predecessor, Replaceable, find_predecessor
+from kyma_proxy.ops.replacing import Predecessor, Replaceable, Successor, find_predecessor
 from tests.configurations import configuration, listeners
 from tests.harness import DONE, LAST_CHUNK, Client, Provider, chunk, event, head, providers
 from tests.processes import GatewayProcess, command, free_port, serving
@@ -129,6 +130,22 @@ async def test_streams_end_whole_idle_callers_stay_connected_and_new_ones_are_ne
             assert new.stderr.count("Traceback") == old.stderr.count("Traceback") == 0
 
 
+async def test_one_that_starts_while_another_drains_keeps_its_socket(tmp_path: Path) -> None:
+    async with place(tmp_path, f"unix:{tmp_path}/kyma.sock") as here, here.serving() as old:
+        go_on = asyncio.Event()
+        here.provider.plays(head() + chunk(event("one")), go_on, chunk(DONE) + LAST_CHUNK)
+        streaming = await here.client()
+        streaming.ask(stream=True)
+        assert await streaming.head()
+        old.signal(signal.SIGTERM)
+        await until(lambda: not (tmp_path / "kyma.sock").exists())
+        async with here.serving("--replace"):  # nobody can be replaced any more: it just starts
+            go_on.set()
+            await streaming.rest()
+            assert await ended(old) == 0
+            assert await here.ask() == 200
+
+
 async def test_one_can_be_replaced_again_and_again(tmp_path: Path) -> None:
     async with place(tmp_path) as here, contextlib.AsyncExitStack() as stack:
         before = await stack.enter_async_context(here.serving("--replace"))  # nobody serves yet: it just starts
@@ -195,7 +212,6 @@ class Serving:
 
     def __init__(self, path: Path) -> None:
         self.events: list[str] = []
-        self.hand_over: list[object] = []
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.address = TcpAddress(*self.listening.getsockname())
         self.replaceable = Replaceable(
@@ -203,9 +219,9 @@ class Serving:
             resume=lambda: self.events.append("resume"), leave=self._leave,
         )  # fmt: skip
 
-    def _leave(self, hand_over: object) -> None:
+    def _leave(self, successor: Successor) -> None:
+        assert successor.pid == os.getpid()
         self.events.append("leave")
-        self.hand_over.append(hand_over)
 
     def close(self) -> None:
         """Wait for nobody any more."""
@@ -249,6 +265,15 @@ async def test_a_new_process_that_dies_before_it_serves_changes_nothing(control:
         await until(lambda: made.replaceable.is_free)
 
 
+async def test_the_process_that_serves_leaves_once_the_other_does(control: tuple[Path, Serving]) -> None:
+    path, made = control
+    with connected(path) as new:
+        for message in ({"ready": True}, {"serving": True}):
+            control_socket.send(new, message)
+        await until(lambda: made.events == ["pause", "leave"])
+        assert made.replaceable.was_replaced
+
+
 @pytest.mark.parametrize("data", [b"x", b"[]", b"{", b"{}", b'{"serving": true}', b'{"connections": 1}', b"\xff" * 1000])
 async def test_a_message_that_is_none_changes_nothing(control: tuple[Path, Serving], data: bytes) -> None:
     path, made = control
@@ -261,7 +286,7 @@ async def test_a_message_that_is_none_changes_nothing(control: tuple[Path, Servi
 
 async def test_another_users_process_is_not_answered(control: tuple[Path, Serving], monkeypatch: pytest.MonkeyPatch) -> None:
     path, made = control
-    monkeypatch.setattr(control_socket, "is_same_user", lambda connection: False)
+    monkeypatch.setattr(control_socket, "peer_of", lambda connection: None)
     with connected(path) as new:
         with contextlib.suppress(OSError):
             control_socket.send(new, {"replace": "1"})

@@ -36,12 +36,14 @@ async def test_each_state_is_told(manager: tuple[socket.socket, str]) -> None:
     made, name = manager
     systemd = SystemdNotifier({"NOTIFY_SOCKET": name})
     systemd.ready("serves 3 models")
-    assert await received(made) == {"READY": "1", "MAINPID": str(os.getpid()), "STATUS": "serves 3 models"}
+    assert await received(made) == {"READY": "1", "STATUS": "serves 3 models"}
     with systemd.reloading():
         reloading = await received(made)
         assert reloading["RELOADING"] == "1"
         assert reloading["MONOTONIC_USEC"].isdecimal()
     assert await received(made) == {"READY": "1"}
+    systemd.replaced_by(4711)
+    assert await received(made) == {"MAINPID": "4711"}
     systemd.stopping()
     assert (await received(made))["STOPPING"] == "1"
     systemd.close()

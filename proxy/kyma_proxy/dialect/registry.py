@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from kyma_proxy.config.snapshot import IMAGES
+from kyma_proxy.core.http.answers import error_lines, json_answer
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect import anthropic_to_openai, openai_to_anthropic
 from kyma_proxy.dialect.anthropic import ANTHROPIC
@@ -16,6 +17,7 @@ from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
 from kyma_proxy.dialect.openai import OPENAI
 from kyma_proxy.dialect.translation import Order, Translation
+from kyma_proxy.errors import GatewayError
 
 Translator = Callable[[Order], Translation]
 """Makes the translation of one request for one source. Raises GatewayError if the source's dialect can't express it."""
@@ -88,6 +90,16 @@ def dialect_at(path: bytes) -> Dialect:
             if path.startswith(b"/v1" + endpoint.path):
                 return dialect
     return OPENAI
+
+
+def error_answer(error: GatewayError, request_id: str, path: bytes = b"", added: bytes = b"") -> bytes:
+    """Return the whole answer to a request at this path that is refused, behind which the connection is closed.
+
+    `added` holds further lines of its head.
+    """
+    dialect = dialect_at(path)
+    lines = error_lines(error, request_id, dialect.id_field) + added
+    return json_answer(error.kind.status, dialect.error_body(error, request_id), lines, close=True)
 
 
 def credential_of(dialect: str) -> Callable[[str], tuple[str, str]]:

@@ -85,10 +85,10 @@ def connect(path: Path, timeout_s: float) -> socket.socket | None:
     return made
 
 
-def is_same_user(connection: socket.socket) -> bool:
-    """True if the other end is a process of this user, or root."""
-    _, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return user in (os.getuid(), 0)
+def peer_of(connection: socket.socket) -> int | None:
+    """The id of the process at the other end; None unless it is of this user, or of root."""
+    pid, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return int(pid) if user in (os.getuid(), 0) else None
 
 
 def send(connection: socket.socket, message: dict[str, Any], descriptors: list[int] | None = None) -> None:

@@ -72,8 +72,8 @@ class Listeners:
             self._remove_files()
 
     def _remove_files(self) -> None:
-        for address in self._addresses:
-            remove_socket(address)
+        while self._addresses:  # once: at a second close the file may be another process's
+            remove_socket(self._addresses.pop())
 
     def adopt(self, descriptor: int) -> None:
         """Take in a caller's connection from the process whose place this one has taken."""

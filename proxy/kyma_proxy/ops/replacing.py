@@ -114,13 +114,13 @@ def _failed(error: Exception) -> StartError:
 class Replaceable:
     """Waits for a process that takes the place of this one.
 
-    `pause` stops accepting and `resume` goes on with it; `leave` is called when the other one serves, with what hands an idle
-    connection over. `refusal` says why this process can't be replaced, if that is so.
+    `pause` stops accepting and `resume` goes on with it; `leave` is called with the other one when that serves. `refusal` says
+    why this process can't be replaced, if that is so.
     """
 
     def __init__(
         self, path: Path, listening: Mapping[tuple[str, str], Sequence[socket.socket]], *,
-        pause: Callable[[], None], resume: Callable[[], None], leave: Callable[[Callable[[int], None]], None],
+        pause: Callable[[], None], resume: Callable[[], None], leave: Callable[[Successor], None],
         refusal: str | None = None,
     ) -> None:  # fmt: skip
         """Begin to wait at the path. Raises OSError."""
@@ -147,10 +147,11 @@ class Replaceable:
         except OSError:
             return
         connection.setblocking(False)
-        if self._successor is not None or not control_socket.is_same_user(connection):
+        pid = control_socket.peer_of(connection)
+        if self._successor is not None or pid is None:
             connection.close()
             return
-        self._successor = Successor(connection, self)
+        self._successor = Successor(connection, pid, self)
 
     def answer(self, message: dict[str, Any], successor: Successor) -> None:
         """Answer a message of the new process. Raises OSError."""
@@ -169,7 +170,7 @@ class Replaceable:
             self.was_replaced = True
             self._stop_listening()
             _log.info("another process serves from now on; this one ends when its last answer has been sent")
-            self._leave(successor.hand_over)
+            self._leave(successor)
 
     def lost(self, successor: Successor) -> None:
         """The new process has ended, or has left."""
@@ -184,7 +185,7 @@ class Replaceable:
 
     def close(self) -> None:
         """Wait no longer; the connection to a new process is closed, which tells it that this one has ended."""
-        if not self.was_replaced:
+        if self._socket.fileno() >= 0:
             self._stop_listening()
             with contextlib.suppress(OSError):
                 self._path.unlink()
@@ -195,7 +196,8 @@ class Replaceable:
 class Successor:
     """The new process, as the one sees it whose place it takes."""
 
-    def __init__(self, connection: socket.socket, replaceable: Replaceable) -> None:
+    def __init__(self, connection: socket.socket, pid: int, replaceable: Replaceable) -> None:
+        self.pid = pid
         self._connection = connection
         self._replaceable = replaceable
         self._loop = asyncio.get_running_loop()

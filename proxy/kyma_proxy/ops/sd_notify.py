@@ -27,8 +27,8 @@ class SystemdNotifier:
             self._socket.setblocking(False)
 
     def ready(self, status: str) -> None:
-        """The gateway serves. If this process replaces another, it is the main one from now on."""
-        self._send(f"READY=1\nMAINPID={os.getpid()}\nSTATUS={status}")
+        """The gateway serves."""
+        self._send(f"READY=1\nSTATUS={status}")
         if self._interval_s and self._socket is not None:
             self._live()
 
@@ -40,6 +40,10 @@ class SystemdNotifier:
             yield
         finally:
             self._send("READY=1")
+
+    def replaced_by(self, pid: int) -> None:
+        """Another process is the main one from now on. Only the present one may say so."""
+        self._send(f"MAINPID={pid}")
 
     def stopping(self, status: str = "drains") -> None:
         """The gateway ends."""

@@ -30,7 +30,7 @@ from kyma_proxy.ops.config_file import ConfigFile
 from kyma_proxy.ops.inherited_sockets import inherited_sockets
 from kyma_proxy.ops.listeners import Listeners
 from kyma_proxy.ops.reload import Configuration, ReloadTriggers
-from kyma_proxy.ops.replacing import Predecessor, Replaceable, find_predecessor
+from kyma_proxy.ops.replacing import Predecessor, Replaceable, Successor, find_predecessor
 from kyma_proxy.ops.sd_notify import SystemdNotifier
 from kyma_proxy.telemetry.access_log import AccessLog
 from kyma_proxy.telemetry.pretty_log import PrettyLog, is_for_people, takes_colour
@@ -123,23 +123,36 @@ async def _serve(
     try:
         listeners = Listeners(app, snapshot, configuration.tls, predecessor, inherited_sockets(environment))
         replaceable: Replaceable | None = None
+
+        def leave(successor: Successor) -> None:
+            systemd.replaced_by(successor.pid)
+            listeners.close(keep_files=True)
+            app.listener.drain(successor.hand_over)
+            app.admin_listener.drain()
+            ending.is_replaced = True
+            ending.begun.set()
+
+        def close() -> None:
+            listeners.close(keep_files=ending.is_replaced)
+            if replaceable is not None:
+                replaceable.close()
+
         try:
             if predecessor is not None:
                 predecessor.stop()
             listeners.start()
             if predecessor is not None:
                 predecessor.serve(listeners.adopt)
-            replaceable = _open_control_socket(app, snapshot, listeners, ending, environment)
+            replaceable = _open_control_socket(app, snapshot, listeners, leave, environment)
             ready(snapshot)
             systemd.ready(f"serves {count_models(snapshot)} on {snapshot.listen}")
             memory.freeze_collector()
             await ending.begun.wait()
-            systemd.stopping()
-            await ending.run(listeners, configuration.snapshot)
+            if not ending.is_replaced:
+                systemd.stopping()
+            await ending.run(close, configuration.snapshot)
         finally:
-            listeners.close(keep_files=ending.is_replaced)
-            if replaceable is not None:
-                replaceable.close()
+            close()
             systemd.close()
     finally:
         await reload_triggers.stop()
@@ -147,20 +160,12 @@ async def _serve(
 
 
 def _open_control_socket(
-    app: App, snapshot: Snapshot, listeners: Listeners, ending: _Ending, environment: Mapping[str, str]
+    app: App, snapshot: Snapshot, listeners: Listeners, leave: Callable[[Successor], None], environment: Mapping[str, str]
 ) -> Replaceable | None:
     """Wait for a process that takes the place of this one, where there is a place to wait."""
     path = control_socket.path_of(snapshot.listen, environment)
     if path is None:
         return None
-
-    def leave(hand_over: Callable[[int], None]) -> None:
-        listeners.close(keep_files=True)
-        app.listener.drain(hand_over)
-        app.admin_listener.drain()
-        ending.is_replaced = True
-        ending.begun.set()
-
     refusal = None if app.account_service is None else "a gateway with accounts can't be replaced while it runs: stop it first"
     try:
         return Replaceable(path, listeners.sockets, pause=listeners.pause, resume=listeners.start, leave=leave, refusal=refusal)
@@ -184,8 +189,10 @@ class _Ending:
             self._skip_waiting.set()
         self.begun.set()
 
-    async def run(self, listeners: Listeners, snapshot: Snapshot) -> None:
+    async def run(self, close: Callable[[], None], snapshot: Snapshot) -> None:
         """Wait until all requests and image jobs have ended, then cut them: after `drain`, or when nobody shall wait.
+
+        `close` closes the listeners.
 
         A process that was replaced is in nobody's way, and waits as long as an answer takes.
         """
@@ -193,7 +200,7 @@ class _Ending:
         if not self.is_replaced:
             app.is_leaving = True
             await self._delay(snapshot.shutdown_delay)
-            listeners.close(keep_files=False)
+            close()
             app.listener.drain()
         app.jobs.drain()
         seconds = None if self.is_replaced else snapshot.drain

@@ -15,8 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from time import monotonic
 from typing import Any, Final, cast
 
-from kyma_proxy.core.http.answers import error_lines, json_answer
-from kyma_proxy.dialect.registry import dialect_at
+from kyma_proxy.dialect.registry import error_answer
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.listener import Listener
 
@@ -63,11 +62,13 @@ class Acceptor:
 
     def pause(self) -> None:
         """Accept no more; what connects from now on waits in the kernel's queue. Does nothing if that is so already."""
-        if not self._is_accepting:
-            return
-        self._is_accepting = False
-        if self._retry is not None:
-            self._retry.cancel()
+        if self._is_accepting:
+            self._is_accepting = False
+            if self._retry is not None:
+                self._retry.cancel()
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
         for listening in self.sockets:
             self._loop.remove_reader(listening)
 
@@ -112,17 +113,12 @@ class Acceptor:
 
     def _wait(self, error: OSError) -> None:
         """No descriptor is left: those who wait stay in the kernel's queue until one may have become free."""
-        self.pause()
-        self._is_accepting = True
-        self._retry = self._loop.call_later(_RETRY_S, self._resume)
+        self._stop_reading()
+        self._retry = self._loop.call_later(_RETRY_S, self.start)
         now = monotonic()
         if self._warned_at is None or now - self._warned_at > _WARNING_INTERVAL_S:
             self._warned_at = now
             _log.error("no new connection can be accepted: %s; raise the limit of open files", (error.strerror or "").lower())
-
-    def _resume(self) -> None:
-        if self._is_accepting:
-            self.start()
 
     def _run(self, opening: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
         task = self._loop.create_task(opening)
@@ -172,9 +168,7 @@ class Acceptor:
 
     def _unencrypted_answer(self) -> bytes:
         error = GatewayError(Kind.BAD_HTTP, "This port speaks TLS: use an address that begins with https.")
-        identity = self._listener.fresh_id()
-        body = dialect_at(b"").error_body(error, identity)
-        return json_answer(error.kind.status, body, error_lines(error, identity), close=True)
+        return error_answer(error, self._listener.fresh_id())
 
 
 class _Unencrypted(asyncio.Protocol):

@@ -18,12 +18,11 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, cast
 
-from kyma_proxy.core.http.answers import error_lines, json_answer
 from kyma_proxy.core.http.body_pace import BodyPace
 from kyma_proxy.core.http.connection_state import ConnectionEvent, ConnectionState, after
 from kyma_proxy.core.http.inbound import Inbound, header
 from kyma_proxy.core.http.request_head import RequestHead
-from kyma_proxy.dialect.registry import dialect_at
+from kyma_proxy.dialect.registry import error_answer
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.flow_control import Bridge, FlowControl
 from kyma_proxy.net.downstream.handlers import Handlers
@@ -336,7 +335,7 @@ class DownstreamConnection(asyncio.Protocol):
             self.transport.abort()
             return None
         self._unsent = unsent
-        self._deadline = now + self._reader.limits.write_timeout
+        self._deadline = now + (self._reader.limits.write_timeout if unsent else _LINGER_S)
         return self._deadline
 
     def _await_request(self) -> None:
@@ -362,10 +361,9 @@ class DownstreamConnection(asyncio.Protocol):
         if self.state is ConnectionState.IDLE:
             self._step(ConnectionEvent.SERVE)
         identity = reader.identity()
-        dialect = dialect_at(reader.target if reader.head is None else reader.head.path)
+        path = reader.target if reader.head is None else reader.head.path
         cors = self._listener.web_pages.readable(header(reader.headers, b"origin"))
-        added = error_lines(error, identity, dialect.id_field) + cors
-        self.transport.write(json_answer(error.kind.status, dialect.error_body(error, identity), added, close=True))
+        self.transport.write(error_answer(error, identity, path, cors))
         self._handlers.reject(error, identity)
         self._linger()
 
@@ -389,12 +387,13 @@ class DownstreamConnection(asyncio.Protocol):
     def _close_transport(self) -> None:
         self._step(ConnectionEvent.CLOSE)
         self.transport.close()
-        self._await_flush(None)
+        self._await_flush(0.0)
 
-    def _await_flush(self, linger_s: float | None) -> None:
+    def _await_flush(self, linger_s: float) -> None:
+        """Watch what is unsent, and then stay for so long; 0.0 if the transport closes by itself."""
         self._unsent = self.transport.get_write_buffer_size()
-        if self._unsent or linger_s is not None:
-            self._set_deadline(self._reader.limits.write_timeout if self._unsent else linger_s or 0.0)
+        if self._unsent or linger_s:
+            self._set_deadline(self._reader.limits.write_timeout if self._unsent else linger_s)
 
     def _step(self, event: ConnectionEvent) -> None:
         self.state = after(self.state, event)
