@@ -316,3 +316,20 @@ async def test_a_predecessor_that_answers_nonsense_is_a_clear_error() -> None:
         control_socket.send(old, {"pid": "x", "listeners": [["listen", "a:1"]]})
         with pytest.raises(StartError, match="it goes on serving"):
             Predecessor(new)
+
+
+@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])
+def test_where_no_directory_can_be_written_a_gateway_serves_and_has_no_control_socket(tmp_path: Path, variable: str) -> None:
+    """A container's root is often read-only, and then /tmp is as well."""
+    assert control_socket.path_of(TcpAddress("127.0.0.1", 8080), {variable: str(tmp_path)}) is not None
+    for unusable in (tmp_path / "absent", "/proc/self"):
+        assert control_socket.path_of(TcpAddress("127.0.0.1", 8080), {variable: str(unusable)}) is None
+
+
+@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "TMPDIR"])
+def test_a_directory_that_others_may_enter_holds_no_control_socket(tmp_path: Path, variable: str) -> None:
+    """Whoever may enter it could be handed the gateway's listening sockets."""
+    path = control_socket.path_of(TcpAddress("127.0.0.1", 8080), {variable: str(tmp_path)})
+    assert path is not None
+    path.parent.chmod(0o711)
+    assert control_socket.path_of(TcpAddress("127.0.0.1", 8080), {variable: str(tmp_path)}) is None

@@ -19,7 +19,6 @@ import os
 import socket
 import stat
 import struct
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -41,11 +40,15 @@ def path_of(address: Address, environment: Mapping[str, str]) -> Path | None:
 
 
 def _directory(environment: Mapping[str, str]) -> Path | None:
-    """systemd's directories of a service or a user; else one below the temporary directory."""
+    """systemd's directories of a service or a user; else one below the temporary directory.
+
+    `tempfile.gettempdir` would look for a directory that can be written, and fail where the whole file system is read-only.
+    """
     if runtime := environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
         return Path(runtime)
     parent = environment.get("XDG_RUNTIME_DIR")
-    own = Path(parent, "kyma-proxy") if parent else Path(tempfile.gettempdir(), f"kyma-proxy-{os.getuid()}")
+    temporary = environment.get("TMPDIR") or "/tmp"  # noqa: S108 the directory in it is refused unless it is this user's alone
+    own = Path(parent, "kyma-proxy") if parent else Path(temporary, f"kyma-proxy-{os.getuid()}")
     try:
         own.mkdir(mode=0o700, exist_ok=True)
         found = own.lstat()
