@@ -16,6 +16,11 @@ _SOCKET: Final = re.compile(r"(?:http://)?unix:(/[\x21-\x39\x3b-\x7e]+)(?::(/[\x
 _MAX_SOCKET_BYTES: Final = 107
 _UNFIT: Final = re.compile(r"[^\x21-\x7e]|[?#\\]")
 _BRACES: Final = re.compile(r"\{[^{}]*\}")
+_ENDPOINT: Final = re.compile(
+    r"/(?:chat/completions|completions|embeddings|responses|moderations|rerank|messages(?:/count_tokens)?|models|"
+    r"audio/(?:speech|transcriptions|translations)|images/(?:generations|edits))/?$"
+)
+_VERSION: Final = re.compile(r"/v[0-9]")
 MODEL: Final = "{model}"
 """Stands for the model of a source, as it is written in a URL."""
 
@@ -28,6 +33,10 @@ class BaseUrl(NamedTuple):
     port: int
     socket: str | None
     path: str
+
+    def with_version(self, version: str) -> BaseUrl:
+        """The same with the part of the path that client libraries add, if it has no version and may lack one."""
+        return self if _VERSION.search(self.path) or MODEL in self.path else self._replace(path=self.path + version)
 
     def path_for(self, model: str) -> str:
         """The path for a source with this model."""
@@ -54,6 +63,10 @@ def parse_base_url(text: str) -> BaseUrl:
             "a base URL is http:// or https://, a host and a path, with no user, query or fragment, "
             "such as https://api.openai.com/v1"
         )
+    endpoint = _ENDPOINT.search(url.path)
+    if endpoint is not None:
+        base = text.rstrip("/").removesuffix(endpoint[0].rstrip("/"))
+        raise ValueError(f"{endpoint[0]} is added by the gateway, to each request; write {base}")
     if any(one != MODEL for one in _BRACES.findall(url.path)):
         raise ValueError(f"the path of a base URL may have {MODEL} in braces, and nothing else")
     return BaseUrl(url.scheme, host, port or {"http": 80, "https": 443}[url.scheme], None, url.path.rstrip("/"))

@@ -7,6 +7,7 @@ survives. A bad file changes nothing. Settings that need a restart keep their va
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import logging
 import ssl
@@ -53,14 +54,21 @@ def read_snapshot(path: ConfigFile, environment: Mapping[str, str]) -> Snapshot:
 def _read_text(path: ConfigFile) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise StartError(f"{path}: is not UTF-8 text") from None
+    except UnicodeDecodeError as error:
+        raise StartError(f"{path}: {_not_utf_8(error)}") from None
     except OSError as error:
         raise StartError(f"{path}: {(error.strerror or str(error)).lower()}") from None
 
 
+def _not_utf_8(error: UnicodeDecodeError) -> str:
+    if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "is UTF-16 text; save it as UTF-8"
+    line = len(error.object[: error.start].splitlines() or [b""])
+    return f"is not UTF-8 text: line {line} has the byte 0x{error.object[error.start]:02x}; save it as UTF-8"
+
+
 def _snapshot_of(text: str, environment: Mapping[str, str], reading: Reading) -> Snapshot:
-    snapshot = load(text, environment, reading)
+    snapshot = load(text, environment, reading, to_serve=True)
     for provider in snapshot.providers.values():
         way = provider.origin.way
         if way is not None and way.authorities is not None:
