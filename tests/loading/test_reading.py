@@ -40,7 +40,7 @@ def document(text: str, environment: dict[str, str] | None = None) -> Document:
         ("a: \0", 1, "this is not YAML: there is a NUL character here; save the file as UTF-8"),
         ("- " * 8000, 1, "more than 64 levels are nested here"),
         ("#" * (8 * 2**20 + 1), 0, "the file is larger than 8 MiB"),
-        ("- listen", 1, f"a mapping is expected here, and no list: leave the dashes or brackets out, with {SECTIONS}"),
+        ("- listen", 1, f"a mapping is expected here, and no list: leave the dashes or brackets out; known here: {SECTIONS}"),
     ],
     ids=["empty", "remark", "brackets", "tab", "two-documents", "control", "too-deep", "too-large", "list"],
 )
@@ -66,7 +66,9 @@ def test_a_text_that_is_no_document_is_one_problem(text: str, line: int, message
         (
             GOOD + "limits: 3\n",
             Problem(
-                "limits", 11, "a mapping is expected here: lines of `key: value`, with a space after each colon, with max_body"
+                "limits",
+                11,
+                "a mapping is expected here: lines of `key: value`, with a space after each colon; known here: ",
             ),
         ),
         (GOOD + "fallbacks: {small: big}\n", Problem("fallbacks.small", 11, "a list is expected here")),

@@ -206,7 +206,7 @@ class _Compiler:
         ):
             what = "an image" if model.is_image else "input or output"
             self._warn(path, f"model {model.id} has no price for {what}, so it is free; write 0 if that is meant")
-        if all(source.provider.off for source in sources):
+        if sources and all(source.provider.off for source in sources):
             self._warn(path, f"model {model.id} has no source: all its providers are off")
         return model
 

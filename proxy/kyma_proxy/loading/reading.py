@@ -39,7 +39,6 @@ _COMMAND: Final = ".api_key_command["
 _PATHS: Final = frozenset(
     {"access_log", "api_key_file", "base_url", "ca_file", "certificate", "database", "key", "listen", "top_up"}
 )
-_NULL_MEANS: Final = {"access_log": "null turns the log off", "top_up": "leave it out if there is none"}
 
 Lines = dict[str, int]
 """The line of every path of the document, such as `models[2].pool[0].provider`."""
@@ -113,7 +112,7 @@ class _Reader:
     def _members(self, node: nodes.Node, kind: type[msgspec.Struct], path: str) -> Any:
         fields = members_of(kind)
         if not isinstance(node, nodes.Mapping):
-            message = f"{_no_mapping(node)}, with {', '.join(fields.shapes)}"
+            message = f"{_no_mapping(node)}; known here: {', '.join(fields.shapes)}"
             return self._problem(path, message)
         values: dict[str, Any] = {}
         named: set[str] = set()
@@ -170,6 +169,9 @@ class _Reader:
                 self._problem(_member(path, key), f"is there twice; the first is in line {seen[key]}", line=key_node.line)
             else:
                 seen[key] = key_node.line
+                if is_boolean(key) and isinstance(key_node, nodes.Scalar) and key_node.is_plain:
+                    self.lines[_member(path, key)] = key_node.line
+                    self._warn(_member(path, key), f'{key} is a boolean to other readers of YAML; put it in quotes: "{key}"')
                 yield key, child
 
     # ---- values
@@ -183,8 +185,7 @@ class _Reader:
         is_written = text == node.text
         if shape.is_nullable and _is_null(node):
             if not node.text:
-                means = _NULL_MEANS.get(path.rpartition(".")[2], "write null, or leave the line out, if that is meant")
-                self._warn(path, f"nothing is written after the colon, which is null; {means}")
+                self._warn(path, _nothing_written(shape, path))
             return None
         foreign = find_foreign(node.text, as_a_whole=_COMMAND in path)
         if foreign is not None:
@@ -201,8 +202,11 @@ class _Reader:
             return shape.convert(text if shape.kind is str and not _is_null(node) else _value(node, text))
         except ValueError as error:
             # A value from the environment may be a secret in the wrong place, so it is not repeated.
-            message = (explain_comma(text) or str(error)) if is_written else "the value of the variable does not fit here"
-            return self._problem(path, message)
+            if not is_written:
+                return self._problem(path, "the value of the variable does not fit here")
+            if not text and node.is_plain:
+                return self._problem(path, f"{_leaf_words(shape)} is expected here, and nothing is written after the colon")
+            return self._problem(path, explain_comma(text) or str(error))
 
     def _secret(self, node: nodes.Scalar, text: str, missing: str | None, path: str, *, is_written: bool) -> Any:
         if is_written and _is_null(node):
@@ -281,6 +285,13 @@ def _is_null(node: nodes.Scalar) -> bool:
     return node.is_plain and is_null(node.text) and node.tag not in _TEXT_TAGS
 
 
+def _nothing_written(shape: Leaf, path: str) -> str:
+    if shape.kind is units.Secret:
+        return "nothing is written after the colon, so nothing is sent; write ${NAME}, or leave the line out"
+    what = ", which turns the log off" if path == "access_log" else ""
+    return f"nothing is written after the colon, which is null{what}; write null if that is meant, or leave the line out"
+
+
 def _is_text(text: str) -> bool:
     """True if every file, header and JSON document could hold this."""
     if text.isascii():
@@ -300,6 +311,10 @@ def _typographic(text: str) -> str | None:
 def _no_mapping(node: nodes.Node) -> str:
     if isinstance(node, nodes.Sequence):
         return "a mapping is expected here, and no list: leave the dashes or brackets out"
+    if isinstance(node, nodes.Scalar) and "=" in node.text:
+        return "a mapping is expected here, which is written with colons: `key: value`, and not with ="
+    if isinstance(node, nodes.Scalar) and node.is_plain and is_boolean(node.text):
+        return "a mapping is expected here; null turns off what can be turned off"
     return "a mapping is expected here: lines of `key: value`, with a space after each colon"
 
 
@@ -308,8 +323,11 @@ def _no_list(node: nodes.Node, item: Shape) -> str:
         keys = [key.text for key, _ in node.members if isinstance(key, nodes.Scalar)]
         if keys and keys[0].startswith("-"):
             return "a list is expected here; a space is missing after the dash"
-        hint = "; their names are members: `- name: …`" if isinstance(item, Members) else ""
-        return f"a list is expected here, and no mapping: each entry begins with a dash and a space{hint}"
+        hint = ""
+        if isinstance(item, Members):
+            known = members_of(item.kind).shapes
+            hint = f": `- {keys[0] if keys and keys[0] in known else next(iter(known))}: …`"
+        return f"a list is expected here, and no mapping; each entry begins with a dash and a space{hint}"
     if isinstance(node, nodes.Scalar) and isinstance(item, Leaf):
         return f"a list is expected here: write it in brackets, such as [{unshielded(node.text)[:40]}]"
     return "a list is expected here: each entry begins with a dash and a space"

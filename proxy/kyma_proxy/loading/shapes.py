@@ -86,7 +86,14 @@ class Leaf(msgspec.Struct, frozen=True):
             raise ValueError(f"{shown(value)} is not known here; {hint}use one of {', '.join(self.choices)}")
         if self.most is not None and isinstance(value, int) and value > units.MAX_INTEGER:
             raise ValueError(f"a number of at most {units.MAX_INTEGER} is expected here, not {shown(value)}")
-        raise ValueError(f"{self.described()} is expected here, not {shown(value)}")
+        raise ValueError(f"{self.described()} is expected here, not {shown(value)}{self._without_quotes(value)}")
+
+    def _without_quotes(self, value: object) -> str:
+        """The hint for a number or a boolean in quotes."""
+        if not isinstance(value, str) or self.kind is str:
+            return ""
+        fits = value in ("true", "false") if self.kind is bool else re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", value)
+        return f"; write {value} without quotes" if fits else ""
 
     def described(self) -> str:
         """The values that fit, in English."""
@@ -106,7 +113,7 @@ class Leaf(msgspec.Struct, frozen=True):
             return ""
         if self.most >= units.MAX_INTEGER:
             return f" of {self.least:g} or more"
-        return f" from {self.least:g} to {self.most:g}"
+        return f" from {self.least:g} to {self.most:.10g}"
 
 
 class Listed(msgspec.Struct, frozen=True):

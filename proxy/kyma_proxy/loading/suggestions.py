@@ -21,6 +21,10 @@ _BY_WORD: Final = {
     unit: {word: name for name, words in table.items() for word in words}
     for unit, table in (("duration", _DURATIONS), ("delay", _DURATIONS), ("size", _SIZES))
 }
+_SMALLER: Final = {
+    "KB": ("B", 1000), "MB": ("KB", 1000), "GB": ("MB", 1000),
+    "KiB": ("B", 1024), "MiB": ("KiB", 1024), "GiB": ("MiB", 1024),
+}  # fmt: skip
 _AMOUNT: Final = re.compile(r"\$?\s*([0-9]{1,7}(?:\.[0-9]{1,12})?)\s*(?:USD|\$|usd)?")
 
 
@@ -41,6 +45,10 @@ def suggest(unit: str, value: object) -> str | None:
     if word in ("d", "day", "days") and unit != "size" and number.isdigit():
         return f"{int(number) * 24}h"
     name = _BY_WORD[unit].get(word)
-    if name is None or (unit == "size" and not number.isdigit()):
+    if name is None:
         return None
-    return f"{number}{name}"
+    if unit != "size" or number.isdigit():
+        return f"{number}{name}"
+    smaller, factor = _SMALLER.get(name, ("", 1))
+    whole = float(number) * factor
+    return f"{whole:.0f}{smaller}" if smaller and whole.is_integer() else None

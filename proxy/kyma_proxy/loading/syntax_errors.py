@@ -13,8 +13,10 @@ _BREAK: Final = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _UNFIT: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
 _CONFLICT: Final = re.compile(r"(?:<{7}|>{7}) |={7}$")
 _NO_SPACE: Final = re.compile(r"\s*(?:- +)?[A-Za-z_][\w.-]*:\S")
+_NO_SPACE_AFTER_DASH: Final = re.compile(r"\s*-[A-Za-z_]")
 _KEY: Final = re.compile(r"""(?:[^\s'"#:]|:(?=\S))+:(?:\s|$)|"[^"]*":|'[^']*':""")
 _TWO_COLONS: Final = re.compile(r"""\s*(?:- +)*[\w.-]+: +[^\s'"\[{#][^#]*?: """)
+_INVISIBLE: Final = re.compile("^[\u00a0\u2000-\u200b\u202f\u3000 ]*[\u00a0\u2000-\u200b\u202f\u3000\ufeff]")
 _INI: Final = re.compile(r"\s*\[[\w.\" -]+\]\s*(?:#.*)?")
 
 
@@ -61,8 +63,9 @@ class _Explainer:
             return conflict, "git has left a conflict here; choose one of the two versions"
         if "\t" in self.here[: len(self.here) - len(self.here.lstrip())] or "\\t" in problem or "tab char" in problem:
             return self.line, "there is a tab; YAML is indented with spaces only"
-        if "\ufeff" in self.here:
-            return self.line, "there is an invisible character (U+FEFF) in this line; type it again"
+        odd = next((at for at in (self.line, self.above) if at is not None and _INVISIBLE.search(self.lines[at])), None)
+        if odd is not None:
+            return odd, "there is a no-break space or another invisible character in this line; type its spaces again"
         foreign = find_foreign(self.here) if re.search(r"[{%]\S", self.here) else None
         if foreign is not None:
             return self.line, foreign
@@ -100,14 +103,17 @@ class _Explainer:
         return self.line, "a line can't begin with %; put the text in quotes"
 
     def _start(self) -> tuple[int, str]:
-        if "\ufeff" in self.here:
-            return self.line, "there is an invisible character (U+FEFF) in this line; type it again"
+        odd = next((at for at in (self.line, self.above) if at is not None and _INVISIBLE.search(self.lines[at])), None)
+        if odd is not None:
+            return odd, "there is a no-break space or another invisible character in this line; type its spaces again"
         foreign = find_foreign(self.rest.split(" ")[0].rstrip(",]}"))
         if foreign is not None:
             return self.line, foreign
         return self.line, f"a value can't begin with {self.rest[:1]}; put it in quotes"
 
     def _second_colon(self) -> tuple[int, str]:
+        if self.above is not None and _NO_SPACE_AFTER_DASH.match(self.lines[self.above]):
+            return self.above, "a space is missing after the dash"
         if self.above is not None and _NO_SPACE.match(self.lines[self.above]) and not _TWO_COLONS.match(self.here):
             return self.above, "a space is missing after the colon"
         if _TWO_COLONS.match(self.here):

@@ -28,6 +28,8 @@ def intended_key(key: str, known: Collection[str]) -> str | None:
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower().replace("-", "_").strip("\u00a0\ufeff \"'“”")
     if plain in known:
         return plain
+    if key in _LITELLM:
+        return None
     other = _WORDS_OF_OTHERS.get(plain)
     if other is not None and other in known:
         return other

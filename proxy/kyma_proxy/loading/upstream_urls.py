@@ -20,6 +20,7 @@ _ENDPOINT: Final = re.compile(
     r"/(?:chat/completions|completions|embeddings|responses|moderations|rerank|messages(?:/count_tokens)?|models|"
     r"audio/(?:speech|transcriptions|translations)|images/(?:generations|edits))/?$"
 )
+_NO_SCHEME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?(?:/[A-Za-z0-9/._-]*)?")
 _VERSION: Final = re.compile(r"/v[0-9]")
 MODEL: Final = "{model}"
 """Stands for the model of a source, as it is written in a URL."""
@@ -61,7 +62,7 @@ def parse_base_url(text: str) -> BaseUrl:
     if url.scheme not in ("http", "https") or not is_host(host) or not is_plain or port == 0:
         raise ValueError(
             "a base URL is http:// or https://, a host and a path, with no user, query or fragment, "
-            "such as https://api.openai.com/v1"
+            f"such as https://api.openai.com/v1{_hint(text)}"
         )
     endpoint = _ENDPOINT.search(url.path)
     if endpoint is not None:
@@ -70,3 +71,12 @@ def parse_base_url(text: str) -> BaseUrl:
     if any(one != MODEL for one in _BRACES.findall(url.path)):
         raise ValueError(f"the path of a base URL may have {MODEL} in braces, and nothing else")
     return BaseUrl(url.scheme, host, port or {"http": 80, "https": 443}[url.scheme], None, url.path.rstrip("/"))
+
+
+def _hint(text: str) -> str:
+    if text != text.strip():
+        return "; this one has a space at its beginning or end"
+    if _NO_SCHEME.fullmatch(text):
+        local = text.startswith(("localhost", "127.", "10.", "192.168."))
+        return f"; write {'http' if local else 'https'}://{text}"
+    return ""
