@@ -56,6 +56,8 @@ def admin_application(
     async def readyz(request: web.Request) -> web.Response:
         if is_draining():
             return json_response({"status": "draining"}, 503, is_private=False)
+        if all(provider.off is not None for provider in current().providers.values()):
+            return json_response({"status": "every provider is off"}, 503, is_private=False)
         return json_response({"status": "ok"}, is_private=False)
 
     async def metrics_text(request: web.Request) -> web.Response:
