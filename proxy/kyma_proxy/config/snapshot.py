@@ -342,7 +342,7 @@ class Admin(msgspec.Struct, frozen=True):
     token: Secret | None
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """The whole configuration."""
 
     version: str

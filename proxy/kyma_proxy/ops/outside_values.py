@@ -74,7 +74,7 @@ class Reading(OutsideValues):
 
     def find_write_problem(self, path: str) -> str | None:
         """Ask the system where nothing is served: who serves opens the file, and may have had more rights when it did."""
-        return None if self._store.runs_commands else _find_write_problem(Path(path))
+        return _find_write_problem(Path(path)) if self._store.tries_writing else None
 
     def run(self, commands: Collection[Command]) -> None:
         self.commands = list(commands)
@@ -108,10 +108,11 @@ NOT_RUN: Final = "a-key-that-a-command-would-print"
 class OutsideStore:
     """The files and commands of the configuration in force, and their values. `contents` and `outputs` have the last good ones.
 
-    Without `runs_commands` it runs none, and takes it that each would print a key.
+    Without `runs_commands` it runs none, and takes it that each would print a key. `tries_writing`: it is a problem if a
+    file can't be written.
     """
 
-    def __init__(self, *, runs_commands: bool = True) -> None:
+    def __init__(self, *, runs_commands: bool = True, tries_writing: bool = False) -> None:
         self.contents: dict[str, bytes] = {}
         self.outputs: dict[Command, _Output] = {}
         self.warnings: list[str] = []
@@ -119,7 +120,7 @@ class OutsideStore:
         self._files: dict[str, bytes | None] = {}
         self._refused: dict[str, bytes | None] | None = None
         self._used: list[Command] = []
-        self.runs_commands = runs_commands
+        self.tries_writing = tries_writing
         self._runner = KeyCommands() if runs_commands else None
 
     def reading(self, *, runs_again: bool = False) -> Reading:

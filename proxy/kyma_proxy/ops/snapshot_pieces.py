@@ -1,0 +1,166 @@
+"""Takes a snapshot apart into pieces that are put together in slices: between two of them the loop serves streams.
+
+A configuration of thousands of models is compiled in a process of its own. A snapshot that is unpickled at once would hold up
+every stream for as long as that takes, and so would one that is freed at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import pickle
+import weakref
+from collections.abc import Generator, Mapping
+from time import perf_counter
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from kyma_proxy.config.snapshot import Model, Provider, Route, Snapshot, Timeouts
+
+_SLICE_S: Final = 0.0001
+"""More work is not done in one turn of the loop: a part of the time that an event takes through the gateway."""
+_TEXTS_A_PIECE: Final = 1000
+_EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+_SHARED: Final = (Provider, Timeouts)
+T = TypeVar("T")
+
+
+class _Packer:
+    """Packs pieces. Objects that many of them share are packed once, before; each piece is unpacked and forgotten alone."""
+
+    def __init__(self) -> None:
+        self.shared: list[object] = []
+        self._numbers: dict[int, int] = {}
+
+    def pack(self, piece: object) -> bytes:
+        """The piece as bytes; numbers stand in it for what is shared."""
+        file = io.BytesIO()
+        _Pickler(file, self).dump(piece)
+        return file.getvalue()
+
+    def number(self, one: object) -> int:
+        """The number of a shared object."""
+        number = self._numbers.setdefault(id(one), len(self.shared))
+        if number == len(self.shared):
+            self.shared.append(one)
+        return number
+
+
+class _Pickler(pickle.Pickler):
+    """Writes numbers for shared objects, if there is a packer that counts them."""
+
+    def __init__(self, file: io.BytesIO, packer: _Packer | None = None) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self._packer = packer
+
+    def persistent_id(self, one: object) -> int | None:
+        """The number of a shared object; None for one that is written out."""
+        return self._packer.number(one) if self._packer is not None and isinstance(one, _SHARED) else None
+
+    def reducer_override(self, one: Any) -> Any:
+        """Views of mappings, which pickle does not know."""
+        return (_view, (dict(one),)) if isinstance(one, MappingProxyType) else NotImplemented
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, piece: bytes, shared: list[object]) -> None:
+        super().__init__(io.BytesIO(piece))
+        self._shared = shared
+
+    def persistent_load(self, number: int) -> object:
+        """The shared object with this number."""
+        return self._shared[number]
+
+
+def _view(members: dict[Any, Any]) -> Mapping[Any, Any]:
+    return MappingProxyType(members)
+
+
+def take_apart(snapshot: Snapshot) -> list[bytes]:
+    """The pieces of a snapshot: what many of them share, one for each model with its routes, and the rest."""
+    packer = _Packer()
+    pieces = []
+    for name, model in snapshot.models.items():
+        routes = [(endpoint, members[name]) for endpoint, members in snapshot.routes.items() if name in members]
+        pieces.append(packer.pack((name, model, routes)))
+    written = list(snapshot.substitutions.written.items())
+    pieces += [packer.pack(written[at : at + _TEXTS_A_PIECE]) for at in range(0, len(written), _TEXTS_A_PIECE)]
+    listed = {id(model): name for name, model in snapshot.models.items()}
+    rest = msgspec.structs.replace(
+        snapshot, entries=(), models=_EMPTY, routes=_EMPTY,
+        substitutions=msgspec.structs.replace(snapshot.substitutions, written={}),
+    )  # fmt: skip
+    entries = [listed.get(id(model), model) for model in snapshot.entries]
+    pieces.append(packer.pack((entries, list(snapshot.routes), rest)))
+    file = io.BytesIO()
+    _Pickler(file).dump(packer.shared)
+    return [file.getvalue(), *pieces]
+
+
+def put_together(pieces: list[bytes]) -> Generator[None, None, Snapshot]:
+    """The snapshot of these pieces; yields after each."""
+    first, *others, last = pieces
+    shared = _Unpickler(first, []).load()
+    yield
+    models: dict[str, Model] = {}
+    routes: dict[str, dict[str, Route]] = {}
+    written: dict[str, str] = {}
+    for piece in others:
+        unpacked = _Unpickler(piece, shared).load()
+        if isinstance(unpacked, list):
+            written.update(unpacked)
+        else:
+            name, model, found = unpacked
+            models[name] = model
+            for endpoint, route in found:
+                routes.setdefault(endpoint, {})[name] = route
+        yield
+    entries, endpoints, rest = _Unpickler(last, shared).load()
+    yield
+    result: Snapshot = msgspec.structs.replace(
+        rest,
+        entries=tuple([models[one] if isinstance(one, str) else one for one in entries]),
+        models=MappingProxyType(models),
+        routes=MappingProxyType({endpoint: MappingProxyType(routes.get(endpoint, {})) for endpoint in endpoints}),
+        substitutions=msgspec.structs.replace(rest.substitutions, written=written),
+    )
+    return result
+
+
+async def in_slices(steps: Generator[None, None, T]) -> T:
+    """The result of a computation that yields often; it lets the loop serve others again and again."""
+    while True:
+        started = perf_counter()
+        try:
+            while perf_counter() - started < _SLICE_S:
+                next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        await asyncio.sleep(0)
+
+
+def free_in_slices(snapshot: Snapshot, loop: asyncio.AbstractEventLoop) -> None:
+    """When nobody uses this snapshot any more, free its parts a few in each turn of the loop."""
+    steps = _free([snapshot.models, *snapshot.routes.values()])
+
+    def turn() -> None:
+        started = perf_counter()
+        while perf_counter() - started < _SLICE_S:
+            if next(steps, None) is None:
+                return
+        if not loop.is_closed():
+            loop.call_soon(turn)
+
+    weakref.finalize(snapshot, turn).atexit = False
+
+
+def _free(tables: list[Mapping[str, Any]]) -> Generator[bool, None, None]:
+    while tables:
+        values = list(tables.pop().values())
+        yield True
+        while values:
+            values.pop()
+            yield True
