@@ -10,7 +10,7 @@ import asyncio
 import io
 import pickle
 import weakref
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -36,32 +36,22 @@ class _Packer:
 
     def pack(self, piece: object) -> bytes:
         """The piece as bytes; numbers stand in it for what is shared."""
-        file = io.BytesIO()
-        _Pickler(file, self).dump(piece)
-        return file.getvalue()
+        return _packed(piece, dict.fromkeys(_SHARED, self._reference))
 
-    def number(self, one: object) -> int:
-        """The number of a shared object."""
+    def _reference(self, one: object) -> tuple[object, tuple[int]]:
         number = self._numbers.setdefault(id(one), len(self.shared))
         if number == len(self.shared):
             self.shared.append(one)
-        return number
+        return shared_object, (number,)
 
 
-class _Pickler(pickle.Pickler):
-    """Writes numbers for shared objects, if there is a packer that counts them."""
-
-    def __init__(self, file: io.BytesIO, packer: _Packer | None = None) -> None:
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self._packer = packer
-
-    def persistent_id(self, one: object) -> int | None:
-        """The number of a shared object; None for one that is written out."""
-        return self._packer.number(one) if self._packer is not None and isinstance(one, _SHARED) else None
-
-    def reducer_override(self, one: Any) -> Any:
-        """Views of mappings, which pickle does not know."""
-        return (_view, (dict(one),)) if isinstance(one, MappingProxyType) else NotImplemented
+def _packed(piece: object, forms: Mapping[type, Callable[[Any], Any]]) -> bytes:
+    """The piece as bytes, with forms of some types; of views of mappings, too, which pickle does not know."""
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = {**forms, MappingProxyType: lambda view: (_view, (dict(view),))}
+    pickler.dump(piece)
+    return file.getvalue()
 
 
 class _Unpickler(pickle.Unpickler):
@@ -69,9 +59,14 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(io.BytesIO(piece))
         self._shared = shared
 
-    def persistent_load(self, number: int) -> object:
-        """The shared object with this number."""
-        return self._shared[number]
+    def find_class(self, module: str, name: str) -> Any:
+        """The class or function of this name; for `shared_object` one that knows the objects."""
+        return self._shared.__getitem__ if name == shared_object.__name__ else super().find_class(module, name)
+
+
+def shared_object(number: int) -> object:
+    """The shared object with this number. Raises NotImplementedError: only a piece that is unpacked here knows it."""
+    raise NotImplementedError
 
 
 def _view(members: dict[Any, Any]) -> Mapping[Any, Any]:
@@ -94,9 +89,7 @@ def take_apart(snapshot: Snapshot) -> list[bytes]:
     )  # fmt: skip
     entries = [listed.get(id(model), model) for model in snapshot.entries]
     pieces.append(packer.pack((entries, list(snapshot.routes), rest)))
-    file = io.BytesIO()
-    _Pickler(file).dump(packer.shared)
-    return [file.getvalue(), *pieces]
+    return [_packed(packer.shared, {}), *pieces]
 
 
 def put_together(pieces: list[bytes]) -> Generator[None, None, Snapshot]:
