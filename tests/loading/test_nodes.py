@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from kyma_proxy.loading.nodes import HAS_LIBYAML, LOADER, Mapping, Node, Scalar, Sequence, Unparsable, parse
+from kyma_proxy.loading.reading import read_document
 from kyma_proxy.loading.variables import shielded
 from tests.config.test_mistakes import MISTAKES
 from tests.config.test_mistakes import written as mistaken
@@ -92,3 +93,22 @@ def test_a_node_knows_its_line_and_if_it_has_quotes(loader: Any) -> None:
     assert (a, b) == (Scalar(1, "1", is_plain=True), Scalar(3, "2", is_plain=False))
     assert isinstance(c, Sequence)
     assert c.items == [Scalar(5, "3", is_plain=False), Scalar(6, "4", is_plain=True, tag="!x"), Scalar(7, "", is_plain=True)]
+
+
+LONG = 300_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "drain: " + "1" * LONG + "x", "drain: 1" + ":1" * LONG, "a" * LONG + "\n b: c", "access_log: '" + "{{a." * LONG + "'",
+        "access_log: '{{" + "a." * LONG + "'", "access_log: '" + "${a:-" * LONG + "'", "access_log: '" + "%abc" * LONG + "'",
+        "drain: " + "1," * LONG, "admin: {token: " + "your" * LONG + "}", "- a\n" * LONG + "b: c", "listen: " + "a-" * LONG,
+        "cors: {origins: ['https://" + "a." * LONG + "']}", "a: 1\n" * (LONG // 10), "a" * LONG + ": 1", "\n" * LONG + "a: b: c",
+    ],
+    ids=range(15),
+)  # fmt: skip
+def test_the_time_for_a_text_grows_with_its_length_and_not_with_its_square(text: str) -> None:
+    started = time.process_time()
+    assert read_document(text, {}).problems
+    assert time.process_time() - started < 5

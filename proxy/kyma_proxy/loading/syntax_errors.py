@@ -17,6 +17,8 @@ _NO_SPACE_AFTER_DASH: Final = re.compile(r"\s*-[A-Za-z_]")
 _KEY: Final = re.compile(r"""(?:[^\s'"#:]|:(?=\S))+:(?:\s|$)|"[^"]*":|'[^']*':""")
 _TWO_COLONS: Final = re.compile(r"""\s*(?:- +)*[\w.-]+: +[^\s'"\[{#][^#]*?: """)
 _INVISIBLE: Final = re.compile("^[\u00a0\u2000-\u200b\u202f\u3000 ]*[\u00a0\u2000-\u200b\u202f\u3000\ufeff]")
+_MAX_LOOKED_AT: Final = 500
+"""Characters of a line."""
 _INI: Final = re.compile(r"\s*\[[\w.\" -]+\]\s*(?:#.*)?")
 
 
@@ -47,14 +49,14 @@ class _Explainer:
     """One syntax error: where it is, and where the part of the text began in which it is. Lines count from 0."""
 
     def __init__(self, lines: list[str], line: int, column: int, begun: int, opened: int | None) -> None:
-        self.lines = lines
+        self.lines = [one[:_MAX_LOOKED_AT] for one in lines]
         self.line = min(line, len(lines) - 1)
-        self.column = column
+        self.column = min(column, _MAX_LOOKED_AT)
         self.begun = begun
         self.opened = opened
-        self.here = lines[self.line]
-        self.rest = self.here[column:]
-        self.above = next((at for at in range(self.line - 1, -1, -1) if lines[at].split("#")[0].strip()), None)
+        self.here = self.lines[self.line]
+        self.rest = self.here[self.column :]
+        self.above = next((at for at in range(self.line - 1, -1, -1) if self.lines[at].split("#")[0].strip()), None)
 
     def explain(self, problem: str, context: str) -> tuple[int, str]:
         """The line, and what is wrong there."""

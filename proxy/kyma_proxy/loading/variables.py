@@ -40,6 +40,8 @@ _FOREIGN_AS_A_WHOLE: Final = (
     *_FOREIGN, re.compile(rf"\$+{_NAME}|env[:.]{_NAME}|%{_NAME}%", re.ASCII)
 )  # fmt: skip
 _SUSPECT: Final = re.compile(r"[$%{]|os\.environ|process\.env|os\.getenv|^env[:.]")
+_MAX_LOOKED_AT: Final = 2000
+"""Characters; longer texts are no names of variables, and some patterns take a time that grows with its square."""
 _BARE_NAME: Final = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:KEY|TOKEN|SECRET)", re.ASCII)
 _PLACEHOLDER: Final = re.compile(
     r"<[^<>]+>|\[[^\[\]]+\]|(?:Bearer )?(?:sk-|gsk_|ky-)?(?:\.{2,}|…|x{3,}|X{3,}|\*{3,})|(?i:(?:sk-)?your[-_ ].*|"
@@ -91,6 +93,7 @@ def substitute(text: str, environment: Mapping[str, str]) -> Substituted:
 
 def find_foreign(text: str, *, as_a_whole: bool = False) -> str | None:
     """Explain a variable in another program's spelling; None if there is none. `as_a_whole`: a part of the text may look so."""
+    text = text[:_MAX_LOOKED_AT]
     if not _SUSPECT.search(text):
         return None
     match = next((match for one in _FOREIGN_AS_A_WHOLE if (match := one.fullmatch(text))), None)
@@ -113,4 +116,4 @@ def find_key_trouble(text: str) -> str | None:
 
 def is_placeholder(text: str) -> bool:
     """True if a credential looks like the word that an example has in its place."""
-    return _PLACEHOLDER.fullmatch(text) is not None
+    return len(text) <= _MAX_LOOKED_AT and _PLACEHOLDER.fullmatch(text) is not None
