@@ -103,8 +103,10 @@ LONG = 300_000
     [
         "drain: " + "1" * LONG + "x", "drain: 1" + ":1" * LONG, "a" * LONG + "\n b: c", "access_log: '" + "{{a." * LONG + "'",
         "access_log: '{{" + "a." * LONG + "'", "access_log: '" + "${a:-" * LONG + "'", "access_log: '" + "%abc" * LONG + "'",
-        "drain: " + "1," * LONG, "admin: {token: " + "your" * LONG + "}", "- a\n" * LONG + "b: c", "listen: " + "a-" * LONG,
-        "cors: {origins: ['https://" + "a." * LONG + "']}", "a: 1\n" * (LONG // 10), "a" * LONG + ": 1", "\n" * LONG + "a: b: c",
+        "drain: " + "1," * LONG, "admin: {token: " + "your" * LONG + "}", "- a\n" * LONG + "b: c",
+        "listen: " + "a-" * LONG,
+        "cors: {origins: ['https://" + "a." * LONG + "']}", "a: 1\n" * (LONG // 10),
+        "a" * LONG + ": 1", "\n" * LONG + "a: b: c",
     ],
     ids=range(15),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kyma_proxy.config.problems import ConfigError, Problem
+from kyma_proxy.loading import nodes
 from kyma_proxy.loading.document import Document, Model, Provider, Source
 from kyma_proxy.loading.reading import read_document
 from tests.factories import SMALLEST as GOOD
@@ -279,6 +280,13 @@ def test_any_tree_of_known_keys_is_read_with_lines_of_the_file(tree: dict[str, o
     _, lines, found, *_ = read_document(text, {"A": "1"})
     assert all(1 <= line <= text.count("\n") + 1 for line in lines.values())
     assert all(problem.line in lines.values() for problem in found)
+
+
+def test_without_libyaml_a_warning_says_what_that_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_document(GOOD, {}).warnings == []
+    monkeypatch.setattr(nodes, "HAS_LIBYAML", False)
+    (warning,) = read_document(GOOD, {}).warnings
+    assert warning.message == "PyYAML is without libyaml here, so that a configuration takes ten times as long to read"
 
 
 @pytest.mark.parametrize("value", ["!!timestamp noon", "!!bool maybe", '!!int ""', '!!float ""'])

@@ -170,7 +170,7 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return f"the number {value:.6g}" if isinstance(value, float) else f"the number {str(value)[:_MAX_SHOWN]}"
+        return f"the number {str(value)[:_MAX_SHOWN]}"
     text = str(value)
     return repr(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…")
 

@@ -263,10 +263,10 @@ class Configuration:
         result = "unchanged" if is_same and not renewed else "reloaded"
         self._count(result)
         if result == "reloaded":
+            if len(self._text) >= MIN_CHARACTERS:
+                free_in_slices(before, asyncio.get_running_loop())
             self._text = loaded.text
             self.snapshot = after
-            if len(loaded.text) >= MIN_CHARACTERS:
-                free_in_slices(before, asyncio.get_running_loop())
             if self._tls is not None and loaded.tls is not None:
                 self._tls = loaded.tls
             for action in self._listeners:

@@ -7,6 +7,7 @@ every stream for as long as that takes, and so would one that is freed at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import pickle
 import weakref
@@ -144,10 +145,14 @@ def free_in_slices(snapshot: Snapshot, loop: asyncio.AbstractEventLoop) -> None:
         while perf_counter() - started < _SLICE_S:
             if next(steps, None) is None:
                 return
-        if not loop.is_closed():
-            loop.call_soon(turn)
+        loop.call_soon(turn)
 
-    weakref.finalize(snapshot, turn).atexit = False
+    def begin() -> None:
+        """The last who used it may be a thread, or the end of the program."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(turn)
+
+    weakref.finalize(snapshot, begin).atexit = False
 
 
 def _free(tables: list[Mapping[str, Any]]) -> Generator[bool, None, None]:
