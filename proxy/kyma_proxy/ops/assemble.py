@@ -228,8 +228,9 @@ class App:
 
     async def close(self) -> None:
         """Close everything; requests in progress are cut."""
-        for downstream in [*self.listener.connections, *self.admin_listener.connections]:
-            downstream.abort()
+        for listener in (self.listener, self.admin_listener):
+            for downstream in [*listener.connections, *listener.refused]:
+                downstream.abort()
         for task in self._periodic:
             task.cancel()
         await asyncio.gather(*self._periodic, return_exceptions=True)
