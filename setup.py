@@ -36,7 +36,7 @@ COMPILED = tuple(
         "core/spelling",
         "dialect/answers/anthropic", "dialect/answers/document", "dialect/answers/ending", "dialect/answers/facts",
         "dialect/answers/openai",
-        "dialect/answers/reader", "dialect/answers/usage",
+        "dialect/answers/reader", "dialect/answers/silence", "dialect/answers/usage",
         "dialect/density",
         "dialect/sse",
         "gateway",

@@ -137,6 +137,8 @@ class Pump(ResponseHandler, Generic[A]):
                 size = len(out)
                 self.bytes_out += size
                 self._write(b"%x\r\n%b\r\n" % (size, out) if self._chunked else out)
+        except BadAnswer as bad:
+            self._end_early(bad)
         except Exception:
             self._crash()
 
@@ -150,8 +152,7 @@ class Pump(ResponseHandler, Generic[A]):
                 self.reader.let_go()
                 self._let_out()
         except BadAnswer as bad:
-            self.connection.abort()
-            self._end_badly(bad)
+            self._end_early(bad)
         except Exception:
             self._crash()
 
@@ -206,8 +207,7 @@ class Pump(ResponseHandler, Generic[A]):
             else:
                 self._open(piece)
         except BadAnswer as bad:
-            self.connection.abort()
-            self._end_badly(bad)
+            self._end_early(bad)
 
     def _open(self, piece: bytes) -> None:
         """Take a piece before the commit: hold it until it is known whether this is an answer."""
@@ -295,6 +295,10 @@ class Pump(ResponseHandler, Generic[A]):
             self._on_end(is_certain=True)
         else:
             self._break(kind, detail)
+
+    def _end_early(self, bad: BadAnswer) -> None:
+        self.connection.abort()
+        self._end_badly(bad)
 
     def _end_badly(self, bad: BadAnswer) -> None:
         if self.has_begun:
