@@ -121,7 +121,7 @@ async def test_a_model_whose_providers_have_no_key_is_not_available_and_no_more(
         ProviderEntry(1, "openai", "secret-provider", "${SECRET_VARIABLE}"),
         ProviderEntry(1, "openai_images", "other-provider", "${SECRET_VARIABLE}"),
     )
-    image = "  - {id: i, price: {image: 1}, pool: [{provider: other-provider, model: real-1}]}\n"
+    image = "  - {id: i, output_modalities: [image], price: {image: 1}, pool: [{provider: other-provider, model: real-1}]}\n"
     async with accounts_gateway(tmp_path, *entries, models=image, pool=1) as made:
         caller = await made.caller()
         caller.client.post(body, path=path, more=f"authorization: Bearer {caller.secret}\r\n")
