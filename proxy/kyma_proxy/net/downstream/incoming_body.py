@@ -11,7 +11,7 @@ from kyma_proxy.core.http.body_pace import BodyPace
 from kyma_proxy.core.http.request_head import RequestHead
 from kyma_proxy.net.downstream.handlers import Handlers
 from kyma_proxy.net.downstream.intake import MAX_PIECE_BYTES
-from kyma_proxy.net.downstream.listener import BufferedBody, Listener
+from kyma_proxy.net.downstream.listener import MIN_COUNTED_BYTES, BufferedBody, Listener
 from kyma_proxy.net.downstream.request_reader import RequestReader
 from kyma_proxy.net.releases import MIN_BYTES
 
@@ -54,6 +54,10 @@ class IncomingBody:
         most = self._handlers.screen(head, reader.headers)
         if most is not None:
             reader.lower_max_body(most)
+        if head.expects_continue or head.length >= MIN_COUNTED_BYTES:  # after a small body the connection can serve again
+            refusal = self._listener.unserved(head.method, head.path)
+            if refusal is not None:
+                raise refusal
         reader.pace = BodyPace(monotonic(), reader.body_bytes, limits.body_timeout, limits.min_body_rate)
         if head.expects_continue and not reader.body_bytes:  # else it has not waited (RFC 9110 §10.1.1)
             self._transport.write(_CONTINUE)

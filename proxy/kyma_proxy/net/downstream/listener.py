@@ -62,6 +62,8 @@ class Listener:
         self.acceptors: set[Acceptor] = set()
         self.connections: set[Connection] = set()
         self.refused: set[Connection] = set()
+        self.unserved: Callable[[bytes, bytes], GatewayError | None] = _served
+        """Returns the error for a method and a path that nobody serves, before the body of the request is there."""
         self.intake = Intake()
         self.releases = Releases()
         self.buffered = 0
@@ -147,6 +149,11 @@ class Listener:
             acceptor.drain(hand_over)
         for connection in list(self.connections):
             connection.close_when_idle()
+
+
+def _served(method: bytes, path: bytes) -> GatewayError | None:
+    """As long as nobody says otherwise, everything is served."""
+    return None
 
 
 def no_place() -> GatewayError:
