@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from kyma_proxy.core.accounts.estimate import answers_asked, prompts_asked
+from kyma_proxy.core.accounts.estimate import answers_asked, check_copies, prompts_asked
 from kyma_proxy.core.accounts.extras import COSTLY_MEMBERS, Extras, asked_extras
 from kyma_proxy.core.http.large_body import LARGE_BYTES, MAX_MEMBERS, check_members, large_members
 from kyma_proxy.core.http.member_names import check_names
@@ -178,8 +178,14 @@ def _options(members: dict[str, msgspec.Raw]) -> MeteredFields:
 
 
 def _copies(members: dict[str, msgspec.Raw]) -> tuple[bytes, ...]:
-    """The number of answers that the caller wants, as `n` and `best_of` say it; of each prompt, where it sends several."""
+    """The number of answers that the caller wants, as `n` and `best_of` say it; of each prompt, where it sends several.
+
+    Raises GatewayError if that is no number of answers.
+    """
     copies = tuple([bytes(members[name]) for name in _COPIES if name in members])
+    for name in _COPIES:
+        if name in members:
+            check_copies(name, bytes(members[name]))
     prompts = prompts_asked(bytes(members["prompt"])) if "prompt" in members else 1
     return copies if prompts == 1 else (b"%d" % (prompts * answers_asked(copies)),)
 

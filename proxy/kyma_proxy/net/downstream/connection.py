@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Final, cast
 
 from kyma_proxy.core.http.connection_state import ConnectionEvent, ConnectionState, after
-from kyma_proxy.core.http.inbound import Inbound, header
+from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.dialect.registry import error_answer
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.flow_control import Bridge, FlowControl
@@ -351,7 +351,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._step(ConnectionEvent.SERVE)
         identity = reader.identity()
         path = reader.target if reader.head is None else reader.head.path
-        cors = self._listener.web_pages.readable(header(reader.headers, b"origin"))
+        cors = self._listener.web_pages.readable(reader.headers)
         self.transport.write(error_answer(error, identity, path, cors))
         self._handlers.reject(error, identity)
         self._linger()

@@ -20,6 +20,8 @@ from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, opt
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.listener import Listener
 
+_TLS_HANDSHAKE: Final = b"\x16\x03"
+"""The beginning of what a TLS client says first (RFC 8446 §5.1)."""
 _MAX_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
 _MAX_PIECES: Final = 1024  # a piece weighs more than its bytes
 _MAX_PIECES_BYTES: Final = 2**20
@@ -286,7 +288,8 @@ class RequestReader:
             if self._head_bytes > limit:
                 self._refusal = self._head_too_large()
         elif self._head_bytes > 2 * limit + _MAX_BYTES_PER_BODY_BYTE * self.body_bytes:
-            self._refusal = GatewayError(Kind.HEAD_TOO_LARGE, f"The request's trailers are larger than {limit} bytes.")
+            message = f"The request's trailers and chunk extensions are larger than {limit} bytes."
+            self._refusal = GatewayError(Kind.HEAD_TOO_LARGE, message)
 
     def _body_too_large(self) -> GatewayError:
         return GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {self.max_body} bytes.")
@@ -299,5 +302,7 @@ class RequestReader:
     def _malformed(self, error: httptools.HttpParserError) -> GatewayError:
         if isinstance(error, httptools.HttpParserInvalidURLError) and len(self.target) > MAX_TARGET_BYTES:
             return self._head_too_large()
+        if self._piece.startswith(_TLS_HANDSHAKE) and not self.target and not self.ready:
+            return GatewayError(Kind.BAD_HTTP, "This port speaks plain HTTP: use an address that begins with http://.")
         reason = str(error).strip("'\"").rstrip(".") or "it can't be parsed"
         return GatewayError(Kind.BAD_HTTP, f"This is not a valid HTTP/1.1 request: {reason}.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from time import monotonic
+from time import monotonic, time
 from typing import Final, Generic, TypeVar
 
 from kyma_proxy.core.exchange import AttemptRecord
@@ -17,6 +17,7 @@ from kyma_proxy.core.http.content_coding import ContentDecoder, content_decoder
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead, encode_answer_head
 from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, Retry
+from kyma_proxy.core.routing.retry_after import bounded_hints
 from kyma_proxy.dialect.answers.facts import BadAnswer
 from kyma_proxy.dialect.answers.reader import AnswerReader
 from kyma_proxy.dialect.contract import Dialect
@@ -283,6 +284,8 @@ class Pump(ResponseHandler, Generic[A]):
 
     def _error_opening(self, body: bytes) -> bytes | None:
         """Begin to pass on a provider's error, in which no key is left. Its length stays, as the head has told it."""
+        for name, value in bounded_hints(self._head.fields, time()):
+            self._head.set_field(name, value)
         self.body.begin(self._head, streams=False)
         return self.body.feed(body)
 

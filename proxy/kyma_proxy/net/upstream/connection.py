@@ -283,7 +283,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Bound what comes beside the body, of which `size` bytes came with it: the parser collects some of it."""
         self._head_bytes += max(0, beside - (_MAX_BYTES_PER_BODY_BYTE - 1) * size)
         if self._head_bytes > (2 * MAX_HEAD_BYTES if self._announced else MAX_HEAD_BYTES):
-            self._cut(FailureKind.BROKEN, "its trailers are too large" if self._announced else "its head is too large")
+            beside_body = "its trailers or chunk extensions are too large"
+            self._cut(FailureKind.BROKEN, beside_body if self._announced else "its head is too large")
 
     def _deliver_portion(self, handler: ResponseHandler) -> None:
         """Deliver the next portion. The others have their turns, while nothing is read."""
