@@ -49,7 +49,7 @@ COMPILED = tuple(
         "net/releases",
         "net/sweeper",
         "net/upstream/client", "net/upstream/connection", "net/upstream/connection_owner", "net/upstream/framing",
-        "net/upstream/pool", "net/upstream/portions", "net/upstream/response_handler",
+        "net/upstream/outflow", "net/upstream/pool", "net/upstream/portions", "net/upstream/response_handler",
         "telemetry/counters", "telemetry/recording",
     )
 )  # fmt: skip

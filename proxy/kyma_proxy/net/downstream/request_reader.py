@@ -14,6 +14,7 @@ import httptools
 from kyma_proxy.config.snapshot import Limits
 from kyma_proxy.core.http.body_buffer import BodyBuffer
 from kyma_proxy.core.http.body_pace import BodyPace
+from kyma_proxy.core.http.framing import MAX_BYTES_PER_BODY_BYTE
 from kyma_proxy.core.http.inbound import Headers, Inbound, header, request_id
 from kyma_proxy.core.http.repeat import Repeat, repeat_of
 from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, options, read_request_head, says_close
@@ -22,7 +23,6 @@ from kyma_proxy.net.downstream.listener import Listener
 
 _TLS_HANDSHAKE: Final = b"\x16\x03"
 """The beginning of what a TLS client says first (RFC 8446 §5.1)."""
-_MAX_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
 _MAX_PIECES: Final = 1024  # a piece weighs more than its bytes
 _MAX_PIECES_BYTES: Final = 2**20
 _MAX_MORE_BYTES: Final = 2**17  # of a body that is put together: each page that it is written to costs a fault
@@ -287,7 +287,7 @@ class RequestReader:
         if self.head is None:
             if self._head_bytes > limit:
                 self._refusal = self._head_too_large()
-        elif self._head_bytes > 2 * limit + _MAX_BYTES_PER_BODY_BYTE * self.body_bytes:
+        elif self._head_bytes > 2 * limit + MAX_BYTES_PER_BODY_BYTE * self.body_bytes:
             message = f"The request's trailers and chunk extensions are larger than {limit} bytes."
             self._refusal = GatewayError(Kind.HEAD_TOO_LARGE, message)
 
