@@ -69,7 +69,7 @@ bench: $(VENV)/built.done $(VENV)/bench.done ## what a request and a streamed ev
 
 bench-all: $(VENV)/built.done $(VENV)/bench.done ## everything, beside all peers that are there; writes docs/benchmarks (40 minutes)
 	$(BIN)/python -m bench.suite --plan all --out docs/benchmarks/run.json $(BENCH_OPTIONS) > /dev/null; code=$$?; \
-		$(BIN)/python -m bench.report docs/benchmarks/run.json --out docs/benchmarks && exit $$code
+		$(BIN)/python -m bench.report docs/benchmarks/run.json --out docs/benchmarks --readme README.md && exit $$code
 
 bench-compare: $(VENV)/built.done $(VENV)/bench.done ## this tree against another commit, pair by pair: make bench-compare BASE=HEAD~1
 	$(BIN)/python -m bench.compare $(or $(BASE),$(error Say against what: make bench-compare BASE=HEAD~1)) $(BENCH_OPTIONS)
