@@ -27,6 +27,7 @@ from kyma_proxy.web.status_page import add_status_routes
 _log: Final = logging.getLogger("kyma-proxy")
 _PREFLIGHT_S: Final = "600"
 _STATUS_MAX_AGE_S: Final = 1.0
+_ADMIN_PATHS: Final = frozenset({"/metrics", "/livez", "/readyz", "/healthz"})
 
 
 class PublicPages:
@@ -189,12 +190,7 @@ def _from_aiohttp(request: web.Request, error: web.HTTPException) -> GatewayErro
     if allowed:
         return GatewayError(Kind.METHOD_NOT_ALLOWED, f"{request.method} is not served here; use {allowed[0]}.")
     if error.status == 404:
-        hint = ""
-        if f"/v1{request.path}".encode() in RELAYED:
-            hint = f" Did you mean /v1{request.path}? The base URL for OpenAI clients ends with /v1."
-        elif request.path.startswith("/v1/v1/"):
-            hint = " The path has /v1 twice; the base URL for Anthropic clients ends without it."
-        return GatewayError(Kind.NOT_FOUND, f"There is nothing at {request.path}.{hint}")
+        return GatewayError(Kind.NOT_FOUND, f"There is nothing at {request.path}.{_way_out(request.path)}")
     if error.status >= 500:
         return internal_error()
     return GatewayError(Kind.INVALID_REQUEST, f"The request can't be served: {error.reason}.")
@@ -210,3 +206,16 @@ def _error_response(request: web.Request, error: GatewayError) -> web.Response:
     if error.kind is Kind.METHOD_NOT_ALLOWED:
         response.headers["Allow"] = ", ".join(_methods_at(request))
     return response
+
+
+def _way_out(path: str) -> str:
+    """The hint for somebody who has asked at the wrong path; empty if it is like none that the gateway has."""
+    if f"/v1{path}".encode() in RELAYED or path == "/models":
+        return f" Did you mean /v1{path}? The base URL for OpenAI clients ends with /v1."
+    if path.startswith("/v1/v1/"):
+        return " The path has /v1 twice; the base URL for Anthropic clients ends without it."
+    if path in _ADMIN_PATHS or path.startswith("/admin/"):
+        return " It is on the admin listener, 127.0.0.1:9090 if the configuration says nothing else."
+    if path in ("/", "/v1", "/v1/"):
+        return " GET /v1/models lists the models, and /status shows their state."
+    return ""
