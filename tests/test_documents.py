@@ -26,7 +26,7 @@ def name(path: Path) -> str:
 def template(node: ast.AST) -> str | None:
     """The text of a string in the code, with `…` for what is put into it."""
     if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return re.sub(r"%[sd]", "…", node.value)
     return None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from bench import results, suite
 from bench.forecast import Forecast, in_words
+from bench.scenario_file import read
 from tests.bench.test_suite import relay
+from tests.processes import ROOT
 
 OWN_SCENARIOS = """
 scenarios:
@@ -76,6 +79,14 @@ def test_each_mistake_in_scenarios_is_told_with_its_line_and_without_a_traceback
     for problem in problems:
         assert any(line.startswith(f"{file}:{problem}") for line in lines), lines
     assert not (tmp_path / "run.json").exists()
+
+
+def test_the_scenarios_that_the_page_about_performance_shows_can_be_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "PERFORMANCE.md").read_text()
+    (text,) = re.findall(r"```yaml\n(scenarios:.*?)```", page, re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(text)
+    (point,) = read("bench", tmp_path / "mine.yaml").points
+    assert (point.key, point.rounds, point.load.connections, point.provider.events) == ("mine", 10, 50, 300)
 
 
 def test_scenarios_that_are_not_there_are_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
