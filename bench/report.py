@@ -57,11 +57,11 @@ def markdown(run: Run, plots: Mapping[str, str] | None = None) -> str:
     parts = [
         f"# What a gateway costs: {run.commit}",
         _provenance(run),
-        headline(run),
+        headline(run) if any(analysis.find_measurement(run, key) is not None for key, _, _ in _HEADLINE) else "",
         _failures(run, [one for key, _, _ in _HEADLINE if (one := analysis.find_measurement(run, key)) is not None]),
         f"*{origin(run)}.*",
         *(f"![{caption}]({file})" for caption, file in (plots or {}).items()),
-        "## The budget\n\n" + budget(run),
+        "## The budget\n\n" + budget(run) if any(analysis.find_measurement(run, row.of) for row in run.budget) else "",
         _HOW_TO_READ,
         *(_section(run, name) for name in dict.fromkeys(one.point.scenario for one in run.measurements)),
         _cross_check(run),

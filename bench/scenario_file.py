@@ -91,6 +91,7 @@ class _Reader:
         place = ("scenarios", at)
         scenario = self._file.convert(value, _Scenario, *place)
         if scenario is None:
+            self._check_parts(value, *place)
             return []
         self._check_metrics(scenario, *place)
         options = scenario.options(self._plan)
@@ -103,6 +104,13 @@ class _Reader:
             if point is not None and options is not None and (not options.points or name in options.points):
                 made.append(point)
         return made
+
+    def _check_parts(self, value: Any, *place: Step) -> None:
+        """Look for further mistakes in a scenario that has one, so that they are all told at once."""
+        for member, kind in (("load", Load), ("provider", Script)):
+            part = value.get(member) if isinstance(value, dict) else None
+            if isinstance(part, dict):
+                self._file.convert({key: one for key, one in part.items() if key != "tls"}, kind, *place, member)
 
     def _check_metrics(self, scenario: _Scenario, *place: Step) -> None:
         for number, metric in enumerate(scenario.report):

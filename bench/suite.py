@@ -26,7 +26,7 @@ from bench.figures import label
 from bench.forecast import Forecast
 from bench.harness import GenerateLoad, Harness, assign_cores, generate_load
 from bench.histogram import merge
-from bench.machine import BackgroundLoad, new_run
+from bench.machine import BackgroundLoad, new_run, tree_version
 from bench.processes import ROOT
 from bench.results import Measurement, Run, Samples
 from bench.sampling import Sample, take_sample
@@ -113,6 +113,9 @@ def measure(
     previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     for name, hint in run.absent.items():
         log_progress(f"{systems[name].title} is not installed: {hint}")
+    installed = run.versions.get(run.titles.get("gateway", ""), "")
+    if installed and f" {tree_version()} " not in f"{installed} ":
+        log_progress(f"{installed} is measured, which is installed; this tree is {tree_version()}: make setup installs it")
     background = BackgroundLoad()
     try:
         with Harness(systems, cores, scenarios.points, generate) as harness:

@@ -15,7 +15,7 @@ _Loader: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _AT: Final = re.compile(r" - at `\$(?P<path>.*?)`$")
 _STEP: Final = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<key>.*?)`")
-_TYPE: Final = re.compile(r"`(int|float|bool|str|array|object|null)`")
+_TYPE: Final = re.compile(r"`([a-z]+(?: \| [a-z]+)*)`")
 _TYPES: Final = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "array": "a list",
     "object": "a mapping", "null": "nothing",
@@ -130,7 +130,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def _in_words(text: str) -> str:
     """The words of msgspec, without the names of Python's types."""
-    text = _TYPE.sub(lambda match: _TYPES.get(match[1], match[1]), text)
+    text = _TYPE.sub(lambda match: " or ".join(_TYPES.get(name, name) for name in match[1].split(" | ")), text)
     return f"{text[:1].lower()}{text[1:]}"
 
 
