@@ -130,8 +130,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def _in_words(text: str) -> str:
     """The words of msgspec, without the names of Python's types."""
-    text = _TYPE.sub(lambda match: " or ".join(_TYPES.get(name, name) for name in match[1].split(" | ")), text)
+    text = _TYPE.sub(lambda match: _type_in_words(match[1]) or match[0], text)
     return f"{text[:1].lower()}{text[1:]}"
+
+
+def _type_in_words(names: str) -> str | None:
+    """The words for a type, such as `float | null`; None if it is none."""
+    words = [_TYPES.get(name) for name in names.split(" | ")]
+    return None if None in words else " or ".join(word for word in words if word is not None)
 
 
 def _doubles(node: Any) -> Iterator[Problem]:

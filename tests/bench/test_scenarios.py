@@ -66,7 +66,7 @@ def test_scenarios_of_ones_own_are_measured_and_the_time_that_is_left_is_told(
         (OWN_SCENARIOS.replace("2, requests: 20", "two, requests: 20"), ["6: expected a whole number, got a text"]),
         (OWN_SCENARIOS.replace("20", "0"), ["6: a load of the shape `closed` needs `requests`"]),
         (OWN_SCENARIOS + "    provider: {evnts: 3}\n", ["8: there is no key `evnts` here; did you mean `events`?"]),
-        (OWN_SCENARIOS.replace("title", "titel").replace("20,", "many,"), ["4: there is no key `titel`", "6: expected a whole"]),
+        (OWN_SCENARIOS.replace("title", "titel").replace("20,", "many,"), ["4: there is no key `titel`", "6: expected"]),
         (OWN_SCENARIOS.replace("requests", "window_s: long, requests"), ["6: expected a number or nothing, got a text"]),
         (OWN_SCENARIOS + "    rounds: 3\n", ["8: the key `rounds` is here twice"]),
         (WITH_POINTS, ["6: there is no key `wram`", "10: `square` is none of its values; there", "11: there is no"]),
