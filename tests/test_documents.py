@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import statistics
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from bench import analysis, results
 from kyma_proxy.loading.compiling import load
 from tests.processes import ROOT
 
@@ -130,3 +132,20 @@ def test_a_sentence_of_the_comparison_that_is_about_others_has_a_source() -> Non
     listed = {int(number) for number in re.findall(r"^(\d+)\. ", sources, re.MULTILINE)}
     assert cited == listed
     assert re.search(r"[Rr]ead on \d{4}-\d\d-\d\d", sources)
+
+
+def test_the_figures_of_the_comparison_are_those_of_the_published_run() -> None:
+    run = results.read(DOCS / "benchmarks" / "run.json")
+    text = (DOCS / "COMPARISON.md").read_text()
+    short, memory = (analysis.find_measurement(run, key) for key in ("short@20", "memory"))
+    assert short is not None
+    assert memory is not None
+    medians = {name: statistics.median(found) for name in run.titles if (found := analysis.values(short, name, "cpu_us"))}
+    (row,) = (line for line in text.splitlines() if line.startswith("| CPU per short request"))
+    for system in ("gateway", "litellm", "envoy", "nginx", "portkey"):
+        assert f"{medians[system]:,.0f} µs" in row, system
+    costs = f"costs {medians['gateway']:.0f} µs of CPU time (nginx {medians['nginx']:.0f}, Envoy {medians['envoy']:.0f})"
+    kib = statistics.median(analysis.values(memory, "gateway", "stream_kib"))
+    joined = " ".join(text.split())
+    assert f"{costs}, an open stream {kib:.1f} KiB" in joined
+    assert f"{run.machine['cores']} cores of {run.machine['processor']}, {run.at[:10]}" in joined

@@ -135,6 +135,9 @@ def _find_wheel(python: Path) -> Path:
     for pattern in (f"*-cp3{version[1]}-*.whl", "*-py3-none-any.whl"):
         found = sorted((ROOT / "dist").glob(pattern), key=lambda wheel: wheel.stat().st_mtime)
         if found:
+            sources = [path.stat().st_mtime for path in (ROOT / "proxy").rglob("*.py")]
+            if max(sources) > found[-1].stat().st_mtime:
+                print(f"{found[-1].name} is older than this tree: make dist builds a new one", flush=True)
             return found[-1]
     raise Failed(f"no wheel in dist is for {said.strip()}: make dist")
 
