@@ -118,6 +118,12 @@ class Running:
         line, _, self._output = self._output.partition(b"\n")
         return line.decode()
 
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n".encode())
+        self.process.stdin.flush()
+
     def result(self) -> dict[str, Any]:
         """The JSON that it prints at its end, which the end of its standard input brings about. Raises Failed."""
         assert self.process.stdin is not None

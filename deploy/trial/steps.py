@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 import urllib.request
@@ -14,6 +15,7 @@ from typing import Any, Final
 from deploy.trial.processes import Failed, Home, Running, free_port, wait_until
 
 KEY: Final = "sk-trial-0123456789"
+NEXT_KEY: Final = "sk-trial-9876543210"
 STREAMS: Final = 10
 RATE_PER_S: Final = 40
 RESTARTS: Final = 3
@@ -51,6 +53,7 @@ class Trial:
         yield "the OpenAI SDK streams gpt-4o", self._stream_once
         yield "write a file with `init`, and go on with it under streams (`serve --replace`)", self._take_the_file
         yield "reload under running streams: a change, a mistake, another change", self._reload
+        yield "renew the provider's key in its file under running streams, and revoke the old one", self._renew_key
         yield f"restart {RESTARTS} times under load (`serve --replace`)", self._restart
         yield "SIGTERM under running streams", self._stop
         yield "the provider and the log tell the same story", self._compare
@@ -61,7 +64,7 @@ class Trial:
 
     def _start_provider(self) -> str:
         directory = self._home.empty("provider")
-        line = ("python", "-m", "deploy.trial.strict_provider", "--key", KEY)
+        line = ("python", "-m", "deploy.trial.strict_provider", "--key", KEY, "--key", NEXT_KEY)
         self._provider = self._home.start(directory, "provider", *line, PYTHONPATH=self._sources)
         self._provider_url = self._provider.line()
         for key, body, expected in _REFUSED:
@@ -90,7 +93,11 @@ class Trial:
         directory = self._home.empty("with-a-file")
         self._home.run(directory, "kyma-proxy", "init", OPENAI_API_KEY=KEY)
         file = self._file
+        self._key_file.write_text(f"{KEY}\n")
         text = file.read_text().replace("https://api.openai.com/v1", self._provider_url)
+        text, count = re.subn(r"api_key: '?\$\{OPENAI_API_KEY\}'?", f"api_key_file: {self._key_file}", text)
+        if count != 1:
+            raise Failed(f"`init` has written {count} entries with the key, not 1:\n{text}")
         text = text.replace("127.0.0.1:8080", f"127.0.0.1:{self._public}").replace("127.0.0.1:9090", f"127.0.0.1:{self._admin}")
         file.write_text(text.replace('access_log: "-"', f'access_log: "{self._log}"'))
         checked = self._home.run(directory, "kyma-proxy", "check", str(file), OPENAI_API_KEY=KEY).strip()
@@ -120,6 +127,21 @@ class Trial:
         wait_until(is_seen, "the gateway has seen the change of its file")
         return time.monotonic() - began
 
+    def _renew_key(self) -> str:
+        with self._app("renewing") as finish:
+            began, errors = time.monotonic(), len(self._gateway.errors)
+            self._key_file.write_text(f"{NEXT_KEY}\n")
+            wait_until(lambda: "is in force" in self._gateway.errors[errors:], "the gateway has taken the new key")
+            took = time.monotonic() - began
+            self._provider.tell(f"revoke {KEY}")
+            status, _ = _post(f"{self._provider_url}/chat/completions", _REFUSED[0][1], KEY)
+            if status != 401:
+                raise Failed(f"the provider still takes the old key: {status}")
+            with self._app("with-the-new-key", "--once") as finish_after:
+                pass
+            after = finish_after()
+        return f"{_figures(finish())}; the new key is taken after {took:.1f} s; with it {_figures(after)}"
+
     def _restart(self) -> str:
         with self._app("restarting", "--rate", str(RATE_PER_S)) as finish:
             times = [self._replace(f"restart-{number}") for number in range(RESTARTS)]
@@ -148,7 +170,7 @@ class Trial:
 
     def _compare(self) -> str:
         seen = self._provider.result()
-        if seen["left"] or sum(seen["refused"].values()) != len(_REFUSED):
+        if seen["left"] or sum(seen["refused"].values()) != len(_REFUSED) + 1:  # and the revoked key
             raise Failed(f"the provider saw requests that it refused, or callers that left: {seen}")
         text = self._log.read_text()
         records = [record for record in map(json.loads, text.splitlines()) if record["dialect"] != "-"]
@@ -163,6 +185,10 @@ class Trial:
     @property
     def _log(self) -> Path:
         return self._home.path / "access.log"
+
+    @property
+    def _key_file(self) -> Path:
+        return self._home.path / "openai-key"
 
     @property
     def _file(self) -> Path:

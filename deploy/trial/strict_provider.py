@@ -1,9 +1,10 @@
 """A stand-in for OpenAI that refuses what OpenAI refuses, and streams `gpt-4o` word by word.
 
-    python -m deploy.trial.strict_provider --key sk-trial [--pace SECONDS]
+    python -m deploy.trial.strict_provider --key sk-trial [--key sk-next] [--pace SECONDS]
 
-It checks each request against the types of OpenAI's own SDK, so that it needs that package. It prints its base URL, serves
-until its standard input is closed, and prints as JSON how many requests it has answered and refused, and why.
+It checks each request against the types of OpenAI's own SDK, so that it needs that package. It prints its base URL, and serves
+until its standard input is closed; a line there, `revoke KEY`, makes it refuse a key. At its end it prints as JSON how many
+requests it has answered and refused, and why.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, get_type_hints
 
@@ -38,9 +39,9 @@ class Refused(Exception):
         self.code = code
 
 
-def check(path: str, headers: dict[str, str], body: bytes, key: str) -> dict[str, Any]:
+def check(path: str, headers: dict[str, str], body: bytes, keys: Collection[str]) -> dict[str, Any]:
     """The request, if OpenAI would answer it. Raises Refused."""
-    if headers.get("authorization") != f"Bearer {key}":
+    if headers.get("authorization") not in [f"Bearer {key}" for key in keys]:
         raise Refused(401, "Incorrect API key provided.", "invalid_api_key")
     foreign = [name for name in _FOREIGN_HEADERS if name in headers]
     if foreign:
@@ -134,9 +135,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, key: str, pace_s: float) -> None:
+    def __init__(self, keys: Collection[str], pace_s: float) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.key = key
+        self.keys = set(keys)
         self.pace_s = pace_s
         self.refused: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
@@ -162,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         try:
-            request = check(self.path, headers, body, self.server.key)
+            request = check(self.path, headers, body, self.server.keys)
         except Refused as error:
             self.server.refused[str(error)] += 1
             kind = "invalid_request_error"
@@ -202,13 +203,14 @@ class _Handler(BaseHTTPRequestHandler):
 def main() -> None:
     """Serve until standard input is closed."""
     parser = argparse.ArgumentParser(prog="python -m deploy.trial.strict_provider", description=__doc__.partition("\n")[0])
-    parser.add_argument("--key", required=True, help="the only key that it accepts")
+    parser.add_argument("--key", action="append", required=True, help="a key that it accepts; may be given several times")
     parser.add_argument("--pace", type=float, default=0.05, help="seconds between two words of a stream")
     options = parser.parse_args()
     with _Server(options.key, options.pace) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print(f"http://127.0.0.1:{server.server_port}/v1", flush=True)
-        sys.stdin.read()
+        for line in sys.stdin:
+            server.keys.discard(line.removeprefix("revoke ").strip())
         server.shutdown()
         print(json.dumps({"answered": server.counts["answered"], "left": server.counts["left"], "refused": server.refused}))
 
