@@ -11,7 +11,7 @@ LOCKED := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP)) --
 
 .PHONY: help setup run run-llm test node-clients test-compiled soak hostile-nginx crash fuzz check format bench bench-all bench-compare \
 	bench-micro bench-instructions \
-	bench-jobs bench-outage bench-peers dist lint-deploy lock clean
+	bench-jobs bench-outage bench-peers dist trial lint-deploy lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,7 +69,7 @@ bench: $(VENV)/built.done $(VENV)/bench.done ## what a request and a streamed ev
 
 bench-all: $(VENV)/built.done $(VENV)/bench.done ## everything, beside all peers that are there; writes docs/benchmarks (40 minutes)
 	$(BIN)/python -m bench.suite --plan all --out docs/benchmarks/run.json $(BENCH_OPTIONS) > /dev/null; code=$$?; \
-		$(BIN)/python -m bench.report docs/benchmarks/run.json --out docs/benchmarks && exit $$code
+		$(BIN)/python -m bench.report docs/benchmarks/run.json --out docs/benchmarks --readme README.md && exit $$code
 
 bench-compare: $(VENV)/built.done $(VENV)/bench.done ## this tree against another commit, pair by pair: make bench-compare BASE=HEAD~1
 	$(BIN)/python -m bench.compare $(or $(BASE),$(error Say against what: make bench-compare BASE=HEAD~1)) $(BENCH_OPTIONS)
@@ -91,6 +91,9 @@ bench-peers: $(VENV)/built.done $(VENV)/bench.done ## install what to compare wi
 
 dist: $(VENV)/dist.done ## a source package, wheels for each Python that is here, and a plain one, in dist/ (DIST_OPTIONS='--python 3.13')
 	$(BIN)/python -m deploy.packages $(DIST_OPTIONS)
+
+trial: $(VENV)/dist.done ## try the wheel of dist/ as a new user would: install, stream, reload, restart under load, stop (a minute)
+	$(BIN)/python -m deploy.trial $(TRIAL_OPTIONS)
 
 lint-deploy: $(VENV)/dist.done ## check deploy/ and the workflows: hadolint, Kubernetes' schemas, Helm, systemd, zizmor
 	$(BIN)/python -m deploy.lint

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from typing import Final
 
 from aiohttp import web
 
 from kyma_proxy.errors import GatewayError, Kind
+
+_ADMIN_PATHS: Final = frozenset({"/metrics", "/livez", "/readyz", "/healthz"})
 
 
 class ServedPaths:
@@ -52,10 +55,17 @@ def not_allowed(method: str, allowed: list[str]) -> GatewayError:
 
 
 def nothing_at(path: str, relayed: Collection[bytes] = ()) -> GatewayError:
-    """The error for a path that does not exist, with a hint if the base URL is wrong."""
-    hint = ""
-    if f"/v1{path}".encode() in relayed:
-        hint = f" Did you mean /v1{path}? The base URL for OpenAI clients ends with /v1."
-    elif path.startswith("/v1/v1/"):
-        hint = " The path has /v1 twice; the base URL for Anthropic clients ends without it."
-    return GatewayError(Kind.NOT_FOUND, f"There is nothing at {path}.{hint}")
+    """The error for a path that does not exist; where endpoints are relayed, with a hint if it is like one that does."""
+    return GatewayError(Kind.NOT_FOUND, f"There is nothing at {path}.{_hint(path, relayed) if relayed else ''}")
+
+
+def _hint(path: str, relayed: Collection[bytes]) -> str:
+    if f"/v1{path}".encode() in relayed or path == "/models":
+        return f" Did you mean /v1{path}? The base URL for OpenAI clients ends with /v1."
+    if path.startswith("/v1/v1/"):
+        return " The path has /v1 twice; the base URL for Anthropic clients ends without it."
+    if path in _ADMIN_PATHS or path.startswith("/admin/"):
+        return " It is on the admin listener, 127.0.0.1:9090 if the configuration says nothing else."
+    if path in ("/", "/v1", "/v1/"):
+        return " GET /v1/models lists the models, and /status shows their state."
+    return ""
