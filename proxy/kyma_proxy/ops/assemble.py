@@ -59,6 +59,7 @@ from kyma_proxy.web.admin_accounts import AdminAccounts
 from kyma_proxy.web.application import PublicPages, application
 from kyma_proxy.web.control_plane_bridge import ControlPlaneBridge
 from kyma_proxy.web.image_pages import ImagePages
+from kyma_proxy.web.served_paths import ServedPaths
 
 _MAX_LAST_CHANGES_S: Final = 6.0
 _MAX_ADMIN_CONNECTIONS: Final = 128
@@ -170,6 +171,8 @@ class App:
             admin_pages, status=lambda: self.public_pages.full_status,
         )  # fmt: skip
         self._admin = web.AppRunner(self.admin_application, access_log=None)
+        self.listener.unserved = ServedPaths(self.control_plane, RELAYED).refusal
+        self.admin_listener.unserved = ServedPaths(self.admin_application).refusal
         self._health_checks = HealthChecks(current, client, self.breakers, random.random)
         self._periodic: list[asyncio.Task[None]] = []
         self._scraped = self._scraped_metrics(configuration)
@@ -264,8 +267,9 @@ class App:
 
     async def close(self) -> None:
         """Close everything; requests in progress are cut."""
-        for downstream in [*self.listener.connections, *self.admin_listener.connections]:
-            downstream.abort()
+        for listener in (self.listener, self.admin_listener):
+            for downstream in [*listener.connections, *listener.refused]:
+                downstream.abort()
         for task in self._periodic:
             task.cancel()
         await asyncio.gather(*self._periodic, return_exceptions=True)
