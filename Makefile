@@ -10,7 +10,7 @@ UV := $(shell command -v uv 2>/dev/null)
 LOCKED := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP)) --require-hashes -r
 
 .PHONY: help setup run run-llm test node-clients test-compiled soak hostile-nginx crash fuzz check format bench bench-all bench-compare \
-	bench-micro \
+	bench-micro bench-instructions \
 	bench-jobs bench-outage bench-peers dist trial lint-deploy lock clean
 
 help: ## show this help
@@ -76,6 +76,9 @@ bench-compare: $(VENV)/built.done $(VENV)/bench.done ## this tree against anothe
 
 bench-micro: $(VENV)/built.done $(VENV)/bench.done ## what each pure part of the path costs, in instructions where valgrind is there
 	$(BIN)/python -m bench.micro $(BENCH_OPTIONS)
+
+bench-instructions: $(VENV)/built.done $(VENV)/bench.done ## instructions of a request and an event, and if they keep to the budget (4 minutes)
+	$(BIN)/python -m bench.instructions $(BENCH_OPTIONS)
 
 bench-outage: $(VENV)/built.done $(VENV)/bench.done ## what an outage costs callers: a fallback's price, and a minute with a dead source
 	$(BIN)/python -m bench.outage

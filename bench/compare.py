@@ -37,7 +37,7 @@ def main() -> int:
     """Compare; returns the exit code."""
     options = _options()
     try:
-        commit = _git("rev-parse", "--short=12", f"{options.base}^{{commit}}")
+        commit = commit_of(options.base)
     except subprocess.CalledProcessError:
         log_progress(f"{options.base} is not a commit of this repository; see git log")
         return 2
@@ -53,7 +53,7 @@ def main() -> int:
         return 2
     points = tuple(msgspec.structs.replace(point, rounds=options.rounds or point.rounds) for point in scenarios.points)
     try:
-        site = _build(commit)
+        site = build(commit)
     except subprocess.CalledProcessError as error:
         log_progress(f"{commit} can't be built: {error}")
         return 2
@@ -75,11 +75,13 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+def commit_of(name: str) -> str:
+    """The commit that git knows by this name. Raises subprocess.CalledProcessError."""
+    command = ["git", "rev-parse", "--short=12", f"{name}^{{commit}}"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def _build(commit: str) -> Path:
+def build(commit: str) -> Path:
     """Build a commit as an installation does; returns the directory from which its package can be imported."""
     site, draft, source = (_BUILDS / commit / name for name in ("site", "draft", "source"))
     if site.is_dir():

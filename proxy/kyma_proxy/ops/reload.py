@@ -7,11 +7,13 @@ survives. A bad file changes nothing. Settings that need a restart keep their va
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
+import gc
 import logging
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -23,7 +25,10 @@ from kyma_proxy.errors import StartError
 from kyma_proxy.loading.compiling import load
 from kyma_proxy.ops.config_file import ConfigFile
 from kyma_proxy.ops.listening import tls_context
+from kyma_proxy.ops.loading_apart import MIN_CHARACTERS, CannotLoadApart, load_apart, short_turns
+from kyma_proxy.ops.memory import collector_paused
 from kyma_proxy.ops.outside_values import OutsideStore, Reading
+from kyma_proxy.ops.snapshot_pieces import free_in_slices, in_slices, put_together
 
 _log: Final = logging.getLogger("kyma-proxy")
 _RELOAD: Final = "reload"
@@ -47,25 +52,38 @@ def read_snapshot(path: ConfigFile, environment: Mapping[str, str]) -> Snapshot:
 
     Raises StartError if it can't be read, ConfigError if it is wrong.
     """
-    return _snapshot_of(_read_text(path), environment, OutsideStore(runs_commands=False).reading())
+    snapshot = load(
+        _read_text(path), environment, OutsideStore(runs_commands=False, tries_writing=True).reading(), to_serve=True
+    )
+    _check_all_authorities(snapshot)
+    return snapshot
 
 
 def _read_text(path: ConfigFile) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise StartError(f"{path}: is not UTF-8 text") from None
+    except UnicodeDecodeError as error:
+        raise StartError(f"{path}: {_not_utf_8(error)}") from None
     except OSError as error:
         raise StartError(f"{path}: {(error.strerror or str(error)).lower()}") from None
 
 
-def _snapshot_of(text: str, environment: Mapping[str, str], reading: Reading) -> Snapshot:
-    snapshot = load(text, environment, reading)
+def _not_utf_8(error: UnicodeDecodeError) -> str:
+    if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "is UTF-16 text; save it as UTF-8"
+    line = len(error.object[: error.start].splitlines() or [b""])
+    return f"is not UTF-8 text: line {line} has the byte 0x{error.object[error.start]:02x}; save it as UTF-8"
+
+
+async def _prepare_nothing(snapshot: Snapshot) -> None:
+    """Prepare nothing."""
+
+
+def _check_all_authorities(snapshot: Snapshot) -> None:
     for provider in snapshot.providers.values():
         way = provider.origin.way
         if way is not None and way.authorities is not None:
             _check_authorities(provider.name, way.authorities)
-    return snapshot
 
 
 class Configuration:
@@ -95,6 +113,8 @@ class Configuration:
         self._listeners: list[Callable[[], None]] = []
         self.reloading: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
         """Entered for each reload; who wishes to be told puts another here."""
+        self.prepare: Callable[[Snapshot], Awaitable[None]] = _prepare_nothing
+        """Called with each snapshot before it is put in force."""
         self._lock = asyncio.Lock()
 
     def current(self) -> Snapshot:
@@ -136,8 +156,8 @@ class Configuration:
     async def _replace(self, trigger: str, text: str | None, reading: Reading) -> ReloadResult:
         version = self.snapshot.version
         try:
-            # In a thread, as YAML, files and commands are slow and the loop has streams to serve.
-            loaded = await asyncio.to_thread(self._load, text, reading)
+            loaded = await self._load_aside(text, reading)
+            await self.prepare(loaded.snapshot)
         except ConfigError as error:
             failed = ReloadResult(result="failed", version=version, problems=tuple(error.problems))
         except StartError as error:
@@ -159,11 +179,43 @@ class Configuration:
         self._failing.add(_RELOAD if text is None else _RENEWAL)
         return self._failed(trigger, failed)
 
+    async def _load_aside(self, text: str | None, reading: Reading) -> _Loaded:
+        """Compile this text, or the file's, while the loop serves streams. Raises StartError or ConfigError.
+
+        A small one is compiled in a thread, as files and commands are slow. A large one would hold the interpreter too long.
+        """
+        if text is None:
+            text = await asyncio.to_thread(_read_text, self.path)
+        if len(text) >= MIN_CHARACTERS:
+            try:
+                pieces = await asyncio.to_thread(load_apart, text, self._environment, reading)
+            except CannotLoadApart as error:
+                _log.warning("the configuration is read by the process that serves, which may delay streams: %s", error)
+            else:
+                return await self._assembled(text, pieces, reading)
+        return await asyncio.to_thread(self._load_in_short_turns, text, reading)
+
+    async def _assembled(self, text: str, pieces: list[bytes], reading: Reading) -> _Loaded:
+        """The snapshot of these pieces, which is exempt from garbage collection: a collection would look at all of it."""
+        with collector_paused():
+            snapshot = await in_slices(put_together(pieces))
+            gc.freeze()
+        return await asyncio.to_thread(self._completed, text, snapshot, reading)
+
+    def _load_in_short_turns(self, text: str, reading: Reading) -> _Loaded:
+        with short_turns():
+            return self._load(text, reading)
+
     def _load(self, text: str | None, reading: Reading) -> _Loaded:
         """Compile this text, or the file's. Raises StartError or ConfigError."""
         if text is None:
             text = _read_text(self.path)
-        snapshot = self._adjust(_snapshot_of(text, self._environment, reading))
+        return self._completed(text, load(text, self._environment, reading, to_serve=True), reading)
+
+    def _completed(self, text: str, compiled: Snapshot, reading: Reading) -> _Loaded:
+        """A compiled configuration with what the options change, and with its certificates. Raises StartError."""
+        _check_all_authorities(compiled)
+        snapshot = self._adjust(compiled)
         if snapshot.tls is None:
             return _Loaded(text, snapshot, None)
         try:
@@ -211,6 +263,8 @@ class Configuration:
         result = "unchanged" if is_same and not renewed else "reloaded"
         self._count(result)
         if result == "reloaded":
+            if len(self._text) >= MIN_CHARACTERS:
+                free_in_slices(before, asyncio.get_running_loop())
             self._text = loaded.text
             self.snapshot = after
             if self._tls is not None and loaded.tls is not None:

@@ -25,9 +25,10 @@ from kyma_proxy.store.contract import StoreUnavailable
 from kyma_proxy.telemetry.exposition import media_type
 from kyma_proxy.web.admin_accounts import AdminAccounts
 from kyma_proxy.web.responses import Handler, json_response
+from kyma_proxy.web.served_paths import not_allowed, nothing_at
 from kyma_proxy.web.status_page import add_status_routes
 
-_OWN_FORM: Final = ("models", "entries", "patterns", "pattern_routes", "providers", "routes", "substitutions")
+_OWN_FORM: Final = ("models", "entries", "patterns", "pattern_routes", "providers", "routes", "substitutions", "warnings")
 # Members of the snapshot that stand elsewhere than in the configuration.
 _PLACES: Final = MappingProxyType({
     **{f"defaults.{name}": name for name in ("max_tokens", "hold", "probe_after")},
@@ -56,6 +57,8 @@ def admin_application(
     async def readyz(request: web.Request) -> web.Response:
         if is_draining():
             return json_response({"status": "draining"}, 503, is_private=False)
+        if all(provider.off is not None for provider in current().providers.values()):
+            return json_response({"status": "every provider is off"}, 503, is_private=False)
         return json_response({"status": "ok"}, is_private=False)
 
     async def metrics_text(request: web.Request) -> web.Response:
@@ -95,6 +98,10 @@ def _admission(current: Callable[[], Snapshot]) -> Middleware:
             return await handler(request)
         except GatewayError as error:
             return _gateway_error_response(error)
+        except web.HTTPMethodNotAllowed as error:
+            return _gateway_error_response(not_allowed(request.method, sorted(error.allowed_methods)))
+        except web.HTTPNotFound:
+            return _gateway_error_response(nothing_at(request.path))
         except StoreUnavailable:
             return _gateway_error_response(accounts_unavailable())
 
@@ -102,8 +109,8 @@ def _admission(current: Callable[[], Snapshot]) -> Middleware:
 
 
 def _reload_document(outcome: ReloadResult) -> dict[str, object]:
-    problems = [{"path": one.path, "line": one.line, "message": one.message} for one in outcome.problems]
-    return msgspec.structs.asdict(outcome) | {"problems": problems}
+    found = {"problems": outcome.problems, "warnings": outcome.warnings}
+    return msgspec.structs.asdict(outcome) | {name: [one._asdict() for one in ones] for name, ones in found.items()}
 
 
 def redacted_configuration(snapshot: Snapshot) -> bytes:
@@ -121,6 +128,7 @@ def redacted_configuration(snapshot: Snapshot) -> bytes:
         {name: getattr(snapshot, name) for name in snapshot.__struct_fields__ if name not in _OWN_FORM}
         | {"aliases": dict(snapshot.aliases), "fallbacks": dict(snapshot.fallbacks)}
         | {"providers": [_provider(provider) for provider in snapshot.providers.values()]}
+        | {"warnings": [one._asdict() for one in snapshot.warnings]}
         | {"models": [_model(snapshot, model) for model in snapshot.entries]},
         enc_hook=redact,
     )
@@ -217,6 +225,8 @@ def _gateway_error_response(error: GatewayError) -> web.Response:
     response = _error_response(error.kind.status, error.kind.code, error.message)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
+    if error.allowed:
+        response.headers["Allow"] = ", ".join(error.allowed)
     return response
 
 

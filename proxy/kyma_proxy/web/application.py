@@ -22,12 +22,12 @@ from kyma_proxy.web.control_plane_bridge import ERROR_HEADERS, REQUEST_ID_HEADER
 from kyma_proxy.web.image_pages import ImagePages
 from kyma_proxy.web.openapi.document import openapi_page
 from kyma_proxy.web.responses import Handler, json_response
+from kyma_proxy.web.served_paths import not_allowed, nothing_at
 from kyma_proxy.web.status_page import add_status_routes
 
 _log: Final = logging.getLogger("kyma-proxy")
 _PREFLIGHT_S: Final = "600"
 _STATUS_MAX_AGE_S: Final = 1.0
-_ADMIN_PATHS: Final = frozenset({"/metrics", "/livez", "/readyz", "/healthz"})
 
 
 class PublicPages:
@@ -185,12 +185,12 @@ def _methods_at(request: web.Request) -> list[str]:
 
 
 def _from_aiohttp(request: web.Request, error: web.HTTPException) -> GatewayError:
-    """The error for an exception that aiohttp raises by itself, with a hint if the base URL is wrong."""
+    """The error for an exception that aiohttp raises by itself."""
     allowed = _methods_at(request)
     if allowed:
-        return GatewayError(Kind.METHOD_NOT_ALLOWED, f"{request.method} is not served here; use {allowed[0]}.")
+        return not_allowed(request.method, allowed)
     if error.status == 404:
-        return GatewayError(Kind.NOT_FOUND, f"There is nothing at {request.path}.{_way_out(request.path)}")
+        return nothing_at(request.path, RELAYED)
     if error.status >= 500:
         return internal_error()
     return GatewayError(Kind.INVALID_REQUEST, f"The request can't be served: {error.reason}.")
@@ -203,19 +203,6 @@ def _error_response(request: web.Request, error: GatewayError) -> web.Response:
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     response.headers.update(request.get(ERROR_HEADERS, {}))
-    if error.kind is Kind.METHOD_NOT_ALLOWED:
-        response.headers["Allow"] = ", ".join(_methods_at(request))
+    if error.allowed:
+        response.headers["Allow"] = ", ".join(error.allowed)
     return response
-
-
-def _way_out(path: str) -> str:
-    """The hint for somebody who has asked at the wrong path; empty if it is like none that the gateway has."""
-    if f"/v1{path}".encode() in RELAYED or path == "/models":
-        return f" Did you mean /v1{path}? The base URL for OpenAI clients ends with /v1."
-    if path.startswith("/v1/v1/"):
-        return " The path has /v1 twice; the base URL for Anthropic clients ends without it."
-    if path in _ADMIN_PATHS or path.startswith("/admin/"):
-        return " It is on the admin listener, 127.0.0.1:9090 if the configuration says nothing else."
-    if path in ("/", "/v1", "/v1/"):
-        return " GET /v1/models lists the models, and /status shows their state."
-    return ""

@@ -20,6 +20,7 @@ from kyma_proxy.errors import GatewayError, Kind
 
 _AUTHORITY: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]*:[^\[\]@/]*)\]|([^\[\]:@/]+))(?::[0-9]*)?")
 _ABSOLUTE: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
+_PORT: Final = re.compile(r":[0-9]{1,5}$", re.ASCII)
 _ORIGIN: Final = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 _MAX_AUTHORITIES_REMEMBERED: Final = 256
 _MAX_BYTES_SHOWN: Final = 200
@@ -33,7 +34,10 @@ class WebPagePolicy:
     address is its own.
     """
 
-    __slots__ = ("_exact", "_is_local", "_names", "_own_scheme", "_prefixes", "_protects", "_remembered", "_takes_addresses")
+    __slots__ = (
+        "_any_port", "_exact", "_is_local", "_names", "_own_scheme", "_prefixes", "_protects", "_remembered",
+        "_takes_addresses",
+    )  # fmt: skip
 
     def __init__(
         self, origins: frozenset[str], hosts: Iterable[str] = (), *, own_scheme: str = "http", protects: bool = True,
@@ -42,7 +46,9 @@ class WebPagePolicy:
         if origins == DEFAULT_ORIGINS and not protects:
             origins = frozenset()  # callers with keys come from nowhere unless the operator says so
         self._exact = frozenset({one for one in origins if not one.endswith("*")})
-        self._prefixes = tuple(sorted({one[:-1] for one in origins if one.endswith("*")}))
+        # A star stands for all, for all of a scheme, or for a port: after a part of a name it would allow other people's names.
+        self._any_port = frozenset({one[:-2] for one in origins if one.endswith(":*")})
+        self._prefixes = tuple(sorted({one[:-1] for one in origins if one == "*" or one.endswith("://*")}))
         self._own_scheme = own_scheme
         self._protects = protects
         self._is_local = is_local
@@ -81,19 +87,15 @@ class WebPagePolicy:
         if self._is_allowed(text):
             return cors_lines(origin)
         if self._protects and not self._is_own(text, target, authority):
-            if text == "null":
-                raise _refused(
-                    "A page without an origin of its own (`Origin: null`) can't use this gateway; serve it from an address, "
-                    "and add that to `cors.origins` in the gateway's configuration."
-                )
-            raise _refused(
-                f"Pages of {_shown(text)} may not use this gateway; if they should, add their origin to `cors.origins` in its "
-                "configuration."
-            )
+            raise _refused(_why_refused(text))
         return b""
 
-    def readable(self, origin: bytes | None) -> bytes:
-        """The lines that let a page of this origin read an error about a request that can't be read; else b""."""
+    def readable(self, headers: Headers) -> bytes:
+        """The lines that let the page that sends these fields read an error about a request that can't be served; else b""."""
+        origin: bytes | None = None
+        for name, value in headers:
+            if len(name) == 6 and name.lower() == b"origin":
+                origin = _joined(origin, value)
         return cors_lines(origin) if origin is not None and self._is_allowed(origin.decode("latin-1")) else b""
 
     def _is_allowed(self, origin: str) -> bool:
@@ -104,6 +106,7 @@ class WebPagePolicy:
         return (
             origin in self._exact
             or origin.startswith(self._prefixes)
+            or (bool(self._any_port) and _without_port(origin) in self._any_port)
             or (LOOPBACK_ORIGINS in self._exact and _is_loopback_origin(origin))
         )
 
@@ -173,6 +176,12 @@ def _names(snapshot: Snapshot, listen: Address | None) -> list[str]:
     return [*snapshot.hosts, *([listen.host] if isinstance(listen, TcpAddress) else ())]
 
 
+def _without_port(origin: str) -> str:
+    """An origin that names a port, without it; "" of another."""
+    match = _PORT.search(origin)
+    return "" if match is None else origin[: match.start()]
+
+
 def _is_loopback_origin(origin: str) -> bool:
     scheme, separator, authority = origin.partition("://")
     return bool(separator) and scheme.lower() in ("http", "https") and is_loopback(_host_of(authority))
@@ -206,6 +215,20 @@ def _joined(former: bytes | None, value: bytes) -> bytes:
 def _shown(text: str) -> str:
     """The text of a caller's header as an error may repeat it."""
     return f"`{text}`" if _ORIGIN.fullmatch(text) and len(text) <= _MAX_BYTES_SHOWN and "`" not in text else ""
+
+
+def _why_refused(origin: str) -> str:
+    if origin == "null":
+        return (
+            "A page without an origin of its own (`Origin: null`) can't use this gateway; serve it from an address, and add "
+            "that to `cors.origins` in the gateway's configuration."
+        )
+    shown = _shown(origin)
+    if not shown:
+        return "The page that sent this request may not use this gateway: its `Origin` is none that `cors.origins` could name."
+    return (
+        f"Pages of {shown} may not use this gateway; if they should, add their origin to `cors.origins` in its configuration."
+    )
 
 
 def _refused(message: str) -> GatewayError:
