@@ -68,6 +68,8 @@ def _hint(path: str, relayed: Collection[bytes]) -> str:
         return " The path has /v1 twice; the base URL for Anthropic clients ends without it."
     if path in _ADMIN_PATHS or path.startswith("/admin/"):
         return " It is on the admin listener, 127.0.0.1:9090 if the configuration says nothing else."
+    if path in ("/health", "/healthz"):
+        return " GET /v1/health says if this gateway takes requests."
     if path in ("/", "/v1", "/v1/"):
         return " GET /v1/models lists the models, and /status shows their state."
     return ""
