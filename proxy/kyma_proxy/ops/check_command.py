@@ -53,7 +53,7 @@ def _check(args: argparse.Namespace) -> int:
 
     try:
         path = config_path(given_file(args))
-        snapshot = read_snapshot(path, os.environ)
+        snapshot = read_snapshot(path, os.environ, to_serve=True)
     except ConfigError as error:
         if args.json:
             found, doubts = _documents(error.problems), _documents(error.warnings)
