@@ -17,10 +17,15 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from kyma_proxy.config.problems import ConfigError
-from kyma_proxy.config.reload_result import ReloadResult
+from kyma_proxy.config.reload_result import Change, ReloadPreview, ReloadResult
 from kyma_proxy.config.snapshot import Admin, Snapshot
+from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.errors import StartError
+from kyma_proxy.loading.changes import Written, find_changes
 from kyma_proxy.loading.compiling import load
+from kyma_proxy.loading.reading import read_document
+from kyma_proxy.loading.reference.fields import key_at
+from kyma_proxy.loading.reference.key import REPLACE, RESTART
 from kyma_proxy.ops.config_file import ConfigFile
 from kyma_proxy.ops.listening import tls_context
 from kyma_proxy.ops.outside_values import OutsideStore, Reading
@@ -133,31 +138,64 @@ class Configuration:
         async with self._lock:
             return await self._replace(trigger, self._text, self._outside.reading())
 
+    async def preview(self, text: str | None = None) -> ReloadPreview:
+        """The result that a reload of the file would have, or of this text. Nothing changes, and no command is run."""
+        async with self._lock:
+            reading = self._outside.trial()
+            loaded = await self._try("a dry run", text, reading)
+            if isinstance(loaded, ReloadResult):
+                return ReloadPreview(**msgspec.structs.asdict(loaded))
+            after, needs_restart = _keep_settings_that_need_restart(self.snapshot, loaded.snapshot)
+            renewed = _shown_renewed(loaded, reading)
+            return ReloadPreview(
+                result=self._result(after, renewed),
+                version=self.snapshot.version,
+                new_version=after.version,
+                needs_restart=needs_restart,
+                warnings=after.warnings,
+                renewed=renewed,
+                changes=await asyncio.to_thread(self._changes, loaded, needs_restart),
+            )
+
+    def _changes(self, loaded: _Loaded, needs_restart: tuple[str, ...]) -> tuple[Change, ...]:
+        """The changes in what is written; of the settings that need a restart those that would not be taken."""
+        before, after = (_written(text, self._environment) for text in (self._text, loaded.text))
+        changes = [] if before is None or after is None else find_changes(before, after)
+        found = {change.path: change for change in changes}
+        return (
+            *(change for change in changes if change.reload not in (REPLACE, RESTART)),
+            *(found.get(name) or _kept_before(name) for name in needs_restart),
+        )
+
     async def _replace(self, trigger: str, text: str | None, reading: Reading) -> ReloadResult:
+        loaded = await self._try(trigger, text, reading)
+        if isinstance(loaded, ReloadResult):
+            self._outside.refuse(reading)
+            self._log_troubles()
+            self._failing.add(_RELOAD if text is None else _RENEWAL)
+            return self._failed(trigger, loaded)
+        self._outside.keep(reading)
+        self._log_troubles()
+        self._failing.discard(_RENEWAL)
+        if text is None:
+            self._failing.clear()
+            self.read_at = time.time()
+        return self._apply(loaded, trigger, _shown_renewed(loaded, reading))
+
+    async def _try(self, trigger: str, text: str | None, reading: Reading) -> _Loaded | ReloadResult:
+        """Load this text, or the file's; the result of a reload if that fails."""
         version = self.snapshot.version
         try:
             # In a thread, as YAML, files and commands are slow and the loop has streams to serve.
-            loaded = await asyncio.to_thread(self._load, text, reading)
+            return await asyncio.to_thread(self._load, text, reading)
         except ConfigError as error:
-            failed = ReloadResult(result="failed", version=version, problems=tuple(error.problems))
+            return ReloadResult(result="failed", version=version, problems=tuple(error.problems))
         except StartError as error:
-            failed = ReloadResult(result="failed", version=version, message=str(error))
+            return ReloadResult(result="failed", version=version, message=str(error))
         except Exception:
             _log.exception("reload (%s): the gateway failed to read %s", trigger, self.path)
             message = "the gateway failed to read it; its log has the error"
-            failed = ReloadResult(result="failed", version=version, message=message)
-        else:
-            self._outside.keep(reading)
-            self._log_troubles()
-            self._failing.discard(_RENEWAL)
-            if text is None:
-                self._failing.clear()
-                self.read_at = time.time()
-            return self._apply(loaded, trigger, tuple(map(loaded.snapshot.substitutions.shown, reading.renewed)))
-        self._outside.refuse(reading)
-        self._log_troubles()
-        self._failing.add(_RELOAD if text is None else _RENEWAL)
-        return self._failed(trigger, failed)
+            return ReloadResult(result="failed", version=version, message=message)
 
     def _load(self, text: str | None, reading: Reading) -> _Loaded:
         """Compile this text, or the file's. Raises StartError or ConfigError."""
@@ -207,8 +245,7 @@ class Configuration:
         after, needs_restart = _keep_settings_that_need_restart(before, loaded.snapshot)
         for name in needs_restart:
             _log.warning("reload: %s has changed in %s; that needs a restart", name, self.path)
-        is_same = after.version == before.version and after.providers == before.providers
-        result = "unchanged" if is_same and not renewed else "reloaded"
+        result = self._result(after, renewed)
         self._count(result)
         if result == "reloaded":
             self._text = loaded.text
@@ -224,6 +261,10 @@ class Configuration:
         return ReloadResult(
             result=result, version=after.version, needs_restart=needs_restart, warnings=after.warnings, renewed=renewed
         )
+
+    def _result(self, after: Snapshot, renewed: tuple[str, ...]) -> str:
+        is_same = after.version == self.snapshot.version and after.providers == self.snapshot.providers
+        return "unchanged" if is_same and not renewed else "reloaded"
 
     def _failed(self, trigger: str, result: ReloadResult) -> ReloadResult:
         self._count("failed")
@@ -266,6 +307,21 @@ class ReloadTriggers:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _shown_renewed(loaded: _Loaded, reading: Reading) -> tuple[str, ...]:
+    return tuple(map(loaded.snapshot.substitutions.shown, reading.renewed))
+
+
+def _written(text: str, environment: Mapping[str, str]) -> Written | None:
+    substitutions = Substitutions({}, {})
+    document, _, _ = read_document(text, environment, substitutions)
+    return None if document is None else Written(document, substitutions)
+
+
+def _kept_before(name: str) -> Change:
+    """A setting that the file has had for longer, and that still waits for a restart."""
+    return Change(path=name, kind="changed", name=None, before=None, after=None, reload=key_at(name).reload)
 
 
 def _keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:

@@ -17,13 +17,14 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from kyma_proxy.config.reload_result import ReloadResult
+from kyma_proxy.config.reload_result import ReloadPreview, ReloadResult
 from kyma_proxy.config.snapshot import Model, Provider, Snapshot, TcpAddress, Way
 from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import GatewayError, accounts_unavailable
 from kyma_proxy.store.contract import StoreUnavailable
 from kyma_proxy.telemetry.exposition import media_type
 from kyma_proxy.web.admin_accounts import AdminAccounts
+from kyma_proxy.web.reload_documents import RELOAD_PATH, is_dry_run, reload_document, sent_configuration
 from kyma_proxy.web.responses import Handler, json_response
 from kyma_proxy.web.status_page import add_status_routes
 
@@ -43,10 +44,12 @@ def admin_application(
     reload: Callable[[], Awaitable[ReloadResult]],
     accounts: AdminAccounts | None,
     *,
+    preview: Callable[[str | None], Awaitable[ReloadPreview]] | None = None,
     status: Callable[[], bytes] | None = None,
 ) -> web.Application:
     """The admin application. It calls each of its arguments anew for every request; `metrics` with the media type of a scrape.
 
+    `preview` says what a reload would do: of the file, or of a text in its place.
     `status` is the whole document of `/v1/status`: where callers need a key, they see less of it.
     """
 
@@ -66,15 +69,17 @@ def admin_application(
         return web.Response(body=redacted_configuration(current()), content_type="application/json")
 
     async def reload_result(request: web.Request) -> web.Response:
-        outcome = await reload()
-        return json_response(_reload_document(outcome), 422 if outcome.result == "failed" else 200, is_private=False)
+        outcome = await (
+            preview(await sent_configuration(request)) if preview is not None and is_dry_run(request) else reload()
+        )
+        return json_response(reload_document(outcome), 422 if outcome.result == "failed" else 200, is_private=False)
 
     app = web.Application(middlewares=[_admission(current)])
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics_text)
     app.router.add_get("/admin/config", configuration)
-    app.router.add_post("/admin/reload", reload_result)
+    app.router.add_post(RELOAD_PATH, reload_result)
     if status is not None:
         add_status_routes(app, status)
     if accounts is not None:
@@ -99,11 +104,6 @@ def _admission(current: Callable[[], Snapshot]) -> Middleware:
             return _gateway_error_response(accounts_unavailable())
 
     return token_middleware
-
-
-def _reload_document(outcome: ReloadResult) -> dict[str, object]:
-    problems = [{"path": one.path, "line": one.line, "message": one.message} for one in outcome.problems]
-    return msgspec.structs.asdict(outcome) | {"problems": problems}
 
 
 def redacted_configuration(snapshot: Snapshot) -> bytes:

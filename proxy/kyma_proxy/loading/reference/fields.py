@@ -25,6 +25,8 @@ from kyma_proxy.loading.reference.providers import PROVIDERS
 
 KEYS: Final[Mapping[type, Mapping[str, Key]]] = MappingProxyType({**GENERAL, **PROVIDERS, **MODELS})
 """The keys of every section, by the struct that it is read with."""
+NOT_SHOWN: Final = "(not shown)"
+"""Stands for a value that may be a secret."""
 _SECOND_UNITS: Final = ((3600, "h"), (60, "m"), (1, "s"))
 _BYTE_UNITS: Final = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -110,6 +112,15 @@ def sections() -> tuple[Section, ...]:
     return tuple(Section(struct, tuple(paths), fields_of(struct)) for struct, paths in found.items())
 
 
+def key_at(path: str) -> Key:
+    """The key at a path that goes through no list. Raises KeyError."""
+    struct: Any = doc.Document
+    *sections_above, last = path.split(".")
+    for name in sections_above:
+        struct = next(field.kind.type for field in fields_of(struct) if field.name == name)
+    return KEYS[struct][last]
+
+
 def _walk(struct: type[msgspec.Struct], path: str) -> Iterator[tuple[type[msgspec.Struct], str]]:
     yield struct, path
     for field in fields_of(struct):
@@ -128,7 +139,7 @@ def is_section(kind: Kind) -> bool:
 
 
 def written(value: Any, kind: Kind) -> str:
-    """A value as it is written in YAML; a list or a mapping on one line."""
+    """A value as it is written in YAML; a list or a mapping on one line, without secrets."""
     if value is None or value is msgspec.UNSET:
         return "null"
     if isinstance(value, bool):
@@ -142,7 +153,7 @@ def written(value: Any, kind: Kind) -> str:
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, Secret):
-        return "(set)"
+        return NOT_SHOWN
     element = element_of(kind) or kind
     if isinstance(value, tuple | list):
         return f"[{', '.join(written(one, element) for one in value)}]"
@@ -154,10 +165,9 @@ def written(value: Any, kind: Kind) -> str:
 
 
 def _section(value: msgspec.Struct) -> str:
-    kinds = {field.name: field.kind for field in fields_of(type(value))}
     given = [
-        f"{one.name}: {written(getattr(value, one.name), kinds[one.name])}"
-        for one in msgspec.structs.fields(value)
+        f"{one.name}: {NOT_SHOWN if known.key.private else written(getattr(value, one.name), known.kind)}"
+        for one, known in zip(msgspec.structs.fields(value), fields_of(type(value)), strict=True)
         if one.required or getattr(value, one.name) != _default(one)
     ]
     return f"{{{', '.join(given)}}}"
