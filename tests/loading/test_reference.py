@@ -20,14 +20,14 @@ from kyma_proxy.loading.reference.fields import KEYS, Section, kind_of, sections
 from kyma_proxy.loading.reference.json_schema import json_schema
 from kyma_proxy.loading.reference.key import RELOADS
 from kyma_proxy.loading.starting import starting_file
-from kyma_proxy.ops.config_file import CATALOGUE, SCHEMA_LINE, shipped_text
+from kyma_proxy.ops.config_file import CATALOGUE, SCHEMA_FILE, SCHEMA_LINE, shipped_text
 from tests.configurations import configuration, simulated_configuration
 from tests.documented_keys import ENVIRONMENT, DocumentedKey, documented_keys, with_an_unknown_key, with_defaults
 from tests.loading.as_an_editor import read_as_an_editor, schema_problems
 from tests.processes import ROOT
 
 ALL = documented_keys()
-SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
+SHIPPED = [*sorted((ROOT / "config").glob("*.yaml")), ROOT / "deploy" / "docker" / "gateway.yaml"]
 
 
 class Outside(OutsideValues):
@@ -100,8 +100,9 @@ def test_the_schema_is_a_schema() -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=[path.name for path in SHIPPED])
 def test_a_shipped_file_names_its_schema_and_is_valid_and_plain_yaml(path: Any) -> None:
     text = path.read_text(encoding="utf-8")
-    assert text.startswith(SCHEMA_LINE)
-    assert (path.parent / SCHEMA_LINE.strip().partition("=")[2]).is_file()
+    line, _, schema_path = text.partition("\n")[0].partition("=")
+    assert line == SCHEMA_LINE.partition("=")[0]
+    assert (path.parent / schema_path).resolve() == ROOT / "config" / SCHEMA_FILE
     yaml.safe_load(text)  # as it is: an editor does not know that `{key: ${NAME}}` is more than YAML
     yaml.safe_load(re.sub(r"^(\s*)# (- \{.*\})$", r"\1\2", text, flags=re.MULTILINE))
     assert schema_problems(text) == []

@@ -14,6 +14,7 @@ from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.errors import StartError
 from kyma_proxy.ops.accounts.commands import add_account_commands
+from kyma_proxy.ops.config_diff import add_diff_options, print_diff
 from kyma_proxy.ops.health import add_health_command
 from kyma_proxy.ops.init_command import add_init_command
 from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path, print_json
@@ -80,6 +81,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     check.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the configuration (default: $KYMA_CONFIG)")
     check.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_diff_options(check)
     check.set_defaults(action=_check)
 
     demo = commands.add_parser(
@@ -131,6 +133,8 @@ def _check(args: argparse.Namespace) -> int:
 
     path = config_path(args.file)
     snapshot = read_snapshot(path, os.environ)
+    if args.diff:
+        return print_diff(args, path, snapshot)
     if args.json:
         print_json({"ok": True, "version": snapshot.version, "problems": [], "warnings": snapshot.warnings})
         return EXIT_OK

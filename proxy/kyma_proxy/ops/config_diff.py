@@ -1,0 +1,113 @@
+"""Compares a configuration with that of a running gateway, for `check --diff`: it asks the gateway's admin listener.
+
+The gateway itself compares, as only it knows its environment, and answers without a secret. It changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterable
+from typing import Final
+
+from kyma_proxy.config.snapshot import Snapshot
+from kyma_proxy.errors import StartError
+from kyma_proxy.loading.reference.key import REPLACE, RESTART
+from kyma_proxy.ops.admin_client import AdminApiError, AdminClient, Document, connect
+from kyma_proxy.ops.config_file import ConfigFile
+from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_OK, print_json
+from kyma_proxy.ops.start_options import address
+from kyma_proxy.telemetry.visible_text import visible
+
+_SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
+_LEFT_OUT: Final = "(left out)"
+_WAITS: Final = {REPLACE: "waits for `serve --replace`, or a restart", RESTART: "waits for a restart"}
+
+
+def add_diff_options(check: argparse.ArgumentParser) -> None:
+    """Add the options to the command."""
+    check.add_argument("--diff", action="store_true", help="say what would change in the running gateway; nothing does")
+    check.add_argument(
+        "--admin", metavar="ADDRESS", type=address, help="the running gateway's admin listener (default: the configuration's)"
+    )
+
+
+def print_diff(args: argparse.Namespace, file: ConfigFile, snapshot: Snapshot) -> int:
+    """Print what would change if the gateway had this configuration; returns the exit code. Raises StartError."""
+    try:
+        server, result = _ask(args, file, snapshot)
+    except StartError as error:  # it may name an address that came from the environment
+        raise StartError(snapshot.substitutions.shown(str(error))) from None
+    is_refused = result["result"] == "failed"
+    if args.json:
+        print_json({
+            "ok": not is_refused, "version": snapshot.version, "problems": result["problems"], "warnings": snapshot.warnings,
+            "diff": result,
+        })  # fmt: skip
+    elif is_refused:
+        for line in _refusal(result):
+            print(visible(f"{file}: {line}"), file=sys.stderr)
+        print(visible(f"{file}: {server} would refuse it, and change nothing"), file=sys.stderr)
+    else:
+        for line in _lines(result):
+            print(visible(line))
+        print(visible(f"{file}: {_summary(result)} in {server}"))
+    return EXIT_BAD_CONFIG if is_refused else EXIT_OK
+
+
+def _ask(args: argparse.Namespace, file: ConfigFile, snapshot: Snapshot) -> tuple[str, Document]:
+    admin = snapshot.admin
+    listener = args.admin or (None if admin is None else admin.listen)
+    if listener is None:
+        raise StartError(f"{file} has no admin listener; give that of the running gateway with --admin ADDRESS")
+    connected = connect(listener, "--admin" if args.admin is not None else "admin.listen")
+    if connected is None:
+        raise StartError(f"nothing listens at {listener}; is the gateway running? --admin ADDRESS names another admin listener")
+    token = "" if admin is None or admin.token is None else admin.token.reveal()
+    client = AdminClient(connected, token, f"the gateway at {listener}")
+    with contextlib.closing(client):
+        if not client.is_gateway():
+            raise StartError(f"{client.server}: what listens there is no gateway")
+        try:
+            return client.server, client.preview(file.read_text(encoding="utf-8"))
+        except AdminApiError as error:
+            raise StartError(_advice(client.server, error, has_token=bool(token))) from None
+
+
+def _advice(server: str, error: AdminApiError, *, has_token: bool) -> str:
+    if error.status == 403:
+        return f"{server} has no admin token, so it can't be asked; set admin.token in its configuration"
+    if error.status == 401:
+        return f"{server} has another admin token" if has_token else f"{server} asks for its admin token; set admin.token here"
+    return f"{server}: {error.message}"
+
+
+def _refusal(result: Document) -> Iterable[str]:
+    for one in result["problems"]:
+        line = f"line {one['line']}: " if one["line"] else ""
+        yield f"{line}{one['path']}: {one['message']}" if one["path"] else f"{line}{one['message']}"
+    if result["message"]:
+        yield result["message"]
+
+
+def _lines(result: Document) -> Iterable[str]:
+    for change in result["changes"]:
+        values = [change["before"], change["after"]]
+        if change["kind"] == "changed" and values != [None, None]:
+            text = f"{change['path']}: {' -> '.join(_LEFT_OUT if one is None else one for one in values)}"
+        else:
+            given = next((one for one in values if one is not None), None)
+            text = change["path"] if given is None else f"{change['path']}: {given}"
+        waits = f"  ({_WAITS[change['reload']]})" if change["reload"] in _WAITS else ""
+        yield f"{_SIGNS[change['kind']]} {text}{waits}"
+    for name in result["renewed"]:
+        yield f"~ {name} has another content"
+
+
+def _summary(result: Document) -> str:
+    count, waiting = len(result["changes"]) + len(result["renewed"]), len(result["needs_restart"])
+    if not count:
+        return "nothing would change"
+    changes = f"{count} change{'s' if count > 1 else ''}"
+    return f"{changes}, of which {waiting} wait{'s' if waiting == 1 else ''}" if waiting else changes
