@@ -171,11 +171,11 @@ async def test_a_caller_who_takes_something_gets_the_rest_of_a_whole_answer(tmp_
         go_on = asyncio.Event()
         provider.plays(go_on, whole(b'{"type":"message","content":[%b],"stop_reason":"end_turn",%b}' % (text, usage)))
         client = await narrow_client(gateway)
+        client.post(b'{"model":"m","messages":[{"role":"user","content":"x"}]}', more=more)
+        await until(lambda: bool(provider.received))
         (connection,) = gateway.app.listener.connections
         assert isinstance(connection, DownstreamConnection)
         connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
-        client.post(b'{"model":"m","messages":[{"role":"user","content":"x"}]}', more=more)
-        await until(lambda: bool(provider.received))
         client.send(behind)
         await client.is_read()
         go_on.set()

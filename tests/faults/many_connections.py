@@ -2,8 +2,8 @@
 
     python -m tests.faults.many_connections PORT COUNT
 
-opens so many, in a process of its own: every other one sends a request first. It writes a line as soon as each of them was
-accepted or refused, and holds them until it is ended.
+opens so many, in a process of its own: every other one sends a request first, and the others the first byte of one. It writes
+a line as soon as each of them was accepted or refused, and holds them until it is ended.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PHASE_S = 15.0
 MAX_KIB = 16.0
 IDLE_S, MAX_OPENING_S = "10m", 120.0
 REFUSAL_S = 1.0
-"""By then a refusal has come, also to who has said nothing."""
+"""By then a refusal has come, also to who has not sent a whole request."""
 LOWEST_PRIORITY = 19
 HEALTH = b"GET /v1/health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
 
@@ -50,7 +50,7 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class Idle(asyncio.Protocol):
-    """An idle connection. Its caller asks for the gateway's health, or says nothing."""
+    """An idle connection. Its caller asks for the gateway's health, or begins to."""
 
     def __init__(self, request: bytes) -> None:
         self._request = request
@@ -60,10 +60,9 @@ class Idle(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the request, if there is one."""
+        """Send the request."""
         self._transport = cast("asyncio.Transport", transport)
-        if self._request:
-            self._transport.write(self._request)
+        self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         """Note the status of the first answer."""
@@ -90,7 +89,7 @@ async def hold(port: int, count: int) -> list[Idle]:
     held: list[Idle] = []
     loop = asyncio.get_running_loop()
     for start in range(0, count, AT_ONCE):
-        some = [Idle(HEALTH if number % 2 else b"") for number in range(start, min(count, start + AT_ONCE))]
+        some = [Idle(HEALTH if number % 2 else HEALTH[:1]) for number in range(start, min(count, start + AT_ONCE))]
         await asyncio.gather(*(loop.create_connection(functools.partial(_same, one), "127.0.0.1", port) for one in some))
         await asyncio.gather(*(one.answered.wait() for one in some[1::2]))
         held += some

@@ -44,7 +44,7 @@ def state_of(running: Gateway) -> State:
         memory_mib=round(int(resident.split()[1]) / 1024, 1),
         tasks=len(asyncio.all_tasks()),
         sockets=_sockets(),
-        connections=len(app.listener.connections),
+        connections=len(app.listener.connections) + app.listener.waiting,
         in_flight=app.gateway.in_flight,
         held=sum(one.held + one.unheld for one in service.accounts) if service is not None else 0,
         buffered=app.listener.buffered,

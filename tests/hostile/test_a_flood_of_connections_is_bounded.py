@@ -35,8 +35,8 @@ def descriptors() -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def flood(gateway: Gateway, count: int) -> AsyncIterator[list[socket.socket]]:
-    """So many connections that send nothing and read nothing, as bare sockets: they take no memory of this process."""
+async def flood(gateway: Gateway, count: int, says: bytes = b"G") -> AsyncIterator[list[socket.socket]]:
+    """So many connections that begin a request and read nothing, as bare sockets: they take no memory of this process."""
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as stack:
         made = []
@@ -44,6 +44,7 @@ async def flood(gateway: Gateway, count: int) -> AsyncIterator[list[socket.socke
             one = stack.enter_context(socket.socket())
             one.setblocking(False)
             await loop.sock_connect(one, ("127.0.0.1", gateway.port))
+            one.sendall(says)
             made.append(one)
         yield made
 
@@ -51,9 +52,12 @@ async def flood(gateway: Gateway, count: int) -> AsyncIterator[list[socket.socke
 async def test_over_the_bound_connections_are_refused_and_a_place_is_free_again(tmp_path: Path) -> None:
     async with both(tmp_path, more=f"limits: {{max_connections: {MANY + 1}}}\n") as (gateway, provider):
         good = await gateway.client()
-        async with flood(gateway, MANY) as idle:
+        good.ask()
+        assert (await good.answer()).status == 200
+        async with flood(gateway, MANY) as begun:
             await until(lambda: gateway.connections == MANY + 1)
             late = await gateway.client()
+            late.ask()
             answer = await late.answer()
             assert (answer.status, answer.json["error"]["code"]) == (503, "overloaded")
             assert (answer.headers["retry-after"], answer.headers["connection"]) == ("1", "close")
@@ -62,19 +66,20 @@ async def test_over_the_bound_connections_are_refused_and_a_place_is_free_again(
             good.ask()  # who has a place is served as ever
             assert (await good.answer()).status == 200
             assert gateway.connections == MANY + 1
-            idle[0].close()
+            begun[0].close()
             await until(lambda: gateway.connections == MANY)
             again = await gateway.client()
             again.ask()
             assert (await again.answer()).status == 200
         await until(lambda: gateway.connections == 2)
         await until(lambda: not gateway.app.listener.refused)
-        assert len(provider.received) == 2
+        assert len(provider.received) == 3
 
 
 async def test_those_that_are_refused_are_bounded_too_whether_or_not_they_read_why(tmp_path: Path) -> None:
     async with both(tmp_path, more="limits: {max_connections: 1}\n") as (gateway, _):
         good, listener = await gateway.client(), gateway.app.listener
+        good.send(b"\r\n")
         await until(lambda: gateway.connections == 1)
         async with flood(gateway, MAX_REFUSED + 100) as refused:
             await until(lambda: sum(is_closed(one) for one in refused) == 100)
@@ -84,6 +89,17 @@ async def test_those_that_are_refused_are_bounded_too_whether_or_not_they_read_w
             assert (await good.answer()).status == 200
         await until(lambda: not listener.refused)
         assert gateway.connections == 1
+
+
+async def test_callers_who_say_nothing_take_no_place(tmp_path: Path) -> None:
+    async with both(tmp_path, more="limits: {max_connections: 1}\n") as (gateway, _):
+        async with flood(gateway, MANY, b"") as silent:
+            await until(lambda: sum(is_closed(one) for one in silent) == MANY - MAX_REFUSED - 1)
+            assert gateway.connections == 0
+            good = await gateway.client()
+            good.ask()
+            assert (await good.answer()).status == 200
+        await until(lambda: not gateway.app.listener.waiting)
 
 
 def is_closed(one: socket.socket) -> bool:

@@ -101,6 +101,7 @@ async def test_streams_end_whole_idle_callers_stay_connected_and_new_ones_are_ne
         for caller in idle:
             caller.ask()
             assert (await caller.answer()).status == 200
+        idle += [await here.client() for _ in range(CALLERS)]  # these have said nothing yet
         statuses: list[int] = []
 
         async def keep_asking() -> None:

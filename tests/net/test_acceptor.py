@@ -7,8 +7,10 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import cast
 
 import pytest
@@ -17,13 +19,13 @@ import trustme
 from kyma_proxy.net.downstream import acceptor as acceptor_module
 from kyma_proxy.net.downstream.acceptor import Acceptor
 from kyma_proxy.net.downstream.listener import MAX_REFUSED, Listener
+from kyma_proxy.net.downstream.silent_connections import AT_ONCE, SilentConnections
 from kyma_proxy.net.sweeper import Sweeper
 from tests.configurations import configuration
 from tests.factories import default_snapshot
 from tests.harness import Client, Gateway, accepting, admin_port, gateway
 from tests.waiting import PATIENCE_S, until
 
-ONE_TURN = 16
 GET = b"GET /v1/health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
 
 
@@ -59,14 +61,28 @@ def listening() -> Iterator[socket.socket]:
         yield made
 
 
-def connected(listening: socket.socket, count: int) -> list[socket.socket]:
-    """So many callers, who wait in the kernel's queue."""
-    return [socket.create_connection(listening.getsockname()) for _ in range(count)]
+def connected(listening: socket.socket, count: int, says: bytes = b"G") -> list[socket.socket]:
+    """So many callers, who wait in the kernel's queue and have said something."""
+    made = [socket.create_connection(listening.getsockname()) for _ in range(count)]
+    for caller in made:
+        caller.sendall(says)
+    return made
 
 
 def listener(max_connections: int | None = None) -> Listener:
     """A listener's shared state."""
     return Listener(default_snapshot, Sweeper(lambda: 0.0), 2**30, max_connections=max_connections)
+
+
+def reset(caller: socket.socket) -> None:
+    """Leave with a reset."""
+    caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    caller.close()
+
+
+def half_close(caller: socket.socket) -> None:
+    """Leave, as it looks, and wait for the other side."""
+    caller.shutdown(socket.SHUT_WR)
 
 
 async def turn() -> None:
@@ -76,7 +92,7 @@ async def turn() -> None:
 
 
 async def test_a_flood_is_taken_in_a_few_at_a_time(listening: socket.socket, taken: Taken) -> None:
-    callers = connected(listening, 5 * ONE_TURN)
+    callers = connected(listening, 5 * AT_ONCE)
     acceptor = Acceptor([listening], listener(), lambda: taken)
     acceptor.start()
     steps = []
@@ -84,8 +100,109 @@ async def test_a_flood_is_taken_in_a_few_at_a_time(listening: socket.socket, tak
         before = taken.count
         await turn()
         steps.append(taken.count - before)
-    assert max(steps) <= 2 * ONE_TURN
+    assert max(steps) <= 2 * AT_ONCE
     assert sum(steps) == len(callers)
+    acceptor.close()
+    for caller in callers:
+        caller.close()
+
+
+@pytest.mark.parametrize("leaves", [socket.socket.close, reset, half_close])
+async def test_those_who_leave_without_a_word_are_let_go_a_few_at_a_time(
+    listening: socket.socket, taken: Taken, leaves: Callable[[socket.socket], None]
+) -> None:
+    callers = connected(listening, 5 * AT_ONCE, b"")
+    acceptor = Acceptor([listening], listener(), lambda: taken)
+    acceptor.start()
+    await until(lambda: len(acceptor) == len(callers))
+    for caller in callers:
+        leaves(caller)
+    steps = []
+    while len(acceptor):
+        before = len(acceptor)
+        await turn()
+        steps.append(before - len(acceptor))
+    assert max(steps) <= 2 * AT_ONCE
+    assert taken.count == 0
+    acceptor.close()
+    for caller in callers:
+        caller.close()
+
+
+@pytest.mark.parametrize("in_turns", [True, False])
+async def test_a_silent_caller_is_held_until_it_speaks_or_leaves_or_is_late(
+    listening: socket.socket, *, in_turns: bool
+) -> None:
+    heard: list[socket.socket] = []
+    silent = SilentConnections(in_turns=in_turns)
+    callers = connected(listening, 5, b"")
+    for due, _ in enumerate(callers):
+        silent.add(listening.accept()[0], due, heard.append)
+    callers[4].sendall(b"G")
+    await until(lambda: len(silent) == 4)
+    assert [one.recv(2) for one in heard] == [b"G"]
+    callers[3].close()
+    await until(lambda: len(silent) == 3)
+    assert silent.close_late(0.5) == 1.0
+    assert callers[0].recv(1) == b""
+    assert silent.close_oldest()
+    assert callers[1].recv(1) == b""
+    handed_over: list[int] = []
+    silent.hand_over(handed_over.append)
+    with socket.socket(fileno=handed_over[0]) as other:
+        other.sendall(b"still here")
+        assert callers[2].recv(20) == b"still here"
+        callers[2].sendall(b"G")
+        await turn()
+    assert len(heard) == 1
+    assert silent.close_late(9.0) is None
+    assert not silent.close_oldest()
+    silent.close()
+    for one in [*callers, *heard]:
+        one.close()
+
+
+@pytest.mark.parametrize("in_turns", [True, False])
+async def test_what_a_caller_says_before_it_closes_its_half_is_heard(listening: socket.socket, *, in_turns: bool) -> None:
+    heard: list[socket.socket] = []
+    silent = SilentConnections(in_turns=in_turns)
+    (caller,) = connected(listening, 1)
+    caller.shutdown(socket.SHUT_WR)
+    silent.add(listening.accept()[0], 0.0, heard.append)
+    await until(lambda: heard)
+    assert heard[0].recv(2) == b"G"
+    silent.close()
+    heard[0].close()
+    caller.close()
+
+
+async def test_silent_callers_are_closed_in_time(listening: socket.socket, taken: Taken) -> None:
+    now = monotonic()
+    sweeper = Sweeper(lambda: now)
+    acceptor = Acceptor([listening], Listener(default_snapshot, sweeper, 2**30), lambda: taken)
+    acceptor.start()
+    (caller,) = connected(listening, 1, b"")
+    await until(lambda: len(acceptor))
+    limit = default_snapshot().limits.head_timeout
+    sweeper.sweep(now + limit - 0.1)
+    assert len(acceptor) == 1
+    sweeper.sweep(now + limit + 1.0)
+    assert len(acceptor) == 0
+    assert caller.recv(1) == b""
+    acceptor.close()
+    caller.close()
+
+
+async def test_where_every_place_is_taken_the_oldest_silent_caller_makes_room(listening: socket.socket, taken: Taken) -> None:
+    bounded = listener(max_connections=1)
+    acceptor = Acceptor([listening], bounded, lambda: taken)
+    acceptor.start()
+    callers = connected(listening, 1 + MAX_REFUSED, b"")
+    await until(lambda: len(acceptor) == len(callers))
+    callers += connected(listening, 1)
+    await until(lambda: taken.count == 1)
+    assert callers[0].recv(1) == b""
+    assert len(acceptor) == MAX_REFUSED
     acceptor.close()
     for caller in callers:
         caller.close()
@@ -215,12 +332,15 @@ async def test_a_tls_caller_is_served_beside_silent_and_plain_ones(tmp_path: Pat
 
 async def test_a_handshake_under_way_takes_a_place(tmp_path: Path) -> None:
     async with over_tls(tmp_path, max_connections="1") as (running, port, trust):
-        silent = [running.adopt(Client(*await asyncio.open_connection("127.0.0.1", port))) for _ in range(MAX_REFUSED + 1)]
+        stuck = [running.adopt(Client(*await asyncio.open_connection("127.0.0.1", port))) for _ in range(MAX_REFUSED + 1)]
+        for one in stuck:
+            one.writer.write(b"\x16")
+        await until(lambda: len(asyncio.all_tasks()) > MAX_REFUSED)  # each has begun: a handshake is a task
         with pytest.raises((ConnectionError, ssl.SSLError)):
             await asyncio.open_connection("127.0.0.1", port, ssl=trust, server_hostname="localhost")
-        for one in silent:
+        for one in stuck:
             one.leave()
-        await until(lambda: running.app.listener.has_room(0))
+        await until(running.app.listener.has_room)
 
 
 async def test_who_sends_nothing_to_a_tls_port_is_closed_in_time(tmp_path: Path) -> None:
@@ -243,6 +363,7 @@ async def test_the_admin_listener_bounds_its_connections_and_its_slow_heads(tmp_
             assert (await slow.answer()).status == 408
             running.app.admin_listener.connections.update(_Refused() for _ in range(128))
             client = running.adopt(Client(*await asyncio.open_connection("127.0.0.1", port)))
+            client.writer.write(GET)
             assert (await client.answer()).status == 503
             running.app.admin_listener.connections.clear()
 

@@ -76,7 +76,8 @@ class _Process:
 
     @property
     def has_ended(self) -> bool:
-        return self._process.poll() is not None
+        """True if it has ended, between two calls: its end of the socket closes first, and there is nothing else to read."""
+        return self._connection.poll(0) or self._process.poll() is not None
 
     def call(self, job: _Job, limit_s: float) -> tuple[tuple[Any, ...], bytes]:
         """Have a function called. Raises OSError or EOFError if the process ends before, TimeoutError after `limit_s`."""

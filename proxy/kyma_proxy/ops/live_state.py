@@ -45,7 +45,7 @@ class LiveState:
         scheduler, log, configuration = self._jobs.scheduler, self._access_log, self._configuration
         gauges: dict[str, Callable[[], float]] = {
             "kyma_in_flight": lambda: self._gateway.in_flight,
-            "kyma_connections": lambda: len(self._listener.connections),
+            "kyma_connections": lambda: len(self._listener.connections) + self._listener.waiting,
             "kyma_provider_connections": lambda: self._upstreams.statistics()["open"],
             "kyma_provider_connections_idle": lambda: self._upstreams.statistics()["idle"],
             "kyma_jobs_active": lambda: len(scheduler),

@@ -126,9 +126,9 @@ async def _serve(
 
         def leave(successor: Successor) -> None:
             systemd.replaced_by(successor.pid)
-            listeners.close(keep_files=True)
-            app.listener.drain(successor.hand_over)
+            app.listener.drain(successor.hand_over)  # before the listeners close: they hold whoever has said nothing yet
             app.admin_listener.drain()
+            listeners.close(keep_files=True)
             ending.is_replaced = True
             ending.begun.set()
 

@@ -1,7 +1,9 @@
 """Takes in new connections from listening sockets: a few in each turn of the loop, and no more than there are places for.
 
 A server of the loop's own accepts whatever waits, at once: a flood of some hundred connections holds up everybody's events for
-milliseconds. Here the others have their turns in between. With TLS, handshakes under way take places as well.
+milliseconds. Here the others have their turns in between. A connection is made into an object of its own when its caller says
+something. Until then it takes no place: where all are taken, the one that has been silent for longest makes room.
+With TLS, handshakes under way take places as well.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from typing import Any, Final, cast
 from kyma_proxy.dialect.registry import error_answer
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.listener import Listener
+from kyma_proxy.net.downstream.silent_connections import AT_ONCE, SilentConnections
 
 _log: Final = logging.getLogger("kyma-proxy")
-_ACCEPTED_AT_ONCE: Final = 16
 _RETRY_S: Final = 0.1
 _WARNING_INTERVAL_S: Final = 60.0
 _TLS_HANDSHAKE: Final = 0x16
@@ -46,12 +48,19 @@ class Acceptor:
         self._protocol = protocol
         self._tls = tls
         self._loop = asyncio.get_running_loop()
+        self._silent = SilentConnections()
         self._opening: set[asyncio.Task[None]] = set()
         self._handshakes: set[asyncio.Task[None]] = set()
         self._unencrypted: set[asyncio.Transport] = set()
         self._warned_at: float | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._is_accepting = False
+        self.slot = 0
+        listener.acceptors.add(self)
+
+    def __len__(self) -> int:
+        """The number of connections that it has accepted and nothing else knows of yet."""
+        return len(self._silent) + len(self._handshakes) + len(self._unencrypted)
 
     def start(self) -> None:
         """Begin to accept."""
@@ -72,8 +81,16 @@ class Acceptor:
         for listening in self.sockets:
             self._loop.remove_reader(listening)
 
+    def drain(self, hand_over: Callable[[int], None] | None) -> None:
+        """Leave the silent connections to the process that follows this one, or close them."""
+        if hand_over is not None and self._tls is None:
+            self._silent.hand_over(hand_over)
+        else:
+            while self._silent.close_oldest():
+                pass
+
     def close(self) -> None:
-        """Close the listening sockets, and end the handshakes under way."""
+        """Close the listening sockets and the silent connections, and end the handshakes under way."""
         self.pause()
         for listening in self.sockets:
             listening.close()
@@ -81,11 +98,18 @@ class Acceptor:
             task.cancel()
         for transport in self._unencrypted:
             transport.abort()
+        self._silent.close()
+        self._listener.acceptors.discard(self)
+        self._listener.sweeper.forget(self)
+
+    def look(self, now: float) -> float | None:
+        """Close who has been silent for too long; returns when to look next. (For Sweeper.)"""
+        return self._silent.close_late(now)
 
     # ---- accepting
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
+        for _ in range(AT_ONCE):
             try:
                 accepted, _ = listening.accept()
             except (BlockingIOError, InterruptedError):
@@ -99,17 +123,35 @@ class Acceptor:
 
     def adopt(self, descriptor: int) -> None:
         """Take in a plain connection that another process had accepted, between two of its requests."""
-        self._take(socket.socket(fileno=descriptor), is_plain=True)
+        self._hold(socket.socket(fileno=descriptor), self._listener.current().limits.keep_alive, self._serve)
 
-    def _take(self, accepted: socket.socket, *, is_plain: bool = False) -> None:
-        if not self._listener.has_room(len(self._handshakes) + len(self._unencrypted)):
+    def _take(self, accepted: socket.socket) -> None:
+        heard = self._serve if self._tls is None else self._hear_first_byte
+        self._hold(accepted, self._listener.current().limits.head_timeout, heard)
+
+    def _hold(self, accepted: socket.socket, seconds: float, heard: Callable[[socket.socket], None]) -> None:
+        listener = self._listener
+        accepted.setblocking(False)
+        if listener.is_draining or not (listener.has_room() or self._silent.close_oldest()):
             accepted.close()
             return
-        accepted.setblocking(False)
-        if self._tls is None or is_plain:
-            self._run(self._plain(accepted), self._opening)
+        due = monotonic() + seconds
+        self._silent.add(accepted, due, heard)
+        listener.sweeper.watch(self, due)
+
+    def _serve(self, accepted: socket.socket) -> None:
+        self._run(self._plain(accepted), self._opening)
+
+    def _hear_first_byte(self, accepted: socket.socket) -> None:
+        try:
+            first = accepted.recv(1, socket.MSG_PEEK)
+        except OSError:
+            accepted.close()
+            return
+        if first[0] == _TLS_HANDSHAKE and self._tls is not None:
+            self._run(self._encrypted(accepted, self._tls()), self._handshakes)
         else:
-            self._run(self._encrypted(accepted, self._tls), self._handshakes)
+            self._run(self._unencrypted_answer(accepted), self._opening)
 
     def _wait(self, error: OSError) -> None:
         """No descriptor is left: those who wait stay in the kernel's queue until one may have become free."""
@@ -131,44 +173,23 @@ class Acceptor:
         except OSError:
             accepted.close()
 
-    async def _encrypted(self, accepted: socket.socket, tls: Callable[[], ssl.SSLContext]) -> None:
+    async def _encrypted(self, accepted: socket.socket, tls: ssl.SSLContext) -> None:
         timeout = self._listener.current().limits.head_timeout
         try:
-            async with asyncio.timeout(timeout):
-                is_tls = await self._speaks_tls(accepted)
-            if is_tls:
-                await self._loop.connect_accepted_socket(self._protocol, accepted, ssl=tls(), ssl_handshake_timeout=timeout)
-            else:
-                await self._loop.connect_accepted_socket(
-                    lambda: _Unencrypted(self._unencrypted_answer(), self._unencrypted), accepted
-                )
-        except (OSError, TimeoutError):  # a handshake that fails is the caller's affair
+            await self._loop.connect_accepted_socket(self._protocol, accepted, ssl=tls, ssl_handshake_timeout=timeout)
+        except OSError:  # a handshake that fails is the caller's affair
             accepted.close()
         except asyncio.CancelledError:
             accepted.close()
             raise
 
-    async def _speaks_tls(self, accepted: socket.socket) -> bool:
-        """True if the first byte that comes is TLS's. Raises ConnectionError if none comes."""
-        readable = self._loop.create_future()
-
-        def tell() -> None:
-            if not readable.done():
-                readable.set_result(None)
-
-        self._loop.add_reader(accepted, tell)
-        try:
-            await readable
-        finally:
-            self._loop.remove_reader(accepted)
-        first = accepted.recv(1, socket.MSG_PEEK)
-        if not first:
-            raise ConnectionAbortedError
-        return first[0] == _TLS_HANDSHAKE
-
-    def _unencrypted_answer(self) -> bytes:
+    async def _unencrypted_answer(self, accepted: socket.socket) -> None:
         error = GatewayError(Kind.BAD_HTTP, "This port speaks TLS: use an address that begins with https.")
-        return error_answer(error, self._listener.fresh_id())
+        answer = error_answer(error, self._listener.fresh_id())
+        try:
+            await self._loop.connect_accepted_socket(lambda: _Unencrypted(answer, self._unencrypted), accepted)
+        except OSError:
+            accepted.close()
 
 
 class _Unencrypted(asyncio.Protocol):

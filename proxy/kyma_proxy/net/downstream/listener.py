@@ -30,6 +30,16 @@ class Connection(Protocol):
         """Judge the next request's head anew."""
 
 
+class Acceptor(Protocol):
+    """Accepts the connections, as far as the listener needs it."""
+
+    def __len__(self) -> int:
+        """The number of connections of which the listener does not know yet."""
+
+    def drain(self, hand_over: Callable[[int], None] | None) -> None:
+        """Leave those that are silent to the process that follows this one, or close them."""
+
+
 class Listener:
     """The shared state of the public listener, or of the admin listener."""
 
@@ -46,6 +56,7 @@ class Listener:
         self.current = current
         self.relayed = frozenset(relayed)
         self.sweeper = sweeper
+        self.acceptors: set[Acceptor] = set()
         self.connections: set[Connection] = set()
         self.refused: set[Connection] = set()
         self.buffered = 0
@@ -76,12 +87,14 @@ class Listener:
         most = self._max_connections
         return self.current().limits.max_connections if most is None else most
 
-    def has_room(self, handshakes: int) -> bool:
-        """Returns True if another connection may come in, be it to be told that there is no place for it.
+    def has_room(self) -> bool:
+        """Returns True if another connection may come in, be it to be told that there is no place for it."""
+        return len(self.connections) + len(self.refused) + self.waiting < self.max_connections + MAX_REFUSED
 
-        `handshakes` are under way: whoever is in one has no connection yet.
-        """
-        return len(self.connections) + len(self.refused) + handshakes < self.max_connections + MAX_REFUSED
+    @property
+    def waiting(self) -> int:
+        """The number of connections that were accepted, and have said nothing yet or are in a TLS handshake."""
+        return sum(len(acceptor) for acceptor in self.acceptors)
 
     def add(self, connection: Connection) -> bool:
         """Returns True if there is a place for the new connection, which it then has."""
@@ -112,6 +125,8 @@ class Listener:
         """Take no further request: idle connections are closed now, or handed over, the others after their answer."""
         self.is_draining = True
         self.hand_over = hand_over
+        for acceptor in self.acceptors:
+            acceptor.drain(hand_over)
         for connection in list(self.connections):
             connection.close_when_idle()
 
