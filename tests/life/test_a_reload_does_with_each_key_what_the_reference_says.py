@@ -17,7 +17,6 @@ from kyma_proxy.loading.reference.key import EACH_KEY, REPLACE, RESTART
 from kyma_proxy.ops.reload import Configuration
 from tests.documented_keys import ENVIRONMENT, DocumentedKey, documented_keys
 from tests.harness import both
-from tests.waiting import until
 
 ALL = documented_keys()
 WAIT_FOR_A_RESTART = {
@@ -138,7 +137,9 @@ async def test_an_open_connection_has_the_new_limits_from_its_next_request_on(tm
 async def test_fewer_connections_are_for_new_ones(tmp_path: Path) -> None:
     async with both(tmp_path) as (running, _):
         clients = [await running.client() for _ in range(2)]
-        await until(lambda: running.connections == 2)
+        for client in clients:
+            client.ask()
+            assert (await client.answer()).status == 200
         running.file.write_text(running.file.read_text() + "limits: {max_connections: 1}\n")
         assert (await running.configuration.reload("a test")).result == "reloaded"
         for client in clients:

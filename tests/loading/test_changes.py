@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
 import pytest
 
 from kyma_proxy.config.reload_result import Change
 from kyma_proxy.config.substitutions import Substitutions
-from kyma_proxy.loading.changes import Written, find_changes
+from kyma_proxy.config.units import Secret
+from kyma_proxy.loading.changes import find_changes
 from kyma_proxy.loading.reading import read_document
+from kyma_proxy.loading.written_form import Form, sealed_with, written_form
 
 BEFORE = """\
 providers:
@@ -23,17 +30,21 @@ ENVIRONMENT = {"ONE": "secret-one", "TWO": "secret-two", "HOST": "host-of-env", 
 SECRETS = ("secret-one", "secret-two", "literal-key", "hidden", "host-of-env")
 
 
-def written(text: str) -> Written:
+def form(text: str, seal: Callable[[str], str]) -> Form:
     substitutions = Substitutions({}, {})
     document, _, problems = read_document(text, ENVIRONMENT, substitutions)
     assert document is not None
     assert problems == []
-    return Written(document, substitutions)
+    return written_form(document, substitutions, seal)
 
 
 def changes(before: str, after: str) -> list[Change]:
-    found = find_changes(written(before), written(after))
+    found = find_changes(form(before, str), form(after, str))
     assert not [secret for secret in SECRETS if secret in repr(found)]
+    seal = sealed_with(Secret("a-token-for-the-admin-api"))
+    sealed = [json.loads(json.dumps(form(text, seal))) for text in (before, after)]
+    assert not [secret for secret in SECRETS if secret in repr(sealed)]
+    assert find_changes(*sealed) == found
     return found
 
 
@@ -62,7 +73,7 @@ def lines(before: str, after: str) -> list[str]:
         ("${ONE}", "${TWO}", ["changed providers[one].api_key: ${ONE} -> ${TWO}"]),
         ("${ONE}", "a-literal-key", ["changed providers[one].api_key: ${ONE} -> (not shown)"]),
         ("literal-key-2", "literal-key-3", ["changed providers[two].api_key: (not shown) -> (not shown)"]),
-        ("api_key: literal-key-2, ", "", ["changed providers[two].api_key: (not shown) -> null"]),
+        ("api_key: literal-key-2, ", "", ["changed providers[two].api_key: (not shown) -> None"]),
         (
             "X-Team: blue, X-Key: hidden-1", "X-Key: hidden-3",
             ["removed providers[one].headers[X-Team]: (not shown) -> None",
@@ -71,16 +82,16 @@ def lines(before: str, after: str) -> list[str]:
         ("user: hidden-2", "user: hidden-3", ["changed providers[two].body: (not shown) -> (not shown)"]),
         ("http://two", "http://${HOST}", ["changed providers[two].base_url: http://two -> http://${HOST}"]),
         ("max_body: 1MiB", "max_body: ${NO}", ["changed limits.max_body: 1MiB -> ${NO}"]),
-        ("limits:", "hosts: [a, '${NO}']\nlimits:", ["changed hosts: [] -> (not shown)"]),
-        ("limits:", "admin: null\nlimits:", ["changed admin: {} -> null"]),
+        ("limits:", "hosts: [a, '${NO}']\nlimits:", ["changed hosts: [] -> [a, ${NO}]"]),
+        ("limits:", "admin: null\nlimits:", ["changed admin: None -> null"]),
         (
             "limits:", "tls: {certificate: a, key: b}\nadmin: {token: hidden-token-of-the-admin}\nlimits:",
-            ["changed tls: null -> {certificate: a, key: b}", "changed admin.token: null -> (not shown)"],
+            ["changed tls: null -> {certificate: a, key: b}", "changed admin.token: None -> (not shown)"],
         ),
         (
             "pool: [{provider: one, model: l, weight: 3}]", "provider: one",
-            ["changed models[large].provider: null -> one",
-             "changed models[large].pool: [{provider: one, model: l, weight: 3}] -> null"],
+            ["changed models[large].provider: None -> one",
+             "removed models[large].pool[one l]: None -> None"],
         ),
         (
             "weight: 3}]", "weight: 3}], reserve: [{provider: two, model: l, body: {a: hidden}}]",
@@ -92,7 +103,7 @@ def lines(before: str, after: str) -> list[str]:
         ),
         (
             "api_key: literal", "move_on: [{status: 400}], api_key_command: [hidden], api_key: literal",
-            ["changed providers[two].api_key_command: null -> (not shown)",
+            ["changed providers[two].api_key_command: None -> (not shown)",
              "changed providers[two].move_on: [] -> [{status: 400}]"],
         ),
     ],
@@ -112,3 +123,18 @@ def test_an_order_matters_where_names_are_the_same() -> None:
     end = BEFORE.index("aliases")
     other = BEFORE[:first] + BEFORE[second:end] + BEFORE[first:second] + BEFORE[end:]
     assert lines(BEFORE, other) == ["changed models: None -> (in another order)"]
+
+
+@pytest.mark.parametrize(
+    "form_of_a_stranger",
+    [
+        {"limits": []}, {"limits": "x"}, {"limits": {"max_body": {"a": 1}}}, {"providers": {}}, {"providers": [["one"]]},
+        {"providers": [[1, {}]]}, {"providers": [["one", []]]}, {"aliases": [1]}, {"aliases": {"fast": {"a": None}}},
+        {"models": [["small", {"pool": 7, "price": [], "prices": {"a": [[]]}}]]}, {"tls": {"nothing": 1}}, {"admin": 0}, {},
+        {"no_such_key": 1},
+    ],
+)  # fmt: skip
+def test_any_form_can_be_compared(form_of_a_stranger: dict[str, Any]) -> None:
+    for change in find_changes(form(BEFORE, str), form_of_a_stranger):
+        assert json.dumps(msgspec.structs.asdict(change))
+        assert not [secret for secret in SECRETS if secret in repr(change)]

@@ -49,17 +49,6 @@ class AdminClient:
             body = None if document is None else orjson.dumps(document)
         except orjson.JSONEncodeError:
             raise AdminApiError(400, "invalid_json", "An argument is not UTF-8 text.") from None
-        return self._request(method, path, body)
-
-    def preview(self, configuration: str) -> Document:
-        """The result that a reload would have with this text as the configuration. Nothing changes. Raises as `request` does."""
-        result = self._request("POST", "/admin/reload?dry_run=1", configuration.encode(), also=422)
-        if not result.get("dry_run"):
-            raise StartError(f"{self.server} knows no dry run of a reload: it is of another version")
-        return result
-
-    def _request(self, method: str, path: str, body: bytes | None, *, also: int = 0) -> Document:
-        """The document of an answer with a status of success, or with this one."""
         try:
             status, answer = self._exchange(method, path, body, self._headers)
         except (OSError, http.client.HTTPException) as error:
@@ -69,7 +58,7 @@ class AdminClient:
             raise StartError("admin.token can't be sent: it has characters that no header may have; choose another") from None
         try:
             result = orjson.loads(answer)
-            if status < 400 or status == also:
+            if status < 400:
                 return dict(result)
             raise AdminApiError(status, str(result["error"]["code"]), str(result["error"]["message"]))
         except (ValueError, TypeError, KeyError):

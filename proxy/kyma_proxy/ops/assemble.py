@@ -57,7 +57,7 @@ from kyma_proxy.web.admin_accounts import AdminAccounts
 from kyma_proxy.web.application import PublicPages, application
 from kyma_proxy.web.control_plane_bridge import ControlPlaneBridge
 from kyma_proxy.web.image_pages import ImagePages
-from kyma_proxy.web.reload_documents import MAX_CONFIGURATION_BYTES, RELOAD_PATH
+from kyma_proxy.web.reload_documents import COMPARE_PATH, MAX_FORM_BYTES
 
 _MAX_LAST_CHANGES_S: Final = 6.0
 _MAX_ADMIN_CONNECTIONS: Final = 128
@@ -86,7 +86,7 @@ class _AdminHandlers:
 
     def screen(self, head: RequestHead, headers: Headers) -> int:
         """The most bytes that a body may have."""
-        return MAX_CONFIGURATION_BYTES if head.path == RELOAD_PATH.encode() else _MAX_ADMIN_BODY_BYTES
+        return MAX_FORM_BYTES if head.path == COMPARE_PATH.encode() else _MAX_ADMIN_BODY_BYTES
 
     def reject(self, error: GatewayError, request_id: str) -> None:
         """Take no note."""
@@ -146,7 +146,8 @@ class App:
         )
         self.admin_application = admin_application(
             current, self._is_leaving, self._metrics, lambda: configuration.reload("POST /admin/reload"),
-            admin_pages, preview=configuration.preview, status=lambda: self.public_pages.full_status,
+            admin_pages, preview=configuration.preview, compare=configuration.compare,
+            status=lambda: self.public_pages.full_status,
         )  # fmt: skip
         self._admin = web.AppRunner(self.admin_application, access_log=None)
         self._health_checks = HealthChecks(current, client, self.breakers, random.random)

@@ -134,7 +134,7 @@ def _check(args: argparse.Namespace) -> int:
     path = config_path(args.file)
     snapshot = read_snapshot(path, os.environ)
     if args.diff:
-        return print_diff(args, path, snapshot)
+        return print_diff(args, path, snapshot, os.environ)
     if args.json:
         print_json({"ok": True, "version": snapshot.version, "problems": [], "warnings": snapshot.warnings})
         return EXIT_OK

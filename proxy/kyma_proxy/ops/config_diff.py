@@ -1,22 +1,25 @@
 """Compares a configuration with that of a running gateway, for `check --diff`: it asks the gateway's admin listener.
 
-The gateway itself compares, as only it knows its environment, and answers without a secret. It changes nothing.
+The two are compared as they are written, variables by their names. The gateway compares; neither of the two sends a secret.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from kyma_proxy.config.snapshot import Snapshot
+from kyma_proxy.config.substitutions import Substitutions
+from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import StartError
+from kyma_proxy.loading.reading import read_document
 from kyma_proxy.loading.reference.key import REPLACE, RESTART
+from kyma_proxy.loading.written_form import sealed_with, written_form
 from kyma_proxy.ops.admin_client import AdminApiError, AdminClient, Document, connect
 from kyma_proxy.ops.config_file import ConfigFile
-from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_OK, print_json
+from kyma_proxy.ops.options import EXIT_OK, print_json
 from kyma_proxy.ops.start_options import address
 from kyma_proxy.telemetry.visible_text import visible
 
@@ -33,30 +36,27 @@ def add_diff_options(check: argparse.ArgumentParser) -> None:
     )
 
 
-def print_diff(args: argparse.Namespace, file: ConfigFile, snapshot: Snapshot) -> int:
-    """Print what would change if the gateway had this configuration; returns the exit code. Raises StartError."""
+def print_diff(args: argparse.Namespace, file: ConfigFile, snapshot: Snapshot, environment: Mapping[str, str]) -> int:
+    """Print what would change if the gateway had this valid configuration; returns the exit code. Raises StartError."""
     try:
-        server, result = _ask(args, file, snapshot)
+        server, result = _ask(args, file, snapshot, environment)
     except StartError as error:  # it may name an address that came from the environment
         raise StartError(snapshot.substitutions.shown(str(error))) from None
-    is_refused = result["result"] == "failed"
     if args.json:
-        print_json({
-            "ok": not is_refused, "version": snapshot.version, "problems": result["problems"], "warnings": snapshot.warnings,
-            "diff": result,
-        })  # fmt: skip
-    elif is_refused:
-        for line in _refusal(result):
-            print(visible(f"{file}: {line}"), file=sys.stderr)
-        print(visible(f"{file}: {server} would refuse it, and change nothing"), file=sys.stderr)
-    else:
-        for line in _lines(result):
-            print(visible(line))
-        print(visible(f"{file}: {_summary(result)} in {server}"))
-    return EXIT_BAD_CONFIG if is_refused else EXIT_OK
+        document = {"ok": True, "version": snapshot.version, "problems": [], "warnings": snapshot.warnings}
+        print_json({**document, "diff": {"gateway": server, **result}})
+        return EXIT_OK
+    for warning in snapshot.warnings:
+        print(f"warning: {visible(warning)}")
+    for line in _lines(result):
+        print(visible(line))
+    print(visible(f"{file}: {_summary(result)} in the gateway at {server}"))
+    return EXIT_OK
 
 
-def _ask(args: argparse.Namespace, file: ConfigFile, snapshot: Snapshot) -> tuple[str, Document]:
+def _ask(
+    args: argparse.Namespace, file: ConfigFile, snapshot: Snapshot, environment: Mapping[str, str]
+) -> tuple[str, Document]:
     admin = snapshot.admin
     listener = args.admin or (None if admin is None else admin.listen)
     if listener is None:
@@ -70,9 +70,17 @@ def _ask(args: argparse.Namespace, file: ConfigFile, snapshot: Snapshot) -> tupl
         if not client.is_gateway():
             raise StartError(f"{client.server}: what listens there is no gateway")
         try:
-            return client.server, client.preview(file.read_text(encoding="utf-8"))
+            return str(listener), client.request("POST", "/admin/config/compare", _form_of(file, environment, token))
         except AdminApiError as error:
             raise StartError(_advice(client.server, error, has_token=bool(token))) from None
+
+
+def _form_of(file: ConfigFile, environment: Mapping[str, str], token: str) -> Document:
+    substitutions = Substitutions({}, {})
+    document, _, problems = read_document(file.read_text(encoding="utf-8"), environment, substitutions)
+    if document is None or problems:
+        raise StartError(f"{file} has changed meanwhile; check it again")
+    return written_form(document, substitutions, sealed_with(Secret(token)))
 
 
 def _advice(server: str, error: AdminApiError, *, has_token: bool) -> str:
@@ -81,14 +89,6 @@ def _advice(server: str, error: AdminApiError, *, has_token: bool) -> str:
     if error.status == 401:
         return f"{server} has another admin token" if has_token else f"{server} asks for its admin token; set admin.token here"
     return f"{server}: {error.message}"
-
-
-def _refusal(result: Document) -> Iterable[str]:
-    for one in result["problems"]:
-        line = f"line {one['line']}: " if one["line"] else ""
-        yield f"{line}{one['path']}: {one['message']}" if one["path"] else f"{line}{one['message']}"
-    if result["message"]:
-        yield result["message"]
 
 
 def _lines(result: Document) -> Iterable[str]:
@@ -101,12 +101,10 @@ def _lines(result: Document) -> Iterable[str]:
             text = change["path"] if given is None else f"{change['path']}: {given}"
         waits = f"  ({_WAITS[change['reload']]})" if change["reload"] in _WAITS else ""
         yield f"{_SIGNS[change['kind']]} {text}{waits}"
-    for name in result["renewed"]:
-        yield f"~ {name} has another content"
 
 
 def _summary(result: Document) -> str:
-    count, waiting = len(result["changes"]) + len(result["renewed"]), len(result["needs_restart"])
+    count, waiting = len(result["changes"]), sum(change["reload"] in _WAITS for change in result["changes"])
     if not count:
         return "nothing would change"
     changes = f"{count} change{'s' if count > 1 else ''}"

@@ -93,13 +93,14 @@ def fields_of(struct: type[msgspec.Struct]) -> tuple[Field, ...]:
             kind=(kind := kind_of(hints[field.name])),
             key=(key := KEYS[struct][field.name]),
             is_required=field.required,
-            default=None if field.required or key.default is not None else written(_default(field), kind),
+            default=None if field.required or key.default is not None else written(default_of(field), kind),
         )
         for field in msgspec.structs.fields(struct)
     )
 
 
-def _default(field: msgspec.structs.FieldInfo) -> Any:
+def default_of(field: msgspec.structs.FieldInfo) -> Any:
+    """The value of a field that is left out."""
     return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
 
 
@@ -168,7 +169,7 @@ def _section(value: msgspec.Struct) -> str:
     given = [
         f"{one.name}: {NOT_SHOWN if known.key.private else written(getattr(value, one.name), known.kind)}"
         for one, known in zip(msgspec.structs.fields(value), fields_of(type(value)), strict=True)
-        if one.required or getattr(value, one.name) != _default(one)
+        if one.required or getattr(value, one.name) != default_of(one)
     ]
     return f"{{{', '.join(given)}}}"
 
