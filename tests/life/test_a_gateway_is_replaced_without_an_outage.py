@@ -16,76 +16,12 @@ from kyma_proxy.config.snapshot import TcpAddress
 from kyma_proxy.errors import StartError
 from kyma_proxy.ops import control_socket
 from kyma_proxy.ops.replacing import Predecessor, Replaceable, Successor, find_predecessor
-from tests.configurations import configuration, listeners
-from tests.harness import DONE, LAST_CHUNK, Client, Provider, chunk, event, head, providers
-from tests.processes import GatewayProcess, command, free_port, serving
+from tests.harness import DONE, LAST_CHUNK, chunk, event, head
+from tests.processes import command
+from tests.serving_place import ended, place
 from tests.waiting import PATIENCE_S, until
 
 CALLERS = 20
-
-
-class Place:
-    """An address, the provider behind whatever serves it, and the text of the configuration."""
-
-    def __init__(self, directory: Path, provider: Provider, listen: str, more: str = "") -> None:
-        self.directory = directory
-        self.provider = provider
-        self.listen = listen
-        self.admin = free_port()
-        admin = f"{{listen: '127.0.0.1:{self.admin}'}}"
-        sections = listeners(listen, access_log=directory / "access.log", admin=admin)
-        self.text = configuration(provider.port, more=sections + more)
-        self._clients: list[Client] = []
-        self._count = 0
-
-    @contextlib.asynccontextmanager
-    async def serving(self, *arguments: str) -> AsyncIterator[GatewayProcess]:
-        """A gateway of its own directory, once it says that it serves."""
-        self._count += 1
-        directory = self.directory / str(self._count)
-        directory.mkdir()
-        with contextlib.ExitStack() as stack:
-            process = serving(self.text, directory, "", *arguments)
-            yield await asyncio.to_thread(stack.enter_context, process)
-
-    async def client(self) -> Client:
-        """A new caller."""
-        if self.listen.startswith("unix:"):
-            client = Client(*await asyncio.open_unix_connection(self.listen.removeprefix("unix:")))
-        else:
-            client = Client(*await asyncio.open_connection(*self.listen.rsplit(":", 1)))
-        self._clients.append(client)
-        return client
-
-    async def ask(self) -> int:
-        """The status of an answer on a connection of its own."""
-        client = await self.client()
-        client.ask()
-        answer = await client.answer()
-        client.leave()
-        return answer.status
-
-    def close(self) -> None:
-        """Let all callers leave."""
-        for client in self._clients:
-            client.leave()
-
-
-@contextlib.asynccontextmanager
-async def place(directory: Path, listen: str = "", more: str = "") -> AsyncIterator[Place]:
-    """An address at which something may serve."""
-    async with providers(1) as (provider,):
-        made = Place(directory, provider, listen or f"127.0.0.1:{free_port()}", more)
-        try:
-            yield made
-        finally:
-            made.close()
-
-
-async def ended(running: GatewayProcess) -> int:
-    """The exit code of a process, once it has ended."""
-    await until(lambda: running.has_ended)
-    return running.end()
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
@@ -194,17 +130,6 @@ async def test_without_replace_an_address_in_use_stays_an_error(tmp_path: Path) 
         assert await here.ask() == 200
 
 
-async def test_a_gateway_with_accounts_says_that_it_must_be_stopped_first(tmp_path: Path) -> None:
-    more = f"accounts: {{required: true, database: 'sqlite:{tmp_path}/kyma.db'}}\n"
-    async with place(tmp_path, more=more) as here, here.serving() as old:
-        config = tmp_path / "same.yaml"
-        config.write_text(here.text)
-        result = await asyncio.to_thread(command, "serve", "--config", config, "--replace")
-        assert (result.returncode, "stop it first" in result.stderr) == (1, True)
-        assert await here.ask() == 401
-        assert not old.has_ended
-
-
 # ---- the protocol, message by message
 
 
@@ -255,7 +180,7 @@ async def test_a_new_process_that_dies_before_it_serves_changes_nothing(control:
             if last != "connect":
                 control_socket.send(new, {"replace": "1"})
                 answer, descriptors = await asyncio.to_thread(control_socket.receive, new)
-                assert answer == {"pid": os.getpid(), "listeners": [["listen", str(made.address)]]}
+                assert answer == {"pid": os.getpid(), "accounts": False, "listeners": [["listen", str(made.address)]]}
                 for descriptor in descriptors:
                     os.close(descriptor)
             if last == "ready":

@@ -54,9 +54,9 @@ class Meter:
         self, accounts: Accounts, ledger: Ledger, references: Callable[[], str], windows: Windows, holds: Holds
     ) -> None:
         self.accounts = accounts
-        self._ledger = ledger
+        self.ledger = ledger
         self._references = references
-        self._windows = windows
+        self.windows = windows
         self._holds = holds
         self._free_of: Snapshot | None = None
         self._are_free = False
@@ -97,7 +97,7 @@ class Meter:
                 f"{usd(account.available)} is available on this account; {_how_to_pay(snapshot.accounts.top_up)}.",
             )
         tier = account.tier(snapshot.tiers)
-        refusal = self._windows.of(account.id).foreseen_refusal(now, 1 if endpoint.is_charged else 0, tier)
+        refusal = self.windows.of(account.id).foreseen_refusal(now, 1 if endpoint.is_charged else 0, tier)
         if refusal is not None:
             raise _limit_exceeded(refusal, tier, snapshot.tiers, 0)
 
@@ -112,7 +112,7 @@ class Meter:
 
         The exchange has its key and its route, and its routing fields are metered.
         """
-        if self._ledger.is_failing:
+        if self.ledger.is_failing:
             raise accounts_unavailable()
         key, route, routing = exchange.key, exchange.route, exchange.routing
         assert key is not None and route is not None and routing is not None  # noqa: S101, PT018  (identified, routed)
@@ -148,7 +148,7 @@ class Meter:
         if not unheld and not self._holds.can_afford(account, cost):
             raise insufficient_credits(account, cost, snapshot.accounts.top_up, "ask for fewer max_tokens")
         tier = account.tier(snapshot.tiers)
-        admission = self._windows.of(account.id).admit(now, model.id, prompt + output, tier)
+        admission = self.windows.of(account.id).admit(now, model.id, prompt + output, tier)
         if isinstance(admission, Refusal):
             raise _limit_exceeded(admission, tier, snapshot.tiers, prompt + output)
         self._holds.hold(account, cost)
@@ -160,7 +160,7 @@ class Meter:
         """Count an image job against its account's minute, whatever becomes of it. It takes no tokens. Raises GatewayError."""
         account = key.account
         tier = account.tier(tiers)
-        admission = self._windows.of(account.id).admit(now, model_id, 0, tier)
+        admission = self.windows.of(account.id).admit(now, model_id, 0, tier)
         if isinstance(admission, Refusal):
             raise _limit_exceeded(admission, tier, tiers, 0)
 
@@ -179,7 +179,7 @@ class Meter:
             return
         usage = bill.usage
         account.post(-bill.amount)
-        self._ledger.charge(
+        self.ledger.charge(
             Charge(
                 account.id, key.id, self._references(), request_id, at, model,
                 usage.prompt or 0, usage.completion or 0, usage.cached or 0, usage.source != REPORTED, bill.amount,
@@ -191,12 +191,12 @@ class Meter:
         day = day_of(int(wall))
         if key.last_used_day is None or key.last_used_day < day:
             key.last_used_day = day
-            self._ledger.key_used(key.id, day)
+            self.ledger.key_used(key.id, day)
 
     def lines(self, account: Account, tiers: tuple[Tier, ...], now: float) -> bytes:
         """The `x-ratelimit-*` header lines of an answer, under OpenAI's names. (Contract §4.2.)"""
         tier = account.tier(tiers)
-        window = self._windows.of(account.id)
+        window = self.windows.of(account.id)
         return (
             b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-limit-tokens: %d\r\n"
             b"x-ratelimit-remaining-requests: %d\r\nx-ratelimit-remaining-tokens: %d\r\n"
@@ -213,12 +213,12 @@ class Meter:
 
     def used(self, account: Account, now: float) -> tuple[int, int]:
         """The requests and tokens of an account that count against its minute."""
-        window = self._windows.of(account.id)
+        window = self.windows.of(account.id)
         return window.used_requests(now), window.used_tokens(now)
 
     def sweep(self, now: float) -> None:
         """Forget the windows of accounts that have sent no request for a minute; a few of them at a time."""
-        self._windows.sweep(now, _MAX_SWEPT)
+        self.windows.sweep(now, _MAX_SWEPT)
 
 
 def _check_stream(written: MeteredFields) -> None:

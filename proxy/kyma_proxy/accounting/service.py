@@ -47,6 +47,8 @@ class AccountService:
         self._keys_being_created: dict[str, int] = {}
         self._new_keys: dict[str, int] = {}
         self._counted_day = 0
+        self.is_paused = False
+        """True while another process takes the accounts over, and from then on: nothing is changed here."""
         accounts, keys = store.load()
         for row in accounts:
             self.accounts.add_account(_account(row))
@@ -145,6 +147,9 @@ class AccountService:
         return added
 
     async def _complete(self, change: Coroutine[Any, Any, _T]) -> _T:
+        if self.is_paused:
+            change.close()
+            raise accounts_unavailable()
         task = asyncio.get_running_loop().create_task(change)
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)

@@ -24,8 +24,11 @@ class JobRepository:
 
     def __init__(self, account_service: AccountService | None, pause: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._account_service = account_service
-        self._pause = pause
+        self.pause = pause
         self._writes: set[asyncio.Task[bool]] = set()
+        self.may_settle = asyncio.Event()
+        """Not set while another process takes the accounts over: what a job ends with waits, and is then told to that one."""
+        self.may_settle.set()
 
     @property
     def is_persistent(self) -> bool:
@@ -38,6 +41,10 @@ class JobRepository:
         return self._account_service is not None and self._account_service.store.is_failing
 
     # ---- finding
+
+    def account(self, ident: str) -> Account | None:
+        """The account with this id."""
+        return None if self._account_service is None else self._account_service.accounts.account(ident)
 
     async def find(self, account: Account, ident: str) -> Job | None:
         """An account's job, as it is stored. Raises StoreUnavailable, as `find_by_key` and `newest` do."""
@@ -104,22 +111,28 @@ class JobRepository:
         if self._account_service is not None and not job.is_settled:
             await self._write(lambda store: store.job_accepted(_row(job, JobState.ACCEPTED)))
 
-    async def end(self, job: Job, ending: JobState) -> None:
-        """Settle a job, once: give back what it holds, and charge `job.charged`."""
+    async def end(self, job: Job, ending: JobState) -> int:
+        """Settle a job, once: give back what it holds, and charge `job.charged`. Returns what its account gets."""
+        posted = 0
         if self._account_service is not None and not job.is_settled:
+            await self.may_settle.wait()
             is_written = await self._write(lambda store: store.end_job(_row(job, ending)))
             if is_written and job.account is not None:
-                job.account.post(job.held)
-                job.account.post(-job.charged)
+                posted = job.held - job.charged
+                job.account.post(posted)
         job.is_settled = True
+        return posted
 
-    async def refund(self, job: Job) -> None:
-        """Give back the charge for a job whose pictures were lost before they were delivered."""
+    async def refund(self, job: Job) -> int:
+        """Give back the charge for a job whose pictures were lost before they were delivered. Returns what its account gets."""
         refunded, job.charged = job.charged, 0
         if self._account_service is not None:
+            await self.may_settle.wait()
             is_written = await self._write(lambda store: store.lose_job(_row(job, JobState.REFUNDED)))
             if is_written and job.account is not None:
                 job.account.post(refunded)
+                return refunded
+        return 0
 
     def mark_delivered(self, job: Job) -> None:
         """Record that the caller has the pictures: from now on there is no refund."""
@@ -150,7 +163,7 @@ class JobRepository:
             try:
                 return await write(self._account_service.store)
             except StoreUnavailable:
-                await self._pause()
+                await self.pause()
             except StoreError:
                 _log.exception("a change of an image job was refused by the database")
                 return False

@@ -71,6 +71,8 @@ class JobScheduler:
         self.queues = JobQueues()
         self.is_draining = False
         self.finished = FinishedJobs()
+        self.on_settled: Callable[[Job, int], None] | None = None
+        """Is called with each job whose end is on disk, and what its account got."""
         self.ended: dict[str, int] = {}
         """The number of jobs that ended, by status."""
 
@@ -285,16 +287,18 @@ class JobScheduler:
         if event is JobEvent.DELIVER:
             if not is_redelivery:
                 job.charged = len(job.pictures) * _price(job)
-            await self._repository.end(job, JobState.SUCCEEDED)
+            posted = await self._repository.end(job, JobState.SUCCEEDED)
         elif job.is_settled:
             event = JobEvent.LOSE
-            await self._repository.refund(job)
+            posted = await self._repository.refund(job)
         else:
-            await self._repository.end(job, job.next_state(event))
+            posted = await self._repository.end(job, job.next_state(event))
         job.step(event)
         job.request = None
         for evicted in self.finished.add(job, int(self._wall())):
             self._repository.mark_delivered(evicted)  # its account has pushed it out, so not even a restart refunds it
+        if self.on_settled is not None:
+            self.on_settled(job, posted)
         if not is_redelivery:
             self.ended[job.status] = self.ended.get(job.status, 0) + 1
             self._on_ended(job, event)

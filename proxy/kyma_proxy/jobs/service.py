@@ -1,7 +1,6 @@
 """Takes in image jobs, finds, lists and cancels them. (Contract §10.)
 
-At the start it settles the jobs from before a restart: a job that a source has accepted continues. Every other job is refunded,
-as prompts are never stored.
+The jobs from before the start are settled by `EarlierJobs`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ import hashlib
 import heapq
 import hmac
 import itertools
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
@@ -21,16 +21,16 @@ import msgspec
 from kyma_proxy.accounting.meter import Meter, insufficient_credits
 from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.accounts.accounts import Account, Key
-from kyma_proxy.core.jobs.finished import RETENTION_S
 from kyma_proxy.core.jobs.job import AcceptedBy, ImageRequest, Job, JobEvent, JobState
 from kyma_proxy.core.jobs.request import ImageJobRequest
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import exhausted
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable, draining
+from kyma_proxy.jobs.earlier_jobs import EarlierJobs, JobElsewhere
 from kyma_proxy.jobs.provider_client import ProviderClient
 from kyma_proxy.jobs.repository import JobRepository
 from kyma_proxy.jobs.runner import JobRunner
-from kyma_proxy.jobs.scheduler import JobScheduler, job_lost
+from kyma_proxy.jobs.scheduler import JobScheduler
 from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
 from kyma_proxy.net.upstream.client import UpstreamClient
 
@@ -65,6 +65,7 @@ class JobService:
         self._numbers = itertools.count(1)
         self._by_key: WeakValueDictionary[tuple[str, str], Job] = WeakValueDictionary()
         self._being_stored: dict[tuple[str, str], asyncio.Task[Job]] = {}
+        self._being_taken_in: set[asyncio.Task[Job]] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._delete_at = 0.0
         self._on_ended = on_ended
@@ -77,6 +78,7 @@ class JobService:
             self._provider_client, breakers, timing, clock=clock, random=random,
             mark_accepted=self._mark_accepted, cancel_remote=self._cancel_at_source,
         )  # fmt: skip
+        self.earlier = EarlierJobs(current, repository, self.scheduler, self._runner, wall)
 
     # ---- for callers
 
@@ -94,6 +96,8 @@ class JobService:
         job = self._new_job(request, key, request_id)
         self._admit(job, request.route, key)
         task = self._spawn(self._store_and_start(job, request.route))
+        self._being_taken_in.add(task)
+        task.add_done_callback(self._being_taken_in.discard)
         if scope is not None:
             self._being_stored[scope] = task
             task.add_done_callback(lambda done: self._stored(scope, done))
@@ -134,17 +138,10 @@ class JobService:
 
     # ---- from the start of the process to its end
 
-    def open(self) -> None:
-        """Continue the jobs from before a restart where that is possible, and refund the others."""
-        jobs = self._repository.unfinished(int(self._wall()) - RETENTION_S)
-        for job in jobs:
-            job.accepted_by = self._with_source(job.accepted_by)
-            if job.accepted_by is None or job.accepted_by.source is None:
-                self.scheduler.refund(job, _restarted(job))
-                continue
-            if job.state is JobState.SUCCEEDED:
-                job.step(JobEvent.RESUME)
-            self.scheduler.resume(job, functools.partial(self._runner.resume, job), len(jobs))
+    def open(self, elsewhere: Mapping[str, JobElsewhere] = MappingProxyType({})) -> None:
+        """Settle the jobs from before the start, but for those that another process has."""
+        self.earlier.elsewhere.update(elsewhere)
+        self.earlier.settle()
 
     def sweep(self) -> None:
         """Drop ended jobs from memory after an hour, and from the store after 30 days."""
@@ -157,6 +154,21 @@ class JobService:
     def drain(self) -> None:
         """Refuse new jobs, and end all waits."""
         self.scheduler.drain()
+
+    async def pause(self) -> None:
+        """Refuse new jobs and end all waits, until `go_on`. Those that run go on, but none of them is settled."""
+        self.scheduler.drain()
+        self._repository.may_settle.clear()
+        await asyncio.gather(*self._being_taken_in, return_exceptions=True)
+
+    def go_on(self) -> None:
+        """Take in jobs again."""
+        self.scheduler.is_draining = False
+        self.settle_again()
+
+    def settle_again(self) -> None:
+        """Settle the jobs that run to their end."""
+        self._repository.may_settle.set()
 
     async def close(self) -> None:
         """End everything. If there is a store, a job that a source has accepted continues after the next start."""
@@ -236,6 +248,8 @@ class JobService:
     def _freshest(self, stored: Job) -> Job:
         """A stored job as it is in memory, where it has more members; as it is stored if it is not there."""
         job = self.scheduler.get(stored.id)
+        if job is None and self.earlier.is_elsewhere(stored) and stored.state is JobState.SUCCEEDED:
+            stored.state = JobState.ACCEPTED  # its pictures are on their way
         return stored if job is None else job
 
     def _newest_in_memory(self, before: str | None, limit: int) -> list[Job]:
@@ -246,16 +260,6 @@ class JobService:
                 raise _no_such_job()
             jobs = (job for job in jobs if job.number < first.number)
         return heapq.nlargest(limit, jobs, key=lambda job: job.number)
-
-    def _with_source(self, by: AcceptedBy | None) -> AcceptedBy | None:
-        """The source that accepted a job before a restart, with the source and its price as they are configured now."""
-        model = None if by is None or not by.provider_job else self._current().models.get(by.model)
-        if by is None or model is None:
-            return by
-        for source in (*model.pool, *model.reserve):
-            if (source.provider.name, source.model) == (by.provider, by.provider_model) and source.provider.off is None:
-                return msgspec.structs.replace(by, source=source, price=model.price.image or 0)
-        return by
 
     def _job_ended(self, job: Job, event: JobEvent) -> None:
         """A job has ended: cancel it at the source if the gateway has lost it, count it, and report it."""
@@ -312,14 +316,6 @@ def _check_same_request(job: Job, wanted: ImageJobRequest) -> Job:
             param="idempotency_key",
         )
     return job
-
-
-def _restarted(job: Job) -> GatewayError:
-    if job.state is JobState.SUCCEEDED:
-        return job_lost("the gateway was restarted before the pictures were fetched, and pictures are never stored")
-    if job.state is JobState.ACCEPTED:
-        return job_lost("the gateway was restarted, and the source that worked on it is not configured any more")
-    return job_lost("the gateway was restarted, and prompts are never stored")
 
 
 def _no_such_job() -> GatewayError:

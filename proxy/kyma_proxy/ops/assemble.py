@@ -119,6 +119,7 @@ class App:
         self.account_service = account_service
         self.meter = _meter_of(account_service)
         loop = self._loop = asyncio.get_running_loop()
+        self.before_store_closes: Callable[[], None] = lambda: None
         self.is_leaving = False  # from the signal that ends the process on: readiness says no
         self.worker = Worker(loop.call_soon_threadsafe, monotonic, memory.size_bytes() // 4)
         self.gateway = Gateway(
@@ -156,8 +157,11 @@ class App:
         self._current = current
         configuration.on_change(self._apply_snapshot)
 
-    async def open(self) -> None:
-        """Start the periodic work: deadlines, flushes of the log, warm connections, health checks, lists of models."""
+    async def open(self, *, opens_jobs: bool = True) -> None:
+        """Start the periodic work: deadlines, flushes of the log, warm connections, health checks, lists of models.
+
+        Without `opens_jobs` the jobs from before the start are left to the caller.
+        """
         await self._control_plane.setup()
         await self._admin.setup()
         if self.access_log is not None:
@@ -165,7 +169,8 @@ class App:
         if self.meter is not None:
             meter = self.meter
             self.sweeper.every_tick(lambda: meter.sweep(monotonic()))
-        self.jobs.open()
+        if opens_jobs:
+            self.jobs.open()
         self.sweeper.every_tick(self.jobs.sweep)
         self.sweeper.every_tick(self.worker.sweep)
         self.sweeper.every_tick(SourceNotices(self._current, self.breakers, monotonic).sweep)
@@ -248,6 +253,7 @@ class App:
         self.sweeper.stop()
         await asyncio.to_thread(self.worker.close)
         if self.account_service is not None:
+            self.before_store_closes()
             await asyncio.to_thread(self.account_service.store.close)
         if self.access_log is not None:
             self.access_log.close()

@@ -3,11 +3,15 @@
 Its path follows from the address of the public listener, so that the new process finds it with its own configuration. The two
 talk in messages of JSON; listening sockets and idle connections travel beside them as descriptors (unix(7), SCM_RIGHTS):
 
-    new: {"replace": VERSION}                   old: {"pid": N, "listeners": [["listen", ADDRESS], ...]} + their descriptors
-    new: {"ready": true}                        old: {"yours": true}, from here on it accepts nothing
-    new: {"serving": true}                      old: {"connections": N} + N descriptors, again and again; then it ends
+    new: {"replace": VERSION}    old: {"pid": N, "accounts": BOOL, "listeners": [["listen", ADDRESS], ...]} + their descriptors
+    new: {"ready": true}         old: {"yours": true} + the lock of its database, if it has accounts. From here on it accepts no
+                                 connection and changes nothing in the accounts
+    new: {"serving": true, "accounts": BOOL}
+                                 old: if the new one has its accounts, first of all what `accounts/handing_over` says; then
+                                 {"connections": N} + N descriptors, again and again, until it ends
 
-Until `serving` the old process goes on as if nothing had happened, if the new one ends.
+In place of each answer there may be {"refused": WHY}. Until `serving` the old process goes on as if nothing had happened, if
+the new one ends.
 """
 
 from __future__ import annotations

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from time import monotonic
+from typing import Any, Final
 
 import uvloop
 
@@ -24,13 +26,15 @@ from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.config.snapshot import Snapshot, TcpAddress
 from kyma_proxy.errors import InUseError, StartError
 from kyma_proxy.ops import control_socket, memory
+from kyma_proxy.ops.accounts.handing_over import AccountsHandover, AccountsState
 from kyma_proxy.ops.accounts.opening import open_accounts
+from kyma_proxy.ops.accounts.taking_over import AccountsTakeover, read
 from kyma_proxy.ops.assemble import App
 from kyma_proxy.ops.config_file import ConfigFile
 from kyma_proxy.ops.inherited_sockets import inherited_sockets
 from kyma_proxy.ops.listeners import Listeners
 from kyma_proxy.ops.reload import Configuration, ReloadTriggers
-from kyma_proxy.ops.replacing import Predecessor, Replaceable, Successor, find_predecessor
+from kyma_proxy.ops.replacing import Predecessor, Receive, Replaceable, Successor, find_predecessor
 from kyma_proxy.ops.sd_notify import SystemdNotifier
 from kyma_proxy.telemetry.access_log import AccessLog
 from kyma_proxy.telemetry.pretty_log import PrettyLog, is_for_people, takes_colour
@@ -62,7 +66,9 @@ def run(
     try:
         if replaces:
             predecessor = find_predecessor(configuration.snapshot.listen, environment)
-        account_service = _open_accounts(configuration.snapshot, check_integrity=check_integrity)
+        # Where there are accounts the other process leaves them alone first; else it is stopped when all the rest is ready.
+        lock = predecessor.stop() if predecessor is not None and predecessor.has_accounts else None
+        account_service = _open_accounts(configuration.snapshot, check_integrity=check_integrity, shared_lock=lock)
         uvloop.run(_serve(configuration, account_service, ready, predecessor, environment, hangup_reloads=hangup_reloads))
     except StartError as error:  # it may name a file or an address that came from the environment
         raise StartError(configuration.snapshot.substitutions.shown(str(error))) from None
@@ -71,8 +77,12 @@ def run(
             predecessor.close()
 
 
-def _open_accounts(snapshot: Snapshot, *, check_integrity: bool) -> AccountService | None:
+def _open_accounts(snapshot: Snapshot, *, check_integrity: bool, shared_lock: int | None) -> AccountService | None:
     """The accounts; waits a moment for a command that has locked the database. Raises StartError."""
+    if shared_lock is not None:
+        if snapshot.accounts.required:
+            return open_accounts(snapshot, check_integrity=check_integrity, shared_lock=shared_lock)
+        os.close(shared_lock)
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         try:
@@ -119,10 +129,11 @@ async def _serve(
     reload_triggers = ReloadTriggers(configuration)
     ending = _Ending(app)
     _catch_signals(app, reload_triggers if hangup_reloads else None, ending.stop)
-    await app.open()
+    takes_accounts = account_service is not None and account_service.store.is_lock_shared
+    await app.open(opens_jobs=not takes_accounts)
+    replaceable: Replaceable | None = None
     try:
         listeners = Listeners(app, snapshot, configuration.tls, predecessor, inherited_sockets(environment))
-        replaceable: Replaceable | None = None
 
         def leave(successor: Successor) -> None:
             systemd.replaced_by(successor.pid)
@@ -134,15 +145,17 @@ async def _serve(
 
         def close() -> None:
             listeners.close(keep_files=ending.is_replaced)
-            if replaceable is not None:
+            if replaceable is not None and not ending.is_replaced:
                 replaceable.close()
 
         try:
             if predecessor is not None:
                 predecessor.stop()
-            listeners.start()
-            if predecessor is not None:
-                predecessor.serve(listeners.adopt)
+                receive = _take_over(app, predecessor, takes_accounts=takes_accounts)
+                listeners.start()
+                predecessor.follow(listeners.adopt, receive)
+            else:
+                listeners.start()
             replaceable = _open_control_socket(app, snapshot, listeners, leave, environment)
             ready(snapshot)
             systemd.ready(f"serves {count_models(snapshot)} on {snapshot.listen}")
@@ -157,6 +170,8 @@ async def _serve(
     finally:
         await reload_triggers.stop()
         await app.close()
+        if replaceable is not None:  # one that was replaced tells the other process to the last how its requests end
+            replaceable.close()
 
 
 def _open_control_socket(
@@ -166,12 +181,38 @@ def _open_control_socket(
     path = control_socket.path_of(snapshot.listen, environment)
     if path is None:
         return None
-    refusal = None if app.account_service is None else "a gateway with accounts can't be replaced while it runs: stop it first"
+    accounts = None
+    if app.account_service is not None and app.meter is not None:
+        accounts = AccountsHandover(app.account_service, app.meter, app.jobs, monotonic)
     try:
-        return Replaceable(path, listeners.sockets, pause=listeners.pause, resume=listeners.start, leave=leave, refusal=refusal)
+        made = Replaceable(
+            path, listeners.sockets, pause=listeners.pause, resume=listeners.start, leave=leave, accounts=accounts
+        )
     except OSError as error:
         _log.info("no control socket at %s: %s", path, (error.strerror or str(error)).lower())
         return None
+    app.sweeper.every_tick(made.tick)
+    app.before_store_closes = made.write_rest
+    return made
+
+
+def _take_over(app: App, predecessor: Predecessor, *, takes_accounts: bool) -> Receive:
+    """Tell the other process that this one serves, and take its accounts over. Returns the function for what it tells later."""
+    message, files = predecessor.serve(with_accounts=takes_accounts)
+    if not takes_accounts or app.account_service is None or app.meter is None:
+        return lambda _message, _files: None
+    state = read(files[0], AccountsState) if "accounts" in message and files else AccountsState({}, {}, {})
+    for file in files:
+        os.close(file)
+    takeover = AccountsTakeover(app.account_service, app.meter, app.jobs, state)
+
+    def receive(message: dict[str, Any], files: list[int]) -> None:
+        if message:
+            takeover.receive(message, files)
+        else:
+            takeover.other_ended()
+
+    return receive
 
 
 class _Ending:

@@ -192,6 +192,17 @@ class Store(Protocol):
     def last_error(self) -> str | None:
         """The error of the last commit that failed."""
 
+    @property
+    def lock_descriptor(self) -> int | None:
+        """A descriptor by which another process can share the right to write; None if there is none to share."""
+
+    @property
+    def is_lock_shared(self) -> bool:
+        """True if this store had the right to write by such a descriptor."""
+
+    def release_lock(self) -> None:
+        """Leave the right to write to the process that shares it. Charges and jobs are still written, as each is there once."""
+
     def statistics(self) -> StoreStatistics:
         """Counters and present state, for the metrics."""
 

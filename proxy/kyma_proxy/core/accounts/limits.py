@@ -176,6 +176,24 @@ class Window:
         self._expire(now)
         return self._first is None
 
+    def admissions(self, now: float) -> list[tuple[float, int, str]]:
+        """All admissions, oldest first: the second at which each expires, its tokens, and its model."""
+        self._expire(now)
+        found = []
+        one = self._first
+        while one is not None:
+            if one.model_admissions is not None:
+                found.append((one.expires_at, one.tokens, one.model_admissions.model_id))
+            one = one.next
+        return found
+
+    def restore(self, expires_at: float, tokens: int, model_id: str) -> None:
+        """Add an admission of another process, which had the account before; the oldest first, and before all others."""
+        model_admissions = self._models.get(model_id)
+        if model_admissions is None:
+            model_admissions = self._models[model_id] = _ModelAdmissions(model_id)
+        self._append(Admission(expires_at, tokens, self, model_admissions), model_admissions)
+
     def _append(self, admission: Admission, model_admissions: _ModelAdmissions) -> None:
         self._count += 1
         self.tokens += admission.tokens
@@ -274,6 +292,11 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self._windows)
+
+    def admissions(self, now: float) -> dict[str, list[tuple[float, int, str]]]:
+        """The admissions of all accounts that have any, by account."""
+        found = {ident: window.admissions(now) for ident, window in self._windows.items()}
+        return {ident: some for ident, some in found.items() if some}
 
     def of(self, account_id: str) -> Window:
         """An account's window. Use it at once: the next sweep may drop it, and the account then gets a new one."""

@@ -12,14 +12,18 @@ from kyma_proxy.ops.memory import collector_paused
 from kyma_proxy.store.sqlite.store import SqliteStore
 
 
-def open_accounts(snapshot: Snapshot, *, check_integrity: bool = False) -> AccountService | None:
-    """The accounts, or None if none are required. Raises StartError."""
-    return open_database(snapshot, check_integrity=check_integrity) if snapshot.accounts.required else None
+def open_accounts(
+    snapshot: Snapshot, *, check_integrity: bool = False, shared_lock: int | None = None
+) -> AccountService | None:
+    """The accounts, or None if none are required. Raises StartError. `shared_lock` is as for `SqliteStore.open`."""
+    if not snapshot.accounts.required:
+        return None
+    return open_database(snapshot, check_integrity=check_integrity, shared_lock=shared_lock)
 
 
-def open_database(snapshot: Snapshot, *, check_integrity: bool = False) -> AccountService:
+def open_database(snapshot: Snapshot, *, check_integrity: bool = False, shared_lock: int | None = None) -> AccountService:
     """The accounts in the configured database, required or not; it is created if there is none. Raises StartError."""
-    store = SqliteStore.open(Path(snapshot.accounts.database), check_integrity=check_integrity)
+    store = SqliteStore.open(Path(snapshot.accounts.database), check_integrity=check_integrity, shared_lock=shared_lock)
     try:
         with collector_paused():
             return AccountService(store, wall=time.time, random_bytes=os.urandom)

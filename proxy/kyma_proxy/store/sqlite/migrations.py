@@ -28,13 +28,13 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str
 
     Raises StartError if it is newer, belongs to another program, or can't be upgraded; sqlite3.Error if the disk fails.
     """
-    version, newest = _version(connection, path), len(migrations)
-    if version > newest:
+    present, newest = version(connection, path), len(migrations)
+    if present > newest:
         raise StartError(
-            f"{path}: has version {version}, and this kyma-proxy knows versions up to {newest}; "
+            f"{path}: has version {present}, and this kyma-proxy knows versions up to {newest}; "
             "run the newer kyma-proxy that wrote it, or restore an older backup"
         )
-    for number, sql in enumerate(migrations[version:], version + 1):
+    for number, sql in enumerate(migrations[present:], present + 1):
         try:
             connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\n;PRAGMA user_version = {number};\nCOMMIT;")
         except sqlite3.Error as error:
@@ -48,10 +48,11 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str
             ) from error
 
 
-def _version(connection: sqlite3.Connection, path: Path) -> int:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+def version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of a database. Raises StartError if it belongs to another program."""
+    (present,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application != APPLICATION_ID and (version or application or tables):
+    if application != APPLICATION_ID and (present or application or tables):
         raise StartError(f"{path}: belongs to another program; name another file under accounts.database")
-    return int(version)
+    return int(present)

@@ -10,12 +10,13 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from kyma_proxy.errors import InUseError, StartError
 from kyma_proxy.store.sqlite.failures import start_error
-from kyma_proxy.store.sqlite.migrations import migrate, shipped
+from kyma_proxy.store.sqlite.migrations import migrate, shipped, version
 
 _MIN_SQLITE: Final = (3, 38, 0)
 _MAGIC: Final = b"SQLite format 3\0"
@@ -34,9 +35,19 @@ BEGIN IMMEDIATE; ROLLBACK;           -- fails if nothing can be written
 class Lock:
     """The right to write a database, held until `release` or until the process ends."""
 
-    def __init__(self, path: Path) -> None:
-        """Acquire it. Raises InUseError if another process has it, StartError if the directory can't be written."""
+    def __init__(self, path: Path, shared: int | None = None) -> None:
+        """Acquire it. Raises InUseError if another process has it, StartError if the directory can't be written.
+
+        `shared` is a descriptor of that other process, which shares the lock by it until it lets go of its own. It is closed
+        if it is one of another database's lock.
+        """
         descriptor = _open_file(path, Path(f"{path}.lock"))
+        self.is_shared = False
+        if shared is not None:
+            self.is_shared = os.path.sameopenfile(shared, descriptor)
+            if self.is_shared:
+                descriptor, shared = shared, descriptor
+            os.close(shared)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(descriptor, 0)
@@ -52,8 +63,13 @@ class Lock:
             raise StartError(f"{path}.lock: {_reason(error)}; without this lock the database is not safe") from None
         self._descriptor: int | None = descriptor
 
+    @property
+    def descriptor(self) -> int | None:
+        """The descriptor by which another process can share it; None after `release`."""
+        return self._descriptor
+
     def release(self) -> None:
-        """Release it; a second call does nothing."""
+        """Release it; a second call does nothing. If another process shares it, that one has it alone from now on."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -92,6 +108,17 @@ def connect(path: Path, busy_timeout_s: float, migrations: Sequence[str] | None 
         connection.close()
         raise
     return connection
+
+
+def refuse_upgrade(path: Path, busy_timeout_s: float) -> None:
+    """Raises StartError if the database has to be upgraded: another process writes it just now, as an older program does."""
+    try:
+        with closing(connect_reader(path, busy_timeout_s)) as connection:
+            is_older = version(connection, path) < len(shipped())
+    except sqlite3.Error as error:
+        raise start_error(path, error) from error
+    if is_older:
+        raise StartError(f"{path}: this kyma-proxy has to upgrade it, so stop the one that serves first")
 
 
 def connect_reader(path: Path, busy_timeout_s: float) -> sqlite3.Connection:

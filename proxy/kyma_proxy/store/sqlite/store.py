@@ -14,7 +14,7 @@ from kyma_proxy.store.sqlite import jobs, ledger
 from kyma_proxy.store.sqlite.failures import start_error
 from kyma_proxy.store.sqlite.inbox import DEFAULT_CAPACITY, Capacity, Inbox
 from kyma_proxy.store.sqlite.integrity import check
-from kyma_proxy.store.sqlite.opening import Lock, connect, create_file
+from kyma_proxy.store.sqlite.opening import Lock, connect, create_file, refuse_upgrade
 from kyma_proxy.store.sqlite.reader import Reader, load, unfinished_jobs
 from kyma_proxy.store.sqlite.writer import DEFAULT_TIMING, Timing, Writer
 
@@ -41,17 +41,21 @@ class SqliteStore:
         timing: Timing = DEFAULT_TIMING,
         capacity: Capacity = DEFAULT_CAPACITY,
         connect: Connect = connect,
+        shared_lock: int | None = None,
     ) -> SqliteStore:
         """Open a database, and create it if there is none, readable by its owner only. Blocks until the disk has answered.
 
-        `check_integrity` reads all of it. Raises StartError: in use by another process, not writable, no database, damaged, or
-        of a newer version.
+        `check_integrity` reads all of it. `shared_lock`: a descriptor of the lock of the process that has the database now
+        and shares it with this one (see `Lock`). Raises StartError: in use by another process, not writable, no database,
+        damaged, or of a newer version.
         """
         path = Path(os.path.realpath(path))
         with ExitStack() as undo:
-            lock = Lock(path)
+            lock = Lock(path, shared_lock)
             undo.callback(lock.release)
             create_file(path)
+            if lock.is_shared:
+                refuse_upgrade(path, timing.busy_timeout)
             connection = connect(path, timing.busy_timeout)
             undo.callback(connection.close)
             try:
@@ -73,6 +77,20 @@ class SqliteStore:
     @timing.setter
     def timing(self, timing: Timing) -> None:
         self._writer.timing = timing
+
+    @property
+    def lock_descriptor(self) -> int | None:
+        """A descriptor by which another process can share the right to write."""
+        return self._lock.descriptor
+
+    @property
+    def is_lock_shared(self) -> bool:
+        """True if this store had the right to write by such a descriptor."""
+        return self._lock.is_shared
+
+    def release_lock(self) -> None:
+        """Leave the right to write to the process that shares it."""
+        self._lock.release()
 
     @property
     def is_failing(self) -> bool:
