@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,10 @@ from kyma_proxy.loading.reference.fields import KEYS
 from kyma_proxy.loading.reference.key import EACH_KEY, REPLACE, RESTART
 from kyma_proxy.ops.reload import Configuration
 from tests.documented_keys import ENVIRONMENT, DocumentedKey, documented_keys
-from tests.harness import both
+from tests.harness import Client, both
+from tests.processes import free_port, relayed
+from tests.serving_place import ended, place
+from tests.waiting import until
 
 ALL = documented_keys()
 WAIT_FOR_A_RESTART = {
@@ -159,3 +165,40 @@ async def test_an_open_connection_to_a_provider_goes_on_with_its_keep_alive(tmp_
             client.ask()
             assert (await client.answer()).status == 200
         assert provider.connections == 1
+
+
+# ---- with serve --replace
+
+
+@pytest.mark.parametrize("change", ["tls", "admin", "admin.listen", "access_log"])
+async def test_a_new_process_takes_what_a_reload_can_not(tmp_path: Path, directory: Path, change: str) -> None:
+    assert next(one for one in ALL if one.path == change).key.reload == REPLACE
+    tls = ssl.create_default_context(cafile=directory / "authority.pem") if change == "tls" else None
+    async with place(tmp_path) as here, here.serving() as old:
+        admin, log = free_port(), str(tmp_path / "other.log")
+        (line,) = (line for line in here.text.splitlines() if line.startswith("admin:"))
+        here.text = {
+            "tls": f"{here.text}tls: {{certificate: {directory}/old.pem, key: {directory}/old.key}}\n",
+            "admin": here.text.replace(line, "admin: null"),
+            "admin.listen": here.text.replace(line, f"admin: {{listen: '127.0.0.1:{admin}'}}"),
+            "access_log": here.text.replace(str(tmp_path / "access.log"), log),
+        }[change]
+        async with here.serving("--replace"):
+            assert await ended(old) == 0
+            host, _, port = here.listen.rpartition(":")
+            client = Client(*await asyncio.open_connection(host, port, ssl=tls, server_hostname=tls and "localhost"))
+            client.ask()
+            assert (await client.answer()).status == 200
+            client.writer.close()
+            await client.writer.wait_closed()
+            assert [answers(port) for port in (here.admin, admin)] == [
+                change in ("tls", "access_log"), change == "admin.listen",
+            ]  # fmt: skip
+            if change == "access_log":
+                await until(lambda: relayed(Path(log)))
+
+
+def answers(port: int) -> bool:
+    """True if something listens at this port of this machine."""
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) == 0
