@@ -112,7 +112,7 @@ async def test_a_signal_ends_an_idle_gateway_at_once(tmp_path: Path, number: sig
 async def test_a_stream_may_finish_while_new_connections_are_refused(tmp_path: Path, number: signal.Signals) -> None:
     async with living(tmp_path) as life:
         idle, admin = await life.client(), await life.client(life.admin)
-        assert await status_of(idle, "/v1/health") == 200
+        assert await status_of(idle, "/v1/health") == await status_of(admin, "/readyz") == 200
         client, go_on = await life.streaming()
         life.running.signal(number)
         await becomes_refused(life.port)
