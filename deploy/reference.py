@@ -131,8 +131,8 @@ def _several(kind: Kind) -> str:
     if kind.type is typing.Any:
         return "values"
     if typing.get_origin(kind.type) is typing.Literal:
-        return _scalar(kind)
-    return "texts"
+        return f"some of {', '.join(f'`{name}`' for name in typing.get_args(kind.type))}"
+    return "texts (secret)" if kind.type is Secret else "texts"
 
 
 def _scalar(kind: Kind) -> str:
@@ -154,7 +154,7 @@ def _scalar(kind: Kind) -> str:
 def _bounds(kind: Kind) -> str:
     least, most = (None, None) if kind.meta is None else (kind.meta.ge, kind.meta.le)
     if most is not None and most < _MAX_INTEGER:
-        return f", {least} to {most:g}"
+        return f", {least} to {int(most)}"
     return "" if least is None else f", {least} or more"
 
 

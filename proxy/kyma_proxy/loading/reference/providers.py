@@ -91,7 +91,6 @@ _PROVIDER: Final = {
         "A file with the certificates, in PEM, that are trusted in place of the system's. A new content is taken at a reload "
         "and within ten seconds.",
         "/etc/kyma/authority.pem",
-        NEW_CONNECTIONS,
         default="the system's authorities",
     ),
     "pass_headers": Key(
