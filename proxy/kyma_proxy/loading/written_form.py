@@ -6,6 +6,7 @@ have their default are left out. Entries of lists go by their names. A form is m
 
 from __future__ import annotations
 
+import functools
 import hmac
 import re
 import typing
@@ -27,6 +28,8 @@ _NAMES: Final[Mapping[type, tuple[str, ...]]] = MappingProxyType({
     doc.Provider: ("name",), doc.Model: ("id",), doc.Source: ("provider", "model"), doc.Tier: ("tier",),
 })  # fmt: skip
 """The keys that tell the entries of a list apart."""
+_NONE: Final = object()
+"""Equal to no value."""
 _VARIABLE: Final = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
 _OPEN: Final = re.compile(rf"{_VARIABLE}|\[{_VARIABLE}(?:, {_VARIABLE})*\]|null")
 
@@ -66,29 +69,59 @@ class _Writer(NamedTuple):
     seal: Callable[[str], str]
 
 
+class _Type(NamedTuple):
+    """What has to be known of a type; found once, as `typing` is slow."""
+
+    kind: Kind
+    element: _Type | None
+    has_names: bool
+    is_secret: bool
+
+
+class _Member(NamedTuple):
+    """A key of a section; `default` equals nothing if it is required."""
+
+    name: str
+    type: _Type
+    default: Any
+    is_private: bool
+
+
+@functools.cache
+def _members_of(struct: type[msgspec.Struct]) -> tuple[_Member, ...]:
+    infos = msgspec.structs.fields(struct)
+    return tuple(
+        _Member(field.name, _type_of(field.kind), _NONE if info.required else default_of(info), field.key.private)
+        for field, info in zip(fields_of(struct), infos, strict=True)
+    )
+
+
+def _type_of(kind: Kind) -> _Type:
+    element = element_of(kind)
+    return _Type(kind, None if element is None else _type_of(element), has_names(kind), has_secret(kind))
+
+
 def _section(section: msgspec.Struct, at: str, writer: _Writer) -> Form:
     form: Form = {}
-    for field, info in zip(fields_of(type(section)), msgspec.structs.fields(type(section)), strict=True):
-        value, where = getattr(section, field.name), f"{at}.{field.name}" if at else field.name
-        if not info.required and value == default_of(info):
+    for name, kind, default, is_private in _members_of(type(section)):
+        value = getattr(section, name)
+        if value == default:
             continue
-        if field.key.private:
-            form[field.name] = _sealed(_text(value, field.kind, where, writer), writer)
-        else:
-            form[field.name] = _form(value, field.kind, where, writer)
+        where = f"{at}.{name}" if at else name
+        form[name] = _sealed(_text(value, kind, where, writer), writer) if is_private else _form(value, kind, where, writer)
     return form
 
 
-def _form(value: Any, kind: Kind, at: str, writer: _Writer) -> Any:
-    element = element_of(kind)
+def _form(value: Any, kind: _Type, at: str, writer: _Writer) -> Any:
     if isinstance(value, msgspec.Struct):
         return _section(value, at, writer)
-    if isinstance(value, dict) and element is not None:
+    if isinstance(value, dict) and kind.element is not None:
+        element = kind.element
         return {name: _form(one, element, f"{at}.{name}", writer) for name, one in value.items()}
-    if has_names(kind) and value is not None:
+    if kind.has_names and value is not None:
         return [_entry(one, f"{at}[{index}]", writer) for index, one in enumerate(value)]
     text = _text(value, kind, at, writer)
-    return _sealed(text, writer) if has_secret(kind) else text
+    return _sealed(text, writer) if kind.is_secret else text
 
 
 def _entry(entry: msgspec.Struct, at: str, writer: _Writer) -> list[Any]:
@@ -100,14 +133,14 @@ def _sealed(text: str, writer: _Writer) -> str:
     return text if is_open(text) else writer.seal(text)
 
 
-def _text(value: Any, kind: Kind, at: str, writer: _Writer) -> str:
+def _text(value: Any, kind: _Type, at: str, writer: _Writer) -> str:
     """A value as it is written, with the names of variables."""
     text = writer.text_at(at)
     if text is not None:
         return text
     if isinstance(value, Secret):
         return value.reveal()
-    element = element_of(kind) or kind
+    element = kind.element or kind
     if isinstance(value, tuple | list):
         return f"[{', '.join(_text(one, element, f'{at}[{index}]', writer) for index, one in enumerate(value))}]"
     if isinstance(value, dict):
@@ -115,4 +148,4 @@ def _text(value: Any, kind: Kind, at: str, writer: _Writer) -> str:
         return f"{{{', '.join(f'{one_line(name)}: {member}' for name, member in members)}}}"
     if isinstance(value, msgspec.Struct):
         return f"{{{', '.join(f'{name}: {member}' for name, member in _section(value, at, writer).items())}}}"
-    return written(value, kind)
+    return written(value, kind.kind)

@@ -6,6 +6,7 @@ The structs are what a file is read with, so a key can be neither missing here n
 from __future__ import annotations
 
 import functools
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ KEYS: Final[Mapping[type, Mapping[str, Key]]] = MappingProxyType({**GENERAL, **P
 """The keys of every section, by the struct that it is read with."""
 NOT_SHOWN: Final = "(not shown)"
 """Stands for a value that may be a secret."""
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
+_WORDS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 _SECOND_UNITS: Final = ((3600, "h"), (60, "m"), (1, "s"))
 _BYTE_UNITS: Final = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -162,7 +165,13 @@ def written(value: Any, kind: Kind) -> str:
         return f"{{{', '.join(f'{name}: {written(one, element)}' for name, one in value.items())}}}"
     if isinstance(value, msgspec.Struct):
         return _section(value)
-    return one_line(value) if isinstance(value, str) else str(value)
+    return _quoted(value) if isinstance(value, str) else str(value)
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML has it; most need no quotes, and YAML's writer is slow."""
+    is_plain = _PLAIN.fullmatch(text) is not None and text.lower() not in _WORDS
+    return text if is_plain else one_line(text)
 
 
 def _section(value: msgspec.Struct) -> str:
