@@ -32,7 +32,7 @@ SECRETS = ("secret-one", "secret-two", "literal-key", "hidden", "host-of-env")
 
 def form(text: str, seal: Callable[[str], str]) -> Form:
     substitutions = Substitutions({}, {})
-    document, _, problems = read_document(text, ENVIRONMENT, substitutions)
+    document, _, problems, *_ = read_document(text, ENVIRONMENT, substitutions)
     assert document is not None
     assert problems == []
     return written_form(document, substitutions, seal)

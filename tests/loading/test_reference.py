@@ -15,7 +15,7 @@ from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 from deploy.reference import page, schema
 from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.loading.compiling import load
-from kyma_proxy.loading.outside_values import Command, OutsideValues
+from kyma_proxy.loading.outside_values import Command, NoOutsideValues
 from kyma_proxy.loading.reference.fields import KEYS, Section, kind_of, sections, written
 from kyma_proxy.loading.reference.json_schema import json_schema
 from kyma_proxy.loading.reference.key import RELOADS
@@ -30,7 +30,7 @@ ALL = documented_keys()
 SHIPPED = [*sorted((ROOT / "config").glob("*.yaml")), ROOT / "deploy" / "docker" / "gateway.yaml"]
 
 
-class Outside(OutsideValues):
+class Outside(NoOutsideValues):
     """Files and commands that give what any key of the reference needs."""
 
     def text_of(self, path: str) -> str:

@@ -70,7 +70,7 @@ class _Writer(NamedTuple):
 
 
 class _Type(NamedTuple):
-    """What has to be known of a type; found once, as `typing` is slow."""
+    """The facts about a type, found once, as `typing` is slow."""
 
     kind: Kind
     element: _Type | None

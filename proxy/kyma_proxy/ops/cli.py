@@ -14,7 +14,7 @@ from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.errors import StartError
 from kyma_proxy.ops.accounts.commands import add_account_commands
-from kyma_proxy.ops.config_diff import add_diff_options, print_diff
+from kyma_proxy.ops.config_diff import add_diff_options, difference_lines, find_difference
 from kyma_proxy.ops.health import add_health_command
 from kyma_proxy.ops.init_command import add_init_command
 from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path, print_json
@@ -133,13 +133,17 @@ def _check(args: argparse.Namespace) -> int:
 
     path = config_path(args.file)
     snapshot = read_snapshot(path, os.environ)
-    if args.diff:
-        return print_diff(args, path, snapshot, os.environ)
+    difference = find_difference(args, path, snapshot, os.environ)
     if args.json:
-        print_json({"ok": True, "version": snapshot.version, "problems": [], "warnings": snapshot.warnings})
+        document = {"ok": True, "version": snapshot.version, "problems": [], "warnings": snapshot.warnings}
+        print_json(document if difference is None else {**document, "diff": difference})
         return EXIT_OK
     for warning in snapshot.warnings:
         print(f"warning: {visible(warning)}")
+    if difference is not None:
+        for line in difference_lines(path, difference):
+            print(visible(line))
+        return EXIT_OK
     on = sum(provider.off is None for provider in snapshot.providers.values())
     print(visible(f"{path}: fine; {count_models(snapshot)}, {on} of {len(snapshot.providers)} providers on"))
     return EXIT_OK

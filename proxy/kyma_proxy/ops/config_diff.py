@@ -19,9 +19,7 @@ from kyma_proxy.loading.reference.key import REPLACE, RESTART
 from kyma_proxy.loading.written_form import sealed_with, written_form
 from kyma_proxy.ops.admin_client import AdminApiError, AdminClient, Document, connect
 from kyma_proxy.ops.config_file import ConfigFile
-from kyma_proxy.ops.options import EXIT_OK, print_json
 from kyma_proxy.ops.start_options import address
-from kyma_proxy.telemetry.visible_text import visible
 
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
 _LEFT_OUT: Final = "(left out)"
@@ -36,27 +34,19 @@ def add_diff_options(check: argparse.ArgumentParser) -> None:
     )
 
 
-def print_diff(args: argparse.Namespace, file: ConfigFile, snapshot: Snapshot, environment: Mapping[str, str]) -> int:
-    """Print what would change if the gateway had this valid configuration; returns the exit code. Raises StartError."""
+def find_difference(
+    args: argparse.Namespace, file: ConfigFile, snapshot: Snapshot, environment: Mapping[str, str]
+) -> Document | None:
+    """The changes if the gateway had this valid configuration; None if they are not asked for. Raises StartError."""
+    if not args.diff:
+        return None
     try:
-        server, result = _ask(args, file, snapshot, environment)
+        return _ask(args, file, snapshot, environment)
     except StartError as error:  # it may name an address that came from the environment
         raise StartError(snapshot.substitutions.shown(str(error))) from None
-    if args.json:
-        document = {"ok": True, "version": snapshot.version, "problems": [], "warnings": snapshot.warnings}
-        print_json({**document, "diff": {"gateway": server, **result}})
-        return EXIT_OK
-    for warning in snapshot.warnings:
-        print(f"warning: {visible(warning)}")
-    for line in _lines(result):
-        print(visible(line))
-    print(visible(f"{file}: {_summary(result)} in the gateway at {server}"))
-    return EXIT_OK
 
 
-def _ask(
-    args: argparse.Namespace, file: ConfigFile, snapshot: Snapshot, environment: Mapping[str, str]
-) -> tuple[str, Document]:
+def _ask(args: argparse.Namespace, file: ConfigFile, snapshot: Snapshot, environment: Mapping[str, str]) -> Document:
     admin = snapshot.admin
     listener = args.admin or (None if admin is None else admin.listen)
     if listener is None:
@@ -70,14 +60,15 @@ def _ask(
         if not client.is_gateway():
             raise StartError(f"{client.server}: what listens there is no gateway")
         try:
-            return str(listener), client.request("POST", "/admin/config/compare", _form_of(file, environment, token))
+            answer = client.request("POST", "/admin/config/compare", _form_of(file, environment, token))
+            return {"gateway": str(listener), **answer}
         except AdminApiError as error:
             raise StartError(_advice(client.server, error, has_token=bool(token))) from None
 
 
 def _form_of(file: ConfigFile, environment: Mapping[str, str], token: str) -> Document:
     substitutions = Substitutions({}, {})
-    document, _, problems = read_document(file.read_text(encoding="utf-8"), environment, substitutions)
+    document, _, problems, *_ = read_document(file.read_text(encoding="utf-8"), environment, substitutions)
     if document is None or problems:
         raise StartError(f"{file} has changed meanwhile; check it again")
     return written_form(document, substitutions, sealed_with(Secret(token)))
@@ -91,8 +82,9 @@ def _advice(server: str, error: AdminApiError, *, has_token: bool) -> str:
     return f"{server}: {error.message}"
 
 
-def _lines(result: Document) -> Iterable[str]:
-    for change in result["changes"]:
+def difference_lines(file: ConfigFile, difference: Document) -> Iterable[str]:
+    """The changes for people, one on each line, and their number."""
+    for change in difference["changes"]:
         values = [change["before"], change["after"]]
         if change["kind"] == "changed" and values != [None, None]:
             text = f"{change['path']}: {' -> '.join(_LEFT_OUT if one is None else one for one in values)}"
@@ -101,10 +93,11 @@ def _lines(result: Document) -> Iterable[str]:
             text = change["path"] if given is None else f"{change['path']}: {given}"
         waits = f"  ({_WAITS[change['reload']]})" if change["reload"] in _WAITS else ""
         yield f"{_SIGNS[change['kind']]} {text}{waits}"
+    yield f"{file}: {_summary(difference)} in the gateway at {difference['gateway']}"
 
 
-def _summary(result: Document) -> str:
-    count, waiting = len(result["changes"]), sum(change["reload"] in _WAITS for change in result["changes"])
+def _summary(difference: Document) -> str:
+    count, waiting = len(difference["changes"]), sum(change["reload"] in _WAITS for change in difference["changes"])
     if not count:
         return "nothing would change"
     changes = f"{count} change{'s' if count > 1 else ''}"

@@ -180,7 +180,7 @@ class Configuration:
     def _form_of(self, text: str, seal: Callable[[str], str] = lambda secret: secret) -> Form:
         """The form of a text that was loaded before."""
         substitutions = Substitutions({}, {})
-        document, _, _ = read_document(text, self._environment, substitutions)
+        document, *_ = read_document(text, self._environment, substitutions)
         assert document is not None  # noqa: S101  (it was loaded)
         return written_form(document, substitutions, seal)
 
