@@ -19,18 +19,14 @@ import msgspec
 from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.config.reload_result import Change, ReloadPreview, ReloadResult
 from kyma_proxy.config.snapshot import Admin, Snapshot
-from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import StartError
-from kyma_proxy.loading.changes import find_changes
 from kyma_proxy.loading.compiling import load
-from kyma_proxy.loading.reading import read_document
-from kyma_proxy.loading.reference.fields import key_at
-from kyma_proxy.loading.reference.key import REPLACE, RESTART
-from kyma_proxy.loading.written_form import Form, sealed_with, written_form
+from kyma_proxy.loading.written_form import Form
 from kyma_proxy.ops.config_file import ConfigFile
 from kyma_proxy.ops.listening import tls_context
 from kyma_proxy.ops.outside_values import OutsideStore, Reading
+from kyma_proxy.ops.reload_changes import changes_between, changes_to
 
 _log: Final = logging.getLogger("kyma-proxy")
 _RELOAD: Final = "reload"
@@ -156,33 +152,12 @@ class Configuration:
                 needs_restart=needs_restart,
                 warnings=after.warnings,
                 renewed=renewed,
-                changes=await asyncio.to_thread(self._changes, loaded.text, needs_restart),
+                changes=await asyncio.to_thread(changes_between, self._text, loaded.text, self._environment, needs_restart),
             )
 
-    def _changes(self, text: str, needs_restart: tuple[str, ...]) -> tuple[Change, ...]:
-        """The changes in what is written; of the settings that need a restart those that would not be taken."""
-        changes = find_changes(*(self._form_of(one) for one in (self._text, text)))
-        found = {change.path: change for change in changes}
-        return (
-            *(change for change in changes if change.reload not in (REPLACE, RESTART)),
-            *(found.get(name) or _kept_before(name) for name in needs_restart),
-        )
-
     async def compare(self, form: Form, token: Secret) -> tuple[Change, ...]:
-        """The changes if the configuration in force had this form, whose secrets are sealed with the token.
-
-        The form comes from outside, so it is compared as it is written: no variable in it is replaced, and no file is read, as
-        the answers to many forms would otherwise tell what is in them.
-        """
-        text = self._text
-        return tuple(await asyncio.to_thread(lambda: find_changes(self._form_of(text, sealed_with(token)), form)))
-
-    def _form_of(self, text: str, seal: Callable[[str], str] = lambda secret: secret) -> Form:
-        """The form of a text that was loaded before."""
-        substitutions = Substitutions({}, {})
-        document, *_ = read_document(text, self._environment, substitutions)
-        assert document is not None  # noqa: S101  (it was loaded)
-        return written_form(document, substitutions, seal)
+        """The changes if the configuration in force had this form, whose secrets are sealed with the token."""
+        return await asyncio.to_thread(changes_to, form, self._text, self._environment, token)
 
     async def _replace(self, trigger: str, text: str | None, reading: Reading) -> ReloadResult:
         loaded = await self._try(trigger, text, reading)
@@ -328,11 +303,6 @@ class ReloadTriggers:
 
 def _shown_renewed(loaded: _Loaded, reading: Reading) -> tuple[str, ...]:
     return tuple(map(loaded.snapshot.substitutions.shown, reading.renewed))
-
-
-def _kept_before(name: str) -> Change:
-    """A setting that the file has had for longer, and that still waits for a restart."""
-    return Change(path=name, kind="changed", name=None, before=None, after=None, reload=key_at(name).reload)
 
 
 def _keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:
