@@ -15,6 +15,7 @@ from tests.configurations import ProviderEntry, configuration
 from tests.harness import Answer, Client, Gateway, admin_port, both
 from tests.processes import command, free_port, serving_simulated
 
+pytestmark = pytest.mark.timeout(120)  # one test runs several commands
 TOKEN = "a-token-for-the-admin-api"
 ADMIN = f"admin: {{token: {TOKEN}}}\n"
 NOTHING: dict[str, list[str]] = {"added": [], "removed": [], "changed": []}
