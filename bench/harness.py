@@ -19,6 +19,7 @@ from bench.client import request_bytes
 from bench.hostile.attack import attack, start_hostile_provider
 from bench.load import LoadResult, Workload
 from bench.processes import ROOT, Process, free_port, is_answering, preexec, raise_file_limit
+from bench.reloads import reloading
 from bench.results import Cores
 from bench.scenario import Point
 from bench.systems.contract import Deployment, System
@@ -143,7 +144,11 @@ class Harness:
     def run_load(self, target: Target, workload: Workload) -> LoadResult:
         """Send a load to a system. Raises RuntimeError if anything fails."""
         workload = msgspec.structs.replace(workload, pid=target.pid, headers=target.headers)
-        with attack(target.port, workload.load.hostile, self._home / "attack", self._cores.load):
+        load = workload.load
+        with (
+            attack(target.port, load.hostile, self._home / "attack", self._cores.load),
+            reloading(target, load.reloads, load.window_s or 1.0, self._home / "reloads", self._cores.load),
+        ):
             result = self._generate(workload, self._cores.load)
         if result.failed is None:
             return result

@@ -34,6 +34,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     endpoint: Literal["chat/completions", "messages", "messages/count_tokens"] = "chat/completions"
     max_p99_ms: float = msgspec.field(default=0.0, name="most_ms")
     hostile: str = ""  # missing in the files of older runs
+    reloads: int = 0  # missing in the files of older runs
     timeout_s: float = 40.0
 
 

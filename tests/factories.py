@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 
+from kyma_proxy.config.problems import Problem
 from kyma_proxy.config.snapshot import Snapshot, Source
 from kyma_proxy.core.exchange import AttemptRecord, Exchange
 from kyma_proxy.core.http.body import read_routing_fields
@@ -111,3 +113,8 @@ def routed(path: bytes = b"/v1/chat/completions") -> Exchange:
     routed.alias = "fast"
     routed.model = routed.snapshot.models["small"]
     return routed
+
+
+def messages(problems: Iterable[Problem]) -> tuple[str, ...]:
+    """The messages of problems or warnings, without their places."""
+    return tuple([one.message for one in problems])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.configurations import ProviderEntry, configuration
+from tests.factories import messages
 from tests.harness import CLOSE, OK, Gateway, Provider, gateway, providers, whole
 
 KEYS = ("first-key-0123456789", "second-key-0123456789", "third-key-0123456789")
@@ -111,7 +112,7 @@ async def test_a_key_whose_variable_is_not_set_is_left_out(tmp_path: Path) -> No
         async with gateway(text, tmp_path) as running:
             assert (await ask(running))[0] == 200
             assert keys_of(provider) == [KEYS[0]]
-            assert running.configuration.snapshot.warnings == (
+            assert messages(running.configuration.snapshot.warnings) == (
                 "provider p0 is without one of its keys: NO_SUCH_VARIABLE is not set",
             )
 

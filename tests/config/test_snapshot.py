@@ -13,6 +13,7 @@ from kyma_proxy.loading.compiling import load
 from kyma_proxy.loading.tiers import SHIPPED_TIERS
 from tests.factories import SEVERAL as GOOD
 from tests.factories import SEVERAL_KEYS as KEYS
+from tests.factories import messages
 
 
 def compiled(text: str = GOOD, environment: dict[str, str] = KEYS) -> Snapshot:
@@ -30,7 +31,7 @@ def tier_line(tier: int, min_purchased: float) -> str:
 
 def test_a_provider_without_its_key_is_off_and_the_configuration_is_valid() -> None:
     snapshot = compiled(environment={"ONE_KEY": ""})
-    assert snapshot.warnings == (
+    assert messages(snapshot.warnings) == (
         "provider one is off: the environment variable ONE_KEY is not set",
         "provider art is off: the environment variable ART_KEY is not set",
         "model small has no source: all its providers are off",
@@ -44,7 +45,7 @@ def test_an_admin_token_whose_variable_is_not_set_turns_the_admin_api_off() -> N
     snapshot = compiled(GOOD + "admin: {token: ${T}}\n")
     assert snapshot.admin is not None
     assert snapshot.admin.token is None
-    assert snapshot.warnings == ("the admin API is off: the environment variable T is not set",)
+    assert messages(snapshot.warnings) == ("the admin API is off: the environment variable T is not set",)
 
 
 def test_a_providers_address_and_credential_are_ready_to_send() -> None:
@@ -52,7 +53,7 @@ def test_a_providers_address_and_credential_are_ready_to_send() -> None:
         provider("headers: {X-Team: blue}").replace("anthropic}", "anthropic, api_key: k}")
     ).providers.values()
     assert (one.origin.scheme, one.origin.host, one.origin.port, one.base_path) == ("https", "one.example", 8443, b"/v1")
-    assert (two.origin.port, two.base_path) == (80, b"")
+    assert (two.origin.port, two.base_path) == (80, b"/v1")
     assert one.header_lines == (
         b"host: one.example:8443\r\naccept-encoding: identity\r\nx-team: blue\r\nauthorization: Bearer hunter2\r\n"
     )

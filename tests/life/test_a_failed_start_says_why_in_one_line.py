@@ -35,6 +35,20 @@ def refusal(path: Path | str, code: int = 1) -> str:
     return line
 
 
+def problem(path: Path) -> str:
+    """The only problem of a configuration, without its line, which `serve` and `check` name."""
+    told = set()
+    for arguments in (("serve", "--config", path), ("serve", path), ("check", path), ("check", "--config", path)):
+        result = command(*arguments)
+        line, _ = result.stderr.splitlines()
+        assert result.returncode == 2
+        told.add(line)
+    (line,) = told
+    where, separator, found = line.partition(f"{path}: line ")[2].partition(": ")
+    assert (where.isdigit(), separator) == (True, ": ")
+    return found
+
+
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -62,7 +76,9 @@ def test_a_configuration_that_can_not_be_read_is_named(tmp_path: Path) -> None:
     assert refusal(tmp_path) == f"kyma-proxy: {tmp_path}: is a directory"
     latin = tmp_path / "latin.yaml"
     latin.write_bytes("listen: café".encode("latin-1"))
-    assert refusal(latin) == f"kyma-proxy: {latin}: is not UTF-8 text"
+    assert refusal(latin) == f"kyma-proxy: {latin}: is not UTF-8 text: line 1 has the byte 0xe9; save it as UTF-8"
+    latin.write_bytes("listen: x\n".encode("utf-16"))
+    assert refusal(latin) == f"kyma-proxy: {latin}: is UTF-16 text; save it as UTF-8"
 
 
 def test_a_configuration_that_is_not_yaml_is_named_with_its_line(tmp_path: Path) -> None:
@@ -70,7 +86,7 @@ def test_a_configuration_that_is_not_yaml_is_named_with_its_line(tmp_path: Path)
     path.write_text("listen: 127.0.0.1:1\nmodels: [\n")
     result = command("serve", "--config", path)
     first, second = result.stderr.splitlines()
-    assert first.startswith(f"{path}: line 3: this is not YAML: ")
+    assert first == f"{path}: line 2: this is not YAML: the [ that opens here is never closed"
     assert second == f"{path}: 1 problem; nothing was started"
     assert result.returncode == 2
 
@@ -97,17 +113,17 @@ def test_a_certificate_and_its_key_must_be_readable_and_belong_together(tmp_path
     one.cert_chain_pems[0].write_to_path(certificate)
     other.private_key_pem.write_to_path(key)
     path = written(tmp_path, more=f"tls: {{certificate: '{certificate}', key: '{key}'}}\n")
-    assert refusal(path) == f"kyma-proxy: tls: {certificate} and {key} are not a PEM certificate chain and its key"
+    assert problem(path) == f"tls.certificate: {certificate} and {key} are not a PEM certificate chain and its key"
     key.unlink()
-    assert refusal(path) == f"kyma-proxy: tls: {key} can't be read"
+    assert problem(path) == f"tls.key: {key} can't be read (no such file or directory)"
 
 
 def test_an_encrypted_key_is_refused_without_asking_for_its_password(tmp_path: Path) -> None:
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     trustme.CA().issue_cert("localhost").cert_chain_pems[0].write_to_path(certificate)
     key.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n")
-    line = refusal(written(tmp_path, more=f"tls: {{certificate: '{certificate}', key: '{key}'}}\n"))
-    assert line.endswith("are not a PEM certificate chain and its key")
+    found = problem(written(tmp_path, more=f"tls: {{certificate: '{certificate}', key: '{key}'}}\n"))
+    assert found.endswith("are not a PEM certificate chain and its key")
 
 
 def test_an_access_log_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
@@ -146,7 +162,7 @@ def test_without_a_configuration_and_without_a_key_the_error_says_what_can_be_se
             ("--provider", "http://localhost:1/v1", "--api-key-env", "NOT_THERE"),
             "--api-key-env NOT_THERE: the environment has no",
         ),
-        (("--provider", "http://localhost:1/v1", "--config", "x.yaml"), "leave it or --config out"),
+        (("--provider", "http://localhost:1/v1", "--config", "x.yaml"), "leave it or the file out"),
         (("--api-key-env", "X"), "--api-key-env is the key of --provider"),
     ],
 )
@@ -162,7 +178,9 @@ def test_check_prints_what_would_be_served(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("api_key: provider-key", "api_key: ${MISSING}", 1))
     result = command("check", path)
     assert (result.returncode, result.stderr) == (0, "")
-    assert "warning: provider simulated is off: the environment variable MISSING is not set" in result.stdout
+    assert (
+        "warning: line 4: providers[0]: provider simulated is off: the environment variable MISSING is not set" in result.stdout
+    )
     assert result.stdout.endswith(f"{path}: fine; 4 models, 3 of 4 providers on\n")
 
 

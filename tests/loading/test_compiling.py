@@ -123,15 +123,15 @@ def tier_line(tier: int, min_purchased: float) -> str:
                 "admin.token", 12, "is too short to be a secret; use 16 characters or more, e.g. of `openssl rand -hex 24`"
             ),
         ),
-        (GOOD + "admin: {listen: nowhere}\n", Problem("admin.listen", 11, NO_ADDRESS)),
-        (GOOD + "listen: 8080\n", Problem("listen", 11, NO_ADDRESS)),
+        (GOOD + "admin: {listen: nowhere}\n", Problem("admin.listen", 11, f"{NO_ADDRESS}; the port is missing")),
+        (GOOD + "listen: 8080\n", Problem("listen", 11, f"{NO_ADDRESS}; write 127.0.0.1:8080, or :8080 for all addresses")),
         (GOOD + "tiers: []\n", Problem("tiers", 11, "the list must not be empty; leave it out for the shipped tiers")),
         (GOOD + "tiers:\n" + tier_line(0, 0) + tier_line(2, 5), Problem("tiers[1]", 13, TIER_ORDER)),
         (GOOD + "tiers:\n" + tier_line(0, 0) + tier_line(1, 5) + tier_line(2, 5), Problem("tiers[2]", 14, TIER_ORDER)),
         (GOOD + "tiers:\n" + tier_line(0, 1), Problem("tiers[0]", 12, TIER_ORDER)),
         (
             GOOD + "cors: {origins: [https://a.example/]}\n",
-            Problem("cors.origins[0]", 11, 'an origin is "*" or a scheme and a host, such as https://app.example.com'),
+            Problem("cors.origins[0]", 11, "a browser never writes an origin so, but https://a.example"),
         ),
         (
             GOOD + "hosts: [gw.internal, 'gw.internal:8080']\n",

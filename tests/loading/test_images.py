@@ -12,6 +12,7 @@ from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.config.snapshot import Model, Snapshot
 from kyma_proxy.dialect.registry import IMAGE_DIALECTS
 from kyma_proxy.loading.compiling import load
+from tests.factories import messages
 
 GOOD = """\
 providers:
@@ -157,7 +158,9 @@ def test_a_fal_queue_gets_its_key_in_its_own_scheme() -> None:
 
 def test_an_image_model_without_a_price_is_free_and_a_warning_says_so() -> None:
     text = GOOD.replace("{image: 0.054}", "{input: 1}") + "accounts: {required: true}\n"
-    assert "model picture has no price for an image, so it is free; write 0 if that is meant" in load(text, {}).warnings
+    assert "model picture has no price for an image, so it is free; write 0 if that is meant" in messages(
+        load(text, {}).warnings
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,7 +176,8 @@ def test_only_a_width_and_a_height_have_dimensions(size: str, sides: tuple[int, 
 
 # ---- mistakes
 
-NO_NAME = "Expected `str` matching regex '^[a-z][a-z0-9_]*$'"
+NO_NAME = "the name of a member, in small letters, digits and _, of at most 64 characters is expected here, not 'Seed'"
+ONE_TO_FOUR = "a whole number from 1 to 4 is expected here, not"
 NO_EFFECT = "has no effect, as output_modalities is not [image]"
 
 
@@ -209,14 +213,19 @@ NO_EFFECT = "has no effect, as output_modalities is not [image]"
         (with_art("{images: picture}"), Problem(
             "models[0].pool[0].image.images", 12, "'picture' is not known here; use one of image_url, image_urls, images",
         )),
-        (with_rules("{most: 5}"), Problem("models[0].image.most", 10, "Expected `int` <= 4")),
-        (with_rules("{most: 0}"), Problem("models[0].image.most", 10, "Expected `int` >= 1")),
-        (with_rules("{most_input_images: 17}"), Problem("models[0].image.most_input_images", 10, "Expected `int` <= 16")),
-        (with_art("{most: 5}"), Problem("models[0].pool[0].image.most", 12, "Expected `int` <= 4")),
-        (with_rules("{sizes: [512 x 512]}"), Problem(
-            "models[0].image.sizes[0]", 10, "Expected `str` matching regex '^[A-Za-z0-9_:]+$'",
+        (with_rules("{most: 5}"), Problem("models[0].image.most", 10, f"{ONE_TO_FOUR} the number 5")),
+        (with_rules("{most: 0}"), Problem("models[0].image.most", 10, f"{ONE_TO_FOUR} the number 0")),
+        (with_rules("{most_input_images: 17}"), Problem(
+            "models[0].image.most_input_images", 10, "a whole number from 1 to 16 is expected here, not the number 17",
         )),
-        (with_rules("{sizes: 512x512}"), Problem("models[0].image.sizes", 10, "a list is expected here")),
+        (with_art("{most: 5}"), Problem("models[0].pool[0].image.most", 12, f"{ONE_TO_FOUR} the number 5")),
+        (with_rules("{sizes: [512 x 512]}"), Problem(
+            "models[0].image.sizes[0]", 10,
+            "a size such as 1024x1024 or 16:9 of at most 32 characters is expected here, not '512 x 512'",
+        )),
+        (with_rules("{sizes: 512x512}"), Problem(
+            "models[0].image.sizes", 10, "a list is expected here: write it in brackets, such as [512x512]",
+        )),
         (GOOD.replace("owner/app/v1", "app"), Problem(
             "models[0].reserve[0].model", 14,
             "must be a path for a fal_queue provider: owner/app, such as fal-ai/flux-pro/v1.1-ultra",

@@ -10,6 +10,7 @@ import pytest
 from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.config.snapshot import Snapshot, Way
 from kyma_proxy.loading.compiling import load
+from tests.factories import messages
 
 KEY, OTHER = "hunter2-0123456789", "hunter3-0123456789"
 
@@ -98,10 +99,13 @@ def test_a_missing_variable_switches_off_the_provider_or_the_source_that_names_i
     reason = "the environment variable MISSING is not set"
     snapshot = compiled(member)
     assert snapshot.providers["p"].off == reason
-    assert snapshot.warnings == (f"provider p is off: {reason}", "model m has no source: all its providers are off")
+    assert messages(snapshot.warnings) == (
+        f"provider p is off: {reason}",
+        "model m has no source: all its providers are off",
+    )
     snapshot = compiled("", member)
     assert (snapshot.providers["p"].off, snapshot.models["m"].pool[0].provider.off) == (None, reason)
-    assert snapshot.warnings == (
+    assert messages(snapshot.warnings) == (
         f"the source real/1 of model m is off: {reason}", "model m has no source: all its providers are off",
     )  # fmt: skip
     assert snapshot.routes["chat"]["m"].pool == ()
@@ -113,7 +117,7 @@ def test_all_keys_must_be_missing_for_a_provider_to_be_off() -> None:
     assert compiled(keys).providers["p"].off == "the environment variables ONE, TWO are not set"
     snapshot = compiled(keys, TWO=KEY)
     assert (snapshot.providers["p"].off, snapshot.providers["p"].keys) == (None, 1)
-    assert snapshot.warnings == ("provider p is without one of its keys: ONE is not set",)
+    assert messages(snapshot.warnings) == ("provider p is without one of its keys: ONE is not set",)
 
 
 def test_a_key_goes_into_the_header_that_the_provider_names() -> None:

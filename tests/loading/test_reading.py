@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kyma_proxy.config.problems import ConfigError, Problem
+from kyma_proxy.loading import nodes
 from kyma_proxy.loading.document import Document, Model, Provider, Source
 from kyma_proxy.loading.reading import read_document
 from tests.factories import SMALLEST as GOOD
@@ -19,11 +20,11 @@ SECTIONS = NAMES(Document.__struct_fields__)
 
 
 def problems(text: str, environment: dict[str, str] | None = None) -> list[Problem]:
-    return read_document(text, environment or {})[2]
+    return read_document(text, environment or {}).problems
 
 
 def document(text: str, environment: dict[str, str] | None = None) -> Document:
-    read, _, found = read_document(text, environment or {})
+    read, _, found, *_ = read_document(text, environment or {})
     assert found == []
     assert read is not None
     return read
@@ -34,18 +35,18 @@ def document(text: str, environment: dict[str, str] | None = None) -> Document:
     [
         ("", 0, "the file is empty; config/sidecar.yaml is a good start"),
         ("# nothing but a remark\n", 0, "the file is empty; config/sidecar.yaml is a good start"),
-        ("listen: [1,\nproviders", 2, "this is not YAML: expected ',' or ']', but got '<stream end>'"),
-        ("listen: here\n\tmodels: 1", 2, "this is not YAML: found character '\\t' that cannot start any token"),
-        (GOOD + "---\nlisten: x\n", 11, "this is not YAML: but found another document"),
-        ("a: \0", 0, "this is not YAML: unacceptable character #x0000: special characters are not allowed"),
-        ("- " * 8000, 0, "this is not YAML: "),
+        ("listen: [1,\nproviders", 1, "this is not YAML: the [ that opens here is never closed"),
+        ("listen: here\n\tmodels: 1", 2, "this is not YAML: there is a tab; YAML is indented with spaces only"),
+        (GOOD + "---\nlisten: x\n", 11, "a second document begins here"),
+        ("a: \0", 1, "this is not YAML: there is a NUL character here; save the file as UTF-8"),
+        ("- " * 8000, 1, "more than 64 levels are nested here"),
         ("#" * (8 * 2**20 + 1), 0, "the file is larger than 8 MiB"),
-        ("- listen", 1, f"a mapping is expected here, with {SECTIONS}"),
+        ("- listen", 1, f"a mapping is expected here, and no list: leave the dashes or brackets out; known here: {SECTIONS}"),
     ],
     ids=["empty", "remark", "brackets", "tab", "two-documents", "control", "too-deep", "too-large", "list"],
 )
 def test_a_text_that_is_no_document_is_one_problem(text: str, line: int, message: str) -> None:
-    read, _, found = read_document(text, {})
+    read, _, found, *_ = read_document(text, {})
     assert read is None
     assert [(problem.path, problem.line) for problem in found] == [("", line)]
     assert found[0].message.startswith(message)
@@ -63,17 +64,27 @@ def test_a_text_that_is_no_document_is_one_problem(text: str, line: int, message
         (GOOD + "? [a, b]\n: 1\n", Problem("", 11, "a key must be a plain word")),
         (GOOD + "aliases: {fast: small, fast: small}\n", Problem("aliases.fast", 11, "is there twice")),
         (GOOD + "aliases: [fast]\n", Problem("aliases", 11, "a mapping is expected here")),
-        (GOOD + "limits: 3\n", Problem("limits", 11, "a mapping is expected here, with max_body, max_head, ")),
+        (
+            GOOD + "limits: 3\n",
+            Problem(
+                "limits",
+                11,
+                "a mapping is expected here: lines of `key: value`, with a space after each colon; known here: ",
+            ),
+        ),
         (GOOD + "fallbacks: {small: big}\n", Problem("fallbacks.small", 11, "a list is expected here")),
         ("providers: []\n" + GOOD[GOOD.index("models:") :], Problem("providers", 1, "the list must not be empty")),
-        (GOOD + "drain: [30s]\n", Problem("drain", 11, "a number is expected here, not a list")),
+        (GOOD + "drain: [30s]\n", Problem("drain", 11, "a duration such as 30s is expected here, not a list")),
         (GOOD + "access_log: {}\n", Problem("access_log", 11, "text is expected here, not a mapping")),
-        (GOOD + "defaults: {max_tokens: []}\n", Problem("defaults.max_tokens", 11, "a whole number is expected here, not a ")),
+        (
+            GOOD + "defaults: {max_tokens: []}\n",
+            Problem("defaults.max_tokens", 11, "a whole number of 1 or more is expected here, not a list"),
+        ),
         (
             GOOD + "accounts: {required: []}\n",
             Problem("accounts.required", 11, "true or false is expected here, not a list"),
         ),
-        (GOOD + "admin: {token: []}\n", Problem("admin.token", 11, "a value is expected here, not a list")),
+        (GOOD + "admin: {token: []}\n", Problem("admin.token", 11, "text is expected here, not a list")),
         (GOOD.replace("8080", "${PORT}"), Problem("listen", 1, "the environment variable PORT is not set")),
     ],
     ids=lambda case: f"{case.path}: {case.message[:20]}" if isinstance(case, Problem) else "",
@@ -93,18 +104,38 @@ def test_a_mistake_of_shape_is_reported_with_its_path_and_line(text: str, proble
             "limits.max_body",
             "a size is a whole number of bytes with or without a unit, such as 64KiB, ",
         ),
-        ("limits: {max_connections: 0}", "limits.max_connections", "Expected `int` >= 1"),
-        ("limits: {max_connections: 9223372036854775808}", "limits.max_connections", "Expected `int` <= 9223372036854775807"),
-        ("limits: {max_body: 999999999999999GiB}", "limits.max_body", "Expected `int` <= 9223372036854775807"),
-        (f"defaults: {{max_tokens: {10**30}}}", "defaults.max_tokens", "Expected `int` <= 9223372036854775807"),
-        ("limits: {max_connections: 1.5}", "limits.max_connections", "Expected `int`, got `float`"),
-        ("limits: {max_connections: ten}", "limits.max_connections", "Expected `int`, got `str`"),
-        ("accounts: {required: maybe}", "accounts.required", "Expected `bool`, got `str`"),
+        (
+            "limits: {max_connections: 0}",
+            "limits.max_connections",
+            "a whole number of 1 or more is expected here, not ",
+        ),
+        (
+            "limits: {max_connections: 9223372036854775808}",
+            "limits.max_connections",
+            "a number of at most 9223372036854775807 is",
+        ),
+        ("limits: {max_body: 999999999999999GiB}", "limits.max_body", "a number of at most 9223372036854775807 is"),
+        (f"defaults: {{max_tokens: {10**30}}}", "defaults.max_tokens", "a number of at most 9223372036854775807 is"),
+        (
+            "limits: {max_connections: 1.5}",
+            "limits.max_connections",
+            "a whole number of 1 or more is expected here, not the number 1.5",
+        ),
+        (
+            "limits: {max_connections: ten}",
+            "limits.max_connections",
+            "a whole number of 1 or more is expected here, not 'ten'",
+        ),
+        ("accounts: {required: maybe}", "accounts.required", "true or false is expected here, not 'maybe'"),
         ("accounts: {signup: {credits: lots}}", "accounts.signup.credits", "a price is a number of US dollars, such as 0.68"),
         ("accounts: {signup: {credits: -1}}", "accounts.signup.credits", "a price is between 0 and 1000000 US dollars"),
-        ("accounts: {database: null}", "accounts.database", "Expected `str`, got `null`"),
+        ("accounts: {database: null}", "accounts.database", "text is expected here, not null"),
         ("defaults: {policy: random}", "defaults.policy", "'random' is not known here; use one of weighted, priority"),
-        ("aliases: {fast: a b}", "aliases.fast", "Expected `str` matching regex "),
+        (
+            "aliases: {fast: a b}",
+            "aliases.fast",
+            "a name that begins with a letter or a digit and has only letters, digits and ._:/-",
+        ),
     ],
     ids=lambda case: str(case)[:40],
 )
@@ -150,7 +181,7 @@ def test_a_number_that_yaml_and_people_read_differently_is_refused(before: str, 
     ("written", "dollars"), [("10", 10), ("0.5", 0.5), (".5", 0.5), ("1.", 1), ("1e3", 1000), ("1.5e-3", 0.0015), ("0", 0)]
 )
 def test_a_number_is_decimal(written: str, dollars: float) -> None:
-    document, _, found = read_document(f"{GOOD}accounts: {{signup: {{credits: {written}}}}}\n", {})
+    document, _, found, *_ = read_document(f"{GOOD}accounts: {{signup: {{credits: {written}}}}}\n", {})
     assert found == []
     assert document is not None
     assert float(document.accounts.signup.credits or 0) == dollars
@@ -161,7 +192,7 @@ def test_a_number_in_another_scripts_digits_is_refused() -> None:
         assert len(problems(f"{GOOD}{member}\n")) == 1
 
 
-@pytest.mark.parametrize("written", ['"\\ud800"', '"a\\0b"', '"${NOT_UTF_8}"', "${NUL}"])
+@pytest.mark.parametrize("written", ['"a\\0b"', '"${NOT_UTF_8}"', "${NUL}"])
 @pytest.mark.parametrize(
     ("before", "after", "path"),
     [("access_log: ", "", "access_log"), ("tls: {key: x, certificate: ", "}", "tls.certificate"),
@@ -184,7 +215,7 @@ def test_all_problems_are_reported_at_once_and_the_rest_is_read() -> None:
     text = (
         GOOD.replace("dialect: openai", "dialect: klingon") + "drain: 30\nlisten: again\nzzz: 1\nadmin: {token: t, prot: 1}\n"
     )
-    read, _, found = read_document(text, {})
+    read, _, found, *_ = read_document(text, {})
     assert [(problem.path, problem.line) for problem in ConfigError(found).problems] == [
         ("providers[0].dialect", 5), ("drain", 11), ("listen", 12), ("zzz", 13), ("admin.prot", 14),
     ]  # fmt: skip
@@ -198,7 +229,7 @@ def test_the_entries_of_a_list_keep_their_index_if_one_has_a_problem() -> None:
 providers: [{name: a}, {name: b, base_url: http://b, dialect: openai}]
 models: [{id: m, pool: [{provider: b, model: x}]}]
 """
-    read, lines, _ = read_document(text, {})
+    read, lines, _, *_ = read_document(text, {})
     assert read is not None
     assert [isinstance(one, Provider) for one in read.providers] == [False, True]
     assert read.providers[1] == Provider("b", "http://b", "openai")
@@ -229,7 +260,7 @@ def test_the_smallest_document_has_the_defaults() -> None:
 @example(text="providers: &a [*a]\nmodels: *a")
 @example(text="\ufeff")
 def test_any_text_is_read_into_a_document_or_into_problems(text: str) -> None:
-    read, lines, found = read_document(text, {"A": text})
+    read, lines, found, *_ = read_document(text, {"A": text})
     assert (read is None) <= bool(found)
     assert all(line >= 1 for line in lines.values())
 
@@ -246,9 +277,16 @@ TREES = st.recursive(
 @given(tree=st.dictionaries(st.sampled_from(Document.__struct_fields__), TREES))
 def test_any_tree_of_known_keys_is_read_with_lines_of_the_file(tree: dict[str, object]) -> None:
     text = yaml.safe_dump(tree)
-    _, lines, found = read_document(text, {"A": "1"})
+    _, lines, found, *_ = read_document(text, {"A": "1"})
     assert all(1 <= line <= text.count("\n") + 1 for line in lines.values())
     assert all(problem.line in lines.values() for problem in found)
+
+
+def test_without_libyaml_a_warning_says_what_that_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_document(GOOD, {}).warnings == []
+    monkeypatch.setattr(nodes, "HAS_LIBYAML", False)
+    (warning,) = read_document(GOOD, {}).warnings
+    assert warning.message == "PyYAML is without libyaml here, so that a configuration takes ten times as long to read"
 
 
 @pytest.mark.parametrize("value", ["!!timestamp noon", "!!bool maybe", '!!int ""', '!!float ""'])

@@ -13,6 +13,8 @@ from aiohttp.test_utils import TestClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
+from kyma_proxy.config.reload_result import ReloadResult
+from kyma_proxy.loading.compiling import load
 from kyma_proxy.ops.reload import Configuration
 from kyma_proxy.telemetry.counters import Series
 from kyma_proxy.web.admin import admin_application
@@ -46,6 +48,11 @@ def admin(request: pytest.FixtureRequest, tmp_path: Path) -> Admin:
     return Admin(tmp_path / "gateway.yaml", getattr(request, "param", f"admin: {{token: {TOKEN}}}\n"))
 
 
+async def no_reload() -> ReloadResult:
+    """Raises AssertionError: nobody asks for it."""
+    raise AssertionError
+
+
 async def no_metrics(media_type: str) -> bytes:
     """A scrape."""
     return b"# metrics\n"
@@ -68,6 +75,16 @@ async def error_of(client: AdminClient, path: str, headers: dict[str, str] | Non
     """The status and the code of an error."""
     async with client.get(path, headers=headers) as answer:
         return answer.status, (await answer.json())["error"]["code"]
+
+
+async def test_a_gateway_whose_every_provider_is_off_is_alive_and_not_ready(aiohttp_client: StartsClient) -> None:
+    app = admin_application(
+        lambda: load(CONFIGURATION.replace("canary-key", "${MISSING}"), {}), lambda: False, no_metrics, no_reload, None
+    )
+    client = await aiohttp_client(app)
+    for path, status, state in (("/readyz", 503, "every provider is off"), ("/livez", 200, "ok")):
+        response = await client.get(path)
+        assert (response.status, await response.json()) == (status, {"status": state})
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
@@ -137,7 +154,10 @@ async def test_a_reload_answers_with_its_result_and_a_failed_one_with_every_prob
         failed = await answer.json()
         assert (answer.status, failed["result"], failed["version"]) == (422, "failed", admin.configuration.snapshot.version)
     assert [(problem["path"], problem["line"]) for problem in failed["problems"]] == [("drain", 6), ("listen", 7)]
-    assert failed["problems"][1]["message"] == "an address is written host:port, [ipv6]:port or unix:/path.sock"
+    assert (
+        failed["problems"][1]["message"]
+        == "an address is written host:port, [ipv6]:port or unix:/path.sock; write 127.0.0.1:8080, or :8080 for all addresses"
+    )
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_the_configuration_is_shown_with_the_names_of_variables() -> None:
 
 def test_the_warnings_name_the_variables() -> None:
     assert "canary" not in repr(snapshot().warnings)
-    assert any("m-${ID}" in warning for warning in snapshot().warnings)
+    assert any("m-${ID}" in warning.message for warning in snapshot().warnings)
 
 
 @pytest.mark.parametrize(

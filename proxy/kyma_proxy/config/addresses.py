@@ -23,8 +23,18 @@ def parse_address(text: str) -> Address:
         return _unix_address(text.removeprefix("unix:"))
     match = _TCP.fullmatch(text)
     if match is None or int(match["port"]) > 65535 or not (match["v6"] is None or is_host(match["v6"])):
-        raise ValueError("an address is written host:port, [ipv6]:port or unix:/path.sock")
+        raise ValueError(f"an address is written host:port, [ipv6]:port or unix:/path.sock{_hint(text)}")
     return TcpAddress(match["v6"] or match["host"] or "0.0.0.0", int(match["port"]))  # noqa: S104  (`:8080` asks for it)
+
+
+def _hint(text: str) -> str:
+    """The nearest address, for the mistakes that are made most."""
+    scheme, separator, _ = text.partition("://")
+    if separator:
+        return f"; leave {scheme}:// and a path out" if scheme in ("http", "https", "tcp") else ""
+    if text.isascii() and text.isdecimal() and int(text) <= 65535:
+        return f"; write 127.0.0.1:{text}, or :{text} for all addresses"
+    return "; the port is missing" if ":" not in text and is_host(text) else ""
 
 
 def _unix_address(text: str) -> UnixAddress:

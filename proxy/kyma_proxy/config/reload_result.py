@@ -18,7 +18,7 @@ class ReloadResult(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
     problems: tuple[Problem, ...] = ()
     needs_restart: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     renewed: tuple[str, ...] = ()
 
 

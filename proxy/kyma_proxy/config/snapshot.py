@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from kyma_proxy.config.image_rules import ImageMembers, ImageRules
+from kyma_proxy.config.problems import Problem
 from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.config.units import Secret
 
@@ -341,7 +342,7 @@ class Admin(msgspec.Struct, frozen=True):
     token: Secret | None
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """The whole configuration."""
 
     version: str
@@ -379,5 +380,5 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Longer prefixes come first."""
     pattern_routes: Mapping[str, Mapping[str, Route]] = MappingProxyType({})
     """By an endpoint's key and the pattern's id. Their sources lack the rest of the model's name."""
-    warnings: tuple[str, ...]
+    warnings: tuple[Problem, ...]
     substitutions: Substitutions = Substitutions()

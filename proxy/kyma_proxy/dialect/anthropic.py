@@ -107,6 +107,7 @@ ANTHROPIC: Final = Dialect(
     id_field=b"request-id",
     own_fields=frozenset({b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access"}),
     default_fields=((b"anthropic-version", b"2023-06-01"),),
+    version_path="/v1",
     whole_list=b"limit=1000",
     cleaning=Cleaning(may_hold_unsigned, without_unsigned),
 )

@@ -56,5 +56,7 @@ class Dialect(NamedTuple):
     default_fields: tuple[tuple[bytes, bytes], ...] = ()
     """Request header fields that its providers require, with the values to send if neither caller nor provider sets them."""
     cleaning: Cleaning | None = None
+    version_path: str = ""
+    """The part of every path that its client libraries add to a base URL; the base URL of a provider may lack it."""
     whole_list: bytes = b""
     """The parameters of a query that ask a provider for all of its models at once, where it would list only some."""

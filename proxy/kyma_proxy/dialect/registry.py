@@ -114,11 +114,10 @@ def default_fields(dialect: str) -> tuple[tuple[bytes, bytes], ...]:
     return () if relayed is None else relayed.default_fields
 
 
-def parse_dialect(text: object) -> str:
-    """The name of a dialect that a provider speaks, for the configuration. Raises ValueError that lists them all."""
-    if isinstance(text, str) and (text in _dialects or text in IMAGE_DIALECTS):
-        return text
-    raise ValueError(f"{text!r} is not known here; use one of {', '.join((*_dialects, *IMAGE_DIALECTS))}")
+def version_path(dialect: str) -> str:
+    """The part of a path that the base URL of a provider of this dialect may lack, or ""."""
+    relayed = _dialects.get(dialect)
+    return "" if relayed is None else relayed.version_path
 
 
 def foreign_fields(dialect: str) -> frozenset[bytes]:

@@ -19,7 +19,7 @@ import msgspec
 
 from kyma_proxy.config import snapshot as snap
 from kyma_proxy.config.addresses import parse_address
-from kyma_proxy.config.problems import ConfigError, Problem
+from kyma_proxy.config.problems import ConfigError, Problem, in_order
 from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, endpoints_of
 from kyma_proxy.loading import document as doc
@@ -32,9 +32,10 @@ from kyma_proxy.loading.outside_values import NoOutsideValues, OutsideValues
 from kyma_proxy.loading.patterns import compile_patterns, find_pool_problems, is_pattern, name_models, with_pool
 from kyma_proxy.loading.prices import compile_price
 from kyma_proxy.loading.providers import Providers, with_other_keys
-from kyma_proxy.loading.reading import Lines, read_document
+from kyma_proxy.loading.reading import Read, read_document
 from kyma_proxy.loading.references import check_aliases, check_fallbacks
 from kyma_proxy.loading.routes import compile_routes, separated
+from kyma_proxy.loading.surroundings import check_something_is_on, check_surroundings
 from kyma_proxy.loading.tiers import SHIPPED_TIERS, compile_tiers
 from kyma_proxy.loading.upstream_urls import MODEL
 from kyma_proxy.loading.web_pages import compile_origins, find_host_problem, find_origin_problem
@@ -44,43 +45,46 @@ _MIN_PROBE_AFTER_S: Final = 1.0
 _SIGNUP_CREDITS: Final = Decimal("0.50")
 
 
-def load(text: str, environment: Mapping[str, str], outside: OutsideValues | None = None) -> snap.Snapshot:
+def load(
+    text: str, environment: Mapping[str, str], outside: OutsideValues | None = None, *, to_serve: bool = False
+) -> snap.Snapshot:
     """The snapshot of a configuration file's text. Raises ConfigError, which holds every problem.
 
-    `outside` reads files and runs commands; without it there are none.
+    `outside` reads files and runs commands; without it there are none. `to_serve`: it is a problem if every provider is off.
     """
     substitutions = Substitutions({}, {})
-    document, lines, problems = read_document(text, environment, substitutions)
+
+    def shown(found: Iterable[Problem]) -> list[Problem]:
+        return [one._replace(message=substitutions.shown(one.message)) for one in found]
+
+    read = read_document(text, environment, substitutions)
     try:
-        if document is None:
-            raise ConfigError(problems)
+        if read.document is None:
+            raise ConfigError(read.problems)
         version = hashlib.sha256(text.encode()).hexdigest()[:12]
-        snapshot = _Compiler(document, lines, problems, environment, outside or NoOutsideValues()).compile(version)
+        compiler = _Compiler(read.document, read, environment, outside or NoOutsideValues())
+        snapshot = compiler.compile(version, to_serve=to_serve)
     except ConfigError as error:
-        raise ConfigError([one._replace(message=substitutions.shown(one.message)) for one in error.problems]) from None
-    warnings = tuple(map(substitutions.shown, snapshot.warnings))
-    return msgspec.structs.replace(snapshot, warnings=warnings, substitutions=substitutions)
+        raise ConfigError(shown(error.problems), shown(in_order(read.warnings))) from None
+    return msgspec.structs.replace(snapshot, warnings=tuple(shown(in_order(read.warnings))), substitutions=substitutions)
 
 
 class _Compiler:
     """Compiles one document in one pass. The methods are in the order of their calls."""
 
     def __init__(
-        self, document: doc.Document, lines: Lines, problems: list[Problem], environment: Mapping[str, str],
-        outside: OutsideValues,
+        self, document: doc.Document, read: Read, environment: Mapping[str, str], outside: OutsideValues
     ) -> None:  # fmt: skip
         self.document = document
-        self.lines = lines
-        self.problems = problems
-        self.warnings: list[str] = []
+        self.lines = read.lines
+        self.problems = read.problems
+        self.warnings = read.warnings
+        self.unusable = read.unusable
+        self.outside = outside
         outside.run(dict.fromkeys(command for _, one in _present(document.providers) if (command := command_of(one))))
-        self.providers = Providers(environment, outside, self._report, self.warnings)
-        # A name of an entry that was left out for its own problem is not a second problem.
-        self.names_are_complete = not any(
-            isinstance(entry, msgspec.UnsetType) for entry in (*document.providers, *document.models)
-        )
+        self.providers = Providers(environment, outside, self._report, self._warn)
 
-    def compile(self, version: str) -> snap.Snapshot:
+    def compile(self, version: str, *, to_serve: bool) -> snap.Snapshot:
         document = self.document
         self._check_unique("providers", "name", [(at, provider.name) for at, provider in _present(document.providers)])
         self._check_unique("models", "id", [(at, model.id) for at, model in _present(document.models)])
@@ -126,8 +130,11 @@ class _Compiler:
             routes=routes,
             patterns=patterns,
             pattern_routes=pattern_routes,
-            warnings=tuple(self.warnings),
+            warnings=(),
         )
+        check_surroundings(document, result, self.outside, self._report, self._warn)
+        if to_serve and not self.problems:
+            check_something_is_on(result, self._report)
         if self.problems:
             raise ConfigError(self.problems)
         return result
@@ -198,9 +205,9 @@ class _Compiler:
             and None in ((price.image,) if model.is_image else (price.input, price.output))
         ):
             what = "an image" if model.is_image else "input or output"
-            self.warnings.append(f"model {model.id} has no price for {what}, so it is free; write 0 if that is meant")
-        if all(source.provider.off for source in sources):
-            self.warnings.append(f"model {model.id} has no source: all its providers are off")
+            self._warn(path, f"model {model.id} has no price for {what}, so it is free; write 0 if that is meant")
+        if sources and all(source.provider.off for source in sources):
+            self._warn(path, f"model {model.id} has no source: all its providers are off")
         return model
 
     def _compile_sources(
@@ -261,7 +268,7 @@ class _Compiler:
             return None
         token = admin.token
         if token is not None and token.missing:
-            self.warnings.append(f"the admin API is off: the environment variable {token.missing} is not set")
+            self._warn("admin.token", f"the admin API is off: the environment variable {token.missing} is not set")
             token = None
         if token is not None and len(token.reveal()) < 16:
             self._report(
@@ -274,7 +281,7 @@ class _Compiler:
         if scheme != "sqlite" or not path or "\0" in path:
             self._report("accounts.database", "must be sqlite:FILE, such as sqlite:/var/lib/kyma/kyma.db")
         if accounts.signup.enabled and not accounts.required:
-            self.warnings.append("accounts.signup has no effect while accounts.required is false")
+            self._warn("accounts.signup", "accounts.signup has no effect while accounts.required is false")
         bonus = _SIGNUP_CREDITS if accounts.signup.credits is None else accounts.signup.credits
         return snap.Accounts(
             required=accounts.required,
@@ -320,15 +327,23 @@ class _Compiler:
             seen.add(name)
 
     def _report_unknown(self, path: str, what: str, name: str, names: Iterable[str]) -> None:
-        close = difflib.get_close_matches(name, list(names), n=1)
-        if self.names_are_complete:
-            self._report(path, f"there is no {what} {name}" + (f"; did you mean {close[0]}?" if close else ""))
+        if name in self.unusable:  # an entry has this name, and a problem of its own
+            return
+        close = difflib.get_close_matches(name, [*names, *self.unusable], n=1)
+        self._report(path, f"there is no {what} {name}" + (f"; did you mean {close[0]}?" if close else ""))
 
     def _report(self, path: str, message: str) -> None:
+        self.problems.append(Problem(path, self._line_of(path), message))
+
+    def _warn(self, path: str, message: str) -> None:
+        self.warnings.append(Problem(path, self._line_of(path), message))
+
+    def _line_of(self, path: str) -> int:
+        """The line of a path, or of the nearest above it that is in the file."""
         place = path
         while place and place not in self.lines:
             place = re.sub(r"(\.[^.\[]+|\[\d+\])$", "", place) if re.search(r"[.\[]", place) else ""
-        self.problems.append(Problem(path, self.lines.get(place, 0), message))
+        return self.lines.get(place, 0)
 
 
 def _innermost_timeouts(levels: Iterable[doc.Timeouts]) -> snap.Timeouts:

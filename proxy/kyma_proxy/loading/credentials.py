@@ -77,7 +77,9 @@ def _several(entry: doc.Provider, path: str, report: Report) -> Keys:
 
 
 def _check(key: str, path: str, report: Report) -> None:
-    if not FIELD_VALUE.fullmatch(key):
+    if not key:
+        report(path, "is empty; leave the line out if no key is needed, or write ${NAME}")
+    elif not FIELD_VALUE.fullmatch(key):
         report(path, "has characters that no header can carry; is there a line break in it?")
 
 

@@ -30,6 +30,14 @@ class OutsideValues(ABC):
         """The text of a file. Raises Unavailable."""
 
     @abstractmethod
+    def find_tls_problem(self, certificate: str, key: str) -> tuple[str, str] | None:
+        """Returns `certificate` or `key` and the problem with it, or None if they can be served."""
+
+    @abstractmethod
+    def find_write_problem(self, path: str) -> str | None:
+        """Returns the reason why a file can't be written, if this load is made to find out; None if there is none."""
+
+    @abstractmethod
     def run(self, commands: Collection[Command]) -> None:
         """Run these commands side by side, as far as what they have printed is not still good."""
 
@@ -43,6 +51,14 @@ class NoOutsideValues(OutsideValues):
 
     def text_of(self, path: str) -> str:
         raise Unavailable("is not read here")
+
+    def find_tls_problem(self, certificate: str, key: str) -> tuple[str, str] | None:
+        """Find nothing."""
+        return None
+
+    def find_write_problem(self, path: str) -> str | None:
+        """Find nothing."""
+        return None
 
     def run(self, commands: Collection[Command]) -> None:
         """Run nothing."""

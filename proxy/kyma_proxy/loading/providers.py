@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from kyma_proxy.config import snapshot as snap
-from kyma_proxy.dialect.registry import RELAYED, credential_of, default_fields, foreign_fields
+from kyma_proxy.dialect.registry import RELAYED, credential_of, default_fields, foreign_fields, version_path
 from kyma_proxy.loading import document as doc
 from kyma_proxy.loading.credentials import FIELD_VALUE, Keys, Report, find_keys
 from kyma_proxy.loading.headers import NO_SECRET, long_secrets, secrets_among
@@ -52,13 +52,13 @@ class _Written(NamedTuple):
 
 
 class Providers:
-    """The providers of one document. Problems go to `report`, by their path; what only weakens the gateway is a warning."""
+    """The providers of one document. Problems go to `report`, by their path, and what only weakens the gateway to `warn`."""
 
-    def __init__(self, environment: Mapping[str, str], outside: OutsideValues, report: Report, warnings: list[str]) -> None:
+    def __init__(self, environment: Mapping[str, str], outside: OutsideValues, report: Report, warn: Report) -> None:
         self._environment = environment
         self._outside = outside
         self._report = report
-        self._warnings = warnings
+        self._warn = warn
         self._written: dict[str, _Written] = {}
         self._made: dict[str, tuple[snap.Provider, ...]] = {}
 
@@ -72,8 +72,9 @@ class Providers:
         made = self._variants(written, settings, "")
         self._written[entry.name], self._made[entry.name] = written, made
         if made[0].off is not None:
-            self._warnings.append(f"provider {entry.name} is off: {made[0].off}")
-        self._warnings += [f"provider {entry.name} {warning}" for warning in keys.warnings]
+            self._warn(path, f"provider {entry.name} is off: {made[0].off}")
+        for warning in keys.warnings:
+            self._warn(path, f"provider {entry.name} {warning}")
         return made[0]
 
     def of_source(self, entry: doc.Source, path: str, model: str) -> tuple[snap.Provider, ...]:
@@ -89,7 +90,7 @@ class Providers:
             base.off or own.off, own.places if has_proxy else base.places,
         )  # fmt: skip
         if own.off is not None:
-            self._warnings.append(f"the source {entry.model} of model {model} is off: {own.off}")
+            self._warn(path, f"the source {entry.model} of model {model} is off: {own.off}")
         return self._variants(written, settings, entry.model, given=own.headers)
 
     @staticmethod
@@ -149,7 +150,7 @@ class Providers:
 
     def _parse_base_url(self, entry: doc.Provider, path: str) -> BaseUrl:
         try:
-            url = parse_base_url(entry.base_url)
+            url = parse_base_url(entry.base_url).with_version(version_path(entry.dialect))
         except ValueError as error:
             self._report(f"{path}.base_url", str(error))
             return _NOWHERE

@@ -1,247 +1,295 @@
-"""Parses YAML text into a `Document`, and finds every mistake of shape in one pass.
+"""Reads YAML text into a `Document`, and finds every mistake of shape in one pass.
 
-It walks the YAML as nodes, because only nodes know their lines. msgspec checks each scalar against its annotation. `${NAME}` is
-replaced inside scalars only, so that a value can't become syntax.
+It walks the YAML as nodes, because only nodes know their lines. `${NAME}` is replaced inside scalars only, so that a value
+can't become syntax.
 """
 
 from __future__ import annotations
 
-import difflib
-import functools
-import re
-import types
-import typing
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
-import yaml
 
 from kyma_proxy.config import units
 from kyma_proxy.config.problems import Problem
 from kyma_proxy.config.substitutions import Substitutions
-from kyma_proxy.dialect.registry import parse_dialect
+from kyma_proxy.loading import nodes
 from kyma_proxy.loading.document import Document
+from kyma_proxy.loading.scalars import OddNumber, explain_comma, is_boolean, is_null, plain_value
+from kyma_proxy.loading.shapes import Anything, Leaf, Listed, Members, Shape, members_of
+from kyma_proxy.loading.unknown_keys import explain_key, intended_key
+from kyma_proxy.loading.variables import (
+    find_foreign,
+    find_key_trouble,
+    has_variable,
+    is_placeholder,
+    shielded,
+    substitute,
+    unshielded,
+)
 
-_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-# In a flow mapping YAML would read the brace of `${NAME}` as syntax. So three private-use characters replace `$`, `{` and `}`
-# while it is parsed. The length stays the same, and with it lines and columns.
-_SHIELDED: Final = re.compile("\ue000\ue001([A-Za-z_][A-Za-z0-9_]*)\ue002")
-_DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,99})(?:\.[0-9]{0,99})?(?:[eE][+-]?[0-9]{1,3})?|-?\.[0-9]{1,99}")
-_OTHER_NUMBER: Final = re.compile(r"[+-]?0[oO][0-7_]+|[+-](?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NO_TEXT: Final = "this is no text: it has a NUL, half of a surrogate pair, or bytes that are not UTF-8"
-_WRITE_DECIMAL: Final = "write a number in decimal digits, such as 10 or 0.5, without signs or separators"
-_MAX_CHARACTERS: Final = 8 * 2**20
-_MAX_NODES: Final = 500_000  # aliases let a short file have very many
-_PARSERS: Final = {
-    "delay": units.parse_delay, "dialect": parse_dialect,
-    "duration": units.parse_duration, "size": units.parse_size, "usd": units.parse_usd,
-}  # fmt: skip
+_EMPTY: Final = "the file is empty; config/sidecar.yaml is a good start"
+_PURE: Final = "PyYAML is without libyaml here, so that a configuration takes ten times as long to read"
+_TAGS: Final = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")}
+_TEXT_TAGS: Final = ("tag:yaml.org,2002:str", "!")
+_TYPOGRAPHIC: Final = "“”„‘’«»"
+_COMMAND: Final = ".api_key_command["
+_PATHS: Final = frozenset(
+    {"access_log", "api_key_file", "base_url", "ca_file", "certificate", "database", "key", "listen", "top_up"}
+)
 
 Lines = dict[str, int]
 """The line of every path of the document, such as `models[2].pool[0].provider`."""
 
 
-def read_document(
-    text: str, environment: Mapping[str, str], substitutions: Substitutions | None = None
-) -> tuple[Document | None, Lines, list[Problem]]:
-    """The document in `text`, the line of each path, and every problem of shape. Adds each variable to the substitutions.
+class Read(NamedTuple):
+    """A document that was read: the line of each path, all problems and warnings, and the names of unusable entries.
 
     A value with a problem is left out of the document, so that the rest can still be checked. In a list UNSET takes its place,
     so that the others keep their index. If the root is not usable, the document is None.
     """
-    if len(text) > _MAX_CHARACTERS:
-        return None, {}, [Problem("", 0, f"the file is larger than {_MAX_CHARACTERS // 2**20} MiB")]
+
+    document: Document | None
+    lines: Lines
+    problems: list[Problem]
+    warnings: list[Problem]
+    unusable: frozenset[str]
+    """The names and ids of entries that are not in the document for a problem of their own: they exist nevertheless."""
+
+
+def read_document(text: str, environment: Mapping[str, str], substitutions: Substitutions | None = None) -> Read:
+    """Read a document. Adds each variable to the substitutions."""
     try:
-        root = yaml.compose(_VARIABLE.sub("\ue000\ue001\\1\ue002", text), Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        return None, {}, [Problem("", mark.line + 1 if mark else 0, f"this is not YAML: {error.problem}")]
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # a ValueError for the escape of a character beyond Unicode
-        return None, {}, [Problem("", 0, f"this is not YAML: {str(error).partition(chr(10))[0]}")]
-    if root is None:
-        return None, {}, [Problem("", 0, "the file is empty; config/sidecar.yaml is a good start")]
+        root = nodes.parse(shielded(text))
+    except nodes.Unparsable as error:
+        return Read(None, {}, [error.problem], [], frozenset())
+    if root is None or (isinstance(root, nodes.Scalar) and root.is_plain and is_null(root.text)):
+        return Read(None, {}, [Problem("", 0, _EMPTY)], [], frozenset())
     reader = _Reader(environment, Substitutions({}, {}) if substitutions is None else substitutions)
-    try:
-        document = reader.read(root, Document, "")
-    except _TooLarge:
-        return None, {}, [Problem("", 0, f"the file has more than {_MAX_NODES} values once its aliases are followed")]
-    return (document if isinstance(document, Document) else None), reader.lines, reader.problems
-
-
-class _TooLarge(Exception):
-    """The document has more nodes than any configuration needs."""
+    document = reader.read(root, Members(Document), "")
+    return Read(
+        document if isinstance(document, Document) else None, reader.lines, reader.problems, reader.warnings,
+        frozenset(reader.unusable),
+    )  # fmt: skip
 
 
 class _Reader:
-    """Walks over one document, and collects lines and problems."""
+    """Walks over one document, and collects lines, problems and warnings."""
 
     def __init__(self, environment: Mapping[str, str], substitutions: Substitutions) -> None:
         self.environment = environment
         self.substitutions = substitutions
         self.lines: Lines = {}
         self.problems: list[Problem] = []
-        self._nodes = 0
-        self._constructor = yaml.SafeLoader("")
+        self.warnings: list[Problem] = [] if nodes.HAS_LIBYAML else [Problem("", 0, _PURE)]
+        self.unusable: set[str] = set()
 
-    def read(self, node: yaml.Node, annotation: Any, path: str) -> Any:
-        """The value of `node` as `annotation`; or UNSET, after it has added a problem to the list."""
-        self._nodes += 1
-        if self._nodes > _MAX_NODES:
-            raise _TooLarge
-        self.lines[path] = node.start_mark.line + 1
-        kind, meta = _without_meta(annotation)
-        if kind is Any:
+    def read(self, node: nodes.Node, shape: Shape, path: str) -> Any:
+        """The value of a node; or UNSET, after it has added a problem to the list."""
+        self.lines[path] = node.line
+        if node.tag is not None and node.tag not in _TAGS and node.tag != "!":
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            return self._problem(path, f"the tag {tag} is not known here; leave it out, and write ${{NAME}} for a variable")
+        if isinstance(shape, Leaf):
+            return self._leaf(node, shape, path)
+        if isinstance(shape, Anything):
             return self._json(node, path)
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            return self._struct(node, kind, path)
-        if typing.get_origin(kind) is tuple:
-            return self._sequence(node, typing.get_args(kind)[0], meta, path)
-        if typing.get_origin(kind) is dict:
-            return self._mapping(node, typing.get_args(kind)[1], path)
-        if typing.get_origin(kind) in (types.UnionType, typing.Union):
-            members = [member for member in typing.get_args(kind) if member is not msgspec.UnsetType]
-            if type(None) in members and _is_null(node):
+        if isinstance(node, nodes.Scalar) and _is_null(node):
+            if shape.is_nullable and node.text:
                 return None
-            (inner,) = (member for member in members if member is not type(None))
-            return self.read(node, inner, path)
-        return self._leaf(node, annotation, kind, meta, path)
+            name = path.rpartition(".")[2] or "it"
+            return self._problem(path, f"{name} is empty; leave the line out, or write its members below it, indented")
+        if isinstance(shape, Members):
+            return self._members(node, shape.kind, path)
+        if isinstance(shape, Listed):
+            return self._list(node, shape, path)
+        return self._named(node, shape.value, path)
 
-    def _struct(self, node: yaml.Node, kind: type[msgspec.Struct], path: str) -> Any:
-        if not isinstance(node, yaml.MappingNode):
-            return self._problem(path, f"a mapping is expected here, with {_listed(kind.__struct_fields__)}")
-        hints = _hints(kind)
+    # ---- mappings and lists
+
+    def _members(self, node: nodes.Node, kind: type[msgspec.Struct], path: str) -> Any:
+        fields = members_of(kind)
+        if not isinstance(node, nodes.Mapping):
+            message = f"{_no_mapping(node)}; known here: {', '.join(fields.shapes)}"
+            return self._problem(path, message)
         values: dict[str, Any] = {}
         named: set[str] = set()
-        for key, child in self._members(node, path):
-            if key in hints:
-                value = self.read(child, hints[key], _member(path, key))
+        for key, child in self._pairs(node, path):
+            shape = fields.shapes.get(key)
+            if shape is not None:
+                value = self.read(child, shape, _member(path, key))
                 named.add(key)
                 if value is not msgspec.UNSET:
                     values[key] = value
                 continue
-            self.lines[_member(path, key)] = child.start_mark.line + 1
-            close = difflib.get_close_matches(key, hints, n=1)
-            named.update(close)  # a misspelt key is one problem, and not also a missing key
-            hint = f"did you mean {close[0]}?" if close else f"known here: {_listed(hints)}"
-            self._problem(_member(path, key), f"unknown key; {hint}")
-        required = [field.name for field in msgspec.structs.fields(kind) if field.required]
-        for name in required:
+            self.lines[_member(path, key)] = child.line
+            intended = intended_key(key, fields.shapes)
+            if intended is not None:
+                named.add(intended)  # a misspelt key is one problem, and not also a missing key
+            self._problem(_member(path, key), explain_key(key, kind, intended))
+        for name in fields.required:
             if name not in named:
                 self._problem(path, f"{name} is missing")
-        return kind(**values) if all(name in values for name in required) else msgspec.UNSET
+        if all(name in values for name in fields.required):
+            return kind(**values)
+        self._remember_name(node)
+        return msgspec.UNSET
 
-    def _sequence(self, node: yaml.Node, item: Any, meta: msgspec.Meta | None, path: str) -> Any:
-        if not isinstance(node, yaml.SequenceNode):
-            return self._problem(path, "a list is expected here")
-        if meta is not None and meta.min_length and len(node.value) < meta.min_length:
+    def _remember_name(self, node: nodes.Mapping) -> None:
+        for key, child in node.members:
+            if isinstance(key, nodes.Scalar) and key.text in ("name", "id") and isinstance(child, nodes.Scalar):
+                self.unusable.add(substitute(child.text, self.environment).text)
+
+    def _list(self, node: nodes.Node, shape: Listed, path: str) -> Any:
+        if not isinstance(node, nodes.Sequence):
+            return self._problem(path, _no_list(node, shape.item))
+        if shape.is_required and not node.items:
             return self._problem(path, "the list must not be empty")
-        return tuple(self.read(child, item, f"{path}[{index}]") for index, child in enumerate(node.value))
+        return tuple([self.read(child, shape.item, f"{path}[{index}]") for index, child in enumerate(node.items)])
 
-    def _mapping(self, node: yaml.Node, value: Any, path: str) -> Any:
-        if not isinstance(node, yaml.MappingNode):
-            return self._problem(path, "a mapping is expected here")
-        members = {key: self.read(child, value, _member(path, key)) for key, child in self._members(node, path)}
+    def _named(self, node: nodes.Node, value: Shape, path: str) -> Any:
+        if not isinstance(node, nodes.Mapping):
+            return self._problem(path, _no_mapping(node))
+        members = {key: self.read(child, value, _member(path, key)) for key, child in self._pairs(node, path)}
         return {key: member for key, member in members.items() if member is not msgspec.UNSET}
 
-    def _members(self, node: yaml.MappingNode, path: str) -> Iterable[tuple[str, yaml.Node]]:
-        seen: set[str] = set()
-        for key_node, child in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is None or _SHIELDED.search(key):
-                self._problem(path, "a key must be a plain word, without variables", line=key_node.start_mark.line + 1)
+    def _pairs(self, node: nodes.Mapping, path: str) -> Iterable[tuple[str, nodes.Node]]:
+        seen: dict[str, int] = {}
+        for key_node, child in node.members:
+            key = key_node.text if isinstance(key_node, nodes.Scalar) else None
+            if key is None or has_variable(key):
+                self._problem(path, _odd_key(key_node), line=key_node.line)
             elif not _is_text(key):
-                self._problem(path, f"in a key: {_NO_TEXT}", line=key_node.start_mark.line + 1)
+                self._problem(path, f"in a key: {_NO_TEXT}", line=key_node.line)
+            elif key == "<<" and isinstance(key_node, nodes.Scalar) and key_node.is_plain:
+                self._problem(path, "merge keys (<<) are not read here; write the members out", line=key_node.line)
             elif key in seen:
-                self._problem(_member(path, key), "is there twice", line=key_node.start_mark.line + 1)
+                self._problem(_member(path, key), f"is there twice; the first is in line {seen[key]}", line=key_node.line)
             else:
-                seen.add(key)
+                seen[key] = key_node.line
+                if is_boolean(key) and isinstance(key_node, nodes.Scalar) and key_node.is_plain:
+                    self.lines[_member(path, key)] = key_node.line
+                    self._warn(_member(path, key), f'{key} is a boolean to other readers of YAML; put it in quotes: "{key}"')
                 yield key, child
 
-    def _leaf(self, node: yaml.Node, annotation: Any, kind: Any, meta: msgspec.Meta | None, path: str) -> Any:
-        if not isinstance(node, yaml.ScalarNode):
-            return self._problem(path, f"{_described(kind)} is expected here, not a {_shape(node)}")
-        text, missing = self._substitute(node.value, path)
-        if kind is units.Secret:
-            return units.Secret(text, missing)
-        if missing is not None:
-            return self._problem(path, f"the environment variable {missing} is not set")
-        if not _is_text(text):
-            return self._problem(path, _NO_TEXT)
-        unit = (meta.extra or {}).get("unit") if meta is not None else None
-        try:
-            value = text if kind is str and not _is_null(node) else self._scalar(node, text)
-            return msgspec.convert(_PARSERS[unit](value) if unit else value, annotation)
-        except (msgspec.ValidationError, ValueError) as error:
-            if typing.get_origin(kind) is typing.Literal and text == node.value:
-                return self._problem(path, f"{text!r} is not known here; use one of {_listed(map(str, typing.get_args(kind)))}")
-            # A value from the environment may be a secret in the wrong place, so it is not repeated.
-            return self._problem(path, str(error) if text == node.value else "the value of the variable does not fit here")
+    # ---- values
 
-    def _json(self, node: yaml.Node, path: str) -> Any:
-        """A value of any shape, for a member whose meaning only a provider knows."""
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, Any, path)
-        if isinstance(node, yaml.SequenceNode):
-            values = self._sequence(node, Any, None, path)
-            return [value for value in values if value is not msgspec.UNSET]
-        assert isinstance(node, yaml.ScalarNode)  # noqa: S101  (there is no fourth kind)
-        text, missing = self._substitute(node.value, path)
+    def _leaf(self, node: nodes.Node, shape: Leaf, path: str) -> Any:
+        if not isinstance(node, nodes.Scalar):
+            braced = _braced(node)
+            foreign = None if braced is None else find_foreign(braced)
+            return self._problem(path, foreign or f"{_leaf_words(shape)} is expected here, not {_collection(node)}")
+        text, missing = self._substitute(node.text, path)
+        is_written = text == node.text
+        if shape.is_nullable and _is_null(node):
+            if not node.text:
+                self._warn(path, _nothing_written(shape, path))
+            return None
+        foreign = find_foreign(node.text, as_a_whole=_COMMAND in path)
+        if foreign is not None:
+            return self._problem(path, foreign)
+        if shape.kind is units.Secret:
+            return self._secret(node, text, missing, path, is_written=is_written)
         if missing is not None:
             return self._problem(path, f"the environment variable {missing} is not set")
         if not _is_text(text):
             return self._problem(path, _NO_TEXT)
+        if shape.kind is str and is_written and self._is_trap(node, shape, path):
+            return msgspec.UNSET
         try:
-            return self._scalar(node, text)
+            return shape.convert(text if shape.kind is str and not _is_null(node) else _value(node, text))
         except ValueError as error:
-            return self._problem(path, str(error))
+            # A value from the environment may be a secret in the wrong place, so it is not repeated.
+            if not is_written:
+                return self._problem(path, "the value of the variable does not fit here")
+            if not text and node.is_plain:
+                return self._problem(path, f"{_leaf_words(shape)} is expected here, and nothing is written after the colon")
+            return self._problem(path, explain_comma(text) or str(error))
+
+    def _secret(self, node: nodes.Scalar, text: str, missing: str | None, path: str, *, is_written: bool) -> Any:
+        if is_written and _is_null(node):
+            return self._problem(path, "a text is expected here, such as ${NAME}, and there is nothing; or leave the line out")
+        if is_written and node.is_plain and is_boolean(text):
+            return self._problem(path, f"{text} is a boolean in YAML, and would be sent as it stands; leave the line out")
+        if is_written:
+            trouble = find_key_trouble(text) or _typographic(text)
+            if trouble is not None:
+                return self._problem(path, trouble)
+            if is_placeholder(text):
+                self._warn(path, "this looks like the word that an example has in the place of a key; write ${NAME}")
+        return units.Secret(text, missing)
+
+    def _is_trap(self, node: nodes.Scalar, shape: Leaf, path: str) -> bool:
+        """True after a text was refused that is another value to other readers of YAML, or has quotes that are none."""
+        text = node.text
+        quotes = _typographic(text)
+        if quotes is not None:
+            self._problem(path, quotes)
+            return True
+        if node.is_plain and is_boolean(text) and not shape.choices:
+            name = path.rpartition(".")[2]
+            if shape.pattern is None and name in _PATHS:
+                hint = "; null turns the log off" if name == "access_log" else ""
+                self._problem(path, f'{text} is a boolean in YAML, and no path or address{hint}; a name needs quotes: "{text}"')
+                return True
+            self._warn(path, f'{text} is a boolean to other readers of YAML; put it in quotes: "{text}"')
+        return False
+
+    def _json(self, node: nodes.Node, path: str) -> Any:
+        """A value of any shape, for a member whose meaning only a provider knows."""
+        if isinstance(node, nodes.Mapping):
+            return self._named(node, Anything(), path)
+        if isinstance(node, nodes.Sequence):
+            values = self._list(node, Listed(Anything()), path)
+            return [value for value in values if value is not msgspec.UNSET]
+        text, missing = self._substitute(node.text, path)
+        if missing is not None:
+            return self._problem(path, f"the environment variable {missing} is not set")
+        if not _is_text(text):
+            return self._problem(path, _NO_TEXT)
+        foreign = find_foreign(node.text, as_a_whole=True)
+        if foreign is not None:
+            return self._problem(path, foreign)
+        try:
+            return _value(node, text)
+        except OddNumber as error:
+            return self._problem(path, str(error) if text == node.text else "the value of the variable does not fit here")
 
     def _substitute(self, text: str, path: str) -> tuple[str, str | None]:
         """The scalar with its variables replaced, and the name of the first variable that is not set or is empty."""
-        found = _SHIELDED.findall(text)
-        if not found:
+        if not has_variable(text):
             return text, None
-        names = [name for name in found if not self.environment.get(name)]
-        self.substitutions.values.update({name: self.environment[name] for name in found if name not in names})
-        self.substitutions.written[path] = _SHIELDED.sub(r"${\1}", text)
-        return _SHIELDED.sub(lambda match: self.environment.get(match[1], ""), text), next(iter(names), None)
-
-    def _scalar(self, node: yaml.ScalarNode, text: str) -> Any:
-        """The value of a plain scalar in YAML: a number, a boolean, null or text. Dates and the like stay text.
-
-        Numbers are decimal. Raises ValueError for what is a number to YAML and another, or none, to most readers: `1_0`,
-        `0o17`, `017`, `1:30`, `+1`, `.inf`.
-        """
-        if node.style is not None:
-            return text
-        if _DECIMAL.fullmatch(text):
-            return int(text) if text.lstrip("-").isdigit() else float(text)
-        if _OTHER_NUMBER.fullmatch(text):
-            raise ValueError(_WRITE_DECIMAL)
-        tag = self._constructor.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
-        try:
-            value = self._constructor.construct_object(yaml.ScalarNode(tag, text))
-        except (yaml.YAMLError, ValueError, IndexError):
-            return text
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            raise ValueError(_WRITE_DECIMAL)
-        return value if value is None or isinstance(value, bool) else text
+        substituted = substitute(text, self.environment)
+        self.substitutions.values.update(substituted.values)
+        self.substitutions.written[path] = unshielded(text)
+        return substituted.text, substituted.missing
 
     def _problem(self, path: str, message: str, *, line: int | None = None) -> msgspec.UnsetType:
         self.problems.append(Problem(path, self.lines.get(path, 0) if line is None else line, message))
         return msgspec.UNSET
 
-
-@functools.cache
-def _hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    return typing.get_type_hints(kind, include_extras=True)
+    def _warn(self, path: str, message: str) -> None:
+        self.warnings.append(Problem(path, self.lines.get(path, 0), message))
 
 
-def _without_meta(annotation: Any) -> tuple[Any, msgspec.Meta | None]:
-    if typing.get_origin(annotation) is not Annotated:
-        return annotation, None
-    kind, *metas = typing.get_args(annotation)
-    return kind, next((meta for meta in metas if isinstance(meta, msgspec.Meta)), None)
+def _value(node: nodes.Scalar, text: str) -> object:
+    """The value of a scalar. Raises OddNumber."""
+    if not node.is_plain or node.tag in _TEXT_TAGS:
+        return text
+    return plain_value(text)
+
+
+def _is_null(node: nodes.Scalar) -> bool:
+    return node.is_plain and is_null(node.text) and node.tag not in _TEXT_TAGS
+
+
+def _nothing_written(shape: Leaf, path: str) -> str:
+    if shape.kind is units.Secret:
+        return "nothing is written after the colon, so nothing is sent; write ${NAME}, or leave the line out"
+    what = ", which turns the log off" if path == "access_log" else ""
+    return f"nothing is written after the colon, which is null{what}; write null if that is meant, or leave the line out"
 
 
 def _is_text(text: str) -> bool:
@@ -254,21 +302,65 @@ def _is_text(text: str) -> bool:
         return False
 
 
-def _is_null(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.style is None and node.tag == "tag:yaml.org,2002:null"
+def _typographic(text: str) -> str | None:
+    if len(text) > 1 and text[0] in _TYPOGRAPHIC and text[-1] in _TYPOGRAPHIC:
+        return f'{text[0]} and {text[-1]} are no quotes in YAML, but a part of the text; write " or leave them out'
+    return None
 
 
-def _shape(node: yaml.Node) -> str:
-    return "list" if isinstance(node, yaml.SequenceNode) else "mapping"
+def _no_mapping(node: nodes.Node) -> str:
+    if isinstance(node, nodes.Sequence):
+        return "a mapping is expected here, and no list: leave the dashes or brackets out"
+    if isinstance(node, nodes.Scalar) and "=" in node.text:
+        return "a mapping is expected here, which is written with colons: `key: value`, and not with ="
+    if isinstance(node, nodes.Scalar) and node.is_plain and is_boolean(node.text):
+        return "a mapping is expected here; null turns off what can be turned off"
+    return "a mapping is expected here: lines of `key: value`, with a space after each colon"
+
+
+def _no_list(node: nodes.Node, item: Shape) -> str:
+    if isinstance(node, nodes.Mapping):
+        keys = [key.text for key, _ in node.members if isinstance(key, nodes.Scalar)]
+        if keys and keys[0].startswith("-"):
+            return "a list is expected here; a space is missing after the dash"
+        hint = ""
+        if isinstance(item, Members):
+            known = members_of(item.kind).shapes
+            hint = f": `- {keys[0] if keys and keys[0] in known else next(iter(known))}: …`"
+        return f"a list is expected here, and no mapping; each entry begins with a dash and a space{hint}"
+    if isinstance(node, nodes.Scalar) and isinstance(item, Leaf):
+        return f"a list is expected here: write it in brackets, such as [{unshielded(node.text)[:40]}]"
+    return "a list is expected here: each entry begins with a dash and a space"
+
+
+def _odd_key(node: nodes.Node) -> str:
+    if isinstance(node, nodes.Mapping):
+        return "a key must be a plain word; if the braces are meant for a variable, write ${NAME}"
+    return "a key must be a plain word, without variables"
+
+
+def _leaf_words(shape: Leaf) -> str:
+    if shape.unit in ("duration", "delay"):
+        return "a duration such as 30s"
+    if shape.unit == "size":
+        return "a size such as 32MiB"
+    return "a number" if shape.unit == "usd" else "text" if shape.kind is units.Secret else shape.described()
+
+
+def _collection(node: nodes.Node) -> str:
+    return "a list" if isinstance(node, nodes.Sequence) else "a mapping"
+
+
+def _braced(node: nodes.Node) -> str | None:
+    """The text of `{X}` and `{{X}}`, which are mappings in YAML; None for any other node."""
+    if not isinstance(node, nodes.Mapping) or len(node.members) != 1:
+        return None
+    key, value = node.members[0]
+    if not isinstance(value, nodes.Scalar) or value.text or not value.is_plain:
+        return None
+    inner = key.text if isinstance(key, nodes.Scalar) else _braced(key)
+    return None if inner is None else f"{{{inner}}}"
 
 
 def _member(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
-def _described(kind: Any) -> str:
-    return {str: "text", int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a value")

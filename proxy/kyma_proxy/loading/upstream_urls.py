@@ -16,6 +16,12 @@ _SOCKET: Final = re.compile(r"(?:http://)?unix:(/[\x21-\x39\x3b-\x7e]+)(?::(/[\x
 _MAX_SOCKET_BYTES: Final = 107
 _UNFIT: Final = re.compile(r"[^\x21-\x7e]|[?#\\]")
 _BRACES: Final = re.compile(r"\{[^{}]*\}")
+_ENDPOINT: Final = re.compile(
+    r"/(?:chat/completions|completions|embeddings|responses|moderations|rerank|messages(?:/count_tokens)?|models|"
+    r"audio/(?:speech|transcriptions|translations)|images/(?:generations|edits))/?$"
+)
+_NO_SCHEME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?(?:/[A-Za-z0-9/._-]*)?")
+_VERSION: Final = re.compile(r"/v[0-9]")
 MODEL: Final = "{model}"
 """Stands for the model of a source, as it is written in a URL."""
 
@@ -28,6 +34,10 @@ class BaseUrl(NamedTuple):
     port: int
     socket: str | None
     path: str
+
+    def with_version(self, version: str) -> BaseUrl:
+        """The same with the part of the path that client libraries add, if it has no version and may lack one."""
+        return self if _VERSION.search(self.path) or MODEL in self.path else self._replace(path=self.path + version)
 
     def path_for(self, model: str) -> str:
         """The path for a source with this model."""
@@ -52,8 +62,21 @@ def parse_base_url(text: str) -> BaseUrl:
     if url.scheme not in ("http", "https") or not is_host(host) or not is_plain or port == 0:
         raise ValueError(
             "a base URL is http:// or https://, a host and a path, with no user, query or fragment, "
-            "such as https://api.openai.com/v1"
+            f"such as https://api.openai.com/v1{_hint(text)}"
         )
+    endpoint = _ENDPOINT.search(url.path)
+    if endpoint is not None:
+        base = text.rstrip("/").removesuffix(endpoint[0].rstrip("/"))
+        raise ValueError(f"{endpoint[0]} is added by the gateway, to each request; write {base}")
     if any(one != MODEL for one in _BRACES.findall(url.path)):
         raise ValueError(f"the path of a base URL may have {MODEL} in braces, and nothing else")
     return BaseUrl(url.scheme, host, port or {"http": 80, "https": 443}[url.scheme], None, url.path.rstrip("/"))
+
+
+def _hint(text: str) -> str:
+    if text != text.strip():
+        return "; this one has a space at its beginning or end"
+    if _NO_SCHEME.fullmatch(text):
+        local = text.startswith(("localhost", "127.", "10.", "192.168."))
+        return f"; write {'http' if local else 'https'}://{text}"
+    return ""

@@ -8,7 +8,7 @@ import itertools
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from time import monotonic
 from typing import Any, Final
 
@@ -17,13 +17,14 @@ from aiohttp.resolver import AsyncResolver
 
 from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.accounting.service import AccountService
+from kyma_proxy.config.snapshot import Origin, Provider, Snapshot
 from kyma_proxy.core.accounts.limits import Windows
 from kyma_proxy.core.accounts.reservation import Holds
 from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.core.http.request_head import RequestHead
 from kyma_proxy.core.http.web_pages import admin_policy
 from kyma_proxy.core.jobs.job import Job
-from kyma_proxy.core.routing.breaker_table import BreakerTable
+from kyma_proxy.core.routing.breaker_table import BreakerTable, Survey
 from kyma_proxy.core.routing.plan import each_key
 from kyma_proxy.dialect.registry import RELAYED
 from kyma_proxy.errors import GatewayError
@@ -45,6 +46,7 @@ from kyma_proxy.ops.health_checks import HealthChecks
 from kyma_proxy.ops.live_state import BUILD, LiveState
 from kyma_proxy.ops.model_lists import ModelLists
 from kyma_proxy.ops.reload import Configuration
+from kyma_proxy.ops.snapshot_pieces import in_slices
 from kyma_proxy.telemetry.access_log import AccessLog
 from kyma_proxy.telemetry.counters import Counters
 from kyma_proxy.telemetry.metrics import Metrics
@@ -90,6 +92,25 @@ class _AdminHandlers:
 
     def reject(self, error: GatewayError, request_id: str) -> None:
         """Take no note."""
+
+
+class _Prepared:
+    """Facts about all models of a snapshot, that take a while to find if there are thousands."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.entries = snapshot.entries
+        self.survey = Survey()
+        self.used: dict[Origin, Provider] = {}
+
+    def steps(self) -> Generator[None, None, None]:
+        """Find them, one model in each step."""
+        for model in self.entries:
+            self.survey.models.add(model.id)
+            for source in each_key((*model.pool, *model.reserve)):
+                self.survey.add(source)
+            if not model.is_image:
+                self.used.update((source.provider.origin, source.provider) for source in model.pool)
+            yield
 
 
 def _not_logged(record: Record) -> None:
@@ -155,6 +176,8 @@ class App:
         self._periodic: list[asyncio.Task[None]] = []
         self._scraped = self._scraped_metrics(configuration)
         self._current = current
+        self._prepared: _Prepared | None = None
+        configuration.prepare = self._prepare
         configuration.on_change(self._apply_snapshot)
 
     async def open(self, *, opens_jobs: bool = True) -> None:
@@ -183,13 +206,21 @@ class App:
         self.listener.apply_snapshot()
         self.admin_listener.apply_snapshot()
         snapshot = self._current()
-        sources = [source for model in snapshot.entries for source in each_key((*model.pool, *model.reserve))]
-        used = {
-            source.provider.origin: source.provider for model in snapshot.entries for source in model.pool if not model.is_image
-        }
-        self.upstreams.warm(provider for provider in used.values() if provider.off is None)
+        prepared = self._prepared
+        if prepared is None or prepared.entries is not snapshot.entries:  # at the start
+            prepared = _Prepared(snapshot)
+            for _ in prepared.steps():
+                pass
+        self._prepared = None
+        self.upstreams.warm(provider for provider in prepared.used.values() if provider.off is None)
         self.model_lists.apply_snapshot()
-        self.breakers.retain(sources, [model.id for model in snapshot.entries])
+        self.breakers.retain_surveyed(prepared.survey)
+
+    async def _prepare(self, snapshot: Snapshot) -> None:
+        """Look at all models of a snapshot that is not in force yet; the loop serves others meanwhile."""
+        prepared = _Prepared(snapshot)
+        await in_slices(prepared.steps())
+        self._prepared = prepared
 
     def _is_leaving(self) -> bool:
         return self.is_leaving or self.listener.is_draining

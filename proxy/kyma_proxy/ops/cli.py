@@ -8,30 +8,58 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 from kyma_proxy import __version__
 from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.errors import StartError
 from kyma_proxy.ops.accounts.commands import add_account_commands
-from kyma_proxy.ops.config_diff import add_diff_options, difference_lines, find_difference
+from kyma_proxy.ops.check_command import add_check_command, is_json_wanted, print_problems, print_refusal
 from kyma_proxy.ops.health import add_health_command
 from kyma_proxy.ops.init_command import add_init_command
-from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_config, config_path, print_json
+from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_file
 from kyma_proxy.ops.start_options import EXAMPLES as SERVE_EXAMPLES
 from kyma_proxy.ops.start_options import add_address_options, add_start_options
 from kyma_proxy.telemetry.process_log import begin_process_log
 from kyma_proxy.telemetry.visible_text import visible
 
 
+class _UsageError(Exception):
+    """Arguments that the command line does not have."""
+
+    def __init__(self, parser: argparse.ArgumentParser, message: str) -> None:
+        super().__init__(message)
+        self._parser = parser
+
+    def exit(self) -> NoReturn:
+        """Print the usage and the message, and exit, as argparse does."""
+        argparse.ArgumentParser.error(self._parser, str(self))
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises what is wrong with its arguments, so that it can also be told as JSON."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(self, message)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command with these arguments (the process's own by default); returns the exit code."""
-    args = command_line().parse_args(argv)
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        args = command_line().parse_args(arguments)
+    except _UsageError as error:
+        if not is_json_wanted(arguments):
+            error.exit()
+        print_refusal(str(error))
+        return EXIT_BAD_CONFIG
     begin_process_log()
     try:
         return int(args.action(args))
     except ConfigError as error:
-        _print_problems(args, error)
+        named = getattr(args, "file", None) or getattr(args, "config", None) or os.environ.get("KYMA_CONFIG")
+        print_problems(named, error)
         return EXIT_BAD_CONFIG
     except StartError as error:
         print(f"kyma-proxy: {visible(str(error))}", file=sys.stderr)
@@ -45,13 +73,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def command_line() -> argparse.ArgumentParser:
     """The parser of the command line; the manual page and the shells' completions are made from it."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="kyma-proxy",
         description="A thin, low-latency gateway for large language models: one address for many providers.",
         epilog="KYMA_CONFIG stands for --config. Exit codes: 0 success, 1 failure, 2 the configuration is wrong.",
     )
     parser.add_argument("--version", action="version", version=f"kyma-proxy {__version__} ({_build()})")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands: argparse._SubParsersAction[Any] = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     serve = commands.add_parser(
         "serve",
@@ -61,7 +89,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog=SERVE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_config(serve)
+    add_file(serve)
     add_start_options(serve)
     serve.add_argument(
         "--check-accounts",
@@ -76,13 +104,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     serve.set_defaults(action=_serve)
 
-    check = commands.add_parser(
-        "check", help="check a configuration", description="Check a configuration and print every problem, each with its line."
-    )
-    check.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the configuration (default: $KYMA_CONFIG)")
-    check.add_argument("--json", action="store_true", help="print the result as JSON")
-    add_diff_options(check)
-    check.set_defaults(action=_check)
+    add_check_command(commands)
 
     demo = commands.add_parser(
         "demo",
@@ -127,28 +149,6 @@ def _serve(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _check(args: argparse.Namespace) -> int:
-    from kyma_proxy.ops.reload import read_snapshot  # noqa: PLC0415
-    from kyma_proxy.ops.serve import count_models  # noqa: PLC0415
-
-    path = config_path(args.file)
-    snapshot = read_snapshot(path, os.environ)
-    difference = find_difference(args, path, snapshot, os.environ)
-    if args.json:
-        document = {"ok": True, "version": snapshot.version, "problems": [], "warnings": snapshot.warnings}
-        print_json(document if difference is None else {**document, "diff": difference})
-        return EXIT_OK
-    for warning in snapshot.warnings:
-        print(f"warning: {visible(warning)}")
-    if difference is not None:
-        for line in difference_lines(path, difference):
-            print(visible(line))
-        return EXIT_OK
-    on = sum(provider.off is None for provider in snapshot.providers.values())
-    print(visible(f"{path}: fine; {count_models(snapshot)}, {on} of {len(snapshot.providers)} providers on"))
-    return EXIT_OK
-
-
 def _demo(args: argparse.Namespace) -> int:
     from kyma_proxy.ops.config_file import DEMO, shipped_file  # noqa: PLC0415
     from kyma_proxy.ops.demo import run_demo  # noqa: PLC0415
@@ -156,14 +156,3 @@ def _demo(args: argparse.Namespace) -> int:
 
     options = adjustment(listen=args.listen, admin=args.admin, no_admin=args.no_admin)
     return run_demo(args.config or shipped_file(DEMO), args.pace, os.environ, options)
-
-
-def _print_problems(args: argparse.Namespace, error: ConfigError) -> None:
-    if getattr(args, "json", False):
-        print_json({"ok": False, "problems": [one._asdict() for one in error.problems], "warnings": []})
-        return
-    path = getattr(args, "file", None) or getattr(args, "config", None) or os.environ.get("KYMA_CONFIG")
-    for problem in error.problems:
-        print(visible(f"{path}: {problem}"), file=sys.stderr)
-    count = len(error.problems)
-    print(visible(f"{path}: {count} problem{'s' if count > 1 else ''}; nothing was started"), file=sys.stderr)

@@ -90,7 +90,7 @@ def _configured(path: Path, environment: Mapping[str, str]) -> _Target:
     from kyma_proxy.loading.reading import read_document  # noqa: PLC0415  (a probe by address runs often, and reads no file)
 
     try:
-        document, _, problems = read_document(path.read_text(encoding="utf-8"), environment)
+        document, _, problems, *_ = read_document(path.read_text(encoding="utf-8"), environment)
         if document is None:
             raise StartError(f"{path}: {problems[0]} (--admin and --listen need no configuration)")
         if document.admin is not None:

@@ -16,7 +16,7 @@ from typing import Final
 from kyma_proxy.config.snapshot import Address, TcpAddress, Tls, UnixAddress
 from kyma_proxy.errors import StartError
 from kyma_proxy.loading.outside_values import Unavailable
-from kyma_proxy.ops.outside_values import Reading
+from kyma_proxy.ops.outside_values import Reading, load_certificate
 
 _BACKLOG: Final = 4096
 _ALIVE_TIMEOUT_S: Final = 1.0
@@ -52,7 +52,7 @@ def tls_context(tls: Tls, reading: Reading) -> ssl.SSLContext:
         except Unavailable:
             raise StartError(f"tls: {path} can't be read") from None
     try:
-        context.load_cert_chain(tls.certificate, tls.key, "")  # an encrypted key must not ask the terminal for its password
+        load_certificate(context, tls.certificate, tls.key)
     except (ssl.SSLError, OSError):
         raise StartError(f"tls: {tls.certificate} and {tls.key} are not a PEM certificate chain and its key") from None
     return context

@@ -24,6 +24,20 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration, YAML (default: $KYMA_CONFIG)")
 
 
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """Add the configuration to a command, which takes it with and without `--config`."""
+    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the configuration, YAML (default: $KYMA_CONFIG)")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="the same")
+
+
+def given_file(args: argparse.Namespace) -> Path | None:
+    """The configuration that the arguments of `add_file` name. Raises StartError if they name two."""
+    if args.file is not None and args.config is not None and args.file != args.config:
+        raise StartError(f"two configurations are given, {args.file} and {args.config}; leave one out")
+    found: Path | None = args.config or args.file
+    return found
+
+
 def config_path(option: Path | None) -> Path:
     """The configuration that the option or KYMA_CONFIG names. Raises StartError if neither does."""
     if option is not None:

@@ -6,6 +6,8 @@ it is called in a thread.
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from time import monotonic
@@ -50,11 +52,29 @@ class Reading(OutsideValues):
         if content is None:
             if before is None:
                 raise Unavailable(failure)
-            self._store.warnings.append(f"{path} {failure}; what it held before is used on")
+            warning = f"{path} {failure}; what it held before is used on"
+            if warning not in self._store.warnings:
+                self._store.warnings.append(warning)
             return before
         if before is not None and before != content and path not in self.renewed:
             self.renewed.append(path)
         return content
+
+    def find_tls_problem(self, certificate: str, key: str) -> tuple[str, str] | None:
+        for member, path in (("certificate", certificate), ("key", key)):
+            try:
+                self.bytes_of(path)
+            except Unavailable as error:
+                return member, f"{path} {error}"
+        try:
+            load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
+        except (ssl.SSLError, OSError):
+            return "certificate", f"{certificate} and {key} are not a PEM certificate chain and its key"
+        return None
+
+    def find_write_problem(self, path: str) -> str | None:
+        """Ask the system where nothing is served: who serves opens the file, and may have had more rights when it did."""
+        return _find_write_problem(Path(path)) if self._store.tries_writing else None
 
     def run(self, commands: Collection[Command]) -> None:
         self.commands = list(commands)
@@ -73,6 +93,14 @@ class Reading(OutsideValues):
         return output.text
 
 
+def load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Take a certificate chain and its key. Raises SSLError or OSError.
+
+    An encrypted key must not ask the terminal for its password.
+    """
+    context.load_cert_chain(certificate, key, "")
+
+
 NOT_RUN: Final = "a-key-that-a-command-would-print"
 """Stands for a key where commands are not run."""
 
@@ -80,10 +108,11 @@ NOT_RUN: Final = "a-key-that-a-command-would-print"
 class OutsideStore:
     """The files and commands of the configuration in force, and their values. `contents` and `outputs` have the last good ones.
 
-    Without `runs_commands` it runs none, and takes it that each would print a key.
+    Without `runs_commands` it runs none, and takes it that each would print a key. `tries_writing`: it is a problem if a
+    file can't be written.
     """
 
-    def __init__(self, *, runs_commands: bool = True) -> None:
+    def __init__(self, *, runs_commands: bool = True, tries_writing: bool = False) -> None:
         self.contents: dict[str, bytes] = {}
         self.outputs: dict[Command, _Output] = {}
         self.warnings: list[str] = []
@@ -91,6 +120,7 @@ class OutsideStore:
         self._files: dict[str, bytes | None] = {}
         self._refused: dict[str, bytes | None] | None = None
         self._used: list[Command] = []
+        self.tries_writing = tries_writing
         self._runner = KeyCommands() if runs_commands else None
 
     def reading(self, *, runs_again: bool = False) -> Reading:
@@ -146,6 +176,19 @@ class OutsideStore:
         """End the commands that run."""
         if self._runner is not None:
             self._runner.stop()
+
+
+def _find_write_problem(path: Path) -> str | None:
+    try:
+        if path.is_dir():
+            return "it is a directory"
+        if path.exists():
+            return None if os.access(path, os.W_OK) else "permission denied"
+        if not path.parent.is_dir():
+            return f"there is no directory {path.parent}"
+        return None if os.access(path.parent, os.W_OK | os.X_OK) else f"permission denied in {path.parent}"
+    except (OSError, ValueError) as error:
+        return str(error)
 
 
 def _read(path: str) -> tuple[bytes | None, str]:

@@ -7,12 +7,14 @@ survives. A bad file changes nothing. Settings that need a restart keep their va
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
+import gc
 import logging
 import ssl
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
@@ -25,9 +27,14 @@ from kyma_proxy.loading.compiling import load
 from kyma_proxy.loading.written_form import Form
 from kyma_proxy.ops.config_file import ConfigFile
 from kyma_proxy.ops.listening import tls_context
+from kyma_proxy.ops.loading_apart import MIN_CHARACTERS, CannotLoadApart, load_apart, short_turns
+from kyma_proxy.ops.memory import collector_paused
 from kyma_proxy.ops.outside_values import OutsideStore, Reading
 from kyma_proxy.ops.reload_changes import changes_between, changes_to
+from kyma_proxy.ops.snapshot_pieces import free_in_slices, in_slices, put_together
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _log: Final = logging.getLogger("kyma-proxy")
 _RELOAD: Final = "reload"
 _RENEWAL: Final = "renewal"
@@ -50,25 +57,38 @@ def read_snapshot(path: ConfigFile, environment: Mapping[str, str]) -> Snapshot:
 
     Raises StartError if it can't be read, ConfigError if it is wrong.
     """
-    return _snapshot_of(_read_text(path), environment, OutsideStore(runs_commands=False).reading())
+    snapshot = load(
+        _read_text(path), environment, OutsideStore(runs_commands=False, tries_writing=True).reading(), to_serve=True
+    )
+    _check_all_authorities(snapshot)
+    return snapshot
 
 
 def _read_text(path: ConfigFile) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise StartError(f"{path}: is not UTF-8 text") from None
+    except UnicodeDecodeError as error:
+        raise StartError(f"{path}: {_not_utf_8(error)}") from None
     except OSError as error:
         raise StartError(f"{path}: {(error.strerror or str(error)).lower()}") from None
 
 
-def _snapshot_of(text: str, environment: Mapping[str, str], reading: Reading) -> Snapshot:
-    snapshot = load(text, environment, reading)
+def _not_utf_8(error: UnicodeDecodeError) -> str:
+    if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "is UTF-16 text; save it as UTF-8"
+    line = len(error.object[: error.start].splitlines() or [b""])
+    return f"is not UTF-8 text: line {line} has the byte 0x{error.object[error.start]:02x}; save it as UTF-8"
+
+
+async def _prepare_nothing(snapshot: Snapshot) -> None:
+    """Prepare nothing."""
+
+
+def _check_all_authorities(snapshot: Snapshot) -> None:
     for provider in snapshot.providers.values():
         way = provider.origin.way
         if way is not None and way.authorities is not None:
             _check_authorities(provider.name, way.authorities)
-    return snapshot
 
 
 class Configuration:
@@ -98,6 +118,8 @@ class Configuration:
         self._listeners: list[Callable[[], None]] = []
         self.reloading: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
         """Entered for each reload; who wishes to be told puts another here."""
+        self.prepare: Callable[[Snapshot], Awaitable[None]] = _prepare_nothing
+        """Called with each snapshot before it is put in force."""
         self._lock = asyncio.Lock()
 
     def current(self) -> Snapshot:
@@ -140,11 +162,13 @@ class Configuration:
         """The result that a reload of the file would have. Nothing changes, and no command is run."""
         async with self._lock:
             reading = self._outside.trial()
-            loaded = await self._try("a dry run", None, reading)
+            loaded = await self._try("a dry run", None, reading, is_taken=False)
             if isinstance(loaded, ReloadResult):
                 return ReloadPreview(**msgspec.structs.asdict(loaded))
             after, needs_restart = _keep_settings_that_need_restart(self.snapshot, loaded.snapshot)
             renewed = _shown_renewed(loaded, reading)
+            if len(loaded.text) >= MIN_CHARACTERS:
+                free_in_slices(loaded.snapshot, asyncio.get_running_loop())
             return ReloadPreview(
                 result=self._result(after, renewed),
                 version=self.snapshot.version,
@@ -152,15 +176,15 @@ class Configuration:
                 needs_restart=needs_restart,
                 warnings=after.warnings,
                 renewed=renewed,
-                changes=await asyncio.to_thread(changes_between, self._text, loaded.text, self._environment, needs_restart),
+                changes=await _aside(changes_between, self._text, loaded.text, self._environment, needs_restart),
             )
 
     async def compare(self, form: Form, token: Secret) -> tuple[Change, ...]:
         """The changes if the configuration in force had this form, whose secrets are sealed with the token."""
-        return await asyncio.to_thread(changes_to, form, self._text, self._environment, token)
+        return await _aside(changes_to, form, self._text, self._environment, token)
 
     async def _replace(self, trigger: str, text: str | None, reading: Reading) -> ReloadResult:
-        loaded = await self._try(trigger, text, reading)
+        loaded = await self._try(trigger, text, reading, is_taken=True)
         if isinstance(loaded, ReloadResult):
             self._outside.refuse(reading)
             self._log_troubles()
@@ -174,12 +198,14 @@ class Configuration:
             self.read_at = time.time()
         return self._apply(loaded, trigger, _shown_renewed(loaded, reading))
 
-    async def _try(self, trigger: str, text: str | None, reading: Reading) -> _Loaded | ReloadResult:
-        """Load this text, or the file's; the result of a reload if that fails."""
+    async def _try(self, trigger: str, text: str | None, reading: Reading, *, is_taken: bool) -> _Loaded | ReloadResult:
+        """Load this text, or the file's; the result of a reload if that fails. `is_taken`: it is put in force afterwards."""
         version = self.snapshot.version
         try:
-            # In a thread, as YAML, files and commands are slow and the loop has streams to serve.
-            return await asyncio.to_thread(self._load, text, reading)
+            loaded = await self._load_aside(text, reading)
+            if is_taken:
+                await self.prepare(loaded.snapshot)
+            return loaded
         except ConfigError as error:
             return ReloadResult(result="failed", version=version, problems=tuple(error.problems))
         except StartError as error:
@@ -189,11 +215,39 @@ class Configuration:
             message = "the gateway failed to read it; its log has the error"
             return ReloadResult(result="failed", version=version, message=message)
 
+    async def _load_aside(self, text: str | None, reading: Reading) -> _Loaded:
+        """Compile this text, or the file's, while the loop serves streams. Raises StartError or ConfigError.
+
+        A small one is compiled in a thread, as files and commands are slow. A large one would hold the interpreter too long.
+        """
+        if text is None:
+            text = await asyncio.to_thread(_read_text, self.path)
+        if len(text) >= MIN_CHARACTERS:
+            try:
+                pieces = await asyncio.to_thread(load_apart, text, self._environment, reading)
+            except CannotLoadApart as error:
+                _log.warning("the configuration is read by the process that serves, which may delay streams: %s", error)
+            else:
+                return await self._assembled(text, pieces, reading)
+        return await _aside(self._load, text, reading)
+
+    async def _assembled(self, text: str, pieces: list[bytes], reading: Reading) -> _Loaded:
+        """The snapshot of these pieces, which is exempt from garbage collection: a collection would look at all of it."""
+        with collector_paused():
+            snapshot = await in_slices(put_together(pieces))
+            gc.freeze()
+        return await asyncio.to_thread(self._completed, text, snapshot, reading)
+
     def _load(self, text: str | None, reading: Reading) -> _Loaded:
         """Compile this text, or the file's. Raises StartError or ConfigError."""
         if text is None:
             text = _read_text(self.path)
-        snapshot = self._adjust(_snapshot_of(text, self._environment, reading))
+        return self._completed(text, load(text, self._environment, reading, to_serve=True), reading)
+
+    def _completed(self, text: str, compiled: Snapshot, reading: Reading) -> _Loaded:
+        """A compiled configuration with what the options change, and with its certificates. Raises StartError."""
+        _check_all_authorities(compiled)
+        snapshot = self._adjust(compiled)
         if snapshot.tls is None:
             return _Loaded(text, snapshot, None)
         try:
@@ -240,6 +294,8 @@ class Configuration:
         result = self._result(after, renewed)
         self._count(result)
         if result == "reloaded":
+            if len(self._text) >= MIN_CHARACTERS:
+                free_in_slices(before, asyncio.get_running_loop())
             self._text = loaded.text
             self.snapshot = after
             if self._tls is not None and loaded.tls is not None:
@@ -299,6 +355,16 @@ class ReloadTriggers:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _aside(compute: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Compute in a thread that yields often."""
+
+    def run() -> _T:
+        with short_turns():
+            return compute(*args, **kwargs)
+
+    return await asyncio.to_thread(run)
 
 
 def _shown_renewed(loaded: _Loaded, reading: Reading) -> tuple[str, ...]:

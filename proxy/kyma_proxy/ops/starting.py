@@ -18,6 +18,7 @@ from kyma_proxy.errors import StartError
 from kyma_proxy.loading.known_providers import KnownProvider, read_known_providers
 from kyma_proxy.loading.starting import built_in_configuration, patterns_of, provider_at, with_keys
 from kyma_proxy.ops.config_file import CATALOGUE, BuiltInFile, ConfigFile, shipped_text
+from kyma_proxy.ops.options import given_file
 
 _OFF: Final = "off"
 
@@ -33,14 +34,15 @@ class Started(NamedTuple):
 def choose_configuration(args: argparse.Namespace, environment: Mapping[str, str]) -> Started:
     """The configuration that the options ask for. Raises StartError if nothing could be served."""
     adjust = adjustment(listen=args.listen, admin=args.admin, no_admin=args.no_admin, log=args.log)
+    given = given_file(args)
     if args.provider is None:
         if args.api_key_env is not None:
             raise StartError("--api-key-env is the key of --provider; give that too")
-        named = args.config or environment.get("KYMA_CONFIG")
+        named = given or environment.get("KYMA_CONFIG")
         if named:
             return Started(Path(named), adjust)
-    elif args.config is not None:
-        raise StartError("--provider stands in the place of a configuration; leave it or --config out")
+    elif given is not None:
+        raise StartError("--provider stands in the place of a configuration; leave it or the file out")
     known = read_known_providers(shipped_text(CATALOGUE))
     if args.provider is None:
         providers = with_keys(known, environment)

@@ -28,7 +28,7 @@ from kyma_proxy.web.reload_documents import COMPARE_PATH, changes_document, is_d
 from kyma_proxy.web.responses import Handler, json_response
 from kyma_proxy.web.status_page import add_status_routes
 
-_OWN_FORM: Final = ("models", "entries", "patterns", "pattern_routes", "providers", "routes", "substitutions")
+_OWN_FORM: Final = ("models", "entries", "patterns", "pattern_routes", "providers", "routes", "substitutions", "warnings")
 # Members of the snapshot that stand elsewhere than in the configuration.
 _PLACES: Final = MappingProxyType({
     **{f"defaults.{name}": name for name in ("max_tokens", "hold", "probe_after")},
@@ -61,6 +61,8 @@ def admin_application(
     async def readyz(request: web.Request) -> web.Response:
         if is_draining():
             return json_response({"status": "draining"}, 503, is_private=False)
+        if all(provider.off is not None for provider in current().providers.values()):
+            return json_response({"status": "every provider is off"}, 503, is_private=False)
         return json_response({"status": "ok"}, is_private=False)
 
     async def metrics_text(request: web.Request) -> web.Response:
@@ -135,6 +137,7 @@ def redacted_configuration(snapshot: Snapshot) -> bytes:
         {name: getattr(snapshot, name) for name in snapshot.__struct_fields__ if name not in _OWN_FORM}
         | {"aliases": dict(snapshot.aliases), "fallbacks": dict(snapshot.fallbacks)}
         | {"providers": [_provider(provider) for provider in snapshot.providers.values()]}
+        | {"warnings": [one._asdict() for one in snapshot.warnings]}
         | {"models": [_model(snapshot, model) for model in snapshot.entries]},
         enc_hook=redact,
     )

@@ -45,8 +45,8 @@ async def read_written_form(request: web.Request) -> dict[str, Any]:
 
 def reload_document(outcome: ReloadResult) -> dict[str, object]:
     """The result as JSON; of a dry run also what would change."""
-    problems = [{"path": one.path, "line": one.line, "message": one.message} for one in outcome.problems]
-    document = msgspec.structs.asdict(outcome) | {"problems": problems}
+    found = {"problems": outcome.problems, "warnings": outcome.warnings}
+    document = msgspec.structs.asdict(outcome) | {name: [one._asdict() for one in ones] for name, ones in found.items()}
     if not isinstance(outcome, ReloadPreview):
         return document
     return {"dry_run": True} | document | changes_document(outcome.changes)

@@ -133,7 +133,7 @@ ADDRESSES = ["10.0.0.1:9090", "192.168.1.2", "[fd00::1]:9090", "0.0.0.0:8080"]
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:8080", "127.0.0.53:80", "localhost:8080", "[::1]:8080", "gw.localhost:8080"])
 def test_a_loopback_listener_is_found_by_local_names_only(listen: str) -> None:
-    for policy in (public_policy(configured(listen)), admin_policy(configured(admin=listen, required="true"))):
+    for policy in (public_policy(configured(listen)), admin_policy(configured("[::1]:1", admin=listen, required="true"))):
         assert [host for host in LOCAL_HOSTS if not admits(policy, host=host)] == []
         assert [host for host in [*FOREIGN_NAMES, *ADDRESSES] if admits(policy, host=host)] == []
         assert admits(policy, host=None)
@@ -206,6 +206,27 @@ def test_only_pages_of_allowed_origins_may_read_answers() -> None:
     assert lines(listed, "http://localhost:3000")
     assert lines(listed, "http://localhost") == lines(listed, EVIL) == b""
     assert lines(public_policy(configured(required="true", more=listing("*"))), EVIL)
+
+
+@pytest.mark.parametrize(
+    ("entry", "allowed", "refused"),
+    [
+        ("http://localhost:*", ["http://localhost:1", "http://localhost:65535"], [
+            "http://localhost:1.evil.example", "http://localhost:", "http://localhost:1:2", "http://localhost:1@evil.example",
+            "http://localhost:evil", "http://localhost:123456", "http://localhost:1/", "http://localhost:\xb2", "http://evil:1",
+        ]),
+        ("http://[::1]:*", ["http://[::1]:3000"], ["http://[::1]", "http://[::1]:1.evil.example", "http://[::1", "http://[::2]:1"]),
+        ("https://app.example:*", ["https://app.example:8443"], [
+            "https://app.example:8443.evil.example", "https://app.example.evil.example:8443", "http://app.example:8443",
+        ]),
+        ("app://*", ["app://obsidian.md", "app://."], ["apps://x", "app:x", "xapp://x", "https://app://x"]),
+        ("chrome-extension://abcdef", ["chrome-extension://abcdef"], ["chrome-extension://abcdefg", "chrome-extension://abcde"]),
+    ],
+)  # fmt: skip
+def test_a_star_stands_for_a_port_or_for_what_follows_a_scheme(entry: str, allowed: list[str], refused: list[str]) -> None:
+    policy = public_policy(configured(more=listing(entry)))
+    assert [origin for origin in allowed if not admits(policy, origin=origin)] == []
+    assert [origin for origin in refused if admits(policy, origin=origin)] == []
 
 
 def test_a_foreign_name_is_repeated_only_if_it_is_harmless() -> None:

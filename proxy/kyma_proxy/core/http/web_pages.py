@@ -20,6 +20,7 @@ from kyma_proxy.errors import GatewayError, Kind
 
 _AUTHORITY: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]*:[^\[\]@/]*)\]|([^\[\]:@/]+))(?::[0-9]*)?")
 _ABSOLUTE: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
+_PORT: Final = re.compile(r":[0-9]{1,5}$", re.ASCII)
 _ORIGIN: Final = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 _MAX_AUTHORITIES_REMEMBERED: Final = 256
 _MAX_BYTES_SHOWN: Final = 200
@@ -33,7 +34,10 @@ class WebPagePolicy:
     address is its own.
     """
 
-    __slots__ = ("_exact", "_is_local", "_names", "_own_scheme", "_prefixes", "_protects", "_remembered", "_takes_addresses")
+    __slots__ = (
+        "_any_port", "_exact", "_is_local", "_names", "_own_scheme", "_prefixes", "_protects", "_remembered",
+        "_takes_addresses",
+    )  # fmt: skip
 
     def __init__(
         self, origins: frozenset[str], hosts: Iterable[str] = (), *, own_scheme: str = "http", protects: bool = True,
@@ -42,7 +46,9 @@ class WebPagePolicy:
         if origins == DEFAULT_ORIGINS and not protects:
             origins = frozenset()  # callers with keys come from nowhere unless the operator says so
         self._exact = frozenset({one for one in origins if not one.endswith("*")})
-        self._prefixes = tuple(sorted({one[:-1] for one in origins if one.endswith("*")}))
+        # A star stands for all, for all of a scheme, or for a port: after a part of a name it would allow other people's names.
+        self._any_port = frozenset({one[:-2] for one in origins if one.endswith(":*")})
+        self._prefixes = tuple(sorted({one[:-1] for one in origins if one == "*" or one.endswith("://*")}))
         self._own_scheme = own_scheme
         self._protects = protects
         self._is_local = is_local
@@ -104,6 +110,7 @@ class WebPagePolicy:
         return (
             origin in self._exact
             or origin.startswith(self._prefixes)
+            or (bool(self._any_port) and _without_port(origin) in self._any_port)
             or (LOOPBACK_ORIGINS in self._exact and _is_loopback_origin(origin))
         )
 
@@ -171,6 +178,12 @@ def is_loopback(host: str) -> bool:
 
 def _names(snapshot: Snapshot, listen: Address | None) -> list[str]:
     return [*snapshot.hosts, *([listen.host] if isinstance(listen, TcpAddress) else ())]
+
+
+def _without_port(origin: str) -> str:
+    """An origin that names a port, without it; "" of another."""
+    match = _PORT.search(origin)
+    return "" if match is None else origin[: match.start()]
 
 
 def _is_loopback_origin(origin: str) -> bool:

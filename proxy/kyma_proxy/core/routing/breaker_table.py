@@ -18,6 +18,27 @@ MAX_NAMED_BY_CALLERS: Final = 512
 _MAX_LOOKED_AT: Final = 16
 
 
+class Survey:
+    """The sources and the models of a configuration, as the table needs them to forget others."""
+
+    def __init__(self) -> None:
+        self.reached: dict[str, object] = {}
+        """By Source.key: the address and the credential."""
+        self.patterns: dict[str, object] = {}
+        self.with_siblings: set[str] = set()
+        self.models: set[str] = set()
+
+    def add(self, source: Source) -> None:
+        """Look at a source."""
+        provider = source.provider
+        reached = (provider.origin, provider.base_path, provider.query, provider.header_lines)
+        self.reached[source.key] = reached
+        if source.model.endswith("*"):
+            self.patterns[source.key] = reached
+        if source.siblings:
+            self.with_siblings.add(source.key)
+
+
 class BreakerTable:
     """The breaker of every source at every endpoint, and the hourly counts of every model, by the model's id."""
 
@@ -108,16 +129,16 @@ class BreakerTable:
 
     def retain(self, sources: Iterable[Source], models: Iterable[str]) -> None:
         """Forget all others: what a reload removed, or now reaches at another address or with another credential."""
-        reached: dict[str, object] = {}
-        patterns: dict[str, object] = {}
-        self._with_siblings = set()
-        for one in sources:
-            provider = one.provider
-            reached[one.key] = (provider.origin, provider.base_path, provider.query, provider.header_lines)
-            if one.model.endswith("*"):
-                patterns[one.key] = reached[one.key]
-            if one.siblings:
-                self._with_siblings.add(one.key)
+        survey = Survey()
+        for source in sources:
+            survey.add(source)
+        survey.models.update(models)
+        self.retain_surveyed(survey)
+
+    def retain_surveyed(self, survey: Survey) -> None:
+        """Do the same with sources and models that were looked at before."""
+        reached, patterns = survey.reached, survey.patterns
+        self._with_siblings = survey.with_siblings
         if not patterns or patterns != self._patterns:
             for key in self._named_by_callers:
                 self._forget(key)
@@ -129,5 +150,4 @@ class BreakerTable:
             for breaker in self._sources[key].endpoints.values():
                 breaker.has_siblings = key in self._with_siblings
         self._reached, self._patterns = reached, patterns
-        known_models = set(models)
-        self._models = {model: hours for model, hours in self._models.items() if model in known_models}
+        self._models = {model: hours for model, hours in self._models.items() if model in survey.models}
