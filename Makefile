@@ -10,8 +10,8 @@ UV := $(shell command -v uv 2>/dev/null)
 LOCKED := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP)) --require-hashes -r
 
 .PHONY: help setup run run-llm test node-clients test-compiled soak hostile-nginx crash fuzz check format bench bench-all bench-compare \
-	bench-micro \
-	bench-jobs bench-outage bench-peers dist lint-deploy reference lock clean
+	bench-micro bench-instructions \
+	bench-jobs bench-outage bench-peers dist trial lint-deploy reference lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,13 +69,16 @@ bench: $(VENV)/built.done $(VENV)/bench.done ## what a request and a streamed ev
 
 bench-all: $(VENV)/built.done $(VENV)/bench.done ## everything, beside all peers that are there; writes docs/benchmarks (40 minutes)
 	$(BIN)/python -m bench.suite --plan all --out docs/benchmarks/run.json $(BENCH_OPTIONS) > /dev/null; code=$$?; \
-		$(BIN)/python -m bench.report docs/benchmarks/run.json --out docs/benchmarks && exit $$code
+		$(BIN)/python -m bench.report docs/benchmarks/run.json --out docs/benchmarks --readme README.md && exit $$code
 
 bench-compare: $(VENV)/built.done $(VENV)/bench.done ## this tree against another commit, pair by pair: make bench-compare BASE=HEAD~1
 	$(BIN)/python -m bench.compare $(or $(BASE),$(error Say against what: make bench-compare BASE=HEAD~1)) $(BENCH_OPTIONS)
 
 bench-micro: $(VENV)/built.done $(VENV)/bench.done ## what each pure part of the path costs, in instructions where valgrind is there
 	$(BIN)/python -m bench.micro $(BENCH_OPTIONS)
+
+bench-instructions: $(VENV)/built.done $(VENV)/bench.done ## instructions of a request and an event, and if they keep to the budget (4 minutes)
+	$(BIN)/python -m bench.instructions $(BENCH_OPTIONS)
 
 bench-outage: $(VENV)/built.done $(VENV)/bench.done ## what an outage costs callers: a fallback's price, and a minute with a dead source
 	$(BIN)/python -m bench.outage
@@ -88,6 +91,9 @@ bench-peers: $(VENV)/built.done $(VENV)/bench.done ## install what to compare wi
 
 dist: $(VENV)/dist.done ## a source package, wheels for each Python that is here, and a plain one, in dist/ (DIST_OPTIONS='--python 3.13')
 	$(BIN)/python -m deploy.packages $(DIST_OPTIONS)
+
+trial: $(VENV)/dist.done ## try the wheel of dist/ as a new user would: install, stream, reload, restart under load, stop (a minute)
+	$(BIN)/python -m deploy.trial $(TRIAL_OPTIONS)
 
 lint-deploy: $(VENV)/dist.done ## check deploy/ and the workflows: hadolint, Kubernetes' schemas, Helm, systemd, zizmor
 	$(BIN)/python -m deploy.lint

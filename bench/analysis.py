@@ -65,6 +65,14 @@ def ratio_to(run: Run, row: BudgetRow, other: str) -> Interval | None:
     return median_interval(ratios(budget_values(run, row, "gateway"), budget_values(run, row, other)))
 
 
+def ratio_of_medians(run: Run, row: BudgetRow, other: str) -> float | None:
+    """The gateway's median over the other system's, which a change of the machine's speed between rounds moves."""
+    own, reference = budget_values(run, row, "gateway"), budget_values(run, row, other)
+    if not own or not reference or statistics.median(reference) <= 0:
+        return None
+    return statistics.median(own) / statistics.median(reference)
+
+
 def budget_verdict(run: Run, row: BudgetRow, limit: Limit) -> str:
     """`kept` or `missed`, by the median, with `inconclusive` if the interval includes the limit.
 

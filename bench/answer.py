@@ -11,7 +11,9 @@ from bench.script import Dialect, Script
 
 STAMP: Final = b"sent_ns="
 STAMP_DIGITS: Final = 19
-ENDS: Final[dict[Dialect, bytes]] = {"openai": b"data: [DONE]\n\n", "anthropic": b'"message_stop"}\n\n'}
+ENDS: Final[dict[Dialect, bytes]] = {
+    "openai": b"data: [DONE]\n\n", "anthropic": b'"message_stop"}\n\n', "responses": b'"output_tokens":200}}}\n\n',
+}  # fmt: skip
 """The last bytes of a complete stream."""
 _COMMON: Final = b'"created":1790000000,"model":"bench","service_tier":"default","system_fingerprint":"fp_44709d6fcb"'
 _CHUNK: Final = b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk",%s,"choices":[%s],"usage":%s}\n\n'
@@ -20,10 +22,21 @@ _DELTA: Final = (
     b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta",'
     b'"text":" token%s%s"}}\n\n'
 )
+_TEXT_DELTA: Final = (
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":4,"item_id":"msg_bench",'
+    b'"output_index":0,"content_index":0,"delta":" token%s%s","logprobs":[]}\n\n'
+)
+_RESPONSE: Final = (
+    b'{"id":"resp_bench","object":"response","created_at":1790000000,"model":"bench","status":"%s","output":[%s]%s}'
+)
 _USAGE: Final = b'{"prompt_tokens":27,"completion_tokens":200,"total_tokens":227}'
 _SSE: Final = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\nx-request-id: req_bench\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
+)
+_OUTPUT: Final = (
+    b'{"id":"msg_bench","type":"message","status":"completed","role":"assistant",'
+    b'"content":[{"type":"output_text","annotations":[],"text":"%s"}]}'
 )
 _TEXT: Final = b"All is well, and all will be well. " * 20
 
@@ -36,16 +49,16 @@ class Answer:
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        is_anthropic = script.dialect == "anthropic"
-        self.whole = _whole(_message() if is_anthropic else _completion()) if script.status == 200 else _error(script.status)
-        event = _event(_DELTA if is_anthropic else _CHUNK % (_COMMON, _WORD, b"null"), script.event_bytes)
+        body, form = {
+            "openai": (_completion(), _CHUNK % (_COMMON, _WORD, b"null")), "anthropic": (_message(), _DELTA),
+            "responses": (_response(), _TEXT_DELTA),
+        }[script.dialect]  # fmt: skip
+        self.whole = _whole(body) if script.status == 200 else _error(script.status)
+        event = _event(form, script.event_bytes)
         size = len(event) + STAMP_DIGITS
         at = event.index(STAMP) + len(STAMP)
         self.before, self.after = b"%x\r\n%s" % (size, event[:at]), event[at:] + b"\r\n"
-        if is_anthropic:
-            self._anthropic()
-        else:
-            self._openai()
+        {"openai": self._openai, "anthropic": self._anthropic, "responses": self._responses}[script.dialect]()
 
     def _openai(self) -> None:
         self.head = _SSE
@@ -69,6 +82,16 @@ class Answer:
         self.finish = _chunk(_named(b"content_block_stop", b',"index":0') + last)
         self.usage = b""
         self.end = _chunk(_named(b"message_stop", b"")) + b"0\r\n\r\n"
+
+    def _responses(self) -> None:
+        self.head = _SSE + _chunk(
+            _named(b"response.created", b',"sequence_number":0,"response":%s' % (_RESPONSE % (b"in_progress", b"", b"")))
+        )
+        usage = b',"usage":{"input_tokens":27,"total_tokens":227,"output_tokens":200}'
+        last = b',"sequence_number":5,"response":%s' % (_RESPONSE % (b"completed", _OUTPUT % b"All is well.", usage))
+        self.finish = _chunk(_named(b"response.completed", last))
+        self.usage = b""
+        self.end = b"0\r\n\r\n"
 
 
 def _chunk(data: bytes) -> bytes:
@@ -94,6 +117,11 @@ def _error(status: int) -> bytes:
 def _completion() -> bytes:
     choices = b'[{"index":0,"message":{"role":"assistant","content":"%s"},"finish_reason":"stop"}]' % _TEXT
     return b'{"id":"chatcmpl-bench","object":"chat.completion",%s,"choices":%s,"usage":%s}' % (_COMMON, choices, _USAGE)
+
+
+def _response() -> bytes:
+    usage = b',"usage":{"input_tokens":27,"total_tokens":227,"output_tokens":200}'
+    return _RESPONSE % (b"completed", _OUTPUT % _TEXT, usage)
 
 
 def _message() -> bytes:

@@ -26,6 +26,7 @@ _MESSAGES: Final = (
     '{{"messages":[{{"role":"system","content":"You are a helpful assistant."}},{{"role":"user","content":"{prompt}"}}],'
 )
 _ANTHROPIC_MESSAGES: Final = '{{"system":"You are a helpful assistant.","messages":[{{"role":"user","content":"{prompt}"}}],'
+_RESPONSES_INPUT: Final = '{{"instructions":"You are a helpful assistant.","input":"{prompt}","store":false,'
 _MEMBERS: Final = '"model":"{model}",{max_tokens}"temperature":0.2{stream}}}'
 
 
@@ -35,16 +36,17 @@ def request_bytes(
 ) -> bytes:  # fmt: skip
     """Returns a request as the OpenAI SDK sends it, with a prompt of this size.
 
-    A request to an Anthropic endpoint has Anthropic's members.
+    A request to an Anthropic endpoint has Anthropic's members, one to `responses` those of Responses.
     """
     phrase = "Tell me of the sea, "
     prompt = (phrase * (prompt_bytes // len(phrase) + 1))[:prompt_bytes]
-    messages = _ANTHROPIC_MESSAGES if endpoint.startswith("messages") else _MESSAGES
+    is_responses = endpoint == "responses"
+    messages = _RESPONSES_INPUT if is_responses else _ANTHROPIC_MESSAGES if endpoint.startswith("messages") else _MESSAGES
     body = (messages + _MEMBERS).format(
         prompt=prompt,
         model=model,
         stream=',"stream":true' if stream else "",
-        max_tokens='"max_tokens":500,' if max_tokens else "",
+        max_tokens=f'"{"max_output_tokens" if is_responses else "max_tokens"}":500,' if max_tokens else "",
     )
     more = "".join(f"{name}: {value}\r\n" for name, value in headers)
     return (_HEAD.format(endpoint=endpoint, port=port, more=more, length=len(body)) + body).encode()

@@ -1,6 +1,6 @@
 """Compares this tree with another commit, pair by pair, and tells whether a difference is outside the noise.
 
-    python -m bench.compare BASE [--only SCENARIO …] [--rounds N] [--out FILE]
+    python -m bench.compare BASE [--scenarios FILE] [--only SCENARIO …] [--rounds N] [--out FILE]
 
 BASE is any commit that git knows. It is exported and built beside the installed build of this tree; the rounds of both are
 interleaved on the same machine. The exit code is 1 if something failed, or if CPU time is a regression outside the noise.
@@ -19,12 +19,15 @@ from typing import Final
 import msgspec
 
 from bench import analysis
+from bench.figures import in_full, label
 from bench.processes import ROOT
 from bench.results import Run
-from bench.scenario import Scenarios, read
+from bench.scenario import Scenarios
+from bench.scenario_file import FILE, read
 from bench.statistics import Interval, interval, ratios
 from bench.suite import RESULTS, log_progress, measure
 from bench.systems.gateway import Gateway
+from bench.yaml_lines import FileError
 
 _BUILDS: Final = ROOT / "build" / "base"
 _HIGHER_IS_BETTER: Final = frozenset({"rate_per_s", "sustained_per_s"})
@@ -34,11 +37,15 @@ def main() -> int:
     """Compare; returns the exit code."""
     options = _options()
     try:
-        commit = _git("rev-parse", "--short=12", f"{options.base}^{{commit}}")
+        commit = commit_of(options.base)
     except subprocess.CalledProcessError:
         log_progress(f"{options.base} is not a commit of this repository; see git log")
         return 2
-    scenarios = read("compare")
+    try:
+        scenarios = read("compare", options.scenarios)
+    except (FileError, OSError) as error:
+        log_progress(f"{options.scenarios}: {(error.strerror or '').lower()}" if isinstance(error, OSError) else str(error))
+        return 2
     try:
         scenarios = scenarios.only(options.only) if options.only else scenarios
     except KeyError as error:
@@ -46,7 +53,7 @@ def main() -> int:
         return 2
     points = tuple(msgspec.structs.replace(point, rounds=options.rounds or point.rounds) for point in scenarios.points)
     try:
-        site = _build(commit)
+        site = build(commit)
     except subprocess.CalledProcessError as error:
         log_progress(f"{commit} can't be built: {error}")
         return 2
@@ -61,17 +68,20 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__.partition("\n")[0])
     parser.add_argument("base", help="the commit to compare this tree with: HEAD~1, main, a tag")
+    parser.add_argument("--scenarios", type=Path, default=FILE, metavar="FILE", help="scenarios of your own")
     parser.add_argument("--only", nargs="+", metavar="SCENARIO", help="scenarios, or points of one: short stream@100")
     parser.add_argument("--rounds", type=int, help="number of pairs (default: the scenario's; fewer than 6 prove nothing)")
     parser.add_argument("--out", type=Path, default=RESULTS / "compare.json", help="where the JSON goes")
     return parser.parse_args()
 
 
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+def commit_of(name: str) -> str:
+    """The commit that git knows by this name. Raises subprocess.CalledProcessError."""
+    command = ["git", "rev-parse", "--short=12", f"{name}^{{commit}}"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def _build(commit: str) -> Path:
+def build(commit: str) -> Path:
     """Build a commit as an installation does; returns the directory from which its package can be imported."""
     site, draft, source = (_BUILDS / commit / name for name in ("site", "draft", "source"))
     if site.is_dir():
@@ -102,7 +112,7 @@ def comparisons(run: Run) -> list[Comparison]:
     compared = []
     for measurement in run.measurements:
         for metric in measurement.point.report:
-            title = f"{measurement.point.title}, {metric}"
+            title = f"{in_full(measurement.point.title)}, {label(metric)}"
             base, own = (analysis.median_interval(analysis.values(measurement, name, metric)) for name in ("base", "gateway"))
             pairs = ratios(analysis.values(measurement, "gateway", metric), analysis.values(measurement, "base", metric))
             if base is None or own is None:
@@ -132,7 +142,7 @@ def table(compared: Sequence[Comparison]) -> str:
 def exit_code(compared: Sequence[Comparison]) -> int:
     """1 if something failed or CPU time is a regression. Latency does not count: of many percentiles one is always outside."""
     return int(
-        any(one.verdict.startswith("failed") or (one.verdict == "regression" and "cpu" in one.title) for one in compared)
+        any(one.verdict.startswith("failed") or (one.verdict == "regression" and "CPU" in one.title) for one in compared)
     )
 
 

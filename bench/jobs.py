@@ -181,7 +181,8 @@ def measure_submission(harness: Harness, seconds: float) -> bool:
         cpu_us = (cpu_ns(target.pid) - cpu_before_ns) / 1e3 / len(times)
     p50, p99 = (times[len(times) * percent // 100] * 1e3 for percent in (50, 99))
     max_ms = times[-1] * 1e3
-    print(f"{len(times)} jobs at {_RATE_PER_S}/s: accepted after {p50:.2f} ms (p50), {p99:.2f} ms (p99), {max_ms:.1f} ms (max)")
+    figures = f"{p50:.2f} ms (median), {p99:.2f} ms (99th percentile), {max_ms:.1f} ms (longest)"
+    print(f"{len(times)} jobs at {_RATE_PER_S}/s: accepted after {figures}")
     print(f"a job of {_QUICK_S:g} s costs {cpu_us:.0f} µs of CPU time, from its submission to its polling")
     return p99 <= _MAX_P99_MS
 
@@ -212,7 +213,8 @@ def measure_beside_streams(harness: Harness, rounds: int) -> None:
         cpu_us = statistics.median(one.cpu_us_per_unit or 0.0 for one in samples)
         delays = [one.event_delay for one in samples if one.event_delay is not None]
         p50, p99 = (statistics.median(getattr(one, name) for one in delays) for name in ("p50", "p99"))
-        print(f"100 streams {label}: {cpu_us:.1f} µs of CPU time an event, delay p50 {p50:.0f} µs, p99 {p99:.0f} µs")
+        delay = f"median delay {p50:.0f} µs, 99th percentile {p99:.0f} µs"
+        print(f"100 streams {label}: {cpu_us:.1f} µs of CPU time an event, {delay}")
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import resource
 import subprocess
 import time
@@ -73,6 +74,12 @@ def current_commit() -> str:
         check=False,
     )
     return described.stdout.strip() or "unknown"
+
+
+def tree_version() -> str:
+    """The version of this tree, whatever is installed."""
+    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "proxy" / "kyma_proxy" / "__init__.py").read_text(), re.MULTILINE)
+    return found[1] if found is not None else "unknown"
 
 
 def _machine() -> dict[str, str | int | float]:

@@ -1,8 +1,12 @@
-"""Draws the plots of a report from the file of a run; the same file gives the same bytes."""
+"""Draws the plots of a report from the file of a run; the same file gives the same bytes.
+
+All axes that show figures are linear, and each figure has its confidence interval. A value that is many times the smallest one
+is cut off and written beside its bar; a system that failed is named, without a bar.
+"""
 
 from __future__ import annotations
 
-import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,9 +14,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.analysis import find_measurement, values
-from bench.histogram import PERCENTILES, percentiles
-from bench.results import Run
+from bench.analysis import find_measurement, median_interval, values
+from bench.figures import FAILED, number, origin
+from bench.results import Measurement, Run
+from bench.statistics import Interval
+
+Panel = tuple[str, str, str]
+"""A point, a metric, and a title."""
 
 _OWN: Final = "#c2410c"
 _OTHERS: Final = "#94a3b8"
@@ -20,24 +28,30 @@ _LINES: Final = {
     "gateway": "#c2410c", "gateway-interpreted": "#fdba74", "nginx": "#15803d", "haproxy": "#1d4ed8", "envoy": "#7e22ce",
     "smg": "#0e7490", "portkey": "#a16207", "litellm": "#be185d", "direct": "#64748b",
 }  # fmt: skip
-_BARS: Final = (
+_COST: Final[Sequence[Panel]] = (
     ("short@20", "cpu_us", "CPU per short request, µs"),
     ("stream@100", "cpu_us", "CPU per streamed event, µs"),
     ("memory", "stream_kib", "memory per open stream, KiB"),
 )
-_MAX_LINEAR_RATIO: Final = 20.0
+_DELAY: Final[Sequence[Panel]] = (
+    ("delay", "added_delay_p50_us", "median, µs"),
+    ("delay", "added_delay_p90_us", "90th percentile, µs"),
+    ("delay", "added_delay_p99_us", "99th percentile, µs"),
+)
+_FIRST_BYTE: Final[Sequence[Panel]] = tuple(
+    ("first-byte", metric.replace("delay", "first_byte"), title) for _, metric, title in _DELAY
+)
+_MAX_RATIO: Final = 16.0
+_INTERVALS: Final = "The whiskers are the 95 % confidence intervals of the medians; an arrow leaves the plot."
 
 
 def write_plots(run: Run, directory: Path) -> dict[str, str]:
     """Write the plots for which the run has figures; returns the files by caption."""
     mpl.rcParams.update({"svg.hashsalt": "bench", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9})
     figures = {
-        "CPU time and memory (less is better)": ("cost.svg", _bars(run)),
-        "Delay of an event, 100 streams (lower is better)": ("delay.svg", _curves(run, "delay", "delay", "delay of an event")),
-        "Time to first byte of a stream (lower is better)": (
-            "first-byte.svg",
-            _curves(run, "first-byte", "first_byte", "time to first byte"),
-        ),
+        "CPU time and memory (less is better)": ("cost.svg", _bars(run, _COST)),
+        "Added delay of an event, 100 streams (less is better)": ("delay.svg", _bars(run, _DELAY)),
+        "Added time to first byte of a stream (less is better)": ("first-byte.svg", _bars(run, _FIRST_BYTE)),
         "CPU time per event as the number of streams grows": ("streams.svg", _growth(run)),
     }
     files = {}
@@ -48,62 +62,57 @@ def write_plots(run: Run, directory: Path) -> dict[str, str]:
     return files
 
 
-def _bars(run: Run) -> Figure | None:
-    panels = [(title, medians) for key, metric, title in _BARS if (medians := _medians(run, key, metric))]
-    if not panels:
+def _bars(run: Run, panels: Sequence[Panel]) -> Figure | None:
+    """One panel beside the other, with a row for each system that was measured in any of them."""
+    places = [(title, metric, find_measurement(run, key)) for key, metric, title in panels]
+    found = [(title, metric, one) for title, metric, one in places if one is not None and _medians(run, one, metric)]
+    names = [name for name in run.titles if name != "direct" and any(name in one.samples for _, _, one in found)]
+    if not found:
         return None
-    figure = Figure(figsize=(9.6, 2.6))
-    for number, (title, medians) in enumerate(panels, 1):
-        axes = figure.add_subplot(1, len(panels), number)
-        names = list(reversed(medians))
-        bars = axes.barh(
-            [run.titles[name] for name in names],
-            [medians[name] for name in names],
-            color=[_OWN if name == "gateway" else _OTHERS for name in names],
-        )
-        axes.bar_label(bars, labels=[f"{medians[name]:,.0f}" for name in names], padding=2, fontsize=8)
-        if max(medians.values()) > _MAX_LINEAR_RATIO * min(medians.values()):
-            axes.set_xscale("log")
-            axes.set_xlabel("log", fontsize=8)
-        axes.margins(x=0.2)
+    figure = Figure(figsize=(9.6, 0.9 + 0.25 * len(names)))
+    for at, (title, metric, measurement) in enumerate(found, 1):
+        axes = figure.add_subplot(1, len(found), at)
+        _panel(axes, run, measurement, metric, names)
+        axes.set_yticks(range(len(names)), [run.titles[name] if at == 1 else "" for name in names])
         axes.set_title(title, fontsize=9)
-        _hide_frame(axes)
     figure.tight_layout()
+    figure.text(0.01, -0.02, f"{origin(run)}. {_INTERVALS}", fontsize=7, va="top", color="#475569")
     return figure
 
 
-def _medians(run: Run, key: str, metric: str) -> dict[str, float]:
-    measurement = find_measurement(run, key)
-    if measurement is None:
-        return {}
-    by_name = {name: values(measurement, name, metric) for name in run.titles if name != "direct"}
-    return {name: statistics.median(one) for name, one in by_name.items() if one}
+def _panel(axes: Axes, run: Run, measurement: Measurement, metric: str, names: Sequence[str]) -> None:
+    medians = _medians(run, measurement, metric)
+    limit = _limit(one.median for one in medians.values())
+    end = max(limit * 1.1, *(min(one.high, 2 * limit) for one in medians.values() if one.median <= limit))
+    for row, name in enumerate(names):
+        figure, samples = medians.get(name), measurement.samples.get(name)
+        if figure is None:
+            text = FAILED if samples is not None and samples.failed is not None else "not measured"
+            axes.text(0, row, f" {text}", va="center", fontsize=8, color="#b91c1c" if text == FAILED else "#64748b")
+            continue
+        is_cut = figure.median > limit
+        colour = _OWN if name == "gateway" else _OTHERS
+        axes.barh(row, end if is_cut else figure.median, color=colour, hatch="///" if is_cut else None)
+        if not is_cut:
+            axes.plot([figure.low, min(figure.high, end)], [row, row], color="#1e293b", linewidth=0.8, marker="|", markersize=4)
+        leaves = " →" if is_cut or figure.high > end else ""
+        at = end if is_cut else max(min(figure.high, end), figure.median)
+        axes.text(at, row, f"  {number(figure.median)}{leaves}", va="center", fontsize=8)
+    low = min(0.0, *(one.low for one in medians.values()))
+    axes.set_xlim(max(low, -end), end * 1.35)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    _hide_frame(axes)
 
 
-def _curves(run: Run, key: str, kind: str, label: str) -> Figure | None:
-    measurement = find_measurement(run, key)
-    samples = {} if measurement is None else measurement.samples
-    histograms = {name: one.histograms[kind] for name, one in samples.items() if kind in one.histograms}
-    if not histograms:
-        return None
-    figure = Figure(figsize=(6.4, 3.2))
-    axes = figure.add_subplot()
-    places = [1 / (1 - percent / 100) for percent in PERCENTILES]
-    for name in run.titles:
-        if name in histograms:
-            values_us = percentiles(histograms[name])
-            axes.plot(
-                places[: len(values_us)], values_us, label=run.titles[name], color=_LINES.get(name), linewidth=_width(name)
-            )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    ticks = [percent for percent in PERCENTILES if percent in (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)]
-    axes.set_xticks([1 / (1 - percent / 100) for percent in ticks], [f"{percent:g} %" for percent in ticks])
-    axes.minorticks_off()
-    axes.set_xlabel("percentile")
-    axes.set_ylabel(f"{label}, µs (log)")
-    _legend(axes)
-    return figure
+def _limit(medians: Iterable[float]) -> float:
+    """The largest value that is drawn whole: not so many times the smallest that this one can't be seen any more."""
+    ordered = sorted(value for value in medians if value > 0) or [1.0]
+    return max(value for value in ordered if value <= _MAX_RATIO * ordered[0])
+
+
+def _medians(run: Run, measurement: Measurement, metric: str) -> dict[str, Interval]:
+    found = {name: median_interval(values(measurement, name, metric)) for name in run.titles if name != "direct"}
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def _growth(run: Run) -> Figure | None:
@@ -112,31 +121,32 @@ def _growth(run: Run) -> Figure | None:
         return None
     figure = Figure(figsize=(6.4, 3.2))
     axes = figure.add_subplot()
-    for name in run.titles:
-        line = [(int(one.point.name), statistics.median(costs)) for one in points if (costs := values(one, name, "cpu_us"))]
-        if line:
-            axes.plot(
-                *zip(*line, strict=True), label=run.titles[name], color=_LINES.get(name), linewidth=_width(name), marker="."
-            )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    places = [int(one.point.name) for one in points]
-    axes.set_xticks(places, [f"{place:,}" for place in places])
-    axes.minorticks_off()
+    lines = {name: [_medians(run, one, "cpu_us").get(name) for one in points] for name in run.titles if name != "direct"}
+    several = (one.median for line in lines.values() for one in line[1:] if one is not None)  # one stream fills no core
+    limit = _limit(several)
+    for name, line in lines.items():
+        failed = [one.point.name for one in points if name in one.samples and one.samples[name].failed is not None]
+        drawn = [(at, one) for at, one in enumerate(line) if one is not None]
+        if not drawn and not failed:
+            continue
+        note = f" (failed at {', '.join(failed)})" if failed else ""
+        axes.errorbar(
+            [at for at, _ in drawn],
+            [one.median for _, one in drawn],
+            yerr=[[one.median - one.low for _, one in drawn], [one.high - one.median for _, one in drawn]],
+            label=f"{run.titles[name]}{note}", color=_LINES.get(name), linewidth=2.4 if name == "gateway" else 1.2,
+            elinewidth=0.8, capsize=2, marker=".",
+        )  # fmt: skip
+    axes.set_xticks(range(len(points)), [f"{int(one.point.name):,}" for one in points])
+    axes.set_ylim(0, limit * 1.3)
     axes.set_xlabel("streams at once")
-    axes.set_ylabel("CPU per event, µs (log)")
-    _legend(axes)
-    return figure
-
-
-def _width(name: str) -> float:
-    return 2.4 if name == "gateway" else 1.2
-
-
-def _legend(axes: Axes) -> None:
+    axes.set_ylabel("CPU per event, µs")
+    explained = f"{origin(run)}.\n{_INTERVALS}"
+    figure.text(0.01, -0.02, explained, fontsize=7, va="top", color="#475569")
     _hide_frame(axes)
     axes.grid(visible=True, alpha=0.25)
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
 
 
 def _hide_frame(axes: Axes) -> None:

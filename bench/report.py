@@ -1,13 +1,15 @@
 """Makes the report from the file of a run. The report is a pure function of that file.
 
-    python -m bench.report RUN.json [--out DIRECTORY]
+    python -m bench.report RUN.json [--out DIRECTORY] [--readme README.md]
 
-Without a directory the Markdown goes to standard output; with one, the Markdown and its plots are written there.
+Without a directory the Markdown goes to standard output; with one, the Markdown and its plots are written there. `--readme`
+puts the summary into a page, between the lines that mark its places.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,23 +17,27 @@ from typing import Final
 
 from bench import analysis, results
 from bench.analysis import values
+from bench.figures import cell, in_full, label, number, origin, span
 from bench.histogram import percentile
+from bench.machine import tree_version
 from bench.results import Measurement, Run
 from bench.scenario import BudgetRow
-from bench.statistics import Interval
 
 NONE: Final = "–"
 _TAIL_PERCENT: Final = 99.9
-_TAILS: Final = {"delay": "delay p99.9, all rounds (µs)", "first_byte": "first byte p99.9, all rounds (µs)"}
-_UNITS: Final = {"_us": "µs", "_ms": "ms", "_kib": "KiB", "_mib": "MiB", "_per_s": "1/s", "_s": "s"}
+_TAILS: Final = {
+    "delay": "delay, 99.9th percentile of all rounds (µs)",
+    "first_byte": "first byte, 99.9th percentile of all rounds (µs)",
+}
+_DISAGREE: Final = 0.1
 _HEADLINE: Final = (
     ("short@20", "cpu_us", "CPU per short request (µs)"),
     ("stream@100", "cpu_us", "CPU per event, 100 streams (µs)"),
-    ("delay", "added_delay_p50_us", "added delay per event, p50 (µs)"),
-    ("delay", "added_delay_p99_us", "p99 (µs)"),
-    ("first-byte", "added_first_byte_p50_us", "added time to first byte, p50 (µs)"),
+    ("delay", "added_delay_p50_us", "added delay per event, median (µs)"),
+    ("delay", "added_delay_p99_us", "added delay per event, 99th percentile (µs)"),
+    ("first-byte", "added_first_byte_p50_us", "added time to first byte, median (µs)"),
     ("memory", "stream_kib", "memory per open stream (KiB)"),
-    ("sustained", "sustained_per_s", "highest rate, p99 < 10 ms (1/s)"),
+    ("sustained", "sustained_per_s", "highest rate with the 99th percentile of the first byte under 10 ms (1/s)"),
 )
 _HOW_TO_READ: Final = """\
 Each figure is the median over the rounds. In brackets is its 95 % confidence interval (by the sign test), or the lowest and
@@ -39,7 +45,11 @@ the highest value if there are fewer than six rounds. The rounds of all systems 
 difference to the direct connection in the same round. CPU is the CPU time of the system and its children, kernel time
 included, as the scheduler counts it. In open loads, a request's time counts from its scheduled time; in closed loads, from
 its sending. A verdict is *inconclusive* if the interval includes the limit, or if there are too few rounds. Absolute
-figures say little about another machine; ratios say more."""
+figures say little about another machine; ratios say more. *failed* is explained below the table; a dash was not measured:
+much slower systems get no point with more connections than they can serve."""
+_PAIRS: Final = """\
+\\† The ratio is the median of the rounds' ratios. Where it differs from the ratio of the two medians by more than a tenth, the
+machine's speed has changed between rounds: both systems of a round have met the same machine, so the pairs say more."""
 
 
 def markdown(run: Run, plots: Mapping[str, str] | None = None) -> str:
@@ -47,9 +57,11 @@ def markdown(run: Run, plots: Mapping[str, str] | None = None) -> str:
     parts = [
         f"# What a gateway costs: {run.commit}",
         _provenance(run),
-        headline(run),
+        headline(run) if any(analysis.find_measurement(run, key) is not None for key, _, _ in _HEADLINE) else "",
+        _failures(run, [one for key, _, _ in _HEADLINE if (one := analysis.find_measurement(run, key)) is not None]),
+        f"*{origin(run)}.*",
         *(f"![{caption}]({file})" for caption, file in (plots or {}).items()),
-        "## The budget\n\n" + budget(run),
+        "## The budget\n\n" + budget(run) if any(analysis.find_measurement(run, row.of) for row in run.budget) else "",
         _HOW_TO_READ,
         *(_section(run, name) for name in dict.fromkeys(one.point.scenario for one in run.measurements)),
         _cross_check(run),
@@ -83,26 +95,75 @@ def headline(run: Run) -> str:
         if (measurement := analysis.find_measurement(run, key)) is not None
     ]
     systems = [name for name in run.titles if name != "direct" and any(name in one.samples for one, _, _ in rows)]
-    lines = [[run.titles[name], *(_cell(measurement, name, metric) for measurement, metric, _ in rows)] for name in systems]
+    lines = [[run.titles[name], *(cell(measurement, name, metric) for measurement, metric, _ in rows)] for name in systems]
     return _table(["", *(title for _, _, title in rows)], lines)
+
+
+def summary(run: Run, plot: str, version: str) -> dict[str, str]:
+    """The parts of a page about the whole project, by the names of their places; `version` is that of this tree."""
+    measured = [one for key, _, _ in _HEADLINE if (one := analysis.find_measurement(run, key)) is not None]
+    of_run = origin(run)
+    if f"version {version}," not in of_run:
+        of_run += f", which is older than this tree (version {version})"
+    return {
+        "plot": f"![CPU time and memory beside other gateways and proxies. {origin(run)}.]({plot})\n\n*{of_run}.*",
+        "table": "\n\n".join(part for part in (f"*{of_run}.*", headline(run), _failures(run, measured)) if part),
+    }
+
+
+def put_summary(page: str, parts: Mapping[str, str]) -> str:
+    """The page with each part between the two lines that mark its place. Raises ValueError if one has no place."""
+    for name, text in parts.items():
+        begin, end = f"<!-- benchmark: {name} -->", f"<!-- end of benchmark: {name} -->"
+        before, found, rest = page.partition(begin)
+        _, ended, after = rest.partition(end)
+        if not found or not ended:
+            raise ValueError(f"the page has no place for the {name}: two lines, {begin} and {end}")
+        page = f"{before}{begin}\n\n{text}\n\n{end}{after}"
+    return page
+
+
+def _failures(run: Run, measurements: Sequence[Measurement]) -> str:
+    """A line for each system that failed at one of these points, with the reason."""
+    reasons = {
+        f"- *{run.titles[name]} failed* at {in_full(one.point.title)}: {samples.failed}"
+        for one in measurements
+        for name, samples in one.samples.items()
+        if samples.failed is not None
+    }
+    return "\n".join(sorted(reasons))
 
 
 def budget(run: Run) -> str:
     """The budget table: the gateway's figures, their ratios to other systems, and the verdicts."""
     others = [name for name in ("nginx", "envoy") if name in run.titles and name not in run.absent]
-    lines = []
+    lines: list[list[str]] = []
+    notes: list[str] = []
     for row in run.budget:
         if analysis.find_measurement(run, row.of) is None:
             continue
         own = analysis.budget_interval(run, row, "gateway")
-        compared = [analysis.ratio_to(run, row, name) for name in others]
+        compared = [_ratio(run, row, name, notes) for name in others]
         lines.append([
-            f"{row.row} ({row.unit})" if row.unit else row.row,
-            "failed" if own is None else _number(own.median),
-            *(NONE if ratio is None else f"{_number(ratio.median)} × ({_span(ratio)})" for ratio in compared),
+            f"{in_full(row.row)} ({row.unit})" if row.unit else in_full(row.row),
+            "failed" if own is None else number(own.median),
+            *compared,
             *(_verdict(run, row, kind) for kind in ("must", "aim")),
         ])  # fmt: skip
-    return _table(["", "gateway", *(f"÷ {run.titles[name]}" for name in others), "must", "aim"], lines)
+    table = _table(["", "gateway", *(f"÷ {run.titles[name]}" for name in others), "must", "aim"], lines)
+    return "\n\n".join([table, _PAIRS, "\n".join(notes)] if notes else [table])
+
+
+def _ratio(run: Run, row: BudgetRow, other: str, notes: list[str]) -> str:
+    """The ratio of the pairs; a mark, and a note, where that of the medians is another."""
+    ratio, of_medians = analysis.ratio_to(run, row, other), analysis.ratio_of_medians(run, row, other)
+    if ratio is None:
+        return NONE
+    is_odd = of_medians is not None and abs(ratio.median / of_medians - 1) > _DISAGREE
+    if is_odd and of_medians is not None:
+        both = f"{number(ratio.median)} by pairs, {number(of_medians)} by medians"
+        notes.append(f"- {in_full(row.row)}, ÷ {run.titles[other]}: {both}")
+    return f"{number(ratio.median)} ×{' †' * is_odd} ({span(ratio)})"
 
 
 def _verdict(run: Run, row: BudgetRow, kind: str) -> str:
@@ -119,18 +180,19 @@ def _section(run: Run, scenario: str) -> str:
     lines = []
     for measurement in measurements:
         for metric in measurement.point.report:
-            cells = [_cell(measurement, name, metric) + _late(measurement, name, metric) for name in systems]
+            cells = [cell(measurement, name, metric) + _late(measurement, name, metric) for name in systems]
             if any(cell != NONE for cell in cells):
-                lines.append([" ".join(filter(None, (measurement.point.name, _label(metric)))), *cells])
-        for kind, label in _TAILS.items():
+                lines.append([" ".join(filter(None, (measurement.point.name, label(metric)))), *cells])
+        for kind, tail in _TAILS.items():
             if f"added_{kind}_p99_us" not in measurement.point.report:
                 continue
             cells = [_tail_cell(measurement, name, kind) for name in systems]
             if any(cell != NONE for cell in cells):
-                lines.append([" ".join(filter(None, (measurement.point.name, label))), *cells])
+                lines.append([" ".join(filter(None, (measurement.point.name, tail))), *cells])
     first = measurements[0].point
     title = first.title.partition(": ")[0] if first.name else first.title
-    return f"## {title}\n\n" + _table(["", *(run.titles[name] for name in systems)], lines)
+    parts = [f"## {in_full(title)}", _table(["", *(run.titles[name] for name in systems)], lines), _failures(run, measurements)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _tail_cell(measurement: Measurement, system: str, kind: str) -> str:
@@ -138,24 +200,12 @@ def _tail_cell(measurement: Measurement, system: str, kind: str) -> str:
     own, control = _tail(measurement, system, kind), _tail(measurement, "direct", kind)
     if own is None:
         return NONE
-    return _number(own) if control is None or system == "direct" else f"{_number(own)} (+{_number(own - control)})"
+    return number(own) if control is None or system == "direct" else f"{number(own)} (+{number(own - control)})"
 
 
 def _tail(measurement: Measurement, system: str, kind: str) -> float | None:
     samples = measurement.samples.get(system)
     return percentile(samples.histograms[kind], _TAIL_PERCENT) if samples is not None and kind in samples.histograms else None
-
-
-def _cell(measurement: Measurement, system: str, metric: str) -> str:
-    samples = measurement.samples.get(system)
-    if samples is None:
-        return NONE
-    if samples.failed is not None:
-        return "failed"
-    figure = analysis.median_interval(values(measurement, system, metric))
-    if figure is None:
-        return NONE
-    return f"{_number(figure.median)} ({_span(figure)})"
 
 
 def _late(measurement: Measurement, system: str, metric: str) -> str:
@@ -165,22 +215,6 @@ def _late(measurement: Measurement, system: str, metric: str) -> str:
         return ""
     figure = analysis.median_interval(values(measurement, system, metric))
     return " **late**" if figure is not None and figure.median > load.max_p99_ms else ""
-
-
-def _span(figure: Interval) -> str:
-    return f"{_number(figure.low)}–{_number(figure.high)}"
-
-
-def _label(metric: str) -> str:
-    """The label of a metric, with its unit: `added_delay_p99_us` is added delay p99 (µs)."""
-    name, unit = next(((metric.removesuffix(end), unit) for end, unit in _UNITS.items() if metric.endswith(end)), (metric, ""))
-    label = name.replace("cpu", "CPU").replace("_", " ")
-    return f"{label} ({unit})" if unit else label
-
-
-def _number(value: float) -> str:
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{value:,.{digits}f}"
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -193,7 +227,7 @@ def _cross_check(run: Run) -> str:
     if not checks:
         return ""
     lines = [
-        [check.title, *map(_number, (check.own, check.added, check.added - check.own, check.hops)), check.verdict]
+        [in_full(check.title), *map(number, (check.own, check.added, check.added - check.own, check.hops)), check.verdict]
         for check in checks
     ]
     head = ["", "own count (µs)", "added, from outside", "remainder", "added by nginx", "verdict"]
@@ -202,12 +236,7 @@ def _cross_check(run: Run) -> str:
 
 def _missing(run: Run) -> str:
     lines = [f"- {run.titles.get(name, name)} was not installed: {hint}" for name, hint in run.absent.items()]
-    lines += [
-        f"- {run.titles[name]} failed at *{measurement.point.title}*: {samples.failed}"
-        for measurement in run.measurements
-        for name, samples in measurement.samples.items()
-        if samples.failed is not None
-    ]
+    lines += _failures(run, run.measurements).splitlines()
     return "## What is missing\n\n" + "\n".join(lines) if lines else ""
 
 
@@ -218,8 +247,16 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, help="a directory for README.md and its plots (default: Markdown to standard output)"
     )
+    parser.add_argument("--readme", type=Path, help="a page that gets the summary; its plot is that of --out")
     options = parser.parse_args()
-    run = results.read(options.run)
+    try:
+        run = results.read(options.run)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{options.run}: {error.strerror if isinstance(error, OSError) else error}\n")
+        return 2
+    if options.readme is not None:
+        plot = os.path.relpath((options.out or options.run.parent) / "cost.svg", options.readme.parent)
+        options.readme.write_text(put_summary(options.readme.read_text(), summary(run, plot, tree_version())))
     if options.out is None:
         sys.stdout.write(markdown(run) + "\n")
         return 0

@@ -105,7 +105,8 @@ def _sustained_rate(harness: Targets, target: Target, point: Point, load: Load) 
 
     rate = highest_rate(is_sustained)
     if rate is None:
-        raise RuntimeError(f"it does not sustain {_MIN_RATE_PER_S:g} requests a second with p99 under {load.max_p99_ms:g} ms")
+        limit = f"the 99th percentile under {load.max_p99_ms:g} ms"
+        raise RuntimeError(f"it does not sustain {_MIN_RATE_PER_S:g} requests a second with {limit}")
     return rate
 
 

@@ -1,23 +1,25 @@
-"""Reads `scenarios.yaml`: the scenarios, their points and the budget. Reading is strict: an unknown key is an error."""
+"""Defines the scenarios of the benchmark: their points, the load of each, and the budget."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 
 from bench.script import Script
 
-FILE: Final = Path(__file__).with_name("scenarios.yaml")
 _LIMIT: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?: (?P<system>[a-z-]+))?")
 
 _NEED_CONTROL: Final = frozenset({"rate_per_s", "sustained_per_s"})
 
 PlanName = Literal["quick", "bench", "compare", "all"]
+METRICS: Final = (
+    "cpu_us", "rate_per_s", "sustained_per_s", "start_s", "rest_mib", "stream_kib", "overhead_p50_us", "overhead_p99_us",
+    *(f"{what}_{figure}" for what in ("first_byte", "delay") for figure in ("p50_us", "p90_us", "p99_us", "p99_ms", "max_ms")),
+)  # fmt: skip
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,13 +102,6 @@ class BudgetRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return Limit(at_most=float(match["number"]), of=match["system"])
 
 
-class _PlanOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    rounds: int
-    points: tuple[str, ...] = ()
-    more: dict[str, int] = {}
-    requests: int | None = None
-
-
 class SlowSystem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The reduced load of a system that is much slower than the others: a share of the requests, fewer rounds, and no point
     with more than `max_connections`."""
@@ -114,36 +109,6 @@ class SlowSystem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: float
     rounds: int
     max_connections: int = msgspec.field(name="most_connections")
-
-
-class _Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    provider: dict[str, Any] = {}
-    load: dict[str, Any] = {}
-    gateway: dict[str, Any] = {}
-    more_models: int = 0
-    accounts: int = 0
-
-
-class _Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: str
-    title: str
-    report: tuple[str, ...]
-    plans: dict[PlanName, _PlanOptions]
-    provider: dict[str, Any] = {}
-    load: dict[str, Any] = {}
-    systems: tuple[str, ...] = ()
-    fresh: bool = False
-    points: dict[str, _Changes] = {}
-
-
-_ONE_POINT: Final = {"": _Changes()}
-
-
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    defaults: _Changes
-    scenarios: tuple[_Scenario, ...]
-    budget: tuple[BudgetRow, ...]
-    slow: dict[str, SlowSystem] = {}
 
 
 class Scenarios(msgspec.Struct, frozen=True):
@@ -180,43 +145,3 @@ class Scenarios(msgspec.Struct, frozen=True):
         if slow is None:
             return point.rounds
         return min(slow.rounds, point.rounds) if point.fresh or point.load.connections <= slow.max_connections else 0
-
-
-def read(plan: PlanName, path: Path = FILE) -> Scenarios:
-    """Reads the scenarios of a plan. Raises msgspec.ValidationError or ValueError, which name the place."""
-    file = msgspec.yaml.decode(path.read_bytes(), type=_File)
-    points = [
-        _point(file.defaults, scenario, name, changes, options)
-        for scenario in file.scenarios
-        if (options := scenario.plans.get(plan)) is not None
-        for name, changes in (scenario.points or _ONE_POINT).items()
-        if not options.points or name in options.points
-    ]
-    for row in file.budget:
-        row.limit("must"), row.limit("aim")
-    return Scenarios(tuple(points), file.budget, file.slow)
-
-
-def _point(defaults: _Changes, scenario: _Scenario, name: str, changes: _Changes, options: _PlanOptions) -> Point:
-    load = {**defaults.load, **scenario.load, **changes.load}
-    if options.requests is not None:
-        load["requests"] = options.requests
-    if not scenario.fresh and (changes.gateway or changes.more_models or changes.accounts):
-        raise ValueError(f"{scenario.name}: a point that changes the gateway's configuration needs `fresh: true`")
-    provider = {**scenario.provider, **changes.provider}
-    tls = bool(provider.pop("tls", False))
-    return Point(
-        scenario=scenario.name,
-        title=f"{scenario.title}: {name}" if name else scenario.title,
-        name=name,
-        provider=msgspec.convert(provider, Script),
-        tls=tls,
-        load=msgspec.convert(load, Load),
-        gateway=changes.gateway,
-        more_models=changes.more_models,
-        accounts=changes.accounts,
-        fresh=scenario.fresh,
-        report=scenario.report,
-        systems=scenario.systems,
-        rounds=options.more.get(name, options.rounds),
-    )

@@ -8,7 +8,8 @@ stream-200-10ms-of-2000b       events of 2,000 bytes
 stream-200-10ms-after-50ms     the first event after 50 ms
 stream-5-10ms-then-stall       five events, then silence; `-then-cut` closes the connection instead
 error-503                      an error with that status
-short-in-anthropic             in Anthropic's dialect; all others are in OpenAI's
+short-in-anthropic             in Anthropic's dialect; all others are OpenAI's chat completions
+short-in-responses             in that of OpenAI's Responses
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import msgspec
 _GRAMMAR: Final = re.compile(
     r"(?:short|error-(?P<status>[45]\d\d)"
     r"|stream-(?P<events>[1-9]\d{0,6})-(?P<gap>[1-9]\d{0,6})ms(?:-by-(?P<tick>[1-9]\d{0,6})ms)?(?:-of-(?P<bytes>[1-9]\d{0,6})b)?)"
-    r"(?:-after-(?P<first>[1-9]\d{0,5})ms)?(?:-then-(?P<end>stall|cut))?(?:-in-(?P<dialect>anthropic))?"
+    r"(?:-after-(?P<first>[1-9]\d{0,5})ms)?(?:-then-(?P<end>stall|cut))?(?:-in-(?P<dialect>anthropic|responses))?"
 )
 
 
 End = Literal["done", "stall", "cut"]
-Dialect = Literal["openai", "anthropic"]
+Dialect = Literal["openai", "anthropic", "responses"]
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,6 +10,8 @@ from typing import Final
 import msgspec
 
 _CONFIDENCE: Final = 0.95
+MIN_CONCLUSIVE_ROUNDS: Final = 6
+"""Fewer rounds have no interval of the sign test at 95 %."""
 
 
 class Interval(msgspec.Struct, frozen=True):

@@ -62,11 +62,11 @@ class AccountsGateway:
 
 @contextlib.asynccontextmanager
 async def accounts_gateway(
-    directory: Path, *ports: int | ProviderEntry, accounts: str = "", models: str = "", more: str = ""
+    directory: Path, *ports: int | ProviderEntry, accounts: str = "", models: str = "", more: str = "", pool: int | None = None
 ) -> AsyncIterator[AccountsGateway]:
-    """A gateway with accounts in front of these ports; see `configuration` for the model `m` and for `models`."""
+    """A gateway with accounts in front of these ports; see `configuration` for the model `m`, `models` and `pool`."""
     section = f"accounts: {{required: true, database: 'sqlite:{directory}/kyma.db'{accounts}}}\n"
-    text = configuration(*ports, models=models, more=f"{more}{section}admin: {{token: {TOKEN}}}\n")
+    text = configuration(*ports, models=models, pool=pool, more=f"{more}{section}admin: {{token: {TOKEN}}}\n")
     async with gateway(text, directory) as running:
         yield AccountsGateway(running)
 

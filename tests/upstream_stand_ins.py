@@ -7,6 +7,7 @@ from time import monotonic
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
+from kyma_proxy.net.upstream.outflow import Outflow
 
 
 class NotingOwner(ConnectionOwner):
@@ -14,6 +15,7 @@ class NotingOwner(ConnectionOwner):
 
     def __init__(self) -> None:
         self.sweeper = Sweeper(monotonic)
+        self.outflow = Outflow()
         self.reusable = 0
 
     def opened(self, connection: UpstreamConnection) -> None: ...

@@ -117,7 +117,7 @@ def _add_hostile_sources(document: dict[str, Any], port: int) -> None:
 
 def _dialect(model: str) -> str:
     script = parse(model)
-    return "openai" if script is None else script.dialect
+    return "anthropic" if script is not None and script.dialect == "anthropic" else "openai"
 
 
 INTERPRETED: Final = Gateway(name="gateway-interpreted", title="gateway, interpreted", path=ROOT / "proxy")

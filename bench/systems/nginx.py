@@ -41,11 +41,12 @@ _TLS: Final = """
 
 
 class Nginx(System, frozen=True, kw_only=True):
-    """nginx with one worker."""
+    """nginx with one worker; without `has_master` that is its only process, which is easier to observe."""
 
     name: str = "nginx"
     title: str = "nginx"
     install_hint: str = INSTALL_HINT
+    has_master: bool = True
 
     def command(self) -> Sequence[str] | None:
         """The program of the operating system."""
@@ -70,4 +71,4 @@ class Nginx(System, frozen=True, kw_only=True):
         )
         path.write_text(text)
         home.chmod(0o755)  # the worker may be another user
-        return ["-p", str(home), "-c", str(path)]
+        return ["-p", str(home), "-c", str(path), *([] if self.has_master else ["-g", "master_process off;"])]

@@ -64,7 +64,8 @@ class Kind(enum.Enum):
 class GatewayError(Exception):
     """A failure that the caller is told about.
 
-    `retry_after` is in whole seconds; `param` names the offending member of the request, when there is one.
+    `retry_after` is in whole seconds; `param` names the offending member of the request, when there is one; `allowed` are the
+    methods of the path, if the request's is none of them.
     """
 
     def __init__(self, kind: Kind, message: str, *, param: str | None = None, retry_after: int | None = None) -> None:
@@ -73,6 +74,7 @@ class GatewayError(Exception):
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.allowed: tuple[str, ...] = ()
 
     def fresh(self) -> GatewayError:
         """The same, without the frames that it has been through: to be kept, as those would keep the request's content."""

@@ -100,6 +100,22 @@ def test_the_answer_to_every_prompt_is_held(prompt: object, members: dict[str, o
     assert held // (1000 * PER_TOKEN) == answers
 
 
+NO_NUMBER_OF_ANSWERS = [0, -5, -0.5, 0.5, 129, 10**9, 10**400, 1e300, "0", "-1", "1000000", "9" * 100]
+
+
+@pytest.mark.parametrize("copies", NO_NUMBER_OF_ANSWERS)
+@pytest.mark.parametrize("name", ["n", "best_of"])
+def test_a_number_of_answers_that_no_provider_gives_is_refused(name: str, copies: object) -> None:
+    with pytest.raises(GatewayError, match=rf"`{name}` must be a whole number from 1 to 128") as caught:
+        MeteredAccount(10**12).admit("any", COMPLETIONS, prompt=["a"] * 3, max_tokens=10, **{name: copies})
+    assert (caught.value.kind, caught.value.param) == (Kind.INVALID_REQUEST, name)
+
+
+@pytest.mark.parametrize("copies", [1, 128, 5.0, "5", None, [5], True, "many"])
+def test_others_are_held_for_as_many_as_they_may_mean(copies: object) -> None:
+    assert MeteredAccount(10**12).admit("any", CHAT, max_tokens=10, n=copies).held > 0
+
+
 def test_a_free_model_holds_nothing() -> None:
     reservation = MeteredAccount(0).admit("free", max_tokens=60_000)
     assert (reservation.held, reservation.unheld) == (0, 0)

@@ -54,6 +54,30 @@ PAGES = [
 ]
 
 
+TWO = "origin: http://localhost:3000\r\norigin: http://evil.example\r\n"
+
+
+@pytest.mark.parametrize(
+    "headers", ["origin:\r\n", "origin: a b\r\n", TWO, "origin: http://localhost, http://evil.example\r\n"]
+)
+async def test_an_origin_that_is_none_is_refused_in_a_sentence(tmp_path: Path, headers: str) -> None:
+    async with sidecar(tmp_path) as (running, provider):
+        answer = await ask(await running.client(), f"POST {CHAT}", headers, body=BODY)
+        message = answer.json["error"]["message"]
+        assert answer.status == 403
+        assert message.startswith("The page that sent this request may not use this gateway: ")
+        assert "access-control-allow-origin" not in answer.headers
+        assert not provider.received
+
+
+async def test_a_provider_learns_nothing_of_the_page_that_asks(tmp_path: Path) -> None:
+    page = "origin: http://localhost:3000\r\nreferer: http://localhost:3000/secret\r\nsec-fetch-site: same-site\r\n"
+    async with sidecar(tmp_path) as (running, provider):
+        assert (await ask(await running.client(), f"POST {CHAT}", page + "sec-ch-ua: x\r\n", body=BODY)).status == 200
+        names = set(provider.received[0].headers)
+        assert not [name for name in names if name in {"origin", "referer"} or name.startswith("sec-")]
+
+
 @pytest.mark.parametrize(("headers", "host"), PAGES)
 async def test_a_foreign_page_is_a_403_on_every_path(tmp_path: Path, headers: str, host: str) -> None:
     async with sidecar(tmp_path) as (running, provider):

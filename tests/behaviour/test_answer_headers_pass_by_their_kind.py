@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.behaviour.translation import ask
 from tests.configurations import ProviderEntry, configuration
 from tests.harness import ANSWER, event, gateway, providers, whole
 
@@ -55,3 +56,14 @@ async def test_a_stream_has_the_same_headers_as_a_whole_answer(tmp_path: Path) -
         client = await running.client()
         client.ask(stream=True)
         assert set((await client.answer()).headers) >= {"x-ds-trace-id", "x-metrics-e2e-ms", "retry-after"}
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize("size", [2, 100_000])
+async def test_a_wait_of_years_is_not_relayed(tmp_path: Path, dialect: str, size: int) -> None:
+    async with providers(1) as (provider,), gateway(configuration(provider.port, dialect=dialect), tmp_path) as running:
+        provider.plays(whole(b" " * size, status="400 Bad Request", more=f"Retry-After: {'9' * 30}\r\n"))
+        client = await running.client()
+        ask(client, "openai", stream=False)
+        answer = await client.answer()
+        assert (answer.status, answer.headers.get("retry-after")) == (400, "604800")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.harness import Client, Gateway, Provider, both, chunk
+from tests.harness import Client, Gateway, Provider, admin_port, both, chunk
 from tests.waiting import until
 
 LINE = b"POST /v1/messages HTTP/1.1\r\n"
@@ -210,3 +211,33 @@ async def test_endless_trailers_are_rejected(tmp_path: Path, endless: bytes) -> 
 async def test_endless_chunk_extensions_are_rejected(tmp_path: Path) -> None:
     async with both(tmp_path) as (gateway, provider):
         assert await rejection(gateway, provider, [CHUNKED + b"2;", *[b"x" * 1000] * 400]) == (431, "anthropic")
+
+
+TLS_HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(range(190))
+
+
+@pytest.mark.parametrize("is_admin", [False, True])
+@pytest.mark.parametrize("cut", [3, 200])
+async def test_tls_on_a_plain_port_is_told_what_it_speaks(tmp_path: Path, is_admin: bool, cut: int) -> None:
+    async with both(tmp_path) as (gateway, _):
+        with admin_port(gateway) as admin:
+            at = admin if is_admin else gateway.port
+            client = gateway.adopt(Client(*await asyncio.open_connection("127.0.0.1", at)))
+            client.send(TLS_HELLO[:cut])
+            client.send(TLS_HELLO[cut:])
+            answer = await client.answer()
+            assert (answer.status, answer.headers["connection"]) == (400, "close")
+            assert "speaks plain HTTP" in answer.json["error"]["message"]
+
+
+BESIDE = {"an extension": b"1;" + b"a" * 140_000, "trailers": b"1\r\na\r\n0\r\n" + b"X: y\r\n" * 30_000}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+async def test_too_much_beside_a_body_is_called_what_it_is(tmp_path: Path, kind: str) -> None:
+    async with both(tmp_path) as (gateway, _):
+        client = await gateway.client()
+        client.send(CHUNKED + BESIDE[kind])
+        answer = await client.answer()
+        assert answer.status == 431
+        assert "trailers and chunk extensions" in answer.json["error"]["message"]

@@ -12,7 +12,7 @@ from bench.hostile import provider
 from bench.hostile.answers import ANSWERS, model_of, of_model
 from bench.hostile.bodies import BODIES, MAX_BYTES
 from bench.hostile.caller import ending_of, request_of
-from bench.scenario import read
+from bench.scenario_file import read
 
 
 @pytest.fixture

@@ -5,19 +5,23 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import re
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from bench import analysis, compare, plots, report, results, scenario
+from bench import analysis, beside, compare, figures, plots, report, results, scenario
+from bench import scenario_file as scenarios_of
 from bench.histogram import PERCENTILES, merge, percentiles, summarize
 from bench.processes import ROOT
 from bench.results import Cores, Measurement, Run, Samples
 from bench.scenario import BudgetRow, Limit, Load, Point
 from bench.script import End, Script, parse
 from bench.statistics import Interval, interval, quantile, ratios
+from bench.yaml_lines import FileError
+from kyma_proxy import __version__
 
+PUBLISHED = ROOT / "docs" / "benchmarks"
 COST = BudgetRow(row="cost", unit="µs", of="short@20", metric="cpu_us", must="1.5 nginx", aim="8")
 SIX_ROUNDS = [1.0] * 6
 ENDS: tuple[End, ...] = ("done", "stall", "cut")
@@ -130,15 +134,125 @@ def test_the_report_shows_a_failure_as_failed_and_never_as_a_number() -> None:
     text = report.markdown(run_of(measurement))
     assert "| cost (µs) | failed | – | ≤ 1.5 × nginx: failed | ≤ 8: failed |" in text.replace("| – | – |", "| – |")
     assert "| 20 CPU (µs) | failed | 2.00 (2.00–2.00) |" in text
-    assert "- gateway failed at *Short request*: status 502" in text
+    assert "- *gateway failed* at Short request: status 502" in text
 
 
 def test_the_report_says_how_to_install_a_missing_system() -> None:
     assert "- Envoy was not installed: make bench-peers" in report.markdown(run_of(absent={"envoy": "make bench-peers"}))
 
 
-def test_the_published_run_can_be_read() -> None:
-    assert results.read(ROOT / "docs" / "benchmarks" / "run.json").measurements
+def test_the_published_report_and_the_summary_in_the_readme_are_those_of_the_published_run() -> None:
+    run = results.read(PUBLISHED / "run.json")
+    assert run.measurements
+    plots_of = dict(re.findall(r"!\[(.*)\]\((.*)\)", (PUBLISHED / "README.md").read_text()))
+    assert set(plots_of.values()) == {path.name for path in PUBLISHED.glob("*.svg")}
+    assert (PUBLISHED / "README.md").read_text() == report.markdown(run, plots_of) + "\n"
+    page = (ROOT / "README.md").read_text()
+    assert report.put_summary(page, report.summary(run, "docs/benchmarks/cost.svg", __version__)) == page
+
+
+def test_each_figure_says_of_which_machine_and_commit_it_is(tmp_path: Path) -> None:
+    run = run_of(costs(gateway=[10.0], nginx=[5.0]))
+    run.versions = {"gateway": "kyma-proxy 9.9 (compiled, Python 3.11)"}
+    plots.write_plots(run, tmp_path)
+    named = "Measured on 2 cores of CPU, version 9.9, commit abc, 2026-01-01"
+    for text in (report.markdown(run), *report.summary(run, "cost.svg", "9.9").values(), (tmp_path / "cost.svg").read_text()):
+        assert named in text
+    assert "older" not in "".join(report.summary(run, "cost.svg", "9.9").values())
+
+
+def test_a_summary_of_another_version_says_that_it_is_older() -> None:
+    run = run_of(costs(gateway=[10.0]))
+    run.versions = {"gateway": "kyma-proxy 9.9 (compiled, Python 3.11)"}
+    for text in report.summary(run, "cost.svg", "10.0").values():
+        assert "which is older than this tree (version 10.0)" in text
+
+
+def test_a_summary_needs_its_places_in_the_page() -> None:
+    begin, end = "<!-- benchmark: plot -->", "<!-- end of benchmark: plot -->"
+    assert report.put_summary(f"a\n{begin}\nold\n{end}\nb", {"plot": "new"}) == f"a\n{begin}\n\nnew\n\n{end}\nb"
+    for page in ("", begin, f"{end} {begin}"):
+        with pytest.raises(ValueError, match="no place"):
+            report.put_summary(page, {"plot": "new"})
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ("added_delay_p99_us", "added delay, 99th percentile (µs)"),
+        ("first_byte_p50_us", "first byte, median (µs)"),
+        ("delay_p99_ms", "delay, 99th percentile (ms)"),
+        ("delay_max_ms", "delay max (ms)"),
+        ("cpu_us", "CPU (µs)"),
+    ],
+)
+def test_a_percentile_is_called_by_its_whole_name(short: str, full: str) -> None:
+    assert figures.label(short) == full
+
+
+def test_no_table_and_no_plot_of_the_published_report_has_a_short_word_for_a_percentile() -> None:
+    for path in (PUBLISHED / "README.md", *PUBLISHED.glob("*.svg")):
+        text = re.sub(r"<(?:path|use|g|clipPath)\b[^>]*>", "", path.read_text())
+        assert re.findall(r"\bp(?:50|9\d)(?:\.\d+)?\b", text) == [], path.name
+
+
+def test_a_system_that_failed_is_named_in_the_tables_and_in_the_plots(tmp_path: Path) -> None:
+    measurement = costs(gateway=[10.0] * 6, nginx=[5.0] * 6)
+    measurement.samples["envoy"] = Samples(failed="it falls behind")
+    run = run_of(measurement)
+    assert report.headline(run).splitlines()[-1] == "| Envoy | failed |"
+    assert "- *Envoy failed* at Short request: it falls behind" in report.summary(run, "cost.svg", "1")["table"]
+    plots.write_plots(run, tmp_path)
+    shown = re.findall(r">\s*([^<>]*?)\s*</text>", (tmp_path / "cost.svg").read_text())
+    assert {"Envoy", "failed"} <= set(shown)
+
+
+def test_a_value_that_is_many_times_the_others_is_cut_off_and_written(tmp_path: Path) -> None:
+    plots.write_plots(run_of(costs(gateway=[10.0] * 6, nginx=[5.0] * 6, envoy=[8000.0] * 6)), tmp_path)
+    text = (tmp_path / "cost.svg").read_text()
+    assert "8,000 →" in text
+    assert "10.0" in text
+
+
+def test_a_ratio_is_explained_where_the_pairs_and_the_medians_disagree() -> None:
+    moved = run_of(
+        costs(gateway=[10.0, 10.0, 40.0], nginx=[10.0, 20.0, 20.0])
+    )  # the pairs are 1, 0.5, 2; the medians 10 and 20
+    text = report.budget(moved)
+    assert "| 1.00 × † (0.50–2.00) |" in text
+    assert "- cost, ÷ nginx: 1.00 by pairs, 0.50 by medians" in text
+    assert "†" not in report.budget(run_of(costs(gateway=[10.0] * 6, nginx=[5.0] * 6)))
+
+
+def test_two_runs_are_shown_side_by_side_with_their_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = run_of(costs(gateway=[10.0] * 6, nginx=[5.0] * 6)), run_of(costs(gateway=[30.0] * 6, nginx=[10.0] * 6))
+    other.machine = {"cores": 1, "processor": "Another CPU", "kernel": "Linux"}
+    other.others_cores = 0.7
+    for name, run in (("one", one), ("other", other)):
+        run.save(tmp_path / name)
+    assert beside.main([str(tmp_path / "one"), str(tmp_path / "other")]) == 0
+    text = capsys.readouterr().out
+    assert "| machine | 2 cores of CPU | 1 core of Another CPU |" in text
+    assert "| cost | nginx | 2.00 × (2.00–2.00) | 3.00 × (3.00–3.00) |" in text
+    assert "| Short request, CPU (µs) | gateway | 10.0 (10.0–10.0) | 30.0 (30.0–30.0) | 3.00 |" in text
+    assert "0.7: **not quiet**" in text
+
+
+def test_runs_without_a_common_point_are_said_to_have_none() -> None:
+    text = beside.side_by_side(run_of(costs(gateway=[1.0])), run_of())
+    assert text.count("Nothing is in both.") == 2
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "# A page"])
+def test_a_file_that_is_not_of_a_run_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    path = tmp_path / "run.json"
+    if content is not None:
+        path.write_text(content)
+    assert beside.main([str(path), str(PUBLISHED / "run.json")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{path}: ")
 
 
 def test_the_report_of_an_interrupted_run_says_that_it_is_not_complete() -> None:
@@ -189,7 +303,7 @@ def test_a_report_that_is_made_again_has_the_same_bytes(tmp_path: Path) -> None:
         text = report.markdown(again, plots.write_plots(again, directory))
         reports.append((text, {path.name: path.read_bytes() for path in directory.iterdir()}))
     assert reports[0] == reports[1]
-    assert set(reports[0][1]) == {"cost.svg", "delay.svg"}
+    assert set(reports[0][1]) == {"cost.svg"}
     assert "](cost.svg)" in reports[0][0]
 
 
@@ -224,15 +338,15 @@ def test_a_higher_rate_is_an_improvement() -> None:
 
 
 def test_every_budget_row_names_a_measured_point_and_metric() -> None:
-    points = {point.key: point for point in scenario.read("all").points}
-    for row in scenario.read("all").budget:
+    points = {point.key: point for point in scenarios_of.read("all").points}
+    for row in scenarios_of.read("all").budget:
         for key in filter(None, (row.of, row.over)):
             assert row.metric in points[key].report, row.row
 
 
 @pytest.mark.parametrize("plan", ["quick", "bench", "compare", "all"])
 def test_every_plan_can_be_read_and_every_script_has_a_model_id(plan: scenario.PlanName) -> None:
-    points = scenario.read(plan).points
+    points = scenarios_of.read(plan).points
     assert len({point.key for point in points}) == len(points) > 0
     for one in points:
         assert parse(one.provider.model) is not None
@@ -240,12 +354,12 @@ def test_every_plan_can_be_read_and_every_script_has_a_model_id(plan: scenario.P
 
 def test_an_error_in_the_scenarios_is_reported_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "scenarios.yaml"
-    path.write_text(scenario.FILE.read_text().replace("connections: 1,", "conections: 1,", 1))
-    with pytest.raises(msgspec.ValidationError, match="conections"):
-        scenario.read("all", path)
-    path.write_text(scenario.FILE.read_text().replace("must: 1 envoy", "must: cheap", 1))
-    with pytest.raises(ValueError, match="neither a number"):
-        scenario.read("all", path)
+    path.write_text(scenarios_of.FILE.read_text().replace("connections: 1,", "conections: 1,", 1))
+    with pytest.raises(FileError, match="conections"):
+        scenarios_of.read("all", path)
+    path.write_text(scenarios_of.FILE.read_text().replace("must: 1 envoy", "must: cheap", 1))
+    with pytest.raises(FileError, match="neither a number"):
+        scenarios_of.read("all", path)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +386,7 @@ def test_other_model_ids_are_no_scripts(model: str) -> None:
 
 
 def test_a_slow_system_gets_fewer_requests_and_rounds() -> None:
-    scenarios = scenario.read("all")
+    scenarios = scenarios_of.read("all")
     point = next(point for point in scenarios.points if point.key == "short@20")
     assert scenarios.load_for(point, "nginx") == point.load
     assert scenarios.load_for(point, "litellm").requests < point.load.requests / 10

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from kyma_proxy.core.utf_8 import check_utf_8
 from kyma_proxy.dialect.anthropic_to_openai.translation import AnthropicToOpenAI
 from kyma_proxy.dialect.openai_to_anthropic.translation import OpenAIToAnthropic
 from kyma_proxy.dialect.translation import Translation
+from kyma_proxy.dialect.utf_8 import check_utf_8
 from kyma_proxy.errors import GatewayError, Kind
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -112,6 +112,48 @@ async def test_a_key_in_good_standing_is_asked_to_continue(tmp_path: Path) -> No
         assert (await client.answer()).status == 200
 
 
+@pytest.mark.parametrize("expect", ["", "expect: 100-continue\r\n"])
+@pytest.mark.parametrize("path", ["/v1/auth/register", "/v1/auth/register?a=b"])
+async def test_a_form_whose_head_says_that_it_is_large_is_refused_before_it_is_asked_for(
+    tmp_path: Path, path: str, expect: str
+) -> None:
+    async with metered(tmp_path, accounts=", signup: {enabled: true, credits: 0.5}") as (gateway, _):
+        client = await gateway.running.client()
+        begin(client, path=path, more=expect)
+        assert await refused(client) == (413, "request_too_large")
+
+
+NOBODY = [
+    ("POST", "/v1/nothing", 404, None), ("POST", "/chat/completions", 404, None), ("POST", "/v1/chat/completions/", 404, None),
+    ("POST", "/v1/models", 405, "GET, HEAD, OPTIONS"), ("DELETE", "/v1/models/m", 405, "GET, HEAD, OPTIONS"),
+    ("PUT", CHAT, 405, "POST, OPTIONS"), ("POST", "/v1/jobs/a", 405, "DELETE, GET, OPTIONS"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("expect", ["", "expect: 100-continue\r\n"])
+@pytest.mark.parametrize("case", NOBODY)
+async def test_what_nobody_serves_is_refused_before_its_body_is_asked_for(
+    tmp_path: Path, case: tuple[str, str, int, str | None], expect: str
+) -> None:
+    method, path, status, allow = case
+    async with both(tmp_path) as (gateway, _):
+        client, whole_client = await gateway.client(), await gateway.client()
+        client.send(f"{method} {path} HTTP/1.1\r\nhost: a\r\n{expect}content-length: {LENGTH}\r\n\r\n".encode())
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"], answer.headers.get("allow")) == (status, "close", allow)
+        whole_client.send(f"{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{{}}".encode())
+        later = await whole_client.answer()  # it is the same with a body that has come
+        assert (later.status, later.json, later.headers.get("allow")) == (status, answer.json, allow)
+
+
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/messages", "/v1/m%6fdels/a"])
+async def test_what_is_served_or_may_be_is_asked_for(tmp_path: Path, path: str) -> None:
+    async with both(tmp_path) as (gateway, _):
+        client = await gateway.client()
+        begin(client, path=path, more="expect: 100-continue\r\n")
+        assert (await client.head()).status == 100
+
+
 async def test_a_form_that_anybody_may_send_is_small(tmp_path: Path) -> None:
     signup = ", signup: {enabled: true, credits: 0.5}"
     async with metered(tmp_path, accounts=signup) as (gateway, _):

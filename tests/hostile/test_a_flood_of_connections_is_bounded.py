@@ -138,3 +138,40 @@ def heap() -> int:
     """The bytes that are taken, without what only waits for the collector."""
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
+
+
+SLOW = {
+    "a slow head": b"POST /v1/messages HTTP/1.1\r\nhost: a\r\n",
+    "a stalled body": b"POST /v1/messages HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n{",
+    "a refused request": b"POST /v1/messages HTTP/1.1\r\nhost: a b\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", SLOW)
+async def test_who_was_refused_takes_no_place_while_it_stays_to_read_why(tmp_path: Path, kind: str) -> None:
+    limits = "limits: {max_connections: 2, head_timeout: 200ms, body_timeout: 200ms}\n"
+    async with both(tmp_path, more=limits) as (gateway, _):
+        slow = [await gateway.client() for _ in range(2)]
+        for one in slow:
+            one.send(SLOW[kind])
+        await until(lambda: len(gateway.app.listener.refused) == 2)  # they have their answer, and have not closed
+        assert not gateway.connections
+        good = await gateway.client()
+        good.ask()
+        assert (await good.answer()).status == 200
+        assert [(await one.answer()).status for one in slow] == [400 if "refused" in kind else 408] * 2
+        for one in slow:
+            one.leave()
+        await until(lambda: not gateway.app.listener.refused)
+
+
+async def test_only_so_many_stay_to_read_why_they_were_refused(tmp_path: Path) -> None:
+    async with both(tmp_path) as (gateway, _):
+        late = [await gateway.client() for _ in range(MAX_REFUSED + 20)]
+        for one in late:
+            one.send(SLOW["a refused request"])
+        await until(lambda: not gateway.connections)
+        assert len(gateway.app.listener.refused) <= MAX_REFUSED
+        good = await gateway.client()
+        good.ask()
+        assert (await good.answer()).status == 200

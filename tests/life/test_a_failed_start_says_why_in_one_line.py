@@ -53,7 +53,8 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         told = f"{address}: the address is in use; stop what listens there, or choose another"
-        assert refusal(written(tmp_path, listen=address)) == f"kyma-proxy: listen {told} with --listen"
+        option = "--listen; `serve --replace` takes the place of a running gateway"
+        assert refusal(written(tmp_path, listen=address)) == f"kyma-proxy: listen {told} with {option}"
         line = refusal(written(tmp_path, admin=f"{{listen: '{address}'}}"))
         assert line == f"kyma-proxy: admin.listen {told} with --admin"
 

@@ -166,7 +166,9 @@ async def test_a_reload_answers_with_its_result_and_a_failed_one_with_every_prob
 )
 async def test_the_admin_listener_serves_nothing_else(client: AdminClient, method: str, path: str, status: int) -> None:
     async with client.request(method, path, headers=BEARER) as answer:
-        assert answer.status == status
+        code = {404: "not_found", 405: "method_not_allowed"}[status]
+        assert (answer.status, (await answer.json())["error"]["code"]) == (status, code)
+        assert answer.headers.get("Allow") == ("GET, HEAD" if status == 405 else None)
 
 
 # ---- the metrics of a gateway that serves requests

@@ -81,7 +81,11 @@ async def test_the_error_of_a_source_does_not_name_it(tmp_path: Path, status: st
         one.plays(*[whole(b'{"error":{}}', status=status)] * 9)
         texts = await errors_of(made)
         assert [text for text in texts if PRIVATE.search(text)] == []
-        assert f"answered {status[:3]}" in texts[0] or status == "404 No"
+        if status == "401 No":  # the operator's key is the operator's business
+            assert [text for text in texts if "401" in text] == []
+            assert "m is not available just now; GET /v1/status shows which models are." in texts[0]
+        else:
+            assert f"answered {status[:3]}" in texts[0] or status == "404 No"
 
 
 @pytest.mark.parametrize("port", [1, "http://name.invalid:1/v1", "https://127.0.0.1:1/v1"])
@@ -100,3 +104,28 @@ async def test_the_error_of_an_answer_that_breaks_off_does_not_name_the_provider
         text = (await caller.client.read_to_end()).decode()
         assert "The provider stopped in the middle of its answer: " in text
         assert PRIVATE.search(text) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", b'{"model":"m","messages":[]}'),
+        ("/v1/messages", b'{"model":"m","messages":[]}'),
+        ("/v1/messages/count_tokens", b'{"model":"m","messages":[]}'),
+        ("/v1/embeddings", b'{"model":"m","input":"a"}'),
+        ("/v1/images/generations", b'{"model":"i","prompt":"a"}'),
+    ],
+)
+async def test_a_model_whose_providers_have_no_key_is_not_available_and_no_more(tmp_path: Path, path: str, body: bytes) -> None:
+    entries = (
+        ProviderEntry(1, "openai", "secret-provider", "${SECRET_VARIABLE}"),
+        ProviderEntry(1, "openai_images", "other-provider", "${SECRET_VARIABLE}"),
+    )
+    image = "  - {id: i, output_modalities: [image], price: {image: 1}, pool: [{provider: other-provider, model: real-1}]}\n"
+    async with accounts_gateway(tmp_path, *entries, models=image, pool=1) as made:
+        caller = await made.caller()
+        caller.client.post(body, path=path, more=f"authorization: Bearer {caller.secret}\r\n")
+        answer = await caller.client.answer()
+        assert answer.status == 503
+        model = "i" if "images" in path else "m"
+        assert answer.json["error"]["message"] == f"{model} is not available just now; GET /v1/status shows which models are."

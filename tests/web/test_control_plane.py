@@ -131,6 +131,12 @@ async def test_a_page_whose_etag_the_caller_has_is_not_sent_again(client: Client
         ("/chat/completions", "Did you mean /v1/chat/completions? The base URL for OpenAI clients ends with /v1."),
         ("/embeddings", "Did you mean /v1/embeddings?"),
         ("/v1/v1/messages", "The path has /v1 twice; the base URL for Anthropic clients ends without it."),
+        ("/models", "Did you mean /v1/models?"),
+        ("/metrics", "There is nothing at /metrics. It is on the admin listener, 127.0.0.1:9090 if"),
+        ("/readyz", "It is on the admin listener"),
+        ("/admin/config", "It is on the admin listener"),
+        ("/", "There is nothing at /. GET /v1/models lists the models, and /status shows their state."),
+        ("/v1/", "GET /v1/models lists the models"),
         ("/nothing", "There is nothing at /nothing."),
     ],
 )

@@ -56,4 +56,4 @@ def check_is_estimated(exchange: Exchange, route: Route) -> None:
     """Raises GatewayError unless the gateway can answer by itself for a model that is answered elsewhere."""
     endpoint = exchange.endpoint
     if not (endpoint.is_estimated and is_answered(exchange.snapshot, MAIN_ENDPOINTS[endpoint.dialect], route.model)):
-        raise unanswerable(route.model, endpoint, MAIN_ENDPOINTS, asked_endpoints(endpoint))
+        raise unanswerable(route.model, endpoint, MAIN_ENDPOINTS, asked_endpoints(endpoint), are_named=exchange.key is None)

@@ -13,6 +13,8 @@ MAX_OBJECTS: Final = 16 * 1024
 """The most objects and lists. No answer of a model has so many members of its own."""
 MAX_ITEMS: Final = 256 * 1024
 """The most values beside one another: the numbers of 250,000 tokens, say."""
+_MAX_STRINGS: Final = 128 * 1024
+"""The most names and texts: as many as the objects of an answer have."""
 _MAX_READ_BYTES: Final = 8 * 1024 * 1024
 """A text that is larger and has so many marks is not read further: no text of a model is so long."""
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
@@ -24,7 +26,7 @@ def is_too_dense(text: bytes) -> bool:
         return False
     if len(text) > _MAX_READ_BYTES:
         return True
-    bare = _STRING.sub(b"", text, count=MAX_ITEMS)
+    bare = _STRING.sub(b"", text, count=_MAX_STRINGS)
     return b'"' in bare or _has_many(bare)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from kyma_proxy.config.snapshot import Provider
+from kyma_proxy.dialect.answers.usage import repaired
 from kyma_proxy.dialect.registry import DIALECTS
 
 _PATH: Final = b"/models"
@@ -53,7 +54,10 @@ def read_list(body: bytes, most: int) -> tuple[ListedModel, ...]:
     try:
         found = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise ValueError("the answer is no list of models") from None
+        better = repaired(body)  # one odd value takes no model off the list
+        if better is None:
+            raise ValueError("the answer is no list of models") from None
+        return read_list(better, most)
     entries = found.data if isinstance(found, _List) else found
     models = [_model(one) for one in entries[:most] if isinstance(one.id, str) and one.id]
     return tuple({one.name: one for one in models}.values())

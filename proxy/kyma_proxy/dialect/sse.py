@@ -187,3 +187,12 @@ class SseParser:
         self._held_bytes += size
         if self._held_bytes > MAX_EVENT_BYTES:
             raise ValueError(f"an event of the stream is longer than {MAX_EVENT_BYTES} bytes")
+
+
+def events_in(text: bytes, *, is_end: bool = False) -> list[SseEvent]:
+    """Return the events in a part of a stream, the last also without its blank line if `is_end`; none if one is too long."""
+    parser = SseParser()
+    try:
+        return [*parser.feed(text), *(parser.flush() if is_end else ())]
+    except ValueError:
+        return []

@@ -201,7 +201,7 @@ class JobService:
     def _admit(self, job: Job, route: Route, key: Key | None) -> None:
         """Take a slot and a place in the account's minute, and hold the cost of a job, or nothing. Raises GatewayError."""
         if route.is_empty:
-            raise exhausted(route.model.id, ())
+            raise exhausted(route.model.id, (), are_named=key is None)
         account = job.account
         if self._repository.is_failing:
             raise accounts_unavailable()

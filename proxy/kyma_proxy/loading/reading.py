@@ -100,7 +100,8 @@ class _Reader:
             if shape.is_nullable and node.text:
                 return None
             name = path.rpartition(".")[2] or "it"
-            return self._problem(path, f"{name} is empty; leave the line out, or write its members below it, indented")
+            off = ", or null to turn it off" if shape.is_nullable and isinstance(shape, Members) else ""
+            return self._problem(path, f"{name} is empty; leave the line out, or write its members below it, indented{off}")
         if isinstance(shape, Members):
             return self._members(node, shape.kind, path)
         if isinstance(shape, Listed):

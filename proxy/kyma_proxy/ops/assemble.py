@@ -60,6 +60,7 @@ from kyma_proxy.web.application import PublicPages, application
 from kyma_proxy.web.control_plane_bridge import ControlPlaneBridge
 from kyma_proxy.web.image_pages import ImagePages
 from kyma_proxy.web.reload_documents import COMPARE_PATH, MAX_FORM_BYTES
+from kyma_proxy.web.served_paths import ServedPaths
 
 _MAX_LAST_CHANGES_S: Final = 6.0
 _MAX_ADMIN_CONNECTIONS: Final = 128
@@ -172,6 +173,8 @@ class App:
             status=lambda: self.public_pages.full_status,
         )  # fmt: skip
         self._admin = web.AppRunner(self.admin_application, access_log=None)
+        self.listener.unserved = ServedPaths(self.control_plane, RELAYED).refusal
+        self.admin_listener.unserved = ServedPaths(self.admin_application).refusal
         self._health_checks = HealthChecks(current, client, self.breakers, random.random)
         self._periodic: list[asyncio.Task[None]] = []
         self._scraped = self._scraped_metrics(configuration)
@@ -266,8 +269,9 @@ class App:
 
     async def close(self) -> None:
         """Close everything; requests in progress are cut."""
-        for downstream in [*self.listener.connections, *self.admin_listener.connections]:
-            downstream.abort()
+        for listener in (self.listener, self.admin_listener):
+            for downstream in [*listener.connections, *listener.refused]:
+                downstream.abort()
         for task in self._periodic:
             task.cancel()
         await asyncio.gather(*self._periodic, return_exceptions=True)

@@ -45,7 +45,7 @@ def add_health_command(commands: Any) -> None:
         help="ask a running gateway if it takes requests",
         description="Ask a running gateway if it takes requests: exit code 0 if it does, otherwise 1. Without an address and "
         "without a configuration, the admin listener at 127.0.0.1:9090 is asked.",
-        epilog="Probes give an address, and so need no configuration: kyma-proxy health --admin 127.0.0.1:9090",
+        epilog="Probes give an address, so that they need no configuration.",
     )
     add_config(health)
     where = health.add_mutually_exclusive_group()

@@ -20,7 +20,9 @@ from kyma_proxy.ops.outside_values import Reading, load_certificate
 
 _BACKLOG: Final = 4096
 _ALIVE_TIMEOUT_S: Final = 1.0
-_OPTIONS: Final = MappingProxyType({"listen": "--listen", "admin.listen": "--admin"})
+_OPTIONS: Final = MappingProxyType({
+    "listen": "--listen; `serve --replace` takes the place of a running gateway", "admin.listen": "--admin",
+})  # fmt: skip
 
 
 def open_sockets(setting: str, address: Address) -> list[socket.socket]:

@@ -44,7 +44,7 @@ def config_path(option: Path | None) -> Path:
         return option
     variable = os.environ.get("KYMA_CONFIG")
     if not variable:
-        raise StartError("no configuration: give --config FILE or set KYMA_CONFIG; config/sidecar.yaml is a good start")
+        raise StartError("no configuration: give --config FILE or set KYMA_CONFIG; `kyma-proxy init` writes one")
     return Path(variable)
 
 

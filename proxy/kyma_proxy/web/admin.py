@@ -26,6 +26,7 @@ from kyma_proxy.telemetry.exposition import media_type
 from kyma_proxy.web.admin_accounts import AdminAccounts
 from kyma_proxy.web.reload_documents import COMPARE_PATH, changes_document, is_dry_run, read_written_form, reload_document
 from kyma_proxy.web.responses import Handler, json_response
+from kyma_proxy.web.served_paths import not_allowed, nothing_at
 from kyma_proxy.web.status_page import add_status_routes
 
 _OWN_FORM: Final = ("models", "entries", "patterns", "pattern_routes", "providers", "routes", "substitutions", "warnings")
@@ -116,6 +117,10 @@ def _admission(current: Callable[[], Snapshot]) -> Middleware:
             return await handler(request)
         except GatewayError as error:
             return _gateway_error_response(error)
+        except web.HTTPMethodNotAllowed as error:
+            return _gateway_error_response(not_allowed(request.method, sorted(error.allowed_methods)))
+        except web.HTTPNotFound:
+            return _gateway_error_response(nothing_at(request.path))
         except StoreUnavailable:
             return _gateway_error_response(accounts_unavailable())
 
@@ -234,6 +239,8 @@ def _gateway_error_response(error: GatewayError) -> web.Response:
     response = _error_response(error.kind.status, error.kind.code, error.message)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
+    if error.allowed:
+        response.headers["Allow"] = ", ".join(error.allowed)
     return response
 
 

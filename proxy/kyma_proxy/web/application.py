@@ -22,6 +22,7 @@ from kyma_proxy.web.control_plane_bridge import ERROR_HEADERS, REQUEST_ID_HEADER
 from kyma_proxy.web.image_pages import ImagePages
 from kyma_proxy.web.openapi.document import openapi_page
 from kyma_proxy.web.responses import Handler, json_response
+from kyma_proxy.web.served_paths import not_allowed, nothing_at
 from kyma_proxy.web.status_page import add_status_routes
 
 _log: Final = logging.getLogger("kyma-proxy")
@@ -184,17 +185,12 @@ def _methods_at(request: web.Request) -> list[str]:
 
 
 def _from_aiohttp(request: web.Request, error: web.HTTPException) -> GatewayError:
-    """The error for an exception that aiohttp raises by itself, with a hint if the base URL is wrong."""
+    """The error for an exception that aiohttp raises by itself."""
     allowed = _methods_at(request)
     if allowed:
-        return GatewayError(Kind.METHOD_NOT_ALLOWED, f"{request.method} is not served here; use {allowed[0]}.")
+        return not_allowed(request.method, allowed)
     if error.status == 404:
-        hint = ""
-        if f"/v1{request.path}".encode() in RELAYED:
-            hint = f" Did you mean /v1{request.path}? The base URL for OpenAI clients ends with /v1."
-        elif request.path.startswith("/v1/v1/"):
-            hint = " The path has /v1 twice; the base URL for Anthropic clients ends without it."
-        return GatewayError(Kind.NOT_FOUND, f"There is nothing at {request.path}.{hint}")
+        return nothing_at(request.path, RELAYED)
     if error.status >= 500:
         return internal_error()
     return GatewayError(Kind.INVALID_REQUEST, f"The request can't be served: {error.reason}.")
@@ -207,6 +203,6 @@ def _error_response(request: web.Request, error: GatewayError) -> web.Response:
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     response.headers.update(request.get(ERROR_HEADERS, {}))
-    if error.kind is Kind.METHOD_NOT_ALLOWED:
-        response.headers["Allow"] = ", ".join(_methods_at(request))
+    if error.allowed:
+        response.headers["Allow"] = ", ".join(error.allowed)
     return response

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kyma_proxy.config.snapshot import NANO
 from kyma_proxy.core.accounts.accounts import Account, Accounts, Key, credential, is_email, new_key
 from kyma_proxy.core.http.inbound import Headers
+from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.loading.tiers import SHIPPED_TIERS
 
 SECRET, DIGEST, PREFIX = new_key(bytes(range(32)))
@@ -152,6 +153,15 @@ def test_a_held_amount_is_not_available_until_it_is_released() -> None:
 ])  # fmt: skip
 def test_the_credential_is_the_first_key_of_this_gateway_in_either_header(headers: Headers, found: bytes) -> None:
     assert credential(headers) == found
+
+
+@pytest.mark.parametrize("name", [b"Authorization", b"X-Api-Key"])
+@pytest.mark.parametrize("values", [(b"Bearer ky-1", b"Bearer ky-2"), (b"ky-1", b"ky-1"), (b"bad", b"Bearer ky-1"), (b"", b"")])
+def test_a_credential_that_is_there_twice_is_none(name: bytes, values: tuple[bytes, bytes]) -> None:
+    headers = [(b"host", b"a"), (name, values[0]), (b"accept", b"b"), (name.lower(), values[1])]
+    with pytest.raises(GatewayError, match=r"more than one `(Authorization|x-api-key)` header") as caught:
+        credential(headers)
+    assert caught.value.kind is Kind.BAD_HTTP
 
 
 @given(st.binary(min_size=32, max_size=32))

@@ -18,7 +18,7 @@ from tests.factories import inbound, source
 PASSES_TO_PROVIDER = (
     "accept", "content-type", "user-agent", "anthropic-beta", "anthropic-version", "openai-beta", "openai-organization",
     "x-stainless-lang", "x-stainless-retry-count", "idempotency-key", "traceparent", "tracestate", "x-request-id", "priority",
-    "content-encoding", "x-unheard-of", "keep-alive-not", "x-forward", "prefer",
+    "content-encoding", "x-unheard-of", "http-referer", "x-title", "keep-alive-not", "x-forward", "prefer",
 )  # fmt: skip
 STAYS_BEFORE_PROVIDER = (
     "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
@@ -26,6 +26,7 @@ STAYS_BEFORE_PROVIDER = (
     "host", "content-length", "accept-encoding", "expect", "http2-settings",
     "forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip", "x-forwarded-for", "x-forwarded-proto",
     "x-kyma-model", "x-kyma-request-id", "access-control-request-headers",
+    "origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-ch-ua", "sec-gpc",
     "content_length", "transfer_encoding", "x_api_key", "x_unheard_of", "anthropic_beta", "_", "accept_", "x-forwarded_for",
 )  # fmt: skip
 PASSES_TO_CALLER = ("content-type", "date", "openai-processing-ms", "request-id", "cf-ray", "retry-after")

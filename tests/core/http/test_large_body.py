@@ -77,6 +77,44 @@ def test_megabytes_of_white_space_between_members_are_refused(spaces: bytes) -> 
         read_routing_fields(body(spaces))
 
 
+TEXTS = {
+    "prose": "First, this: then that. ",
+    "CSV": '1,"two",3.0,[4]\r\n',
+    "code": 'if (a[1]) { call({"b": [c, d]}); }\n',
+    "escaped JSON": json.dumps({"a": [1, 2, {"b": "c:d"}]}),
+    "JSON escaped twice": json.dumps(json.dumps({"a": [1, 2, {"b": "c:d"}]})),
+    "base64 in lines": "A" * 76 + "\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_long_text_passes_whatever_stands_in_it(kind: str) -> None:
+    unit = TEXTS[kind]
+    written = json.dumps(unit)[1:-1].encode()
+    sent = b'{"model":"m","messages":[{"role":"user","content":"%b"}],"user":"%b"}' % (
+        written * (30 * MIB // len(written)),
+        written * (MIB // len(written)),
+    )
+    assert read_routing_fields(sent, is_metered=True).model == "m"
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_members_do_not_hide_behind_the_colons_of_a_prompt(separators: tuple[str, str]) -> None:
+    prompt = {"messages": [{"role": "user", "content": ":" * 100_000}], **{f"a{at}": {"b": 1} for at in range(30_000)}}
+    with pytest.raises(GatewayError, match="too many members"):
+        read_routing_fields(json.dumps({"model": "m", **prompt}, separators=separators).encode())
+
+
+def test_white_space_and_a_repeated_member_are_told_apart() -> None:
+    with pytest.raises(GatewayError, match="white space") as spaced:
+        read_routing_fields(body(b'"a":1,' + b" " * 2 * MIB + b'"b":2'))
+    assert spaced.value.kind is Kind.INVALID_REQUEST
+    for twice in (b'"a":"%b","a":1' % (b"x" * 2 * MIB), b'"a":12,"b":"%b","a":1' % (b"x" * 2 * MIB)):
+        with pytest.raises(GatewayError, match="same member twice") as caught:
+            read_routing_fields(body(twice))
+        assert "white space" not in caught.value.message
+
+
 @pytest.mark.parametrize("value", [b'"' + b"m" * 4000 + b'"', b'"' + b"\\u006d" * MIB + b'"'])
 def test_a_model_of_megabytes_is_refused_without_being_read(value: bytes) -> None:
     with pytest.raises(GatewayError, match="1 to 256 characters"):

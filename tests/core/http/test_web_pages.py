@@ -197,8 +197,10 @@ def test_only_pages_of_allowed_origins_may_read_answers() -> None:
     assert lines(local, "http://localhost:3000").startswith(b"access-control-allow-origin: http://localhost:3000\r\n")
     assert lines(local, "app://obsidian.md").startswith(b"access-control-allow-origin: app://obsidian.md\r\n")
     assert local.admit(b"/", [(b"host", HOST.encode())]) == b""
-    assert local.readable(b"http://localhost:3000") == lines(local, "http://localhost:3000")
-    assert local.readable(EVIL.encode()) == local.readable(None) == b""
+    assert local.readable([(b"Origin", b"http://localhost:3000")]) == lines(local, "http://localhost:3000")
+    assert local.readable([(b"origin", EVIL.encode())]) == local.readable([]) == b""
+    assert local.readable([(b"origin", b"http://localhost:3000"), (b"Origin", EVIL.encode())]) == b""
+    assert local.readable([(b"origin", b"http://localhost:3000")] * 2) == b""
     keyed = public_policy(configured(required="true"))
     assert [one for one in (*ALLOWED, EVIL, "null") if lines(keyed, one)] == []
     listed = public_policy(configured(required="true", more=listing("https://app.example", "http://localhost:*")))

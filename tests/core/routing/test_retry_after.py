@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyma_proxy.core.routing.retry_after import MAX_RETRY_AFTER_S, retry_after
+from kyma_proxy.core.routing.retry_after import MAX_RETRY_AFTER_S, bounded_hints, retry_after
 
 DATE = b"Sun, 22 Nov 2026 10:00:00 GMT"
 WALL = 1_795_341_600.0  # the same second
@@ -110,3 +110,18 @@ VALUES = st.one_of(
 def test_whatever_a_provider_writes_it_is_bounded_and_never_negative(fields: dict[bytes, bytes], wall: float) -> None:
     hint = retry_after(429, fields, wall)
     assert hint is None or 0 <= hint <= MAX_RETRY_AFTER_S
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bound"),
+    [
+        (b"retry-after", b"604801", b"604800"), (b"retry-after", b"9" * 23, b"604800"), (b"retry-after", b"30d", b"604800"),
+        (b"retry-after", b"Fri, 31 Dec 9999 23:59:59 GMT", b"604800"), (b"retry-after", b"9" * 5000, b"604800"),
+        (b"retry-after-ms", b"9" * 23, b"604800000"),
+        (b"retry-after", b"604800", None), (b"retry-after", b"0", None), (b"retry-after", b"7.5", None),
+        (b"retry-after", b"34s", None), (b"retry-after", b"soon", None), (b"retry-after-ms", b"1500", None),
+        (b"retry-after", b"Sun, 06 Nov 1994 08:49:37 GMT", None),
+    ],
+)  # fmt: skip
+def test_a_hint_that_nobody_should_follow_is_bounded(name: bytes, value: bytes, bound: bytes | None) -> None:
+    assert bounded_hints({b"date": b"x", name: value}, 1.8e9) == ([] if bound is None else [(name, bound)])

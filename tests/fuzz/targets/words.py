@@ -13,6 +13,7 @@ from kyma_proxy.core.accounts.accounts import credential, is_email
 from kyma_proxy.core.http.headers import encode_request_head
 from kyma_proxy.core.http.inbound import Headers, Inbound, request_id
 from kyma_proxy.core.routing.retry_after import MAX_RETRY_AFTER_S, retry_after
+from kyma_proxy.errors import GatewayError
 from tests.factories import source
 from tests.fuzz.target import Target
 
@@ -63,8 +64,9 @@ def fields(data: bytes) -> None:
         for name, colon, value in (line.replace(b"\r", b"").partition(b":") for line in data.split(b"\n"))
         if colon and _NAME.fullmatch(name)
     ]
-    found = credential(headers)
-    assert found == b"" or found.startswith(b"ky-")
+    with suppress(GatewayError):
+        found = credential(headers)
+        assert found == b"" or found.startswith(b"ky-")
     for name, value in headers:
         if name.lower() == b"x-request-id":
             assert not set(request_id(value, "fresh")) & set(" \t\r\n\0,;:")

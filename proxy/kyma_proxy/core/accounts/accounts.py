@@ -13,6 +13,7 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Tier
 from kyma_proxy.core.http.inbound import Headers
+from kyma_proxy.errors import GatewayError, Kind
 
 KEY_START: Final = "ky-"
 KEY_RANDOM_BYTES: Final = 32
@@ -201,18 +202,29 @@ class Accounts:
 
 
 def credential(headers: Headers) -> bytes:
-    """The first value of `Authorization: Bearer ky-…` or `x-api-key: ky-…` that is a key of ours, or b"". (Contract §1.)"""
+    """The first value of `Authorization: Bearer ky-…` or `x-api-key: ky-…` that is a key of ours, or b"". (Contract §1.)
+
+    Raises GatewayError if either is there twice: who reads the request elsewhere might take the other one.
+    """
+    found = b""
+    authorizations = keys = 0
     for name, value in headers:
         length = len(name)
         if length == 13 and name.lower() == b"authorization":
+            authorizations += 1
             if value[:7].lower() != b"bearer ":
                 continue
             value = value[7:].strip()  # noqa: PLW2901  the rest of it
         elif length != 9 or name.lower() != b"x-api-key":
             continue
-        if value.startswith(_KEY_START):
-            return value.strip()
-    return b""
+        else:
+            keys += 1
+        if not found and value.startswith(_KEY_START):
+            found = value.strip()
+    if authorizations > 1 or keys > 1:
+        which = "Authorization" if authorizations > 1 else "x-api-key"
+        raise GatewayError(Kind.BAD_HTTP, f"The request has more than one `{which}` header; send one.")
+    return found
 
 
 def new_key(random_bytes: bytes) -> tuple[str, bytes, str]:

@@ -17,11 +17,14 @@ from typing import Final
 import msgspec
 
 from kyma_proxy.core.accounts.media import MAX_PIECES, MEDIA_TOKENS, Piece, media_in
+from kyma_proxy.errors import GatewayError, Kind
 
 BYTES_PER_TOKEN: Final = 4
 _STRIDE: Final = MEDIA_TOKENS * BYTES_PER_TOKEN
 _MAX_DIGITS: Final = 18
-_UNKNOWN_COPIES: Final = 128
+MAX_COPIES: Final = 128
+"""The most answers to one prompt: OpenAI's bound."""
+_MAX_COPIES_BYTES: Final = 64
 _MAX_PROMPTS: Final = 10_000
 _TOKEN: Final = re.compile(rb"[ \t\r\n]*+[-\d]")
 _items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -86,6 +89,18 @@ def answers_asked(copies: tuple[bytes, ...]) -> int:
     return max([_answers(text) for text in copies]) if copies else 1
 
 
+def check_copies(name: str, text: bytes) -> None:
+    """Raises GatewayError if a member with a number of answers has one that no provider gives; nothing could hold its cost."""
+    if text == b"null" or (text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_COPIES):
+        return
+    try:
+        number = float(text.strip(b'"')) if len(text) <= _MAX_COPIES_BYTES else math.inf
+    except ValueError:
+        return  # it is no number, and counts as many
+    if not 1 <= number <= MAX_COPIES:
+        raise GatewayError(Kind.INVALID_REQUEST, f"`{name}` must be a whole number from 1 to {MAX_COPIES}.", param=name)
+
+
 def prompts_asked(written: bytes) -> int:
     """The number of prompts in a `prompt` of `completions`, each of which is answered: texts, or lists of tokens.
 
@@ -108,11 +123,11 @@ def _answers(text: bytes) -> int:
     if text == b"null":
         return 1
     if len(text) > _MAX_DIGITS:  # a part of `0.0000000000000000001e25` is another number
-        return _UNKNOWN_COPIES
+        return MAX_COPIES
     try:
         return max(1, math.ceil(float(text.strip(b'"'))))
     except (ValueError, OverflowError):
-        return _UNKNOWN_COPIES
+        return MAX_COPIES
 
 
 def _positive(text: bytes, otherwise: int) -> int:

@@ -58,6 +58,10 @@ def id_lines(request_id: str, own_field: bytes) -> bytes:
 
 
 def error_lines(error: GatewayError, request_id: str, own_field: bytes = b"") -> bytes:
-    """The lines of every error: the request id, and when to come back if that is known."""
-    retry = b"" if error.retry_after is None else b"retry-after: %d\r\n" % error.retry_after
-    return id_lines(request_id, own_field) + retry
+    """The lines of every error: the request id, when to come back if that is known, and the methods if it is about them."""
+    lines = id_lines(request_id, own_field)
+    if error.retry_after is not None:
+        lines += b"retry-after: %d\r\n" % error.retry_after
+    if error.allowed:
+        lines += b"allow: %b\r\n" % ", ".join(error.allowed).encode()
+    return lines

@@ -15,20 +15,21 @@ from typing import Final
 
 import msgspec
 
-from kyma_proxy.core.accounts.estimate import answers_asked, prompts_asked
+from kyma_proxy.core.accounts.estimate import answers_asked, check_copies, prompts_asked
 from kyma_proxy.core.accounts.extras import COSTLY_MEMBERS, Extras, asked_extras
 from kyma_proxy.core.http.large_body import LARGE_BYTES, MAX_MEMBERS, check_members, large_members
 from kyma_proxy.core.http.member_names import check_names
 from kyma_proxy.errors import GatewayError, Kind
 
-_SPACE: Final = rb"[ \t\r\n]*+"
+_SPACE: Final = rb"[ \t\r\n]{0,1048576}+"
 _MEMBER: Final = re.compile(_SPACE + rb"[{,]" + _SPACE + rb'"((?:[^"\\]|\\.)*+)"' + _SPACE + rb":" + _SPACE)
 _END: Final = re.compile(_SPACE + rb"\}" + _SPACE)
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _text: Final = msgspec.json.Decoder(str).decode
 _anything: Final = msgspec.json.Decoder(msgspec.Raw).decode
 _FEW_BYTES: Final = 5 * MAX_MEMBERS  # a body of no more can't have as many: a member takes six bytes, one may take five
-_MAX_SLACK_BYTES: Final = 2**20
+_MUCH_SPACE: Final = re.compile(rb"[ \t\r\n]{1048576}")
+_SPACED_BYTES: Final = 2**22  # in so many there are no three runs of white space that pass
 _MAX_MODEL_CHARACTERS: Final = 256
 _MAX_MODEL_BYTES: Final = 12 * _MAX_MODEL_CHARACTERS + 2  # each character as two escapes
 _MAX_TOKENS: Final = ("max_tokens", "max_completion_tokens")
@@ -177,8 +178,14 @@ def _options(members: dict[str, msgspec.Raw]) -> MeteredFields:
 
 
 def _copies(members: dict[str, msgspec.Raw]) -> tuple[bytes, ...]:
-    """The number of answers that the caller wants, as `n` and `best_of` say it; of each prompt, where it sends several."""
+    """The number of answers that the caller wants, as `n` and `best_of` say it; of each prompt, where it sends several.
+
+    Raises GatewayError if that is no number of answers.
+    """
     copies = tuple([bytes(members[name]) for name in _COPIES if name in members])
+    for name in _COPIES:
+        if name in members:
+            check_copies(name, bytes(members[name]))
     prompts = prompts_asked(bytes(members["prompt"])) if "prompt" in members else 1
     return copies if prompts == 1 else (b"%d" % (prompts * answers_asked(copies)),)
 
@@ -288,8 +295,6 @@ def _step(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int] | Non
 
 def _walk(body: bytes, members: dict[str, msgspec.Raw], wanted: str = "model") -> tuple[int, int]:
     """The place of the value of `model`, or another member, in any body. Raises GatewayError if a member is there twice."""
-    if len(body) - sum([len(name) + memoryview(value).nbytes for name, value in members.items()]) > _MAX_SLACK_BYTES:
-        raise GatewayError(Kind.INVALID_JSON, "The body contains the same member twice, or too much white space.")
     position = 0
     found = (0, 0)
     seen = set()
@@ -297,16 +302,23 @@ def _walk(body: bytes, members: dict[str, msgspec.Raw], wanted: str = "model") -
         key = match[1]
         name = key.decode() if b"\\" not in key else _text(b'"' + key + b'"')
         value = bytes(members[name]) if name in members and name not in seen else None
-        position = match.end()
+        start, position = position, match.end()
         if value is None or not body.startswith(value, position):
-            raise GatewayError(Kind.INVALID_JSON, "The body contains the same member twice; send it once.")
+            raise _twice_or_spaced(body, start)
         seen.add(name)
         if name == wanted:
             found = (position, position + len(value))
         position += len(value)
     if _END.fullmatch(body, position) is None:
-        raise GatewayError(Kind.INVALID_JSON, "The body contains the same member twice; send it once.")
+        raise _twice_or_spaced(body, position)
     return found
+
+
+def _twice_or_spaced(body: bytes, position: int) -> GatewayError:
+    """The error for a body that can't be walked beyond a position."""
+    if _MUCH_SPACE.search(body, position, position + _SPACED_BYTES) is not None:
+        return GatewayError(Kind.INVALID_REQUEST, "The body has a MiB of white space between two of its members; send less.")
+    return GatewayError(Kind.INVALID_JSON, "The body contains the same member twice; send it once.")
 
 
 def _not_utf_8() -> GatewayError:

@@ -25,8 +25,10 @@ _DROPPED_TO_PROVIDER: Final = HOP_BY_HOP | {
     b"host", b"content-length", b"accept-encoding", b"expect", b"http2-settings",
     # who stands in front of the gateway is nobody's business behind it
     b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"cf-connecting-ip",
+    # what a browser says of the page that asks: where it is, which a provider might also refuse
+    b"origin", b"referer",
 }  # fmt: skip
-_DROPPED_TO_PROVIDER_PREFIXES: Final = (b"x-forwarded-", b"x-kyma-", b"access-control-request-")
+_DROPPED_TO_PROVIDER_PREFIXES: Final = (b"x-forwarded-", b"x-kyma-", b"access-control-request-", b"sec-")
 _MAX_NAMES_REMEMBERED: Final = 2048
 _MAX_RULES: Final = 256
 """More than a configuration has. Each reload may bring others, so those of old ones are forgotten."""

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from kyma_proxy.core.http.structure import ValueCounter
 from kyma_proxy.errors import GatewayError, Kind
 
 LARGE_BYTES: Final = 128 * 1024
@@ -21,7 +22,7 @@ MAX_NAME_CHARACTERS: Final = 256
 _MAX_COLONS: Final = 20_000
 _DENSE_BYTES: Final = 8 * 2**20
 """A body of no more can't be so dense that to step over it takes long."""
-_MAX_DENSITY: Final = 4_000_000
+_MAX_MARKS: Final = 4_000_000
 _SLICE_BYTES: Final = 2 * 2**20
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NOTHING: Final = msgspec.Raw(b"")
@@ -37,37 +38,51 @@ _large_values: Final = msgspec.json.Decoder(
 
 def large_members(body: bytes) -> Generator[None, None, dict[str, msgspec.Raw]]:
     """The members of a large body, in slices. Raises GatewayError if there are too many, and what msgspec raises."""
-    colons = yield from _count_colons(body)
-    if colons > _MAX_COLONS:
-        known = _large_values(body)
-        yield
-        for name in _LARGE_NAMES:
-            colons -= bytes(getattr(known, name)).count(b":")
-        yield
-        if colons > _MAX_COLONS:
-            raise GatewayError(Kind.INVALID_REQUEST, "The body has too many members outside of its prompt; send fewer.")
+    yield from _check_structure(body)
     members = _members(body)
     check_members(members)
     return members
 
 
-def _count_colons(body: bytes) -> Generator[None, None, int]:
-    """The colons of a body. Raises GatewayError if it has so many values that no part of it can be stepped over quickly."""
+def _check_structure(body: bytes) -> Generator[None, None, None]:
+    """Raises GatewayError if a body has too many members, or so many values that no part of it can be stepped over quickly.
+
+    Most bodies have few marks of a structure, wherever these stand. Only in others those in strings are told apart.
+    """
     may_be_dense = len(body) > _DENSE_BYTES
-    colons = density = 0
+    colons = marks = 0
     for start in range(0, len(body), _SLICE_BYTES):
         end = start + _SLICE_BYTES
         found = body.count(b":", start, end)
         colons += found
         if may_be_dense:  # a member has a comma and a colon: it takes twice as long as an element
-            density += found + body.count(b",", start, end) + body.count(b"{", start, end) + body.count(b"[", start, end)
-            if density > _MAX_DENSITY:
-                raise GatewayError(
-                    Kind.INVALID_REQUEST,
-                    f"The body has more than {_MAX_DENSITY} commas, colons and brackets; no model reads as much.",
-                )
+            marks += found + body.count(b",", start, end) + body.count(b"{", start, end) + body.count(b"[", start, end)
         yield
-    return colons
+    if colons <= _MAX_COLONS and marks <= _MAX_MARKS:
+        return
+    counter = yield from _counted(body)
+    if may_be_dense and counter.values + counter.colons > _MAX_MARKS:
+        raise GatewayError(
+            Kind.INVALID_REQUEST,
+            f"The body has more than {_MAX_MARKS} commas, colons and brackets outside of its texts; no model reads as much.",
+        )
+    colons = counter.colons
+    if colons > _MAX_COLONS:
+        known = _large_values(body)
+        yield
+        for name in _LARGE_NAMES:
+            inner = yield from _counted(bytes(getattr(known, name)))
+            colons -= inner.colons
+        if colons > _MAX_COLONS:
+            raise GatewayError(Kind.INVALID_REQUEST, "The body has too many members outside of its prompt; send fewer.")
+
+
+def _counted(text: bytes) -> Generator[None, None, ValueCounter]:
+    counter = ValueCounter(text, _MAX_MARKS)
+    while not counter.is_done:
+        counter.step()
+        yield
+    return counter
 
 
 def check_members(members: dict[str, msgspec.Raw]) -> None:

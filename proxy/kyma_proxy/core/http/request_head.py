@@ -21,14 +21,14 @@ _concerns: Final[dict[bytes, bytes]] = {}
 
 
 class RequestHead(NamedTuple):
-    """The parts of a head that the connection needs; `cors` is as in `Inbound`."""
+    """The parts of a head that the connection needs; `cors` is as in `Inbound`, and `length` 0 for a body in chunks."""
 
     method: bytes
     path: bytes
     query: bytes
     is_http_10: bool
     expects_continue: bool
-    has_body: bool
+    length: int
     request_id: bytes | None
     cors: bytes = b""
 
@@ -57,14 +57,14 @@ def read_request_head(method: bytes, version: str, target: bytes, headers: Heade
         raise GatewayError(Kind.BAD_HTTP, "A request needs exactly one Host header.")
     if version == "1.0" and b"transfer-encoding" in fields:
         raise GatewayError(Kind.BAD_HTTP, "HTTP/1.0 has no transfer encodings; send the body with a Content-Length.")
-    has_body, expects_continue = _read_framing(fields, max_body)
+    length, expects_continue = _read_framing(fields, max_body)
     path, _, query = origin_form(method, target).partition(b"?")
     expects_continue = expects_continue and version == "1.1"
-    return RequestHead(method, path, query, version == "1.0", expects_continue, has_body, fields.get(b"x-request-id"))
+    return RequestHead(method, path, query, version == "1.0", expects_continue, length, fields.get(b"x-request-id"))
 
 
-def _read_framing(fields: dict[bytes, bytes], max_body: int) -> tuple[bool, bool]:
-    """True if there is a body, and True if the caller waits for a 100 before it sends it."""
+def _read_framing(fields: dict[bytes, bytes], max_body: int) -> tuple[int, bool]:
+    """The length of the body, 0 for one in chunks, and True if the caller waits for a 100 before it sends it."""
     length = int(fields.get(b"content-length", b"0"))
     if length > max_body:
         raise GatewayError(Kind.BODY_TOO_LARGE, f"The request's body is larger than {max_body} bytes.")
@@ -74,7 +74,7 @@ def _read_framing(fields: dict[bytes, bytes], max_body: int) -> tuple[bool, bool
         raise GatewayError(Kind.UNSUPPORTED_ENCODING, "The gateway reads the body's `model`; send the body uncompressed.")
     if _value(fields, b"expect", b"100-continue") != b"100-continue":
         raise GatewayError(Kind.EXPECTATION_FAILED, "The only supported expectation is `100-continue`.")
-    return length > 0 or b"transfer-encoding" in fields, b"expect" in fields
+    return length, b"expect" in fields
 
 
 def _value(fields: dict[bytes, bytes], name: bytes, otherwise: bytes) -> bytes:

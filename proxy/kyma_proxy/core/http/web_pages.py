@@ -87,19 +87,15 @@ class WebPagePolicy:
         if self._is_allowed(text):
             return cors_lines(origin)
         if self._protects and not self._is_own(text, target, authority):
-            if text == "null":
-                raise _refused(
-                    "A page without an origin of its own (`Origin: null`) can't use this gateway; serve it from an address, "
-                    "and add that to `cors.origins` in the gateway's configuration."
-                )
-            raise _refused(
-                f"Pages of {_shown(text)} may not use this gateway; if they should, add their origin to `cors.origins` in its "
-                "configuration."
-            )
+            raise _refused(_why_refused(text))
         return b""
 
-    def readable(self, origin: bytes | None) -> bytes:
-        """The lines that let a page of this origin read an error about a request that can't be read; else b""."""
+    def readable(self, headers: Headers) -> bytes:
+        """The lines that let the page that sends these fields read an error about a request that can't be served; else b""."""
+        origin: bytes | None = None
+        for name, value in headers:
+            if len(name) == 6 and name.lower() == b"origin":
+                origin = _joined(origin, value)
         return cors_lines(origin) if origin is not None and self._is_allowed(origin.decode("latin-1")) else b""
 
     def _is_allowed(self, origin: str) -> bool:
@@ -219,6 +215,20 @@ def _joined(former: bytes | None, value: bytes) -> bytes:
 def _shown(text: str) -> str:
     """The text of a caller's header as an error may repeat it."""
     return f"`{text}`" if _ORIGIN.fullmatch(text) and len(text) <= _MAX_BYTES_SHOWN and "`" not in text else ""
+
+
+def _why_refused(origin: str) -> str:
+    if origin == "null":
+        return (
+            "A page without an origin of its own (`Origin: null`) can't use this gateway; serve it from an address, and add "
+            "that to `cors.origins` in the gateway's configuration."
+        )
+    shown = _shown(origin)
+    if not shown:
+        return "The page that sent this request may not use this gateway: its `Origin` is none that `cors.origins` could name."
+    return (
+        f"Pages of {shown} may not use this gateway; if they should, add their origin to `cors.origins` in its configuration."
+    )
 
 
 def _refused(message: str) -> GatewayError:

@@ -64,7 +64,9 @@ class AttemptFailure(NamedTuple):
         """The reason, for a caller. Without the name it says nothing that only the operator knows: no host, no address."""
         if is_named:
             return f"{self.provider}: {self.detail}"
-        return "could not be reached" if self.kind is FailureKind.CONNECT else self.detail
+        if self.kind is FailureKind.CONNECT:
+            return "could not be reached"
+        return "can't be used" if self.kind is FailureKind.STATUS and self.status in _OPERATORS else self.detail
 
     @property
     def word(self) -> str:
@@ -79,6 +81,7 @@ _NEXT_SOURCE: Final = frozenset({401, 402, 403, 408, 409, 412, 424, 429, 498, 49
 _OPERATORS: Final = frozenset({401, 402, 403, 412, 424, 498, 499})
 """They speak of the operator's key, account or capacity, and never of the request."""
 _RATE_LIMITED: Final = 429
+_UNAVAILABLE: Final = "is not available just now; GET /v1/status shows which models are."
 _OF_THE_KEY: Final = frozenset({401, 402, 403, 412, 429})
 """Another key of the same provider may be taken, funded or under its limit."""
 _TIMEOUTS: Final = frozenset({FailureKind.CONNECT_TIMEOUT, FailureKind.FIRST_BYTE_TIMEOUT, FailureKind.TOTAL_TIMEOUT})
@@ -129,10 +132,9 @@ def exhausted(model: str, failures: Iterable[AttemptFailure], *, are_named: bool
     """
     failed = list(failures)
     if not failed:
-        return GatewayError(
-            Kind.NO_SOURCE_AVAILABLE,
-            f"No source of {model} is on: its providers have no key, as the gateway's start, `check` and /v1/status say.",
-        )
+        why = "is on: its providers have no key, as the gateway's start, `check` and /v1/status say"
+        message = f"No source of {model} {why}." if are_named else f"{model} {_UNAVAILABLE}"
+        return GatewayError(Kind.NO_SOURCE_AVAILABLE, message)
     reasons = "; ".join(dict.fromkeys(one.described(is_named=are_named) for one in failed))
     failed = [one for one in failed if not one.is_missing]  # those that lack the endpoint are not why the others failed
     if not failed:
@@ -148,8 +150,9 @@ def exhausted(model: str, failures: Iterable[AttemptFailure], *, are_named: bool
         message = f"Every source of {model} is skipped just now ({reasons}); try again later."
         return GatewayError(Kind.NO_SOURCE_AVAILABLE, message, retry_after=retry_after_s)
     if all(one.status in _OPERATORS or one.status == _RATE_LIMITED for one in tried):
-        where = "/v1/status" if are_named else "/v1/status of the admin listener"
-        message = f"No source of {model} is open to the gateway just now ({reasons}); its operator can see why at {where}."
+        message = f"No source of {model} is open to the gateway just now ({reasons}); its operator can see why at /v1/status."
+        if not are_named:
+            message = f"{model} {_UNAVAILABLE}"
         return GatewayError(Kind.NO_SOURCE_AVAILABLE, message, retry_after=retry_after_s)
     if all(one.kind in _TIMEOUTS for one in tried):
         message = f"No source of {model} answered in time ({reasons})."

@@ -54,10 +54,13 @@ def is_answered(snapshot: Snapshot, endpoint: Endpoint, model: Model) -> bool:
     return not route.is_empty
 
 
-def unanswerable(model: Model, endpoint: Endpoint, main: Mapping[str, Endpoint], spoken: Collection[str]) -> GatewayError:
+def unanswerable(
+    model: Model, endpoint: Endpoint, main: Mapping[str, Endpoint], spoken: Collection[str], *, are_named: bool
+) -> GatewayError:
     """The error if no source of a model is on that could answer callers of this endpoint.
 
     `main` has the endpoint to suggest to callers of each dialect; sources that speak one of `spoken` can answer here.
+    `are_named` is as in `exhausted`.
     """
     if model.is_image:
         return GatewayError(
@@ -73,7 +76,7 @@ def unanswerable(model: Model, endpoint: Endpoint, main: Mapping[str, Endpoint],
         where = next(f"/v1{main[name].path.decode()}" for name in main if name in dialects)
         message = f"No source of {model.id} speaks {endpoint.dialect}; ask for it at {where}."
         return GatewayError(Kind.INVALID_REQUEST, message, param="model")
-    return exhausted(model.id, ())
+    return exhausted(model.id, (), are_named=are_named)
 
 
 def _unknown_model(name: str, snapshot: Snapshot) -> GatewayError:

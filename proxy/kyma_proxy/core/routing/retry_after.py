@@ -18,6 +18,7 @@ MAX_RETRY_AFTER_S: Final = 7 * 86_400
 """No hint is taken to be longer."""
 
 _MAX_CHARACTERS: Final = 64
+_MAX_DIGITS: Final = 15
 _NUMBER: Final = re.compile(rb"\d{1,15}(?:\.\d{1,9})?")
 _DURATION: Final = re.compile(
     rb"(?:(\d{1,9}(?:\.\d{1,9})?)d)?(?:(\d{1,9}(?:\.\d{1,9})?)h)?(?:(\d{1,9}(?:\.\d{1,9})?)m)?"
@@ -47,6 +48,20 @@ def retry_after(status: int, fields: dict[bytes, bytes], wall: float) -> int | N
     if hint is None and status == 429:
         hint = _longest_reset(fields, now)
     return None if hint is None else _bounded(hint)
+
+
+def bounded_hints(fields: dict[bytes, bytes], wall: float) -> list[tuple[bytes, bytes]]:
+    """Return the fields whose hints are longer than any that is believed, with the bound in their place."""
+    changed: list[tuple[bytes, bytes]] = []
+    for name, unit in ((b"retry-after", 1), (b"retry-after-ms", 1000)):
+        value = fields.get(name)
+        if value is None or (value.isdigit() and int(value[:_MAX_DIGITS]) <= MAX_RETRY_AFTER_S * unit):
+            continue
+        seconds = _seconds(value, wall)
+        is_endless = seconds is None and value[:1].isdigit()  # a number, of more digits than any
+        if is_endless or (seconds is not None and seconds > MAX_RETRY_AFTER_S * unit):
+            changed.append((name, b"%d" % (MAX_RETRY_AFTER_S * unit)))
+    return changed
 
 
 def _longest_reset(fields: dict[bytes, bytes], now: float) -> float | None:

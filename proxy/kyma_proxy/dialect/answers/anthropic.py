@@ -30,10 +30,11 @@ def read_event(name: bytes, data: bytes) -> Facts:
     try:
         event = decode_event(data)
     except _UNREADABLE:
-        better = repaired(data)
+        value = lenient_json(data) if data.lstrip().startswith(b"{") else None
+        better = None if value is None else repaired(data)
         if better is not None:
             return read_event(name, better)
-        return Facts(error=error_in(lenient_json(data))) if name == b"error" else NOTHING
+        return Facts(error=error_in(value)) if name == b"error" else NOTHING
     kind = event.type
     if kind == "content_block_delta":
         return ANSWER if has_member_beside(event.delta, "type") else NOTHING

@@ -80,10 +80,11 @@ def read_event(name: bytes, data: bytes) -> Facts:
 
 def _read_odd(name: bytes, data: bytes) -> Facts:
     """Read an event that is not quite JSON, or has not the members of an event: it is an error, or says nothing."""
-    better = repaired(data)
-    if better is not None:
-        return read_event(name, better)
-    value = lenient_json(data)
+    value = lenient_json(data) if data.lstrip().startswith((b"{", b"[")) else None
+    if value is not None:
+        better = repaired(data)
+        if better is not None:
+            return read_event(name, better)
     inner = value[0] if isinstance(value, list) and value else value  # Gemini's compatible endpoint
     if name == b"error" or (isinstance(inner, dict) and (inner.get("error") or inner.get("type") == "error")):
         return Facts(error=error_in(inner))

@@ -17,6 +17,7 @@ from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.answers.document import is_document, may_be_json, type_alone, usage_of_cut, usage_of_large
 from kyma_proxy.dialect.answers.ending import Findings, is_whole
 from kyma_proxy.dialect.answers.facts import End, Facts, ReportedError, cut_answer, failure_of, no_answer
+from kyma_proxy.dialect.answers.silence import LARGE_DROP_BYTES, Silence
 from kyma_proxy.dialect.answers.usage import updated
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
@@ -27,6 +28,7 @@ from kyma_proxy.dialect.sse import (
     end_of_event,
     ends_between_events,
     ends_event,
+    events_in,
     is_stream,
     last_boundary,
 )
@@ -41,6 +43,7 @@ _MAX_KEPT_BYTES: Final = 1024 * 1024
 _MAX_UNFRAMED_BYTES: Final = 16 * 1024 * 1024
 """The same for a whole answer that only the end of its connection ends: nothing but its bytes can say that it is whole."""
 _MAX_DECODED_BYTES: Final = 64 * 1024
+_MAX_SEARCHED_BYTES: Final = 16 * 1024
 _LONG_EVENT: Final = "an event of its stream is too long"
 _NOT_PROMISED: Final = "its answer is not what its dialect promises"
 
@@ -55,7 +58,7 @@ class AnswerReader:
     __slots__ = (
         "_beginning", "_counted", "_dialect", "_endpoint", "_has_answer", "_has_end", "_has_length", "_has_reason",
         "_is_read", "_is_stale", "_kept_bytes", "_look_at", "_lost", "_max_whole_bytes", "_opening", "_parser",
-        "_pieces", "_usage", "error", "is_open", "is_searching", "streams",
+        "_pieces", "_silence", "_usage", "error", "is_open", "is_searching", "streams",
     )  # fmt: skip
 
     def __init__(self, dialect: Dialect, endpoint: str) -> None:
@@ -69,20 +72,17 @@ class AnswerReader:
         """The error that the source reported in its answer."""
         self._parser: SseParser | None = None
         self._pieces: list[bytes] = []
-        self._kept_bytes = 0
+        self._kept_bytes = self._counted = 0  # bytes that are kept, and that were dropped
         self._look_at = _LOOK_AFTER_BYTES
-        self._counted = 0  # bytes that were dropped
-        self._opening = b""  # of the body
-        self._beginning = b""  # of the event whose end alone is kept
+        self._max_whole_bytes = _MAX_KEPT_BYTES
+        self._opening = self._beginning = b""  # of the body, and of the event whose end alone is kept
         self._usage: Mapping[str, Any] | None = None
+        self._silence: Silence | None = None
         self._is_stale = False  # text followed the last report of usage
-        self._has_answer = self._has_reason = self._has_end = False
-        self._has_length = False
+        self._lost = False  # the beginning of what is kept is not the beginning of an event, or of the body
+        self._has_answer = self._has_reason = self._has_end = self._has_length = self._is_read = False
         self.is_searching = False
         """True if the answer goes out without having said anything, so that each event is still read."""
-        self._max_whole_bytes = _MAX_KEPT_BYTES
-        self._lost = False  # the beginning of what is kept is not the beginning of an event, or of the body
-        self._is_read = False
 
     def begin(self, *, streams: bool, has_length: bool, is_unframed: bool) -> None:
         """The head has come. `is_unframed`: only the end of the connection ends the body."""
@@ -157,11 +157,13 @@ class AnswerReader:
     # ---- while it goes out
 
     def add(self, piece: bytes) -> None:
-        """Note a piece that goes out."""
+        """Note a piece that goes out. Raises BadAnswer if the stream has said nothing for very long."""
         self._pieces.append(piece)
         self._kept_bytes += len(piece)
         if self._kept_bytes > self._look_at:
             self._look()
+            if self._silence is not None:
+                self._silence.check()
 
     def _look(self) -> None:
         """Let go of what has passed, but for the last events."""
@@ -187,6 +189,8 @@ class AnswerReader:
             return False
         if not self._opening:
             self._opening = b"".join(pieces[: at + 1])[:_KEPT_BYTES]
+        if self._kept_bytes - kept > LARGE_DROP_BYTES:
+            self._listen(pieces[: at + 1])
         del pieces[: at + 1]
         self._counted += self._kept_bytes - kept
         self._kept_bytes = kept
@@ -210,28 +214,29 @@ class AnswerReader:
                 self.is_searching = not self._has_answer
             self._is_stale = True
             self._lost = False
+            if self.is_searching or boundary > LARGE_DROP_BYTES:
+                self._listen([text[:boundary]])
             self._counted += boundary
             text = text[boundary:]
         elif len(text) > _MAX_KEPT_BYTES:
             if not self._lost:
                 self._beginning = text[:_KEPT_BYTES]
             self._lost, self.is_searching = True, False
+            self._listen([text[:-_MAX_KEPT_BYTES]])
             self._counted += len(text) - _MAX_KEPT_BYTES
             text = text[-_MAX_KEPT_BYTES:]
         self._pieces[:] = (text,)
         self._kept_bytes = len(text)
         more = max(_LOOK_AFTER_BYTES, len(text))
-        self._look_at = self._kept_bytes + (min(more, MAX_OPENING_BYTES) if self.is_searching else more)
+        self._look_at = self._kept_bytes + (min(more, _MAX_SEARCHED_BYTES) if self.is_searching else more)
+
+    def _listen(self, dropped: list[bytes]) -> None:
+        """Note if dropped events say nothing."""
+        self._silence = self._silence or Silence(self._dialect)
+        self._silence.look(dropped, is_silent=self.is_searching)
 
     def _read_events(self, text: bytes, *, is_end: bool = False) -> None:
-        parser = SseParser()
-        try:
-            events = parser.feed(text)
-            if is_end:
-                events += parser.flush()
-        except ValueError:
-            return
-        for event in events:
+        for event in events_in(text, is_end=is_end):
             self._note(self._dialect.read_event(event.name, event.data))
 
     def _note(self, facts: Facts) -> None:
@@ -335,8 +340,7 @@ class AnswerReader:
     def _read_whole(self) -> None:
         if self._is_read:
             return
-        self._is_read = True
-        pieces = self._pieces
+        self._is_read, pieces = True, self._pieces
         is_large = self._kept_bytes > _MAX_DECODED_BYTES and (self._lost or self._endpoint not in self._dialect.read_whole_at)
         usage = usage_of_large(pieces, self._opening, is_cut=self._lost) if is_large else None
         if usage is not None or self._lost:

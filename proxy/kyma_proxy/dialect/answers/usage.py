@@ -14,13 +14,19 @@ from typing import Any, Final
 
 import msgspec
 
+from kyma_proxy.dialect.density import is_too_dense
+
 MAX_TOKENS: Final = 2**28
 """A provider's number is untrusted: the bound keeps what is counted and charged plausible."""
 _MAX_DIGITS: Final = 12
 _MAX_READ_BYTES: Final = 1024 * 1024
 _MAX_REPAIRED_BYTES: Final = 512 * 1024
 """What is read without knowing what it is: more would take too long, or too much memory."""
+_DENSE_BYTES: Final = 64 * 1024
+"""What is smaller is read at once, however many values it has."""
 _MAX_MEMBERS: Final = 256
+_MAX_INTEGER_DIGITS: Final = 18
+_MAX_FLOAT_CHARACTERS: Final = 512
 _HALF_PAIR: Final = re.compile(rf"[{chr(0xD800)}-{chr(0xDFFF)}]")
 _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 _decode: Final = msgspec.json.Decoder().decode
@@ -46,13 +52,13 @@ def token_count(value: object) -> int | None:
 
 def lenient_json(text: bytes) -> Any:
     """The JSON value of these bytes, with U+FFFD for a broken character; None if they hold none, or are very many."""
-    if len(text) > _MAX_READ_BYTES:
+    if len(text) > _MAX_READ_BYTES or (len(text) > _DENSE_BYTES and is_too_dense(text)):
         return None
     try:
         return _decode(text)
     except (msgspec.DecodeError, UnicodeError):
         try:
-            return json.loads(text.decode(errors="replace"))
+            return json.loads(text.decode(errors="replace"), parse_int=_whole, parse_float=_finite)
         except (ValueError, RecursionError):
             return None
     except RecursionError:
@@ -60,19 +66,19 @@ def lenient_json(text: bytes) -> Any:
 
 
 def repaired(text: bytes) -> bytes | None:
-    """The same JSON, if these bytes are not quite JSON: half a surrogate pair, a broken character, NaN; else None.
+    """The same JSON, if these bytes are not quite JSON: half a surrogate pair, a broken character, NaN, 1e999; else None.
 
-    A text that is cut by UTF-16 units, as JavaScript does, ends with half a pair. It becomes U+FFFD, and NaN null. A very long
-    text stays as it is.
+    A text that is cut by UTF-16 units, as JavaScript does, ends with half a pair. It becomes U+FFFD, and a number that no
+    machine holds null. A very long text stays as it is, and so does one with very many values.
     """
-    if len(text) > _MAX_REPAIRED_BYTES:
+    if len(text) > _MAX_REPAIRED_BYTES or (len(text) > _DENSE_BYTES and is_too_dense(text)):
         return None
     try:
         _decode(text)
         return None
     except (msgspec.DecodeError, UnicodeError):
         try:
-            value = json.loads(text.decode(errors="replace"), parse_constant=_no_number)
+            value = json.loads(text.decode(errors="replace"), parse_constant=_no_number, parse_int=_whole, parse_float=_finite)
         except (ValueError, RecursionError):
             return None
         return _HALF_PAIR.sub("\ufffd", json.dumps(value, ensure_ascii=False)).encode()
@@ -82,6 +88,15 @@ def repaired(text: bytes) -> bytes | None:
 
 def _no_number(_: str) -> None:
     """NaN and Infinity are no JSON."""
+
+
+def _whole(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else None
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits[:_MAX_FLOAT_CHARACTERS])
+    return number if math.isfinite(number) and len(digits) <= _MAX_FLOAT_CHARACTERS else None
 
 
 def first_count(usage: Mapping[str, Any], *names: str) -> int | None:

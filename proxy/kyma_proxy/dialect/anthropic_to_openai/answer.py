@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from kyma_proxy.core.accounts.usage import NO_USAGE
 from kyma_proxy.dialect.answers.openai import INCOMPLETE_REASONS, usage_in, usage_of
-from kyma_proxy.dialect.answers.usage import part, token_count
+from kyma_proxy.dialect.answers.usage import part, repaired, token_count
 from kyma_proxy.dialect.anthropic_to_openai.messages import Json
 from kyma_proxy.dialect.encoding import encode_json
 from kyma_proxy.dialect.error_message import error_message_in, first_line
@@ -148,20 +148,23 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
     try:
         return decoder(data)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
+        better = repaired(data)  # a number may be more than any machine holds
+        if better is None:
+            raise ValueError(str(error)) from None
+        return decode(decoder, better)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
     except UnicodeDecodeError:
         if len(data) > _MAX_REPAIRED_BYTES:
             raise ValueError("the JSON has broken characters") from None
-        repaired = data.decode(errors="replace").encode()
+        mended = data.decode(errors="replace").encode()
     except msgspec.DecodeError as error:
         if len(data) > _MAX_REPAIRED_BYTES:
             raise ValueError(str(error)) from None
-        repaired = _ESCAPE.sub(lambda escape: b"\\ufffd" if len(escape[0]) == 6 else escape[0], data)
-        if repaired == data:
+        mended = _ESCAPE.sub(lambda escape: b"\\ufffd" if len(escape[0]) == 6 else escape[0], data)
+        if mended == data:
             raise ValueError(str(error)) from None
-    return decode(decoder, repaired)
+    return decode(decoder, mended)
 
 
 def translate_answer(status: int, body: bytes, public_model: str, stop_sequences: frozenset[str]) -> TranslatedAnswer:

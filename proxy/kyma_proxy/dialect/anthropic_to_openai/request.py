@@ -17,8 +17,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from kyma_proxy.core.utf_8 import check_utf_8
 from kyma_proxy.dialect.anthropic_to_openai.messages import PARAGRAPH, Conversation, Json, RequestReader, present_members
+from kyma_proxy.dialect.utf_8 import check_utf_8
 from kyma_proxy.errors import GatewayError, Kind
 
 LOW_BUDGET_TOKENS: Final = 4_096

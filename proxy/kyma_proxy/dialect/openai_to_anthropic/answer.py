@@ -165,7 +165,7 @@ def translate_error(status: int, body: bytes) -> TranslatedAnswer:
 def read_error(data: bytes) -> ErrorDetail:
     """Read the type and message of an error in any usual form; both are empty if it can't be read."""
     try:
-        value = _decode_any(data)
+        value = _decode_any(repaired(data) or data)
     except (ValueError, RecursionError):
         return ErrorDetail()
     error_member = value.get("error") if isinstance(value, dict) else None

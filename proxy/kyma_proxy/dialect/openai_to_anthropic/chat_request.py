@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from kyma_proxy.core.utf_8 import check_utf_8
+from kyma_proxy.dialect.utf_8 import check_utf_8
 from kyma_proxy.errors import GatewayError, Kind
 
 NULL: Final = msgspec.Raw(b"null")

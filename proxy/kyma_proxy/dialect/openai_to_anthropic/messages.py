@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from kyma_proxy.core.http.body import is_json
 from kyma_proxy.dialect.openai_to_anthropic.chat_request import (
     File,
     FunctionCall,
@@ -38,7 +39,6 @@ Block = dict[str, object]
 _INVALID_IN_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _IMAGE_TYPES: Final = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
 _EPHEMERAL: Final = {"type": "ephemeral"}
-_anything: Final = msgspec.json.Decoder().decode
 _string: Final = msgspec.json.Decoder(str).decode
 
 
@@ -238,16 +238,16 @@ def _unsupported_part(part_type: str, role: str, path: str) -> GatewayError:
 
 
 def _tool_input(arguments: msgspec.Raw) -> object:
-    """Return the arguments of a call as a JSON object, byte for byte if they are one."""
+    """Return the arguments of a call as a JSON object, byte for byte if they are one.
+
+    They are stepped over and not decoded: a text of two million bytes may hold as many values.
+    """
     raw = bytes(arguments)
     text = _string(raw).encode() if raw.startswith(b'"') else raw
     if text in (b"", b"null") or text.isspace():
         return {}
-    try:
-        if isinstance(_anything(text), dict):
-            return msgspec.Raw(text.strip())
-    except (ValueError, RecursionError):
-        pass
+    if text.lstrip().startswith(b"{") and is_json(text):
+        return msgspec.Raw(text.strip())
     return {"arguments": text.decode(errors="replace")}
 
 

@@ -18,30 +18,27 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, cast
 
-from kyma_proxy.core.http.body_pace import BodyPace
 from kyma_proxy.core.http.connection_state import ConnectionEvent, ConnectionState, after
-from kyma_proxy.core.http.inbound import Inbound, header
-from kyma_proxy.core.http.request_head import RequestHead
+from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.dialect.registry import error_answer
-from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.flow_control import Bridge, FlowControl
 from kyma_proxy.net.downstream.handlers import Handlers
-from kyma_proxy.net.downstream.listener import BufferedBody, Listener
+from kyma_proxy.net.downstream.incoming_body import IncomingBody
+from kyma_proxy.net.downstream.listener import BufferedBody, Listener, no_place
 from kyma_proxy.net.downstream.request_reader import RequestReader
 from kyma_proxy.net.inline_coroutine import InlineCoroutine
 
 _MAX_BACKLOG_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 2.0
-_MAX_LINGER_BYTES: Final = 4 * 2**20
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class DownstreamConnection(asyncio.Protocol):
     """One caller's connection."""
 
     __slots__ = (
-        "_backlog", "_bridge", "_deadline", "_flow", "_handlers", "_is_taking", "_linger_bytes", "_listener", "_loop",
+        "_backlog", "_body", "_bridge", "_deadline", "_flow", "_handlers", "_is_taking", "_listener", "_loop",
         "_open_bridge", "_reader", "_serving", "_unsent", "buffered", "is_aborted", "is_writable", "slot", "state", "transport",
     )  # fmt: skip
 
@@ -59,7 +56,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._reader = RequestReader(listener)
         self._bridge: Bridge | None = None
         self._backlog = b""
-        self._linger_bytes = 0
+        self._body: IncomingBody | None = None
         self.buffered = BufferedBody(listener)
         self._deadline: float | None = None
         self.slot = 0
@@ -81,9 +78,7 @@ class DownstreamConnection(asyncio.Protocol):
         elif self._listener.add(self):
             self._set_deadline(self._reader.limits.head_timeout)
         elif self._listener.may_explain(self):
-            self._answer_error(
-                GatewayError(Kind.OVERLOADED, "Every connection of the gateway is in use; try again.", retry_after=1)
-            )
+            self._answer_error(no_place())
         else:
             self.abort()
 
@@ -96,9 +91,7 @@ class DownstreamConnection(asyncio.Protocol):
             if len(self._backlog) > _MAX_BACKLOG_BYTES:
                 self.transport.pause_reading()
         else:
-            self._linger_bytes += len(data)
-            if self._linger_bytes > _MAX_LINGER_BYTES:
-                self.transport.abort()
+            self._incoming().throw_away(len(data))
 
     def eof_received(self) -> bool:
         if self.state is ConnectionState.SERVING:
@@ -111,6 +104,9 @@ class DownstreamConnection(asyncio.Protocol):
         listener.forget(self)
         listener.sweeper.forget(self)
         self._backlog = b""
+        body, self._body = self._body, None
+        if body is not None:
+            body.close()
         self.buffered.release()
         # The relay is told in this very call: no piece may come between the loss and the coroutine's next step.
         flow, self._flow = self._flow, None
@@ -147,9 +143,9 @@ class DownstreamConnection(asyncio.Protocol):
         if reader.ready:
             self._serve_next()
         elif reader.is_reading:
-            self._read_on()
+            self._read_on(len(data))
 
-    def _read_on(self) -> None:
+    def _read_on(self, size: int) -> None:
         """A request has arrived in part. What comes at once has no timer; a body is taken only from who may send it.
 
         The head's time counts from its first byte.
@@ -160,28 +156,24 @@ class DownstreamConnection(asyncio.Protocol):
                 reader.head_began = True
                 self._set_deadline(reader.limits.head_timeout)
             return
+        if reader.pace is None:
+            self._set_deadline(reader.limits.body_timeout)
         try:
-            if reader.pace is None:
-                self._begin_body(reader.head)
-            else:
-                reader.pace.add(monotonic(), reader.body_bytes)
+            self._incoming().take(reader.head, size)
         except GatewayError as error:
             self._answer_error(error)
-            return
-        refusal = self.buffered.count(reader.body_bytes)
-        if refusal is not None:
-            self._answer_error(refusal)
 
-    def _begin_body(self, head: RequestHead) -> None:
-        """Take the rest of a body, if the caller may send it. Raises GatewayError."""
-        reader, limits = self._reader, self._reader.limits
-        most = self._handlers.screen(head, reader.headers)
-        if most is not None:
-            reader.max_body = min(reader.max_body, most)
-        reader.pace = BodyPace(monotonic(), reader.body_bytes, limits.body_timeout, limits.min_body_rate)
-        self._set_deadline(limits.body_timeout)
-        if head.expects_continue and not reader.body_bytes:  # else it has not waited (RFC 9110 §10.1.1)
-            self.transport.write(_CONTINUE)
+    def _is_taking_in(self) -> bool:
+        """True while what arrives is read, be it to be thrown away."""
+        return self.state is ConnectionState.LINGERING or (self.state is ConnectionState.IDLE and self._reader.is_reading)
+
+    def _incoming(self) -> IncomingBody:
+        if self._body is None:
+            self._body = IncomingBody(
+                self.transport, self._reader, self._listener,
+                handlers=self._handlers, buffered=self.buffered, is_wanted=self._is_taking_in,
+            )  # fmt: skip
+        return self._body
 
     def _serve_next(self) -> None:
         """Serve what is complete, or read on. If an answer is sent at once the loop goes on, without recursion."""
@@ -203,7 +195,7 @@ class DownstreamConnection(asyncio.Protocol):
                 if isinstance(item, GatewayError):
                     self._answer_error(item)
                     continue
-                if (refusal := self.buffered.count(len(item.body))) is not None:
+                if (refusal := self.buffered.keep(item)) is not None:
                     self._answer_error(refusal)
                     continue
                 self._serve(item)
@@ -296,7 +288,7 @@ class DownstreamConnection(asyncio.Protocol):
         """Serve no further request here: the process that follows this one gets the connection; if there is none, close it."""
         hand_over, transport = self._listener.hand_over, self.transport
         is_whole = not (self._backlog or self._reader.ready or transport.get_write_buffer_size())
-        if hand_over is None or not is_whole or transport.get_extra_info("ssl_object") is not None:
+        if hand_over is None or not is_whole or self._is_encrypted:
             self._close()
             return
         hand_over(os.dup(transport.get_extra_info("socket").fileno()))
@@ -320,10 +312,7 @@ class DownstreamConnection(asyncio.Protocol):
         if not self.is_open or not self.is_writable:
             return self._look_at_stall(now)
         if reader.is_reading:
-            part = "head" if reader.head is None else "body"
-            self._answer_error(
-                GatewayError(Kind.REQUEST_TIMEOUT, f"The request's {part} did not arrive in time; send it again.")
-            )
+            self._answer_error(reader.late())
         else:
             self._close()
         return self._deadline
@@ -342,7 +331,7 @@ class DownstreamConnection(asyncio.Protocol):
         """Between two answers: serve what waits, or wait for more."""
         reader = self._reader
         if reader.is_reading:  # it began to arrive while another was being served: its time counts from now
-            self._read_on()
+            self._read_on(0)
         else:
             self._set_deadline(reader.limits.keep_alive)
         if reader.ready or self._backlog:
@@ -362,14 +351,17 @@ class DownstreamConnection(asyncio.Protocol):
             self._step(ConnectionEvent.SERVE)
         identity = reader.identity()
         path = reader.target if reader.head is None else reader.head.path
-        cors = self._listener.web_pages.readable(header(reader.headers, b"origin"))
+        cors = self._listener.web_pages.readable(reader.headers)
         self.transport.write(error_answer(error, identity, path, cors))
         self._handlers.reject(error, identity)
         self._linger()
 
     def _linger(self) -> None:
-        """Close so that the caller can read the answer although it may still be sending (RFC 9112 §9.6)."""
-        if self.transport.get_extra_info("ssl_object") is not None:
+        """Close so that the caller can read the answer though it may still be sending (RFC 9112 §9.6)."""
+        if not self._listener.retire(self):
+            self.abort()
+            return
+        if self._is_encrypted:
             self._close_transport()
             return
         self._step(ConnectionEvent.LINGER)
@@ -379,7 +371,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _close(self) -> None:
         """Close once everything is on the wire, or when the caller has taken nothing for too long."""
-        if (self._backlog or self._reader.ready) and self.transport.get_extra_info("ssl_object") is None:
+        if (self._backlog or self._reader.ready) and not self._is_encrypted:
             self._linger()
         else:
             self._close_transport()
@@ -387,10 +379,14 @@ class DownstreamConnection(asyncio.Protocol):
     def _close_transport(self) -> None:
         self._step(ConnectionEvent.CLOSE)
         self.transport.close()
-        self._await_flush(0.0)
+        self._await_flush(_LINGER_S if self._is_encrypted else 0.0)  # the caller's end of TLS may never come
+
+    @property
+    def _is_encrypted(self) -> bool:
+        return self.transport.get_extra_info("ssl_object") is not None
 
     def _await_flush(self, linger_s: float) -> None:
-        """Watch what is unsent, and then stay for so long; 0.0 if the transport closes by itself."""
+        """Watch what is unsent, and then stay for so long; not at all for 0.0."""
         self._unsent = self.transport.get_write_buffer_size()
         if self._unsent or linger_s:
             self._set_deadline(self._reader.limits.write_timeout if self._unsent else linger_s)

@@ -7,8 +7,11 @@ from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 from kyma_proxy.config.snapshot import Snapshot
+from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.core.http.web_pages import WebPagePolicy, public_policy
 from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.net.downstream.intake import Intake
+from kyma_proxy.net.releases import MIN_BYTES, Releases
 from kyma_proxy.net.sweeper import Sweeper
 
 MIN_COUNTED_BYTES: Final = 64 * 1024
@@ -59,6 +62,10 @@ class Listener:
         self.acceptors: set[Acceptor] = set()
         self.connections: set[Connection] = set()
         self.refused: set[Connection] = set()
+        self.unserved: Callable[[bytes, bytes], GatewayError | None] = _served
+        """Returns the error for a method and a path that nobody serves, before the body of the request is there."""
+        self.intake = Intake()
+        self.releases = Releases()
         self.buffered = 0
         self._max_buffered = max_buffered
         self.is_draining = False
@@ -110,6 +117,19 @@ class Listener:
         self.refused.add(connection)
         return True
 
+    def retire(self, connection: Connection) -> bool:
+        """The connection takes no further request: its place is free. Returns True if it may stay for its caller to read why.
+
+        So callers who were too slow, or whose request was refused, take no place from others.
+        """
+        if connection in self.refused:
+            return True
+        self.connections.discard(connection)
+        if len(self.refused) >= MAX_REFUSED:
+            return False
+        self.refused.add(connection)
+        return True
+
     def forget(self, connection: Connection) -> None:
         """The connection is gone, and its place is free."""
         self.connections.discard(connection)
@@ -131,14 +151,25 @@ class Listener:
             connection.close_when_idle()
 
 
+def _served(method: bytes, path: bytes) -> GatewayError | None:
+    """As long as nobody says otherwise, everything is served."""
+    return None
+
+
+def no_place() -> GatewayError:
+    """The error for who connects while all places are taken."""
+    return GatewayError(Kind.OVERLOADED, "Every connection of the gateway is in use; try again.", retry_after=1)
+
+
 class BufferedBody:
     """One connection's part of the bodies that are kept in memory, from their first pieces until an answer begins."""
 
-    __slots__ = ("_listener", "_size")
+    __slots__ = ("_body", "_listener", "_size")
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._size = 0
+        self._body: bytes | None = None
 
     def count(self, size: int) -> GatewayError | None:
         """Count the request's body, of which `size` bytes are there; returns the error if that is too much for all together."""
@@ -153,8 +184,20 @@ class BufferedBody:
             Kind.OVERLOADED, "The gateway is taking in as many bytes as it may; send the request again.", retry_after=1
         )
 
+    def keep(self, inbound: Inbound) -> GatewayError | None:
+        """Count the body of a whole request, and see that one that is relayed is freed in a turn of its own."""
+        size = len(inbound.body)
+        if size < MIN_COUNTED_BYTES:
+            return None
+        if size >= MIN_BYTES and inbound.path in self._listener.relayed:
+            self._body = inbound.body
+        return self.count(size)
+
     def release(self) -> None:
         """The body is kept no longer."""
         if self._size:
             self._listener.buffered -= self._size
             self._size = 0
+            if self._body is not None:
+                self._listener.releases.add(self._body)
+                self._body = None

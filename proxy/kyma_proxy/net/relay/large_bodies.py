@@ -32,8 +32,6 @@ SMALL_BYTES: Final = 64 * 1024
 """A body of no more can't take long, however dense it is."""
 _FEW_BYTES: Final = 2 * 2**20
 _FEW_VALUES: Final = 6_000
-_MAX_QUOTES: Final = 100_000
-"""Of a text with so many escaped quotes, it takes longer to know whether there are few values than it saves."""
 _PIECE_BYTES: Final = 2**20
 _OVERLAP_BYTES: Final = 256
 """More than what is searched for may have."""
@@ -153,8 +151,6 @@ def _if_few(body: bytes, make: Callable[[], Any]) -> Generator[None, None, Any]:
     counter = ValueCounter(body, _FEW_VALUES)
     while not counter.is_done:
         counter.step()
-        if counter.quotes > _MAX_QUOTES:
-            return None
         yield
     return make() if counter.values <= _FEW_VALUES else None
 

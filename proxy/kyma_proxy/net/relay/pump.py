@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from time import monotonic
+from time import monotonic, time
 from typing import Final, Generic, TypeVar
 
 from kyma_proxy.core.exchange import AttemptRecord
@@ -17,6 +17,7 @@ from kyma_proxy.core.http.content_coding import ContentDecoder, content_decoder
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead, encode_answer_head
 from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, Retry
+from kyma_proxy.core.routing.retry_after import bounded_hints
 from kyma_proxy.dialect.answers.facts import BadAnswer
 from kyma_proxy.dialect.answers.reader import AnswerReader
 from kyma_proxy.dialect.contract import Dialect
@@ -137,6 +138,8 @@ class Pump(ResponseHandler, Generic[A]):
                 size = len(out)
                 self.bytes_out += size
                 self._write(b"%x\r\n%b\r\n" % (size, out) if self._chunked else out)
+        except BadAnswer as bad:
+            self._end_early(bad)
         except Exception:
             self._crash()
 
@@ -150,8 +153,7 @@ class Pump(ResponseHandler, Generic[A]):
                 self.reader.let_go()
                 self._let_out()
         except BadAnswer as bad:
-            self.connection.abort()
-            self._end_badly(bad)
+            self._end_early(bad)
         except Exception:
             self._crash()
 
@@ -206,8 +208,7 @@ class Pump(ResponseHandler, Generic[A]):
             else:
                 self._open(piece)
         except BadAnswer as bad:
-            self.connection.abort()
-            self._end_badly(bad)
+            self._end_early(bad)
 
     def _open(self, piece: bytes) -> None:
         """Take a piece before the commit: hold it until it is known whether this is an answer."""
@@ -283,6 +284,8 @@ class Pump(ResponseHandler, Generic[A]):
 
     def _error_opening(self, body: bytes) -> bytes | None:
         """Begin to pass on a provider's error, in which no key is left. Its length stays, as the head has told it."""
+        for name, value in bounded_hints(self._head.fields, time()):
+            self._head.set_field(name, value)
         self.body.begin(self._head, streams=False)
         return self.body.feed(body)
 
@@ -295,6 +298,10 @@ class Pump(ResponseHandler, Generic[A]):
             self._on_end(is_certain=True)
         else:
             self._break(kind, detail)
+
+    def _end_early(self, bad: BadAnswer) -> None:
+        self.connection.abort()
+        self._end_badly(bad)
 
     def _end_badly(self, bad: BadAnswer) -> None:
         if self.has_begun:

@@ -15,10 +15,12 @@ import httptools
 
 from kyma_proxy.config.snapshot import Origin, Timeouts
 from kyma_proxy.core.http.content_coding import ContentDecoder
+from kyma_proxy.core.http.framing import MAX_BYTES_PER_BODY_BYTE
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
 from kyma_proxy.net.upstream.framing import framing, refuse_interim_body
+from kyma_proxy.net.upstream.outflow import PORTION_BYTES, LargeRequest
 from kyma_proxy.net.upstream.portions import MAX_PORTION_BYTES, Portions
 from kyma_proxy.net.upstream.response_handler import ResponseHandler
 
@@ -26,7 +28,6 @@ _TLS_ALERT: Final = b"\x15\x03"
 _log: Final = logging.getLogger("kyma-proxy")
 MAX_HEAD_BYTES: Final = 256 * 1024
 """The largest head of an answer; more is garbage. So are twice as many bytes beside the body: trailers, chunk extensions."""
-_MAX_BYTES_PER_BODY_BYTE: Final = 8  # a chunk of one byte takes six
 _USUAL_BYTES_BESIDE: Final = 512
 _LARGE_READ_BYTES: Final = 64 * 1024
 _NEVER: Final = 10.0**12
@@ -38,7 +39,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_announced", "_complete", "_count", "_ends_with_connection", "_first_byte_s", "_handler", "_head_bytes",
         "_headers", "_hold_due", "_idle_s", "_is_ambiguous", "_is_informational", "_is_lost", "_is_reusable", "_is_spoiled",
-        "_is_yielding", "_lost_by", "_max_direct_bytes", "_owner", "_paused", "_pieces", "_portions", "_reason",
+        "_is_yielding", "_lost_by", "_max_direct_bytes", "_outgoing", "_owner", "_paused", "_pieces", "_portions", "_reason",
         "_total_due", "is_fresh", "keep_alive_s", "on_body", "origin", "parser", "read_at", "sent_at", "slot", "transport",
     )  # fmt: skip
     __deletable__ = ("parser",)  # mypyc wants to know
@@ -67,6 +68,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._count = 0
         self._head_bytes = 0  # and later the bytes beside the body
         self._portions = Portions()
+        self._outgoing: LargeRequest | None = None
         self._max_direct_bytes = MAX_PORTION_BYTES
         self._is_yielding = self._is_lost = False
         self._lost_by: Exception | None = None
@@ -88,8 +90,27 @@ class UpstreamConnection(asyncio.Protocol):
         self._owner.sweeper.watch(self, min(now + self._first_byte_s, self._total_due))
         if len(pieces) == 1:
             self.transport.write(pieces[0])
-        else:
+        elif sum([len(piece) for piece in pieces]) <= PORTION_BYTES:
             self.transport.writelines(pieces)
+        else:
+            self._outgoing = LargeRequest(self._owner.outflow, self.transport, pieces)
+            self._outgoing.go_on()
+
+    def pause_writing(self) -> None:
+        if self._outgoing is not None:
+            self._outgoing.pause()
+
+    def resume_writing(self) -> None:
+        if self._outgoing is not None:
+            self._outgoing.resume()
+
+    def _drop_outgoing(self) -> bool:
+        """Send no more of the request. Returns True if all of it was sent."""
+        outgoing, self._outgoing = self._outgoing, None
+        if outgoing is None:
+            return True
+        outgoing.drop()
+        return outgoing.is_sent
 
     def start_idle_timer(self) -> None:
         """The caller has bytes of the answer: the first-byte timer ends, and the idle timer counts from now on."""
@@ -131,6 +152,7 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once; the handler hears nothing more. The answer is not wanted."""
         self._handler = None
+        self._drop_outgoing()
         self.transport.abort()
 
     def break_cycle(self) -> None:
@@ -209,6 +231,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.sweeper.forget(self)
         self._owner.lost(self)
+        self._drop_outgoing()
         self.break_cycle()
         self._is_lost = True
         self._lost_by = exc
@@ -281,9 +304,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _count_beside(self, beside: int, size: int) -> None:
         """Bound what comes beside the body, of which `size` bytes came with it: the parser collects some of it."""
-        self._head_bytes += max(0, beside - (_MAX_BYTES_PER_BODY_BYTE - 1) * size)
+        self._head_bytes += max(0, beside - (MAX_BYTES_PER_BODY_BYTE - 1) * size)
         if self._head_bytes > (2 * MAX_HEAD_BYTES if self._announced else MAX_HEAD_BYTES):
-            self._cut(FailureKind.BROKEN, "its trailers are too large" if self._announced else "its head is too large")
+            beside_body = "its trailers or chunk extensions are too large"
+            self._cut(FailureKind.BROKEN, beside_body if self._announced else "its head is too large")
 
     def _deliver_portion(self, handler: ResponseHandler) -> None:
         """Deliver the next portion. The others have their turns, while nothing is read."""
@@ -344,7 +368,9 @@ class UpstreamConnection(asyncio.Protocol):
         """The answer is whole: make room for the next, then tell."""
         handler, self._handler = self._handler, None
         transport = self.transport
-        is_sent = not transport.get_write_buffer_size()  # else it answered without hearing the request out
+        is_sent = (
+            self._drop_outgoing() and not transport.get_write_buffer_size()
+        )  # else it answered without hearing the request out
         if self._is_reusable and is_sent and not self._is_spoiled and not transport.is_closing():
             if self.is_fresh and self.origin.scheme == "https":
                 self._owner.remember_session(self)
@@ -363,6 +389,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _cut(self, kind: FailureKind, detail: str) -> None:
         handler, self._handler = self._handler, None
+        self._drop_outgoing()
         self.transport.abort()
         if handler is not None:
             handler.on_cut(kind, detail, nothing_came=not self._announced and self._head_bytes == 0)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from kyma_proxy.net.sweeper import Sweeper
+from kyma_proxy.net.upstream.outflow import Outflow
 
 if TYPE_CHECKING:
     from kyma_proxy.net.upstream.connection import UpstreamConnection
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 class ConnectionOwner(ABC):
     """The pool to which a connection belongs between two answers."""
 
-    __slots__ = ("sweeper",)
+    __slots__ = ("outflow", "sweeper")
 
     sweeper: Sweeper
+    outflow: Outflow
 
     @abstractmethod
     def opened(self, connection: UpstreamConnection) -> None:

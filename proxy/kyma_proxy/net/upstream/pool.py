@@ -20,6 +20,7 @@ from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
 from kyma_proxy.net.upstream.detours import ProxyError
 from kyma_proxy.net.upstream.dialing import Dialer, SessionContext
+from kyma_proxy.net.upstream.outflow import Outflow
 from kyma_proxy.net.upstream.tls_failures import tls_sentence
 
 _WARM_WHILE_USED_S: Final = 300.0
@@ -39,6 +40,7 @@ class UpstreamPool(ConnectionOwner):
 
     def __init__(self, dialer: Dialer, sweeper: Sweeper) -> None:
         self.sweeper = sweeper
+        self.outflow = Outflow()
         self._dialer = dialer
         self._idle: dict[Origin, list[UpstreamConnection]] = {}
         self._open: set[UpstreamConnection] = set()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kyma_proxy.core.utf_8 import check_utf_8
+from kyma_proxy.dialect.utf_8 import check_utf_8
+from kyma_proxy.errors import GatewayError, Kind
 
 AROUND = (0, 1, 65_533, 65_534, 65_535, 65_536, 131_071)
 
@@ -19,5 +20,6 @@ def test_a_character_may_stand_anywhere(character: str, before: int) -> None:
 @pytest.mark.parametrize("before", AROUND)
 def test_what_is_no_character_is_refused_wherever_it_stands(broken: bytes, before: int) -> None:
     for after in (b"", b"x" * 9):
-        with pytest.raises(UnicodeDecodeError):
+        with pytest.raises(GatewayError, match=rf"byte {before} of it is not UTF-8") as caught:
             check_utf_8(b"x" * before + broken + after)
+        assert caught.value.kind is Kind.INVALID_JSON
