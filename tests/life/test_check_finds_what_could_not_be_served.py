@@ -99,6 +99,14 @@ def test_a_configuration_whose_every_provider_is_off_is_refused(tmp_path: Path) 
         assert told in result.stderr
 
 
+def test_where_a_key_may_still_come_that_every_provider_is_off_is_a_warning(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    path.write_text(path.read_text().replace("api_key: provider-key", f"api_key_file: '{tmp_path}/key'"))
+    assert "every provider is off" in " ".join(one["message"] for one in checked(path, code=0)["warnings"])
+    (tmp_path / "key").write_text("sk-provider-key")
+    assert checked(path, code=0)["warnings"] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -12,6 +12,7 @@ import pytest
 
 from kyma_proxy.ops.cli import command_line
 from kyma_proxy.ops.examples import EXAMPLES, each_command
+from tests.processes import command
 
 COMMANDS = {" ".join(words): command for words, command in each_command(command_line())}
 HAS_DIST_PACKAGES = all(importlib.util.find_spec(name) for name in ("shtab", "argparse_manpage"))
@@ -30,7 +31,7 @@ def test_each_command_has_an_example_that_the_command_line_accepts(name: str) ->
     for line in lines:
         words = shlex.split(line)
         arguments = words[words.index("kyma-proxy") + 1 :]
-        assert callable(command_line().parse_args(arguments).action), line
+        assert command_line().parse_args(arguments).action.__name__ != "show", line
         assert " ".join(arguments).startswith(name), line
 
 
@@ -39,6 +40,14 @@ def test_no_line_of_a_help_is_too_long_but_that_of_an_example(name: str, monkeyp
     monkeypatch.setenv("COLUMNS", "80")
     shown = COMMANDS[name].format_help().partition("examples:")[0]
     assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("words", [(), ("accounts",), ("keys",), ("credits",)])
+def test_without_a_command_the_help_is_shown_and_nothing_is_done(words: tuple[str, ...]) -> None:
+    done = command(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(" ".join(("usage: kyma-proxy", *words)))
+    assert "examples:" in done.stderr
 
 
 def test_no_example_is_of_a_command_that_does_not_exist() -> None:

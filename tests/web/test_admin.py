@@ -171,6 +171,14 @@ async def test_the_admin_listener_serves_nothing_else(client: AdminClient, metho
         assert answer.headers.get("Allow") == ("GET, HEAD" if status == 405 else None)
 
 
+@pytest.mark.parametrize(("path", "is_hinted"), [("/v1/chat/completions", True), ("/v1/models", True), ("/nothing", False)])
+async def test_who_asks_the_admin_listener_for_a_model_is_sent_to_the_public_one(
+    client: AdminClient, path: str, is_hinted: bool
+) -> None:
+    async with client.post(path, json={}) as answer:
+        assert ("This is the admin listener" in (await answer.json())["error"]["message"]) is is_hinted
+
+
 # ---- the metrics of a gateway that serves requests
 
 

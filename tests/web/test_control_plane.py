@@ -134,6 +134,7 @@ async def test_a_page_whose_etag_the_caller_has_is_not_sent_again(client: Client
         ("/models", "Did you mean /v1/models?"),
         ("/metrics", "There is nothing at /metrics. It is on the admin listener, 127.0.0.1:9090 if"),
         ("/readyz", "It is on the admin listener"),
+        ("/healthz", "GET /v1/health says if this gateway takes requests."),
         ("/admin/config", "It is on the admin listener"),
         ("/", "There is nothing at /. GET /v1/models lists the models, and /status shows their state."),
         ("/v1/", "GET /v1/models lists the models"),

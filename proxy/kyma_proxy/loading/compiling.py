@@ -134,7 +134,7 @@ class _Compiler:
         )
         check_surroundings(document, result, self.outside, self._report, self._warn)
         if to_serve and not self.problems:
-            check_something_is_on(result, self._report)
+            check_something_is_on(document, result, self._report, self._warn)
         if self.problems:
             raise ConfigError(self.problems)
         return result

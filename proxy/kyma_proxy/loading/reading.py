@@ -229,7 +229,7 @@ class _Reader:
         if quotes is not None:
             self._problem(path, quotes)
             return True
-        if node.is_plain and is_boolean(text) and not shape.choices:
+        if node.is_plain and is_boolean(text) and not shape.known():
             name = path.rpartition(".")[2]
             if shape.pattern is None and name in _PATHS:
                 hint = "; null turns the log off" if name == "access_log" else ""

@@ -49,7 +49,7 @@ class Leaf(msgspec.Struct, frozen=True):
 
     def convert(self, value: object) -> object:
         """The value for the document. Raises ValueError, which says what is expected."""
-        if self.unit is not None:
+        if self.unit is not None and self.unit in _PARSERS:
             value = self._parse(self.unit, value)
             if self.kind is Decimal:
                 return value
@@ -69,10 +69,14 @@ class Leaf(msgspec.Struct, frozen=True):
                 raise
             raise ValueError(f"{error}; write {better}") from None
 
+    def known(self) -> tuple[str, ...]:
+        """The only texts that fit; none if others do. Dialects are registered, and so not known once and for all."""
+        return (*DIALECTS, *IMAGE_DIALECTS) if self.unit == "dialect" else self.choices
+
     def _fits(self, value: Any) -> bool:
         if isinstance(value, str):
             return (
-                (not self.choices or value in self.choices)
+                (not self.known() or value in self.known())
                 and (self.pattern is None or re.fullmatch(self.pattern, value) is not None)
                 and len(value) >= self.min_length
                 and (self.max_length is None or len(value) <= self.max_length)
@@ -80,10 +84,10 @@ class Leaf(msgspec.Struct, frozen=True):
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
     def _refuse(self, value: object) -> NoReturn:
-        if self.choices and isinstance(value, str):
-            close = difflib.get_close_matches(value.lower(), self.choices, n=1)
+        if self.known() and isinstance(value, str):
+            close = difflib.get_close_matches(value.lower(), self.known(), n=1)
             hint = f"did you mean {close[0]}? " if close else ""
-            raise ValueError(f"{shown(value)} is not known here; {hint}use one of {', '.join(self.choices)}")
+            raise ValueError(f"{shown(value)} is not known here; {hint}use one of {', '.join(self.known())}")
         if self.most is not None and isinstance(value, int) and value > units.MAX_INTEGER:
             raise ValueError(f"a number of at most {units.MAX_INTEGER} is expected here, not {shown(value)}")
         raise ValueError(f"{self.described()} is expected here, not {shown(value)}{self._without_quotes(value)}")
@@ -102,8 +106,8 @@ class Leaf(msgspec.Struct, frozen=True):
         if self.kind is int or self.kind is float:
             return f"{'a whole number' if self.kind is int else 'a number'}{self._range()}"
         words = "text" if self.pattern is None else _PATTERNS.get(self.pattern, f"a text that fits {self.pattern}")
-        if self.choices:
-            words = f"one of {', '.join(self.choices)}"
+        if self.known():
+            words = f"one of {', '.join(self.known())}"
         if self.max_length is not None:
             words += f" of at most {self.max_length} characters"
         return words
@@ -194,8 +198,6 @@ def _shape(annotation: Any, *, is_nullable: bool = False) -> Shape:
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return Members(kind, is_nullable)
     choices = tuple(map(str, arguments)) if origin is Literal else ()
-    if meta is not None and (meta.extra or {}).get("unit") == "dialect":
-        choices, meta = (*DIALECTS, *IMAGE_DIALECTS), None
     return _leaf(str if choices else kind, meta or msgspec.Meta(), choices, is_nullable=is_nullable)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from kyma_proxy.config.snapshot import Address, Snapshot, TcpAddress
 from kyma_proxy.core.http.web_pages import is_loopback
 from kyma_proxy.loading.credentials import Report
-from kyma_proxy.loading.document import Document
+from kyma_proxy.loading.document import Document, present
 from kyma_proxy.loading.outside_values import OutsideValues
 
 _NO_FILES: Final = ("-", "pretty")
@@ -34,13 +34,14 @@ def check_surroundings(document: Document, snapshot: Snapshot, outside: OutsideV
         _check_writing(snapshot.accounts.database, "accounts.database", outside, report)
 
 
-def check_something_is_on(snapshot: Snapshot, report: Report) -> None:
-    """Report that nothing could be served, with the reasons."""
+def check_something_is_on(document: Document, snapshot: Snapshot, report: Report, warn: Report) -> None:
+    """Report that nothing could be served, with the reasons; warn of it if a key may still come, from a file or a program."""
     if any(provider.off is None for provider in snapshot.providers.values()):
         return
+    may_come = any(one.api_key_file is not None or one.api_key_command is not None for _, one in present(document.providers))
     reasons = [f"{provider.name}: {provider.off}" for provider in snapshot.providers.values()]
     shown = "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
-    report("providers", f"every provider is off, so that nothing could be served ({shown})")
+    (warn if may_come else report)("providers", f"every provider is off, so that nothing could be served ({shown})")
 
 
 def _check_writing(path: str, member: str, outside: OutsideValues, report: Report) -> None:

@@ -16,7 +16,7 @@ from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.errors import StartError
 from kyma_proxy.ops.accounts.commands import add_account_commands
 from kyma_proxy.ops.check_command import add_check_command, is_json_wanted, print_problems, print_refusal
-from kyma_proxy.ops.examples import add_examples
+from kyma_proxy.ops.examples import add_examples, show_help_without_command
 from kyma_proxy.ops.health import add_health_command
 from kyma_proxy.ops.init_command import add_init_command
 from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_file
@@ -123,6 +123,7 @@ def command_line() -> argparse.ArgumentParser:
     add_health_command(commands)
     add_account_commands(commands)
     add_examples(parser)
+    show_help_without_command(parser)
     return parser
 
 

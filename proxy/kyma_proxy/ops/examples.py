@@ -1,11 +1,14 @@
-"""Adds examples to the help of every command; the manual page has them too. (Contract §13.)"""
+"""Adds examples to the help of every command, and shows it to whoever gives no command. (Contract §13.)"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+EXIT_BAD_USAGE: Final = 2
+"""As argparse exits."""
 _BEGINNING: Final = "examples:"
 EXAMPLES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
     "": [
@@ -65,6 +68,23 @@ def add_examples(parser: argparse.ArgumentParser) -> None:
         if lines and not (command.epilog or "").startswith(_BEGINNING):
             text = "\n".join(f"  {line}\n      {what}" for line, what in lines)
             command.epilog = f"{_BEGINNING}\n{text}" + (f"\n\n{command.epilog}" if command.epilog else "")
+
+
+def show_help_without_command(parser: argparse.ArgumentParser) -> None:
+    """Have the parser, and each group of commands in it, show its help to whoever gives no command."""
+    for _, command in each_command(parser):
+        for action in command._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                action.required = False
+                command.set_defaults(action=_help_of(command))
+
+
+def _help_of(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    def show(_: argparse.Namespace) -> int:
+        parser.print_help(sys.stderr)
+        return EXIT_BAD_USAGE
+
+    return show
 
 
 def each_command(

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from kyma_proxy.errors import GatewayError, Kind
 
-_ADMIN_PATHS: Final = frozenset({"/metrics", "/livez", "/readyz", "/healthz"})
+_ADMIN_PATHS: Final = frozenset({"/metrics", "/livez", "/readyz"})
 
 
 class ServedPaths:
@@ -55,17 +55,21 @@ def not_allowed(method: str, allowed: list[str]) -> GatewayError:
 
 
 def nothing_at(path: str, relayed: Collection[bytes] = ()) -> GatewayError:
-    """The error for a path that does not exist; where endpoints are relayed, with a hint if it is like one that does."""
-    return GatewayError(Kind.NOT_FOUND, f"There is nothing at {path}.{_hint(path, relayed) if relayed else ''}")
+    """The error for a path that does not exist, with a hint where it is. The admin listener has no `relayed` paths."""
+    return GatewayError(Kind.NOT_FOUND, f"There is nothing at {path}.{_hint(path, relayed)}")
 
 
 def _hint(path: str, relayed: Collection[bytes]) -> str:
+    if not relayed:
+        return " This is the admin listener; the models are asked at the public one." if path.startswith("/v1/") else ""
     if f"/v1{path}".encode() in relayed or path == "/models":
         return f" Did you mean /v1{path}? The base URL for OpenAI clients ends with /v1."
     if path.startswith("/v1/v1/"):
         return " The path has /v1 twice; the base URL for Anthropic clients ends without it."
     if path in _ADMIN_PATHS or path.startswith("/admin/"):
         return " It is on the admin listener, 127.0.0.1:9090 if the configuration says nothing else."
+    if path in ("/health", "/healthz"):
+        return " GET /v1/health says if this gateway takes requests."
     if path in ("/", "/v1", "/v1/"):
         return " GET /v1/models lists the models, and /status shows their state."
     return ""
