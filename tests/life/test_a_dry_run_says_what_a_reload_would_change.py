@@ -117,6 +117,18 @@ async def test_a_dry_run_runs_no_command_and_takes_no_renewed_key(tmp_path: Path
     held.stop()
 
 
+async def test_a_large_configuration_is_compared_too(tmp_path: Path) -> None:
+    models = "".join(f"  - {{id: model-{at}, provider: p0}}\n" for at in range(2_000))
+    async with both(tmp_path, models=models, more=ADMIN) as (running, _):
+        before = running.configuration.snapshot
+        running.file.write_text(running.file.read_text().replace("model-1999,", "model-2000,"))
+        for _ in range(2):
+            document = (await post(running, "/admin/reload?dry_run=1")).json
+            assert document["models"] == {"added": ["model-2000"], "removed": ["model-1999"], "changed": []}
+        assert (running.configuration.snapshot, running.configuration.reloads) == (before, {})
+        assert (await post(running, "/admin/reload")).json["result"] == "reloaded"
+
+
 async def test_a_setting_that_waits_already_is_named_until_the_restart(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text(configuration(1))

@@ -168,9 +168,8 @@ class App:
             current, self.sweeper, memory.size_bytes() // 4, policy=admin_policy, max_connections=_MAX_ADMIN_CONNECTIONS
         )
         self.admin_application = admin_application(
-            current, self._is_leaving, self._metrics, lambda: configuration.reload("POST /admin/reload"),
-            admin_pages, preview=configuration.preview, compare=configuration.compare,
-            status=lambda: self.public_pages.full_status,
+            current, self._is_leaving, self._metrics, lambda: configuration.reload("POST /admin/reload"), admin_pages,
+            preview=configuration.preview, compare=configuration.compare, status=lambda: self.public_pages.full_status,
         )  # fmt: skip
         self._admin = web.AppRunner(self.admin_application, access_log=None)
         self.listener.unserved = ServedPaths(self.control_plane, RELAYED).refusal
