@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.client import request_bytes
-from bench.instructions.lockstep import Busy, Caller, Provider, Watch
+from bench.instructions.lockstep import Busy, Client, Provider, Watch
 from bench.instructions.profile import Profile, per_unit, read
 from bench.processes import Process, free_port
 from bench.systems.contract import Deployment, System
@@ -51,9 +51,9 @@ async def count(row: Row, loads: Sequence[str], bytecode: Path) -> dict[str, Cou
         home = Path(name)
         home.chmod(0o755)  # noqa: ASYNC240  (at once)
         async with _running(row, home, bytecode) as (run, requests):
-            await run.caller.ask(requests["short"], 30)
-            await run.caller.ask(requests["prompt"], 3)
-            await run.caller.stream(requests["event"], EVENTS)
+            await run.client.ask(requests["short"], 30)
+            await run.client.ask(requests["prompt"], 3)
+            await run.client.stream(requests["event"], EVENTS)
             await run.written()
             started = time.monotonic()
             await asyncio.sleep(_IDLE_S)
@@ -63,10 +63,10 @@ async def count(row: Row, loads: Sequence[str], bytecode: Path) -> dict[str, Cou
                 started = time.monotonic()
                 units = _ASKED[load]
                 if load == "event":
-                    await run.caller.stream(requests[load], EVENTS)
+                    await run.client.stream(requests[load], EVENTS)
                     units = EVENTS
                 else:
-                    await run.caller.ask(requests[load], units)
+                    await run.client.ask(requests[load], units)
                 await asyncio.sleep(_SETTLE_S)  # until what is written by and by is written
                 done = await run.written()
                 seconds = time.monotonic() - started
@@ -80,12 +80,12 @@ async def count(row: Row, loads: Sequence[str], bytecode: Path) -> dict[str, Cou
 
 
 class _Run:
-    """A system that runs under callgrind, and a caller of it."""
+    """A system that runs under callgrind, and a client of it."""
 
-    def __init__(self, home: Path, pid: int, caller: Caller) -> None:
+    def __init__(self, home: Path, pid: int, client: Client) -> None:
         self._home = home
         self._pid = pid
-        self.caller = caller
+        self.client = client
         self._dumps = 0
 
     async def written(self) -> tuple[Profile, Profile]:
@@ -119,9 +119,9 @@ async def _running(row: Row, home: Path, bytecode: Path) -> AsyncIterator[tuple[
     environment = dict(row.system.environment(deployment)) | {"PYTHONHASHSEED": "0"}
     headers = row.system.headers(deployment)
     process = Process([*valgrind, *command, *arguments], home / "output", None, environment)
-    caller = None
+    client = None
     try:
-        caller = await _connected(process, port, provider, watch)
+        client = await _connected(process, port, provider, watch)
         watch.pid = process.pid
 
         def made(model: str, *, stream: bool = False, prompt_bytes: int = 64) -> bytes:
@@ -132,21 +132,21 @@ async def _running(row: Row, home: Path, bytecode: Path) -> AsyncIterator[tuple[
             "event": made(models[1], stream=True),
         }  # fmt: skip
         await asyncio.sleep(1.0)  # until its warm connections are open
-        yield _Run(home, process.pid, caller), requests
+        yield _Run(home, process.pid, client), requests
     finally:
-        if caller is not None:
-            caller.close()
+        if client is not None:
+            client.close()
         process.stop()
         server.close()
 
 
-async def _connected(process: Process, port: int, provider: Provider, watch: Watch) -> Caller:
+async def _connected(process: Process, port: int, provider: Provider, watch: Watch) -> Client:
     deadline = time.monotonic() + _START_S
     while True:
         if not process.is_alive():
             raise Busy(f"it has ended: {process.output_tail()}")
         try:
-            return Caller(*await asyncio.open_connection("127.0.0.1", port, limit=2**26), provider, watch)
+            return Client(*await asyncio.open_connection("127.0.0.1", port, limit=2**26), provider, watch)
         except OSError:
             if time.monotonic() > deadline:
                 raise Busy(f"it does not listen: {process.output_tail()}") from None

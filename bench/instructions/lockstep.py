@@ -1,4 +1,4 @@
-"""A provider and a caller that go in step with the system between them: both send only when it waits."""
+"""A provider and a client that go in step with the system between them: both send only when it waits."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Provider:
         self._watch = watch
         self._answers: dict[bytes, Answer] = {}
         self.taken = asyncio.Event()
-        """The caller has what was sent last."""
+        """The client has what was sent last."""
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection of the system."""
@@ -87,7 +87,7 @@ class Provider:
         writer.write(answer.finish + (answer.usage if has_usage else b"") + answer.end)
 
 
-class Caller:
+class Client:
     """One connection to the system."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, provider: Provider, watch: Watch) -> None:

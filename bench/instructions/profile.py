@@ -47,7 +47,7 @@ class Profile(NamedTuple):
 
     @property
     def ticks(self) -> int:
-        """How often the gateway's periodic work was done; 0 for another system."""
+        """The number of times the gateway's periodic work was done; 0 for another system."""
         return sum(count for function, count in self.calls.items() if function.name == _TICK)
 
 

@@ -67,7 +67,7 @@ def _readable(name: str) -> str:
 
 
 def difference(base: Counts, own: Counts) -> str:
-    """What has changed for each row and load, function by function."""
+    """The changes of each row and load, function by function."""
     parts = []
     for row, by_load in own.items():
         for load, count in by_load.items():

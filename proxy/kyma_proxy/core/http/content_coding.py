@@ -12,6 +12,8 @@ from typing import Any, Final, Protocol
 
 import brotli  # type: ignore[import-untyped]
 
+from kyma_proxy.core.http.inbound import options
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
@@ -145,7 +147,7 @@ _DECODERS: Final[dict[bytes, type[_Zlib] | type[_Brotli] | type[_Zstandard]]] = 
 
 def content_decoder(coding: bytes) -> ContentDecoder | None:
     """A decoder for a `Content-Encoding`; None for identity. Raises ValueError for a coding that is not known."""
-    names = [name for part in coding.lower().split(b",") if (name := part.strip()) not in (b"", b"identity")]
+    names = [name for name in options(coding.lower()) if name != b"identity"]
     if not names:
         return None
     if len(names) > _MAX_CODINGS or any(name not in _DECODERS for name in names):

@@ -16,7 +16,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from kyma_proxy.config.snapshot import Provider, Source
 from kyma_proxy.core.http.answer_fields import HOP_BY_HOP, reaches_caller
-from kyma_proxy.core.http.inbound import Headers, Inbound, header
+from kyma_proxy.core.http.inbound import Headers, Inbound, header, options
 
 _DROPPED_TO_PROVIDER: Final = HOP_BY_HOP | {
     # the caller's credential
@@ -126,7 +126,7 @@ def _quotes(value: bytes, secrets: tuple[bytes, ...]) -> bool:
 
 def _end_to_end(headers: Headers) -> Headers:
     """The fields that `Connection` does not declare hop-by-hop (RFC 9110 §7.6.1), without itself."""
-    named = {token.strip().lower() for name, value in headers if name.lower() == b"connection" for token in value.split(b",")}
+    named = {option.lower() for name, value in headers if name.lower() == b"connection" for option in options(value)}
     return [(name, value) for name, value in headers if name.lower() not in named | {b"connection"}]
 
 

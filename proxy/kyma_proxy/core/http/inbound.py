@@ -54,3 +54,8 @@ def header(headers: Headers, name: bytes) -> bytes | None:
 def request_id(given: bytes | None, fresh: str) -> str:
     """The caller's `x-request-id` if it is fit to be repeated, else the fresh one. (Contract §4.2.)"""
     return given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else fresh
+
+
+def options(value: bytes) -> list[bytes]:
+    """The members of a list, without the empty ones (RFC 9110 §5.6.1)."""
+    return [option for option in (one.strip(b" \t") for one in value.split(b",")) if option]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from kyma_proxy.core.http.host import is_host_and_port
-from kyma_proxy.core.http.inbound import Headers
+from kyma_proxy.core.http.inbound import Headers, options
 from kyma_proxy.core.http.request_target import check_method, origin_form
 from kyma_proxy.errors import GatewayError, Kind
 
@@ -93,8 +93,3 @@ def _remembered(name: bytes) -> bytes:
 def says_close(headers: Headers) -> bool:
     """True if `Connection` has the option `close`. It counts whatever stands beside it (RFC 9112 §9.3)."""
     return any(b"close" in options(value.lower()) for name, value in headers if name.lower() == b"connection")
-
-
-def options(value: bytes) -> list[bytes]:
-    """The members of a list, without the empty ones (RFC 9110 §5.6.1)."""
-    return [option for option in (one.strip(b" \t") for one in value.split(b",")) if option]

@@ -15,9 +15,9 @@ from kyma_proxy.config.snapshot import Limits
 from kyma_proxy.core.http.body_buffer import BodyBuffer
 from kyma_proxy.core.http.body_pace import BodyPace
 from kyma_proxy.core.http.framing import MAX_BYTES_PER_BODY_BYTE
-from kyma_proxy.core.http.inbound import Headers, Inbound, header, request_id
+from kyma_proxy.core.http.inbound import Headers, Inbound, header, options, request_id
 from kyma_proxy.core.http.repeat import Repeat, repeat_of
-from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, options, read_request_head, says_close
+from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, read_request_head, says_close
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.listener import Listener
 
