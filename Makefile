@@ -11,7 +11,7 @@ LOCKED := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP)) --
 
 .PHONY: help setup run run-llm test node-clients test-compiled soak hostile-nginx crash fuzz check format bench bench-all bench-compare \
 	bench-micro bench-instructions \
-	bench-jobs bench-outage bench-peers dist trial lint-deploy lock clean
+	bench-jobs bench-outage bench-peers dist trial lint-deploy reference lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -98,6 +98,9 @@ trial: $(VENV)/dist.done ## try the wheel of dist/ as a new user would: install,
 lint-deploy: $(VENV)/dist.done ## check deploy/ and the workflows: hadolint, Kubernetes' schemas, Helm, systemd, zizmor
 	$(BIN)/python -m deploy.lint
 
+reference: $(VENV)/run.done ## the page of every key (docs/CONFIGURATION.md) and the JSON Schema, made from what a file is read with
+	PYTHONPATH=proxy $(BIN)/python -m deploy.reference
+
 lock: $(VENV)/dev.done ## choose the newest versions of all packages and lock them with their hashes
 	$(BIN)/pip install --quiet pip-tools
 	for name in run build dev bench dist fuzz llm litellm smg; do \
@@ -122,7 +125,7 @@ $(VENV)/build.done: requirements/build.txt $(VENV)/run.done
 	$(LOCKED) requirements/build.txt
 	@touch $@
 
-$(VENV)/built.done: $(SOURCES) $(wildcard config/*.yaml) setup.py setup.cfg pyproject.toml $(VENV)/build.done
+$(VENV)/built.done: $(SOURCES) $(wildcard config/*) setup.py setup.cfg pyproject.toml $(VENV)/build.done
 	@echo 'Compiling the path of a request (half a minute on two processors)…'
 	@rm -rf build/lib* build/bdist* build/temp* build/not_compiled
 	@$(PIP) --no-build-isolation --no-deps --force-reinstall .

@@ -147,7 +147,7 @@ def extensions() -> list[Extension]:
 def shared_files() -> list[tuple[str, list[str]]]:
     """Where an installation gets the example configurations, and the manual and the completions if they have been made."""
     made = sorted(path for path in Path("share").rglob("*") if path.is_file())
-    examples = ("share/kyma-proxy/config", [str(path) for path in sorted(Path("config").glob("*.yaml"))])
+    examples = ("share/kyma-proxy/config", [str(path) for path in sorted(Path("config").glob("*.*"))])
     return [examples, *((str(path.parent), [str(path)]) for path in made)]
 
 

@@ -47,7 +47,17 @@ def test_a_size_is_parsed_into_bytes(written: object, size: int) -> None:
 
 @pytest.mark.parametrize(
     ("written", "usd"),
-    [(0, "0"), (5, "5"), (0.68, "0.68"), (0.1, "0.1"), (1.19, "1.19"), (0.0003, "0.0003"), (10**6, "1000000")],
+    [
+        (0, "0"),
+        (5, "5"),
+        (0.68, "0.68"),
+        (0.1, "0.1"),
+        (1.19, "1.19"),
+        (0.0003, "0.0003"),
+        (10**6, "1000000"),
+        ("$0.68", "0.68"),
+        ("$5", "5"),
+    ],
 )
 def test_a_price_is_parsed_exactly(written: object, usd: str) -> None:
     assert parse_usd(written) == Decimal(usd)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import openai
 
-from kyma_proxy.ops.config_file import CATALOGUE, DEMO, shipped_text
+from kyma_proxy.ops.config_file import CATALOGUE, DEMO, SCHEMA_FILE, SCHEMA_LINE, shipped_text
 from tests.processes import ROOT, command, free_port, serving, simulated_provider, started
 from tests.sdk.scripted import scripted_provider
 from tests.waiting import wait_until
@@ -102,7 +102,7 @@ def test_addresses_and_the_log_can_be_given_for_a_file_too_and_stay_after_a_relo
 
 
 def test_what_the_package_holds_is_what_the_repository_shows() -> None:
-    for name in (CATALOGUE, DEMO):
+    for name in (CATALOGUE, DEMO, SCHEMA_FILE):
         assert shipped_text(name) == (ROOT / "config" / name).read_text(encoding="utf-8")
 
 
@@ -120,6 +120,17 @@ def test_init_writes_a_file_that_passes_the_check_and_never_overwrites_one(tmp_p
     assert again.returncode == 1
     assert again.stderr == f"kyma-proxy: {file} is there already, and is left as it is; name another file\n"
     assert file.read_text() == text
+
+
+def test_init_writes_the_schema_beside_the_file_unless_it_is_there(tmp_path: Path) -> None:
+    schema = tmp_path / SCHEMA_FILE
+    assert command("init", tmp_path / "one.yaml").returncode == 0
+    assert (tmp_path / "one.yaml").read_text().startswith(SCHEMA_LINE)
+    printed = command("schema")
+    assert (printed.returncode, printed.stdout, printed.stderr) == (0, schema.read_text(), "")
+    schema.write_text("{}")
+    assert command("init", tmp_path / "two.yaml").returncode == 0
+    assert schema.read_text() == "{}"
 
 
 def test_init_converts_a_configuration_of_litellm(tmp_path: Path) -> None:

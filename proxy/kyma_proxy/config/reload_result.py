@@ -20,3 +20,25 @@ class ReloadResult(msgspec.Struct, frozen=True, kw_only=True):
     needs_restart: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
     renewed: tuple[str, ...] = ()
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A difference between two configurations. `kind` is `added`, `removed` or `changed`.
+
+    `path` has entries by their names, as in `models[fast].price.input`; `name` is that of the entry, if it is in one. `before`
+    and `after` are values as they are written, or None. `reload` is what becomes of it at a reload.
+    """
+
+    path: str
+    kind: str
+    name: str | None
+    before: str | None
+    after: str | None
+    reload: str
+
+
+class ReloadPreview(ReloadResult, frozen=True, kw_only=True):
+    """The result that a reload would have, and what it would change. `new_version` would then be in force."""
+
+    new_version: str | None = None
+    changes: tuple[Change, ...] = ()

@@ -10,6 +10,7 @@ import msgspec
 
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 _SECONDS: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+_USD: Final = re.compile(r"\$([0-9]{1,7}(?:\.[0-9]{1,9})?)")
 _SIZE: Final = re.compile(r"([0-9]{1,15})(B|KB|MB|GB|KiB|MiB|GiB)?")
 _BYTES: Final = {
     None: 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
@@ -54,7 +55,7 @@ Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER, extra={"unit": "size"})
 """Bytes; written `64KiB`, `32MiB`, `1MB`, or a plain number."""
 
 Usd = Annotated[Decimal, msgspec.Meta(extra={"unit": "usd"})]
-"""US dollars, exact; written as a plain number."""
+"""US dollars, exact; written as a plain number, or as `$0.68`."""
 
 
 def parse_duration(text: object) -> float:
@@ -89,10 +90,11 @@ def parse_size(text: object) -> int:
 
 
 def parse_usd(value: object) -> Decimal:
-    """Dollars as an exact decimal, 0 or more. Raises ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """Dollars as an exact decimal, 0 or more, of a number or of `$0.68`. Raises ValueError."""
+    match = _USD.fullmatch(value) if isinstance(value, str) else None
+    if match is None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise ValueError("a price is a number of US dollars, such as 0.68")
-    amount = Decimal(str(value))
+    amount = Decimal(str(value) if match is None else match[1])
     if not amount.is_finite() or amount < 0 or amount > 10**6:
         raise ValueError("a price is between 0 and 1000000 US dollars")
     return amount

@@ -64,8 +64,6 @@ def read_known_providers(catalogue: str) -> tuple[KnownProvider, ...]:
 
 
 def one_line(value: object) -> str:
-    """A value of YAML on one line, as in `{name: one, api_key: ${ONE}}`; what only looks like another type is quoted."""
-    shielded = _VARIABLE.sub("\ue000\\1\ue001", yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True
-    ))  # fmt: skip
-    return re.sub(r"\n?(\.\.\.)?\n$", "", _SHIELDED.sub(r"${\1}", shielded))
+    """A value of YAML on one line, as in `{name: one, api_key: '${ONE}'}`; what only looks like another type is quoted."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True)
+    return re.sub(r"\n?(\.\.\.)?\n$", "", text)

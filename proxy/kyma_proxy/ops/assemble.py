@@ -59,6 +59,7 @@ from kyma_proxy.web.admin_accounts import AdminAccounts
 from kyma_proxy.web.application import PublicPages, application
 from kyma_proxy.web.control_plane_bridge import ControlPlaneBridge
 from kyma_proxy.web.image_pages import ImagePages
+from kyma_proxy.web.reload_documents import COMPARE_PATH, MAX_FORM_BYTES
 from kyma_proxy.web.served_paths import ServedPaths
 
 _MAX_LAST_CHANGES_S: Final = 6.0
@@ -88,7 +89,7 @@ class _AdminHandlers:
 
     def screen(self, head: RequestHead, headers: Headers) -> int:
         """The most bytes that a body may have."""
-        return _MAX_ADMIN_BODY_BYTES
+        return MAX_FORM_BYTES if head.path == COMPARE_PATH.encode() else _MAX_ADMIN_BODY_BYTES
 
     def reject(self, error: GatewayError, request_id: str) -> None:
         """Take no note."""
@@ -167,8 +168,8 @@ class App:
             current, self.sweeper, memory.size_bytes() // 4, policy=admin_policy, max_connections=_MAX_ADMIN_CONNECTIONS
         )
         self.admin_application = admin_application(
-            current, self._is_leaving, self._metrics, lambda: configuration.reload("POST /admin/reload"),
-            admin_pages, status=lambda: self.public_pages.full_status,
+            current, self._is_leaving, self._metrics, lambda: configuration.reload("POST /admin/reload"), admin_pages,
+            preview=configuration.preview, compare=configuration.compare, status=lambda: self.public_pages.full_status,
         )  # fmt: skip
         self._admin = web.AppRunner(self.admin_application, access_log=None)
         self.listener.unserved = ServedPaths(self.control_plane, RELAYED).refusal

@@ -11,6 +11,7 @@ from typing import Any
 
 from kyma_proxy.config.problems import ConfigError, Problem
 from kyma_proxy.errors import StartError
+from kyma_proxy.ops.config_diff import add_diff_options, difference_lines, find_difference
 from kyma_proxy.ops.options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK, add_file, config_path, given_file, print_json
 from kyma_proxy.telemetry.visible_text import visible
 
@@ -26,6 +27,7 @@ def add_check_command(commands: Any) -> None:
     )
     add_file(check)
     check.add_argument("--json", action="store_true", help="print the result as JSON, whatever it is")
+    add_diff_options(check)
     check.set_defaults(action=_check)
 
 
@@ -54,6 +56,7 @@ def _check(args: argparse.Namespace) -> int:
     try:
         path = config_path(given_file(args))
         snapshot = read_snapshot(path, os.environ, to_serve=True)
+        difference = find_difference(args, path, snapshot, os.environ)
     except ConfigError as error:
         if args.json:
             found, doubts = _documents(error.problems), _documents(error.warnings)
@@ -69,11 +72,15 @@ def _check(args: argparse.Namespace) -> int:
         print_refusal(str(error))
         return EXIT_FAILED
     if args.json:
-        warnings = _documents(snapshot.warnings)
-        print_json({"ok": True, "version": snapshot.version, "problems": [], "warnings": warnings})
+        document = {"ok": True, "version": snapshot.version, "problems": [], "warnings": _documents(snapshot.warnings)}
+        print_json(document if difference is None else {**document, "diff": difference})
         return EXIT_OK
     for warning in snapshot.warnings:
         print(visible(f"warning: {warning}"))
+    if difference is not None:
+        for line in difference_lines(path, difference):
+            print(visible(line))
+        return EXIT_OK
     on = sum(provider.off is None for provider in snapshot.providers.values())
     print(visible(f"{path}: fine; {count_models(snapshot)}, {on} of {len(snapshot.providers)} providers on"))
     return EXIT_OK

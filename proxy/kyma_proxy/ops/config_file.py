@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from importlib import resources
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -12,6 +11,9 @@ from kyma_proxy.errors import StartError
 
 CATALOGUE: Final = "kyma.yaml"
 DEMO: Final = "demo.yaml"
+SCHEMA_FILE: Final = "kyma-proxy.schema.json"
+SCHEMA_LINE: Final = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
+"""The first line of a configuration that has its schema beside it; editors look for it."""
 
 
 class ConfigFile(Protocol):
@@ -48,6 +50,8 @@ class BuiltInFile:
 
 def shipped_file(name: str) -> ConfigFile:
     """A configuration that is part of the package. Raises StartError if the package lacks it."""
+    from importlib import resources  # noqa: PLC0415  (slow to import, and most commands read no shipped file)
+
     found = resources.files("kyma_proxy").joinpath("shipped", name)
     try:
         return found if isinstance(found, Path) else BuiltInFile(found.read_text(encoding="utf-8"), name)
@@ -56,7 +60,7 @@ def shipped_file(name: str) -> ConfigFile:
 
 
 def shipped_text(name: str) -> str:
-    """The text of a configuration that is part of the package. Raises StartError if the package lacks it."""
+    """The text of a file that is part of the package. Raises StartError if the package lacks it."""
     try:
         return shipped_file(name).read_text(encoding="utf-8")
     except OSError:

@@ -127,6 +127,12 @@ class OutsideStore:
         """The values for one load. `runs_again`: commands are run also if what they printed is still good."""
         return Reading(self, runs_again=runs_again)
 
+    def trial(self) -> Reading:
+        """The values for a load of which nothing is kept: no command is run, and one that never was is taken to print a key."""
+        copy = OutsideStore(runs_commands=False)
+        copy.contents, copy.outputs = dict(self.contents), dict(self.outputs)
+        return copy.reading()
+
     def keep(self, reading: Reading) -> None:
         """The configuration that was loaded with these values is in force."""
         self._files, self._refused, self._used = reading.files, None, reading.commands

@@ -14,22 +14,27 @@ import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
 from kyma_proxy.config.problems import ConfigError
-from kyma_proxy.config.reload_result import ReloadResult
+from kyma_proxy.config.reload_result import Change, ReloadPreview, ReloadResult
 from kyma_proxy.config.snapshot import Admin, Snapshot
+from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import StartError
 from kyma_proxy.loading.compiling import load
+from kyma_proxy.loading.written_form import Form
 from kyma_proxy.ops.config_file import ConfigFile
 from kyma_proxy.ops.listening import tls_context
 from kyma_proxy.ops.loading_apart import MIN_CHARACTERS, CannotLoadApart, load_apart, short_turns
 from kyma_proxy.ops.memory import collector_paused
 from kyma_proxy.ops.outside_values import OutsideStore, Reading
+from kyma_proxy.ops.reload_changes import changes_between, changes_to
 from kyma_proxy.ops.snapshot_pieces import free_in_slices, in_slices, put_together
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _log: Final = logging.getLogger("kyma-proxy")
 _RELOAD: Final = "reload"
 _RENEWAL: Final = "renewal"
@@ -153,31 +158,62 @@ class Configuration:
         async with self._lock:
             return await self._replace(trigger, self._text, self._outside.reading())
 
+    async def preview(self) -> ReloadPreview:
+        """The result that a reload of the file would have. Nothing changes, and no command is run."""
+        async with self._lock:
+            reading = self._outside.trial()
+            loaded = await self._try("a dry run", None, reading, is_taken=False)
+            if isinstance(loaded, ReloadResult):
+                return ReloadPreview(**msgspec.structs.asdict(loaded))
+            after, needs_restart = _keep_settings_that_need_restart(self.snapshot, loaded.snapshot)
+            renewed = _shown_renewed(loaded, reading)
+            if len(loaded.text) >= MIN_CHARACTERS:
+                free_in_slices(loaded.snapshot, asyncio.get_running_loop())
+            return ReloadPreview(
+                result=self._result(after, renewed),
+                version=self.snapshot.version,
+                new_version=after.version,
+                needs_restart=needs_restart,
+                warnings=after.warnings,
+                renewed=renewed,
+                changes=await _aside(changes_between, self._text, loaded.text, self._environment, needs_restart),
+            )
+
+    async def compare(self, form: Form, token: Secret) -> tuple[Change, ...]:
+        """The changes if the configuration in force had this form, whose secrets are sealed with the token."""
+        return await _aside(changes_to, form, self._text, self._environment, token)
+
     async def _replace(self, trigger: str, text: str | None, reading: Reading) -> ReloadResult:
+        loaded = await self._try(trigger, text, reading, is_taken=True)
+        if isinstance(loaded, ReloadResult):
+            self._outside.refuse(reading)
+            self._log_troubles()
+            self._failing.add(_RELOAD if text is None else _RENEWAL)
+            return self._failed(trigger, loaded)
+        self._outside.keep(reading)
+        self._log_troubles()
+        self._failing.discard(_RENEWAL)
+        if text is None:
+            self._failing.clear()
+            self.read_at = time.time()
+        return self._apply(loaded, trigger, _shown_renewed(loaded, reading))
+
+    async def _try(self, trigger: str, text: str | None, reading: Reading, *, is_taken: bool) -> _Loaded | ReloadResult:
+        """Load this text, or the file's; the result of a reload if that fails. `is_taken`: it is put in force afterwards."""
         version = self.snapshot.version
         try:
             loaded = await self._load_aside(text, reading)
-            await self.prepare(loaded.snapshot)
+            if is_taken:
+                await self.prepare(loaded.snapshot)
+            return loaded
         except ConfigError as error:
-            failed = ReloadResult(result="failed", version=version, problems=tuple(error.problems))
+            return ReloadResult(result="failed", version=version, problems=tuple(error.problems))
         except StartError as error:
-            failed = ReloadResult(result="failed", version=version, message=str(error))
+            return ReloadResult(result="failed", version=version, message=str(error))
         except Exception:
             _log.exception("reload (%s): the gateway failed to read %s", trigger, self.path)
             message = "the gateway failed to read it; its log has the error"
-            failed = ReloadResult(result="failed", version=version, message=message)
-        else:
-            self._outside.keep(reading)
-            self._log_troubles()
-            self._failing.discard(_RENEWAL)
-            if text is None:
-                self._failing.clear()
-                self.read_at = time.time()
-            return self._apply(loaded, trigger, tuple(map(loaded.snapshot.substitutions.shown, reading.renewed)))
-        self._outside.refuse(reading)
-        self._log_troubles()
-        self._failing.add(_RELOAD if text is None else _RENEWAL)
-        return self._failed(trigger, failed)
+            return ReloadResult(result="failed", version=version, message=message)
 
     async def _load_aside(self, text: str | None, reading: Reading) -> _Loaded:
         """Compile this text, or the file's, while the loop serves streams. Raises StartError or ConfigError.
@@ -193,7 +229,7 @@ class Configuration:
                 _log.warning("the configuration is read by the process that serves, which may delay streams: %s", error)
             else:
                 return await self._assembled(text, pieces, reading)
-        return await asyncio.to_thread(self._load_in_short_turns, text, reading)
+        return await _aside(self._load, text, reading)
 
     async def _assembled(self, text: str, pieces: list[bytes], reading: Reading) -> _Loaded:
         """The snapshot of these pieces, which is exempt from garbage collection: a collection would look at all of it."""
@@ -201,10 +237,6 @@ class Configuration:
             snapshot = await in_slices(put_together(pieces))
             gc.freeze()
         return await asyncio.to_thread(self._completed, text, snapshot, reading)
-
-    def _load_in_short_turns(self, text: str, reading: Reading) -> _Loaded:
-        with short_turns():
-            return self._load(text, reading)
 
     def _load(self, text: str | None, reading: Reading) -> _Loaded:
         """Compile this text, or the file's. Raises StartError or ConfigError."""
@@ -259,8 +291,7 @@ class Configuration:
         after, needs_restart = _keep_settings_that_need_restart(before, loaded.snapshot)
         for name in needs_restart:
             _log.warning("reload: %s has changed in %s; that needs a restart", name, self.path)
-        is_same = after.version == before.version and after.providers == before.providers
-        result = "unchanged" if is_same and not renewed else "reloaded"
+        result = self._result(after, renewed)
         self._count(result)
         if result == "reloaded":
             if len(self._text) >= MIN_CHARACTERS:
@@ -278,6 +309,10 @@ class Configuration:
         return ReloadResult(
             result=result, version=after.version, needs_restart=needs_restart, warnings=after.warnings, renewed=renewed
         )
+
+    def _result(self, after: Snapshot, renewed: tuple[str, ...]) -> str:
+        is_same = after.version == self.snapshot.version and after.providers == self.snapshot.providers
+        return "unchanged" if is_same and not renewed else "reloaded"
 
     def _failed(self, trigger: str, result: ReloadResult) -> ReloadResult:
         self._count("failed")
@@ -320,6 +355,20 @@ class ReloadTriggers:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _aside(compute: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Compute in a thread that yields often."""
+
+    def run() -> _T:
+        with short_turns():
+            return compute(*args, **kwargs)
+
+    return await asyncio.to_thread(run)
+
+
+def _shown_renewed(loaded: _Loaded, reading: Reading) -> tuple[str, ...]:
+    return tuple(map(loaded.snapshot.substitutions.shown, reading.renewed))
 
 
 def _keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:

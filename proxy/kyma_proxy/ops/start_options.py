@@ -29,13 +29,14 @@ def add_start_options(parser: argparse.ArgumentParser) -> None:
 
 def add_address_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for the addresses of the two listeners."""
-    parser.add_argument("--listen", metavar="ADDRESS", type=_address, help="the address to serve, such as 127.0.0.1:8081")
+    parser.add_argument("--listen", metavar="ADDRESS", type=address, help="the address to serve, such as 127.0.0.1:8081")
     admin = parser.add_mutually_exclusive_group()
-    admin.add_argument("--admin", metavar="ADDRESS", type=_address, help="the address of the admin listener")
+    admin.add_argument("--admin", metavar="ADDRESS", type=address, help="the address of the admin listener")
     admin.add_argument("--no-admin", action="store_true", help="have no admin listener")
 
 
-def _address(text: str) -> Address:
+def address(text: str) -> Address:
+    """The address of a listener, for an option. Raises ArgumentTypeError."""
     try:
         return parse_address(text)
     except ValueError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import unquote
@@ -17,13 +17,14 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from kyma_proxy.config.reload_result import ReloadResult
+from kyma_proxy.config.reload_result import Change, ReloadPreview, ReloadResult
 from kyma_proxy.config.snapshot import Model, Provider, Snapshot, TcpAddress, Way
 from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import GatewayError, accounts_unavailable
 from kyma_proxy.store.contract import StoreUnavailable
 from kyma_proxy.telemetry.exposition import media_type
 from kyma_proxy.web.admin_accounts import AdminAccounts
+from kyma_proxy.web.reload_documents import COMPARE_PATH, changes_document, is_dry_run, read_written_form, reload_document
 from kyma_proxy.web.responses import Handler, json_response
 from kyma_proxy.web.served_paths import not_allowed, nothing_at
 from kyma_proxy.web.status_page import add_status_routes
@@ -44,10 +45,14 @@ def admin_application(
     reload: Callable[[], Awaitable[ReloadResult]],
     accounts: AdminAccounts | None,
     *,
+    preview: Callable[[], Awaitable[ReloadPreview]] | None = None,
+    compare: Callable[[dict[str, Any], Secret], Awaitable[Iterable[Change]]] | None = None,
     status: Callable[[], bytes] | None = None,
 ) -> web.Application:
     """The admin application. It calls each of its arguments anew for every request; `metrics` with the media type of a scrape.
 
+    `preview` says what a reload would do, and `compare` what would change if the configuration had a form whose secrets are
+    sealed with the token.
     `status` is the whole document of `/v1/status`: where callers need a key, they see less of it.
     """
 
@@ -69,8 +74,8 @@ def admin_application(
         return web.Response(body=redacted_configuration(current()), content_type="application/json")
 
     async def reload_result(request: web.Request) -> web.Response:
-        outcome = await reload()
-        return json_response(_reload_document(outcome), 422 if outcome.result == "failed" else 200, is_private=False)
+        outcome = await (preview() if preview is not None and is_dry_run(request) else reload())
+        return json_response(reload_document(outcome), 422 if outcome.result == "failed" else 200, is_private=False)
 
     app = web.Application(middlewares=[_admission(current)])
     app.router.add_get("/livez", livez)
@@ -78,11 +83,25 @@ def admin_application(
     app.router.add_get("/metrics", metrics_text)
     app.router.add_get("/admin/config", configuration)
     app.router.add_post("/admin/reload", reload_result)
+    if compare is not None:
+        app.router.add_post(COMPARE_PATH, _comparison(current, compare))
     if status is not None:
         add_status_routes(app, status)
     if accounts is not None:
         accounts.add_to(app)
     return app
+
+
+def _comparison(
+    current: Callable[[], Snapshot], compare: Callable[[dict[str, Any], Secret], Awaitable[Iterable[Change]]]
+) -> Handler:
+    async def comparison(request: web.Request) -> web.StreamResponse:
+        admin = current().admin
+        assert admin is not None  # noqa: S101  (the request was admitted)
+        assert admin.token is not None  # noqa: S101
+        return json_response(changes_document(await compare(await read_written_form(request), admin.token)), is_private=False)
+
+    return comparison
 
 
 def _admission(current: Callable[[], Snapshot]) -> Middleware:
@@ -106,11 +125,6 @@ def _admission(current: Callable[[], Snapshot]) -> Middleware:
             return _gateway_error_response(accounts_unavailable())
 
     return token_middleware
-
-
-def _reload_document(outcome: ReloadResult) -> dict[str, object]:
-    found = {"problems": outcome.problems, "warnings": outcome.warnings}
-    return msgspec.structs.asdict(outcome) | {name: [one._asdict() for one in ones] for name, ones in found.items()}
 
 
 def redacted_configuration(snapshot: Snapshot) -> bytes:

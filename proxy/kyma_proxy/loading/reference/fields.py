@@ -1,0 +1,199 @@
+"""Finds every key of the configuration by its structs, with its type, its default and its place in the file.
+
+The structs are what a file is read with, so a key can be neither missing here nor different.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+
+from kyma_proxy.config.units import AUTO, Secret
+from kyma_proxy.loading import document as doc
+from kyma_proxy.loading.known_providers import one_line
+from kyma_proxy.loading.reference.general import GENERAL
+from kyma_proxy.loading.reference.key import Key
+from kyma_proxy.loading.reference.models import MODELS
+from kyma_proxy.loading.reference.providers import PROVIDERS
+
+KEYS: Final[Mapping[type, Mapping[str, Key]]] = MappingProxyType({**GENERAL, **PROVIDERS, **MODELS})
+"""The keys of every section, by the struct that it is read with."""
+NOT_SHOWN: Final = "(not shown)"
+"""Stands for a value that may be a secret."""
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
+_WORDS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
+_SECOND_UNITS: Final = ((3600, "h"), (60, "m"), (1, "s"))
+_BYTE_UNITS: Final = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+class Kind(NamedTuple):
+    """The type of a value: a Python type or what `typing` makes of one, its bounds, and if null stands for none."""
+
+    type: Any
+    meta: msgspec.Meta | None
+    takes_null: bool
+
+    @property
+    def unit(self) -> str | None:
+        """The name of the unit in which the value is written, if it has one."""
+        return None if self.meta is None else (self.meta.extra or {}).get("unit")
+
+
+class Field(NamedTuple):
+    """A key in its section: its name, its type, the reference's words, and what stands for it if it is left out."""
+
+    name: str
+    kind: Kind
+    key: Key
+    is_required: bool
+    default: str | None
+    """As it is written in YAML; None if that can't be written."""
+
+
+class Section(NamedTuple):
+    """A section: the struct, the paths at which it stands in the file, and its keys."""
+
+    struct: type[msgspec.Struct]
+    paths: tuple[str, ...]
+    fields: tuple[Field, ...]
+
+
+def kind_of(annotation: Any) -> Kind:
+    """The type in an annotation."""
+    kind, meta = _without_meta(annotation)
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        members = [one for one in typing.get_args(kind) if one is not msgspec.UnsetType]
+        (inner,) = (one for one in members if one is not type(None))
+        found = kind_of(inner)
+        return found._replace(takes_null=type(None) in members)
+    return Kind(kind, meta, takes_null=False)
+
+
+def element_of(kind: Kind) -> Kind | None:
+    """The type of a list's entries or of a mapping's values; None for other types."""
+    if typing.get_origin(kind.type) is tuple:
+        return kind_of(typing.get_args(kind.type)[0])
+    if typing.get_origin(kind.type) is dict:
+        return kind_of(typing.get_args(kind.type)[1])
+    return None
+
+
+@functools.cache
+def fields_of(struct: type[msgspec.Struct]) -> tuple[Field, ...]:
+    """The keys of a section, in the order of the file."""
+    hints = typing.get_type_hints(struct, include_extras=True)
+    return tuple(
+        Field(
+            name=field.name,
+            kind=(kind := kind_of(hints[field.name])),
+            key=(key := KEYS[struct][field.name]),
+            is_required=field.required,
+            default=None if field.required or key.default is not None else written(default_of(field), kind),
+        )
+        for field in msgspec.structs.fields(struct)
+    )
+
+
+def default_of(field: msgspec.structs.FieldInfo) -> Any:
+    """The value of a field that is left out."""
+    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+
+
+@functools.cache
+def sections() -> tuple[Section, ...]:
+    """Every section, in the order in which a reader meets them."""
+    found: dict[type[msgspec.Struct], list[str]] = {}
+    for struct, path in _walk(doc.Document, ""):
+        found.setdefault(struct, []).append(path)
+    return tuple(Section(struct, tuple(paths), fields_of(struct)) for struct, paths in found.items())
+
+
+def key_at(path: str) -> Key:
+    """The key at a path that goes through no list. Raises KeyError."""
+    struct: Any = doc.Document
+    *sections_above, last = path.split(".")
+    for name in sections_above:
+        struct = next(field.kind.type for field in fields_of(struct) if field.name == name)
+    return KEYS[struct][last]
+
+
+def _walk(struct: type[msgspec.Struct], path: str) -> Iterator[tuple[type[msgspec.Struct], str]]:
+    yield struct, path
+    for field in fields_of(struct):
+        at = f"{path}.{field.name}" if path else field.name
+        kind = field.kind
+        while (element := element_of(kind)) is not None:
+            at += "[]" if typing.get_origin(kind.type) is tuple else ".NAME"
+            kind = element
+        if is_section(kind):
+            yield from _walk(kind.type, at)
+
+
+def is_section(kind: Kind) -> bool:
+    """True for a mapping with keys of its own."""
+    return isinstance(kind.type, type) and issubclass(kind.type, msgspec.Struct)
+
+
+def written(value: Any, kind: Kind) -> str:
+    """A value as it is written in YAML; a list or a mapping on one line, without secrets."""
+    if value is None or value is msgspec.UNSET:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if kind.unit in ("duration", "delay"):
+        return _duration(value, is_delay=kind.unit == "delay")
+    if kind.unit == "size":
+        return next((f"{value // size}{unit}" for size, unit in _BYTE_UNITS if value and value % size == 0), str(value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, Secret):
+        return NOT_SHOWN
+    element = element_of(kind) or kind
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(written(one, element) for one in value)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {written(one, element)}' for name, one in value.items())}}}"
+    if isinstance(value, msgspec.Struct):
+        return _section(value)
+    return _quoted(value) if isinstance(value, str) else str(value)
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML has it; most need no quotes, and YAML's writer is slow."""
+    is_plain = _PLAIN.fullmatch(text) is not None and text.lower() not in _WORDS
+    return text if is_plain else one_line(text)
+
+
+def _section(value: msgspec.Struct) -> str:
+    given = [
+        f"{one.name}: {NOT_SHOWN if known.key.private else written(getattr(value, one.name), known.kind)}"
+        for one, known in zip(msgspec.structs.fields(value), fields_of(type(value)), strict=True)
+        if one.required or getattr(value, one.name) != default_of(one)
+    ]
+    return f"{{{', '.join(given)}}}"
+
+
+def _duration(seconds: float, *, is_delay: bool) -> str:
+    if seconds == AUTO:
+        return "auto" if is_delay else "0"
+    for size, unit in _SECOND_UNITS:
+        if seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds * 1000:g}ms"
+
+
+def _without_meta(annotation: Any) -> tuple[Any, msgspec.Meta | None]:
+    if typing.get_origin(annotation) is not Annotated:
+        return annotation, None
+    kind, *metas = typing.get_args(annotation)
+    return kind, next((meta for meta in metas if isinstance(meta, msgspec.Meta)), None)
