@@ -98,7 +98,7 @@ async def test_one_can_be_replaced_again_and_again(tmp_path: Path) -> None:
     [
         ("models: [\n", 2, "nothing was started"),
         ("nothing: 1\n", 2, "nothing was started"),
-        ("tls: {certificate: /nowhere.pem, key: /nowhere.pem}\n", 1, "can't be read"),
+        ("tls: {certificate: /nowhere.pem, key: /nowhere.pem}\n", 2, "can't be read"),
         ("access_log: /nowhere/access.log\n", 1, "no such file"),
     ],
 )

@@ -379,7 +379,8 @@ def test_a_wrong_configuration_is_reported_with_every_problem(tmp_path: Path) ->
     outcome = execute_in_a_process(path, "accounts", "list", "--json")
     error = outcome.json["error"]
     assert (outcome.code, outcome.stderr, error["code"]) == (2, "", "invalid_configuration")
-    assert {"path": "models", "line": 2, "message": "a list is expected here"} in error["problems"]
+    message = "a list is expected here: each entry begins with a dash and a space"
+    assert {"path": "models", "line": 2, "message": message} in error["problems"]
     outcome = execute_in_a_process(path, "accounts", "list")
     assert (outcome.code, outcome.stdout, outcome.stderr.count(f"{path}: ")) == (2, "", len(error["problems"]) + 1)
 

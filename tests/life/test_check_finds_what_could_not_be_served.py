@@ -154,3 +154,11 @@ def test_warnings_are_told_beside_problems(tmp_path: Path) -> None:
     result = command("check", path)
     assert result.stdout.startswith("warning: line ")
     assert "drain: a duration is a number with a unit" in result.stderr
+
+
+def test_a_command_that_does_not_serve_needs_no_keys_and_no_rights_for_serving(tmp_path: Path) -> None:
+    more = f"accounts: {{required: true, database: 'sqlite:{tmp_path}/a.db'}}\ntls: {{certificate: /missing, key: /missing}}\n"
+    path = written(tmp_path, log=tmp_path / "missing" / "a.log", more=more)
+    path.write_text(path.read_text().replace("api_key: provider-key", "api_key: ${MISSING}"))
+    result = command("accounts", "create", "a@b.example", "--config", path)
+    assert (result.returncode, "problem" in result.stderr) == (0, False)

@@ -35,7 +35,7 @@ from kyma_proxy.loading.providers import Providers, with_other_keys
 from kyma_proxy.loading.reading import Read, read_document
 from kyma_proxy.loading.references import check_aliases, check_fallbacks
 from kyma_proxy.loading.routes import compile_routes, separated
-from kyma_proxy.loading.surroundings import check_something_is_on, check_surroundings
+from kyma_proxy.loading.surroundings import check_addresses, check_files, check_something_is_on
 from kyma_proxy.loading.tiers import SHIPPED_TIERS, compile_tiers
 from kyma_proxy.loading.upstream_urls import MODEL
 from kyma_proxy.loading.web_pages import compile_origins, find_host_problem, find_origin_problem
@@ -50,7 +50,7 @@ def load(
 ) -> snap.Snapshot:
     """The snapshot of a configuration file's text. Raises ConfigError, which holds every problem.
 
-    `outside` reads files and runs commands; without it there are none. `to_serve`: it is a problem if every provider is off.
+    `outside` reads files and runs commands; without it there are none. `to_serve`: it is a problem if that can't be done here.
     """
     substitutions = Substitutions({}, {})
 
@@ -132,7 +132,9 @@ class _Compiler:
             pattern_routes=pattern_routes,
             warnings=(),
         )
-        check_surroundings(document, result, self.outside, self._report, self._warn)
+        check_addresses(document, result, self._report, self._warn)
+        if to_serve:
+            check_files(document, result, self.outside, self._report)
         if to_serve and not self.problems:
             check_something_is_on(document, result, self._report, self._warn)
         if self.problems:

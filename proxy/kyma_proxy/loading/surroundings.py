@@ -14,8 +14,8 @@ from kyma_proxy.loading.outside_values import OutsideValues
 _NO_FILES: Final = ("-", "pretty")
 
 
-def check_surroundings(document: Document, snapshot: Snapshot, outside: OutsideValues, report: Report, warn: Report) -> None:
-    """Report files that can't be used and addresses that exclude each other; warn of a listener that gives keys away."""
+def check_addresses(document: Document, snapshot: Snapshot, report: Report, warn: Report) -> None:
+    """Report addresses that exclude each other; warn of a listener that gives keys away."""
     if snapshot.admin is not None and _overlap(snapshot.listen, snapshot.admin.listen):
         report("admin.listen", f"is the address of the public listener too ({document.listen}); give it a port of its own")
     if not snapshot.accounts.required and _is_open(snapshot.listen):
@@ -24,6 +24,10 @@ def check_surroundings(document: Document, snapshot: Snapshot, outside: OutsideV
             f"{document.listen} can be reached from other machines, and whoever reaches it uses your providers' keys; listen "
             "on 127.0.0.1, or set accounts.required to true",
         )
+
+
+def check_files(document: Document, snapshot: Snapshot, outside: OutsideValues, report: Report) -> None:
+    """Report files that who serves could not use."""
     if document.tls is not None:
         found = outside.find_tls_problem(document.tls.certificate, document.tls.key)
         if found is not None:

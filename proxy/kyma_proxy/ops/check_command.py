@@ -55,7 +55,7 @@ def _check(args: argparse.Namespace) -> int:
 
     try:
         path = config_path(given_file(args))
-        snapshot = read_snapshot(path, os.environ)
+        snapshot = read_snapshot(path, os.environ, to_serve=True)
         difference = find_difference(args, path, snapshot, os.environ)
     except ConfigError as error:
         if args.json:

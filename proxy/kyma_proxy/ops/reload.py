@@ -52,14 +52,14 @@ class _Loaded(NamedTuple):
     tls: ssl.SSLContext | None
 
 
-def read_snapshot(path: ConfigFile, environment: Mapping[str, str]) -> Snapshot:
+def read_snapshot(path: ConfigFile, environment: Mapping[str, str], *, to_serve: bool = False) -> Snapshot:
     """The snapshot of a configuration file, for who does not serve it: no command is run.
 
+    `to_serve`: it is a problem if it could not be served here and now. Other commands may lack the keys and rights for that.
     Raises StartError if it can't be read, ConfigError if it is wrong.
     """
-    snapshot = load(
-        _read_text(path), environment, OutsideStore(runs_commands=False, tries_writing=True).reading(), to_serve=True
-    )
+    outside = OutsideStore(runs_commands=False, tries_writing=to_serve)
+    snapshot = load(_read_text(path), environment, outside.reading(), to_serve=to_serve)
     _check_all_authorities(snapshot)
     return snapshot
 
