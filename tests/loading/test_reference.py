@@ -159,6 +159,18 @@ def test_what_init_writes_is_valid_for_an_editor() -> None:
     assert schema_problems(text) == []
 
 
+def test_the_examples_of_the_guides_are_valid_for_an_editor() -> None:
+    pages = [ROOT / "docs" / "ACCOUNTS.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
+    blocks = [
+        block for page in pages for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    ]
+    whole = [block for block in blocks if "\nproviders:" in f"\n{block}" and "\nmodels:" in block]
+    assert len(whole) >= 3
+    for block in whole:
+        assert yaml.safe_load(block)
+        assert schema_problems(block) == []
+
+
 def test_every_key_of_the_schema_has_a_description() -> None:
     document = json.loads(schema())
     for section in (document, *(one for name, one in document["definitions"].items() if name != "Variable")):

@@ -120,7 +120,7 @@ async def test_a_model_whose_providers_have_no_key_is_not_available_and_no_more(
     entries = (
         ProviderEntry(1, "openai", "secret-provider", "${SECRET_VARIABLE}"),
         ProviderEntry(1, "openai_images", "other-provider", "${SECRET_VARIABLE}"),
-        ProviderEntry(1, "openai", "another", "k" * 20),  # a file of which every provider is off is refused
+        ProviderEntry(1, "openai", "provider-that-is-on", "a-key"),
     )
     image = "  - {id: i, output_modalities: [image], price: {image: 1}, pool: [{provider: other-provider, model: real-1}]}\n"
     async with accounts_gateway(tmp_path, *entries, models=image, pool=1) as made:
