@@ -175,7 +175,7 @@ async def test_a_process_that_was_killed_while_idle_costs_nobody_a_request() -> 
         killed = made.pid
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
-        await until(lambda: not is_alive(killed))
+        await asyncio.to_thread(os.waitid, os.P_PID, killed, os.WEXITED | os.WNOWAIT)  # all its threads are gone
         assert await Running(made.call(same, 2, b"")).ended() == (2, b"")
 
 

@@ -19,7 +19,9 @@ EXAMPLES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
     "check": [
         ("kyma-proxy check kyma.yaml", "every mistake with its line; exit code 2 if there is one"),
         ("kyma-proxy check --json kyma.yaml", "the same for scripts"),
+        ("kyma-proxy check --diff kyma.yaml", "what it would change in the gateway that runs"),
     ],
+    "schema": [("kyma-proxy schema", "JSON Schema, for an editor that completes and checks the file")],
     "health": [
         ("kyma-proxy health", "asks the admin listener at 127.0.0.1:9090"),
         ("kyma-proxy health --admin 127.0.0.1:9090 --quiet", "a probe of a container: only the exit code"),
