@@ -24,11 +24,6 @@ examples:
   kyma-proxy init gateway.yaml --from-litellm config.yaml
       what can't be carried over is said in a comment, and on standard error
 """
-_SCHEMA_EXAMPLES: Final = f"""\
-examples:
-  kyma-proxy schema > {SCHEMA_FILE}
-      for the line `{SCHEMA_LINE.strip()}` in a configuration beside it
-"""
 
 
 def add_init_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,7 +43,6 @@ def add_init_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
         help="print the JSON Schema of the configuration",
         description="Print the JSON Schema of the configuration, with which editors complete, explain and check it. `init` "
         "writes it beside the configuration.",
-        epilog=_SCHEMA_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     schema.set_defaults(action=_schema)
