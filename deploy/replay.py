@@ -80,6 +80,7 @@ def main() -> int:
     if os.geteuid() != 0 or ctypes.CDLL(None, use_errno=True).unshare(_NEW_MOUNTS) != 0:
         print("left out: it takes root, and the right to mount")
         return 0
+    os.umask(0o022)  # an engine's, whoever builds: the image's user has to read what is installed
     _call("mount", "--make-rprivate", "/")
     with tempfile.TemporaryDirectory(prefix="kyma-replay-") as directory:
         _call("mount", "-t", "tmpfs", "tmpfs", directory)
