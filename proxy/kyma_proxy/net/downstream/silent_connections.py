@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-AT_ONCE: Final = 16
+AT_ONCE: Final = 4
 """As many are handled in a turn of the loop."""
 
 
