@@ -16,7 +16,8 @@ from typing import Final
 from kyma_proxy.config.units import Secret
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, endpoints_of
 from kyma_proxy.loading import document as doc
-from kyma_proxy.loading.reference.fields import Field, Kind, Section, element_of, is_section, sections
+from kyma_proxy.loading.kinds import Kind, element_of, is_section
+from kyma_proxy.loading.reference.fields import Field, Section, sections
 from kyma_proxy.loading.reference.json_schema import json_schema
 from kyma_proxy.loading.reference.key import AT_ONCE, EACH_KEY, NEW_CONNECTIONS, REPLACE, RESTART
 from kyma_proxy.ops.config_file import SCHEMA_FILE

@@ -1,6 +1,6 @@
 """Counts the instructions of a request, an event and a large prompt: of the gateway in its uses, and of nginx.
 
-    python -m bench.instructions [--rows ROW …] [--loads LOAD …] [--compare BASE] [--where] [--json FILE]
+    python -m bench.instructions [--rows ROW …] [--loads LOAD …] [--compare BASE] [--where]
 
 The exit code is 1 if the budget (bench/budget.yaml) is exceeded or something failed, and 2 if a program is missing.
 """

@@ -20,7 +20,7 @@ from bench.systems.contract import Deployment, System
 EVENTS: Final = 1_000
 STREAM: Final = f"stream-{EVENTS}-1ms"
 PROMPT_BYTES: Final = 100_000
-_ASKED: Final = {"short": 240, "event": 1, "prompt": 24}
+_ASKED: Final = {"short": 240, "event": EVENTS, "prompt": 24}
 _IDLE_S, _SETTLE_S, _START_S = 2.0, 0.3, 120.0
 _CALLGRIND: Final = ("valgrind", "--tool=callgrind", "--separate-threads=yes")
 
@@ -36,10 +36,15 @@ class Row(NamedTuple):
 
 
 class Count(NamedTuple):
-    """The instructions of one unit of work: of the thread with the loop, and of all threads."""
+    """Instructions: of the thread with the loop, and of all threads."""
 
     loop: Profile
     whole: Profile
+
+    @classmethod
+    def read(cls, files: Sequence[Path]) -> Count:
+        """Read the profiles of these files, one a thread, the first thread's first. Raises OSError, ValueError."""
+        return cls(read(files[:1]), read(files))
 
 
 async def count(row: Row, loads: Sequence[str], bytecode: Path) -> dict[str, Count]:
@@ -58,25 +63,27 @@ async def count(row: Row, loads: Sequence[str], bytecode: Path) -> dict[str, Cou
             started = time.monotonic()
             await asyncio.sleep(_IDLE_S)
             idle, idle_s = await run.written(), time.monotonic() - started
-            counted = {}
+            done = {}
             for load in loads:
                 started = time.monotonic()
-                units = _ASKED[load]
                 if load == "event":
                     await run.client.stream(requests[load], EVENTS)
-                    units = EVENTS
                 else:
-                    await run.client.ask(requests[load], units)
+                    await run.client.ask(requests[load], _ASKED[load])
                 await asyncio.sleep(_SETTLE_S)  # until what is written by and by is written
-                done = await run.written()
-                seconds = time.monotonic() - started
-                # Periodic work is counted where that can be done: on a busy machine it is done less often.
-                ticks = idle[0].ticks
-                share = done[0].ticks / ticks if ticks else seconds / idle_s
-                counted[load] = Count(*(
-                    per_unit(some, nothing, share, units) for some, nothing in zip(done, idle, strict=True)
-                ))  # fmt: skip
-            return counted
+                done[load] = await run.written(), time.monotonic() - started
+        nothing = Count.read(idle)
+        return {
+            load: _per_unit(Count.read(files), nothing, seconds / idle_s, _ASKED[load])
+            for load, (files, seconds) in done.items()
+        }
+
+
+def _per_unit(done: Count, idle: Count, share_of_time: float, units: int) -> Count:
+    """The count of one unit. What is done while idle is taken off by its own count: on a busy machine it is done less often."""
+    ticks = idle.loop.ticks
+    share = done.loop.ticks / ticks if ticks else share_of_time
+    return Count(*(per_unit(some, nothing, share, units) for some, nothing in zip(done, idle, strict=True)))
 
 
 class _Run:
@@ -88,8 +95,8 @@ class _Run:
         self.client = client
         self._dumps = 0
 
-    async def written(self) -> tuple[Profile, Profile]:
-        """Have the profile since the last time written; returns that of the first thread, and that of all."""
+    async def written(self) -> list[Path]:
+        """Have the profile since the last time written; returns the files of the threads, the first one's first."""
         self._dumps += 1
         process = await asyncio.create_subprocess_exec(
             "vgdb", f"--pid={self._pid}", "dump", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
@@ -98,7 +105,7 @@ class _Run:
         files = sorted(self._home.glob(f"counted.{self._dumps}-*"))
         if not files:
             raise ValueError(f"callgrind has written no profile: {errors.decode()[-300:]}")
-        return read(files[:1]), read(files)
+        return files
 
 
 @contextlib.asynccontextmanager

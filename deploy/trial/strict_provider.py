@@ -68,7 +68,7 @@ def _check_values(request: dict[str, Any], *, stream: bool) -> None:
     if not request.get("messages"):
         raise Refused(400, "Invalid 'messages': empty array.", "empty_array")
     try:
-        _check_deeply(_CHECKS[stream].validate_python(request, strict=False))
+        check_deeply(_CHECKS[stream].validate_python(request, strict=False))
     except ValidationError as error:
         raise Refused(400, str(error).replace("\n", " "), "invalid_type") from None
     if {"max_tokens", "max_completion_tokens"} <= request.keys():
@@ -80,14 +80,14 @@ def _check_values(request: dict[str, Any], *, stream: bool) -> None:
         raise Refused(400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.")
 
 
-def _check_deeply(value: Any) -> None:
+def check_deeply(value: Any) -> None:
     """Go through every list: pydantic checks the items of an iterable only then."""
     if isinstance(value, dict):
         value = value.values()
     elif isinstance(value, str | int | float | None):
         return
     for each in value:
-        _check_deeply(each)
+        check_deeply(each)
 
 
 def words_of(prompt: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kyma_proxy.accounting import service as service_module
 from kyma_proxy.web.account_pages import PATHS
 from tests.accounts_harness import Caller, metered
 from tests.configurations import configuration
@@ -185,3 +186,16 @@ async def test_usage_of_days_at_the_ends_of_the_calendar_is_empty(tmp_path: Path
         for query in ("to=0001-01-01", "from=0001-01-01&to=0001-01-02", "to=9999-12-31&from=9999-12-31"):
             answer = await caller.ask("GET", f"/v1/usage?{query}")
             assert (answer.status, answer.json["data"]) == (200, [])
+
+
+async def test_a_key_that_was_refused_while_the_accounts_change_hands_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "MAX_KEYS", 2)
+    async with metered(tmp_path) as (gateway, _):
+        caller = await gateway.caller()
+        gateway.account_service.is_paused = True
+        refused = await caller.ask("POST", "/v1/keys", {"name": "second"})
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        gateway.account_service.is_paused = False
+        assert (await caller.ask("POST", "/v1/keys", {"name": "second"})).status == 201

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
+import os
 import signal
+import socket
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 
-from tests.accounts_harness import Caller
+from kyma_proxy.core.accounts.accounts import Account
+from kyma_proxy.ops import control_socket
+from kyma_proxy.ops.accounts.handing_over import AccountsHandover, AccountsState
+from kyma_proxy.ops.accounts.taking_over import read
+from tests.accounts_harness import Caller, accounts_gateway
 from tests.configurations import ProviderEntry
 from tests.harness import DONE, LAST_CHUNK, chunk, event, head
 from tests.jobs.drawing_provider import DrawingProvider, Stage
@@ -191,6 +199,15 @@ async def test_a_new_process_that_fails_after_it_has_the_lock_changes_nothing(tm
         await streaming.client.rest()
         await until(lambda: at.ledger() == [("usage", -COST)])
         assert not old.has_ended
+        again = asyncio.Event()
+        streaming = await at.begin_stream(again)
+        async with at.here.serving("--replace"):  # a later try is as the first one would have been
+            await until(lambda: "another process serves" in old.stderr)
+            again.set()
+            await streaming.client.rest()
+            assert await ended(old) == 0
+            await until(lambda: at.ledger() == [("usage", -COST)] * 2)
+            assert await at.balance() == 10**9 - 2 * COST == at.balance_on_disk()
 
 
 @pytest.mark.parametrize(("dialect", "model"), [("openai_images", "any"), ("fal_queue", "owner/app/v1")])
@@ -231,3 +248,31 @@ async def delivered(caller: Caller, job: str) -> None:
             assert answer["output"]["data"][0]["url"] == URL
             return
         assert answer["status"] in {"pending", "processing"}, answer
+
+
+async def test_what_any_number_of_accounts_hold_is_one_message(tmp_path: Path) -> None:
+    """Thousands of requests may end within a moment; a message has a bound, and a file that goes with it has none."""
+    async with accounts_gateway(tmp_path, 1) as gateway:
+        app, service = gateway.running.app, gateway.account_service
+        held = [Account(f"acct_{number}", f"{number}@example.com", 0) for number in range(5_000)]
+        for account in held:
+            service.accounts.add_account(account)
+            account.hold(1)
+        assert app.meter is not None
+        handover = AccountsHandover(service, app.meter, app.jobs, monotonic)
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with here, there:
+            await handover.begin()
+            handover.complete(functools.partial(control_socket.send, here))
+            for account in held:
+                account.release(1)
+            handover.tick()
+            received = [control_socket.receive(there) for _ in range(2)]
+        handover.close()
+        assert [message for message, _ in received] == [{"accounts": True}, {"holds": True}]
+        (state,), (holds,) = (descriptors for _, descriptors in received)
+        names = {account.id for account in held}
+        assert read(state, AccountsState).holds == dict.fromkeys(names, (1, 0))
+        assert read(holds, dict[str, tuple[int, int]]) == dict.fromkeys(names, (0, 0))
+        for descriptor in (state, holds):
+            os.close(descriptor)

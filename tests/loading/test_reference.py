@@ -15,8 +15,9 @@ from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 from deploy.reference import page, schema
 from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.loading.compiling import load
+from kyma_proxy.loading.kinds import kind_of
 from kyma_proxy.loading.outside_values import Command, NoOutsideValues
-from kyma_proxy.loading.reference.fields import KEYS, Section, kind_of, sections, written
+from kyma_proxy.loading.reference.fields import KEYS, Section, sections, written
 from kyma_proxy.loading.reference.json_schema import json_schema
 from kyma_proxy.loading.reference.key import RELOADS
 from kyma_proxy.loading.starting import starting_file

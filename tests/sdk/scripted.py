@@ -15,6 +15,8 @@ from anthropic.types import message_create_params as anthropic_params
 from openai.types.chat import completion_create_params as openai_params
 from pydantic import TypeAdapter, ValidationError
 
+from deploy.trial.strict_provider import check_deeply
+
 Json = dict[str, Any]
 _TYPES: dict[str, dict[bool, TypeAdapter[Any]]] = {
     "/v1/chat/completions": {
@@ -53,7 +55,7 @@ class ScriptedProvider:
         """The answer to a request: its status, its type and its body."""
         request = json.loads(body)
         try:
-            _check_deeply(_TYPES[path][request.get("stream", False)].validate_python(request))
+            check_deeply(_TYPES[path][request.get("stream", False)].validate_python(request))
         except (KeyError, ValidationError) as error:
             return 422, "text/plain", f"it is not what {path} takes: {error}".encode()
         self.requests.append(request)
@@ -70,16 +72,6 @@ def _event(event: Any) -> bytes:
         return f"data: {event}\n\n".encode()
     name = f"event: {event['type']}\n" if "type" in event else ""
     return f"{name}data: {json.dumps(event)}\n\n".encode()
-
-
-def _check_deeply(value: Any) -> None:
-    """Go through every list: pydantic checks the items of an iterable only then."""
-    if isinstance(value, dict):
-        value = value.values()
-    elif isinstance(value, str | int | float | None):
-        return
-    for each in value:
-        _check_deeply(each)
 
 
 class _Server(ThreadingHTTPServer):

@@ -68,6 +68,8 @@ class AccountService:
 
     async def create_key(self, account: Account, name: str) -> tuple[Key, str]:
         """Create a further key. Returns it and its secret. Raises GatewayError."""
+        if self.is_paused:  # before it is counted
+            raise accounts_unavailable()
         today = day_of(int(self._wall()))
         if self._counted_day != today:
             self._counted_day, self._new_keys = today, {}

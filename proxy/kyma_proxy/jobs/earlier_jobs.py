@@ -37,7 +37,6 @@ class EndedJob(msgspec.Struct, frozen=True):
     """The part of a job that has ended that is in no database; `posted` is what its account got then, in nano-dollars."""
 
     id: str
-    account: str
     pictures: tuple[Picture, ...]
     alias: str | None
     failure: str | None

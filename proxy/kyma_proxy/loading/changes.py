@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 
 from kyma_proxy.config.reload_result import Change
 from kyma_proxy.loading import document as doc
-from kyma_proxy.loading.reference.fields import NOT_SHOWN, Kind, element_of, fields_of, is_section
+from kyma_proxy.loading.kinds import Kind, element_of, is_section
+from kyma_proxy.loading.reference.fields import NOT_SHOWN, fields_of
 from kyma_proxy.loading.reference.key import AT_ONCE, Key
 from kyma_proxy.loading.written_form import Form, has_names, has_secret, is_open
 

@@ -6,16 +6,16 @@ import difflib
 import functools
 import math
 import re
-import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import msgspec
 
 from kyma_proxy.config import units
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS
+from kyma_proxy.loading.kinds import Kind, element_of, is_section, kind_of
 from kyma_proxy.loading.suggestions import suggest
 
 _PARSERS: Final[dict[str, Callable[[object], object]]] = {
@@ -164,7 +164,7 @@ def members_of(kind: type[msgspec.Struct]) -> Fields:
     """The members of a struct."""
     hints = typing.get_type_hints(kind, include_extras=True)
     required = tuple(field.name for field in msgspec.structs.fields(kind) if field.required)
-    return Fields({name: _shape(hint) for name, hint in hints.items()}, required)
+    return Fields({name: _shape(kind_of(hint)) for name, hint in hints.items()}, required)
 
 
 def shown(value: object) -> str:
@@ -179,37 +179,30 @@ def shown(value: object) -> str:
     return repr(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…")
 
 
-def _shape(annotation: Any, *, is_nullable: bool = False) -> Shape:
-    kind, meta = annotation, None
-    if typing.get_origin(annotation) is Annotated:
-        kind, *metas = typing.get_args(annotation)
-        meta = next((one for one in metas if isinstance(one, msgspec.Meta)), None)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        inner = [one for one in arguments if one is not msgspec.UnsetType and one is not type(None)]
-        (one,) = inner
-        return _shape(one, is_nullable=type(None) in arguments)
-    if kind is Any:
+def _shape(kind: Kind) -> Shape:
+    if kind.type is Any:
         return Anything()
-    if origin is tuple:
-        return Listed(_shape(arguments[0]), bool(meta and meta.min_length), is_nullable)
-    if origin is dict:
-        return Named(_shape(arguments[1]), is_nullable)
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return Members(kind, is_nullable)
-    choices = tuple(map(str, arguments)) if origin is Literal else ()
-    return _leaf(str if choices else kind, meta or msgspec.Meta(), choices, is_nullable=is_nullable)
+    if is_section(kind):
+        return Members(kind.type, kind.takes_null)
+    element = element_of(kind)
+    if element is None:
+        return _leaf(kind)
+    if typing.get_origin(kind.type) is dict:
+        return Named(_shape(element), kind.takes_null)
+    return Listed(_shape(element), bool(kind.meta and kind.meta.min_length), kind.takes_null)
 
 
-def _leaf(kind: type, meta: msgspec.Meta, choices: Iterable[str], *, is_nullable: bool) -> Leaf:
+def _leaf(kind: Kind) -> Leaf:
+    meta = kind.meta or msgspec.Meta()
+    choices = tuple(map(str, typing.get_args(kind.type))) if typing.get_origin(kind.type) is Literal else ()
     return Leaf(
-        kind,
-        unit=(meta.extra or {}).get("unit"),
-        choices=tuple(choices),
+        str if choices else kind.type,
+        unit=kind.unit,
+        choices=choices,
         pattern=meta.pattern,
         least=meta.ge,
         most=meta.le,
         min_length=meta.min_length or 0,
         max_length=meta.max_length,
-        is_nullable=is_nullable,
+        is_nullable=kind.takes_null,
     )

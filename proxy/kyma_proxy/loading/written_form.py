@@ -19,8 +19,9 @@ import msgspec
 from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.config.units import Secret
 from kyma_proxy.loading import document as doc
+from kyma_proxy.loading.kinds import Kind, element_of
 from kyma_proxy.loading.known_providers import one_line
-from kyma_proxy.loading.reference.fields import Kind, default_of, element_of, fields_of, written
+from kyma_proxy.loading.reference.fields import default_of, fields_of, written
 
 Form = dict[str, Any]
 """A section by its keys. A mapping's values and a list's entries with names are forms as well; all else is a text."""

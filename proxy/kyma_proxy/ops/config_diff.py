@@ -11,14 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from kyma_proxy.config.snapshot import Snapshot
-from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import StartError
-from kyma_proxy.loading.reading import read_document
 from kyma_proxy.loading.reference.key import REPLACE, RESTART
-from kyma_proxy.loading.written_form import sealed_with, written_form
+from kyma_proxy.loading.written_form import sealed_with
 from kyma_proxy.ops.admin_client import AdminApiError, AdminClient, Document, connect
 from kyma_proxy.ops.config_file import ConfigFile
+from kyma_proxy.ops.reload_changes import form_of
 from kyma_proxy.ops.start_options import address
 
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
@@ -67,11 +66,10 @@ def _ask(args: argparse.Namespace, file: ConfigFile, snapshot: Snapshot, environ
 
 
 def _form_of(file: ConfigFile, environment: Mapping[str, str], token: str) -> Document:
-    substitutions = Substitutions({}, {})
-    document, _, problems, *_ = read_document(file.read_text(encoding="utf-8"), environment, substitutions)
-    if document is None or problems:
+    form = form_of(file.read_text(encoding="utf-8"), environment, sealed_with(Secret(token)))
+    if form is None:
         raise StartError(f"{file} has changed meanwhile; check it again")
-    return written_form(document, substitutions, sealed_with(Secret(token)))
+    return form
 
 
 def _advice(server: str, error: AdminApiError, *, has_token: bool) -> str:

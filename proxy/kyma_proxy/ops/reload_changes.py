@@ -21,7 +21,7 @@ def changes_between(
 
     Of the settings that need a restart only those are changes that a reload would not take: an option may hold another.
     """
-    changes = find_changes(*(_form_of(text, environment) for text in (before, after)))
+    changes = find_changes(*(_form_in_force(text, environment) for text in (before, after)))
     found = {change.path: change for change in changes}
     return (
         *(change for change in changes if change.reload not in (REPLACE, RESTART)),
@@ -35,15 +35,20 @@ def changes_to(form: Form, text: str, environment: Mapping[str, str], token: Sec
     The form comes from outside, so it is compared as it is written: no variable in it is replaced, and no file is read, as the
     answers to many forms would otherwise tell what is in them.
     """
-    return tuple(find_changes(_form_of(text, environment, sealed_with(token)), form))
+    return tuple(find_changes(_form_in_force(text, environment, sealed_with(token)), form))
 
 
-def _form_of(text: str, environment: Mapping[str, str], seal: Callable[[str], str] = lambda secret: secret) -> Form:
-    """The form of a text that was loaded before."""
+def form_of(text: str, environment: Mapping[str, str], seal: Callable[[str], str] = lambda secret: secret) -> Form | None:
+    """The form of a text, with each secret replaced by what `seal` makes of it; None if the text has a problem."""
     substitutions = Substitutions({}, {})
-    document, *_ = read_document(text, environment, substitutions)
-    assert document is not None  # noqa: S101  (it was loaded)
-    return written_form(document, substitutions, seal)
+    document, _, problems, *_ = read_document(text, environment, substitutions)
+    return None if document is None or problems else written_form(document, substitutions, seal)
+
+
+def _form_in_force(text: str, environment: Mapping[str, str], seal: Callable[[str], str] = lambda secret: secret) -> Form:
+    form = form_of(text, environment, seal)
+    assert form is not None  # noqa: S101  (it was loaded)
+    return form
 
 
 def _kept_before(name: str) -> Change:

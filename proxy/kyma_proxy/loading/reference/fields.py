@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import functools
 import re
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from kyma_proxy.config.units import AUTO, Secret
 from kyma_proxy.loading import document as doc
+from kyma_proxy.loading.kinds import Kind, element_of, is_section, kind_of
 from kyma_proxy.loading.known_providers import one_line
 from kyma_proxy.loading.reference.general import GENERAL
 from kyma_proxy.loading.reference.key import Key
@@ -32,19 +32,6 @@ _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
 _WORDS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 _SECOND_UNITS: Final = ((3600, "h"), (60, "m"), (1, "s"))
 _BYTE_UNITS: Final = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
-
-
-class Kind(NamedTuple):
-    """The type of a value: a Python type or what `typing` makes of one, its bounds, and if null stands for none."""
-
-    type: Any
-    meta: msgspec.Meta | None
-    takes_null: bool
-
-    @property
-    def unit(self) -> str | None:
-        """The name of the unit in which the value is written, if it has one."""
-        return None if self.meta is None else (self.meta.extra or {}).get("unit")
 
 
 class Field(NamedTuple):
@@ -64,26 +51,6 @@ class Section(NamedTuple):
     struct: type[msgspec.Struct]
     paths: tuple[str, ...]
     fields: tuple[Field, ...]
-
-
-def kind_of(annotation: Any) -> Kind:
-    """The type in an annotation."""
-    kind, meta = _without_meta(annotation)
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        members = [one for one in typing.get_args(kind) if one is not msgspec.UnsetType]
-        (inner,) = (one for one in members if one is not type(None))
-        found = kind_of(inner)
-        return found._replace(takes_null=type(None) in members)
-    return Kind(kind, meta, takes_null=False)
-
-
-def element_of(kind: Kind) -> Kind | None:
-    """The type of a list's entries or of a mapping's values; None for other types."""
-    if typing.get_origin(kind.type) is tuple:
-        return kind_of(typing.get_args(kind.type)[0])
-    if typing.get_origin(kind.type) is dict:
-        return kind_of(typing.get_args(kind.type)[1])
-    return None
 
 
 @functools.cache
@@ -137,11 +104,6 @@ def _walk(struct: type[msgspec.Struct], path: str) -> Iterator[tuple[type[msgspe
             yield from _walk(kind.type, at)
 
 
-def is_section(kind: Kind) -> bool:
-    """True for a mapping with keys of its own."""
-    return isinstance(kind.type, type) and issubclass(kind.type, msgspec.Struct)
-
-
 def written(value: Any, kind: Kind) -> str:
     """A value as it is written in YAML; a list or a mapping on one line, without secrets."""
     if value is None or value is msgspec.UNSET:
@@ -190,10 +152,3 @@ def _duration(seconds: float, *, is_delay: bool) -> str:
         if seconds % size == 0:
             return f"{seconds / size:g}{unit}"
     return f"{seconds * 1000:g}ms"
-
-
-def _without_meta(annotation: Any) -> tuple[Any, msgspec.Meta | None]:
-    if typing.get_origin(annotation) is not Annotated:
-        return annotation, None
-    kind, *metas = typing.get_args(annotation)
-    return kind, next((meta for meta in metas if isinstance(meta, msgspec.Meta)), None)

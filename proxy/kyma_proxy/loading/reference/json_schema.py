@@ -15,7 +15,8 @@ import yaml
 from kyma_proxy.config.units import MAX_INTEGER, Secret
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, endpoints_of
 from kyma_proxy.loading import document as doc
-from kyma_proxy.loading.reference.fields import Field, Kind, Section, element_of, is_section, sections
+from kyma_proxy.loading.kinds import Kind, element_of, is_section
+from kyma_proxy.loading.reference.fields import Field, Section, sections
 from kyma_proxy.loading.reference.key import RELOADS
 
 _VARIABLE: Final = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}

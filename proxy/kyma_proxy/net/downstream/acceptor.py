@@ -20,13 +20,12 @@ from typing import Any, Final, cast
 from kyma_proxy.dialect.registry import error_answer
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.listener import Listener
+from kyma_proxy.net.downstream.request_reader import TLS_HANDSHAKE
 from kyma_proxy.net.downstream.silent_connections import AT_ONCE, SilentConnections
 
 _log: Final = logging.getLogger("kyma-proxy")
 _RETRY_S: Final = 0.1
 _WARNING_INTERVAL_S: Final = 60.0
-_TLS_HANDSHAKE: Final = 0x16
-"""The first byte of a TLS client: the type of its first record (RFC 8446 §5.1)."""
 _UNENCRYPTED_LINGER_S: Final = 2.0
 _MAX_UNENCRYPTED_BYTES: Final = 256 * 1024
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -86,8 +85,7 @@ class Acceptor:
         if hand_over is not None and self._tls is None:
             self._silent.hand_over(hand_over)
         else:
-            while self._silent.close_oldest():
-                pass
+            self._silent.close_all()
 
     def close(self) -> None:
         """Close the listening sockets and the silent connections, and end the handshakes under way."""
@@ -148,7 +146,7 @@ class Acceptor:
         except OSError:
             accepted.close()
             return
-        if first[0] == _TLS_HANDSHAKE and self._tls is not None:
+        if self._tls is not None and TLS_HANDSHAKE.startswith(first):
             self._run(self._encrypted(accepted, self._tls()), self._handshakes)
         else:
             self._run(self._unencrypted_answer(accepted), self._opening)

@@ -21,7 +21,7 @@ from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, rea
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.listener import Listener
 
-_TLS_HANDSHAKE: Final = b"\x16\x03"
+TLS_HANDSHAKE: Final = b"\x16\x03"
 """The beginning of what a TLS client says first (RFC 8446 §5.1)."""
 _MAX_PIECES: Final = 1024  # a piece weighs more than its bytes
 _MAX_PIECES_BYTES: Final = 2**20
@@ -302,7 +302,7 @@ class RequestReader:
     def _malformed(self, error: httptools.HttpParserError) -> GatewayError:
         if isinstance(error, httptools.HttpParserInvalidURLError) and len(self.target) > MAX_TARGET_BYTES:
             return self._head_too_large()
-        if self._piece.startswith(_TLS_HANDSHAKE) and not self.target and not self.ready:
+        if self._piece.startswith(TLS_HANDSHAKE) and not self.target and not self.ready:
             return GatewayError(Kind.BAD_HTTP, "This port speaks plain HTTP: use an address that begins with http://.")
         reason = str(error).strip("'\"").rstrip(".") or "it can't be parsed"
         return GatewayError(Kind.BAD_HTTP, f"This is not a valid HTTP/1.1 request: {reason}.")

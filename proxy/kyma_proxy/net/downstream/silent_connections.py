@@ -48,9 +48,7 @@ class SilentConnections:
 
     def _look(self, selector: select.epoll) -> None:
         for descriptor, events in selector.poll(0, AT_ONCE):
-            if events & (select.EPOLLERR | select.EPOLLHUP):
-                self._take(descriptor).accepted.close()
-            elif events & select.EPOLLRDHUP:
+            if events != select.EPOLLIN:  # it leaves, perhaps after it has said something
                 self._hear(descriptor)
             else:
                 silent = self._take(descriptor)
@@ -95,10 +93,14 @@ class SilentConnections:
         for descriptor in [*self._held]:
             take(self._take(descriptor).accepted.detach())
 
-    def close(self) -> None:
-        """Close all, and hold no more."""
+    def close_all(self) -> None:
+        """Close all of them."""
         while self.close_oldest():
             pass
+
+    def close(self) -> None:
+        """Close all, and hold no more."""
+        self.close_all()
         if self._selector is not None and not self._selector.closed:
             self._loop.remove_reader(self._selector.fileno())
             self._selector.close()

@@ -5,7 +5,7 @@ database that stands still. From `complete` on it has the accounts: what the rem
 it, and what their accounts hold. The jobs of this process go on here, and it is told of each that ends.
 
     {"accounts": true} + a file with an `AccountsState`      {"charge": [...]}      {"key_used": [KEY, DAY]}
-    {"holds": {ACCOUNT: [HELD, UNHELD]}}                     {"job": true} + a file with an `EndedJob`
+    {"holds": true} + a file: held and unheld by account     {"job": true} + a file with an `EndedJob`
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class AccountsHandover:
     async def begin(self) -> int | None:
         """Change nothing any more; returns a descriptor of the database's lock. Raises StoreUnavailable."""
         self._service.is_paused = True
+        self._settlements = _Settlements(self._service.store, self._clock)  # those of an earlier try are kept for good
         self._meter.ledger = self._settlements
         await self._jobs.pause()
         await self._service.drain()
@@ -104,7 +105,7 @@ class AccountsHandover:
         if changed:
             self._known |= changed
             self._known = {ident: held for ident, held in self._known.items() if any(held)}
-            self._settlements.tell({"holds": changed})
+            self._settlements.tell({"holds": True}, changed)
         self._settlements.send_waiting()
 
     def successor_ended(self) -> None:
@@ -118,7 +119,7 @@ class AccountsHandover:
     def _job_settled(self, job: Job, posted: int) -> None:
         if job.account is not None:
             failure = None if job.failure is None else job.failure.message
-            ended = EndedJob(job.id, job.account.id, job.pictures, job.alias, failure, posted)
+            ended = EndedJob(job.id, job.pictures, job.alias, failure, posted)
             self._settlements.tell({"job": True}, ended)
 
 

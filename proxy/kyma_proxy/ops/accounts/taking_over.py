@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,14 +35,14 @@ class AccountsTakeover:
         jobs.open(state.jobs)
 
     def receive(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
-        """Take in what the other process tells. It owns nothing of a message that it does not know."""
+        """Take in a message of the other process; one that is not known says nothing."""
         if "charge" in message:
             self._charge(msgspec.convert(message["charge"], Charge))
         elif "key_used" in message:
             key, day = message["key_used"]
             self._meter.ledger.key_used(key, day)
-        elif "holds" in message:
-            self._hold(message["holds"])
+        elif "holds" in message and descriptors:
+            self._hold(read(descriptors[0], dict[str, tuple[int, int]]))
         elif "job" in message and descriptors:
             self._spawn(self._jobs.earlier.came(read(descriptors[0], EndedJob)))
 
@@ -77,6 +77,6 @@ class AccountsTakeover:
         task.add_done_callback(self._tasks.discard)
 
 
-def read(descriptor: int, kind: Callable[..., Any]) -> Any:
+def read(descriptor: int, kind: Any) -> Any:
     """Decode a file that the other process has sent. Raises OSError, ValueError."""
     return msgspec.msgpack.decode(os.pread(descriptor, os.fstat(descriptor).st_size, 0), type=kind)
