@@ -77,7 +77,7 @@ bench-compare: $(VENV)/built.done $(VENV)/bench.done ## this tree against anothe
 bench-micro: $(VENV)/built.done $(VENV)/bench.done ## what each pure part of the path costs, in instructions where valgrind is there
 	$(BIN)/python -m bench.micro $(BENCH_OPTIONS)
 
-bench-instructions: $(VENV)/built.done $(VENV)/bench.done ## instructions of a request and an event, and if they keep to the budget (4 minutes)
+bench-instructions: $(VENV)/built.done $(VENV)/bench.done ## instructions of a request and an event, and if they keep to the budget (3 minutes)
 	$(BIN)/python -m bench.instructions $(BENCH_OPTIONS)
 
 bench-outage: $(VENV)/built.done $(VENV)/bench.done ## what an outage costs callers: a fallback's price, and a minute with a dead source
