@@ -22,6 +22,7 @@ COMPILED = tuple(
     for path in (
         "accounting/meter", "accounting/own_answers",
         "accounting/settlement",
+        "config/snapshot",
         "core/accounts/accounts", "core/accounts/charging", "core/accounts/estimate", "core/accounts/limits",
         "core/accounts/reservation", "core/accounts/usage",
         "core/exchange",

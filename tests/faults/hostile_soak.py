@@ -1,6 +1,7 @@
 """Measures good callers without and with hostile ones beside them, by turns, and compares what the gateway holds at both ends.
 
-The hostile callers are processes of the lowest priority, so that they compete for the gateway and hardly for the processor.
+The hostile callers are processes of the lowest priority, and the gateway has a core for itself where there are several: so they
+compete for the gateway and hardly for the processor. On a core that it shares, a flood's ratio would be the scheduler's.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ import msgspec
 
 from bench.answer import ENDS
 from bench.client import Connection, RequestTiming, request_bytes
-from bench.harness import start_provider
+from bench.harness import assign_cores, start_provider
 from bench.histogram import LatencySummary, summarize
 from bench.hostile.answers import ANSWERS
 from bench.hostile.attack import start_hostile_provider
 from bench.hostile.bodies import BODIES
-from bench.processes import Process, raise_file_limit
+from bench.processes import Process, preexec, raise_file_limit
+from bench.results import Cores
 from bench.systems.accounts import KEY
 from bench.systems.contract import Deployment
 from bench.systems.gateway import Gateway
@@ -149,9 +151,9 @@ class Observed:
 
 @contextlib.asynccontextmanager
 async def observed(
-    directory: Path, provider: int, hostile: int, limits: Mapping[str, object] = LIMITS
+    directory: Path, provider: int, hostile: int, limits: Mapping[str, object] = LIMITS, *, core: int | None = None
 ) -> AsyncIterator[Observed]:
-    """A gateway in front of these two providers; 0 means that there is no hostile one."""
+    """A gateway in front of these two providers, on this core; 0 means that there is no hostile one."""
     deployment = Deployment(
         provider_port=provider, core=None, models=("short", "short-in-anthropic", STREAM, SLOW_MODEL), bytecode=directory,
         accounts=1, hostile_port=hostile, gateway={"limits": dict(limits)},
@@ -164,7 +166,7 @@ async def observed(
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.faults.observed_gateway", str(directory), cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(ROOT)])},
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, preexec_fn=preexec(core),
     )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -176,8 +178,8 @@ async def observed(
 
 
 @contextlib.contextmanager
-def hostile_callers(directory: Path, port: int, phase: int, kinds: Iterable[str]) -> Iterator[None]:
-    """Hostile callers of these kinds during the block."""
+def hostile_callers(directory: Path, port: int, phase: int, kinds: Iterable[str], core: int | None = None) -> Iterator[None]:
+    """Hostile callers of these kinds during the block, on this core."""
     caller = [sys.executable, "-m", "bench.hostile.caller", str(port), KEY]
     commands = {
         "bodies": [*caller, "0.2", "10", *_rotated([*BODIES], phase)],
@@ -187,7 +189,7 @@ def hostile_callers(directory: Path, port: int, phase: int, kinds: Iterable[str]
     processes: dict[str, Process] = {}
     try:
         for name in kinds:
-            processes[name] = Process(commands[name], directory / f"{name}-{phase}", None)
+            processes[name] = Process(commands[name], directory / f"{name}-{phase}", core)
         yield
         for name, process in processes.items():
             if not process.is_alive():
@@ -225,7 +227,7 @@ def endings(directory: Path) -> Counter[str]:
     return Counter(line for line in lines if not line.endswith(": begun"))
 
 
-async def measure(minutes: float, kinds: Sequence[str] = KINDS) -> Result:
+async def measure(minutes: float, kinds: Sequence[str], cores: Cores) -> Result:
     """Run for so many minutes, half of them with hostile callers, one kind after the other. Raises RuntimeError if one ends."""
     phases = max(len(kinds), round(minutes * 60 / PHASE_S / 2))
     seconds = minutes * 60 / phases / 2
@@ -235,12 +237,12 @@ async def measure(minutes: float, kinds: Sequence[str] = KINDS) -> Result:
         ports = free_port(), free_port()
         processes: list[Process] = []
         try:
-            processes.append(start_provider(directory / "provider", None, ports[0]))
-            processes.append(start_hostile_provider(directory / "hostile-provider", None, ports[1]))
-            async with observed(directory, *ports) as gateway:
+            processes.append(start_provider(directory / "provider", cores.provider, ports[0]))
+            processes.append(start_hostile_provider(directory / "hostile-provider", cores.load, ports[1]))
+            async with observed(directory, *ports, core=cores.system) as gateway:
                 good = GoodCallers(gateway.port)
                 good.begin()
-                with hostile_callers(directory, gateway.port, 0, kinds):
+                with hostile_callers(directory, gateway.port, 0, kinds, cores.load):
                     await asyncio.sleep(min(seconds, WARM_UP_S))
                 await good.end()
                 before = await gateway.settled()
@@ -249,7 +251,7 @@ async def measure(minutes: float, kinds: Sequence[str] = KINDS) -> Result:
                     await asyncio.sleep(SETTLE_S)
                     kind = kinds[phase // 2 % len(kinds)] if phase % 2 == 0 else None
                     good.times = without if kind is None else beside[kind]
-                    with hostile_callers(directory, gateway.port, phase, [] if kind is None else [kind]):
+                    with hostile_callers(directory, gateway.port, phase, [] if kind is None else [kind], cores.load):
                         await asyncio.sleep(seconds)
                         good.times = None
                     await asyncio.sleep(SETTLE_S)
@@ -318,7 +320,10 @@ def report(result: Result) -> str:
 async def main(minutes: float, kinds: Sequence[str]) -> int:
     """Run and print; returns 0 if every promise was kept."""
     raise_file_limit()
-    result = await measure(minutes, kinds)
+    cores = assign_cores(pin=True)
+    if cores.load is not None:
+        os.sched_setaffinity(0, {cores.load})
+    result = await measure(minutes, kinds, cores)
     print(report(result))
     broken = broken_promises(result)
     print("\n".join(broken) if broken else "every promise was kept")

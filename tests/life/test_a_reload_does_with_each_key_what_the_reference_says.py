@@ -6,10 +6,10 @@ import asyncio
 import shutil
 import socket
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import trustme
 
@@ -85,7 +85,7 @@ def comparable(snapshot: Snapshot) -> tuple[Snapshot, object]:
     """The snapshot, so that two that say the same are equal: a secret is equal to itself alone."""
     admin = snapshot.admin
     token = None if admin is None or admin.token is None else admin.token.reveal()
-    return msgspec.structs.replace(snapshot, admin=None), None if admin is None else (admin.listen, token)
+    return replace(snapshot, admin=None), None if admin is None else (admin.listen, token)
 
 
 def assert_is_outcome_of(preview: ReloadPreview, outcome: Any) -> None:

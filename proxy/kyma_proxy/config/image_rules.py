@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -30,3 +31,7 @@ class ImageRules(msgspec.Struct, frozen=True, kw_only=True):
     most: int = 4
     most_input_images: int = 1
     needs_image: bool = False
+
+
+USUAL_RULES: Final = ImageRules()
+"""The rules of a model that names none."""

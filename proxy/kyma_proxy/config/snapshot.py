@@ -6,12 +6,11 @@ A request takes one snapshot when it arrives and keeps it to its end. Live state
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
-
-from kyma_proxy.config.image_rules import ImageMembers, ImageRules
+from kyma_proxy.config.image_rules import USUAL_RULES, ImageMembers, ImageRules
 from kyma_proxy.config.problems import Problem
 from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.config.units import Secret
@@ -89,7 +88,20 @@ class Origin(NamedTuple):
         return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
 
 
-class Timeouts(msgspec.Struct, frozen=True):
+class Part:
+    """A part of a snapshot. Its fields are read by every request: compiled, each is a place in memory."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what it was made of: a frozen object can't be filled later."""
+        return _part, (type(self), {one.name: getattr(self, one.name) for one in fields(self)})  # type: ignore[arg-type]
+
+
+def _part(kind: Any, members: dict[str, Any]) -> Any:
+    return kind(**members)
+
+
+@dataclass(frozen=True)
+class Timeouts(Part):
     """Seconds; None is off."""
 
     connect: float | None = 2.0
@@ -98,7 +110,8 @@ class Timeouts(msgspec.Struct, frozen=True):
     total: float | None = None
 
 
-class ErrorRule(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class ErrorRule(Part):
     """An error of a provider that is the operator's trouble: each member that is not None must fit.
 
     `code` is one of the codes, types or reasons in its body; its message begins with `message`, in lower case. It is taken for
@@ -111,7 +124,8 @@ class ErrorRule(msgspec.Struct, frozen=True):
     means: int = 403
 
 
-class Provider(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Provider(Part):
     """A base URL, a dialect and a credential. `off` is the reason why it can't be used; None if it can.
 
     A source that sets headers, a query or a proxy of its own has a provider of its own, of the same name; so has each key.
@@ -150,7 +164,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         return f"Provider({self.name!r})"
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Source(Part):
     """One provider's deployment of a model, and the endpoints that it has; `main_endpoint` is that of its dialect.
 
     In a route it also has the `endpoint` at which it is asked, of its own dialect; its circuit breaker there is found by
@@ -191,7 +206,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         return (self, *self.other_keys)
 
 
-class Price(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Price(Part):
     """Nano-dollars per million tokens, per image or per search.
 
     `cached_write` and `cached_write_1h` are for input that a provider keeps for five minutes and for an hour. `priority` and
@@ -213,7 +229,8 @@ class Price(msgspec.Struct, frozen=True):
     """True if a source of the model charges for writing its cache, so that a hold must cover it."""
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Model(Part):
     """A model of the catalogue, and its sources."""
 
     id: str
@@ -235,7 +252,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds without a first byte after which the next source is asked too; AUTO is the source's own 95th percentile."""
     pool: tuple[Source, ...]
     reserve: tuple[Source, ...]
-    image: ImageRules = ImageRules()
+    image: ImageRules = USUAL_RULES
 
     @property
     def is_image(self) -> bool:
@@ -243,7 +260,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         return "image" in self.output_modalities and "text" not in self.output_modalities
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Route(Part):
     """The usable sources of a model for callers of one endpoint, and the routes of its substitutes.
 
     `dialect` is the callers'. `is_mixed`: some sources speak another dialect and are translated; those that speak this one are
@@ -263,7 +281,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         return not (self.pool or self.reserve or any(one.pool or one.reserve for one in self.substitutes))
 
 
-class Pattern(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Pattern(Part):
     """All models whose ids begin with `prefix`: they are asked of the sources of `model`.
 
     In the name of a source's model a `*` at the end stands for the rest of the id. `prices` are those of some ids, exact or the
@@ -279,7 +298,8 @@ IMAGES = "images"
 """The key of the endpoint of image jobs."""
 
 
-class Tier(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Tier(Part):
     """A tier and its limits; `min_purchased` is in nano-dollars."""
 
     tier: int
@@ -293,7 +313,8 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
     image_queue: int
 
 
-class Accounts(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Accounts(Part):
     """Accounts: `required` if callers need a key. They are stored in the SQLite file `database`.
 
     If `signup` is enabled, a new account gets `signup_credits` nano-dollars; `signups_per_hour` is per address. `top_up` is
@@ -310,7 +331,8 @@ class Accounts(msgspec.Struct, frozen=True, kw_only=True):
     hold_tokens: int = 4096
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Limits(Part):
     """Limits of the public listener, in bytes, connections and seconds.
 
     `max_buffered` bounds the bodies of all requests together, until an answer begins; None is a quarter of the memory. A body
@@ -328,21 +350,24 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     write_timeout: float
 
 
-class Tls(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Tls(Part):
     """The paths of the public listener's certificate chain and key."""
 
     certificate: str
     key: str
 
 
-class Admin(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Admin(Part):
     """The admin listener; without a token its API is off and only health and metrics answer."""
 
     listen: Address
     token: Secret | None
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
+@dataclass(frozen=True, kw_only=True)
+class Snapshot(Part):
     """The whole configuration."""
 
     version: str
@@ -378,7 +403,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """By an endpoint's key and the model's id."""
     patterns: tuple[Pattern, ...] = ()
     """Longer prefixes come first."""
-    pattern_routes: Mapping[str, Mapping[str, Route]] = MappingProxyType({})
+    pattern_routes: Mapping[str, Mapping[str, Route]] = field(default_factory=lambda: MappingProxyType({}))
     """By an endpoint's key and the pattern's id. Their sources lack the rest of the model's name."""
     warnings: tuple[Problem, ...]
-    substitutions: Substitutions = Substitutions()
+    substitutions: Substitutions = field(default_factory=Substitutions)

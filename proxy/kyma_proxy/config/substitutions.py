@@ -13,7 +13,7 @@ _MIN_PART_CHARACTERS: Final = 5
 """A value that is shorter is replaced where it stands as a word only: `on` is a part of many."""
 
 
-class Substitutions(msgspec.Struct, frozen=True):
+class Substitutions(msgspec.Struct, frozen=True, weakref=True):
     """The variables that were replaced: the value of each, and the text of each member that names one, by the member's path."""
 
     values: dict[str, str] = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -133,7 +134,7 @@ def _pricing(snapshot: Snapshot) -> dict[str, object]:
 def _priced_apart(snapshot: Snapshot) -> list[Model]:
     """Models of a pattern that have a price of their own, or some of them with a `*`."""
     return [
-        msgspec.structs.replace(pattern.model, id=name, name=name, price=price)
+        replace(pattern.model, id=name, name=name, price=price)
         for pattern in snapshot.patterns
         for name, price in pattern.prices.items()
         if name not in snapshot.models

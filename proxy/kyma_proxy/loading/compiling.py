@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
@@ -66,7 +67,7 @@ def load(
         snapshot = compiler.compile(version, to_serve=to_serve)
     except ConfigError as error:
         raise ConfigError(shown(error.problems), shown(in_order(read.warnings))) from None
-    return msgspec.structs.replace(snapshot, warnings=tuple(shown(in_order(read.warnings))), substitutions=substitutions)
+    return replace(snapshot, warnings=tuple(shown(in_order(read.warnings))), substitutions=substitutions)
 
 
 class _Compiler:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -73,7 +74,7 @@ def name_models(names: Iterable[str], models: Collection[str], patterns: tuple[s
     for name in names:
         pattern = next((one for one in patterns if name.startswith(one.prefix) and len(name) > len(one.prefix)), None)
         if pattern is not None and name not in models and not is_pattern(name):
-            found[name] = msgspec.structs.replace(model_of(pattern, name) or pattern.model, counted_as=name)
+            found[name] = replace(model_of(pattern, name) or pattern.model, counted_as=name)
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -242,10 +243,10 @@ def with_other_keys(source: snap.Source, others: tuple[snap.Provider, ...]) -> s
         return source
     sources = [source]
     for number, provider in enumerate(others, 2):
-        sources.append(msgspec.structs.replace(source, provider=provider, key=f"{source.key} key {number}", key_number=number))
+        sources.append(replace(source, provider=provider, key=f"{source.key} key {number}", key_number=number))
     keys = frozenset(one.key for one in sources)
-    first, *rest = [msgspec.structs.replace(one, siblings=keys - {one.key}) for one in sources]
-    return msgspec.structs.replace(first, other_keys=tuple(rest))
+    first, *rest = [replace(one, siblings=keys - {one.key}) for one in sources]
+    return replace(first, other_keys=tuple(rest))
 
 
 def _targets(base_path: str, query: str) -> Mapping[bytes, bytes]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from types import MappingProxyType
-
-import msgspec
 
 from kyma_proxy.config.snapshot import IMAGES, Model, Route, Source
 from kyma_proxy.dialect.registry import IMAGE_DIALECTS, RELAYED, asked_endpoints
@@ -55,7 +54,7 @@ def _routes(
     routes = {name: route(model) for name, model in models.items()}
     return MappingProxyType(
         {
-            name: msgspec.structs.replace(
+            name: replace(
                 route,
                 substitutes=tuple(routes[other] for other in fallbacks.get(name, ()) if other in routes),
             )
@@ -66,4 +65,4 @@ def _routes(
 
 def _asked_at(source: Source, endpoint: str) -> Source:
     others = tuple([_asked_at(one, endpoint) for one in source.other_keys])
-    return msgspec.structs.replace(source, endpoint=endpoint, breaker_key=f"{source.key} {endpoint}", other_keys=others)
+    return replace(source, endpoint=endpoint, breaker_key=f"{source.key} {endpoint}", other_keys=others)

@@ -6,9 +6,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
-
-import msgspec
 
 from kyma_proxy.config.snapshot import Address, Admin, Snapshot, TcpAddress
 from kyma_proxy.errors import StartError
@@ -75,7 +74,7 @@ class _FreePorts:
     def adjust(self, snapshot: Snapshot) -> Snapshot:
         """Put free addresses in the place of those of the configuration."""
         admin = snapshot.admin
-        return msgspec.structs.replace(
+        return replace(
             snapshot,
             listen=self._free(snapshot.listen),
             admin=None if admin is None else Admin(self._free(admin.listen), admin.token),

@@ -6,10 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 from typing import Final
-
-import msgspec
 
 from kyma_proxy.config.snapshot import Snapshot, Source
 from kyma_proxy.core.routing.breaker_table import BreakerTable
@@ -66,7 +65,7 @@ class HealthChecks:
     async def _failure_of(self, source: Source) -> AttemptFailure | None:
         """The reason why the source does not answer; None if it does."""
         provider = source.provider
-        timeouts = msgspec.structs.replace(source.timeouts, total=_MAX_CHECK_S)
+        timeouts = replace(source.timeouts, total=_MAX_CHECK_S)
         try:
             # On a fresh connection: an idle one may have been closed at the other end, which says nothing of the source.
             response = await self._client.send(provider, check_request(source), timeouts, is_fresh=True)

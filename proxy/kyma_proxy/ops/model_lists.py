@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 from typing import Final, NamedTuple
-
-import msgspec
 
 from kyma_proxy.config.snapshot import Model, Provider, Snapshot, Timeouts
 from kyma_proxy.core.routing.listing import listed_model
@@ -104,7 +103,7 @@ class ModelLists:
                     break
                 model = listed_model(snapshot, provider, one.name)
                 if model is not None and model.id not in found:
-                    found[model.id] = msgspec.structs.replace(
+                    found[model.id] = replace(
                         model, created=one.created, owned_by=one.owned_by or provider,
                         context_window=one.context_window or model.context_window,
                     )  # fmt: skip

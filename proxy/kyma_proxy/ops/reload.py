@@ -14,6 +14,7 @@ import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
@@ -381,15 +382,15 @@ def _keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tupl
     ]
     if (before.tls is None) != (loaded.tls is None):
         changed.append("tls")
-        loaded = msgspec.structs.replace(loaded, tls=before.tls)
-    accounts = msgspec.structs.replace(loaded.accounts, required=before.accounts.required, database=before.accounts.database)
-    after = msgspec.structs.replace(loaded, listen=before.listen, access_log=before.access_log, accounts=accounts)
+        loaded = replace(loaded, tls=before.tls)
+    accounts = replace(loaded.accounts, required=before.accounts.required, database=before.accounts.database)
+    after = replace(loaded, listen=before.listen, access_log=before.access_log, accounts=accounts)
     if (before.admin is None) != (loaded.admin is None):
         changed.append("admin")
-        after = msgspec.structs.replace(after, admin=before.admin)
+        after = replace(after, admin=before.admin)
     elif before.admin is not None and loaded.admin is not None and before.admin.listen != loaded.admin.listen:
         changed.append("admin.listen")
-        after = msgspec.structs.replace(after, admin=Admin(before.admin.listen, loaded.admin.token))
+        after = replace(after, admin=Admin(before.admin.listen, loaded.admin.token))
     return after, tuple(changed)
 
 

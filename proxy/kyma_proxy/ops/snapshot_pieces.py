@@ -12,6 +12,7 @@ import io
 import pickle
 import weakref
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -84,7 +85,7 @@ def take_apart(snapshot: Snapshot) -> list[bytes]:
     written = list(snapshot.substitutions.written.items())
     pieces += [packer.pack(written[at : at + _TEXTS_A_PIECE]) for at in range(0, len(written), _TEXTS_A_PIECE)]
     listed = {id(model): name for name, model in snapshot.models.items()}
-    rest = msgspec.structs.replace(
+    rest = replace(
         snapshot, entries=(), models=_EMPTY, routes=_EMPTY,
         substitutions=msgspec.structs.replace(snapshot.substitutions, written={}),
     )  # fmt: skip
@@ -113,7 +114,7 @@ def put_together(pieces: list[bytes]) -> Generator[None, None, Snapshot]:
         yield
     entries, endpoints, rest = _Unpickler(last, shared).load()
     yield
-    result: Snapshot = msgspec.structs.replace(
+    result: Snapshot = replace(
         rest,
         entries=tuple([models[one] if isinstance(one, str) else one for one in entries]),
         models=MappingProxyType(models),
@@ -152,7 +153,8 @@ def free_in_slices(snapshot: Snapshot, loop: asyncio.AbstractEventLoop) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(turn)
 
-    weakref.finalize(snapshot, begin).atexit = False
+    # A compiled object has no weak references; but its substitutions are its own.
+    weakref.finalize(snapshot.substitutions, begin).atexit = False
 
 
 def _free(tables: list[Mapping[str, Any]]) -> Generator[bool, None, None]:

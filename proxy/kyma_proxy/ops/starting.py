@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-import msgspec
 import orjson
 
 from kyma_proxy.config.snapshot import Address, Admin, Snapshot, TcpAddress
@@ -61,7 +61,7 @@ def adjustment(
     """Put options in the place of what a configuration says, also when it is reloaded."""
 
     def adjust(snapshot: Snapshot) -> Snapshot:
-        changed: dict[str, object] = {}
+        changed: dict[str, Any] = {}
         if listen is not None:
             changed["listen"] = listen
         if no_admin:
@@ -70,7 +70,7 @@ def adjustment(
             changed["admin"] = Admin(admin, None if snapshot.admin is None else snapshot.admin.token)
         if log is not None:
             changed["access_log"] = None if log == _OFF else log
-        return msgspec.structs.replace(snapshot, **changed) if changed else snapshot
+        return replace(snapshot, **changed) if changed else snapshot
 
     return adjust
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import unquote
@@ -139,7 +140,7 @@ def redacted_configuration(snapshot: Snapshot) -> bytes:
         raise NotImplementedError
 
     document: Any = msgspec.to_builtins(
-        {name: getattr(snapshot, name) for name in snapshot.__struct_fields__ if name not in _OWN_FORM}
+        {one.name: getattr(snapshot, one.name) for one in fields(snapshot) if one.name not in _OWN_FORM}
         | {"aliases": dict(snapshot.aliases), "fallbacks": dict(snapshot.fallbacks)}
         | {"providers": [_provider(provider) for provider in snapshot.providers.values()]}
         | {"warnings": [one._asdict() for one in snapshot.warnings]}
@@ -198,12 +199,12 @@ def _provider(provider: Provider) -> dict[str, object]:
 
 def _model(snapshot: Snapshot, model: Model) -> dict[str, object]:
     hidden = ("pool", "reserve", "counted_as")
-    fields = {field: getattr(model, field) for field in model.__struct_fields__ if field not in hidden}
+    members = {one.name: getattr(model, one.name) for one in fields(model) if one.name not in hidden}
     for pattern in snapshot.patterns:
         if pattern.model is model:
-            fields["prices"] = dict(pattern.prices)
+            members["prices"] = dict(pattern.prices)
     for part in ("pool", "reserve"):
-        fields[part] = [
+        members[part] = [
             {
                 "provider": source.provider.name,
                 "model": source.model,
@@ -218,7 +219,7 @@ def _model(snapshot: Snapshot, model: Model) -> dict[str, object]:
             }
             for source in getattr(model, part)
         ]
-    return fields
+    return members
 
 
 def _refusal(request: web.Request, token: Secret | None) -> web.Response | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import string
+from dataclasses import replace
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,7 +119,7 @@ def test_a_purchase_raises_the_tier_and_grants_and_usage_leave_it() -> None:
 
 def test_the_tier_follows_the_tiers_of_a_reloaded_configuration() -> None:
     account = Account("a", "", 0, purchased=20 * NANO)
-    dearer = tuple(msgspec.structs.replace(tier, min_purchased=tier.min_purchased * 3) for tier in SHIPPED_TIERS)
+    dearer = tuple(replace(tier, min_purchased=tier.min_purchased * 3) for tier in SHIPPED_TIERS)
     assert [account.tier(tiers).tier for tiers in (SHIPPED_TIERS, dearer, SHIPPED_TIERS[:1], SHIPPED_TIERS)] == [1, 0, 0, 1]
 
 

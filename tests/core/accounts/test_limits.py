@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -16,14 +17,12 @@ from kyma_proxy.config.snapshot import Tier
 from kyma_proxy.core.accounts.limits import WINDOW_S, Admission, Limit, Refusal, Window, Windows
 from kyma_proxy.loading.tiers import SHIPPED_TIERS
 
-HUGE = msgspec.structs.replace(SHIPPED_TIERS[4], rpm=10**6, per_model_rpm=10**6, tpm=10**12, max_request_tokens=10**12)
+HUGE = replace(SHIPPED_TIERS[4], rpm=10**6, per_model_rpm=10**6, tpm=10**12, max_request_tokens=10**12)
 START = 1_000_000.0
 
 
 def tier(rpm: int = 3, per_model_rpm: int = 2, tpm: int = 100, max_request_tokens: int = 80) -> Tier:
-    return msgspec.structs.replace(
-        SHIPPED_TIERS[0], rpm=rpm, per_model_rpm=per_model_rpm, tpm=tpm, max_request_tokens=max_request_tokens
-    )
+    return replace(SHIPPED_TIERS[0], rpm=rpm, per_model_rpm=per_model_rpm, tpm=tpm, max_request_tokens=max_request_tokens)
 
 
 def admitted(window: Window, now: float, model: str = "a", tokens: int = 1, limits: Tier = HUGE) -> Admission:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -58,9 +59,7 @@ def pattern_route(snapshot: Snapshot, endpoint: str, name: str) -> Route | None:
     if pattern is None or model is None:
         return None
     template, rest = snapshot.pattern_routes[endpoint][pattern.model.id], name[len(pattern.prefix) :]
-    return msgspec.structs.replace(
-        template, model=model, pool=_named(template.pool, rest), reserve=_named(template.reserve, rest)
-    )
+    return replace(template, model=model, pool=_named(template.pool, rest), reserve=_named(template.reserve, rest))
 
 
 def model_of(pattern: Pattern, name: str, *, needs_price: bool = False) -> Model | None:
@@ -70,7 +69,7 @@ def model_of(pattern: Pattern, name: str, *, needs_price: bool = False) -> Model
     if needs_price and not has_price(price):
         return None
     pool, reserve = _named(template.pool, rest), _named(template.reserve, rest)
-    return msgspec.structs.replace(template, id=name, name=name, price=price, pool=pool, reserve=reserve)
+    return replace(template, id=name, name=name, price=price, pool=pool, reserve=reserve)
 
 
 def has_price(price: Price) -> bool:
@@ -95,7 +94,7 @@ def _source_named(source: Source, rest: str) -> Source:
     if not source.model.endswith("*"):
         return source  # one model answers for all ids of the pattern
     model, key = source.model[:-1] + rest, f"{source.key} {rest}"
-    return msgspec.structs.replace(
+    return replace(
         source, model=model, model_json=msgspec.json.encode(model), key=key, breaker_key=f"{key} {source.endpoint}",
         other_keys=_named(source.other_keys, rest), siblings=frozenset([f"{one} {rest}" for one in source.siblings]),
     )  # fmt: skip

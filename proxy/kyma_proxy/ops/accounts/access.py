@@ -15,10 +15,10 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from kyma_proxy.accounting.service import AccountService
@@ -145,7 +145,7 @@ def _open(snapshot: Snapshot, reason: str, *, is_last_try: bool, creates_databas
 async def _admin_api(snapshot: Snapshot, account_service: AccountService) -> AsyncIterator[AdminClient]:
     """A client of an admin API in this process, until the end of the block; then the database is closed."""
     token = secrets.token_urlsafe()
-    own = msgspec.structs.replace(snapshot, admin=Admin(snapshot.listen, Secret(token)))
+    own = replace(snapshot, admin=Admin(snapshot.listen, Secret(token)))
 
     async def reload() -> ReloadResult:
         return ReloadResult(result="unchanged", version=own.version)
