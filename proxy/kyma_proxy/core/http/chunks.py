@@ -13,6 +13,20 @@ _LINE_FEED: Final = 10
 _RETURN: Final = 13
 _MIN_CHUNK_BYTES: Final = 9
 """A chunk of four bytes: shorter ones may end with a part of an event's end."""
+_MAX_USUAL_BYTES: Final = 1024
+
+
+def _size_line(length: int) -> bytes:
+    """Return the line with which a chunk of so many bytes, framing included, begins; a longer one if there is none."""
+    for digits in range(1, 4):
+        line = b"%x\r\n" % max(length - digits - 4, 0)
+        if len(line) == digits + 2:
+            return line
+    return bytes(_MAX_USUAL_BYTES)
+
+
+_SIZE_LINES: Final = [_size_line(length) for length in range(_MAX_USUAL_BYTES)]
+"""By the length of the whole chunk. So one chunk, as most reads are, is recognised with one comparison."""
 
 
 def size_of_events(data: bytes) -> int:
@@ -23,6 +37,14 @@ def size_of_events(data: bytes) -> int:
     before = data[end - 4]
     if before != _LINE_FEED and (before != _RETURN or data[end - 5] != _LINE_FEED):
         return 0
+    if end < _MAX_USUAL_BYTES:
+        line = _SIZE_LINES[end]
+        if data.startswith(line) and data[end - 1] == _LINE_FEED and data[end - 2] == _RETURN:
+            return end - len(line) - 2
+    return _size_of_chunks(data, end)
+
+
+def _size_of_chunks(data: bytes, end: int) -> int:
     at = total = size = 0
     while at < end:
         size = 0

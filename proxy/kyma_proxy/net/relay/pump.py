@@ -13,6 +13,7 @@ from time import monotonic, time
 from typing import Final, Generic, TypeVar
 
 from kyma_proxy.core.exchange import AttemptRecord
+from kyma_proxy.core.http.chunks import joined_body
 from kyma_proxy.core.http.content_coding import ContentDecoder, content_decoder
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead, encode_answer_head
 from kyma_proxy.core.http.inbound import Headers, Inbound
@@ -90,7 +91,6 @@ class Pump(ResponseHandler, Generic[A]):
     connection: UpstreamConnection
     _head: AnswerHead
     _passed: PassedChunks
-    """There once the connection has been asked for whole chunks."""
 
     def __init__(
         self, attempt: A, listener: PumpListener[A], body: Body, downstream: DownstreamConnection, *, inbound: Inbound,
@@ -148,6 +148,9 @@ class Pump(ResponseHandler, Generic[A]):
 
     def on_chunks(self, chunks: bytes, size: int) -> None:
         try:
+            if self.body.changes and not self.body.passes(chunks, size):
+                self.on_body(joined_body([chunks]))
+                return
             self._passed.add(chunks, size)
             self.bytes_out += size
             self._write(chunks)
@@ -345,7 +348,8 @@ class Pump(ResponseHandler, Generic[A]):
         self.received_at = connection.timers.read_at
         self._attempt.first_byte = monotonic()
         connection.start_idle_timer()
-        if self._chunked and self.reader.streams and self.is_light and self._decoder is None and self._redactor is None:
+        passes = self._decoder is None and self._redactor is None and not (self.body.is_translated or self.reader.is_searching)
+        if self._chunked and passes and self.reader.streams:
             self._passed = self.reader.passed_chunks()
             connection.pass_chunks()
         if not self._downstream.is_writable:

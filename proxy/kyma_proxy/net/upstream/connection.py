@@ -37,7 +37,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_announced", "_complete", "_count", "_ends_with_connection", "_handler", "_head_bytes", "_headers", "_is_ambiguous",
-        "_is_between_chunks", "_is_in_chunk", "_is_informational", "_is_lost", "_is_reusable", "_is_spoiled", "_is_yielding",
+        "_is_between_chunks", "_is_informational", "_is_lost", "_is_reusable", "_is_spoiled", "_is_yielding",
         "_lost_by", "_max_direct_bytes", "_outgoing", "_owner", "_passes_chunks", "_paused", "_pieces", "_portions", "_reason",
         "is_fresh", "keep_alive_s", "on_body", "origin", "parser", "slot", "timers", "transport",
     )  # fmt: skip
@@ -71,7 +71,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._max_direct_bytes = MAX_PORTION_BYTES
         self._is_yielding = self._is_lost = False
         self._lost_by: Exception | None = None
-        self._passes_chunks = self._is_in_chunk = self._is_between_chunks = False
+        self._passes_chunks = self._is_between_chunks = False
 
     # ---- sending a request
 
@@ -220,9 +220,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._count_beside(len(data) - size, size)
             if self._complete or self._is_spoiled:
                 self._end_read()
-            if self._passes_chunks:
-                # In chunks, a line's end that ends no chunk's size ends the chunk.
-                self._is_between_chunks = not self._is_in_chunk and data.endswith(b"\r\n")
+            if not (self._passes_chunks and data.endswith(b"\r\n")):
+                self._is_between_chunks = False  # the next size may have begun
             if len(data) >= _LARGE_READ_BYTES and self._handler is not None and not self._paused:
                 self._yield_turn()  # libuv would read 8 MiB of a socket before it looks at another, be they body or not
         except Exception as error:
@@ -272,10 +271,10 @@ class UpstreamConnection(asyncio.Protocol):
                 self._handler.on_head(status, self._reason, self._headers, fields)
 
     def on_chunk_header(self) -> None:
-        self._is_in_chunk = True
+        self._is_between_chunks = False
 
     def on_chunk_complete(self) -> None:
-        self._is_in_chunk = False
+        self._is_between_chunks = True
 
     def on_message_complete(self) -> None:
         if self._is_informational:
