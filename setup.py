@@ -36,7 +36,7 @@ COMPILED = tuple(
         "core/routing/plan", "core/routing/resolve",
         "core/spelling",
         "dialect/answers/anthropic", "dialect/answers/document", "dialect/answers/ending", "dialect/answers/facts",
-        "dialect/answers/openai",
+        "dialect/answers/openai", "dialect/answers/openai_usual",
         "dialect/answers/reader", "dialect/answers/silence", "dialect/answers/usage",
         "dialect/density",
         "dialect/sse",
