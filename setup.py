@@ -51,7 +51,7 @@ COMPILED = tuple(
         "net/sweeper",
         "net/upstream/client", "net/upstream/connection", "net/upstream/connection_owner", "net/upstream/framing",
         "net/upstream/outflow", "net/upstream/pool", "net/upstream/portions", "net/upstream/response_handler",
-        "telemetry/counters", "telemetry/recording",
+        "telemetry/access_log", "telemetry/counters", "telemetry/recording",
     )
 )  # fmt: skip
 

@@ -125,5 +125,4 @@ class UsualWhole(msgspec.Struct, gc=False):
 decode_event: Final = msgspec.json.Decoder(Event).decode
 decode_response: Final = msgspec.json.Decoder(Response).decode
 decode_whole: Final = msgspec.json.Decoder(Whole).decode
-decode_usual: Final = msgspec.json.Decoder(UsualWhole).decode
 decode_items: Final = msgspec.json.Decoder(list[Item]).decode
