@@ -1,17 +1,19 @@
 """Writes accounts, keys and the ledger: charges in groups, everything else one by one. (Contract §8.)
 
-All of it runs in the writing thread, within a transaction of its caller. A group of charges is one statement, whatever its
-size: Python then releases the interpreter's lock once for the group and not once a row, and the event loop is not held up. The
-statement is an insert into a view whose trigger does the work, in C.
+All of it runs in the writing thread, within a transaction of its caller. A group of charges is a few statements, whatever its
+size: Python then releases the interpreter's lock a few times a group and not once a row, and the event loop is not held up. A
+statement inserts rows into a view, whose trigger does the work for each, in C.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from kyma_proxy.store.contract import (
     AccountRow,
@@ -28,48 +30,30 @@ ENTRY_COLUMNS: Final = "account, at, kind, amount, reference, request_id, model,
 """The columns of an entry, in the order of `Entry`."""
 
 _TEMPORARY_SCHEMA: Final = """
-CREATE TEMP TABLE charges (
-    id                INTEGER NOT NULL PRIMARY KEY,
-    account           TEXT    NOT NULL,
-    key               TEXT,
-    reference         TEXT    NOT NULL,
-    request_id        TEXT    NOT NULL,
-    at                INTEGER NOT NULL,
-    model             TEXT    NOT NULL,
-    prompt_tokens     INTEGER NOT NULL CHECK (prompt_tokens BETWEEN 0 AND 1000000000000000),
-    completion_tokens INTEGER NOT NULL CHECK (completion_tokens BETWEEN 0 AND 1000000000000000),
-    cached_tokens     INTEGER NOT NULL CHECK (cached_tokens BETWEEN 0 AND 1000000000000000),
-    is_estimated      INTEGER NOT NULL,
-    amount            INTEGER NOT NULL CHECK (amount BETWEEN 0 AND 1000000000000000)  -- so that no group's sum overflows
-) STRICT;
+CREATE TEMP VIEW charges AS SELECT
+    NULL AS account, NULL AS key, NULL AS reference, NULL AS request_id, NULL AS at, NULL AS model,
+    NULL AS prompt_tokens, NULL AS completion_tokens, NULL AS cached_tokens, NULL AS is_estimated, NULL AS amount;
 
-CREATE TEMP VIEW handed_over AS SELECT NULL AS charges;
+CREATE TEMP TRIGGER write_charge INSTEAD OF INSERT ON charges BEGIN
+    SELECT raise(ABORT, 'a count or the amount is negative or too large')
+    WHERE new.amount NOT BETWEEN 0 AND 1000000000000000
+        OR new.prompt_tokens NOT BETWEEN 0 AND 1000000000000000
+        OR new.completion_tokens NOT BETWEEN 0 AND 1000000000000000
+        OR new.cached_tokens NOT BETWEEN 0 AND 1000000000000000;
 
-CREATE TEMP TRIGGER write_charges INSTEAD OF INSERT ON handed_over BEGIN
-    DELETE FROM charges;
+    INSERT INTO entries (account, previous, at, kind, amount, reference, request_id, model, key, note)
+    SELECT new.account, (SELECT last_entry FROM accounts WHERE id = new.account), new.at, 'usage', -new.amount,
+        new.reference, new.request_id, new.model, new.key, iif(new.is_estimated, 'estimated', NULL)
+    WHERE new.amount > 0;
 
-    INSERT INTO charges
-    SELECT (SELECT coalesce(max(id), 0) FROM entries) + 1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3,
-        value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10
-    FROM json_each(new.charges);
+    UPDATE accounts
+    SET balance = balance - new.amount, last_entry = iif(new.amount > 0, last_insert_rowid(), last_entry)
+    WHERE id = new.account;
 
-    INSERT INTO entries (id, account, previous, at, kind, amount, reference, request_id, model, key, note)
-    SELECT id, account,
-        coalesce(
-            lag(id) OVER (PARTITION BY account ORDER BY id),
-            (SELECT last_entry FROM accounts WHERE accounts.id = charges.account)
-        ),
-        at, 'usage', -amount, reference, request_id, model, key, iif(is_estimated, 'estimated', NULL)
-    FROM charges WHERE amount > 0 ORDER BY id;
-
-    UPDATE accounts SET balance = balance - cost, last_entry = coalesce(last, last_entry)
-    FROM (SELECT account, sum(amount) AS cost, max(id) FILTER (WHERE amount > 0) AS last FROM charges GROUP BY account) AS sums
-    WHERE accounts.id = sums.account;
-
-    INSERT INTO usage
-    SELECT at / 86400, account, model, coalesce(key, ''),
-        count(*), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), sum(amount)
-    FROM charges WHERE true GROUP BY 1, 2, 3, 4
+    INSERT INTO usage VALUES (
+        new.at / 86400, new.account, new.model, coalesce(new.key, ''),
+        1, new.prompt_tokens, new.completion_tokens, new.cached_tokens, new.amount
+    )
     ON CONFLICT DO UPDATE SET
         requests = requests + excluded.requests,
         prompt_tokens = prompt_tokens + excluded.prompt_tokens,
@@ -78,6 +62,10 @@ CREATE TEMP TRIGGER write_charges INSTEAD OF INSERT ON handed_over BEGIN
         cost = cost + excluded.cost;
 END;
 """
+_ROW: Final = f"({', '.join('?' * len(Charge.__struct_fields__))})"
+_SIZES: Final = (256, 128, 64, 32, 16, 8, 4, 2, 1)
+"""The numbers of charges that a statement writes. These few statements stay prepared, whatever the sizes of the groups."""
+_INSERTS: Final = {size: f"INSERT INTO charges VALUES {', '.join([_ROW] * size)}" for size in _SIZES}  # noqa: S608  (constants)
 _KEY_USES: Final = """
 UPDATE keys SET last_used_day = day
 FROM (SELECT value ->> 0 AS used_key, max(value ->> 1) AS day FROM json_each(?) GROUP BY 1)
@@ -87,13 +75,31 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Create the temporary tables that `write_charges` needs; to be called once for a connection."""
+    """Create the temporary view that `write_charges` needs; to be called once for a connection."""
     connection.executescript(_TEMPORARY_SCHEMA)
 
 
 def write_charges(connection: sqlite3.Connection, charges: Sequence[Charge]) -> None:
     """Write a group of charges: all of them or none. Raises one of `ROW_ERRORS` if one of them can't be written."""
-    connection.execute("INSERT INTO handed_over VALUES (?)", (_encode(charges).decode(),))
+    if len(charges) in _INSERTS:
+        _insert(connection, charges)
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        start = 0
+        for size in _SIZES:
+            while len(charges) - start >= size:
+                _insert(connection, charges[start : start + size])
+                start += size
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.rollback()
+        raise
+
+
+def _insert(connection: sqlite3.Connection, charges: Sequence[Charge]) -> None:
+    connection.execute(_INSERTS[len(charges)], list(chain.from_iterable(map(astuple, charges))))
 
 
 def write_key_uses(connection: sqlite3.Connection, key_uses: Sequence[tuple[str, int]]) -> None:

@@ -27,16 +27,14 @@ _MAX_GROUP: Final = 2_000
 class Timing(NamedTuple):
     """Times in seconds."""
 
-    gather: float = 0.025
-    """Before a group is written: more charges may come."""
+    gather: float = 0.05
+    """From the first charge of a group, or from the beginning of the last commit, until it is written: more may come."""
     busy_timeout: float = 1.0
     """For another program's lock on the database; then the commit fails."""
     backoff: float = 0.25
     """After a commit that failed, before the next one."""
     timeout: float = 5.0
     """For the disk: then an operation fails, a commit that goes on counts as failing, and closing gives up."""
-    idle_after: float = 1.0
-    """After the last charge, before the thread stops looking for more and waits to be woken."""
 
 
 DEFAULT_TIMING: Final = Timing()
@@ -62,8 +60,6 @@ class Writer:
         self._began: float | None = None
         # Set by the loop, read by the thread:
         self._ends: float | None = None
-        # The thread's own:
-        self._active_until = 0.0
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -123,18 +119,18 @@ class Writer:
         return monotonic() >= self._ends or self._inbox.is_empty
 
     def _wait(self) -> None:
-        """Wait until there is something to write. Charges gather meanwhile; an operation ends the wait."""
-        inbox, now = self._inbox, monotonic()
+        """Wait until there is something to write. Charges gather meanwhile; an operation ends the wait.
+
+        The time that the last commit took is taken off: who waited for it already waits no longer for a slow disk.
+        """
+        inbox = self._inbox
         if self._has_failed:
-            self._back_off(now + self.timing.backoff)
+            self._back_off(monotonic() + self.timing.backoff)
             return
-        if inbox.charges or inbox.key_uses:
-            self._active_until = now + self.timing.idle_after
-        elif now > self._active_until and not inbox.operations:
+        if inbox.is_empty:
             inbox.wait_idle()
-            self._active_until = monotonic() + self.timing.idle_after
         if not inbox.operations:
-            inbox.wait(self.timing.gather if self._ends is None else 0.0)
+            inbox.wait(max(0.0, self.timing.gather - self._last_commit_s) if self._ends is None else 0.0)
 
     def _back_off(self, until: float) -> None:
         """Leave a disk that has just failed alone, whatever is handed over meanwhile."""
