@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kyma_proxy.store.contract import Charge, UsageRow, day_of
-from kyma_proxy.store.sqlite import ledger
+from kyma_proxy.store.sqlite.charges import write_charges
 from kyma_proxy.store.sqlite.inbox import Inbox
 from kyma_proxy.store.sqlite.store import SqliteStore
 from kyma_proxy.store.sqlite.writer import Timing
@@ -196,7 +196,7 @@ async def test_nothing_of_a_group_is_written_if_one_of_it_can_not_be(tmp_path: P
         await with_accounts(store, "a")
         group = [charge("a", f"r{number}") for number in range(count - 1)]
         with pytest.raises(sqlite3.IntegrityError):
-            ledger.write_charges(connection, [*group, charge("nobody", "x")])
+            write_charges(connection, [*group, charge("nobody", "x")])
         assert not connection.in_transaction
         assert (balances(store), await store.requests_on("a", TODAY)) == ({"a": 0}, 0)
 
@@ -274,13 +274,11 @@ def test_a_day_begins_at_midnight_utc() -> None:
 
 
 async def test_each_field_of_a_charge_is_written_to_its_column(tmp_path: Path) -> None:
-    """A statement takes the fields by their positions."""
     path = tmp_path / "db"
     one: dict[str, Any] = {
         "account": "a", "key": "key-a", "reference": "reference", "request_id": "request", "at": AT, "model": "model",
         "prompt_tokens": 1, "completion_tokens": 2, "cached_tokens": 3, "is_estimated": True, "amount": 4,
     }  # fmt: skip
-    assert Charge.__struct_fields__ == tuple(one)
     with opened(path) as store:
         await with_accounts(store, "a")
         store.charge(Charge(**one))

@@ -1,24 +1,19 @@
-"""Writes accounts, keys and the ledger: charges in groups, everything else one by one. (Contract §8.)
+"""Writes accounts, keys and what is not charged for a request to the ledger, one by one. (Contract §8.)
 
-All of it runs in the writing thread, within a transaction of its caller. A group of charges is a few statements, whatever its
-size: Python then releases the interpreter's lock a few times a group and not once a row, and the event loop is not held up. A
-statement inserts rows into a view, whose trigger does the work for each, in C.
+All of it runs in the writing thread, within a transaction of its caller.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from itertools import chain
 from typing import Final
 
 import msgspec
-from msgspec.structs import astuple
 
 from kyma_proxy.store.contract import (
     AccountRow,
     Added,
-    Charge,
     EmailTaken,
     Entry,
     KeyRow,
@@ -29,43 +24,6 @@ from kyma_proxy.store.contract import (
 ENTRY_COLUMNS: Final = "account, at, kind, amount, reference, request_id, model, key, note, id"
 """The columns of an entry, in the order of `Entry`."""
 
-_TEMPORARY_SCHEMA: Final = """
-CREATE TEMP VIEW charges AS SELECT
-    NULL AS account, NULL AS key, NULL AS reference, NULL AS request_id, NULL AS at, NULL AS model,
-    NULL AS prompt_tokens, NULL AS completion_tokens, NULL AS cached_tokens, NULL AS is_estimated, NULL AS amount;
-
-CREATE TEMP TRIGGER write_charge INSTEAD OF INSERT ON charges BEGIN
-    SELECT raise(ABORT, 'a count or the amount is negative or too large')
-    WHERE new.amount NOT BETWEEN 0 AND 1000000000000000
-        OR new.prompt_tokens NOT BETWEEN 0 AND 1000000000000000
-        OR new.completion_tokens NOT BETWEEN 0 AND 1000000000000000
-        OR new.cached_tokens NOT BETWEEN 0 AND 1000000000000000;
-
-    INSERT INTO entries (account, previous, at, kind, amount, reference, request_id, model, key, note)
-    SELECT new.account, (SELECT last_entry FROM accounts WHERE id = new.account), new.at, 'usage', -new.amount,
-        new.reference, new.request_id, new.model, new.key, iif(new.is_estimated, 'estimated', NULL)
-    WHERE new.amount > 0;
-
-    UPDATE accounts
-    SET balance = balance - new.amount, last_entry = iif(new.amount > 0, last_insert_rowid(), last_entry)
-    WHERE id = new.account;
-
-    INSERT INTO usage VALUES (
-        new.at / 86400, new.account, new.model, coalesce(new.key, ''),
-        1, new.prompt_tokens, new.completion_tokens, new.cached_tokens, new.amount
-    )
-    ON CONFLICT DO UPDATE SET
-        requests = requests + excluded.requests,
-        prompt_tokens = prompt_tokens + excluded.prompt_tokens,
-        completion_tokens = completion_tokens + excluded.completion_tokens,
-        cached_tokens = cached_tokens + excluded.cached_tokens,
-        cost = cost + excluded.cost;
-END;
-"""
-_ROW: Final = f"({', '.join('?' * len(Charge.__struct_fields__))})"
-_SIZES: Final = (256, 128, 64, 32, 16, 8, 4, 2, 1)
-"""The numbers of charges that a statement writes. These few statements stay prepared, whatever the sizes of the groups."""
-_INSERTS: Final = {size: f"INSERT INTO charges VALUES {', '.join([_ROW] * size)}" for size in _SIZES}  # noqa: S608  (constants)
 _KEY_USES: Final = """
 UPDATE keys SET last_used_day = day
 FROM (SELECT value ->> 0 AS used_key, max(value ->> 1) AS day FROM json_each(?) GROUP BY 1)
@@ -74,36 +32,8 @@ WHERE id = used_key AND day > coalesce(last_used_day, -1)
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def prepare(connection: sqlite3.Connection) -> None:
-    """Create the temporary view that `write_charges` needs; to be called once for a connection."""
-    connection.executescript(_TEMPORARY_SCHEMA)
-
-
-def write_charges(connection: sqlite3.Connection, charges: Sequence[Charge]) -> None:
-    """Write a group of charges: all of them or none. Raises one of `ROW_ERRORS` if one of them can't be written."""
-    if len(charges) in _INSERTS:
-        _insert(connection, charges)
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        start = 0
-        for size in _SIZES:
-            while len(charges) - start >= size:
-                _insert(connection, charges[start : start + size])
-                start += size
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.rollback()
-        raise
-
-
-def _insert(connection: sqlite3.Connection, charges: Sequence[Charge]) -> None:
-    connection.execute(_INSERTS[len(charges)], list(chain.from_iterable(map(astuple, charges))))
-
-
 def write_key_uses(connection: sqlite3.Connection, key_uses: Sequence[tuple[str, int]]) -> None:
-    """Write the last day on which each key was used. Raises as `write_charges` does."""
+    """Write the last day on which each key was used. Raises one of `ROW_ERRORS` if that can't be written."""
     connection.execute(_KEY_USES, (_encode(key_uses).decode(),))
 
 

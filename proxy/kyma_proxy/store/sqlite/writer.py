@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from kyma_proxy.store.contract import Charge, RowRefused, StoreStatistics, StoreUnavailable
-from kyma_proxy.store.sqlite import ledger
+from kyma_proxy.store.sqlite import charges, ledger
 from kyma_proxy.store.sqlite.failures import ROW_ERRORS, is_disk_failure
 from kyma_proxy.store.sqlite.inbox import Inbox
 from kyma_proxy.store.sqlite.operation import Operation, OperationResult, Work, resolve_threadsafe, unavailable
@@ -154,12 +154,12 @@ class Writer:
 
     def _write_charges(self, count: int) -> None:
         """Write the first `count` charges. A group that is refused is halved until the charge at fault stands alone."""
-        charges, size = self._inbox.charges, _MAX_GROUP
+        waiting, size = self._inbox.charges, _MAX_GROUP
         while count > 0:
             size = min(size, count)
-            group = charges[:size]
+            group = waiting[:size]
             try:
-                ledger.write_charges(self._connection, group)
+                charges.write_charges(self._connection, group)
             except ROW_ERRORS as error:
                 if size > 1:
                     size //= 2
@@ -168,7 +168,7 @@ class Writer:
             else:
                 self._committed()
                 self._charges += size
-            del charges[:size]
+            del waiting[:size]
             count -= size
             size = _MAX_GROUP
 
