@@ -8,6 +8,8 @@ import httptools
 
 from kyma_proxy.core.http.inbound import Headers
 
+MAX_HEAD_BYTES: Final = 256 * 1024
+"""The largest head of an answer; more is garbage. So are twice as many bytes beside the body: trailers, chunk extensions."""
 _BODY_FIELDS: Final = (b"content-length", b"transfer-encoding")
 
 
@@ -27,6 +29,13 @@ def framing(headers: Headers, parser: httptools.HttpResponseParser) -> tuple[dic
         raise httptools.HttpParserError("its body has a transfer coding that was not requested")
     has_length = fields.pop(b"content-length", None) is not None
     return fields, False, has_length or parser.get_http_version() == "1.0"
+
+
+def excess_beside_body(size: int, is_body: bool) -> str | None:
+    """Say what is too large if so many bytes came beside the body, or before it; None if that is bearable."""
+    if not is_body:
+        return "its head is too large" if size > MAX_HEAD_BYTES else None
+    return "its trailers or chunk extensions are too large" if size > 2 * MAX_HEAD_BYTES else None
 
 
 def refuse_interim_body(status: int, headers: Headers) -> None:
