@@ -296,3 +296,41 @@ async def test_a_caller_who_leaves_leaves_no_cycles(tmp_path: Path) -> None:
                     if found := await running.cycles_of(once):
                         left[phase.__name__] = found
     assert left == {}
+
+
+class Vanishing:
+    """A provider that takes one connection in, answers its first request, and resets it at the second."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listening: asyncio.Server | None = None
+
+    async def appear(self) -> None:
+        """Listen, for one connection."""
+        self._listening = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert self._listening is not None
+        self._listening.close()
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readuntil(b"}")
+            writer.write(OK)
+            await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+
+async def test_a_provider_that_vanishes_leaves_no_cycles(tmp_path: Path) -> None:
+    port = free_port()
+    provider = Vanishing(port)
+    told = []
+
+    async def once() -> None:
+        await provider.appear()
+        told.append(await running.ask("m"))
+        told.append(await running.ask("m"))
+
+    async with uncollected(configuration(port), tmp_path) as running:
+        assert await running.cycles_of(once) == {}
+    assert [b" 200 OK" in got for got in told] == [True, False, True, False]
+    assert b"refused" in told[-1]
