@@ -1,4 +1,4 @@
-"""The public listener and the admin listener of a running gateway, which open, pause and close together."""
+"""The public listener and the admin listener of a running gateway, which open and close together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kyma_proxy.config.snapshot import Address, Snapshot
 from kyma_proxy.net.downstream.acceptor import Acceptor
 from kyma_proxy.ops.assemble import App
 from kyma_proxy.ops.listening import open_sockets, remove_socket
-from kyma_proxy.ops.replacing import Predecessor
+from kyma_proxy.ops.predecessor import Predecessor
 
 
 class Listeners:
@@ -55,14 +55,9 @@ class Listeners:
         return made
 
     def start(self) -> None:
-        """Begin to accept, or go on with it."""
+        """Begin to accept."""
         for acceptor in self._acceptors:
             acceptor.start()
-
-    def pause(self) -> None:
-        """Accept nothing; who connects waits."""
-        for acceptor in self._acceptors:
-            acceptor.pause()
 
     def close(self, *, keep_files: bool) -> None:
         """Listen no longer. The files of Unix sockets stay with `keep_files`: another process listens on them."""

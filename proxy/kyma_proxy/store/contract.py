@@ -209,6 +209,13 @@ class Store(Protocol):
     def load(self) -> tuple[list[AccountRow], list[KeyRow]]:
         """All accounts, and all keys, also revoked ones, the oldest first. Blocks: for the start only. Raises StartError."""
 
+    def changed_accounts(self) -> list[AccountRow]:
+        """The accounts to whose ledger somebody else has added since `load`. Blocks: for the start only. Raises StartError."""
+
+    @property
+    def was_upgraded(self) -> bool:
+        """True if another program has upgraded the database since it was opened. Blocks. Raises StartError."""
+
     def charge(self, charge: Charge) -> None:
         """Have a charge written within 100 ms: balance, ledger (if it costs anything) and the day's usage, or none of them.
 
