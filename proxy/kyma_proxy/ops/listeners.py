@@ -70,6 +70,6 @@ class Listeners:
         while self._addresses:  # once: at a second close the file may be another process's
             remove_socket(self._addresses.pop())
 
-    def adopt(self, descriptor: int) -> None:
+    def adopt(self, descriptor: int, *, is_new: bool) -> None:
         """Take in a caller's connection from the process whose place this one has taken."""
-        self._public.adopt(descriptor)
+        self._public.adopt(descriptor, is_new=is_new)
