@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from kyma_proxy.config.origin import Way
 from kyma_proxy.config.problems import ConfigError
-from kyma_proxy.config.snapshot import Snapshot, Way
+from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.loading.compiling import load
 from tests.factories import messages
 

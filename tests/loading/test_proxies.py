@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kyma_proxy.config.snapshot import Proxy
+from kyma_proxy.config.origin import Proxy
 from kyma_proxy.loading.proxies import parse_proxy, proxy_of_environment
 
 

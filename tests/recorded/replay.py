@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from kyma_proxy.telemetry.access_log import AccessLog
-from kyma_proxy.telemetry.record import Record
+from kyma_proxy.telemetry.record import LabelledRecord, Record
 from tests.configurations import ProviderEntry, configuration
 from tests.harness import CLOSE, LAST_CHUNK, TURN, Client, Gateway, Provider, Step, chunk, gateway, providers
 from tests.recorded.codings import compressed, decompressed
@@ -199,8 +199,8 @@ class _KeptLog(AccessLog):
         super().__init__(path)
         self.records: dict[str, Record] = {}
 
-    def write(self, record: Record) -> None:
-        self.records[record.request_id] = record
+    def write(self, record: Record | LabelledRecord) -> None:
+        self.records[record.request_id] = msgspec.json.decode(msgspec.json.encode(record), type=Record)
         super().write(record)
 
 

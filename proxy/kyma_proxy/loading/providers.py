@@ -16,6 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from kyma_proxy.config import snapshot as snap
+from kyma_proxy.config.origin import Origin, Proxy, Way
 from kyma_proxy.dialect.registry import RELAYED, credential_of, default_fields, foreign_fields, version_path
 from kyma_proxy.loading import document as doc
 from kyma_proxy.loading.credentials import FIELD_VALUE, Keys, Report, find_keys
@@ -105,8 +106,8 @@ class Providers:
         """The provider with each key; `given` are the headers that win over the credential."""
         entry, url, keys = written.entry, written.url, written.keys
         proxy, proxy_secrets = self._proxy(settings, url)
-        way = snap.Way(written.authorities, url.socket, proxy)
-        origin = snap.Origin(url.scheme, url.host, url.port, way if any(way) else None)
+        way = Way(written.authorities, url.socket, proxy)
+        origin = Origin(url.scheme, url.host, url.port, way if any(way) else None)
         base_path = url.path_for(model) if model else url.path
         fixed: dict[str, str] = {"host": origin.authority, "accept-encoding": "identity"}
         if proxy is not None and url.scheme == "http":  # RFC 9112 §3.2.2: a proxy reads the whole URL
@@ -219,7 +220,7 @@ class Providers:
             return entry.api_key_header.lower(), key
         return credential_of(entry.dialect)(key)
 
-    def _proxy(self, settings: _Settings, url: BaseUrl) -> tuple[snap.Proxy | None, tuple[str, ...]]:
+    def _proxy(self, settings: _Settings, url: BaseUrl) -> tuple[Proxy | None, tuple[str, ...]]:
         written, path = settings.proxy, settings.places["proxy"]
         if isinstance(written, msgspec.UnsetType) or not written:
             return None, ()

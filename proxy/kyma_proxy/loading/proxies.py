@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from kyma_proxy.config.addresses import is_host
-from kyma_proxy.config.snapshot import Proxy
+from kyma_proxy.config.origin import Proxy
 
 ENVIRONMENT: Final = "environment"
 _HOW: Final = (

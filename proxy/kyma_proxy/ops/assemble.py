@@ -17,7 +17,8 @@ from aiohttp.resolver import AsyncResolver
 
 from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.accounting.service import AccountService
-from kyma_proxy.config.snapshot import Origin, Provider, Snapshot
+from kyma_proxy.config.origin import Origin
+from kyma_proxy.config.snapshot import Provider, Snapshot
 from kyma_proxy.core.accounts.limits import Windows
 from kyma_proxy.core.accounts.reservation import Holds
 from kyma_proxy.core.http.inbound import Headers, Inbound

@@ -375,15 +375,12 @@ def _shown_renewed(loaded: _Loaded, reading: Reading) -> tuple[str, ...]:
 def _keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:
     """The loaded snapshot with the old values of the settings that need a restart, and the names of those that differ."""
     changed = [name for name in _NEED_RESTART if getattr(loaded, name) != getattr(before, name)]
-    changed += [
-        f"accounts.{name}"
-        for name in _ACCOUNTS_NEED_RESTART
-        if getattr(loaded.accounts, name) != getattr(before.accounts, name)
-    ]
+    own, other = before.accounts, loaded.accounts
+    changed += [f"accounts.{name}" for name in _ACCOUNTS_NEED_RESTART if getattr(own, name) != getattr(other, name)]
     if (before.tls is None) != (loaded.tls is None):
         changed.append("tls")
         loaded = replace(loaded, tls=before.tls)
-    accounts = replace(loaded.accounts, required=before.accounts.required, database=before.accounts.database)
+    accounts = replace(other, required=own.required, database=own.database)
     after = replace(loaded, listen=before.listen, access_log=before.access_log, accounts=accounts)
     if (before.admin is None) != (loaded.admin is None):
         changed.append("admin")

@@ -18,8 +18,9 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from kyma_proxy.config.origin import Way
 from kyma_proxy.config.reload_result import Change, ReloadPreview, ReloadResult
-from kyma_proxy.config.snapshot import Model, Provider, Snapshot, TcpAddress, Way
+from kyma_proxy.config.snapshot import Model, Provider, Snapshot, TcpAddress
 from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import GatewayError, accounts_unavailable
 from kyma_proxy.store.contract import StoreUnavailable

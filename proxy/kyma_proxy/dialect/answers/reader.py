@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from msgspec import structs
-
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.answers.document import is_document, may_be_json, type_alone, usage_of_cut, usage_of_large
 from kyma_proxy.dialect.answers.ending import Findings, is_whole
@@ -390,7 +388,7 @@ class AnswerReader:
         if completion is None or not self._is_stale or not self.streams:
             return usage
         estimate = self.delivered()
-        return usage if estimate <= completion else structs.replace(usage, completion=estimate, source="estimated")
+        return usage if estimate <= completion else usage.with_completion(estimate, "estimated")
 
     def delivered(self) -> int:
         """About how many tokens have gone out."""

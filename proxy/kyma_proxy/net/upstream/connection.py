@@ -13,7 +13,8 @@ from typing import Final, cast
 
 import httptools
 
-from kyma_proxy.config.snapshot import Origin, Timeouts
+from kyma_proxy.config.origin import Origin
+from kyma_proxy.config.snapshot import Timeouts
 from kyma_proxy.core.http.content_coding import ContentDecoder
 from kyma_proxy.core.http.framing import MAX_BYTES_PER_BODY_BYTE
 from kyma_proxy.core.http.inbound import Headers

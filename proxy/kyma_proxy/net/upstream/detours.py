@@ -7,7 +7,7 @@ import re
 import socket
 from typing import Final
 
-from kyma_proxy.config.snapshot import Proxy
+from kyma_proxy.config.origin import Proxy
 
 _MAX_HEAD_BYTES: Final = 16 * 1024
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: |\r\n)")

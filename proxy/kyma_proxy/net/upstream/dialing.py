@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import aiohappyeyeballs
 from aiohttp.abc import AbstractResolver
 
-from kyma_proxy.config.snapshot import Origin, Proxy, Way
+from kyma_proxy.config.origin import Origin, Proxy, Way
 from kyma_proxy.net.upstream.detours import ProxyError, connected_unix, open_tunnel
 
 ADDRESS_TTL_S: Final = 60.0

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Final
 
-from kyma_proxy.config.snapshot import Origin, Provider
+from kyma_proxy.config.origin import Origin
+from kyma_proxy.config.snapshot import Provider
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream.connection import UpstreamConnection
