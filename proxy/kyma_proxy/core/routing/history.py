@@ -10,6 +10,8 @@ STALE_S: Final = 30.0
 _WEIGHT_OF_NEW: Final = 0.2
 _FIRST_BUCKET_S: Final = 0.001
 _BUCKET_RATIO: Final = 1.25
+_BUCKETS_PER_E: Final = 4.481420117724551
+"""1 / ln(1.25): compiled, the logarithm of one argument is C's."""
 _BUCKETS: Final = 64
 _MAX_REMEMBERED: Final = 512
 _MIN_FOR_A_QUANTILE: Final = 20
@@ -20,10 +22,11 @@ _HOURS: Final = 24
 class HourlyCounts:
     """Successes and failures in each of the last 24 hours."""
 
-    __slots__ = ("_failed", "_hour", "_succeeded")
+    __slots__ = ("_failed", "_hour", "_hour_ends", "_succeeded")
 
     def __init__(self) -> None:
         self._hour = 0
+        self._hour_ends = _HOUR_S
         self._succeeded = [0] * _HOURS
         self._failed = [0] * _HOURS
 
@@ -44,10 +47,13 @@ class HourlyCounts:
         return sum(self._succeeded), sum(self._failed)
 
     def _advance(self, now: float) -> None:
+        if now < self._hour_ends:
+            return
         hour = int(now // _HOUR_S)
         for passed in range(max(self._hour + 1, hour - _HOURS + 1), hour + 1):
             self._succeeded[passed % _HOURS] = self._failed[passed % _HOURS] = 0
         self._hour = max(hour, self._hour)
+        self._hour_ends = (self._hour + 1) * _HOUR_S
 
 
 class FirstByteTimes:
@@ -66,7 +72,7 @@ class FirstByteTimes:
         is_stale = not self._count or now - self._added_at > STALE_S
         self.average_s += (seconds - self.average_s) * (1.0 if is_stale else _WEIGHT_OF_NEW)
         self._added_at = now
-        steps = math.log(max(seconds, _FIRST_BUCKET_S) / _FIRST_BUCKET_S, _BUCKET_RATIO)
+        steps = math.log(max(seconds, _FIRST_BUCKET_S) / _FIRST_BUCKET_S) * _BUCKETS_PER_E
         self._counts[min(int(steps), _BUCKETS - 1)] += 1
         self._count += 1
         if self._count >= _MAX_REMEMBERED:

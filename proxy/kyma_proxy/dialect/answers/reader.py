@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from msgspec import structs
-
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.answers.document import is_document, may_be_json, type_alone, usage_of_cut, usage_of_large
 from kyma_proxy.dialect.answers.ending import Findings, is_whole
@@ -49,7 +47,7 @@ class AnswerReader:
     __slots__ = (
         "_beginning", "_counted", "_dialect", "_endpoint", "_has_answer", "_has_end", "_has_length", "_has_reason",
         "_is_read", "_is_stale", "_kept_bytes", "_look_at", "_lost", "_max_whole_bytes", "_opening", "_parser",
-        "_passed", "_pieces", "_silence", "_usage", "error", "is_open", "is_searching", "streams",
+        "_passed", "_pieces", "_silence", "_usage", "_used", "error", "is_open", "is_searching", "streams",
     )  # fmt: skip
 
     def __init__(self, dialect: Dialect, endpoint: str) -> None:
@@ -68,6 +66,7 @@ class AnswerReader:
         self._max_whole_bytes = _MAX_KEPT_BYTES
         self._opening = self._beginning = b""  # of the body, and of the event whose end alone is kept
         self._usage: Mapping[str, Any] | None = None
+        self._used = NO_USAGE  # what of a whole answer is understood at once
         self._silence: Silence | None = None
         self._passed: PassedChunks | None = None
         self._is_stale = False  # text followed the last report of usage
@@ -245,6 +244,7 @@ class AnswerReader:
 
     def _note(self, facts: Facts) -> None:
         error, end, usage = facts.error, facts.end, facts.usage
+        self._used = facts.used
         if error is not None and self.error is None:
             self.error = error
         if usage is not None:
@@ -382,13 +382,13 @@ class AnswerReader:
             else:
                 self._read_whole()
         if self._usage is None:
-            return NO_USAGE
+            return self._used
         usage = self._dialect.usage_of(self._usage)
         completion = usage.completion
         if completion is None or not self._is_stale or not self.streams:
             return usage
         estimate = self.delivered()
-        return usage if estimate <= completion else structs.replace(usage, completion=estimate, source="estimated")
+        return usage if estimate <= completion else usage.with_completion(estimate, "estimated")
 
     def delivered(self) -> int:
         """About how many tokens have gone out."""

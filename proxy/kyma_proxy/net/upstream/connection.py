@@ -20,7 +20,7 @@ from kyma_proxy.core.http.framing import MAX_BYTES_PER_BODY_BYTE
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
-from kyma_proxy.net.upstream.framing import excess_beside_body, framing, refuse_interim_body
+from kyma_proxy.net.upstream.framing import excess_beside_body, framing, known_name, refuse_interim_body
 from kyma_proxy.net.upstream.outflow import PORTION_BYTES, LargeRequest
 from kyma_proxy.net.upstream.portions import MAX_PORTION_BYTES, Portions
 from kyma_proxy.net.upstream.response_handler import ResponseHandler
@@ -256,7 +256,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._announced:  # afterwards they are trailers, which are not passed on
-            self._headers.append((name, value))
+            self._headers.append((known_name(name), value))
 
     def on_headers_complete(self) -> None:
         status = self.parser.get_status_code()

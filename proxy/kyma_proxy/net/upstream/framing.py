@@ -11,6 +11,22 @@ from kyma_proxy.core.http.inbound import Headers
 MAX_HEAD_BYTES: Final = 256 * 1024
 """The largest head of an answer; more is garbage. So are twice as many bytes beside the body: trailers, chunk extensions."""
 _BODY_FIELDS: Final = (b"content-length", b"transfer-encoding")
+_MAX_NAMES_REMEMBERED: Final = 2048
+_spelled: Final[dict[bytes, bytes]] = {}
+_lower: Final[dict[bytes, bytes]] = {}
+
+
+def known_name(name: bytes) -> bytes:
+    """The same name, as the one object that stands for this spelling: its hash is known, so to look it up costs little."""
+    known = _spelled.get(name)
+    if known is not None:
+        return known
+    if len(_spelled) < _MAX_NAMES_REMEMBERED:
+        _spelled[name] = name
+        lower = name.lower()
+        _lower[name] = _spelled.setdefault(lower, lower)
+        _lower.setdefault(lower, lower)
+    return name
 
 
 def framing(headers: Headers, parser: httptools.HttpResponseParser) -> tuple[dict[bytes, bytes], bool, bool]:
@@ -19,7 +35,10 @@ def framing(headers: Headers, parser: httptools.HttpResponseParser) -> tuple[dic
     An answer with a length beside its chunks, or with chunks in HTTP/1.0, is ambiguous: the length does not count, and is taken
     out. Raises HttpParserError for a transfer coding that nobody asked for.
     """
-    fields = {name.lower(): value for name, value in headers}
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        lower = _lower.get(name)
+        fields[name.lower() if lower is None else lower] = value
     coding = fields.get(b"transfer-encoding")
     if coding is None:
         return fields, b"content-length" not in fields, False
