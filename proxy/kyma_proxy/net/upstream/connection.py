@@ -8,40 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import monotonic
+import time
 from typing import Final, cast
 
 import httptools
 
 from kyma_proxy.config.origin import Origin
 from kyma_proxy.config.snapshot import Timeouts
+from kyma_proxy.core.http.answer_repeat import AnswerHeads
 from kyma_proxy.core.http.content_coding import ContentDecoder
 from kyma_proxy.core.http.framing import MAX_BYTES_PER_BODY_BYTE
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
-from kyma_proxy.net.upstream.framing import framing, known_name, refuse_interim_body
+from kyma_proxy.net.upstream.framing import excess_beside, framing, known_name, refuse_interim_body
 from kyma_proxy.net.upstream.outflow import PORTION_BYTES, LargeRequest
 from kyma_proxy.net.upstream.portions import MAX_PORTION_BYTES, Portions
 from kyma_proxy.net.upstream.response_handler import ResponseHandler
 
+monotonic: Final = time.monotonic  # compiled, a constant is read without a look-up
 _TLS_ALERT: Final = b"\x15\x03"
 _log: Final = logging.getLogger("kyma-proxy")
-MAX_HEAD_BYTES: Final = 256 * 1024
-"""The largest head of an answer; more is garbage. So are twice as many bytes beside the body: trailers, chunk extensions."""
 _USUAL_BYTES_BESIDE: Final = 512
 _LARGE_READ_BYTES: Final = 64 * 1024
 _NEVER: Final = 10.0**12
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One connection to a provider; `is_fresh` until it has served its first request."""
+    """One connection to a provider: `is_fresh` before its first answer, `is_complete` once the end of an answer was read."""
 
     __slots__ = (
-        "_announced", "_complete", "_count", "_ends_with_connection", "_first_byte_s", "_handler", "_head_bytes",
-        "_headers", "_hold_due", "_idle_s", "_is_ambiguous", "_is_informational", "_is_lost", "_is_reusable", "_is_spoiled",
-        "_is_yielding", "_lost_by", "_max_direct_bytes", "_outgoing", "_owner", "_paused", "_pieces", "_portions", "_reason",
-        "_total_due", "is_fresh", "keep_alive_s", "on_body", "origin", "parser", "read_at", "sent_at", "slot", "transport",
+        "_announced", "_count", "_ends_with_connection", "_first_byte_s", "_handler", "_head_bytes", "_headers", "_hold_due",
+        "_idle_s", "_is_ambiguous", "_is_informational", "_is_lost", "_is_reusable", "_is_spoiled", "_is_yielding", "_lost_by",
+        "_max_direct_bytes", "_outgoing", "_owner", "_paused", "_pieces", "_portions", "_reason", "_total_due", "heads",
+        "is_complete", "is_fresh", "keep_alive_s", "on_body", "origin", "parser", "read_at", "sent_at", "slot", "transport",
     )  # fmt: skip
     __deletable__ = ("parser",)  # mypyc wants to know
 
@@ -52,22 +52,20 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, owner: ConnectionOwner, origin: Origin, keep_alive_s: float) -> None:
         # for the life of the connection
         self._owner = owner
+        self.heads = AnswerHeads()  # or, set by the owner, those that all connections to the origin share
         self.origin = origin
         self.keep_alive_s = keep_alive_s
-        self.slot = 0
-        self.is_fresh = True
+        self.slot, self.is_fresh = 0, True
         self.read_at = monotonic()
         self._pieces: list[bytes] = []
-        # llhttp's body callback appends without a frame of Python.
-        self.on_body = self._pieces.append
+        self.on_body = self._pieces.append  # llhttp's body callback appends without a frame of Python
         # for one answer
         self._handler: ResponseHandler | None = None
         self._headers: Headers = []
         self._reason = b""
-        self._announced = self._complete = self._is_informational = self._ends_with_connection = False
+        self._announced = self.is_complete = self._is_informational = self._ends_with_connection = False
         self._is_ambiguous = self._is_reusable = self._is_spoiled = self._paused = False
-        self._count = 0
-        self._head_bytes = 0  # and later the bytes beside the body
+        self._count = self._head_bytes = 0  # the bytes of the head, and later those beside the body
         self._portions = Portions()
         self._outgoing: LargeRequest | None = None
         self._max_direct_bytes = MAX_PORTION_BYTES
@@ -145,11 +143,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._portions.decoder = decoder
         self._max_direct_bytes = -1
 
-    @property
-    def is_complete(self) -> bool:
-        """True if the end of the answer has been read, and only must be told."""
-        return self._complete
-
     def abort(self) -> None:
         """Close at once; the handler hears nothing more. The answer is not wanted."""
         self._handler = None
@@ -209,7 +202,10 @@ class UpstreamConnection(asyncio.Protocol):
             return
         try:
             try:
-                self.parser.feed_data(data)
+                if self._announced or self._head_bytes:
+                    self.parser.feed_data(data)
+                else:
+                    self._begin_answer(data, handler)
             except httptools.HttpParserCallbackError as error:
                 if not isinstance(error.__context__, httptools.HttpParserError):
                     raise  # not the answer's fault, but the handler's
@@ -220,22 +216,35 @@ class UpstreamConnection(asyncio.Protocol):
                     self._cut(FailureKind.BROKEN, "it speaks TLS at this port; base_url should begin with https://")
             size = self._deliver() if self._pieces else 0
             beside = len(data) - size
-            if (beside > _USUAL_BYTES_BESIDE or not size) and not self._complete:
+            if (beside > _USUAL_BYTES_BESIDE or not size) and not self.is_complete:
                 self._count_beside(beside, size)
-            if self._complete or self._is_spoiled:
+            if self.is_complete or self._is_spoiled:
                 self._end_read()
             if len(data) >= _LARGE_READ_BYTES and self._handler is not None and not self._paused:
                 self._yield_turn()  # libuv would read 8 MiB of a socket before it looks at another, be they body or not
         except Exception as error:
             self._fail(error)
 
+    def _begin_answer(self, data: bytes, handler: ResponseHandler) -> None:
+        """Read the first bytes of an answer: it may be whole, with a head as one before (`AnswerHeads`); else it is parsed."""
+        whole = self.heads.read(data)
+        if whole is None:
+            self.parser.feed_data(data)
+            if self.is_complete and self._is_reusable and not self._is_spoiled:
+                self.heads.learn(data, self._headers)
+            return
+        self._announced = self.is_complete = self._is_reusable = True
+        if whole.body:
+            self._pieces.append(whole.body)
+        self._count = len(self._pieces)
+        handler.on_head(200, whole.reason, whole.headers, whole.fields)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.sweeper.forget(self)
         self._owner.lost(self)
         self._drop_outgoing()
         self.break_cycle()
-        self._is_lost = True
-        self._lost_by = exc
+        self._is_lost, self._lost_by = True, exc
         if self._portions.is_empty and self._handler is not None:  # else what had come before is still the handler's
             self._end_with_connection(exc)
 
@@ -250,7 +259,7 @@ class UpstreamConnection(asyncio.Protocol):
     # ---- callbacks of the parser
 
     def on_message_begin(self) -> None:
-        if self._complete:
+        if self.is_complete:
             self._is_spoiled = True  # a second answer, to no request
 
     def on_status(self, reason: bytes) -> None:
@@ -275,8 +284,8 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._is_informational:
             self._is_informational = False
-        elif not self._complete:
-            self._complete = True
+        elif not self.is_complete:
+            self.is_complete = True
             self._count = len(self._pieces)
             # An answer with a length beside its chunks, or with chunks in HTTP/1.0, may hide another one from whoever reads it
             # otherwise. So nothing more is read from such a connection (RFC 9112 §6.1, §6.3).
@@ -287,7 +296,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _deliver(self) -> int:
         """Deliver what was read of the body, in portions if it is much; returns how many bytes it is."""
         pieces = self._pieces
-        if self._complete:
+        if self.is_complete:
             del pieces[self._count :]
         if not pieces:
             return 0
@@ -306,9 +315,9 @@ class UpstreamConnection(asyncio.Protocol):
     def _count_beside(self, beside: int, size: int) -> None:
         """Bound what comes beside the body, of which `size` bytes came with it: the parser collects some of it."""
         self._head_bytes += max(0, beside - (MAX_BYTES_PER_BODY_BYTE - 1) * size)
-        if self._head_bytes > (2 * MAX_HEAD_BYTES if self._announced else MAX_HEAD_BYTES):
-            beside_body = "its trailers or chunk extensions are too large"
-            self._cut(FailureKind.BROKEN, beside_body if self._announced else "its head is too large")
+        excess = excess_beside(self._head_bytes, is_announced=self._announced)
+        if excess:
+            self._cut(FailureKind.BROKEN, excess)
 
     def _deliver_portion(self, handler: ResponseHandler) -> None:
         """Deliver the next portion. The others have their turns, while nothing is read."""
@@ -336,10 +345,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         self._is_yielding = False
-        if self._paused:
-            return  # `resume` goes on
         try:
-            if self._handler is not None and not self._portions.is_empty:
+            if self._handler is not None and not self._portions.is_empty and not self._paused:  # `resume` goes on
                 self._deliver_portion(self._handler)
                 self._end_read()
         except Exception as error:
@@ -351,7 +358,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Tell the end, if that has come and everything before it is delivered."""
         if not self._portions.is_empty:
             return
-        if self._complete:
+        if self.is_complete:
             self._finish()
         elif self._is_spoiled:
             self._cut(FailureKind.BROKEN, "its answer is not HTTP")
@@ -369,15 +376,12 @@ class UpstreamConnection(asyncio.Protocol):
         """The answer is whole: make room for the next, then tell."""
         handler, self._handler = self._handler, None
         transport = self.transport
-        is_sent = (
-            self._drop_outgoing() and not transport.get_write_buffer_size()
-        )  # else it answered without hearing the request out
+        is_sent = self._drop_outgoing() and not transport.get_write_buffer_size()  # else it did not hear the request out
         if self._is_reusable and is_sent and not self._is_spoiled and not transport.is_closing():
             if self.is_fresh and self.origin.scheme == "https":
                 self._owner.remember_session(self)
-            self._headers = []
-            self._reason = b""
-            self._announced = self._complete = self.is_fresh = False
+            self._headers, self._reason = [], b""
+            self._announced = self.is_complete = self.is_fresh = False
             self._head_bytes = 0
             self._portions.begin()
             self._max_direct_bytes = MAX_PORTION_BYTES

@@ -8,6 +8,8 @@ import httptools
 
 from kyma_proxy.core.http.inbound import Headers
 
+MAX_HEAD_BYTES: Final = 256 * 1024
+"""The largest head of an answer; more is garbage. So are twice as many bytes beside the body: trailers, chunk extensions."""
 _BODY_FIELDS: Final = (b"content-length", b"transfer-encoding")
 _MAX_NAMES_REMEMBERED: Final = 2048
 _spelled: Final[dict[bytes, bytes]] = {}
@@ -46,6 +48,13 @@ def framing(headers: Headers, parser: httptools.HttpResponseParser) -> tuple[dic
         raise httptools.HttpParserError("its body has a transfer coding that was not requested")
     has_length = fields.pop(b"content-length", None) is not None
     return fields, False, has_length or parser.get_http_version() == "1.0"
+
+
+def excess_beside(size: int, *, is_announced: bool) -> str:
+    """The trouble with so many bytes of a head, or, once that is announced, beside a body; "" if they are not too many."""
+    if size <= (2 * MAX_HEAD_BYTES if is_announced else MAX_HEAD_BYTES):
+        return ""
+    return "its trailers or chunk extensions are too large" if is_announced else "its head is too large"
 
 
 def refuse_interim_body(status: int, headers: Headers) -> None:
