@@ -17,7 +17,7 @@ from kyma_proxy.dialect.answers.reader import AnswerReader
 from kyma_proxy.dialect.registry import DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.telemetry.counters import Counters
-from kyma_proxy.telemetry.recording import record_of
+from kyma_proxy.telemetry.recording import Recording
 
 _ADDED: Final = b"x-request-id: 0123456789abcdef\r\nx-kyma-model: pooled\r\nx-kyma-alias: large\r\n"
 
@@ -67,6 +67,7 @@ def read_answer(name: str, *, streams: bool) -> Callable[[], object]:
 def encode_record() -> Callable[[], object]:
     """Make the access-log line of a request, with an encoder like the log's."""
     served, encode = _served(), msgspec.json.Encoder().encode
+    record_of = Recording().record_of
     return lambda: encode(record_of(served, 1_783_330_200.123456, 102.5))
 
 

@@ -211,7 +211,7 @@ class Gateway(AttemptsListener):
             exchange.step(Event.SEND)
         pump.begin(connection, is_reused=is_reused)
         connection.send(pump, pump.body.request(), attempt.step.source.timeouts, attempt.total_due)
-        attempt.sent = connection.sent_at
+        attempt.sent = connection.timers.sent_at
         if not exchange.sent:
             exchange.sent = attempt.sent
             exchange.overhead_s = attempt.sent - exchange.inbound.received - exchange.dialled_s
@@ -248,8 +248,8 @@ class Gateway(AttemptsListener):
         exchange, connection, pump = attempts.exchange, attempt.connection, attempt.pump
         assert connection is not None and pump is not None  # noqa: S101, PT018  (it brings an answer)
         attempts.answering = attempt
-        attempts.end_others(attempt, connection.read_at, self._random, are_blamed=not head.is_error)
-        attempt.win(connection.read_at, head)
+        attempts.end_others(attempt, connection.timers.read_at, self._random, are_blamed=not head.is_error)
+        attempt.win(connection.timers.read_at, head)
         exchange.status = head.status
         exchange.answered_by = step.source
         exchange.model = step.model

@@ -15,7 +15,9 @@ import pytest
 from kyma_proxy.config.snapshot import TcpAddress
 from kyma_proxy.errors import StartError
 from kyma_proxy.ops import control_socket
-from kyma_proxy.ops.replacing import Predecessor, Replaceable, Successor, find_predecessor
+from kyma_proxy.ops.control_socket import PROTOCOL
+from kyma_proxy.ops.predecessor import Predecessor, find_predecessor
+from kyma_proxy.ops.replacing import Replaceable, Successor
 from tests.harness import DONE, LAST_CHUNK, chunk, event, head
 from tests.processes import command
 from tests.serving_place import ended, place
@@ -141,9 +143,8 @@ class Serving:
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.address = TcpAddress(*self.listening.getsockname())
         self.replaceable = Replaceable(
-            path, {("listen", str(self.address)): [self.listening]}, pause=lambda: self.events.append("pause"),
-            resume=lambda: self.events.append("resume"), leave=self._leave,
-        )  # fmt: skip
+            path, {("listen", str(self.address)): [self.listening]}, leave=self._leave, be_alone=lambda: None
+        )
 
     def _leave(self, successor: Successor) -> None:
         assert successor.pid == os.getpid()
@@ -171,36 +172,45 @@ def connected(path: Path) -> socket.socket:
     return found
 
 
-@pytest.mark.parametrize("last", ["connect", "replace", "ready"])
+@pytest.mark.parametrize("last", ["connect", "replace"])
 async def test_a_new_process_that_dies_before_it_serves_changes_nothing(control: tuple[Path, Serving], last: str) -> None:
     path, made = control
     for _ in range(2):
-        made.events.clear()
         with connected(path) as new:
             if last != "connect":
                 control_socket.send(new, {"replace": "1"})
                 answer, descriptors = await asyncio.to_thread(control_socket.receive, new)
-                assert answer == {"pid": os.getpid(), "accounts": False, "listeners": [["listen", str(made.address)]]}
+                listeners = [["listen", str(made.address)]]
+                assert answer == {"pid": os.getpid(), "protocol": PROTOCOL, "accounts": False, "listeners": listeners}
                 for descriptor in descriptors:
                     os.close(descriptor)
-            if last == "ready":
-                control_socket.send(new, {"ready": True})
-                assert await asyncio.to_thread(control_socket.receive, new) == ({"yours": True}, [])
-        await until(lambda: made.events == (["pause", "resume"] if last == "ready" else []))
-        assert not made.replaceable.was_replaced
         await until(lambda: made.replaceable.is_free)
+        assert not made.replaceable.was_replaced
+        assert made.events == []
 
 
 async def test_the_process_that_serves_leaves_once_the_other_does(control: tuple[Path, Serving]) -> None:
     path, made = control
     with connected(path) as new:
-        for message in ({"ready": True}, {"serving": True}):
-            control_socket.send(new, message)
-        await until(lambda: made.events == ["pause", "leave"])
+        control_socket.send(new, {"serving": True})
+        assert await asyncio.to_thread(control_socket.receive, new) == ({"left": True}, [])
+        await until(lambda: made.events == ["leave"])
         assert made.replaceable.was_replaced
 
 
-@pytest.mark.parametrize("data", [b"x", b"[]", b"{", b"{}", b'{"serving": true}', b'{"connections": 1}', b"\xff" * 1000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x",
+        b"[]",
+        b"{",
+        b"{}",
+        b'{"ready": true}',
+        b'{"serving": true, "accounts": true}',
+        b'{"connections": 1}',
+        b"\xff" * 1000,
+    ],
+)
 async def test_a_message_that_is_none_changes_nothing(control: tuple[Path, Serving], data: bytes) -> None:
     path, made = control
     with connected(path) as new:
@@ -241,6 +251,16 @@ async def test_a_predecessor_that_answers_nonsense_is_a_clear_error() -> None:
     with old, new:
         control_socket.send(old, {"pid": "x", "listeners": [["listen", "a:1"]]})
         with pytest.raises(StartError, match="it goes on serving"):
+            Predecessor(new)
+
+
+async def test_a_predecessor_that_speaks_otherwise_is_a_clear_error() -> None:
+    old, new = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with old, new:
+        control_socket.send(old, {"pid": 7, "accounts": False, "listeners": []})
+        with pytest.raises(
+            StartError, match="process 7 is of a version that this one can't replace, and goes on serving; stop it"
+        ):
             Predecessor(new)
 
 

@@ -82,6 +82,12 @@ class Metered:
         with contextlib.closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as connection:
             return connection.execute("SELECT kind, amount FROM entries ORDER BY id").fetchall()[1:]
 
+    def version(self) -> int:
+        """The version of the database."""
+        with contextlib.closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as connection:
+            ((found,),) = connection.execute("PRAGMA user_version").fetchall()
+        return int(found)
+
     def balance_on_disk(self) -> int:
         """The account's balance on disk; it must be the sum of the ledger."""
         with contextlib.closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as connection:
@@ -262,14 +268,15 @@ async def test_what_any_number_of_accounts_hold_is_one_message(tmp_path: Path) -
         handover = AccountsHandover(service, app.meter, app.jobs, monotonic)
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with here, there:
-            await handover.begin()
+            await handover.begin(is_upgrade=False)
+            await handover.write_all()
             handover.complete(functools.partial(control_socket.send, here))
             for account in held:
                 account.release(1)
             handover.tick()
             received = [control_socket.receive(there) for _ in range(2)]
         handover.close()
-        assert [message for message, _ in received] == [{"accounts": True}, {"holds": True}]
+        assert [message for message, _ in received] == [{"left": True}, {"holds": True}]
         (state,), (holds,) = (descriptors for _, descriptors in received)
         names = {account.id for account in held}
         assert read(state, AccountsState).holds == dict.fromkeys(names, (1, 0))

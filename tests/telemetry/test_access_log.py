@@ -167,3 +167,24 @@ def test_standard_output_is_written_and_never_reopened_or_closed(tmp_path: Path,
         log.close()
         os.fstat(output.fileno())
     assert numbers(path) == [1, 2]
+
+
+@pytest.mark.parametrize("place", [0, 3, 31])
+def test_a_record_that_can_not_be_written_costs_no_other_line(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "access.log"
+    log = AccessLog(str(path))
+    for number in range(40):
+        log.write(other_record("\ud800", "-", 400, 1.0) if number == place else record(number))
+    log.close()
+    assert numbers(path) == [number for number in range(40) if number != place]
+    assert log.lost_lines == 1
+
+
+def test_what_a_terminal_would_obey_is_made_visible_in_every_line_of_a_batch(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    log = AccessLog(str(path))
+    for number in range(3):
+        log.write(other_record(f"\u202e{number}", "-", 400, float(number)))
+    log.close()
+    assert numbers(path) == [0, 1, 2]
+    assert path.read_bytes().count(b"\\u202e") == 3

@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as prometheus_families
 
 from kyma_proxy.core.exchange import State
-from kyma_proxy.telemetry.counters import Counters, Series
+from kyma_proxy.telemetry.counters import Counters, Ending, Series
 from kyma_proxy.telemetry.exposition import MAX_LINES, OPEN_METRICS, PROMETHEUS, counter, histogram, media_type, written
 from kyma_proxy.telemetry.metrics import Build, Metrics
 
@@ -34,7 +34,7 @@ def metrics(models: int = 2) -> Metrics:
     counters = Counters()
     for at in range(models):
         series = counters.series["chat/completions", f'model "{at}" \\', "alpha"] = Series()
-        series.endings[200, State.COMPLETED] = at + 1
+        series.endings.append(Ending(200, State.COMPLETED, at + 1))
         series.prompt = 2**70
         for histogram_of in (series.first_byte, series.duration, series.overhead):
             histogram_of.observe(0.02)

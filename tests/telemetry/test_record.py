@@ -7,10 +7,18 @@ import re
 import msgspec
 
 from kyma_proxy.core.accounts.usage import Usage
-from kyma_proxy.core.exchange import State
+from kyma_proxy.core.exchange import Exchange, State
 from kyma_proxy.telemetry.record import LOGGED_FIELDS, Record
-from kyma_proxy.telemetry.recording import other_record, record_of
+from kyma_proxy.telemetry.recording import Recording, other_record
 from tests.factories import BODY, attempt, exchange, inbound, routed
+
+
+def record_of(served: Exchange, wall: float, now: float) -> Record:
+    """The record that the line of a request holds."""
+    line = msgspec.json.encode(Recording().record_of(served, wall, now))
+    assert list(msgspec.json.decode(line)) == list(LOGGED_FIELDS)
+    return msgspec.json.decode(line, type=Record)
+
 
 FIELDS = """
 ts, request_id, account, key, endpoint, dialect, model_requested, model, provider, stream, status, ending, error_code,
@@ -99,5 +107,53 @@ def test_nothing_of_a_body_or_header_can_be_in_a_record() -> None:
     served = routed()
     served.inbound = inbound(headers=[(b"authorization", b"KEY")], query=b"QUERY")
     served.inbound.body = b'{"model":"fast","x":"PROMPT"}'
-    line = msgspec.json.encode(record_of(served, 1.0, 101.0))
+    line = msgspec.json.encode(Recording().record_of(served, 1.0, 101.0))
     assert not any(word in line for word in (b"PROMPT", b"KEY", b"QUERY"))
+
+
+def test_a_line_tells_its_own_request_apart_from_all_that_were_written_before() -> None:
+    recording = Recording()
+    requests = []
+    for change in range(12):
+        served = routed()
+        served.state, served.status = State.COMPLETED, 200
+        served.answered_by = served.snapshot.models["small"].pool[0]
+        served.attempts = [attempt("answered")]
+        if change == 1:
+            served.endpoint = exchange(b"/v1/messages").endpoint
+        elif change == 2:
+            served.routing = msgspec.structs.replace(served.routing, model="small")  # type: ignore[type-var]
+        elif change == 3:
+            served.routing = msgspec.structs.replace(served.routing, streams=False)  # type: ignore[type-var]
+        elif change == 4:
+            served.model = served.snapshot.models["sonnet"]
+        elif change == 5:
+            served.answered_by = served.snapshot.models["small"].pool[1]
+        elif change == 6:
+            served.status = 201
+        elif change == 7:
+            served.state = State.BROKEN
+        elif change == 8:
+            served.error_code = "provider_error"
+        elif change == 9:
+            served.layer = 2
+        elif change == 10:
+            served.attempts = [attempt("answered", at=1)]
+        elif change == 11:
+            served.attempts = [attempt("abandoned")]
+        requests.append(served)
+    once = [msgspec.json.encode(recording.record_of(served, 1.0, 101.0)) for served in requests]
+    again = [msgspec.json.encode(recording.record_of(served, 1.0, 101.0)) for served in requests]
+    alone = [msgspec.json.encode(Recording().record_of(served, 1.0, 101.0)) for served in requests]
+    assert once == again == alone
+    assert len(set(once)) == len(requests)
+
+
+def test_words_of_callers_take_a_bounded_memory() -> None:
+    recording = Recording()
+    for number in range(5000):
+        unknown = exchange()
+        unknown.state, unknown.status = State.REJECTED, 404
+        unknown.routing = msgspec.structs.replace(routed().routing, model=f"{number:0256}")  # type: ignore[type-var]
+        recording.record_of(unknown, 1.0, 101.0)
+    assert recording.written_labels <= 1024

@@ -57,6 +57,13 @@ class AccountService:
             if account is not None and not one.is_revoked:
                 self.accounts.add_key(_key(one, account))
 
+    def refresh(self) -> None:
+        """Take in what another process has added to the ledger since the start; nobody may be served yet. Raises StartError."""
+        for row in self.store.changed_accounts():
+            account = self.accounts.account(row.id)
+            if account is not None:
+                account.balance, account.purchased = row.balance, row.purchased
+
     async def create_account(
         self, email: str, *, amount: int = 0, kind: EntryKind = "grant", note: str | None = None
     ) -> tuple[Account, Key, str]:

@@ -3,15 +3,17 @@
 Its path follows from the address of the public listener, so that the new process finds it with its own configuration. The two
 talk in messages of JSON; listening sockets and idle connections travel beside them as descriptors (unix(7), SCM_RIGHTS):
 
-    new: {"replace": VERSION}    old: {"pid": N, "accounts": BOOL, "listeners": [["listen", ADDRESS], ...]} + their descriptors
-    new: {"ready": true}         old: {"yours": true} + the lock of its database, if it has accounts. From here on it accepts no
-                                 connection and changes nothing in the accounts
+    new: {"replace": VERSION}    old: {"pid": N, "protocol": N, "accounts": BOOL, "listeners": [["listen", ADDRESS], ...]}
+                                 + their descriptors
+    new: {"ready": true, "upgrade": BOOL}
+                                 old: {"yours": true} + the lock of its database. Only where the new one takes its accounts.
+                                 From here on no account, key or job changes, and with `upgrade` nothing is written
     new: {"serving": true, "accounts": BOOL}
-                                 old: if the new one has its accounts, first of all what `accounts/handing_over` says; then
-                                 {"connections": N} + N descriptors, again and again, until it ends
+                                 old: {"left": true} + a file, if the new one takes its accounts; then what
+                                 `accounts/handing_over` says, and {"connections": N, "new": BOOL} + N descriptors, many times
 
-In place of each answer there may be {"refused": WHY}. Until `serving` the old process goes on as if nothing had happened, if
-the new one ends.
+In place of each answer there may be {"refused": WHY}. Until it has said `left` the old process goes on as if nothing had
+happened, if the new one ends. If the old one ends, the new one serves without what it was not told.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from typing import Any, Final
 
 from kyma_proxy.config.snapshot import Address
 
+PROTOCOL: Final = 2
+"""Changes with the messages: a process only takes the place of one that speaks as it does."""
 MAX_DESCRIPTORS: Final = 250
 """Linux takes 253 in one message."""
 _MAX_MESSAGE_BYTES: Final = 65_536

@@ -27,14 +27,15 @@ from kyma_proxy.config.snapshot import Snapshot, TcpAddress
 from kyma_proxy.errors import InUseError, StartError
 from kyma_proxy.ops import control_socket, memory
 from kyma_proxy.ops.accounts.handing_over import AccountsHandover, AccountsState
-from kyma_proxy.ops.accounts.opening import open_accounts
+from kyma_proxy.ops.accounts.opening import needs_upgrade, open_accounts
 from kyma_proxy.ops.accounts.taking_over import AccountsTakeover, read
 from kyma_proxy.ops.assemble import App
 from kyma_proxy.ops.config_file import ConfigFile
 from kyma_proxy.ops.inherited_sockets import inherited_sockets
 from kyma_proxy.ops.listeners import Listeners
+from kyma_proxy.ops.predecessor import Predecessor, Receive, find_predecessor
 from kyma_proxy.ops.reload import Configuration, ReloadTriggers
-from kyma_proxy.ops.replacing import Predecessor, Receive, Replaceable, Successor, find_predecessor
+from kyma_proxy.ops.replacing import Replaceable, Successor
 from kyma_proxy.ops.sd_notify import SystemdNotifier
 from kyma_proxy.telemetry.access_log import AccessLog
 from kyma_proxy.telemetry.pretty_log import PrettyLog, is_for_people, takes_colour
@@ -66,9 +67,7 @@ def run(
     try:
         if replaces:
             predecessor = find_predecessor(configuration.snapshot.listen, environment)
-        # Where there are accounts the other process leaves them alone first; else it is stopped when all the rest is ready.
-        lock = predecessor.stop() if predecessor is not None and predecessor.has_accounts else None
-        account_service = _open_accounts(configuration.snapshot, check_integrity=check_integrity, shared_lock=lock)
+        account_service = _open_accounts(configuration.snapshot, predecessor, check_integrity=check_integrity)
         uvloop.run(_serve(configuration, account_service, ready, predecessor, environment, hangup_reloads=hangup_reloads))
     except StartError as error:  # it may name a file or an address that came from the environment
         raise StartError(configuration.snapshot.substitutions.shown(str(error))) from None
@@ -77,12 +76,15 @@ def run(
             predecessor.close()
 
 
-def _open_accounts(snapshot: Snapshot, *, check_integrity: bool, shared_lock: int | None) -> AccountService | None:
-    """The accounts; waits a moment for a command that has locked the database. Raises StartError."""
-    if shared_lock is not None:
-        if snapshot.accounts.required:
-            return open_accounts(snapshot, check_integrity=check_integrity, shared_lock=shared_lock)
-        os.close(shared_lock)
+def _open_accounts(snapshot: Snapshot, predecessor: Predecessor | None, *, check_integrity: bool) -> AccountService | None:
+    """The accounts; waits a moment for a command that has locked the database. Raises StartError.
+
+    A process that has them now, and is to be replaced, changes them no more before they are read.
+    """
+    if predecessor is not None and predecessor.has_accounts and snapshot.accounts.required:
+        lock = predecessor.prepare(is_upgrade=needs_upgrade(snapshot))
+        if lock is not None:
+            return open_accounts(snapshot, check_integrity=check_integrity, shared_lock=lock)
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         try:
@@ -144,13 +146,12 @@ async def _serve(
             ending.begun.set()
 
         def close() -> None:
-            listeners.close(keep_files=ending.is_replaced)
+            listeners.close(keep_files=ending.is_replaced or (replaceable is not None and replaceable.shares_sockets))
             if replaceable is not None and not ending.is_replaced:
-                replaceable.close()
+                replaceable.stop()
 
         try:
             if predecessor is not None:
-                predecessor.stop()
                 receive = _take_over(app, predecessor, takes_accounts=takes_accounts)
                 listeners.start()
                 predecessor.follow(listeners.adopt, receive)
@@ -185,9 +186,7 @@ def _open_control_socket(
     if app.account_service is not None and app.meter is not None:
         accounts = AccountsHandover(app.account_service, app.meter, app.jobs, monotonic)
     try:
-        made = Replaceable(
-            path, listeners.sockets, pause=listeners.pause, resume=listeners.start, leave=leave, accounts=accounts
-        )
+        made = Replaceable(path, listeners.sockets, leave=leave, be_alone=app.listener.drain, accounts=accounts)
     except OSError as error:
         _log.info("no control socket at %s: %s", path, (error.strerror or str(error)).lower())
         return None
@@ -197,13 +196,15 @@ def _open_control_socket(
 
 
 def _take_over(app: App, predecessor: Predecessor, *, takes_accounts: bool) -> Receive:
-    """Tell the other process that this one serves, and take its accounts over. Returns the function for what it tells later."""
-    message, files = predecessor.serve(with_accounts=takes_accounts)
+    """Have the other process leave, and take its accounts over. Returns the function for what it tells later."""
+    file = predecessor.leave(takes_accounts=takes_accounts)
     if not takes_accounts or app.account_service is None or app.meter is None:
         return lambda _message, _files: None
-    state = read(files[0], AccountsState) if "accounts" in message and files else AccountsState({}, {}, {})
-    for file in files:
+    state = AccountsState({}, {}, {})
+    if file is not None:
+        state = read(file, AccountsState)
         os.close(file)
+    app.account_service.refresh()
     takeover = AccountsTakeover(app.account_service, app.meter, app.jobs, state)
 
     def receive(message: dict[str, Any], files: list[int]) -> None:
@@ -270,7 +271,7 @@ class _Ending:
         app = self._app
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while (self._at_risk or app.listener.connections) and not skip.is_set():  # noqa: ASYNC110  (two conditions, once)
+                while (self._at_risk or app.listener.connections or app.listener.waiting) and not skip.is_set():  # noqa: ASYNC110  (two conditions, once)
                     await asyncio.sleep(_LOOK_S)
 
 

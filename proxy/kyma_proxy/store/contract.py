@@ -71,7 +71,7 @@ class Added(NamedTuple):
     is_new: bool
 
 
-class Charge(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """The cost of one request that has ended; `amount` is 0 or more.
 
     `reference` is unique, and best begins with the time: then the newest lie together on disk and cost less to write.
@@ -208,6 +208,13 @@ class Store(Protocol):
 
     def load(self) -> tuple[list[AccountRow], list[KeyRow]]:
         """All accounts, and all keys, also revoked ones, the oldest first. Blocks: for the start only. Raises StartError."""
+
+    def changed_accounts(self) -> list[AccountRow]:
+        """The accounts to whose ledger somebody else has added since `load`. Blocks: for the start only. Raises StartError."""
+
+    @property
+    def was_upgraded(self) -> bool:
+        """True if another program has upgraded the database since it was opened. Blocks. Raises StartError."""
 
     def charge(self, charge: Charge) -> None:
         """Have a charge written within 100 ms: balance, ledger (if it costs anything) and the day's usage, or none of them.

@@ -6,7 +6,6 @@ request costs one look-up of its series and a few additions to integers in lists
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import Final
 
 from kyma_proxy.core.exchange import ABANDONED, ANSWERED, Exchange, State
@@ -28,15 +27,35 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        """Count a value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
+        """Count a value. (The search is compiled, where `bisect` would compare objects.)"""
+        bounds = self.bounds
+        low, high = 0, len(bounds)
+        while low < high:
+            middle = (low + high) >> 1
+            if bounds[middle] < value:
+                low = middle + 1
+            else:
+                high = middle
+        self.counts[low] += 1
         self.total += value
+
+
+class Ending:
+    """The number of requests that ended with this status and so."""
+
+    __slots__ = ("count", "state", "status")
+
+    def __init__(self, status: int, state: State, count: int = 1) -> None:
+        self.status = status
+        self.state = state
+        self.count = count
 
 
 class Series:
     """The counts of the requests of one endpoint, for one model, that one provider answered.
 
-    `endings` are by status and ending. `prompt`, `completion` and `cached` are tokens; None until a provider has reported any.
+    `endings` are in the order in which they first came: usually a request has the first. `prompt`, `completion` and `cached`
+    are tokens; None until a provider has reported any.
     """
 
     __slots__ = (
@@ -44,7 +63,7 @@ class Series:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.endings: dict[tuple[int, State], int] = {}
+        self.endings: list[Ending] = []
         self.bytes_in = 0
         self.bytes_out = 0
         self.prompt: int | None = None
@@ -56,8 +75,7 @@ class Series:
 
     def count(self, exchange: Exchange, now: float) -> None:
         """Count a request that has ended."""
-        ending = (exchange.status, exchange.state)
-        self.endings[ending] = self.endings.get(ending, 0) + 1
+        self._count_ending(exchange.status, exchange.state)
         self.bytes_in += exchange.bytes_in
         self.bytes_out += exchange.bytes_out
         received = exchange.inbound.received
@@ -66,12 +84,20 @@ class Series:
             self.first_byte.observe(exchange.first_byte - received)
             self.overhead.observe(exchange.overhead_s)
         usage = exchange.usage
-        if usage.prompt is not None:
-            self.prompt = (self.prompt or 0) + usage.prompt
-        if usage.completion is not None:
-            self.completion = (self.completion or 0) + usage.completion
-        if usage.cached:
-            self.cached = (self.cached or 0) + usage.cached
+        prompt, completion, cached = usage.prompt, usage.completion, usage.cached
+        if prompt is not None:
+            self.prompt = (self.prompt or 0) + prompt
+        if completion is not None:
+            self.completion = (self.completion or 0) + completion
+        if cached:
+            self.cached = (self.cached or 0) + cached
+
+    def _count_ending(self, status: int, state: State) -> None:
+        for ending in self.endings:
+            if ending.status == status and ending.state is state:
+                ending.count += 1
+                return
+        self.endings.append(Ending(status, state))
 
 
 class Counters:

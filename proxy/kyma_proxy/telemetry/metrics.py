@@ -134,9 +134,9 @@ def _of_requests(series: list[tuple[tuple[str, str, str], Series]]) -> Iterator[
     yield counter(
         "kyma_requests", "Relayed requests that have ended.", (*_SERIES, "status", "ending"),
         (
-            ((*key, str(status), ending.value), count)
+            ((*key, str(ending.status), ending.state.value), ending.count)
             for key, one in series
-            for (status, ending), count in list(one.endings.items())
+            for ending in list(one.endings)
         ),
     )  # fmt: skip
     yield counter(

@@ -38,10 +38,59 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     cost_usd: float | None
 
 
+class Labels(msgspec.Struct, frozen=True, gc=False):
+    """The fields of a record that have few values, from `endpoint` to `attempts`."""
+
+    endpoint: str
+    dialect: str
+    model_requested: str | None
+    model: str | None
+    provider: str | None
+    stream: bool
+    status: int
+    ending: str
+    error_code: str | None
+    fallback_layer: int
+    attempts: list[str]
+
+
+class LabelledRecord(msgspec.Struct, frozen=True, gc=False, rename={"labels": "endpoint"}):
+    """A record of which the fields of `Labels` are written already: as JSON it is the same line as a `Record`.
+
+    A `Raw` is written as it is: `labels` has the value of `endpoint`, and behind it the other fields to `attempts`.
+    """
+
+    ts: float
+    request_id: str
+    account: str | None
+    key: str | None
+    labels: msgspec.Raw
+    ttft_ms: float | None
+    duration_ms: float
+    overhead_us: int
+    provider_request_id: str | None
+    bytes_in: int
+    bytes_out: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_tokens: int | None
+    usage_source: str
+    cost_usd: float | None
+
+
+_FIRST: Final = b'{"endpoint":'
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def written(labels: Labels) -> msgspec.Raw:
+    """These labels as a `LabelledRecord` has them."""
+    return msgspec.Raw(_encode(labels)[len(_FIRST) : -1])
+
+
 class Log(Protocol):
     """Takes records: the access log."""
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record | LabelledRecord) -> None:
         """Take a record, without waiting."""
 
 

@@ -4,55 +4,113 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import Raw
+
 from kyma_proxy.core.accounts.accounts import Key
 from kyma_proxy.core.accounts.usage import cost_nano_usd
-from kyma_proxy.core.exchange import Exchange
+from kyma_proxy.core.exchange import Exchange, State
 from kyma_proxy.core.http.endpoints import IMAGE_JOBS
 from kyma_proxy.core.jobs.job import Job, JobState
 from kyma_proxy.errors import Kind
-from kyma_proxy.telemetry.record import Record
+from kyma_proxy.telemetry.record import LabelledRecord, Labels, Record, written
 
 _MAX_MODEL_CHARACTERS: Final = 128
+_MAX_LABELS: Final = 1024
+_labelled: Final = LabelledRecord  # compiled, a name of this module is found faster than another module's
+_Key = tuple[str, str | None, str | None, str | None, bool, int, State, str | None, int, str | None, str | None]
 
 
-def record_of(exchange: Exchange, wall: float, now: float) -> Record:
-    """The record of a request that has ended; `wall` is Unix time, `now` the monotonic clock."""
-    inbound = exchange.inbound
-    usage = exchange.usage
-    model = exchange.model
-    source = exchange.answered_by
-    cost = exchange.cost
-    if exchange.reservation is None and model is not None:
-        cost = cost_nano_usd(usage, model.price)
-    key = exchange.key
-    return Record(
-        wall,
-        inbound.request_id,
-        None if key is None else key.account.id,
-        None if key is None else key.prefix,
+class Recording:
+    """Makes the records of relayed requests. Labels that have been written stay written: they are half of a line's work."""
+
+    __slots__ = ("_written",)
+
+    def __init__(self) -> None:
+        self._written: dict[_Key, Raw] = {}
+
+    def record_of(self, exchange: Exchange, wall: float, now: float) -> LabelledRecord:
+        """The record of a request that has ended; `wall` is Unix time, `now` the monotonic clock."""
+        inbound = exchange.inbound
+        received = inbound.received
+        usage = exchange.usage
+        cost = exchange.cost
+        model = exchange.model
+        if exchange.reservation is None and model is not None:
+            cost = cost_nano_usd(usage, model.price)
+        key = exchange.key
+        first_byte = exchange.first_byte
+        return _labelled(
+            wall,
+            inbound.request_id,
+            None if key is None else key.account.id,
+            None if key is None else key.prefix,
+            self._labels_of(exchange),
+            _milliseconds(first_byte - received) if first_byte else None,
+            _milliseconds(now - received),
+            int(exchange.overhead_s * 1e6 + 0.5),
+            exchange.provider_request_id,
+            exchange.bytes_in,
+            exchange.bytes_out,
+            usage.prompt,
+            usage.completion,
+            usage.cached,
+            usage.source,
+            None if cost is None else cost / 1e9,
+        )
+
+    @property
+    def written_labels(self) -> int:
+        """The number of labels that stay written."""
+        return len(self._written)
+
+    def _labels_of(self, exchange: Exchange) -> Raw:
+        attempts = exchange.attempts
+        if len(attempts) > 1:
+            return written(_labels(exchange))
+        routing, model, source, tried = exchange.routing, exchange.model, exchange.answered_by, None
+        if attempts:
+            tried = attempts[0]
+        key: _Key = (
+            exchange.endpoint.name,
+            None if routing is None else routing.model[:_MAX_MODEL_CHARACTERS],
+            None if model is None else model.id,
+            None if source is None else source.provider.name,
+            routing is not None and routing.streams,
+            exchange.status,
+            exchange.state,
+            exchange.error_code,
+            exchange.layer,
+            None if tried is None else tried.step.source.provider.name,
+            None if tried is None else tried.result,
+        )
+        labels = self._written.get(key)
+        if labels is None:
+            if len(self._written) >= _MAX_LABELS:  # callers' names of unknown models are in it
+                self._written.clear()
+            labels = self._written[key] = written(_labels(exchange))
+        return labels
+
+
+def _labels(exchange: Exchange) -> Labels:
+    routing, model, source = exchange.routing, exchange.model, exchange.answered_by
+    return Labels(
         exchange.endpoint.name,
         exchange.endpoint.dialect,
-        None if exchange.routing is None else exchange.routing.model[:_MAX_MODEL_CHARACTERS],
+        None if routing is None else routing.model[:_MAX_MODEL_CHARACTERS],
         None if model is None else model.id,
         None if source is None else source.provider.name,
-        exchange.routing is not None and exchange.routing.streams,
+        routing is not None and routing.streams,
         exchange.status,
         exchange.state.value,
         exchange.error_code,
         exchange.layer,
         [f"{attempt.provider}:{attempt.result}" for attempt in exchange.attempts],
-        round((exchange.first_byte - inbound.received) * 1e3, 3) if exchange.first_byte else None,
-        round((now - inbound.received) * 1e3, 3),
-        round(exchange.overhead_s * 1e6),
-        exchange.provider_request_id,
-        exchange.bytes_in,
-        exchange.bytes_out,
-        usage.prompt,
-        usage.completion,
-        usage.cached,
-        usage.source,
-        None if cost is None else cost / 1e9,
     )
+
+
+def _milliseconds(seconds: float) -> float:
+    """Milliseconds to three places. (Python's `round` writes a number and reads it again.)"""
+    return int(seconds * 1e6 + 0.5) / 1e3
 
 
 def other_record(
@@ -68,7 +126,7 @@ def other_record(
     account, prefix = (None, None) if key is None else (key.account.id, key.prefix)
     return Record(
         wall, request_id, account, prefix, endpoint, "-", None, None, None, False, status, ending, None, 0, [], None,
-        round(duration_s * 1e3, 3), 0, None, bytes_in, bytes_out, None, None, None, "none", None,
+        _milliseconds(duration_s), 0, None, bytes_in, bytes_out, None, None, None, "none", None,
     )  # fmt: skip
 
 
@@ -91,5 +149,5 @@ def job_record(job: Job, wall: float) -> Record:
         wall, job.request_id, account, job.key_prefix, "image.job", IMAGE_JOBS.dialect, job.alias or job.model, model, provider,
         False, 200 if failure is None else failure.kind.status, ending, None if failure is None else failure.kind.code, layer,
         job.attempts, None,
-        round((wall - job.created) * 1e3, 3), 0, provider_job, 0, 0, None, None, None, "none", job.charged / 1e9,
+        _milliseconds(wall - job.created), 0, provider_job, 0, 0, None, None, None, "none", job.charged / 1e9,
     )  # fmt: skip

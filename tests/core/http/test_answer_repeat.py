@@ -47,7 +47,7 @@ def learned(data: bytes = FIRST) -> AnswerHeads:
 def assert_as_parsed(answer: WholeAnswer, data: bytes) -> None:
     parsed = Parsed(data)
     assert (parsed.is_whole, parsed.parser.get_status_code()) == (True, 200)
-    assert (answer.reason, answer.headers, answer.body) == (parsed.reason, parsed.headers, parsed.body)
+    assert (answer.reason, answer.headers, b"".join(answer.pieces)) == (parsed.reason, parsed.headers, parsed.body)
     assert answer.fields == {name.lower(): value for name, value in parsed.headers}
 
 

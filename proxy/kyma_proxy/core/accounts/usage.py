@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
 from kyma_proxy.config.snapshot import Price
 
 PER_MILLE: Final = 1000
 
 
-class Usage(msgspec.Struct, frozen=True, gc=False):
-    """The tokens of one answer. `source` is `reported`, `estimated` or `none`.
+class Usage:
+    """The tokens of one answer; never changed. `source` is `reported`, `estimated` or `none`.
 
     `prompt` includes the tokens that were read from a cache (`cached`) and those that were written to one. Anthropic reports
     the writes by their lifetime, in `usage.cache_creation` as `ephemeral_5m_input_tokens` and `ephemeral_1h_input_tokens`;
@@ -22,15 +20,46 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     the tier that the provider says it served.
     """
 
-    prompt: int | None
-    completion: int | None
-    cached: int | None
-    source: str
-    cache_write_5m: int = 0
-    cache_write_1h: int = 0
-    cache_write: int = 0
-    searches: int | None = None
-    service_tier: str | None = None
+    __slots__ = (
+        "cache_write", "cache_write_1h", "cache_write_5m", "cached", "completion", "prompt", "searches", "service_tier",
+        "source",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0917  positional calls are the cheap ones
+        self, prompt: int | None, completion: int | None, cached: int | None, source: str, cache_write_5m: int = 0,
+        cache_write_1h: int = 0, cache_write: int = 0, searches: int | None = None, service_tier: str | None = None,
+    ) -> None:  # fmt: skip
+        self.prompt = prompt
+        self.completion = completion
+        self.cached = cached
+        self.source = source
+        self.cache_write_5m = cache_write_5m
+        self.cache_write_1h = cache_write_1h
+        self.cache_write = cache_write
+        self.searches = searches
+        self.service_tier = service_tier
+
+    def with_completion(self, completion: int, source: str) -> Usage:
+        """The same with another count of output tokens."""
+        return Usage(
+            self.prompt, completion, self.cached, source, self.cache_write_5m, self.cache_write_1h, self.cache_write,
+            self.searches, self.service_tier,
+        )  # fmt: skip
+
+    def _values(self) -> tuple[int | str | None, ...]:
+        return (
+            self.prompt, self.completion, self.cached, self.source, self.cache_write_5m, self.cache_write_1h, self.cache_write,
+            self.searches, self.service_tier,
+        )  # fmt: skip
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Usage) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        return f"Usage{self._values()}"
 
 
 NO_USAGE: Final = Usage(None, None, None, "none")

@@ -24,15 +24,18 @@ _MAX_BYTES: Final = 16_384
 
 
 class WholeAnswer:
-    """An answer that was recognised, with status 200; `fields` has `headers` by lower-case name, and nobody changes either."""
+    """An answer that was recognised, with status 200; `pieces` are its body, if it has one.
 
-    __slots__ = ("body", "fields", "headers", "reason")
+    `fields` has `headers` by lower-case name, and nobody changes either.
+    """
+
+    __slots__ = ("fields", "headers", "pieces", "reason")
 
     def __init__(self, reason: bytes, headers: Headers, fields: dict[bytes, bytes], body: bytes) -> None:
         self.reason = reason
         self.headers = headers
         self.fields = fields
-        self.body = body
+        self.pieces = [body] if body else []
 
 
 class _KnownHead:

@@ -22,10 +22,11 @@ _HOURS: Final = 24
 class HourlyCounts:
     """Successes and failures in each of the last 24 hours."""
 
-    __slots__ = ("_failed", "_hour", "_succeeded")
+    __slots__ = ("_failed", "_hour", "_hour_ends", "_succeeded")
 
     def __init__(self) -> None:
         self._hour = 0
+        self._hour_ends = _HOUR_S
         self._succeeded = [0] * _HOURS
         self._failed = [0] * _HOURS
 
@@ -46,10 +47,13 @@ class HourlyCounts:
         return sum(self._succeeded), sum(self._failed)
 
     def _advance(self, now: float) -> None:
+        if now < self._hour_ends:
+            return
         hour = int(now // _HOUR_S)
         for passed in range(max(self._hour + 1, hour - _HOURS + 1), hour + 1):
             self._succeeded[passed % _HOURS] = self._failed[passed % _HOURS] = 0
         self._hour = max(hour, self._hour)
+        self._hour_ends = (self._hour + 1) * _HOUR_S
 
 
 class FirstByteTimes:

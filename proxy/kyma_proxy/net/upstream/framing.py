@@ -50,11 +50,11 @@ def framing(headers: Headers, parser: httptools.HttpResponseParser) -> tuple[dic
     return fields, False, has_length or parser.get_http_version() == "1.0"
 
 
-def excess_beside(size: int, *, is_announced: bool) -> str:
-    """The trouble with so many bytes of a head, or, once that is announced, beside a body; "" if they are not too many."""
-    if size <= (2 * MAX_HEAD_BYTES if is_announced else MAX_HEAD_BYTES):
-        return ""
-    return "its trailers or chunk extensions are too large" if is_announced else "its head is too large"
+def excess_beside_body(size: int, is_body: bool) -> str | None:
+    """Say what is too large if so many bytes came beside the body, or before it; None if that is bearable."""
+    if not is_body:
+        return "its head is too large" if size > MAX_HEAD_BYTES else None
+    return "its trailers or chunk extensions are too large" if size > 2 * MAX_HEAD_BYTES else None
 
 
 def refuse_interim_body(status: int, headers: Headers) -> None:

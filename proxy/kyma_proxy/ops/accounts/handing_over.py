@@ -1,15 +1,18 @@
 """Hands the accounts over to the process that takes the place of this one. (`taking_over` is its side.)
 
-From `begin` on nothing is changed here: no account, no balance, no job; what requests cost waits. So the other process reads a
-database that stands still. From `complete` on it has the accounts: what the remaining requests of this process cost is sent to
-it, and what their accounts hold. The jobs of this process go on here, and it is told of each that ends.
+From `begin` on no account, key or job is changed here, while requests are served and what they cost is written as ever: the
+other process reads the database meanwhile, and at the end once more what has changed since. From `complete` on it has the
+accounts: what the remaining requests of this process cost is sent to it, and what their accounts hold. The jobs of this process
+go on here, and it is told of each that ends. If the other process has to upgrade the database, nothing is written from `begin`
+on: what requests cost waits.
 
-    {"accounts": true} + a file with an `AccountsState`      {"charge": [...]}      {"key_used": [KEY, DAY]}
+    {"left": true} + a file with an `AccountsState`          {"charge": [...]}      {"key_used": [KEY, DAY]}
     {"holds": true} + a file: held and unheld by account     {"job": true} + a file with an `EndedJob`
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable
@@ -20,10 +23,14 @@ import msgspec
 from kyma_proxy.accounting.meter import Ledger, Meter
 from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.core.jobs.job import Job
+from kyma_proxy.errors import StartError
 from kyma_proxy.jobs.earlier_jobs import EndedJob, JobElsewhere
 from kyma_proxy.jobs.service import JobService
 from kyma_proxy.store.contract import Charge
 
+_log: Final = logging.getLogger("kyma-proxy")
+Admissions = dict[str, list[tuple[float, int, str]]]
+"""By account: the second of the monotonic clock at which each expires, its tokens, and its model."""
 Send = Callable[[dict[str, Any], list[int]], None]
 """Sends a message with descriptors. Raises BlockingIOError if there is no room for it, OSError if nobody reads it."""
 _MAY_BE_LOST_S: Final = 2.0
@@ -31,13 +38,10 @@ _MAY_BE_LOST_S: Final = 2.0
 
 
 class AccountsState(msgspec.Struct, frozen=True):
-    """The part of the accounts that is in memory: what each holds (nano-dollars, held and unheld), its minute, and its jobs.
-
-    An admission is the second of the monotonic clock at which it expires, its tokens, and its model.
-    """
+    """The part of the accounts that is in memory: what each holds (nano-dollars, held and unheld), its minute, and its jobs."""
 
     holds: dict[str, tuple[int, int]]
-    admissions: dict[str, list[tuple[float, int, str]]]
+    admissions: Admissions
     jobs: dict[str, JobElsewhere]
 
 
@@ -60,38 +64,77 @@ class AccountsHandover:
         self._clock = clock
         self._settlements = _Settlements(service.store, clock)
         self._known: dict[str, tuple[int, int]] = {}
+        self._may_be_upgraded = False
 
-    async def begin(self) -> int | None:
-        """Change nothing any more; returns a descriptor of the database's lock. Raises StoreUnavailable."""
+    async def begin(self, *, is_upgrade: bool) -> int | None:
+        """Change no account, key or job any more; returns a descriptor of the database's lock. Raises StoreUnavailable.
+
+        `is_upgrade`: write nothing at all.
+        """
         self._service.is_paused = True
-        self._settlements = _Settlements(self._service.store, self._clock)  # those of an earlier try are kept for good
-        self._meter.ledger = self._settlements
+        self._may_be_upgraded |= is_upgrade
+        if is_upgrade:
+            self._divert()
         await self._jobs.pause()
         await self._service.drain()
         await self._service.store.flush()
         return self._service.store.lock_descriptor
 
+    async def write_all(self) -> None:
+        """Write what requests have cost, and then nothing more. Raises StoreUnavailable."""
+        self._divert()
+        await self._service.store.flush()
+
+    def _state(self) -> AccountsState:
+        """The part of the accounts that is in no database."""
+        self._known = {one.id: (one.held, one.unheld) for one in self._service.accounts if one.held or one.unheld}
+        scheduler = self._jobs.scheduler
+        jobs = {job.id: JobElsewhere(job.owner, has_ended=True) for job in scheduler.finished if job.account is not None}
+        jobs |= {job.id: JobElsewhere(job.owner, has_ended=job.is_settled) for job in scheduler if job.account is not None}
+        return AccountsState(self._known, self._meter.windows.admissions(self._clock()), jobs)
+
+    def _divert(self) -> None:
+        if self._meter.ledger is not self._settlements:
+            self._settlements = _Settlements(self._service.store, self._clock)  # those of an earlier try are kept for good
+            self._meter.ledger = self._settlements
+
     def undo(self) -> None:
-        """The other process has gone: go on as before."""
+        """The other process has gone: go on as before; unless it has upgraded the database, which this program can't write."""
+        if self._may_be_upgraded and self._was_upgraded():
+            self._settlements.is_stuck = True
+            _log.error(
+                "the database was upgraded by a process that has ended: requests with keys are refused until a kyma-proxy of "
+                "its version takes the place of this one (serve --replace)"
+            )
+            return
         self._service.is_paused = False
         self._settlements.keep()
         self._meter.ledger = self._service.store
         self._jobs.go_on()
 
+    def _was_upgraded(self) -> bool:
+        try:
+            return self._service.store.was_upgraded
+        except StartError as error:
+            _log.error("%s", error)
+            return True
+
     def complete(self, send: Send) -> None:
-        """The other process has the database now: send it what it needs, and from now on what happens here."""
-        scheduler = self._jobs.scheduler
-        self._known = {one.id: (one.held, one.unheld) for one in self._service.accounts if one.held or one.unheld}
-        finished = [job for job in scheduler.finished if job.account is not None]
-        jobs = {job.id: JobElsewhere(job.owner, has_ended=True) for job in finished}
-        jobs |= {job.id: JobElsewhere(job.owner, has_ended=job.is_settled) for job in scheduler if job.account is not None}
-        self._settlements.begin_with(
-            {"accounts": True}, AccountsState(self._known, self._meter.windows.admissions(self._clock()), jobs), send
-        )
+        """Leave the accounts to the other process: send it what is in no database, and from now on what happens here.
+
+        Raises OSError if it has ended; then nothing has changed.
+        """
+        file = file_of(self._state())
+        try:
+            send({"left": True}, [file])
+        finally:
+            os.close(file)
+        self._settlements.begin(send)
         self._service.store.release_lock()
+        scheduler = self._jobs.scheduler
         scheduler.on_settled = self._job_settled
         self._jobs.settle_again()
-        for job in reversed(finished):
+        for job in reversed([job for job in scheduler.finished if job.account is not None]):
             self._job_settled(job, 0)
 
     def tick(self) -> None:
@@ -131,13 +174,15 @@ class _Settlements:
         self._clock = clock
         self._send: Send | None = None
         self._is_kept = False
+        self.is_stuck = False
+        """True while nothing can be written: the database is of a newer version, and no other process takes it over."""
         self._waiting: deque[tuple[dict[str, Any], object]] = deque()
         self._sent: deque[tuple[float, Charge]] = deque()
 
     @property
     def is_failing(self) -> bool:
         """True if charges can't be written just now."""
-        return self._store.is_failing
+        return self._store.is_failing or self.is_stuck
 
     def charge(self, charge: Charge) -> None:
         """Take a charge."""
@@ -158,10 +203,10 @@ class _Settlements:
         self._waiting.append((message, content))
         self.send_waiting()
 
-    def begin_with(self, message: dict[str, Any], content: object, send: Send) -> None:
-        """Send a message before all that wait, and then these."""
+    def begin(self, send: Send) -> None:
+        """Send what waits, and from now on what comes."""
         self._send = send
-        self._waiting.appendleft((message, content))
+        self.is_stuck = False
         self.send_waiting()
 
     def send_waiting(self) -> None:

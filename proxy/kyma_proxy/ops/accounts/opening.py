@@ -9,7 +9,9 @@ from pathlib import Path
 from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.ops.memory import collector_paused
+from kyma_proxy.store.sqlite import opening
 from kyma_proxy.store.sqlite.store import SqliteStore
+from kyma_proxy.store.sqlite.writer import DEFAULT_TIMING
 
 
 def open_accounts(
@@ -30,3 +32,9 @@ def open_database(snapshot: Snapshot, *, check_integrity: bool = False, shared_l
     except BaseException:
         store.close()
         raise
+
+
+def needs_upgrade(snapshot: Snapshot) -> bool:
+    """True if this program has to upgrade the configured database before it uses it. Raises StartError."""
+    path = Path(os.path.realpath(snapshot.accounts.database))
+    return opening.needs_upgrade(path, DEFAULT_TIMING.busy_timeout)

@@ -26,7 +26,7 @@ PRAGMA synchronous = FULL;
 PRAGMA foreign_keys = ON;
 PRAGMA temp_store = MEMORY;
 PRAGMA cache_size = -32000;          -- KiB
-PRAGMA wal_autocheckpoint = 4000;    -- pages: seldom enough to be cheap, often enough to be over within the 100 ms of a charge
+PRAGMA wal_autocheckpoint = 1000;    -- pages: finding a place in the WAL's index takes longer for each version of a page there
 PRAGMA journal_size_limit = 67108864;
 BEGIN IMMEDIATE; ROLLBACK;           -- fails if nothing can be written
 """
@@ -110,15 +110,20 @@ def connect(path: Path, busy_timeout_s: float, migrations: Sequence[str] | None 
     return connection
 
 
-def refuse_upgrade(path: Path, busy_timeout_s: float) -> None:
-    """Raises StartError if the database has to be upgraded: another process writes it just now, as an older program does."""
+def needs_upgrade(path: Path, busy_timeout_s: float) -> bool:
+    """True if this program has to upgrade the database before it uses it. Raises StartError."""
+    return 0 < version_of(path, busy_timeout_s) < len(shipped())
+
+
+def version_of(path: Path, busy_timeout_s: float) -> int:
+    """The version of the database; 0 if there is none yet. Raises StartError."""
+    if not path.exists():
+        return 0
     try:
         with closing(connect_reader(path, busy_timeout_s)) as connection:
-            is_older = version(connection, path) < len(shipped())
+            return version(connection, path)
     except sqlite3.Error as error:
         raise start_error(path, error) from error
-    if is_older:
-        raise StartError(f"{path}: this kyma-proxy has to upgrade it, so stop the one that serves first")
 
 
 def connect_reader(path: Path, busy_timeout_s: float) -> sqlite3.Connection:

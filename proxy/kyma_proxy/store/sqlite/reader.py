@@ -19,6 +19,8 @@ from kyma_proxy.store.sqlite.ledger import ENTRY_COLUMNS
 from kyma_proxy.store.sqlite.opening import connect_reader
 
 _ACCOUNTS: Final = "SELECT id, email, created, is_blocked, balance, purchased FROM accounts"
+_LAST_ENTRY: Final = "SELECT coalesce(max(id), 0) FROM entries"
+_CHANGED: Final = f"{_ACCOUNTS} WHERE id IN (SELECT account FROM entries WHERE id > ?)"  # noqa: S608  (a constant)
 _KEYS: Final = "SELECT id, account, digest, prefix, name, created, last_used_day, is_revoked FROM keys ORDER BY created, id"
 _TRANSACTIONS: Final = f"""
 WITH RECURSIVE line (number) AS (
@@ -44,21 +46,37 @@ WHERE the_day <= the_last ORDER BY day, model, key
 _REQUESTS: Final = "SELECT coalesce(sum(requests), 0) FROM usage WHERE day = :day AND account = :account"
 
 
-def load(path: Path, busy_timeout_s: float) -> tuple[list[AccountRow], list[KeyRow]]:
-    """All accounts, and all keys, the oldest first. Raises StartError."""
+def load(path: Path, busy_timeout_s: float) -> tuple[list[AccountRow], list[KeyRow], int]:
+    """All accounts, all keys, the oldest first, and the number of the ledger's last entry: all of one moment.
+
+    Raises StartError.
+    """
     try:
         with closing(connect_reader(path, busy_timeout_s)) as connection:
-            accounts = [
-                AccountRow(ident, email, created, is_blocked == 1, balance, purchased)
-                for ident, email, created, is_blocked, balance, purchased in connection.execute(_ACCOUNTS)
-            ]
+            connection.execute("BEGIN")
+            ((last_entry,),) = connection.execute(_LAST_ENTRY)
+            accounts = [_account(row) for row in connection.execute(_ACCOUNTS)]
             keys = [
                 KeyRow(ident, account, digest, prefix, name, created, last_used_day, is_revoked == 1)
                 for ident, account, digest, prefix, name, created, last_used_day, is_revoked in connection.execute(_KEYS)
             ]
     except sqlite3.Error as error:
         raise start_error(path, error) from error
-    return accounts, keys
+    return accounts, keys, last_entry
+
+
+def changed_accounts(path: Path, busy_timeout_s: float, last_entry: int) -> list[AccountRow]:
+    """The accounts that have an entry after this one. Raises StartError."""
+    try:
+        with closing(connect_reader(path, busy_timeout_s)) as connection:
+            return [_account(row) for row in connection.execute(_CHANGED, (last_entry,))]
+    except sqlite3.Error as error:
+        raise start_error(path, error) from error
+
+
+def _account(row: tuple[Any, ...]) -> AccountRow:
+    ident, email, created, is_blocked, balance, purchased = row
+    return AccountRow(ident, email, created, is_blocked == 1, balance, purchased)
 
 
 def unfinished_jobs(path: Path, busy_timeout_s: float, since: int) -> list[JobRow]:

@@ -14,8 +14,8 @@ from kyma_proxy.store.sqlite import jobs, ledger
 from kyma_proxy.store.sqlite.failures import start_error
 from kyma_proxy.store.sqlite.inbox import DEFAULT_CAPACITY, Capacity, Inbox
 from kyma_proxy.store.sqlite.integrity import check
-from kyma_proxy.store.sqlite.opening import Lock, connect, create_file, refuse_upgrade
-from kyma_proxy.store.sqlite.reader import Reader, load, unfinished_jobs
+from kyma_proxy.store.sqlite.opening import Lock, connect, create_file, version_of
+from kyma_proxy.store.sqlite.reader import Reader, changed_accounts, load, unfinished_jobs
 from kyma_proxy.store.sqlite.writer import DEFAULT_TIMING, Timing, Writer
 
 Connect = Callable[[Path, float], sqlite3.Connection]
@@ -25,12 +25,14 @@ Connect = Callable[[Path, float], sqlite3.Connection]
 class SqliteStore:
     """A `Store`; its methods promise what is written there. Made by `open`."""
 
-    def __init__(self, path: Path, inbox: Inbox, writer: Writer, reader: Reader, lock: Lock) -> None:
+    def __init__(self, path: Path, inbox: Inbox, writer: Writer, reader: Reader, lock: Lock, *, version: int) -> None:
         self._path = path
         self._inbox = inbox
         self._writer = writer
         self._reader = reader
         self._lock = lock
+        self._loaded_entry = 0
+        self._version = version
 
     @classmethod
     def open(
@@ -54,20 +56,18 @@ class SqliteStore:
             lock = Lock(path, shared_lock)
             undo.callback(lock.release)
             create_file(path)
-            if lock.is_shared:
-                refuse_upgrade(path, timing.busy_timeout)
             connection = connect(path, timing.busy_timeout)
             undo.callback(connection.close)
             try:
                 if check_integrity:
                     check(connection, path)
-                ledger.prepare(connection)
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
                 reader = Reader(path, timing.busy_timeout)
             except sqlite3.Error as error:
                 raise start_error(path, error) from error
             undo.pop_all()
             inbox = Inbox(capacity)
-            return cls(path, inbox, Writer(connection, inbox, timing), reader, lock)
+            return cls(path, inbox, Writer(connection, inbox, timing), reader, lock, version=version)
 
     @property
     def timing(self) -> Timing:
@@ -113,7 +113,17 @@ class SqliteStore:
 
     def load(self) -> tuple[list[AccountRow], list[KeyRow]]:
         """All accounts and all keys."""
-        return load(self._path, self.timing.busy_timeout)
+        accounts, keys, self._loaded_entry = load(self._path, self.timing.busy_timeout)
+        return accounts, keys
+
+    def changed_accounts(self) -> list[AccountRow]:
+        """The accounts to whose ledger somebody else has added since `load`."""
+        return changed_accounts(self._path, self.timing.busy_timeout, self._loaded_entry)
+
+    @property
+    def was_upgraded(self) -> bool:
+        """True if another program has upgraded the database meanwhile."""
+        return version_of(self._path, self.timing.busy_timeout) != self._version
 
     def charge(self, charge: Charge) -> None:
         """Have a charge written."""
