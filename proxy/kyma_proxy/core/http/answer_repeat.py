@@ -64,15 +64,14 @@ class AnswerHeads:
         """The answer, if `data` is a whole one with a known head; else None."""
         if not self._known or len(data) > _MAX_BYTES:
             return None
-        end = data.find(b"\r\n\r\n")
-        if end < 0:
+        head, end, body = data.partition(b"\r\n\r\n")
+        if not end:
             return None
-        lines = data[:end].split(b"\r\n")
+        lines = head.split(b"\r\n")
         known = self._known.get(len(lines))
         if known is None or lines[0] != known.lines[0]:
             return None
         headers, fields = known.headers, known.fields
-        body = data[end + 4 :]
         is_sized = False
         for at in range(1, len(lines)):
             line, former = lines[at], known.lines[at]

@@ -190,7 +190,7 @@ class DownstreamConnection(asyncio.Protocol):
                     continue
                 self._deadline = None
                 item = ready.popleft()
-                if isinstance(item, GatewayError):
+                if not isinstance(item, Inbound):  # compiled, this costs less than to look for an exception
                     self._answer_error(item)
                     continue
                 if (refusal := self.buffered.keep(item)) is not None:
