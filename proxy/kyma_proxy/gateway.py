@@ -87,7 +87,7 @@ class Gateway(AttemptsListener):
         meter = self._meter
         try:
             if meter is not None:
-                exchange.key = meter.identify(exchange.inbound.headers)
+                exchange.key = meter.identify_again(exchange.inbound.headers, attempts.downstream)
             if len(exchange.inbound.body) <= LARGE_BYTES:
                 fields = read_routing_fields(
                     exchange.inbound.body, is_metered=meter is not None, asks_usage=exchange.snapshot.asks_usage

@@ -18,8 +18,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, cast
 
+from kyma_proxy.core.accounts.accounts import Key
 from kyma_proxy.core.http.connection_state import ConnectionEvent, ConnectionState, after
-from kyma_proxy.core.http.inbound import Inbound
+from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.dialect.registry import error_answer
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.flow_control import Bridge, FlowControl
@@ -39,7 +40,8 @@ class DownstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_backlog", "_body", "_bridge", "_deadline", "_flow", "_handlers", "_is_taking", "_listener", "_loop",
-        "_open_bridge", "_reader", "_serving", "_unsent", "buffered", "is_aborted", "is_writable", "slot", "state", "transport",
+        "_open_bridge", "_reader", "_serving", "_unsent", "buffered", "identified", "is_aborted", "is_writable", "key", "slot",
+        "state", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -63,6 +65,8 @@ class DownstreamConnection(asyncio.Protocol):
         self.state = ConnectionState.IDLE
         self.is_writable = True
         self.is_aborted = False
+        self.identified: Headers | None = None  # of the last request that had a key
+        self.key: Key | None = None
         # for the answer under way
         self._is_taking = False
         self._serving: InlineCoroutine | None = None
