@@ -20,10 +20,11 @@ from setuptools.command.build_ext import build_ext
 COMPILED = tuple(
     f"proxy/kyma_proxy/{path}.py"
     for path in (
-        "accounting/meter", "accounting/own_answers",
+        "accounting/meter", "accounting/own_answers", "accounting/references",
         "accounting/settlement",
         "config/snapshot",
-        "core/accounts/accounts", "core/accounts/charging", "core/accounts/estimate", "core/accounts/limits",
+        "core/accounts/accounts", "core/accounts/charging", "core/accounts/estimate",
+        "core/accounts/limit_lines", "core/accounts/limits",
         "core/accounts/reservation", "core/accounts/usage",
         "core/exchange",
         "core/http/answer_repeat", "core/http/answers", "core/http/body", "core/http/body_buffer", "core/http/body_pace",
@@ -53,7 +54,9 @@ COMPILED = tuple(
         "net/sweeper",
         "net/upstream/client", "net/upstream/connection", "net/upstream/connection_owner", "net/upstream/framing",
         "net/upstream/outflow", "net/upstream/pool", "net/upstream/portions", "net/upstream/response_handler",
-        "net/upstream/timers", "telemetry/access_log", "telemetry/counters", "telemetry/recording",
+        "net/upstream/timers",
+        "store/sqlite/charges", "store/sqlite/inbox",
+        "telemetry/access_log", "telemetry/counters", "telemetry/recording",
     )
 )  # fmt: skip
 
