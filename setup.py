@@ -42,7 +42,7 @@ COMPILED = tuple(
         "dialect/answers/passed_chunks", "dialect/answers/reader", "dialect/answers/silence", "dialect/answers/usage",
         "dialect/answers/whole_body",
         "dialect/density",
-        "dialect/sse",
+        "dialect/sse", "dialect/usage_filter",
         "gateway",
         "net/downstream/connection", "net/downstream/incoming_body", "net/downstream/intake", "net/downstream/listener",
         "net/downstream/request_reader",
