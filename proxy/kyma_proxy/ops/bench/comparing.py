@@ -1,0 +1,135 @@
+"""Runs a comparison: the requests by turns, directly and through a gateway of its own, as they are due and not as they end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Final, NamedTuple
+
+import aiohttp
+
+from kyma_proxy.config.snapshot import TcpAddress
+from kyma_proxy.errors import StartError
+from kyma_proxy.ops.bench.asking import Asked, Prompt, Way, ask
+from kyma_proxy.ops.bench.bounds import Bounds
+from kyma_proxy.ops.listening import open_sockets
+
+_SEED: Final = 1
+_START_S: Final = 20.0
+_END_S: Final = 5.0
+_REQUEST_S: Final = 600.0
+_WARM_UP: Final = -1
+
+
+@asynccontextmanager
+async def gateway_in_front_of(url: str, key_variable: str | None, environment: Mapping[str, str]) -> AsyncIterator[str]:
+    """The base URL of a gateway that passes everything on to this provider, in a process of its own. Raises StartError."""
+    (listening,) = open_sockets("listen", TcpAddress("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    listening.close()
+    command = [sys.executable, "-m", "kyma_proxy", "serve", "--provider", url, "--listen", f"127.0.0.1:{port}", "--no-admin"]
+    command += ["--log", "off", *(() if key_variable is None else ("--api-key-env", key_variable))]
+    inherited = {name: value for name, value in environment.items() if name != "KYMA_CONFIG"}
+    process = await asyncio.create_subprocess_exec(
+        *command, env=inherited, stdout=subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stderr is not None  # noqa: S101  (it is a pipe)
+        base = f"http://127.0.0.1:{port}"
+        told = await _started(process.stderr, base)
+        if told is not None:
+            raise StartError(f"the gateway did not start: {told}")
+        draining = asyncio.create_task(process.stderr.read())  # a full pipe would hold it up
+        yield base
+        draining.cancel()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), _END_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+async def _started(errors: asyncio.StreamReader, base: str) -> str | None:
+    """Wait until the gateway says that it serves; returns what it has said instead. Later lines are read and dropped."""
+    said = b""
+    try:
+        async with asyncio.timeout(_START_S):
+            while line := await errors.readline():
+                said = line
+                if base.encode() in line or b" serves " in line:
+                    return None
+    except TimeoutError:
+        pass
+    return said.decode(errors="replace").strip() or "it said nothing"
+
+
+class Comparison:
+    """The two ways to a model, by turns, within bounds."""
+
+    def __init__(self, ways: tuple[Way, Way], prompt: Prompt, bounds: Bounds, *, max_tokens: int, rate_per_s: float) -> None:
+        self.bounds = bounds
+        self._ways = ways
+        self._prompt = prompt
+        self._max_tokens = max_tokens
+        self._rate_per_s = rate_per_s
+
+    async def run(self, tell: Callable[[str], None]) -> list[Asked]:
+        """Ask until a bound is reached; returns what became of all but the first request of each way.
+
+        Raises StartError if one of these fails, as all others would.
+        """
+        connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=_REQUEST_S)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session:
+            for way in self._ways:
+                taken = self._take(way)
+                if taken is None:
+                    raise StartError("the bound leaves no request beside the first one of each way")
+                first = await self._ask(session, Turn(way, _WARM_UP, monotonic(), taken))
+                if first.failure is not None:
+                    raise StartError(f"the first request, {way.name}, failed: {first.failure}")
+            return await self._ask_all(session, tell)
+
+    async def _ask_all(self, session: aiohttp.ClientSession, tell: Callable[[str], None]) -> list[Asked]:
+        """Ask when a request is due, however long others take: a slow answer must not hide that others would have waited."""
+        chance = random.Random(_SEED)
+        due, number = monotonic(), 0
+        asking: list[asyncio.Task[Asked]] = []
+        try:
+            while True:
+                way = self._ways[(number + number // 2) % 2]  # direct, gateway, gateway, direct: none is the first of each pair
+                taken = self._take(way)
+                if taken is None:
+                    return await asyncio.gather(*asking)
+                due += chance.expovariate(self._rate_per_s)
+                await asyncio.sleep(max(0.0, due - monotonic()))
+                asking.append(asyncio.create_task(self._ask(session, Turn(way, number // 2, due, taken))))
+                number += 1
+                tell(f"{number} requests sent, {sum(task.done() for task in asking)} ended")
+        finally:
+            for task in asking:
+                task.cancel()
+
+    def _take(self, way: Way) -> float | None:
+        return self.bounds.take(len(self._prompt.body(way.model)), self._max_tokens)
+
+    async def _ask(self, session: aiohttp.ClientSession, turn: Turn) -> Asked:
+        asked = await ask(session, turn.way, self._prompt, turn.number, turn.due)
+        self.bounds.settle(turn.taken, asked.prompt_tokens, asked.completion_tokens)
+        return asked
+
+
+class Turn(NamedTuple):
+    """A request to send: by which way, in which pair, when, and what was taken for it."""
+
+    way: Way
+    number: int
+    due: float
+    taken: float
