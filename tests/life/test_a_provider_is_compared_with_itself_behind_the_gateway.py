@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -14,7 +17,8 @@ from kyma_proxy.ops.bench.bounds import Bounds, Price
 from kyma_proxy.ops.bench.figures import DIRECT, GATEWAY, interval, rows
 from kyma_proxy.ops.bench.report import plot, table, verdicts
 from tests.harness import providers, whole
-from tests.processes import command, simulated_provider
+from tests.processes import command, environment, simulated_provider
+from tests.waiting import PATIENCE_S, wait_until
 
 KEY = "sk-this-is-secret"
 
@@ -54,7 +58,7 @@ def test_what_can_not_be_asked_is_told_in_one_line(tmp_path: Path, arguments: tu
     code, told, errors = bench("http://127.0.0.1:9/v1", tmp_path, *arguments)
     assert (code, told) == (1, "")
     assert reason in errors
-    assert errors.strip().count("\n") == 0
+    assert errors.strip().splitlines()[:-1] in ([], ["Ctrl-C ends it, and what has ended by then is told."])
 
 
 async def test_a_rejected_key_ends_it_after_one_request(tmp_path: Path) -> None:
@@ -109,3 +113,22 @@ def test_failures_are_counted_and_a_plot_without_values_is_still_a_picture() -> 
     failed = [Asked(DIRECT, 0, "500: no"), Asked(DIRECT, 1, "500: no"), Asked(GATEWAY, 0, "timeout <&>")]
     assert "- 2 × 500: no" in table(failed)
     ET.fromstring(plot(failed, "a title with <&>"))
+
+
+def test_who_ends_it_early_is_told_what_has_ended(tmp_path: Path) -> None:
+    """It is paid for. So is what is under way, but nobody waits for that."""
+    log = tmp_path / "told"
+    with simulated_provider() as url, log.open("wb") as told:
+        line = [
+            sys.executable, "-m", "kyma_proxy", "bench", "--url", url, "--model", "sim-1", "--requests", "100000", "--rate",
+            "50", "--out", str(tmp_path / "out"),
+        ]  # fmt: skip
+        with subprocess.Popen(line, env=environment(), stdout=told, stderr=subprocess.STDOUT) as process:
+            try:
+                wait_until(lambda: b"Ctrl-C ends it" in log.read_bytes() or process.poll() is not None)
+                process.send_signal(signal.SIGINT)
+                process.wait(PATIENCE_S)
+            finally:
+                process.kill()
+    assert "direct: " in log.read_text()
+    assert json.loads((tmp_path / "out" / "bench.json").read_text()) is not None

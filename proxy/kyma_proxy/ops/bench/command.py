@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +23,7 @@ from kyma_proxy.errors import StartError
 from kyma_proxy.loading.known_providers import KnownProvider, read_known_providers
 from kyma_proxy.loading.starting import provider_at
 from kyma_proxy.ops.bench import report
-from kyma_proxy.ops.bench.asking import Asked, Prompt, Way
+from kyma_proxy.ops.bench.asking import Prompt, Way
 from kyma_proxy.ops.bench.bounds import Bounds, Price
 from kyma_proxy.ops.bench.comparing import Comparison, gateway_in_front_of
 from kyma_proxy.ops.bench.figures import DIRECT, GATEWAY
@@ -100,7 +101,12 @@ def _bench(args: argparse.Namespace) -> int:
         raise StartError("bench asks a real provider: bound it with --requests N, or with --max-usd USD and --price IN/OUT")
     if args.max_usd is not None and args.price is None:
         raise StartError("--max-usd needs to know what a token costs: --price IN/OUT, in dollars for a million tokens")
-    asked, bounds = asyncio.run(_compared(args, os.environ))
+    ways, prompt = _ways_and_prompt(args, os.environ)
+    bounds = Bounds(args.requests, args.max_usd, args.price)
+    comparison = Comparison(prompt, bounds, max_tokens=args.max_tokens, rate_per_s=args.rate)
+    with contextlib.suppress(KeyboardInterrupt):  # what has ended is paid for, and told
+        asyncio.run(_run(args, comparison, ways, os.environ))
+    asked = comparison.asked
     host = args.url.partition("://")[2].partition("/")[0].rpartition("@")[2]
     title = f"{args.model} at {host}, {len(asked)} requests, kyma-proxy {__version__}, {datetime.now(UTC):%Y-%m-%d}"
     text = report.table(asked)
@@ -115,7 +121,10 @@ def _bench(args: argparse.Namespace) -> int:
     return EXIT_FAILED if any(one.failure is not None for one in asked) else EXIT_OK
 
 
-async def _compared(args: argparse.Namespace, environment: Mapping[str, str]) -> tuple[list[Asked], Bounds]:
+def _ways_and_prompt(
+    args: argparse.Namespace, environment: Mapping[str, str]
+) -> tuple[Callable[[str], tuple[Way, Way]], Prompt]:
+    """The two ways, given the base URL of the gateway, and the request. Raises StartError."""
     key = None if args.key_env is None else environment.get(args.key_env, "")
     if key == "":
         raise StartError(f"--key-env {args.key_env}: the environment has no such variable, or it is empty")
@@ -123,14 +132,20 @@ async def _compared(args: argparse.Namespace, environment: Mapping[str, str]) ->
         provider = provider_at(args.url, args.key_env, read_known_providers(shipped_text(CATALOGUE)))
     except ValueError as error:
         raise StartError(f"--url: {error}") from None
-    bounds = Bounds(args.requests, args.max_usd, args.price)
-    async with gateway_in_front_of(args.url, args.key_env, environment) as base:
+
+    def ways(base: str) -> tuple[Way, Way]:
         direct = _way(DIRECT, provider, provider.base_url, key, args.model)
-        gateway = _way(GATEWAY, provider, f"{base}/v1", None, args.model)
-        comparison = Comparison(
-            (direct, gateway), _prompt(args, provider), bounds, max_tokens=args.max_tokens, rate_per_s=args.rate
-        )
-        return await comparison.run(_tell), bounds
+        return direct, _way(GATEWAY, provider, f"{base}/v1", None, args.model)
+
+    return ways, _prompt(args, provider)
+
+
+async def _run(
+    args: argparse.Namespace, comparison: Comparison, ways: Callable[[str], tuple[Way, Way]], environment: Mapping[str, str]
+) -> None:
+    async with gateway_in_front_of(args.url, args.key_env, environment) as base:
+        print("Ctrl-C ends it, and what has ended by then is told.", file=sys.stderr, flush=True)
+        await comparison.run(ways(base), _tell)
 
 
 def _prompt(args: argparse.Namespace, provider: KnownProvider) -> Prompt:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -24,6 +27,7 @@ _START_S: Final = 20.0
 _END_S: Final = 5.0
 _REQUEST_S: Final = 600.0
 _WARM_UP: Final = -1
+_SET_PDEATHSIG: Final = 1  # the number of <sys/prctl.h>
 
 
 @asynccontextmanager
@@ -36,8 +40,8 @@ async def gateway_in_front_of(url: str, key_variable: str | None, environment: M
     command += ["--log", "off", *(() if key_variable is None else ("--api-key-env", key_variable))]
     inherited = {name: value for name, value in environment.items() if name != "KYMA_CONFIG"}
     process = await asyncio.create_subprocess_exec(
-        *command, env=inherited, stdout=subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
+        *command, env=inherited, stdout=subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, preexec_fn=_die_with_parent
+    )  # fmt: skip
     try:
         assert process.stderr is not None  # noqa: S101  (it is a pipe)
         base = f"http://127.0.0.1:{port}"
@@ -57,6 +61,12 @@ async def gateway_in_front_of(url: str, key_variable: str | None, environment: M
                 await process.wait()
 
 
+def _die_with_parent() -> None:
+    """Have this process end with its parent, also where that is killed; not every system can do that."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGTERM)
+
+
 async def _started(errors: asyncio.StreamReader, base: str) -> str | None:
     """Wait until the gateway says that it serves; returns what it has said instead. Later lines are read and dropped."""
     said = b""
@@ -74,48 +84,50 @@ async def _started(errors: asyncio.StreamReader, base: str) -> str | None:
 class Comparison:
     """The two ways to a model, by turns, within bounds."""
 
-    def __init__(self, ways: tuple[Way, Way], prompt: Prompt, bounds: Bounds, *, max_tokens: int, rate_per_s: float) -> None:
+    def __init__(self, prompt: Prompt, bounds: Bounds, *, max_tokens: int, rate_per_s: float) -> None:
+        self.asked: list[Asked] = []
+        """What has ended so far, without the first request of each way."""
         self.bounds = bounds
-        self._ways = ways
         self._prompt = prompt
         self._max_tokens = max_tokens
         self._rate_per_s = rate_per_s
 
-    async def run(self, tell: Callable[[str], None]) -> list[Asked]:
-        """Ask until a bound is reached; returns what became of all but the first request of each way.
-
-        Raises StartError if one of these fails, as all others would.
-        """
+    async def run(self, ways: tuple[Way, Way], tell: Callable[[str], None]) -> None:
+        """Ask until a bound is reached. Raises StartError if the first request of a way fails, as all others would."""
         connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=_REQUEST_S)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session:
-            for way in self._ways:
+            for way in ways:
                 taken = self._take(way)
                 if taken is None:
                     raise StartError("the bound leaves no request beside the first one of each way")
                 first = await self._ask(session, Turn(way, _WARM_UP, monotonic(), taken))
                 if first.failure is not None:
                     raise StartError(f"the first request, {way.name}, failed: {first.failure}")
-            return await self._ask_all(session, tell)
+            await self._ask_all(session, ways, tell)
 
-    async def _ask_all(self, session: aiohttp.ClientSession, tell: Callable[[str], None]) -> list[Asked]:
+    async def _ask_all(self, session: aiohttp.ClientSession, ways: tuple[Way, Way], tell: Callable[[str], None]) -> None:
         """Ask when a request is due, however long others take: a slow answer must not hide that others would have waited."""
         chance = random.Random(_SEED)
         due, number = monotonic(), 0
-        asking: list[asyncio.Task[Asked]] = []
+        asking: list[asyncio.Task[None]] = []
         try:
             while True:
-                way = self._ways[(number + number // 2) % 2]  # direct, gateway, gateway, direct: none is the first of each pair
+                way = ways[(number + number // 2) % 2]  # direct, gateway, gateway, direct: none is the first of each pair
                 taken = self._take(way)
                 if taken is None:
-                    return await asyncio.gather(*asking)
+                    await asyncio.gather(*asking)
+                    return
                 due += chance.expovariate(self._rate_per_s)
                 await asyncio.sleep(max(0.0, due - monotonic()))
-                asking.append(asyncio.create_task(self._ask(session, Turn(way, number // 2, due, taken))))
+                asking.append(asyncio.create_task(self._keep(session, Turn(way, number // 2, due, taken))))
                 number += 1
-                tell(f"{number} requests sent, {sum(task.done() for task in asking)} ended")
+                tell(f"{number} requests sent, {len(self.asked)} ended")
         finally:
             for task in asking:
                 task.cancel()
+
+    async def _keep(self, session: aiohttp.ClientSession, turn: Turn) -> None:
+        self.asked.append(await self._ask(session, turn))
 
     def _take(self, way: Way) -> float | None:
         return self.bounds.take(len(self._prompt.body(way.model)), self._max_tokens)
