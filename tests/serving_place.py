@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class Place:
         self.provider = provider
         self.listen = listen
         self.admin = free_port()
+        self.tls: ssl.SSLContext | None = None
         admin = f"{{listen: '127.0.0.1:{self.admin}'}}"
         more = listeners(listen, access_log=directory / "access.log", admin=admin) + how.pop("more", "")
         self.text = configuration(provider.port, *others, pool=1, more=more, **how)
@@ -42,7 +44,9 @@ class Place:
         if self.listen.startswith("unix:"):
             client = Client(*await asyncio.open_unix_connection(self.listen.removeprefix("unix:")))
         else:
-            client = Client(*await asyncio.open_connection(*self.listen.rsplit(":", 1)))
+            name = None if self.tls is None else "localhost"
+            opened = asyncio.open_connection(*self.listen.rsplit(":", 1), ssl=self.tls, server_hostname=name)
+            client = Client(*await opened)
         self._clients.append(client)
         return client
 

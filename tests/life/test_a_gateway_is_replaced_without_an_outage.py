@@ -142,7 +142,9 @@ class Serving:
         self.events: list[str] = []
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.address = TcpAddress(*self.listening.getsockname())
-        self.replaceable = Replaceable(path, {("listen", str(self.address)): [self.listening]}, leave=self._leave)
+        self.replaceable = Replaceable(
+            path, {("listen", str(self.address)): [self.listening]}, leave=self._leave, be_alone=lambda: None
+        )
 
     def _leave(self, successor: Successor) -> None:
         assert successor.pid == os.getpid()

@@ -147,9 +147,11 @@ async def test_a_silent_caller_is_held_until_it_speaks_or_leaves_or_is_late(
     assert callers[0].recv(1) == b""
     assert silent.close_oldest()
     assert callers[1].recv(1) == b""
-    handed_over: list[int] = []
-    silent.hand_over(handed_over.append)
-    with socket.socket(fileno=handed_over[0]) as other:
+    handed_over: list[tuple[int, bool]] = []
+    silent.hand_over(lambda descriptor, is_new=False: handed_over.append((descriptor, is_new)), are_new=True)
+    ((descriptor, is_new),) = handed_over
+    assert is_new
+    with socket.socket(fileno=descriptor) as other:
         other.sendall(b"still here")
         assert callers[2].recv(20) == b"still here"
         callers[2].sendall(b"G")

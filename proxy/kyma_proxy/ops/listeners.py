@@ -10,7 +10,7 @@ from types import MappingProxyType
 from kyma_proxy.config.snapshot import Address, Snapshot
 from kyma_proxy.net.downstream.acceptor import Acceptor
 from kyma_proxy.ops.assemble import App
-from kyma_proxy.ops.listening import open_sockets, remove_socket
+from kyma_proxy.ops.listening import adopt_sockets, open_sockets, remove_socket
 from kyma_proxy.ops.predecessor import Predecessor
 
 
@@ -48,8 +48,8 @@ class Listeners:
     def _listen(self, setting: str, address: Address) -> Sequence[socket.socket]:
         made = self._inherited.get(setting)
         if made is None:
-            taken = [] if self._predecessor is None else self._predecessor.take(setting, address)
-            made = taken or open_sockets(setting, address)
+            made = [] if self._predecessor is None else self._predecessor.take(setting, address)
+            made = adopt_sockets(setting, address, made) if made else open_sockets(setting, address)
             self._addresses.append(address)  # the file of an inherited Unix socket is its owner's
         self.sockets[setting, str(address)] = made
         return made
@@ -70,6 +70,6 @@ class Listeners:
         while self._addresses:  # once: at a second close the file may be another process's
             remove_socket(self._addresses.pop())
 
-    def adopt(self, descriptor: int) -> None:
+    def adopt(self, descriptor: int, *, is_new: bool) -> None:
         """Take in a caller's connection from the process whose place this one has taken."""
-        self._public.adopt(descriptor)
+        self._public.adopt(descriptor, is_new=is_new)

@@ -83,16 +83,51 @@ def _open_unix(setting: str, address: UnixAddress) -> socket.socket:
 
     def permit() -> None:
         try:
-            if address.group is not None:
-                os.chown(address.path, -1, _group_id(address.group))
-            if address.mode is not None:
-                os.chmod(address.path, address.mode)
-        except (KeyError, OSError) as error:
+            _permit(setting, address, address.mode, address.group)
+        except StartError:
             os.unlink(address.path)
-            reason = "is not there" if isinstance(error, KeyError) else f"can't have it: {(error.strerror or '').lower()}"
-            raise StartError(f"{setting} {address}: the group {address.group} {reason}") from None
+            raise
 
     return _listen(socket.socket(socket.AF_UNIX), address.path, permit)
+
+
+def _permit(setting: str, address: UnixAddress, mode: int | None, group: str | None) -> None:
+    """Give the file of a Unix socket its mode and group. Raises StartError."""
+    try:
+        if group is not None:
+            os.chown(address.path, -1, _group_id(group))
+        if mode is not None:
+            os.chmod(address.path, mode)
+    except (KeyError, OSError) as error:
+        reason = "is not there" if isinstance(error, KeyError) else f"can't have it: {(error.strerror or '').lower()}"
+        raise StartError(f"{setting} {address}: the group {group} {reason}") from None
+
+
+def adopt_sockets(setting: str, address: Address, sockets: list[socket.socket]) -> list[socket.socket]:
+    """Listen on sockets that another process has opened: a Unix socket's file gets its mode and group as if made here.
+
+    If the file is gone nobody could connect, so a new socket is opened. Raises StartError.
+    """
+    if isinstance(address, TcpAddress):
+        return sockets
+    try:
+        directory = os.stat(os.path.dirname(address.path) or ".")
+        found = os.stat(address.path)
+    except OSError:
+        for one in sockets:
+            one.close()
+        return open_sockets(setting, address)
+    mode, group = address.mode, address.group
+    if group is None and not directory.st_mode & stat.S_ISGID:
+        group = str(os.getegid())
+    if mode is None:
+        umask = os.umask(0o077)
+        os.umask(umask)
+        mode = 0o777 & ~umask
+    if group is not None and group.isdecimal() and found.st_gid == int(group):
+        group = None
+    _permit(setting, address, None if stat.S_IMODE(found.st_mode) == mode else mode, group)
+    return sockets
 
 
 def _group_id(group: str) -> int:

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from kyma_proxy import __version__
 from kyma_proxy.config.snapshot import Address
@@ -22,6 +22,14 @@ _log: Final = logging.getLogger("kyma-proxy")
 _ANSWER_TIMEOUT_S: Final = 10.0
 Receive = Callable[[dict[str, Any], list[int]], None]
 """Takes in a message with descriptors, which it must not keep."""
+
+
+class Adopt(Protocol):
+    """Takes in a connection of a caller; `is_new`: nothing has been read of it."""
+
+    def __call__(self, descriptor: int, *, is_new: bool) -> None: ...
+
+
 _NOTHING: Final[tuple[dict[str, Any], list[int]]] = ({}, [])
 
 
@@ -96,7 +104,7 @@ class Predecessor:
             _log.warning("the process that was replaced, %d, has died", self.pid)
         return descriptors[0] if descriptors else None
 
-    def follow(self, adopt: Callable[[int], None], receive: Receive) -> None:
+    def follow(self, adopt: Adopt, receive: Receive) -> None:
         """Take in the connections that it hands over until it ends, and what it tells of its accounts.
 
         `receive` is called with each other message and its descriptors, and at the end with an empty message.
@@ -105,7 +113,7 @@ class Predecessor:
         self._connection.setblocking(False)
         loop.add_reader(self._connection, self._receive, adopt, receive, loop)
 
-    def _receive(self, adopt: Callable[[int], None], receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
+    def _receive(self, adopt: Adopt, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
         try:
             message, descriptors = self._receive_past_reset()
         except BlockingIOError:
@@ -118,7 +126,7 @@ class Predecessor:
             return
         if "connections" in message:
             for descriptor in descriptors:
-                adopt(descriptor)
+                adopt(descriptor, is_new=bool(message.get("new")))
             return
         try:
             receive(message, descriptors)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
+import operator
 import os
 import socket
 from collections import deque
@@ -27,17 +29,19 @@ _RETRY_S: Final = 0.01
 class Replaceable:
     """Waits for a process that takes the place of this one.
 
-    `leave` is called with the other one when that serves. `accounts` hands the accounts over, if there are any.
+    `leave` is called with the other one when that serves, `be_alone` if that has ended before this one has. `accounts` hands
+    the accounts over, if there are any.
     """
 
     def __init__(
         self, path: Path, listening: Mapping[tuple[str, str], Sequence[socket.socket]], *,
-        leave: Callable[[Successor], None], accounts: AccountsHandover | None = None,
+        leave: Callable[[Successor], None], be_alone: Callable[[], None], accounts: AccountsHandover | None = None,
     ) -> None:  # fmt: skip
         """Begin to wait at the path. Raises OSError."""
         self._path = path
         self._listening = listening
         self._leave = leave
+        self._be_alone = be_alone
         self._accounts = accounts
         self._step: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -151,6 +155,7 @@ class Replaceable:
             self._go_on()
             return
         self._successor = None
+        self._be_alone()
         if self._accounts is not None:
             self._accounts.successor_ended()
 
@@ -183,7 +188,7 @@ class Successor:
         self._connection = connection
         self._replaceable = replaceable
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[int] = deque()
+        self._waiting: deque[tuple[int, bool]] = deque()
         self._is_sending = False
         self.has_sockets = False
         self.shares_accounts = False
@@ -193,23 +198,24 @@ class Successor:
         """Send a message. Raises OSError."""
         control_socket.send(self._connection, message, descriptors)
 
-    def hand_over(self, descriptor: int) -> None:
-        """Give an idle connection to it. Several go in one message."""
-        self._waiting.append(descriptor)
+    def hand_over(self, descriptor: int, *, is_new: bool = False) -> None:
+        """Give a caller's connection to it. Several go in one message."""
+        self._waiting.append((descriptor, is_new))
         if not self._is_sending:
             self._is_sending = True
             self._loop.call_soon(self._send_waiting)
 
     def _send_waiting(self) -> None:
         while self._waiting:
-            batch = [self._waiting[at] for at in range(min(MAX_DESCRIPTORS, len(self._waiting)))]
+            is_new, alike = next(itertools.groupby(self._waiting, operator.itemgetter(1)))
+            batch = [descriptor for descriptor, _ in itertools.islice(alike, MAX_DESCRIPTORS)]
             try:
-                self.send({"connections": len(batch)}, batch)
+                self.send({"connections": len(batch), "new": is_new}, batch)
             except BlockingIOError:
                 self._loop.call_later(_RETRY_S, self._send_waiting)
                 return
             except OSError:  # it has died: its callers see a closed connection, as if it had served them
-                batch = [*self._waiting]
+                batch = [descriptor for descriptor, _ in self._waiting]
             for descriptor in batch:
                 self._waiting.popleft()
                 os.close(descriptor)
@@ -233,4 +239,4 @@ class Successor:
             self._loop.remove_reader(self._connection)
             self._connection.close()
         while self._waiting:
-            os.close(self._waiting.popleft())
+            os.close(self._waiting.popleft()[0])

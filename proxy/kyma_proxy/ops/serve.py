@@ -186,7 +186,7 @@ def _open_control_socket(
     if app.account_service is not None and app.meter is not None:
         accounts = AccountsHandover(app.account_service, app.meter, app.jobs, monotonic)
     try:
-        made = Replaceable(path, listeners.sockets, leave=leave, accounts=accounts)
+        made = Replaceable(path, listeners.sockets, leave=leave, be_alone=app.listener.drain, accounts=accounts)
     except OSError as error:
         _log.info("no control socket at %s: %s", path, (error.strerror or str(error)).lower())
         return None
@@ -271,7 +271,7 @@ class _Ending:
         app = self._app
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while (self._at_risk or app.listener.connections) and not skip.is_set():  # noqa: ASYNC110  (two conditions, once)
+                while (self._at_risk or app.listener.connections or app.listener.waiting) and not skip.is_set():  # noqa: ASYNC110  (two conditions, once)
                     await asyncio.sleep(_LOOK_S)
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 
 from kyma_proxy.dialect.registry import error_answer
 from kyma_proxy.errors import GatewayError, Kind
-from kyma_proxy.net.downstream.listener import Listener
+from kyma_proxy.net.downstream.listener import HandOver, Listener
 from kyma_proxy.net.downstream.request_reader import TLS_HANDSHAKE
 from kyma_proxy.net.downstream.silent_connections import AT_ONCE, SilentConnections
 
@@ -80,18 +80,24 @@ class Acceptor:
         for listening in self.sockets:
             self._loop.remove_reader(listening)
 
-    def drain(self, hand_over: Callable[[int], None] | None) -> None:
+    def drain(self, hand_over: HandOver | None) -> None:
         """Leave the silent connections to the process that follows this one, or close them."""
-        if hand_over is not None and self._tls is None:
-            self._silent.hand_over(hand_over)
-        else:
+        if hand_over is None:
             self._silent.close_all()
+        else:
+            self._silent.hand_over(hand_over, are_new=self._tls is not None)
 
     def close(self) -> None:
-        """Close the listening sockets and the silent connections, and end the handshakes under way."""
+        """Close the listening sockets and the silent connections, and end the handshakes under way.
+
+        Those go on if another process follows this one: what is asked afterwards is forwarded to it.
+        """
         self.pause()
         for listening in self.sockets:
             listening.close()
+        if self._listener.hand_over is not None:
+            self._silent.close()
+            return
         for task in self._handshakes:  # others have their connection at once, and its protocol knows that it must end
             task.cancel()
         for transport in self._unencrypted:
@@ -119,9 +125,15 @@ class Acceptor:
                 continue  # the caller left before it was accepted
             self._take(accepted)
 
-    def adopt(self, descriptor: int) -> None:
-        """Take in a plain connection that another process had accepted, between two of its requests."""
-        self._hold(socket.socket(fileno=descriptor), self._listener.current().limits.keep_alive, self._serve)
+    def adopt(self, descriptor: int, *, is_new: bool) -> None:
+        """Take in a connection that another process had accepted: plain and between two requests, or as it was accepted."""
+        listener, accepted = self._listener, socket.socket(fileno=descriptor)
+        if listener.is_draining and listener.hand_over is not None:  # this process has been replaced as well
+            listener.hand_over(accepted.detach(), is_new=is_new)
+        elif is_new:
+            self._take(accepted)
+        else:
+            self._hold(accepted, listener.current().limits.keep_alive, self._serve)
 
     def _take(self, accepted: socket.socket) -> None:
         heard = self._serve if self._tls is None else self._hear_first_byte

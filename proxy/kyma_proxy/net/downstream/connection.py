@@ -11,7 +11,6 @@ its stream it has left, also if it closed only its sending half: the two look al
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from kyma_proxy.core.http.inbound import Inbound
 from kyma_proxy.dialect.registry import error_answer
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.flow_control import Bridge, FlowControl
+from kyma_proxy.net.downstream.forwarding import Forwarding, descriptor_of
 from kyma_proxy.net.downstream.handlers import Handlers
 from kyma_proxy.net.downstream.incoming_body import IncomingBody
 from kyma_proxy.net.downstream.listener import BufferedBody, Listener, no_place
@@ -73,9 +73,9 @@ class DownstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        if self._listener.is_draining:  # it was accepted in the last moment
-            self._leave_idle()
-        elif self._listener.add(self):
+        if self._listener.is_draining and self._leave_idle():  # it was accepted in the last moment
+            return
+        if self._listener.add(self):
             self._set_deadline(self._reader.limits.head_timeout)
         elif self._listener.may_explain(self):
             self._answer_error(no_place())
@@ -146,10 +146,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._read_on(len(data))
 
     def _read_on(self, size: int) -> None:
-        """A request has arrived in part. What comes at once has no timer; a body is taken only from who may send it.
-
-        The head's time counts from its first byte.
-        """
+        """A request has arrived in part. The head's time counts from its first byte; only who may send a body has it taken."""
         reader = self._reader
         if reader.head is None:
             if not reader.head_began:
@@ -208,6 +205,9 @@ class DownstreamConnection(asyncio.Protocol):
             serving = InlineCoroutine(self._handlers.relay(inbound, self), self._loop, self.abort)
             self._serving = serving if self.state is ConnectionState.SERVING else None  # it may have been answered already
             return
+        if self._listener.hand_over is not None:
+            self._flow = Forwarding(inbound, self, self._listener.hand_over)
+            return
         if self._bridge is None:
             self._bridge = self._open_bridge(self)
         self._flow = self._bridge
@@ -256,8 +256,7 @@ class DownstreamConnection(asyncio.Protocol):
             return
         self._step(ConnectionEvent.FINISH)
         reader = self._reader
-        if self._listener.is_draining and not (reader.is_reading or reader.ready or self._backlog):
-            self._leave_idle()
+        if self._listener.is_draining and not (reader.is_reading or reader.ready or self._backlog) and self._leave_idle():
             return
         if not reader.is_reading and reader.head is not None:
             reader.begin()
@@ -267,10 +266,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._set_deadline(reader.limits.write_timeout)  # nothing more is served until this answer has been taken
 
     def abort(self, *, reset: bool = False) -> None:
-        """Close at once: what is not on the wire is lost, and the caller sees an incomplete answer.
-
-        `reset` tells it apart from an ordinary close.
-        """
+        """Close at once: what is not on the wire is lost, so the answer is incomplete; `reset` tells it from a usual close."""
         if reset:
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._serving = None
@@ -280,20 +276,27 @@ class DownstreamConnection(asyncio.Protocol):
         self.transport.abort()
 
     def close_when_idle(self) -> None:
-        """Leave it, unless an answer is under way or a request has begun to arrive."""
+        """Leave it, unless an answer is under way or a request has begun to arrive; its head has a moment left."""
         if self.state is ConnectionState.IDLE and not self._reader.is_reading:
             self._leave_idle()
+        elif self.state is ConnectionState.IDLE and self._reader.head is None:
+            self._set_deadline(_LINGER_S)
 
-    def _leave_idle(self) -> None:
-        """Serve no further request here: the process that follows this one gets the connection; if there is none, close it."""
+    def _leave_idle(self) -> bool:
+        """Serve nothing more here: hand it over, or close it. Returns False if what still comes must be forwarded instead."""
         hand_over, transport = self._listener.hand_over, self.transport
         is_whole = not (self._backlog or self._reader.ready or transport.get_write_buffer_size())
-        if hand_over is None or not is_whole or self._is_encrypted:
+        if hand_over is None:
+            if is_whole and self._is_encrypted:  # the caller's end of TLS may never come: nobody waits for it
+                self._listener.retire(self)
             self._close()
-            return
-        hand_over(os.dup(transport.get_extra_info("socket").fileno()))
-        self._step(ConnectionEvent.CLOSE)
-        transport.abort()  # it closes only this process's descriptor
+        elif self._is_encrypted or not is_whole:
+            return False
+        else:
+            hand_over(descriptor_of(transport))
+            self._step(ConnectionEvent.CLOSE)
+            transport.abort()  # it closes only this process's descriptor
+        return True
 
     def forget_head(self) -> None:
         """Judge the next request's head anew."""

@@ -51,9 +51,10 @@ class IncomingBody:
     def _begin(self, head: RequestHead) -> None:
         """Take the rest of a body, if the caller may send it. Raises GatewayError."""
         reader, limits = self._reader, self._reader.limits
-        most = self._handlers.screen(head, reader.headers)
-        if most is not None:
-            reader.lower_max_body(most)
+        if self._listener.hand_over is None:  # otherwise the process that follows this one decides
+            most = self._handlers.screen(head, reader.headers)
+            if most is not None:
+                reader.lower_max_body(most)
         if head.expects_continue or head.length >= MIN_COUNTED_BYTES:  # after a small body the connection can serve again
             refusal = self._listener.unserved(head.method, head.path)
             if refusal is not None:

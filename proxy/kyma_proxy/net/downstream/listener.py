@@ -33,13 +33,20 @@ class Connection(Protocol):
         """Judge the next request's head anew."""
 
 
+class HandOver(Protocol):
+    """Gives a connection to the process that follows this one."""
+
+    def __call__(self, descriptor: int, *, is_new: bool = False) -> None:
+        """Give its descriptor away. `is_new`: nothing has been read of it; otherwise it is plain, and between two requests."""
+
+
 class Acceptor(Protocol):
     """Accepts the connections, as far as the listener needs it."""
 
     def __len__(self) -> int:
         """The number of connections of which the listener does not know yet."""
 
-    def drain(self, hand_over: Callable[[int], None] | None) -> None:
+    def drain(self, hand_over: HandOver | None) -> None:
         """Leave those that are silent to the process that follows this one, or close them."""
 
 
@@ -57,7 +64,7 @@ class Listener:
         bound on connections; None: the configuration's.
         """
         self.current = current
-        self.relayed = frozenset(relayed)
+        self.relayed = self._relayed = frozenset(relayed)
         self.sweeper = sweeper
         self.acceptors: set[Acceptor] = set()
         self.connections: set[Connection] = set()
@@ -69,18 +76,18 @@ class Listener:
         self.buffered = 0
         self._max_buffered = max_buffered
         self.is_draining = False
-        self.hand_over: Callable[[int], None] | None = None
-        """While draining: gives an idle connection's descriptor to the process that follows this one, if one does."""
+        self.hand_over: HandOver | None = None
+        """While draining: gives connections to the process that follows this one, if one does."""
         self._policy = policy
         self._max_connections = max_connections
         self.web_pages = policy(current())
-        self._prefix = os.urandom(8).hex()
+        self._prefix = os.urandom(8).hex() + "-"
         self._ids = 0
 
     def fresh_id(self) -> str:
         """A request id that no other request has, of this process or another."""
         self._ids += 1
-        return f"{self._prefix}-{self._ids}"
+        return self._prefix + str(self._ids)
 
     @property
     def max_buffered(self) -> int:
@@ -141,10 +148,14 @@ class Listener:
         for connection in self.connections:
             connection.forget_head()
 
-    def drain(self, hand_over: Callable[[int], None] | None = None) -> None:
-        """Take no further request: idle connections are closed now, or handed over, the others after their answer."""
+    def drain(self, hand_over: HandOver | None = None) -> None:
+        """Serve no further request: idle connections are closed now, or handed over, the others after their answer.
+
+        With `hand_over` nothing is relayed here any more: a request that still arrives is forwarded.
+        """
         self.is_draining = True
         self.hand_over = hand_over
+        self.relayed = self._relayed if hand_over is None else frozenset()
         for acceptor in self.acceptors:
             acceptor.drain(hand_over)
         for connection in list(self.connections):

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from kyma_proxy.net.downstream.listener import HandOver
+
 AT_ONCE: Final = 4
 """As many are handled in a turn of the loop."""
 
@@ -88,10 +90,10 @@ class SilentConnections:
             self._take(descriptor).accepted.close()
         return None
 
-    def hand_over(self, take: Callable[[int], None]) -> None:
+    def hand_over(self, take: HandOver, *, are_new: bool) -> None:
         """Give all their descriptors away."""
         for descriptor in [*self._held]:
-            take(self._take(descriptor).accepted.detach())
+            take(self._take(descriptor).accepted.detach(), is_new=are_new)
 
     def close_all(self) -> None:
         """Close all of them."""
