@@ -58,7 +58,7 @@ def test_what_can_not_be_asked_is_told_in_one_line(tmp_path: Path, arguments: tu
     code, told, errors = bench("http://127.0.0.1:9/v1", tmp_path, *arguments)
     assert (code, told) == (1, "")
     assert reason in errors
-    assert errors.strip().splitlines()[:-1] in ([], ["Ctrl-C ends it, and what has ended by then is told."])
+    assert errors.strip().count("\n") == 0
 
 
 async def test_a_rejected_key_ends_it_after_one_request(tmp_path: Path) -> None:

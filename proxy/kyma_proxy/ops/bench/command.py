@@ -143,9 +143,13 @@ def _ways_and_prompt(
 async def _run(
     args: argparse.Namespace, comparison: Comparison, ways: Callable[[str], tuple[Way, Way]], environment: Mapping[str, str]
 ) -> None:
-    async with gateway_in_front_of(args.url, args.key_env, environment) as base:
-        print("Ctrl-C ends it, and what has ended by then is told.", file=sys.stderr, flush=True)
-        await comparison.run(ways(base), _tell)
+    async with comparison:
+        await comparison.try_once(ways("")[0])  # before anything is started: the URL or the key may be wrong
+        async with gateway_in_front_of(args.url, args.key_env, environment) as base:
+            print("Ctrl-C ends it, and what has ended by then is told.", file=sys.stderr, flush=True)
+            both = ways(base)
+            await comparison.try_once(both[1])
+            await comparison.run(both, _tell)
 
 
 def _prompt(args: argparse.Namespace, provider: KnownProvider) -> Prompt:

@@ -82,7 +82,9 @@ async def _started(errors: asyncio.StreamReader, base: str) -> str | None:
 
 
 class Comparison:
-    """The two ways to a model, by turns, within bounds."""
+    """The two ways to a model, by turns, within bounds. Use it as an asynchronous context manager, once."""
+
+    _session: aiohttp.ClientSession
 
     def __init__(self, prompt: Prompt, bounds: Bounds, *, max_tokens: int, rate_per_s: float) -> None:
         self.asked: list[Asked] = []
@@ -92,21 +94,28 @@ class Comparison:
         self._max_tokens = max_tokens
         self._rate_per_s = rate_per_s
 
-    async def run(self, ways: tuple[Way, Way], tell: Callable[[str], None]) -> None:
-        """Ask until a bound is reached. Raises StartError if the first request of a way fails, as all others would."""
+    async def __aenter__(self) -> Comparison:
         connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=_REQUEST_S)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session:
-            for way in ways:
-                taken = self._take(way)
-                if taken is None:
-                    raise StartError("the bound leaves no request beside the first one of each way")
-                first = await self._ask(session, Turn(way, _WARM_UP, monotonic(), taken))
-                if first.failure is not None:
-                    raise StartError(f"the first request, {way.name}, failed: {first.failure}")
-            await self._ask_all(session, ways, tell)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+        return self
 
-    async def _ask_all(self, session: aiohttp.ClientSession, ways: tuple[Way, Way], tell: Callable[[str], None]) -> None:
-        """Ask when a request is due, however long others take: a slow answer must not hide that others would have waited."""
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def try_once(self, way: Way) -> None:
+        """Send a first request, which is not told. Raises StartError if it fails, as all others would."""
+        taken = self._take(way)
+        if taken is None:
+            raise StartError("the bound leaves no request beside the first one of each way")
+        first = await self._ask(Turn(way, _WARM_UP, monotonic(), taken))
+        if first.failure is not None:
+            raise StartError(f"the first request, {way.name}, failed: {first.failure}")
+
+    async def run(self, ways: tuple[Way, Way], tell: Callable[[str], None]) -> None:
+        """Ask until a bound is reached.
+
+        A request goes out when it is due, however long others take: a slow answer must not hide that others would have waited.
+        """
         chance = random.Random(_SEED)
         due, number = monotonic(), 0
         asking: list[asyncio.Task[None]] = []
@@ -119,21 +128,21 @@ class Comparison:
                     return
                 due += chance.expovariate(self._rate_per_s)
                 await asyncio.sleep(max(0.0, due - monotonic()))
-                asking.append(asyncio.create_task(self._keep(session, Turn(way, number // 2, due, taken))))
+                asking.append(asyncio.create_task(self._keep(Turn(way, number // 2, due, taken))))
                 number += 1
                 tell(f"{number} requests sent, {len(self.asked)} ended")
         finally:
             for task in asking:
                 task.cancel()
 
-    async def _keep(self, session: aiohttp.ClientSession, turn: Turn) -> None:
-        self.asked.append(await self._ask(session, turn))
+    async def _keep(self, turn: Turn) -> None:
+        self.asked.append(await self._ask(turn))
 
     def _take(self, way: Way) -> float | None:
         return self.bounds.take(len(self._prompt.body(way.model)), self._max_tokens)
 
-    async def _ask(self, session: aiohttp.ClientSession, turn: Turn) -> Asked:
-        asked = await ask(session, turn.way, self._prompt, turn.number, turn.due)
+    async def _ask(self, turn: Turn) -> Asked:
+        asked = await ask(self._session, turn.way, self._prompt, turn.number, turn.due)
         self.bounds.settle(turn.taken, asked.prompt_tokens, asked.completion_tokens)
         return asked
 
