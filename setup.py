@@ -41,6 +41,7 @@ COMPILED = tuple(
         "dialect/answers/last_events", "dialect/answers/openai", "dialect/answers/openai_usual",
         "dialect/answers/passed_chunks", "dialect/answers/reader", "dialect/answers/silence", "dialect/answers/usage",
         "dialect/answers/whole_body",
+        "dialect/completion_estimate",
         "dialect/density",
         "dialect/sse", "dialect/usage_filter",
         "gateway",
