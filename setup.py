@@ -27,8 +27,8 @@ COMPILED = tuple(
         "core/accounts/reservation", "core/accounts/usage",
         "core/exchange",
         "core/http/answers", "core/http/body", "core/http/body_buffer", "core/http/body_pace",
-        "core/http/connection_state", "core/http/endpoints", "core/http/headers",
-        "core/http/host", "core/http/inbound", "core/http/large_body", "core/http/member_names", "core/http/repeat",
+        "core/http/chunks", "core/http/connection_state", "core/http/endpoints", "core/http/headers", "core/http/host",
+        "core/http/inbound", "core/http/large_body", "core/http/member_names", "core/http/member_set", "core/http/repeat",
         "core/http/request_head", "core/http/request_target", "core/http/source_request", "core/http/structure",
         "core/http/web_pages",
         "core/routing/breaker", "core/routing/breaker_table", "core/routing/candidates", "core/routing/circuit",
@@ -36,8 +36,9 @@ COMPILED = tuple(
         "core/routing/plan", "core/routing/resolve",
         "core/spelling",
         "dialect/answers/anthropic", "dialect/answers/document", "dialect/answers/ending", "dialect/answers/facts",
-        "dialect/answers/openai",
-        "dialect/answers/reader", "dialect/answers/silence", "dialect/answers/usage",
+        "dialect/answers/last_events", "dialect/answers/openai", "dialect/answers/openai_usual",
+        "dialect/answers/passed_chunks", "dialect/answers/reader", "dialect/answers/silence", "dialect/answers/usage",
+        "dialect/answers/whole_body",
         "dialect/density",
         "dialect/sse",
         "gateway",
@@ -51,7 +52,7 @@ COMPILED = tuple(
         "net/sweeper",
         "net/upstream/client", "net/upstream/connection", "net/upstream/connection_owner", "net/upstream/framing",
         "net/upstream/outflow", "net/upstream/pool", "net/upstream/portions", "net/upstream/response_handler",
-        "telemetry/counters", "telemetry/recording",
+        "net/upstream/timers", "telemetry/access_log", "telemetry/counters", "telemetry/recording",
     )
 )  # fmt: skip
 

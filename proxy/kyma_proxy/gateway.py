@@ -37,13 +37,15 @@ from kyma_proxy.core.routing.failures import (
     status_failure,
 )
 from kyma_proxy.core.routing.operators_errors import meaning_of
-from kyma_proxy.core.routing.plan import Step, plan
+from kyma_proxy.core.routing.plan import Step, only_first, plan
 from kyma_proxy.core.routing.resolve import Routes
 from kyma_proxy.dialect.answers.errors import read_error
 from kyma_proxy.dialect.answers.reader import AnswerReader
+from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.registry import DIALECTS, RELAYED
 from kyma_proxy.errors import GatewayError, Kind, draining, internal_error
 from kyma_proxy.net.downstream.connection import DownstreamConnection
+from kyma_proxy.net.inline_coroutine import ENDED
 from kyma_proxy.net.relay.attempts import Attempt, Attempts, AttemptsListener
 from kyma_proxy.net.relay.bodies import body_for
 from kyma_proxy.net.relay.body import Body
@@ -108,6 +110,7 @@ class Gateway(AttemptsListener):
             self._answer_error(attempts, internal_error())
         finally:
             self._settle(attempts)
+        await ENDED
 
     # ---- read, route and plan
 
@@ -130,7 +133,12 @@ class Gateway(AttemptsListener):
         """Choose the sources to ask, and their order. Raises GatewayError if there is none that could answer."""
         key = attempts.exchange.key
         account = None if key is None else key.account.id
-        steps = plan(route, self._breakers, monotonic(), self._random, account)
+        now = monotonic()
+        first = only_first(route, self._breakers, now, account)
+        if first is not None:
+            attempts.candidates = Candidates(route, self._breakers, (first,), account, undrawn=self._random)
+            return
+        steps = plan(route, self._breakers, now, self._random, account)
         if not steps and route.is_empty:
             check_is_estimated(attempts.exchange, route)
         attempts.candidates = Candidates(route, self._breakers, steps, account)
@@ -176,18 +184,19 @@ class Gateway(AttemptsListener):
         except GatewayError as error:  # the source's dialect has no way to say what the caller asks for
             candidates.unsupported = error.fresh()
             return True
-        self._ask(attempts, step, body, now)
+        self._ask(attempts, step, body, dialect, now)
         return True
 
     async def _start_large(self, attempts: Attempts, step: Step) -> None:
         """Ask a source when the body for it has been made, which takes long; unless nobody needs it any more."""
         attempts.postponed = None
-        body = await self._large_bodies.prepared(attempts, step, DIALECTS[attempts.exchange.endpoint.dialect])
+        dialect = DIALECTS[attempts.exchange.endpoint.dialect]
+        body = await self._large_bodies.prepared(attempts, step, dialect)
         if body is not None:
-            self._ask(attempts, step, body, monotonic())
+            self._ask(attempts, step, body, dialect, monotonic())
 
-    def _ask(self, attempts: Attempts, step: Step, body: Body, now: float) -> None:
-        exchange, dialect = attempts.exchange, DIALECTS[attempts.exchange.endpoint.dialect]
+    def _ask(self, attempts: Attempts, step: Step, body: Body, dialect: Dialect, now: float) -> None:
+        exchange = attempts.exchange
         attempt = Attempt(attempts, step, step.breaker.acquire(now, attempts.candidates.account))
         attempts.running.append(attempt)  # from here on whatever ends the request gives the permit back
         exchange.attempts.append(attempt)
@@ -211,7 +220,7 @@ class Gateway(AttemptsListener):
             exchange.step(Event.SEND)
         pump.begin(connection, is_reused=is_reused)
         connection.send(pump, pump.body.request(), attempt.step.source.timeouts, attempt.total_due)
-        attempt.sent = connection.sent_at
+        attempt.sent = connection.timers.sent_at
         if not exchange.sent:
             exchange.sent = attempt.sent
             exchange.overhead_s = attempt.sent - exchange.inbound.received - exchange.dialled_s
@@ -248,8 +257,8 @@ class Gateway(AttemptsListener):
         exchange, connection, pump = attempts.exchange, attempt.connection, attempt.pump
         assert connection is not None and pump is not None  # noqa: S101, PT018  (it brings an answer)
         attempts.answering = attempt
-        attempts.end_others(attempt, connection.read_at, self._random, are_blamed=not head.is_error)
-        attempt.win(connection.read_at, head)
+        attempts.end_others(attempt, connection.timers.read_at, self._random, are_blamed=not head.is_error)
+        attempt.win(connection.timers.read_at, head)
         exchange.status = head.status
         exchange.answered_by = step.source
         exchange.model = step.model

@@ -9,6 +9,7 @@ import pytest
 
 from kyma_proxy.config.snapshot import NANO
 from kyma_proxy.core.jobs.finished import FinishedJobs
+from kyma_proxy.telemetry.access_log import AccessLog
 from kyma_proxy.telemetry.record import Record
 from tests.jobs.image_gateway import (
     FAL,
@@ -216,13 +217,18 @@ async def test_images_that_an_account_has_pushed_out_itself_stay_charged(tmp_pat
 async def test_a_job_whose_log_line_can_not_be_written_ends_and_is_charged_all_the_same(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(record: Record) -> None:
-        if record.endpoint == "image.job":
-            raise RuntimeError("the log is broken")
+    class BrokenLog:
+        def __init__(self, log: AccessLog | None) -> None:
+            assert log is not None
+            self.flush, self.close = log.flush, log.close
+
+        def write(self, record: Record) -> None:
+            if record.endpoint == "image.job":
+                raise RuntimeError("the log is broken")
 
     async with image_gateway(tmp_path, OPENAI) as (images, provider):
         play(provider, images_answer())
-        monkeypatch.setattr(images.running.app.access_log, "write", write)
+        monkeypatch.setattr(images.running.app, "access_log", BrokenLog(images.running.app.access_log))
         caller = await images.caller()
         assert (await submitted_and_ended(caller))["status"] == "succeeded"
         assert "could not be settled" in caplog.text

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kyma_proxy.store.contract import Charge, UsageRow, day_of
+from kyma_proxy.store.sqlite.charges import write_charges
 from kyma_proxy.store.sqlite.inbox import Inbox
 from kyma_proxy.store.sqlite.store import SqliteStore
 from kyma_proxy.store.sqlite.writer import Timing
-from tests.store.factories import AT, FAST, TODAY, account, balances, charge, key, on_disk, opened, purchase
+from tests.store.factories import (
+    AT,
+    FAST,
+    TODAY,
+    account,
+    balances,
+    charge,
+    key,
+    on_disk,
+    opened,
+    opened_with_connection,
+    purchase,
+)
 from tests.waiting import PATIENCE_S, until
 
 DAY = 86_400
@@ -159,6 +173,34 @@ async def test_thousands_of_charges_are_written_in_their_order(tmp_path: Path) -
         ]
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 21, 255, 256, 257, 511])
+async def test_a_group_of_any_size_is_written_whole_and_in_order(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "db"
+    with opened(path, FAST._replace(gather=PATIENCE_S)) as store:
+        await with_accounts(store, "a", "b")
+        commits = store.statistics().commits
+        for number in range(count):
+            store.charge(charge("ab"[number % 3 == 0], f"r{number}", number % 5))
+        await store.flush()
+        assert store.statistics().commits - commits == 2  # the group, and the flush
+        assert await store.requests_on("a", TODAY) + await store.requests_on("b", TODAY) == count
+        references = [reference for (reference,) in on_disk(path, "SELECT reference FROM entries ORDER BY id")]
+        assert references == [f"r{number}" for number in range(count) if number % 5]
+    with opened(path, check_integrity=True):  # each balance is its entries' sum, and each entry names the one before it
+        pass
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 21])
+async def test_nothing_of_a_group_is_written_if_one_of_it_can_not_be(tmp_path: Path, count: int) -> None:
+    with opened_with_connection(tmp_path / "db") as (store, connection):
+        await with_accounts(store, "a")
+        group = [charge("a", f"r{number}") for number in range(count - 1)]
+        with pytest.raises(sqlite3.IntegrityError):
+            write_charges(connection, [*group, charge("nobody", "x")])
+        assert not connection.in_transaction
+        assert (balances(store), await store.requests_on("a", TODAY)) == ({"a": 0}, 0)
+
+
 async def test_a_charge_is_written_soon_without_a_flush(tmp_path: Path) -> None:
     with opened(tmp_path / "db") as store:
         await with_accounts(store, "a")
@@ -172,7 +214,7 @@ async def test_an_idle_writing_thread_is_woken_by_whatever_is_handed_over(tmp_pa
     def is_idle() -> bool:
         return store.statistics().is_idle
 
-    with opened(tmp_path / "db", FAST._replace(idle_after=0.0)) as store:
+    with opened(tmp_path / "db", FAST) as store:
         await with_accounts(store, "a")
         for number in range(10):
             await until(is_idle)
@@ -232,13 +274,11 @@ def test_a_day_begins_at_midnight_utc() -> None:
 
 
 async def test_each_field_of_a_charge_is_written_to_its_column(tmp_path: Path) -> None:
-    """The trigger reads the fields by their positions."""
     path = tmp_path / "db"
     one: dict[str, Any] = {
         "account": "a", "key": "key-a", "reference": "reference", "request_id": "request", "at": AT, "model": "model",
         "prompt_tokens": 1, "completion_tokens": 2, "cached_tokens": 3, "is_estimated": True, "amount": 4,
     }  # fmt: skip
-    assert Charge.__struct_fields__ == tuple(one)
     with opened(path) as store:
         await with_accounts(store, "a")
         store.charge(Charge(**one))

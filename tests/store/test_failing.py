@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kyma_proxy.store.contract import Added, StoreUnavailable
-from kyma_proxy.store.sqlite import ledger
+from kyma_proxy.store.sqlite import charges
 from kyma_proxy.store.sqlite.inbox import Capacity
 from kyma_proxy.store.sqlite.store import SqliteStore
 from tests.processes import environment
@@ -258,7 +258,7 @@ async def test_a_bug_in_the_gateway_loses_no_charge(
     with opened(tmp_path / "db") as store, caplog.at_level(logging.ERROR, "kyma-proxy"):
         await with_account(store)
         with monkeypatch.context() as patch:
-            patch.setattr(ledger, "write_charges", mistaken)
+            patch.setattr(charges, "write_charges", mistaken)
             store.charge(charge("a", "r"))
             await until(lambda: store.is_failing)
         await until(lambda: not store.is_failing)

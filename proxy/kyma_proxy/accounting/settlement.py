@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from time import time
+import time
 from typing import Final
 
 from kyma_proxy.accounting.meter import Meter
@@ -18,6 +18,7 @@ from kyma_proxy.telemetry.record import Log
 from kyma_proxy.telemetry.recording import Recording
 
 _log: Final = logging.getLogger("kyma-proxy")
+_wall: Final = time.time  # compiled, a name of this module is found faster than another module's
 _COUNTS_FOR_THE_MODEL: Final = frozenset({State.COMPLETED, State.RELAYED_ERROR, State.FAILED, State.BROKEN})
 
 
@@ -42,7 +43,7 @@ class Settlement:
                 succeeded = exchange.state not in (State.FAILED, State.BROKEN)
                 self._breakers.of_model(exchange.route.model.counted_as).add(now, succeeded=succeeded)
             if self._log is not None:
-                self._log.write(self._recording.record_of(exchange, time(), now))
+                self._log.write(self._recording.record_of(exchange, _wall(), now))
         except Exception:
             _log.exception("request %s could not be logged", exchange.inbound.request_id)
 
@@ -74,6 +75,6 @@ class Settlement:
         exchange.usage = due.usage
         exchange.cost = due.amount
         try:
-            meter.settle(reservation, due, answered.id, exchange.inbound.request_id, time())
+            meter.settle(reservation, due, answered.id, exchange.inbound.request_id, _wall())
         except Exception:
             _log.exception("request %s could not be charged", exchange.inbound.request_id)

@@ -7,7 +7,6 @@ of no return, COMMIT: before it another source may still be tried, after it neve
 from __future__ import annotations
 
 import enum
-from types import MappingProxyType
 from typing import Final
 
 from kyma_proxy.config.snapshot import Model, Route, Snapshot, Source
@@ -57,28 +56,36 @@ class Event(enum.Enum):
     DRAIN = "drain"  # the gateway is going down and can't wait any longer
 
 
-_TABLE: Final = MappingProxyType({
-    (State.OPEN, Event.SEND): State.SENT,
-    (State.OPEN, Event.MOVE_ON): State.OPEN,
-    (State.OPEN, Event.REJECT): State.REJECTED,
-    (State.OPEN, Event.EXHAUST): State.FAILED,
-    (State.OPEN, Event.ANSWER): State.COMPLETED,
-    (State.OPEN, Event.LEAVE): State.CLIENT_GONE,
-    (State.OPEN, Event.DRAIN): State.DRAINED,
-    (State.SENT, Event.MOVE_ON): State.OPEN,
-    (State.SENT, Event.COMMIT): State.COMMITTED,
-    (State.SENT, Event.RELAY_ERROR): State.RELAYING_ERROR,
-    (State.SENT, Event.LEAVE): State.CLIENT_GONE,
-    (State.SENT, Event.DRAIN): State.DRAINED,
-    (State.COMMITTED, Event.END): State.COMPLETED,
-    (State.COMMITTED, Event.CUT): State.BROKEN,
-    (State.COMMITTED, Event.LEAVE): State.CLIENT_GONE,
-    (State.COMMITTED, Event.DRAIN): State.DRAINED,
-    (State.RELAYING_ERROR, Event.END): State.RELAYED_ERROR,
-    (State.RELAYING_ERROR, Event.CUT): State.BROKEN,
-    (State.RELAYING_ERROR, Event.LEAVE): State.CLIENT_GONE,
-    (State.RELAYING_ERROR, Event.DRAIN): State.DRAINED,
-})  # fmt: skip
+_TABLE: Final[dict[State, dict[Event, State]]] = {
+    State.OPEN: {
+        Event.SEND: State.SENT,
+        Event.MOVE_ON: State.OPEN,
+        Event.REJECT: State.REJECTED,
+        Event.EXHAUST: State.FAILED,
+        Event.ANSWER: State.COMPLETED,
+        Event.LEAVE: State.CLIENT_GONE,
+        Event.DRAIN: State.DRAINED,
+    },
+    State.SENT: {
+        Event.MOVE_ON: State.OPEN,
+        Event.COMMIT: State.COMMITTED,
+        Event.RELAY_ERROR: State.RELAYING_ERROR,
+        Event.LEAVE: State.CLIENT_GONE,
+        Event.DRAIN: State.DRAINED,
+    },
+    State.COMMITTED: {
+        Event.END: State.COMPLETED,
+        Event.CUT: State.BROKEN,
+        Event.LEAVE: State.CLIENT_GONE,
+        Event.DRAIN: State.DRAINED,
+    },
+    State.RELAYING_ERROR: {
+        Event.END: State.RELAYED_ERROR,
+        Event.CUT: State.BROKEN,
+        Event.LEAVE: State.CLIENT_GONE,
+        Event.DRAIN: State.DRAINED,
+    },
+}
 
 ENDINGS: Final = frozenset(
     {State.COMPLETED, State.RELAYED_ERROR, State.REJECTED, State.FAILED, State.BROKEN, State.CLIENT_GONE, State.DRAINED}
@@ -158,7 +165,8 @@ class Exchange:
 
     def step(self, event: Event) -> None:
         """Move to the next state. Raises RuntimeError for an event that the table does not allow: a programming error."""
-        following = _TABLE.get((self.state, event))
+        events = _TABLE.get(self.state)
+        following = None if events is None else events.get(event)
         if following is None:
             raise RuntimeError(f"a request that is {self.state.value} can't {event.value}")
         self.state = following

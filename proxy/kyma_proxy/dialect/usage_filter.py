@@ -16,6 +16,8 @@ from kyma_proxy.dialect.sse import MAX_BOUNDARY_BYTES
 _BOUNDARY: Final = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
 _MARK: Final = b'"prompt_tokens"'
 _MAX_HELD_BYTES: Final = 256 * 1024
+_MIN_BYTES_BESIDE_TWO: Final = 10
+"""Two chunks have at least so many bytes beside the body; one that is short enough to be passed has fewer."""
 _DATA: Final = b"data:"
 
 
@@ -52,6 +54,12 @@ class UsageFilter:
             piece = bytes(self._held)
             self._held.clear()
         return self._filtered(piece)
+
+    def passes(self, chunks: bytes, size: int) -> bool:
+        """True if these whole chunks, with `size` bytes that end with an event, pass unchanged. In two the mark may be cut."""
+        if self._held:
+            return False
+        return self.is_done or (len(chunks) - size < _MIN_BYTES_BESIDE_TWO and _MARK not in chunks)
 
     def _filtered(self, data: bytes) -> bytes:
         out: list[bytes] = []

@@ -26,6 +26,19 @@ class Watched(Protocol):
         """Act on a deadline that has passed; return when to look next, or None when there is nothing to wait for."""
 
 
+class Tick:
+    """The time between two sweeps. `ended_at` is 0.0 until it is over.
+
+    Who notes the tick in which something happened needs no clock, and knows the moment to 50 ms; a loop that was held up makes
+    a long tick, so nothing counts as earlier than it was.
+    """
+
+    __slots__ = ("ended_at",)
+
+    def __init__(self) -> None:
+        self.ended_at = 0.0
+
+
 class Sweeper:
     """A wheel of 50 ms slots, each a set of connections to look at."""
 
@@ -35,6 +48,8 @@ class Sweeper:
         self._next = self._slot_of(clock())
         self._timer: asyncio.TimerHandle | None = None
         self._every_tick: list[Callable[[], None]] = []
+        self.tick = Tick()
+        """The tick that is under way."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to sweep, until `stop`."""
@@ -74,6 +89,8 @@ class Sweeper:
 
     def sweep(self, now: float) -> None:
         """Look at everything whose slot has come."""
+        self.tick.ended_at = now
+        self.tick = Tick()
         current = self._slot_of(now)
         first, self._next = self._next, current + 1  # whoever is watched meanwhile, however late, is looked at next time
         for slot in range(first, self._next):

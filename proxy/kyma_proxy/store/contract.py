@@ -71,7 +71,7 @@ class Added(NamedTuple):
     is_new: bool
 
 
-class Charge(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """The cost of one request that has ended; `amount` is 0 or more.
 
     `reference` is unique, and best begins with the time: then the newest lie together on disk and cost less to write.

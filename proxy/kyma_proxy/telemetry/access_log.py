@@ -52,8 +52,8 @@ class AccessLog:
         self.lost_lines = 0
         self._has_warned = False
         self._is_torn = False
-        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
-        self._thread.start()
+        self._writing = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._writing.start()
 
     def write(self, record: Record | LabelledRecord) -> None:
         """Take a record; its line goes to the writing thread with the next `flush`."""
@@ -101,7 +101,7 @@ class AccessLog:
         """Write the remaining lines; wait for the disk for five seconds at most."""
         self.flush()
         self._batches.put(_STOP)
-        self._thread.join(timeout=5.0)
+        self._writing.join(timeout=5.0)
 
     def _open(self) -> int:
         if self._path == "-":

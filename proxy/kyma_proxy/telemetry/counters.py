@@ -31,7 +31,7 @@ class Histogram:
         bounds = self.bounds
         low, high = 0, len(bounds)
         while low < high:
-            middle = (low + high) // 2
+            middle = (low + high) >> 1
             if bounds[middle] < value:
                 low = middle + 1
             else:

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from kyma_proxy.core.accounts.estimate import answers_asked, check_copies, prompts_asked
-from kyma_proxy.core.accounts.extras import COSTLY_MEMBERS, Extras, asked_extras
+from kyma_proxy.core.accounts.extras import Extras, asked_extras
 from kyma_proxy.core.http.large_body import LARGE_BYTES, MAX_MEMBERS, check_members, large_members
-from kyma_proxy.core.http.member_names import check_names
+from kyma_proxy.core.http.member_set import MemberSet, member_set
 from kyma_proxy.errors import GatewayError, Kind
 
 _SPACE: Final = rb"[ \t\r\n]{0,1048576}+"
@@ -32,13 +33,14 @@ _MUCH_SPACE: Final = re.compile(rb"[ \t\r\n]{1048576}")
 _SPACED_BYTES: Final = 2**22  # in so many there are no three runs of white space that pass
 _MAX_MODEL_CHARACTERS: Final = 256
 _MAX_MODEL_BYTES: Final = 12 * _MAX_MODEL_CHARACTERS + 2  # each character as two escapes
-_MAX_TOKENS: Final = ("max_tokens", "max_completion_tokens")
 _COPIES: Final = ("n", "best_of")
+_FEW_TO_COPY: Final = 16_384  # bytes that are copied sooner than looked at one member after the other
 NO_OPTIONS: Final = (b"", b"null")
 """The texts of `stream_options` that set none."""
 
 
-class MeteredFields(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True)
+class MeteredFields:
     """The fields that metering needs, as texts of JSON values; b"" and () if the caller sent none.
 
     `max_tokens` are the most tokens of an answer, under each of the names, and `copies` how many answers it wants, to all its
@@ -61,7 +63,8 @@ class _StreamOptions(msgspec.Struct, gc=False):
 _stream_options: Final = msgspec.json.Decoder(_StreamOptions).decode
 
 
-class RoutingFields(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True)
+class RoutingFields:
     """The fields of a body that routing needs; `start` and `end` enclose the value of `model`.
 
     `written` is there if the request is metered; or, with `stream_options` alone, if streams are asked for their usage.
@@ -91,10 +94,10 @@ def read_routing_fields(body: bytes, *, is_metered: bool = False, asks_usage: bo
         raise _unreadable(body, error) from None
     if len(body) > _FEW_BYTES:
         check_members(members)
-    check_names(members)
+    names = member_set(members)
     name = _model(members)
-    start, end = _measure(body, members) or _step(body, members) or _walk(body, members)
-    return _fields(name, start, end, members, is_metered=is_metered, asks_usage=asks_usage)
+    start, end = _place(body, members, names) or _step(body, members) or _walk(body, members)
+    return _fields(name, start, end, members, names, is_metered=is_metered, asks_usage=asks_usage)
 
 
 def reading_routing_fields(body: bytes, *, is_metered: bool, asks_usage: bool = False) -> Generator[None, None, RoutingFields]:
@@ -103,7 +106,7 @@ def reading_routing_fields(body: bytes, *, is_metered: bool, asks_usage: bool = 
         members = yield from large_members(body)
     except Exception as error:
         raise _unreadable(body, error) from None
-    check_names(members)
+    names = member_set(members)
     if "model" in members and memoryview(members["model"]).nbytes > _MAX_MODEL_BYTES:
         raise _unfit_model()
     name = _model(members)
@@ -113,7 +116,7 @@ def reading_routing_fields(body: bytes, *, is_metered: bool, asks_usage: bool = 
         yield
         place = _walk(body, members)
     yield
-    return _fields(name, place[0], place[1], members, is_metered=is_metered, asks_usage=asks_usage)
+    return _fields(name, place[0], place[1], members, names, is_metered=is_metered, asks_usage=asks_usage)
 
 
 def _unreadable(body: bytes, error: Exception) -> Exception:
@@ -150,26 +153,26 @@ def _unfit_model() -> GatewayError:
 
 
 def _fields(
-    name: str, start: int, end: int, members: dict[str, msgspec.Raw], *, is_metered: bool, asks_usage: bool
+    name: str, start: int, end: int, members: dict[str, msgspec.Raw], names: MemberSet, *, is_metered: bool, asks_usage: bool
 ) -> RoutingFields:
     return RoutingFields(
         name,
         start,
         end,
-        "stream" in members and bytes(members["stream"]) == b"true",
-        "max_tokens" in members or "max_completion_tokens" in members,
-        _written(members) if is_metered else _options(members) if asks_usage else None,
+        names.has_stream and bytes(members["stream"]) == b"true",
+        bool(names.max_tokens),
+        _written(members, names) if is_metered else _options(members) if asks_usage else None,
     )
 
 
-def _written(members: dict[str, msgspec.Raw]) -> MeteredFields:
+def _written(members: dict[str, msgspec.Raw], names: MemberSet) -> MeteredFields:
     return MeteredFields(
-        bytes(members["stream"]) if "stream" in members else b"",
-        bytes(members["stream_options"]) if "stream_options" in members else b"",
-        tuple([bytes(members[name]) for name in _MAX_TOKENS if name in members]),
-        _copies(members) if "n" in members or "prompt" in members or "best_of" in members else (),
-        None if COSTLY_MEMBERS.isdisjoint(members) else asked_extras(members),
-        (bytes(members["max_output_tokens"]),) if "max_output_tokens" in members else (),
+        bytes(members["stream"]) if names.has_stream else b"",
+        bytes(members["stream_options"]) if names.has_stream_options else b"",
+        tuple([bytes(members[name]) for name in names.max_tokens]),
+        _copies(members) if names.has_copies else (),
+        asked_extras(members) if names.is_costly else None,
+        (bytes(members["max_output_tokens"]),) if names.has_max_output_tokens else (),
     )
 
 
@@ -272,6 +275,19 @@ def _measure(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int] | 
             found = (position, position + length)
         position += length + 1
     return found if position == len(body) else None
+
+
+def _place(body: bytes, members: dict[str, msgspec.Raw], names: MemberSet) -> tuple[int, int] | None:
+    """The same as `_measure`, of a body that is small enough to copy its values: joined, they are measured at once."""
+    if len(body) > _FEW_TO_COPY:
+        return _measure(body, members)
+    values = list(members.values())
+    if names.bytes_beside + len(b"".join(values)) != len(body):
+        return None
+    start = names.bytes_before
+    if names.model_at:
+        start += len(b"".join(values[: names.model_at]))
+    return start, start + len(bytes(values[names.model_at]))
 
 
 def _step(body: bytes, members: dict[str, msgspec.Raw]) -> tuple[int, int] | None:

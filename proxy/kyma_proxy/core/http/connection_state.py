@@ -50,9 +50,15 @@ _TABLE: Final = MappingProxyType({
 })  # fmt: skip
 
 
+_FOLLOWING: Final = {
+    state: {event: following for (before, event), following in _TABLE.items() if before is state} for state in ConnectionState
+}
+"""The table by state and then by event: two look-ups by identity cost less than one by a pair."""
+
+
 def after(state: ConnectionState, event: ConnectionEvent) -> ConnectionState:
     """The state that follows. Raises RuntimeError for an event that the table does not allow: a programming error."""
-    following = _TABLE.get((state, event))
+    following = _FOLLOWING[state].get(event)
     if following is None:
         raise RuntimeError(f"a connection that is {state.value} can't {event.value}")
     return following

@@ -179,6 +179,12 @@ def _spelled(name: bytes) -> bytes:
     return quote_from_bytes(unquote_to_bytes(name.replace(b"+", b" ")), safe="").encode()
 
 
+def _is_event_stream(content_type: bytes | None) -> bool:
+    if content_type is None or content_type == b"application/json":
+        return False
+    return content_type.lower().startswith(b"text/event-stream")
+
+
 class AnswerHead:
     """The head of a source's answer, as it is relayed; `fields` has `headers` by lower-case name.
 
@@ -195,7 +201,7 @@ class AnswerHead:
         self.fields = fields
         self.length: bytes | None = fields.get(b"content-length")
         self.is_error = not 200 <= status < 300
-        self.streams = not self.is_error and fields.get(b"content-type", b"").lower().startswith(b"text/event-stream")
+        self.streams = not self.is_error and _is_event_stream(fields.get(b"content-type"))
 
     def decode(self) -> None:
         """The body was compressed, and is passed on as plain bytes."""

@@ -41,13 +41,13 @@ def check_names(members: dict[str, msgspec.Raw]) -> None:
         if other is not None:
             raise _misspelt(other[1], other[1])
     if "stream_options" in members:
-        options = bytes(members["stream_options"])
-        if options not in _USUAL_STREAM_OPTIONS:
-            _check_stream_options(options)
+        check_stream_options(bytes(members["stream_options"]))
 
 
-def _check_stream_options(options: bytes) -> None:
-    """Also a member that is there twice is refused: which of them counts is up to the provider."""
+def check_stream_options(options: bytes) -> None:
+    """Raises GatewayError if a member is misspelt, or is there twice: which of them counts is up to the provider."""
+    if options in _USUAL_STREAM_OPTIONS:
+        return
     if len(options) > _MAX_STREAM_OPTIONS_BYTES:
         raise _refused(f"`stream_options` has more than {_MAX_STREAM_OPTIONS_BYTES} bytes; send fewer.", "stream_options")
     names: list[str] = []

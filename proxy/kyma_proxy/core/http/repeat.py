@@ -9,34 +9,43 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import msgspec
-
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.http.request_head import RequestHead
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*\r\n", re.IGNORECASE)
 
 
-class Repeat(msgspec.Struct, frozen=True, gc=False):
+class Repeat:
     """A head that was parsed, and the result; `before` and `after` enclose the digits of its length."""
 
-    before: bytes
-    after: bytes
-    head: RequestHead
-    headers: Headers
-    passed: dict[frozenset[bytes], bytes]
+    __slots__ = ("_size", "after", "before", "head", "headers", "passed")
+
+    def __init__(
+        self, before: bytes, after: bytes, head: RequestHead, headers: Headers, passed: dict[frozenset[bytes], bytes]
+    ) -> None:
+        self.before = before
+        self.after = after
+        self.head = head
+        self.headers = headers
+        self.passed = passed
+        self._size = len(before) + len(after)
 
     def body_of(self, data: bytes) -> bytes | None:
-        """The body, if `data` is the same head with a body of the length that it states, and nothing else; else None."""
-        if not data.startswith(self.before):
+        """The body, if `data` is the same head with a body of the length that it states, and nothing else; else None.
+
+        The sizes leave one length that it can state, so the head that states it is made and compared.
+        """
+        length = len(data) - self._size - 1
+        most = 9
+        while length > most:  # it has another digit
+            length -= 1
+            most = 10 * most + 9
+        if length < 0:
             return None
-        begin = len(self.before)
-        end = data.find(b"\r", begin, begin + 16)
-        if end < 0 or not data[begin:end].isdigit() or not data.startswith(self.after, end):
+        head = b"%b%d%b" % (self.before, length, self.after)
+        if len(head) + length != len(data) or not data.startswith(head):
             return None
-        length = int(data[begin:end])
-        begin = end + len(self.after)
-        return data[begin:] if len(data) - begin == length else None
+        return data[len(head) :]
 
 
 def repeat_of(data: bytes, head: RequestHead, headers: Headers, passed: dict[frozenset[bytes], bytes]) -> Repeat | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from kyma_proxy.config.snapshot import Route, Source
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, exhausted
-from kyma_proxy.core.routing.plan import Step, last_resort, unasked
+from kyma_proxy.core.routing.plan import Step, last_resort, rest_of_plan, unasked
 from kyma_proxy.errors import GatewayError
 
 
@@ -18,21 +18,28 @@ class Candidates:
     failed, by the same keys. `unsupported` is the error if a source's dialect could not express what the caller asks for.
     """
 
-    __slots__ = ("_breakers", "_route", "account", "failures", "remaining", "tried", "unsupported")
+    __slots__ = ("_breakers", "_remaining", "_route", "_undrawn", "account", "failures", "tried", "unsupported")
 
-    def __init__(self, route: Route, breakers: BreakerTable, steps: tuple[Step, ...], account: str | None = None) -> None:
-        """`steps` is the plan."""
+    def __init__(
+        self, route: Route, breakers: BreakerTable, steps: tuple[Step, ...], account: str | None = None, *,
+        undrawn: Callable[[], float] | None = None,
+    ) -> None:  # fmt: skip
+        """`steps` is the plan; if its rest has not been drawn yet, `undrawn` gives the numbers in [0, 1) for that."""
         self._route = route
         self._breakers = breakers
         self.account = account
-        self.remaining = list(reversed(steps))  # the next one last
+        self._undrawn = undrawn
+        self._remaining = [*steps]
+        self._remaining.reverse()  # the next one last
         self.tried: set[str] = set()
         self.failures: dict[str, AttemptFailure] = {}
         self.unsupported: GatewayError | None = None
 
     def restart(self, steps: tuple[Step, ...], excluded: Collection[str]) -> None:
         """Begin anew with another plan, without the sources that are excluded; the failures are kept."""
-        self.remaining = list(reversed(steps))
+        self._undrawn = None
+        self._remaining = [*steps]
+        self._remaining.reverse()
         self.tried = set(excluded)
 
     def next(self, now: float, *, is_last_resort: bool) -> Step | None:
@@ -42,11 +49,11 @@ class Candidates:
         followed by the sources that may be asked again by now, and those that may bypass their breaker.
         """
         if not is_last_resort:
-            self._put_siblings_off()
+            self._put_siblings_off(now)
         step = self._next(now)
         if step is None and is_last_resort:
-            self.remaining = last_resort(self._route, self._breakers, now, self.tried, self.account)
-            self.remaining.reverse()
+            self._remaining = last_resort(self._route, self._breakers, now, self.tried, self.account)
+            self._remaining.reverse()
             step = self._next(now)
         return step
 
@@ -56,15 +63,29 @@ class Candidates:
         if source.siblings and not failure.is_of_key:
             self.tried.update(source.siblings)
 
-    def _put_siblings_off(self) -> None:
+    def has_more(self, now: float) -> bool:
+        """True if the plan has another step."""
+        return bool(self._drawn(now))
+
+    def _drawn(self, now: float) -> list[Step]:
+        """The steps of the whole plan that remain."""
+        random, self._undrawn = self._undrawn, None
+        if random is not None:
+            rest = [*rest_of_plan(self._route, self._breakers, now, random, self.account)]
+            rest.reverse()
+            self._remaining = rest + self._remaining
+        return self._remaining
+
+    def _put_siblings_off(self, now: float) -> None:
         """Let others go first: it is the source that is slow, and not its key."""
-        asked = [step for step in self.remaining if not self.tried.isdisjoint(step.source.siblings)]
+        remaining = self._drawn(now)
+        asked = [step for step in remaining if not self.tried.isdisjoint(step.source.siblings)]
         if asked:
-            self.remaining = asked + [step for step in self.remaining if step not in asked]
+            self._remaining = asked + [step for step in remaining if step not in asked]
 
     def _next(self, now: float) -> Step | None:
-        while self.remaining:
-            step = self.remaining.pop()
+        while self._remaining or self._drawn(now):
+            step = self._remaining.pop()
             key = step.source.key
             if key not in self.tried and (step.bypass_breaker or step.breaker.allows(now, self.account)):
                 self.tried.add(key)
@@ -77,7 +98,7 @@ class Candidates:
 
     def is_last(self, now: float) -> bool:
         """True if it is relayed that the source that is asked lacks the endpoint: nobody else could tell the caller more."""
-        others = [step for step in self.remaining if self.tried.isdisjoint(step.source.siblings)]
+        others = [step for step in self._drawn(now) if self.tried.isdisjoint(step.source.siblings)]
         return not others and self._all_lack_it and not self.skipped(now)
 
     @property
@@ -87,7 +108,7 @@ class Candidates:
 
     def is_unserved(self, now: float) -> bool:
         """True if no source serves the endpoint: there is none, or all that were asked, now or of late, lack it."""
-        return not self.remaining and self._all_lack_it and (bool(self.failures) or not self.skipped(now))
+        return not self._drawn(now) and self._all_lack_it and (bool(self.failures) or not self.skipped(now))
 
     def error(self, now: float, *, is_expressible: bool = False) -> GatewayError:
         """The error for the caller when nobody is left. (Contract §5.)

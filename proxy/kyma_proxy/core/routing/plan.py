@@ -54,6 +54,37 @@ def plan(
         drawn = _native_first(route, order(pool, model.policy, breakers, now, random))
         _add(steps, model, drawn[:1], 0, breakers=breakers, now=now, random=random, account=account)
         _add(steps, model, drawn[1:], 1, breakers=breakers, now=now, random=random, account=account)
+    _add_rest(steps, route, breakers=breakers, now=now, random=random, account=account)
+    return tuple(steps)
+
+
+def only_first(route: Route, breakers: BreakerTable, now: float, account: str | None = None) -> Step | None:
+    """The first step of the plan of a route whose pool is one source with one key, if that may be asked; else None.
+
+    Most requests need no other, so `rest_of_plan` is made only for those that do.
+    """
+    if len(route.pool) != 1:
+        return None
+    source = route.pool[0]
+    breaker = breakers.of(source)
+    if breaker.has_siblings or not breaker.allows(now, account):
+        return None
+    return Step(route.model, source, 0, breaker)
+
+
+def rest_of_plan(
+    route: Route, breakers: BreakerTable, now: float, random: Callable[[], float], account: str | None = None
+) -> tuple[Step, ...]:
+    """The steps of the plan that follow those of the pool."""
+    steps: list[Step] = []
+    _add_rest(steps, route, breakers=breakers, now=now, random=random, account=account)
+    return tuple(steps)
+
+
+def _add_rest(
+    steps: list[Step], route: Route, *, breakers: BreakerTable, now: float, random: Callable[[], float], account: str | None
+) -> None:
+    model = route.model
     if route.reserve:
         reserve = _native_first(route, order(route.reserve, model.policy, breakers, now, random))
         _add(steps, model, reserve, 2, breakers=breakers, now=now, random=random, account=account)
@@ -61,7 +92,6 @@ def plan(
         for sources in (other.pool, other.reserve):
             drawn = _native_first(other, order(sources, other.model.policy, breakers, now, random))
             _add(steps, other.model, drawn, SUBSTITUTE, breakers=breakers, now=now, random=random, account=account)
-    return tuple(steps)
 
 
 def _native_first(route: Route, drawn: tuple[Source, ...] | list[Source]) -> tuple[Source, ...] | list[Source]:

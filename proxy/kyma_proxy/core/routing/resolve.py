@@ -20,13 +20,19 @@ class Routes:
 
     def __init__(self) -> None:
         self._of_patterns = PatternRoutes()
+        self._snapshot: Snapshot | None = None
+        self._by_name: dict[str, dict[str, Route]] = {}
+        """The routes of the snapshot that was asked last, by endpoint: a dictionary is read at a fifth of a mapping's price."""
 
     def of(self, snapshot: Snapshot, endpoint: Endpoint, name: str) -> tuple[Route, bool]:
         """The route of the model or alias `name` at an endpoint, and True if it is an alias. Raises GatewayError.
 
         An id of the configuration wins over a pattern, and a longer prefix over a shorter one.
         """
-        routes = snapshot.routes[endpoint.key]
+        if snapshot is not self._snapshot:
+            self._by_name = {key: dict(routes) for key, routes in snapshot.routes.items()}
+            self._snapshot = snapshot
+        routes = self._by_name[endpoint.key]
         route = routes.get(name)
         if route is not None:
             return route, False

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.core.routing.failures import FailureKind
 
 _CODE: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
@@ -39,19 +40,21 @@ class ReportedError(NamedTuple):
 class Facts:
     """The meaning of one event, or of a whole answer.
 
-    `is_answer`: it holds something that a caller can use. `usage` is a usage object as it was written.
+    `is_answer`: it holds something that a caller can use. `usage` is a usage object as it was written; `used` is in its place
+    what a whole answer used, if that is known already.
     """
 
-    __slots__ = ("end", "error", "is_answer", "usage")
+    __slots__ = ("end", "error", "is_answer", "usage", "used")
 
     def __init__(
         self, is_answer: bool = False, error: ReportedError | None = None, end: End = End.NO,
-        usage: Mapping[str, Any] | None = None,
+        usage: Mapping[str, Any] | None = None, used: Usage = NO_USAGE,
     ) -> None:  # fmt: skip
         self.is_answer = is_answer
         self.error = error
         self.end = end
         self.usage = usage
+        self.used = used
 
 
 NOTHING: Final = Facts()

@@ -34,6 +34,7 @@ from kyma_proxy.dialect.answers.openai_members import (
     decode_response,
     decode_whole,
 )
+from kyma_proxy.dialect.answers.openai_usual import read_usual
 from kyma_proxy.dialect.answers.usage import first_count, lenient_json, part, repaired, token_count
 
 INCOMPLETE_REASONS: Final = ("error", "insufficient_system_resource")
@@ -144,6 +145,12 @@ def _error_of(error: Any, reason: Any) -> Any:
 
 def read_whole(endpoint: str, body: bytes) -> Facts:
     """Read a whole answer. Without the member that was asked for it is no answer."""
+    usual = read_usual(body, INCOMPLETE_REASONS) if endpoint in _WITH_CHOICES else None
+    return read_any(endpoint, body) if usual is None else usual
+
+
+def read_any(endpoint: str, body: bytes) -> Facts:
+    """Read a whole answer in whatever form."""
     try:
         whole = decode_whole(body)
     except _UNREADABLE:
@@ -174,7 +181,7 @@ def _read_odd_whole(endpoint: str, body: bytes) -> Facts:
     """It may be not quite JSON. Some wrap an error in a list (Gemini's compatible endpoint); anything else is no answer."""
     better = repaired(body)
     if better is not None:
-        return read_whole(endpoint, better)
+        return read_any(endpoint, better)
     value = lenient_json(body)
     inner = value[0] if isinstance(value, list) and value else value
     return Facts(error=error_in(inner)) if isinstance(inner, dict) and inner.get("error") else NOTHING

@@ -5,10 +5,12 @@ What is small is decoded as it comes, whatever its type: providers differ. What 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
+
+from kyma_proxy.dialect.answers.usage import MAX_TOKENS
 
 NULL: Final = Raw(b"null")
 
@@ -74,6 +76,50 @@ class Item(msgspec.Struct, gc=False):
     """An item of a response's output."""
 
     type: Any = None
+
+
+_Count = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
+_Positive = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+
+
+class PromptDetails(msgspec.Struct, gc=False):
+    """The details of a prompt in a usual usage object."""
+
+    cached_tokens: _Count | None = None
+    cache_write_tokens: _Count | None = None
+
+
+class UsualUsage(msgspec.Struct, gc=False):
+    """A usage object with the three usual counts. What is `None` would say the same in another way, and is not usual."""
+
+    prompt_tokens: _Positive
+    completion_tokens: _Positive
+    total_tokens: _Count
+    prompt_tokens_details: PromptDetails | None = None
+    cached_tokens: _Count | None = None
+    prompt_cache_hit_tokens: _Count | None = None
+    cache_read_input_tokens: _Count | None = None
+    cache_creation_input_tokens: _Count | None = None
+    num_search_queries: _Count | None = None
+    service_tier: str | None = None
+    server_tool_use: None = None
+    input_tokens_details: None = None
+
+
+class UsualChoice(msgspec.Struct, gc=False):
+    """A choice of a usual whole answer."""
+
+    finish_reason: str | None = None
+    error: None = None
+
+
+class UsualWhole(msgspec.Struct, gc=False):
+    """A whole answer of chat, as most providers write it."""
+
+    choices: list[UsualChoice]
+    usage: UsualUsage
+    error: None = None
+    service_tier: str | None = None
 
 
 decode_event: Final = msgspec.json.Decoder(Event).decode

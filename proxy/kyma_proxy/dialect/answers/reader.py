@@ -15,27 +15,18 @@ from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.answers.document import is_document, may_be_json, type_alone, usage_of_cut, usage_of_large
 from kyma_proxy.dialect.answers.ending import Findings, is_whole
 from kyma_proxy.dialect.answers.facts import End, Facts, ReportedError, cut_answer, failure_of, no_answer
+from kyma_proxy.dialect.answers.last_events import KEPT_BYTES, bytes_before_last_events, pieces_before_last_events
+from kyma_proxy.dialect.answers.passed_chunks import PassedChunks
 from kyma_proxy.dialect.answers.silence import LARGE_DROP_BYTES, Silence
 from kyma_proxy.dialect.answers.usage import updated
+from kyma_proxy.dialect.answers.whole_body import drop_first
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
-from kyma_proxy.dialect.sse import (
-    BOM,
-    MAX_BOUNDARY_BYTES,
-    SseParser,
-    end_of_event,
-    ends_between_events,
-    ends_event,
-    events_in,
-    is_stream,
-    last_boundary,
-)
+from kyma_proxy.dialect.sse import BOM, MAX_BOUNDARY_BYTES, SseParser, end_of_event, ends_between_events, events_in, is_stream
 
 MAX_OPENING_BYTES: Final = 64 * 1024
 """How much is held of an answer that has said nothing yet."""
 _LOOK_AFTER_BYTES: Final = 4096
-_KEPT_BYTES: Final = 2048
-_MORE_EVENTS: Final = 3
 _MAX_KEPT_BYTES: Final = 1024 * 1024
 """The most that is kept of one event, or of a whole answer, whose end is still to come."""
 _MAX_UNFRAMED_BYTES: Final = 16 * 1024 * 1024
@@ -56,7 +47,7 @@ class AnswerReader:
     __slots__ = (
         "_beginning", "_counted", "_dialect", "_endpoint", "_has_answer", "_has_end", "_has_length", "_has_reason",
         "_is_read", "_is_stale", "_kept_bytes", "_look_at", "_lost", "_max_whole_bytes", "_opening", "_parser",
-        "_pieces", "_silence", "_usage", "error", "is_open", "is_searching", "streams",
+        "_passed", "_pieces", "_silence", "_usage", "_used", "error", "is_open", "is_searching", "streams",
     )  # fmt: skip
 
     def __init__(self, dialect: Dialect, endpoint: str) -> None:
@@ -75,7 +66,9 @@ class AnswerReader:
         self._max_whole_bytes = _MAX_KEPT_BYTES
         self._opening = self._beginning = b""  # of the body, and of the event whose end alone is kept
         self._usage: Mapping[str, Any] | None = None
+        self._used = NO_USAGE  # what of a whole answer is understood at once
         self._silence: Silence | None = None
+        self._passed: PassedChunks | None = None
         self._is_stale = False  # text followed the last report of usage
         self._lost = False  # the beginning of what is kept is not the beginning of an event, or of the body
         self._has_answer = self._has_reason = self._has_end = self._has_length = self._is_read = False
@@ -156,12 +149,35 @@ class AnswerReader:
 
     def add(self, piece: bytes) -> None:
         """Note a piece that goes out. Raises BadAnswer if the stream has said nothing for very long."""
+        if self._passed is not None:
+            self._take_passed()
         self._pieces.append(piece)
         self._kept_bytes += len(piece)
         if self._kept_bytes > self._look_at:
             self._look()
             if self._silence is not None:
                 self._silence.check()
+
+    def passed_chunks(self) -> PassedChunks:
+        """Return the object to which whole chunks can be added instead, while none `is_searching`."""
+        self._passed = self._passed or PassedChunks()
+        return self._passed
+
+    def _take_passed(self) -> None:
+        """Take over what is kept of the chunks that have passed."""
+        passed = self._passed
+        if passed is None or not passed.size:
+            return
+        if passed.has_dropped:  # and so with all that came before
+            self._opening = self._opening or (b"".join(self._pieces) + passed.opening)[:KEPT_BYTES]
+            self._counted += self._kept_bytes
+            self._pieces.clear()
+            self._kept_bytes, self._is_stale, self._lost = 0, True, False
+        body = passed.body()
+        self._pieces.append(body)
+        self._kept_bytes += len(body)
+        self._counted += passed.size - len(body)
+        passed.begin()
 
     def _look(self) -> None:
         """Let go of what has passed, but for the last events."""
@@ -173,23 +189,14 @@ class AnswerReader:
     def _drop_events(self) -> bool:
         """Let go of the first pieces. True if that could be done: the last of them must end with an event, as most do."""
         pieces = self._pieces
-        kept = events = 0
-        at = len(pieces)
-        while at:
-            at -= 1
-            piece = pieces[at]
-            if ends_event(piece):
-                if kept >= _KEPT_BYTES and events > _MORE_EVENTS:
-                    break
-                events += 1
-            kept += len(piece)
-        if not at:
+        first, kept = pieces_before_last_events(pieces)
+        if not first:
             return False
         if not self._opening:
-            self._opening = b"".join(pieces[: at + 1])[:_KEPT_BYTES]
+            self._opening = b"".join(pieces[:first])[:KEPT_BYTES]
         if self._kept_bytes - kept > LARGE_DROP_BYTES:
-            self._listen(pieces[: at + 1])
-        del pieces[: at + 1]
+            self._listen(pieces[:first])
+        del pieces[:first]
         self._counted += self._kept_bytes - kept
         self._kept_bytes = kept
         self._look_at = max(_LOOK_AFTER_BYTES, 2 * kept)
@@ -201,11 +208,8 @@ class AnswerReader:
         """Let go of the first bytes of pieces that end within events, or of one large event."""
         text = b"".join(self._pieces)
         if not self._opening:
-            self._opening = text[:_KEPT_BYTES]
-        boundary = last_boundary(text, len(text) - _KEPT_BYTES)
-        for _ in range(_MORE_EVENTS):  # what follows the end may be large: usage, citations
-            if boundary > 0:
-                boundary = last_boundary(text, boundary - 1)
+            self._opening = text[:KEPT_BYTES]
+        boundary = bytes_before_last_events(text)
         if boundary > 0:
             if self.is_searching:  # what usually comes before the answer may come now
                 self._read_events(text[:boundary])
@@ -218,7 +222,7 @@ class AnswerReader:
             text = text[boundary:]
         elif len(text) > _MAX_KEPT_BYTES:
             if not self._lost:
-                self._beginning = text[:_KEPT_BYTES]
+                self._beginning = text[:KEPT_BYTES]
             self._lost, self.is_searching = True, False
             self._listen([text[:-_MAX_KEPT_BYTES]])
             self._counted += len(text) - _MAX_KEPT_BYTES
@@ -239,6 +243,7 @@ class AnswerReader:
 
     def _note(self, facts: Facts) -> None:
         error, end, usage = facts.error, facts.end, facts.usage
+        self._used = facts.used
         if error is not None and self.error is None:
             self.error = error
         if usage is not None:
@@ -258,17 +263,9 @@ class AnswerReader:
         if not self._opening:
             self._opening = b"".join(pieces[:2])[:_MAX_DECODED_BYTES]
         self._lost = True
-        dropped = 0
-        while self._kept_bytes > limit and len(pieces) > dropped + 1:
-            self._kept_bytes -= len(pieces[dropped])
-            self._counted += len(pieces[dropped])
-            dropped += 1
-        del pieces[:dropped]
-        if self._kept_bytes > 2 * limit:
-            last = pieces[0]
-            self._counted += len(last) - limit
-            pieces[0] = last[-limit:]
-            self._kept_bytes = limit
+        dropped = drop_first(pieces, self._kept_bytes, limit)
+        self._kept_bytes -= dropped
+        self._counted += dropped
         self._look_at = self._kept_bytes + limit // 8
 
     # ---- the end
@@ -324,6 +321,7 @@ class AnswerReader:
         if self._is_read:
             return
         self._is_read = True
+        self._take_passed()
         if self._kept_bytes > MAX_OPENING_BYTES:
             self._look()  # only the last events are to be read
         text = b"".join(self._pieces)
@@ -367,6 +365,7 @@ class AnswerReader:
     @property
     def is_between_events(self) -> bool:
         """True if the stream that has gone out stands between two events."""
+        self._take_passed()
         return ends_between_events(b"".join(self._pieces[-MAX_BOUNDARY_BYTES:]))
 
     # ---- what it used
@@ -382,7 +381,7 @@ class AnswerReader:
             else:
                 self._read_whole()
         if self._usage is None:
-            return NO_USAGE
+            return self._used
         usage = self._dialect.usage_of(self._usage)
         completion = usage.completion
         if completion is None or not self._is_stale or not self.streams:
@@ -392,6 +391,7 @@ class AnswerReader:
 
     def delivered(self) -> int:
         """About how many tokens have gone out."""
+        self._take_passed()
         if self.streams and self._kept_bytes > MAX_OPENING_BYTES:
             self._read_end()  # which lets go of all but the last events
         text = b"".join(self._pieces)

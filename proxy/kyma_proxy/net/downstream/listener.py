@@ -81,13 +81,13 @@ class Listener:
         self._policy = policy
         self._max_connections = max_connections
         self.web_pages = policy(current())
-        self._prefix = os.urandom(8).hex()
+        self._prefix = os.urandom(8).hex() + "-"
         self._ids = 0
 
     def fresh_id(self) -> str:
         """A request id that no other request has, of this process or another."""
         self._ids += 1
-        return f"{self._prefix}-{self._ids}"
+        return self._prefix + str(self._ids)
 
     @property
     def max_buffered(self) -> int:

@@ -209,7 +209,7 @@ class Attempts:
         """In how many seconds the next source is to be asked too; None if never, or not known yet."""
         attempt = self.running[0]
         after = attempt.step.model.hedge_after
-        if after is None or not self.candidates.remaining:
+        if after is None or not self.candidates.has_more(monotonic()):
             return None
         if after != AUTO:
             seconds: float | None = after

@@ -37,6 +37,10 @@ class Body(ABC):
     def feed(self, piece: bytes) -> bytes | None:
         """The bytes for the caller; None if the answer can't go out yet. Raises BadAnswer if it can't go out at all."""
 
+    def passes(self, chunks: bytes, size: int) -> bool:
+        """True if these whole chunks, with `size` bytes that end with an event, would be fed in vain: they pass unchanged."""
+        return not self.changes
+
     @abstractmethod
     def finish(self) -> bytes:
         """The last bytes for the caller: the source's answer is whole. Raises BadAnswer if it can't be given to the caller."""

@@ -72,6 +72,9 @@ class PassthroughBody(Body):
     def feed(self, piece: bytes) -> bytes | None:
         return piece if self._filter is None else self._filter.feed(piece)
 
+    def passes(self, chunks: bytes, size: int) -> bool:
+        return self._filter is None or self._filter.passes(chunks, size)
+
     def finish(self) -> bytes:
         return b"" if self._filter is None else self._filter.flush()
 

@@ -13,12 +13,14 @@ from time import monotonic, time
 from typing import Final, Generic, TypeVar
 
 from kyma_proxy.core.exchange import AttemptRecord
+from kyma_proxy.core.http.chunks import joined_body
 from kyma_proxy.core.http.content_coding import ContentDecoder, content_decoder
 from kyma_proxy.core.http.headers import KEEP_ALIVE, AnswerHead, encode_answer_head
 from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, Retry
 from kyma_proxy.core.routing.retry_after import bounded_hints
 from kyma_proxy.dialect.answers.facts import BadAnswer
+from kyma_proxy.dialect.answers.passed_chunks import PassedChunks
 from kyma_proxy.dialect.answers.reader import AnswerReader
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.errors import GatewayError
@@ -82,12 +84,13 @@ class Pump(ResponseHandler, Generic[A]):
 
     __slots__ = (
         "_attempt", "_chunked", "_closing", "_decoder", "_dialect", "_downstream", "_error", "_head", "_hold_s", "_inbound",
-        "_is_holding", "_listener", "_redactor", "_write", "body", "bytes_out", "connection", "has_begun", "is_reused",
-        "reader", "received_at",
+        "_is_holding", "_listener", "_passed", "_redactor", "_write", "body", "bytes_out", "connection", "has_begun",
+        "is_reused", "reader", "received_at",
     )  # fmt: skip
 
     connection: UpstreamConnection
     _head: AnswerHead
+    _passed: PassedChunks
 
     def __init__(
         self, attempt: A, listener: PumpListener[A], body: Body, downstream: DownstreamConnection, *, inbound: Inbound,
@@ -140,6 +143,17 @@ class Pump(ResponseHandler, Generic[A]):
                 self._write(b"%x\r\n%b\r\n" % (size, out) if self._chunked else out)
         except BadAnswer as bad:
             self._end_early(bad)
+        except Exception:
+            self._crash()
+
+    def on_chunks(self, chunks: bytes, size: int) -> None:
+        try:
+            if self.body.changes and not self.body.passes(chunks, size):
+                self.on_body(joined_body([chunks]))
+                return
+            self._passed.add(chunks, size)
+            self.bytes_out += size
+            self._write(chunks)
         except Exception:
             self._crash()
 
@@ -331,9 +345,13 @@ class Pump(ResponseHandler, Generic[A]):
             self._write(encoded + opening)
         head.release()
         connection = self.connection
-        self.received_at = connection.read_at
+        self.received_at = connection.timers.read_at
         self._attempt.first_byte = monotonic()
         connection.start_idle_timer()
+        passes = self._decoder is None and self._redactor is None and not (self.body.is_translated or self.reader.is_searching)
+        if self._chunked and passes and self.reader.streams:
+            self._passed = self.reader.passed_chunks()
+            connection.pass_chunks()
         if not self._downstream.is_writable:
             connection.pause()
 

@@ -154,7 +154,7 @@ class _ResponseCollector(ResponseHandler):
 
     def on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
         connection = self._connection
-        is_sudden = monotonic() - connection.sent_at < _STALE_S  # later it may have begun to work on what was asked
+        is_sudden = monotonic() - connection.timers.sent_at < _STALE_S  # later it may have begun to work on what was asked
         is_cut = nothing_came and kind is FailureKind.BROKEN
         is_stale = is_cut and not connection.is_fresh and is_sudden
         if not self._done.done():

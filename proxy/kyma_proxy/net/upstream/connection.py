@@ -8,40 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import monotonic
 from typing import Final, cast
 
 import httptools
 
 from kyma_proxy.config.origin import Origin
 from kyma_proxy.config.snapshot import Timeouts
+from kyma_proxy.core.http.chunks import MAX_CHUNKS_BYTES, size_of_events
 from kyma_proxy.core.http.content_coding import ContentDecoder
 from kyma_proxy.core.http.framing import MAX_BYTES_PER_BODY_BYTE
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.upstream.connection_owner import ConnectionOwner
-from kyma_proxy.net.upstream.framing import framing, refuse_interim_body
+from kyma_proxy.net.upstream.framing import excess_beside_body, framing, known_name, refuse_interim_body
 from kyma_proxy.net.upstream.outflow import PORTION_BYTES, LargeRequest
 from kyma_proxy.net.upstream.portions import MAX_PORTION_BYTES, Portions
 from kyma_proxy.net.upstream.response_handler import ResponseHandler
+from kyma_proxy.net.upstream.timers import AnswerTimers
 
 _TLS_ALERT: Final = b"\x15\x03"
 _log: Final = logging.getLogger("kyma-proxy")
-MAX_HEAD_BYTES: Final = 256 * 1024
-"""The largest head of an answer; more is garbage. So are twice as many bytes beside the body: trailers, chunk extensions."""
 _USUAL_BYTES_BESIDE: Final = 512
 _LARGE_READ_BYTES: Final = 64 * 1024
-_NEVER: Final = 10.0**12
 
 
 class UpstreamConnection(asyncio.Protocol):
     """One connection to a provider; `is_fresh` until it has served its first request."""
 
     __slots__ = (
-        "_announced", "_complete", "_count", "_ends_with_connection", "_first_byte_s", "_handler", "_head_bytes",
-        "_headers", "_hold_due", "_idle_s", "_is_ambiguous", "_is_informational", "_is_lost", "_is_reusable", "_is_spoiled",
-        "_is_yielding", "_lost_by", "_max_direct_bytes", "_outgoing", "_owner", "_paused", "_pieces", "_portions", "_reason",
-        "_total_due", "is_fresh", "keep_alive_s", "on_body", "origin", "parser", "read_at", "sent_at", "slot", "transport",
+        "_announced", "_complete", "_count", "_ends_with_connection", "_handler", "_head_bytes", "_headers", "_is_ambiguous",
+        "_is_between_chunks", "_is_informational", "_is_lost", "_is_reusable", "_is_spoiled", "_is_yielding",
+        "_lost_by", "_max_direct_bytes", "_outgoing", "_owner", "_passes_chunks", "_paused", "_pieces", "_portions", "_reason",
+        "is_fresh", "keep_alive_s", "on_body", "origin", "parser", "slot", "timers", "transport",
     )  # fmt: skip
     __deletable__ = ("parser",)  # mypyc wants to know
 
@@ -56,7 +54,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.keep_alive_s = keep_alive_s
         self.slot = 0
         self.is_fresh = True
-        self.read_at = monotonic()
+        self.timers = AnswerTimers()
         self._pieces: list[bytes] = []
         # llhttp's body callback appends without a frame of Python.
         self.on_body = self._pieces.append
@@ -73,8 +71,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._max_direct_bytes = MAX_PORTION_BYTES
         self._is_yielding = self._is_lost = False
         self._lost_by: Exception | None = None
-        self.sent_at = 0.0
-        self._first_byte_s = self._idle_s = self._total_due = self._hold_due = _NEVER
+        self._passes_chunks = self._is_between_chunks = False
 
     # ---- sending a request
 
@@ -83,12 +80,8 @@ class UpstreamConnection(asyncio.Protocol):
     ) -> None:
         """Send a request; `handler` receives the answer. `total_due` is when the whole request must have ended."""
         self._handler = handler
-        now = self.sent_at = self.read_at = monotonic()
-        self._first_byte_s = _NEVER if timeouts.first_byte is None else timeouts.first_byte
-        self._idle_s = _NEVER if timeouts.idle is None else timeouts.idle
-        self._total_due = _NEVER if total_due is None else total_due
-        self._hold_due = _NEVER
-        self._owner.sweeper.watch(self, min(now + self._first_byte_s, self._total_due))
+        self._passes_chunks = self._is_between_chunks = False
+        self._owner.sweeper.watch(self, self.timers.begin(timeouts, total_due))
         if len(pieces) == 1:
             self.transport.write(pieces[0])
         elif sum([len(piece) for piece in pieces]) <= PORTION_BYTES:
@@ -115,14 +108,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def start_idle_timer(self) -> None:
         """The caller has bytes of the answer: the first-byte timer ends, and the idle timer counts from now on."""
-        self._first_byte_s = self._hold_due = _NEVER
-        if self._idle_s < _NEVER and self._handler is not None:
-            self._owner.sweeper.watch(self, self.read_at + self._idle_s)
+        due = self.timers.start_idle()
+        if due is not None and self._handler is not None:
+            self._owner.sweeper.watch(self, due)
 
     def hold(self, seconds: float) -> None:
         """Call `on_hold_over` after so many seconds, unless the idle timer has started by then."""
-        self._hold_due = monotonic() + seconds
-        self._owner.sweeper.watch(self, self._hold_due)
+        self._owner.sweeper.watch(self, self.timers.hold(seconds))
 
     def pause(self) -> None:
         """Read no more until `resume`: the caller is slower than the provider. Meanwhile only the total timeout counts."""
@@ -134,7 +126,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Read on."""
         if self._paused:
             self._paused = False
-            self.read_at = monotonic()
+            self.timers.note_read()
             if not self._portions.is_empty:
                 self._yield_turn()
             elif not self._is_yielding:
@@ -144,6 +136,10 @@ class UpstreamConnection(asyncio.Protocol):
         """Give the handler what this makes of the answer's body."""
         self._portions.decoder = decoder
         self._max_direct_bytes = -1
+
+    def pass_chunks(self) -> None:
+        """From now on give the handler whole chunks as they came (`on_chunks`), if the answer is framed beyond doubt."""
+        self._passes_chunks = not self._is_ambiguous
 
     @property
     def is_complete(self) -> bool:
@@ -164,32 +160,25 @@ class UpstreamConnection(asyncio.Protocol):
     def look(self, now: float) -> float | None:
         """Act on a timer that has run out; returns when to look next. (For Sweeper.)"""
         if self._handler is None:
-            due = self.read_at + self.keep_alive_s
+            due = self.timers.read_at + self.keep_alive_s
             if now >= due:
                 self._owner.expired(self)
                 return None
             return due
-        if now >= self._total_due:
+        timers = self.timers
+        if now >= timers.total_due:
             self._cut(FailureKind.TOTAL_TIMEOUT, "the whole answer took too long")
             return None
         if self._paused or not self._portions.is_empty:  # the caller is slow, or so are we
-            return min(now + 1.0, self._total_due)
-        if now >= self._hold_due:
-            self._hold_due = _NEVER
+            return min(now + 1.0, timers.total_due)
+        if timers.ends_hold(now):
             self._handler.on_hold_over()
             return now  # what it has done may have moved the deadlines
-        if self._first_byte_s < _NEVER:
-            due = self.sent_at + self._first_byte_s
-            kind = FailureKind.FIRST_BYTE_TIMEOUT
-            detail = f"no first byte within {self._first_byte_s:g} s"
-        else:
-            due = self.read_at + self._idle_s
-            kind = FailureKind.IDLE_TIMEOUT
-            detail = f"silent for {self._idle_s:g} s"
-        if now >= due:
-            self._cut(kind, detail)
+        late = timers.late(now)
+        if late is not None:
+            self._cut(*late)
             return None
-        return min(due, self._total_due, self._hold_due)
+        return timers.due
 
     # ---- asyncio.Protocol
 
@@ -202,7 +191,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        self.read_at = monotonic()
+        if self._is_between_chunks and len(data) <= MAX_CHUNKS_BYTES:
+            passing = self._handler
+            size = size_of_events(data)
+            if size and passing is not None:
+                # The parser stands between two chunks, before these and after them, and need not see them.
+                self.timers.read_in = self._owner.sweeper.tick
+                passing.on_chunks(data, size)
+                return
+        self.timers.note_read()
         handler = self._handler  # an attribute that is compared with None here would count as one that can't become None
         if handler is None:
             self._owner.spoiled(self)  # bytes that nobody asked for
@@ -219,11 +216,12 @@ class UpstreamConnection(asyncio.Protocol):
                 if not self._announced and data.startswith(_TLS_ALERT):
                     self._cut(FailureKind.BROKEN, "it speaks TLS at this port; base_url should begin with https://")
             size = self._deliver() if self._pieces else 0
-            beside = len(data) - size
-            if (beside > _USUAL_BYTES_BESIDE or not size) and not self._complete:
-                self._count_beside(beside, size)
+            if (len(data) - size > _USUAL_BYTES_BESIDE or not size) and not self._complete:
+                self._count_beside(len(data) - size, size)
             if self._complete or self._is_spoiled:
                 self._end_read()
+            if not (self._passes_chunks and data.endswith(b"\r\n")):
+                self._is_between_chunks = False  # the next size may have begun
             if len(data) >= _LARGE_READ_BYTES and self._handler is not None and not self._paused:
                 self._yield_turn()  # libuv would read 8 MiB of a socket before it looks at another, be they body or not
         except Exception as error:
@@ -258,7 +256,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._announced:  # afterwards they are trailers, which are not passed on
-            self._headers.append((name, value))
+            self._headers.append((known_name(name), value))
 
     def on_headers_complete(self) -> None:
         status = self.parser.get_status_code()
@@ -271,6 +269,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._announced = True
             if self._handler is not None:
                 self._handler.on_head(status, self._reason, self._headers, fields)
+
+    def on_chunk_header(self) -> None:
+        self._is_between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        self._is_between_chunks = True
 
     def on_message_complete(self) -> None:
         if self._is_informational:
@@ -306,9 +310,8 @@ class UpstreamConnection(asyncio.Protocol):
     def _count_beside(self, beside: int, size: int) -> None:
         """Bound what comes beside the body, of which `size` bytes came with it: the parser collects some of it."""
         self._head_bytes += max(0, beside - (MAX_BYTES_PER_BODY_BYTE - 1) * size)
-        if self._head_bytes > (2 * MAX_HEAD_BYTES if self._announced else MAX_HEAD_BYTES):
-            beside_body = "its trailers or chunk extensions are too large"
-            self._cut(FailureKind.BROKEN, beside_body if self._announced else "its head is too large")
+        if (excess := excess_beside_body(self._head_bytes, self._announced)) is not None:
+            self._cut(FailureKind.BROKEN, excess)
 
     def _deliver_portion(self, handler: ResponseHandler) -> None:
         """Deliver the next portion. The others have their turns, while nothing is read."""

@@ -13,11 +13,11 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-import aiohappyeyeballs
 from aiohttp.abc import AbstractResolver
 
 from kyma_proxy.config.origin import Origin, Proxy, Way
 from kyma_proxy.net.upstream.detours import ProxyError, connected_unix, open_tunnel
+from kyma_proxy.net.upstream.happy_eyeballs import AddressInfo, connect_first
 
 ADDRESS_TTL_S: Final = 60.0
 _EYEBALLS_DELAY_S: Final = 0.25
@@ -33,10 +33,10 @@ class Addresses:
     def __init__(self, resolver: AbstractResolver, clock: Callable[[], float]) -> None:
         self._resolver = resolver
         self._clock = clock
-        self._known: dict[tuple[str, int], tuple[float, list[aiohappyeyeballs.AddrInfoType]]] = {}
-        self._asking: dict[tuple[str, int], asyncio.Task[list[aiohappyeyeballs.AddrInfoType]]] = {}
+        self._known: dict[tuple[str, int], tuple[float, list[AddressInfo]]] = {}
+        self._asking: dict[tuple[str, int], asyncio.Task[list[AddressInfo]]] = {}
 
-    async def of(self, host: str, port: int) -> list[aiohappyeyeballs.AddrInfoType]:
+    async def of(self, host: str, port: int) -> list[AddressInfo]:
         """The addresses of a host, in the order in which they are to be tried. Raises OSError."""
         literal = _literal(host, port)
         if literal is not None:
@@ -63,10 +63,10 @@ class Addresses:
             asking.cancel()
         await self._resolver.close()
 
-    async def _ask(self, key: tuple[str, int]) -> list[aiohappyeyeballs.AddrInfoType]:
+    async def _ask(self, key: tuple[str, int]) -> list[AddressInfo]:
         host, port = key
         found = await self._resolver.resolve(host, port, family=socket.AF_UNSPEC)
-        infos: list[aiohappyeyeballs.AddrInfoType] = []
+        infos: list[AddressInfo] = []
         for one in found:
             address: Any = (one["host"], one["port"]) if one["family"] == socket.AF_INET else (one["host"], one["port"], 0, 0)
             infos.append((one["family"], socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address))
@@ -145,7 +145,7 @@ class Dialer:
 
     async def _connected(self, server: Origin | Proxy) -> socket.socket:
         infos = await self._addresses.of(server.host, server.port)
-        return await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=_EYEBALLS_DELAY_S, interleave=1)
+        return await connect_first(infos, _EYEBALLS_DELAY_S)
 
     async def _connected_by(self, way: Way, origin: Origin) -> socket.socket:
         """A socket that leads to the server, by a unix socket or through a proxy."""
@@ -170,7 +170,7 @@ class Dialer:
         return known
 
 
-def _literal(host: str, port: int) -> aiohappyeyeballs.AddrInfoType | None:
+def _literal(host: str, port: int) -> AddressInfo | None:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

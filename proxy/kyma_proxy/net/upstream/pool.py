@@ -109,7 +109,7 @@ class UpstreamPool(ConnectionOwner):
         if connection.transport.is_closing():
             return
         self._idle.setdefault(connection.origin, []).append(connection)
-        self.sweeper.watch(connection, connection.read_at + connection.keep_alive_s)
+        self.sweeper.watch(connection, connection.timers.read_at + connection.keep_alive_s)
 
     def remember_session(self, connection: UpstreamConnection) -> None:
         """Keep a connection's TLS session for the next one to its host."""

@@ -21,6 +21,9 @@ class ResponseHandler(ABC):
     def on_body(self, piece: bytes) -> None:
         """A piece of the answer's body has come."""
 
+    def on_chunks(self, chunks: bytes, size: int) -> None:  # noqa: B027  (only who asked for them gets any)
+        """Whole chunks of the body have come, with `size` bytes of it; the last ends with an event."""
+
     @abstractmethod
     def on_end(self, *, is_certain: bool) -> None:
         """The answer is whole; `is_certain` is False if only the end of the connection says so (RFC 9112 §6.3)."""

@@ -34,7 +34,9 @@ CREATE TABLE entries (
     account    TEXT    NOT NULL REFERENCES accounts (id),
     previous   INTEGER,
     at         INTEGER NOT NULL,
-    kind       TEXT    NOT NULL CHECK (kind IN ('signup_bonus', 'purchase', 'grant', 'usage', 'refund', 'adjustment')),
+    kind       TEXT    NOT NULL CHECK (                -- a usage is asked for alone: the list would cost as much as the rest
+        kind = 'usage' OR kind IN ('signup_bonus', 'purchase', 'grant', 'refund', 'adjustment')
+    ),
     amount     INTEGER NOT NULL CHECK (kind IN ('refund', 'adjustment') OR (amount < 0) = (kind = 'usage')),
     reference  TEXT    NOT NULL,
     request_id TEXT,

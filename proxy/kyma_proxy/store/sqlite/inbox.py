@@ -1,8 +1,8 @@
 """Hands over what is to be written from the event loop to the writing thread.
 
-Handing over a charge or a key's use does not wake the thread: while there is work, it looks for more every few milliseconds. An
-operation wakes it at once. The loop adds at a list's end and the thread deletes at its front; both are single steps in C, so
-they need no lock.
+An operation wakes the thread at once, and so does the first charge or key's use after which it waits for more before it writes.
+Those that follow wake it no more, and while nothing comes it sleeps. The loop adds at a list's end and the thread deletes at
+its front; both are single steps in C, so they need no lock.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Inbox:
             return
         self.charges.append(charge)
         if self.is_idle:
-            self._messages.put(None)
+            self._wake_idle()
 
     def add_key_use(self, key: str, day: int) -> None:
         """Hand over the day of a key's use."""
@@ -67,7 +67,7 @@ class Inbox:
             return
         self.key_uses.append((key, day))
         if self.is_idle:
-            self._messages.put(None)
+            self._wake_idle()
 
     def add_operation(self, operation: Operation) -> None:
         """Hand over an operation, and wake the thread."""
@@ -75,6 +75,10 @@ class Inbox:
 
     def wake(self) -> None:
         """Wake the thread."""
+        self._messages.put(None)
+
+    def _wake_idle(self) -> None:
+        self.is_idle = False  # what follows before the thread has run need not wake it again
         self._messages.put(None)
 
     # ---- for the thread

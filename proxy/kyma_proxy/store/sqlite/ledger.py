@@ -1,8 +1,6 @@
-"""Writes accounts, keys and the ledger: charges in groups, everything else one by one. (Contract §8.)
+"""Writes accounts, keys and what is not charged for a request to the ledger, one by one. (Contract §8.)
 
-All of it runs in the writing thread, within a transaction of its caller. A group of charges is one statement, whatever its
-size: Python then releases the interpreter's lock once for the group and not once a row, and the event loop is not held up. The
-statement is an insert into a view whose trigger does the work, in C.
+All of it runs in the writing thread, within a transaction of its caller.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ import msgspec
 from kyma_proxy.store.contract import (
     AccountRow,
     Added,
-    Charge,
     EmailTaken,
     Entry,
     KeyRow,
@@ -27,57 +24,6 @@ from kyma_proxy.store.contract import (
 ENTRY_COLUMNS: Final = "account, at, kind, amount, reference, request_id, model, key, note, id"
 """The columns of an entry, in the order of `Entry`."""
 
-_TEMPORARY_SCHEMA: Final = """
-CREATE TEMP TABLE charges (
-    id                INTEGER NOT NULL PRIMARY KEY,
-    account           TEXT    NOT NULL,
-    key               TEXT,
-    reference         TEXT    NOT NULL,
-    request_id        TEXT    NOT NULL,
-    at                INTEGER NOT NULL,
-    model             TEXT    NOT NULL,
-    prompt_tokens     INTEGER NOT NULL CHECK (prompt_tokens BETWEEN 0 AND 1000000000000000),
-    completion_tokens INTEGER NOT NULL CHECK (completion_tokens BETWEEN 0 AND 1000000000000000),
-    cached_tokens     INTEGER NOT NULL CHECK (cached_tokens BETWEEN 0 AND 1000000000000000),
-    is_estimated      INTEGER NOT NULL,
-    amount            INTEGER NOT NULL CHECK (amount BETWEEN 0 AND 1000000000000000)  -- so that no group's sum overflows
-) STRICT;
-
-CREATE TEMP VIEW handed_over AS SELECT NULL AS charges;
-
-CREATE TEMP TRIGGER write_charges INSTEAD OF INSERT ON handed_over BEGIN
-    DELETE FROM charges;
-
-    INSERT INTO charges
-    SELECT (SELECT coalesce(max(id), 0) FROM entries) + 1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3,
-        value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10
-    FROM json_each(new.charges);
-
-    INSERT INTO entries (id, account, previous, at, kind, amount, reference, request_id, model, key, note)
-    SELECT id, account,
-        coalesce(
-            lag(id) OVER (PARTITION BY account ORDER BY id),
-            (SELECT last_entry FROM accounts WHERE accounts.id = charges.account)
-        ),
-        at, 'usage', -amount, reference, request_id, model, key, iif(is_estimated, 'estimated', NULL)
-    FROM charges WHERE amount > 0 ORDER BY id;
-
-    UPDATE accounts SET balance = balance - cost, last_entry = coalesce(last, last_entry)
-    FROM (SELECT account, sum(amount) AS cost, max(id) FILTER (WHERE amount > 0) AS last FROM charges GROUP BY account) AS sums
-    WHERE accounts.id = sums.account;
-
-    INSERT INTO usage
-    SELECT at / 86400, account, model, coalesce(key, ''),
-        count(*), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), sum(amount)
-    FROM charges WHERE true GROUP BY 1, 2, 3, 4
-    ON CONFLICT DO UPDATE SET
-        requests = requests + excluded.requests,
-        prompt_tokens = prompt_tokens + excluded.prompt_tokens,
-        completion_tokens = completion_tokens + excluded.completion_tokens,
-        cached_tokens = cached_tokens + excluded.cached_tokens,
-        cost = cost + excluded.cost;
-END;
-"""
 _KEY_USES: Final = """
 UPDATE keys SET last_used_day = day
 FROM (SELECT value ->> 0 AS used_key, max(value ->> 1) AS day FROM json_each(?) GROUP BY 1)
@@ -86,18 +32,8 @@ WHERE id = used_key AND day > coalesce(last_used_day, -1)
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def prepare(connection: sqlite3.Connection) -> None:
-    """Create the temporary tables that `write_charges` needs; to be called once for a connection."""
-    connection.executescript(_TEMPORARY_SCHEMA)
-
-
-def write_charges(connection: sqlite3.Connection, charges: Sequence[Charge]) -> None:
-    """Write a group of charges: all of them or none. Raises one of `ROW_ERRORS` if one of them can't be written."""
-    connection.execute("INSERT INTO handed_over VALUES (?)", (_encode(charges).decode(),))
-
-
 def write_key_uses(connection: sqlite3.Connection, key_uses: Sequence[tuple[str, int]]) -> None:
-    """Write the last day on which each key was used. Raises as `write_charges` does."""
+    """Write the last day on which each key was used. Raises one of `ROW_ERRORS` if that can't be written."""
     connection.execute(_KEY_USES, (_encode(key_uses).decode(),))
 
 

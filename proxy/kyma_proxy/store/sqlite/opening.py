@@ -26,7 +26,7 @@ PRAGMA synchronous = FULL;
 PRAGMA foreign_keys = ON;
 PRAGMA temp_store = MEMORY;
 PRAGMA cache_size = -32000;          -- KiB
-PRAGMA wal_autocheckpoint = 4000;    -- pages: seldom enough to be cheap, often enough to be over within the 100 ms of a charge
+PRAGMA wal_autocheckpoint = 1000;    -- pages: finding a place in the WAL's index takes longer for each version of a page there
 PRAGMA journal_size_limit = 67108864;
 BEGIN IMMEDIATE; ROLLBACK;           -- fails if nothing can be written
 """

@@ -61,7 +61,6 @@ class SqliteStore:
             try:
                 if check_integrity:
                     check(connection, path)
-                ledger.prepare(connection)
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
                 reader = Reader(path, timing.busy_timeout)
             except sqlite3.Error as error:

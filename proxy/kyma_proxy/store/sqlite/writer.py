@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from kyma_proxy.store.contract import Charge, RowRefused, StoreStatistics, StoreUnavailable
-from kyma_proxy.store.sqlite import ledger
+from kyma_proxy.store.sqlite import charges, ledger
 from kyma_proxy.store.sqlite.failures import ROW_ERRORS, is_disk_failure
 from kyma_proxy.store.sqlite.inbox import Inbox
 from kyma_proxy.store.sqlite.operation import Operation, OperationResult, Work, resolve_threadsafe, unavailable
@@ -27,16 +27,14 @@ _MAX_GROUP: Final = 2_000
 class Timing(NamedTuple):
     """Times in seconds."""
 
-    gather: float = 0.025
-    """Before a group is written: more charges may come."""
+    gather: float = 0.05
+    """From the first charge of a group, or from the beginning of the last commit, until it is written: more may come."""
     busy_timeout: float = 1.0
     """For another program's lock on the database; then the commit fails."""
     backoff: float = 0.25
     """After a commit that failed, before the next one."""
     timeout: float = 5.0
     """For the disk: then an operation fails, a commit that goes on counts as failing, and closing gives up."""
-    idle_after: float = 1.0
-    """After the last charge, before the thread stops looking for more and waits to be woken."""
 
 
 DEFAULT_TIMING: Final = Timing()
@@ -62,8 +60,6 @@ class Writer:
         self._began: float | None = None
         # Set by the loop, read by the thread:
         self._ends: float | None = None
-        # The thread's own:
-        self._active_until = 0.0
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -123,18 +119,18 @@ class Writer:
         return monotonic() >= self._ends or self._inbox.is_empty
 
     def _wait(self) -> None:
-        """Wait until there is something to write. Charges gather meanwhile; an operation ends the wait."""
-        inbox, now = self._inbox, monotonic()
+        """Wait until there is something to write. Charges gather meanwhile; an operation ends the wait.
+
+        The time that the last commit took is taken off: who waited for it already waits no longer for a slow disk.
+        """
+        inbox = self._inbox
         if self._has_failed:
-            self._back_off(now + self.timing.backoff)
+            self._back_off(monotonic() + self.timing.backoff)
             return
-        if inbox.charges or inbox.key_uses:
-            self._active_until = now + self.timing.idle_after
-        elif now > self._active_until and not inbox.operations:
+        if inbox.is_empty:
             inbox.wait_idle()
-            self._active_until = monotonic() + self.timing.idle_after
         if not inbox.operations:
-            inbox.wait(self.timing.gather if self._ends is None else 0.0)
+            inbox.wait(max(0.0, self.timing.gather - self._last_commit_s) if self._ends is None else 0.0)
 
     def _back_off(self, until: float) -> None:
         """Leave a disk that has just failed alone, whatever is handed over meanwhile."""
@@ -158,12 +154,12 @@ class Writer:
 
     def _write_charges(self, count: int) -> None:
         """Write the first `count` charges. A group that is refused is halved until the charge at fault stands alone."""
-        charges, size = self._inbox.charges, _MAX_GROUP
+        waiting, size = self._inbox.charges, _MAX_GROUP
         while count > 0:
             size = min(size, count)
-            group = charges[:size]
+            group = waiting[:size]
             try:
-                ledger.write_charges(self._connection, group)
+                charges.write_charges(self._connection, group)
             except ROW_ERRORS as error:
                 if size > 1:
                     size //= 2
@@ -172,7 +168,7 @@ class Writer:
             else:
                 self._committed()
                 self._charges += size
-            del charges[:size]
+            del waiting[:size]
             count -= size
             size = _MAX_GROUP
 
