@@ -57,9 +57,9 @@ def queue_result(*urls: str) -> bytes:
     return whole(json.dumps({"images": images, "seed": 1, "has_nsfw_concepts": [False]}).encode())
 
 
-def error_answer(status: str, document: object = None) -> bytes:
+def error_answer(status: str, document: object = None, *, more: str = "") -> bytes:
     """A provider's error."""
-    return whole(json.dumps(document or {"error": {"message": "no"}}).encode(), status=status)
+    return whole(json.dumps(document or {"error": {"message": "no"}}).encode(), status=status, more=more)
 
 
 def queue_answers(*urls: str) -> tuple[bytes, ...]:

@@ -16,9 +16,10 @@ from kyma_proxy.core.http.body import with_members
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on, status_failure
 from kyma_proxy.dialect.density import is_too_dense
-from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest
+from kyma_proxy.dialect.images.contract import ImageDialect, ImageQueue, ProviderRequest, QueueStage
 from kyma_proxy.dialect.registry import IMAGE_DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.jobs.look_rate import LookRate
 from kyma_proxy.jobs.timing import Timing
 from kyma_proxy.net.upstream.client import NoResponse, NoResponseError, ProviderResponse, UpstreamClient
 
@@ -47,6 +48,7 @@ class ProviderClient:
         self._timing = timing
         self._clock = clock
         self._running = running
+        self._looks = LookRate(timing.max_polls_per_s, clock)
         self._pauses: dict[tuple[str, str], asyncio.Future[None]] = {}
         """The pauses between polls, by the source's key and its id of the job."""
 
@@ -78,10 +80,11 @@ class ProviderClient:
         while True:
             await self._pause((source.key, name), max(interval, self._running() / self._timing.max_polls_per_s))
             interval = min(interval * _POLL_BACKOFF, self._timing.max_poll_interval)
-            is_done = _is_done(source, dialect, await self._send_or_none(source, call))
-            if is_done:
-                return await self._fetch(source, dialect, queue.result(source, name))
-            if is_done is not None:
+            await self._looks.wait()
+            stage = _stage(source, dialect, queue, await self._send_or_none(source, call))
+            if stage is QueueStage.DONE or stage is QueueStage.FAILED:
+                return await self._fetch(source, dialect, queue, name, has_failed=stage is QueueStage.FAILED)
+            if stage is not None:
                 answered_at = self._clock()
             elif self._clock() - answered_at > self._timing.contact:
                 raise _unresponsive(source)
@@ -112,18 +115,26 @@ class ProviderClient:
             timer.cancel()
             self._pauses.pop(job, None)
 
-    async def _fetch(self, source: Source, dialect: ImageDialect, call: ProviderRequest) -> tuple[Picture, ...]:
-        """The pictures of a job that is done. A transient failure is tried again."""
-        began = self._clock()
+    async def _fetch(
+        self, source: Source, dialect: ImageDialect, queue: ImageQueue, name: str, *, has_failed: bool
+    ) -> tuple[Picture, ...]:
+        """The pictures of a job that is over. A trouble of the queue is tried again, a stored failure is not."""
+        call, interval, began = queue.result(source, name), self._timing.first_poll, self._clock()
         while True:
+            await self._looks.wait()
             answer = await self._send_or_none(source, call)
-            if answer is not None and answer.status not in _TRANSIENT:
+            if answer is not None and (
+                has_failed or answer.status not in _TRANSIENT or queue.is_result(answer.fields, answer.body)
+            ):
                 break
+            if has_failed:
+                raise _broken(source, "failed to make it")
             if self._clock() - began > self._timing.contact:
                 raise _unresponsive(source)
-            await asyncio.sleep(self._timing.first_poll)
+            await asyncio.sleep(interval)
+            interval = min(interval * _POLL_BACKOFF, self._timing.max_poll_interval)
         if answer.status >= 300:
-            raise _refused(source, dialect, answer)
+            raise _refused(source, dialect, answer, is_result=True)
         return _pictures(source, dialect, answer)
 
     def _short_timeouts(self, source: Source) -> Timeouts:
@@ -167,24 +178,27 @@ def _end(pause: asyncio.Future[None]) -> None:
         pause.set_result(None)
 
 
-def _is_done(source: Source, dialect: ImageDialect, answer: ProviderResponse | None) -> bool | None:
-    """True if a poll says that the job is done; None if its answer is not valid. Raises if the job does not exist any more."""
+def _stage(source: Source, dialect: ImageDialect, queue: ImageQueue, answer: ProviderResponse | None) -> QueueStage | None:
+    """How far a poll says that the job is; None if its answer is not valid. Raises if the job does not exist any more."""
     if answer is None or answer.status in _TRANSIENT or answer.status == 500:
         return None
     if answer.status >= 300:
-        raise _refused(source, dialect, answer)
+        raise _refused(source, dialect, answer, is_result=True)
     try:
-        return dialect.queue is not None and dialect.queue.is_done(answer.body)
+        return queue.stage(answer.body)
     except (ValueError, RecursionError):
         return None
 
 
-def _refused(source: Source, dialect: ImageDialect, answer: ProviderResponse) -> SourceFailed | GatewayError:
-    status = answer.status
-    if moves_on(status, is_last=False):
-        detail = "does not know the model or the job" if status == 404 else None
+def _refused(
+    source: Source, dialect: ImageDialect, answer: ProviderResponse, *, is_result: bool = False
+) -> SourceFailed | GatewayError:
+    """The meaning of an error. A result is that of a job that was accepted, so that something may have been made."""
+    status, word = answer.status, dialect.passing_failure(answer.fields, answer.body)
+    if word is not None or moves_on(status, is_last=False):
+        detail = "does not know the model or the job" if status == 404 else None if word is None else f"failed ({word})"
         failed = status_failure(source.provider.name, status, answer.fields, wall=time.time(), detail=detail)
-        return SourceFailed(failed, is_undone=status in _NOTHING_DONE)
+        return SourceFailed(failed, is_undone=status in _NOTHING_DONE and not is_result)
     why = dialect.message(answer.body) or f"it answered {status} without a message"
     return GatewayError(Kind.INVALID_REQUEST, f"The provider refused the request: {why.rstrip('.')}.")
 

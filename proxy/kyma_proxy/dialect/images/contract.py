@@ -6,7 +6,8 @@ accepts the job, returns its id, and is polled until the job is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,6 +22,17 @@ from kyma_proxy.errors import GatewayError, Kind
 
 Json = dict[str, Any]
 _ABSENT: Final = msgspec.Raw()
+Fields = Mapping[bytes, bytes]
+"""The header fields of an answer; names in lower case."""
+
+
+class QueueStage(enum.Enum):
+    """How far a job is in a provider's queue."""
+
+    WAITS = "waits"
+    WORKS = "works"
+    DONE = "done"
+    FAILED = "failed"  # it is over, and its result says why there are no images
 
 
 class ProviderRequest(NamedTuple):
@@ -66,6 +78,8 @@ class ImageDialect(NamedTuple):
     """Returns the message of a provider's error; None if it has none."""
     queue: ImageQueue | None = None
     """None if the answer to `submit` has the images."""
+    passing_failure: Callable[[Fields, bytes], str | None] = lambda fields, body: None
+    """Returns the provider's word for an error that another source need not have, whatever the status; None for any other."""
 
 
 class ImageQueue(NamedTuple):
@@ -74,9 +88,11 @@ class ImageQueue(NamedTuple):
     job_id: Callable[[bytes], str]
     """Reads the job's id in the answer to `submit`."""
     status: Callable[[Source, str], ProviderRequest]
-    is_done: Callable[[bytes], bool]
-    """True if the answer to `status` says that the job has ended."""
+    stage: Callable[[bytes], QueueStage]
+    """Reads the answer to `status`."""
     result: Callable[[Source, str], ProviderRequest]
+    is_result: Callable[[Fields, bytes], bool]
+    """True if an error is the stored result of the job, which stays what it is, and not a trouble of the queue."""
     cancel: Callable[[Source, str], ProviderRequest]
     is_withdrawn: Callable[[int, bytes], bool]
     """True if the answer to `cancel`, by status and body, says that the job was taken out of the queue before it began."""
