@@ -16,7 +16,7 @@ from kyma_proxy.core.http.body import with_members
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on, status_failure
 from kyma_proxy.dialect.density import is_too_dense
-from kyma_proxy.dialect.images.contract import ImageDialect, ImageQueue, ProviderRequest, QueueStage
+from kyma_proxy.dialect.images.contract import ImageDialect, ImageQueue, ProviderRequest, QueueStage, Unsupported
 from kyma_proxy.dialect.registry import IMAGE_DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.jobs.look_rate import LookRate
@@ -70,13 +70,18 @@ class ProviderClient:
         except (ValueError, RecursionError):
             raise _broken(source, "accepted the job without giving it an id") from None
 
-    async def follow(self, source: Source, name: str) -> tuple[Picture, ...]:
-        """Poll a job that the source has accepted until it is done, and fetch its pictures."""
+    async def follow(self, source: Source, name: str, may_leave: Callable[[], bool] = lambda: False) -> tuple[Picture, ...]:
+        """Poll a job that the source has accepted until it is done, and fetch its pictures.
+
+        A job that has only waited for `leave_queue_after` is withdrawn if `may_leave` is true then: another can be asked.
+        """
         dialect = IMAGE_DIALECTS[source.provider.dialect]
         queue = dialect.queue
         if queue is None:
             raise _broken(source, "has no queue in which the job could be")
         call, interval, answered_at = queue.status(source, name), self._timing.first_poll, self._clock()
+        patience = None if source.image is None else source.image.leave_queue_after
+        leave_at = None if patience is None else answered_at + patience
         while True:
             await self._pause((source.key, name), max(interval, self._running() / self._timing.max_polls_per_s))
             interval = min(interval * _POLL_BACKOFF, self._timing.max_poll_interval)
@@ -86,6 +91,10 @@ class ProviderClient:
                 return await self._fetch(source, dialect, queue, name, has_failed=stage is QueueStage.FAILED)
             if stage is not None:
                 answered_at = self._clock()
+                if stage is QueueStage.WAITS and leave_at is not None and answered_at >= leave_at and may_leave():
+                    if await self.cancel(source, name):
+                        raise _left(source)
+                    leave_at = None  # it may be about to begin: what comes of it is taken
             elif self._clock() - answered_at > self._timing.contact:
                 raise _unresponsive(source)
 
@@ -164,6 +173,15 @@ class ProviderClient:
         return await _sparse(source, answer)
 
 
+def can_make(request: ImageRequest, source: Source) -> bool:
+    """True if a source's dialect can express a request."""
+    try:
+        IMAGE_DIALECTS[source.provider.dialect].submit(request, source)
+    except Unsupported:
+        return False
+    return True
+
+
 async def _sparse(source: Source, answer: ProviderResponse) -> ProviderResponse:
     """The same answer, to be decoded in another turn of the loop if it is large. Raises SourceFailed if it is too dense."""
     if len(answer.body) > _LARGE_BYTES:
@@ -179,7 +197,7 @@ def _end(pause: asyncio.Future[None]) -> None:
 
 
 def _stage(source: Source, dialect: ImageDialect, queue: ImageQueue, answer: ProviderResponse | None) -> QueueStage | None:
-    """How far a poll says that the job is; None if its answer is not valid. Raises if the job does not exist any more."""
+    """The stage that a poll tells of; None if its answer is not valid. Raises if the job does not exist any more."""
     if answer is None or answer.status in _TRANSIENT or answer.status == 500:
         return None
     if answer.status >= 300:
@@ -220,6 +238,11 @@ def _no_response(source: Source, why: NoResponse) -> SourceFailed:
 
 def _broken(source: Source, detail: str) -> SourceFailed:
     return SourceFailed(AttemptFailure(FailureKind.BROKEN, source.provider.name, detail))
+
+
+def _left(source: Source) -> SourceFailed:
+    failed = AttemptFailure(FailureKind.FIRST_BYTE_TIMEOUT, source.provider.name, "did not begin it in time")
+    return SourceFailed(failed, is_undone=True)
 
 
 def _unresponsive(source: Source) -> SourceFailed:

@@ -7,12 +7,13 @@ before it is followed, so that it can go on after a restart.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from kyma_proxy.config.snapshot import Route
+from kyma_proxy.config.snapshot import Route, Source
 from kyma_proxy.core.exchange import ABANDONED, ANSWERED
-from kyma_proxy.core.jobs.job import AcceptedBy, Job, JobEvent
+from kyma_proxy.core.jobs.job import AcceptedBy, ImageRequest, Job, JobEvent
 from kyma_proxy.core.routing.breaker import Permit
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.candidates import Candidates
@@ -20,7 +21,7 @@ from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.plan import Step, each_key, plan
 from kyma_proxy.dialect.images.contract import Unsupported
 from kyma_proxy.errors import GatewayError, Kind
-from kyma_proxy.jobs.provider_client import ProviderClient, SourceFailed
+from kyma_proxy.jobs.provider_client import ProviderClient, SourceFailed, can_make
 from kyma_proxy.jobs.timing import Timing
 
 _MAX_HINT_S: Final = 60
@@ -78,7 +79,7 @@ class JobRunner:
             key = step.source.key
             permit = step.breaker.acquire(self._clock(), candidates.account)
             try:
-                await self._attempt(job, step, permit)
+                await self._attempt(job, step, permit, candidates)
             except SourceFailed as error:
                 if job.stopped_by is not None:
                     raise
@@ -92,7 +93,7 @@ class JobRunner:
                 return True
         return False
 
-    async def _attempt(self, job: Job, step: Step, permit: Permit) -> None:
+    async def _attempt(self, job: Job, step: Step, permit: Permit, candidates: Candidates) -> None:
         """Have one source make the images. Raises SourceFailed, Unsupported, or GatewayError if no other need be asked."""
         source, began = step.source, self._clock()
         assert job.request is not None  # noqa: S101  (until its end)
@@ -109,7 +110,9 @@ class JobRunner:
             if isinstance(begun, str):
                 job.step(JobEvent.ACCEPT)
                 await self._mark_accepted(job)
-                begun = await self._provider_client.follow(source, begun)
+                begun = await self._provider_client.follow(
+                    source, begun, functools.partial(self._is_another_able, job.request, source, candidates)
+                )
             job.pictures = begun[: job.n]
             result = ANSWERED
         except SourceFailed as error:
@@ -131,6 +134,10 @@ class JobRunner:
             permit.release()
             if result is not None:
                 job.attempts.append(f"{source.provider.name}:{result}")
+
+    def _is_another_able(self, request: ImageRequest, source: Source, candidates: Candidates) -> bool:
+        """True if a source could be asked in the place of this one, and could make what is asked."""
+        return any(can_make(request, step.source) for step in candidates.upcoming(self._clock(), source))
 
     def _leave(self, job: Job, failed: AttemptFailure) -> None:
         """Go on to the next source. One that only went silent may still be at work, so the job is cancelled there."""

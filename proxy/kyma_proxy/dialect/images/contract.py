@@ -27,7 +27,7 @@ Fields = Mapping[bytes, bytes]
 
 
 class QueueStage(enum.Enum):
-    """How far a job is in a provider's queue."""
+    """The stage of a job in a provider's queue."""
 
     WAITS = "waits"
     WORKS = "works"
