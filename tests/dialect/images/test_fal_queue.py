@@ -62,12 +62,6 @@ def test_a_queue_refuses_the_response_format_b64_json() -> None:
     assert caught.value.message == f"No source of the model can make this: {why}."
 
 
-@pytest.mark.parametrize("words", ["{count: null}", "{most: 1}"])
-def test_an_unsupported_request_is_not_submitted_to_the_queue(words: str) -> None:
-    with pytest.raises(GatewayError, match="it makes 1 at once"):
-        asks(request(2), words)
-
-
 @pytest.mark.parametrize(
     ("model", "base"),
     [("fal-ai/flux-pro/v1.1-ultra", "/fal-ai/flux-pro"), ("owner/app", "/owner/app"), ("owner/app/a/b/c", "/owner/app")],

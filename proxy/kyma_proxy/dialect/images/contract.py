@@ -58,6 +58,7 @@ class Unsupported(GatewayError):
 
     def __init__(self, why: str, param: str | None = None) -> None:
         super().__init__(Kind.INVALID_REQUEST, f"No source of the model can make this: {why}.", param=param)
+        self.why = f"was not asked, as it can't make this: {why}."
 
 
 class ImageDialect(NamedTuple):
@@ -107,8 +108,6 @@ def common_members(request: ImageRequest, source: Source) -> Json:
     out["prompt"] = request.prompt
     if request.size is not None:
         out |= _size(request.size, members)
-    if request.n > members.most:
-        raise Unsupported(f"it makes {members.most} at once", "n")
     if members.count is not None and request.n != 1:
         out[members.count] = request.n
     if request.images:
