@@ -246,7 +246,7 @@ class Trial:
         return ssl.get_server_certificate(("127.0.0.1", self._public))
 
     def _audit(self) -> str:
-        """What the log says that requests cost is what the account has lost."""
+        """Check that the account has lost what the log says that requests cost. Raises Failed."""
         records = [json.loads(line) for line in self._log.read_text().splitlines()]
         charged = [record for record in records if record.get("cost_usd")]
         spent = round(_GRANT_USD * 10**9) - round(
