@@ -282,7 +282,8 @@ class _Compiler:
     def _compile_accounts(self, accounts: doc.Accounts) -> snap.Accounts:
         scheme, _, path = accounts.database.partition(":")
         if scheme != "sqlite" or not path or "\0" in path:
-            self._report("accounts.database", "must be sqlite:FILE, such as sqlite:/var/lib/kyma/kyma.db")
+            written = "" if path or scheme in ("", "sqlite") else f"; write sqlite:{scheme}"
+            self._report("accounts.database", f"must be sqlite:FILE, such as sqlite:/var/lib/kyma/kyma.db{written}")
         if accounts.signup.enabled and not accounts.required:
             self._warn("accounts.signup", "accounts.signup has no effect while accounts.required is false")
         bonus = _SIGNUP_CREDITS if accounts.signup.credits is None else accounts.signup.credits
