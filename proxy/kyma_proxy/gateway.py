@@ -88,7 +88,7 @@ class Gateway(AttemptsListener):
         meter, inbound, snapshot = self._meter, exchange.inbound, exchange.snapshot
         try:
             if meter is not None:
-                exchange.key = meter.identify(inbound.headers)
+                exchange.key = meter.identify_again(inbound.headers, attempts.downstream)
             if len(inbound.body) <= LARGE_BYTES:
                 fields = read_routing_fields(inbound.body, is_metered=meter is not None, asks_usage=snapshot.asks_usage)
             else:

@@ -77,6 +77,15 @@ class Candidates:
         """True if the plan has another step."""
         return bool(self._drawn(now))
 
+    def upcoming(self, now: float, source: Source) -> list[Step]:
+        """The steps that would follow if this source, which is being asked, failed; not its own with another key."""
+        excluded = self.tried.union(source.siblings)
+        return [
+            step
+            for step in self._drawn(now)
+            if step.source.key not in excluded and (step.bypass_breaker or step.breaker.allows(now, self.account))
+        ]
+
     def _drawn(self, now: float) -> list[Step]:
         """The steps of the whole plan that remain."""
         random, self._undrawn = self._undrawn, None

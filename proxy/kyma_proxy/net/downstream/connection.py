@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable
 from typing import Final, cast
 
+from kyma_proxy.core.accounts.accounts import Key
 from kyma_proxy.core.http.connection_state import ConnectionEvent, ConnectionState, after
-from kyma_proxy.core.http.inbound import Inbound
+from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.dialect.registry import error_answer
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.flow_control import Bridge, FlowControl
@@ -40,7 +41,8 @@ class DownstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_backlog", "_body", "_bridge", "_deadline", "_flow", "_handlers", "_is_taking", "_listener", "_loop",
-        "_open_bridge", "_reader", "_serving", "_unsent", "buffered", "is_aborted", "is_writable", "slot", "state", "transport",
+        "_open_bridge", "_reader", "_serving", "_unsent", "buffered", "identified", "is_aborted", "is_writable", "key", "slot",
+        "state", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -62,13 +64,13 @@ class DownstreamConnection(asyncio.Protocol):
         self._deadline: float | None = None
         self.slot = 0
         self.state = ConnectionState.IDLE
-        self.is_writable = True
-        self.is_aborted = False
+        self.is_writable, self.is_aborted = True, False
+        self.identified: Headers | None = None  # the last headers that had a key
+        self.key: Key | None = None
         # for the answer under way
-        self._is_taking = False
+        self._is_taking, self._unsent = False, 0
         self._serving: InlineCoroutine | None = None
         self._flow: FlowControl | None = None
-        self._unsent = 0
 
     # ---- asyncio.Protocol
 

@@ -336,9 +336,7 @@ class Pump(ResponseHandler, Generic[A]):
             added += KEEP_ALIVE
         encoded = encode_answer_head(head, self._attempt.step.source, added, chunked=self._chunked, close=self._closing)
         size = self.bytes_out = len(opening)
-        if not size:
-            self._write(encoded)
-        elif self._chunked:
+        if size and self._chunked:
             self._write(b"%b%x\r\n%b\r\n" % (encoded, size, opening))
         else:
             self._write(encoded + opening)
@@ -347,9 +345,9 @@ class Pump(ResponseHandler, Generic[A]):
         self.received_at = connection.timers.read_at
         self._attempt.first_byte = monotonic()
         connection.start_idle_timer()
-        passes = self._decoder is None and self._redactor is None and not (self.body.is_translated or self.reader.is_searching)
-        if self._chunked and passes and self.reader.streams:
-            self._passed = self.reader.passed_chunks()
+        passes = self._chunked and self._decoder is None and self._redactor is None and not self.body.is_translated
+        if passes and (passed := self.reader.passed_chunks()) is not None:
+            self._passed = passed
             connection.pass_chunks()
         if not self._downstream.is_writable:
             connection.pause()
