@@ -11,7 +11,7 @@ LOCKED := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP)) --
 
 .PHONY: help setup run run-llm test node-clients test-compiled soak hostile-nginx crash fuzz check format bench bench-all bench-compare \
 	bench-micro bench-instructions bench-delay readme-table \
-	bench-jobs bench-outage bench-peers dist trial lint-deploy reference lock clean
+	bench-jobs bench-outage bench-replacements bench-peers dist trial lint-deploy reference lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,9 @@ bench-delay: $(VENV)/built.done $(VENV)/bench.done ## the delay of each event be
 
 bench-outage: $(VENV)/built.done $(VENV)/bench.done ## what an outage costs callers: a fallback's price, and a minute with a dead source
 	$(BIN)/python -m bench.outage
+
+bench-replacements: $(VENV)/built.done $(VENV)/bench.done ## replace the gateway 20 times under streams and 200 requests a second: nobody is refused or cut (1 minute)
+	$(BIN)/python -m bench.replacements $(BENCH_OPTIONS)
 
 bench-jobs: $(VENV)/built.done $(VENV)/bench.done ## what image jobs cost: taken in, under way, and beside streams (2 minutes)
 	$(BIN)/python -m bench.jobs $(BENCH_OPTIONS)
