@@ -45,6 +45,7 @@ class MarkedGateway(Gateway, frozen=True, kw_only=True):
     """The gateway within the wrapper that notes its moments in `marks`."""
 
     marks: Path
+    start_timeout_s: float = 60.0
 
     def command(self) -> Sequence[str] | None:
         """The wrapper's command, in the place of the package's."""
