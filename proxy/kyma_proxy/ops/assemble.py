@@ -37,6 +37,7 @@ from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.downstream.listener import Listener
 from kyma_proxy.net.relay.large_bodies import LargeBodies
 from kyma_proxy.net.slices import Slices
+from kyma_proxy.net.small_slices import in_slices
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream.client import UpstreamClient
 from kyma_proxy.net.upstream.dialing import Addresses, Dialer
@@ -47,7 +48,6 @@ from kyma_proxy.ops.health_checks import HealthChecks
 from kyma_proxy.ops.live_state import BUILD, LiveState
 from kyma_proxy.ops.model_lists import ModelLists
 from kyma_proxy.ops.reload import Configuration
-from kyma_proxy.ops.snapshot_pieces import in_slices
 from kyma_proxy.telemetry.access_log import AccessLog
 from kyma_proxy.telemetry.counters import Counters
 from kyma_proxy.telemetry.metrics import Metrics
