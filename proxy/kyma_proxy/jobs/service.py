@@ -285,8 +285,10 @@ class JobService:
         return is_withdrawn
 
     def _cancel_at_source(self, by: AcceptedBy) -> None:
-        for name in () if by.source is None else by.provider_jobs:
-            self._spawn(self._provider_client.cancel(by.source, name))
+        source = by.source
+        if source is not None:
+            for name in by.provider_jobs:
+                self._spawn(self._provider_client.cancel(source, name))
 
     def _stored(self, scope: tuple[str, str], task: asyncio.Task[Job]) -> None:
         if self._being_stored.get(scope) is task:

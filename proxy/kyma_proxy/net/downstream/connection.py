@@ -354,8 +354,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.buffered.release()
         if self.state is ConnectionState.IDLE:
             self._step(ConnectionEvent.SERVE)
-        identity = reader.identity()
-        path = reader.target if reader.head is None else reader.head.path
+        identity, path = reader.identity(), reader.target if reader.head is None else reader.head.path
         cors = self._listener.web_pages.readable(reader.headers)
         self.transport.write(error_answer(error, identity, path, cors))
         self._handlers.reject(error, identity)
