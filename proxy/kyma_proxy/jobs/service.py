@@ -287,9 +287,10 @@ class JobService:
         return is_withdrawn
 
     def _cancel_at_source(self, by: AcceptedBy) -> None:
-        if by.source is not None:
+        source = by.source
+        if source is not None:
             for name in by.provider_jobs:
-                self._spawn(self._provider_client.cancel(by.source, name))
+                self._spawn(self._provider_client.cancel(source, name))
 
     def _stored(self, scope: tuple[str, str], task: asyncio.Task[Job]) -> None:
         if self._being_stored.get(scope) is task:

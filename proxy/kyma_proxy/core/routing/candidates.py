@@ -7,8 +7,18 @@ from collections.abc import Callable, Collection
 from kyma_proxy.config.snapshot import Route, Source
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, exhausted
-from kyma_proxy.core.routing.plan import Step, last_resort, rest_of_plan, unasked
+from kyma_proxy.core.routing.plan import Step, last_resort, only_first, plan, rest_of_plan, unasked
 from kyma_proxy.errors import GatewayError
+
+
+def candidates_of(
+    route: Route, breakers: BreakerTable, now: float, random: Callable[[], float], account: str | None
+) -> Candidates:
+    """The sources to ask by a route's plan, as `plan` makes it."""
+    first = only_first(route, breakers, now, account)
+    if first is not None:
+        return Candidates(route, breakers, (first,), account, undrawn=random)
+    return Candidates(route, breakers, plan(route, breakers, now, random, account), account)
 
 
 class Candidates:
