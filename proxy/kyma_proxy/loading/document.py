@@ -229,6 +229,7 @@ class ImageRules(Section, frozen=True):
     most: Annotated[int, Meta(ge=1, le=4)] = 4
     most_input_images: Annotated[int, Meta(ge=1, le=16)] = 1
     needs_image: bool = False
+    max_prompt: Annotated[int, Meta(ge=1, le=32_000)] = 4000
 
 
 class Price(Section, frozen=True):

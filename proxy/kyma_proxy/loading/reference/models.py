@@ -106,6 +106,7 @@ _IMAGE_RULES: Final = {
     "most": Key("The most images of one request.", "2"),
     "most_input_images": Key("The most pictures that a caller may send.", "4"),
     "needs_image": Key("`true`: the model edits a picture, so a request needs one.", "true"),
+    "max_prompt": Key("The most characters of a prompt.", "1000"),
 }
 
 _PRICE: Final = {
