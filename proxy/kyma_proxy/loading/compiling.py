@@ -31,7 +31,7 @@ from kyma_proxy.loading.headers import find_pass_problem, merge_pass_headers
 from kyma_proxy.loading.images import compile_image_members, compile_image_rules, find_image_problems
 from kyma_proxy.loading.outside_values import NoOutsideValues, OutsideValues
 from kyma_proxy.loading.patterns import compile_patterns, find_pool_problems, is_pattern, name_models, with_pool
-from kyma_proxy.loading.prices import compile_price
+from kyma_proxy.loading.prices import compile_price, find_price_problems
 from kyma_proxy.loading.providers import Providers, with_other_keys
 from kyma_proxy.loading.reading import Read, read_document
 from kyma_proxy.loading.references import check_aliases, check_fallbacks
@@ -200,7 +200,7 @@ class _Compiler:
                 )
         parts = (("pool", entry.pool or ()), ("reserve", entry.reserve))
         placed = [(f"{part}[{at}]", source) for part, sources in parts for at, source in _present(sources)]
-        for where, what in find_image_problems(entry.image, placed, model):
+        for where, what in (*find_image_problems(entry.image, placed, model), *find_price_problems(entry.price, model)):
             self._report(f"{path}.{where}", what)
         if (
             has_accounts
