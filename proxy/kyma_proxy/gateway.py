@@ -248,8 +248,10 @@ class Gateway(AttemptsListener):
 
     def _is_last(self, attempts: Attempts) -> bool:
         """True if it is relayed that a source lacks the endpoint, as nobody else could tell the caller more."""
-        is_alone = len(attempts.running) == 1 and not attempts.exchange.endpoint.is_estimated
-        return is_alone and attempts.candidates.is_last(monotonic())
+        running, now = attempts.running, monotonic()
+        if len(running) != 1 or attempts.exchange.endpoint.is_estimated or running[0].step.is_asked_elsewhere(now):
+            return False
+        return attempts.candidates.is_last(now)
 
     def on_commit(self, attempt: Attempt, head: AnswerHead) -> bytes:
         """An answer begins to go out: the other attempts end, and the source has succeeded. Returns lines of its head."""
@@ -296,7 +298,7 @@ class Gateway(AttemptsListener):
             attempt.connect(self._upstreams, is_fresh=True)
             return
         attempt.fail(failure, monotonic(), self._random)
-        attempts.candidates.fail(attempt.step.source, failure)
+        attempts.candidates.fail(attempt.step, failure, monotonic())
         attempts.running.remove(attempt)
         if not attempts.running:
             attempts.exchange.step(Event.MOVE_ON)

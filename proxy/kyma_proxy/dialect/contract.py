@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from kyma_proxy.config.snapshot import ErrorRule, Source
@@ -55,6 +56,8 @@ class Dialect(NamedTuple):
     """Request header fields, in lower case, that only its providers understand."""
     default_fields: tuple[tuple[bytes, bytes], ...] = ()
     """Request header fields that its providers require, with the values to send if neither caller nor provider sets them."""
+    error_events: Mapping[bytes, Callable[[GatewayError, str, bool], bytes]] = MappingProxyType({})
+    """The in-band error events of endpoints whose streams have others, by the paths at which callers reach them."""
     cleaning: Cleaning | None = None
     version_path: str = ""
     """The part of every path that its client libraries add to a base URL; the base URL of a provider may lack it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from kyma_proxy.config.snapshot import Route, Source
+from kyma_proxy.config.snapshot import Route
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, exhausted
 from kyma_proxy.core.routing.plan import Step, last_resort, rest_of_plan, unasked
@@ -57,8 +57,16 @@ class Candidates:
             step = self._next(now)
         return step
 
-    def fail(self, source: Source, failure: AttemptFailure) -> None:
-        """Note why a source failed. Its other keys are worth asking only if the failure was about this one."""
+    def fail(self, step: Step, failure: AttemptFailure, now: float) -> None:
+        """Note why a source failed. Its other keys are worth asking only if the failure was about this one.
+
+        One that only lacks the endpoint is asked next at another one of its own, if a translation can do with that.
+        """
+        source = step.source
+        if failure.is_missing and source.translated is not None and step.is_asked_elsewhere(now):
+            self.tried.discard(source.key)
+            self._remaining.append(Step(step.model, source.translated, step.layer, self._breakers.of(source.translated)))
+            return
         self.failures[source.key] = failure
         if source.siblings and not failure.is_of_key:
             self.tried.update(source.siblings)
