@@ -10,8 +10,8 @@ UV := $(shell command -v uv 2>/dev/null)
 LOCKED := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP)) --require-hashes -r
 
 .PHONY: help setup run run-llm test node-clients test-compiled soak hostile-nginx crash fuzz check format bench bench-all bench-compare \
-	bench-micro bench-instructions \
-	bench-jobs bench-outage bench-peers dist trial lint-deploy reference lock clean
+	bench-micro bench-instructions bench-delay readme-table \
+	bench-jobs bench-outage bench-replacements bench-peers dist trial lint-deploy reference lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,7 @@ check: $(VENV)/dev.done ## lint, format, types, and the directions of imports
 	$(BIN)/ruff format --check --diff .
 	$(BIN)/mypy
 	PYTHONPATH=proxy $(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m bench.age
 
 format: $(VENV)/dev.done ## mend what the linter can mend
 	$(BIN)/ruff check --fix --quiet . || true
@@ -71,6 +72,9 @@ bench-all: $(VENV)/built.done $(VENV)/bench.done ## everything, beside all peers
 	$(BIN)/python -m bench.suite --plan all --out docs/benchmarks/run.json $(BENCH_OPTIONS) > /dev/null; code=$$?; \
 		$(BIN)/python -m bench.report docs/benchmarks/run.json --out docs/benchmarks --readme README.md && exit $$code
 
+readme-table: $(VENV)/bench.done ## make the report and the README's table again from the last run that is in docs/benchmarks
+	$(BIN)/python -m bench.report docs/benchmarks/run.json --out docs/benchmarks --readme README.md
+
 bench-compare: $(VENV)/built.done $(VENV)/bench.done ## this tree against another commit, pair by pair: make bench-compare BASE=HEAD~1
 	$(BIN)/python -m bench.compare $(or $(BASE),$(error Say against what: make bench-compare BASE=HEAD~1)) $(BENCH_OPTIONS)
 
@@ -80,8 +84,14 @@ bench-micro: $(VENV)/built.done $(VENV)/bench.done ## what each pure part of the
 bench-instructions: $(VENV)/built.done $(VENV)/bench.done ## instructions of a request and an event, and if they keep to the budget (3 minutes)
 	$(BIN)/python -m bench.instructions $(BENCH_OPTIONS)
 
+bench-delay: $(VENV)/built.done $(VENV)/bench.done ## the delay of each event beside nginx's, and what the gateway did when one was late (7 minutes)
+	$(BIN)/python -m bench.delay $(BENCH_OPTIONS)
+
 bench-outage: $(VENV)/built.done $(VENV)/bench.done ## what an outage costs callers: a fallback's price, and a minute with a dead source
 	$(BIN)/python -m bench.outage
+
+bench-replacements: $(VENV)/built.done $(VENV)/bench.done ## replace the gateway 20 times under streams and 200 requests a second: nobody is refused or cut (1 minute)
+	$(BIN)/python -m bench.replacements $(BENCH_OPTIONS)
 
 bench-jobs: $(VENV)/built.done $(VENV)/bench.done ## what image jobs cost: taken in, under way, and beside streams (2 minutes)
 	$(BIN)/python -m bench.jobs $(BENCH_OPTIONS)

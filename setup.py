@@ -20,13 +20,14 @@ from setuptools.command.build_ext import build_ext
 COMPILED = tuple(
     f"proxy/kyma_proxy/{path}.py"
     for path in (
-        "accounting/meter", "accounting/own_answers",
+        "accounting/meter", "accounting/own_answers", "accounting/references",
         "accounting/settlement",
         "config/snapshot",
-        "core/accounts/accounts", "core/accounts/charging", "core/accounts/estimate", "core/accounts/limits",
+        "core/accounts/accounts", "core/accounts/charging", "core/accounts/estimate",
+        "core/accounts/limit_lines", "core/accounts/limits",
         "core/accounts/reservation", "core/accounts/usage",
         "core/exchange",
-        "core/http/answers", "core/http/body", "core/http/body_buffer", "core/http/body_pace",
+        "core/http/answer_repeat", "core/http/answers", "core/http/body", "core/http/body_buffer", "core/http/body_pace",
         "core/http/chunks", "core/http/connection_state", "core/http/endpoints", "core/http/headers", "core/http/host",
         "core/http/inbound", "core/http/large_body", "core/http/member_names", "core/http/member_set", "core/http/repeat",
         "core/http/request_head", "core/http/request_target", "core/http/source_request", "core/http/structure",
@@ -35,12 +36,14 @@ COMPILED = tuple(
         "core/routing/failures", "core/routing/history", "core/routing/operators_errors", "core/routing/patterns",
         "core/routing/plan", "core/routing/resolve",
         "core/spelling",
-        "dialect/answers/anthropic", "dialect/answers/document", "dialect/answers/ending", "dialect/answers/facts",
+        "dialect/answers/anthropic", "dialect/answers/anthropic_usual", "dialect/answers/document",
+        "dialect/answers/ending", "dialect/answers/facts",
         "dialect/answers/last_events", "dialect/answers/openai", "dialect/answers/openai_usual",
         "dialect/answers/passed_chunks", "dialect/answers/reader", "dialect/answers/silence", "dialect/answers/usage",
         "dialect/answers/whole_body",
+        "dialect/completion_estimate",
         "dialect/density",
-        "dialect/sse",
+        "dialect/sse", "dialect/usage_filter",
         "gateway",
         "net/downstream/connection", "net/downstream/incoming_body", "net/downstream/intake", "net/downstream/listener",
         "net/downstream/request_reader",
@@ -52,7 +55,9 @@ COMPILED = tuple(
         "net/sweeper",
         "net/upstream/client", "net/upstream/connection", "net/upstream/connection_owner", "net/upstream/framing",
         "net/upstream/outflow", "net/upstream/pool", "net/upstream/portions", "net/upstream/response_handler",
-        "net/upstream/timers", "telemetry/access_log", "telemetry/counters", "telemetry/recording",
+        "net/upstream/timers",
+        "store/sqlite/charges", "store/sqlite/inbox",
+        "telemetry/access_log", "telemetry/counters", "telemetry/recording",
     )
 )  # fmt: skip
 

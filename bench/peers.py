@@ -102,7 +102,8 @@ def _environment(peer: str) -> None:
 
 
 def _pip(python: Path, lock: str) -> None:
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    # A lock names all packages. Without --no-deps pip may look for the extras of one, and refuse a newer version as unpinned.
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
     _run([*command, "-r", str(ROOT / "requirements" / f"{lock}.txt")])
 
 

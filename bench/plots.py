@@ -25,7 +25,8 @@ Panel = tuple[str, str, str]
 _OWN: Final = "#c2410c"
 _OTHERS: Final = "#94a3b8"
 _LINES: Final = {
-    "gateway": "#c2410c", "gateway-interpreted": "#fdba74", "nginx": "#15803d", "haproxy": "#1d4ed8", "envoy": "#7e22ce",
+    "gateway": "#c2410c", "gateway-metered": "#ea580c", "gateway-interpreted": "#fdba74",
+    "nginx": "#15803d", "haproxy": "#1d4ed8", "envoy": "#7e22ce",
     "smg": "#0e7490", "portkey": "#a16207", "litellm": "#be185d", "direct": "#64748b",
 }  # fmt: skip
 _COST: Final[Sequence[Panel]] = (
@@ -42,6 +43,10 @@ _FIRST_BYTE: Final[Sequence[Panel]] = tuple(
     ("first-byte", metric.replace("delay", "first_byte"), title) for _, metric, title in _DELAY
 )
 _MAX_RATIO: Final = 16.0
+_GLANCE: Final = ("direct", "nginx", "gateway", "envoy", "litellm")
+_MAX_GLANCE_RATIO: Final = 30.0
+"""A direct request takes so little that a gateway's would else leave the plot."""
+_GLANCE_TITLE: Final = "Time until a short request is answered, one at a time (median, ms)"
 _INTERVALS: Final = "The whiskers are the 95 % confidence intervals of the medians; an arrow leaves the plot."
 
 
@@ -49,6 +54,7 @@ def write_plots(run: Run, directory: Path) -> dict[str, str]:
     """Write the plots for which the run has figures; returns the files by caption."""
     mpl.rcParams.update({"svg.hashsalt": "bench", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9})
     figures = {
+        "What stands between you and the provider costs this much (less is better)": ("glance.svg", _glance(run)),
         "CPU time and memory (less is better)": ("cost.svg", _bars(run, _COST)),
         "Added delay of an event, 100 streams (less is better)": ("delay.svg", _bars(run, _DELAY)),
         "Added time to first byte of a stream (less is better)": ("first-byte.svg", _bars(run, _FIRST_BYTE)),
@@ -60,6 +66,32 @@ def write_plots(run: Run, directory: Path) -> dict[str, str]:
             figure.savefig(directory / file, metadata={"Date": None}, bbox_inches="tight")
             files[caption] = file
     return files
+
+
+def _glance(run: Run) -> Figure | None:
+    """One figure for who has never seen such a table: the whole time of a request, without anything between and with each."""
+    measurement = find_measurement(run, "alone")
+    if measurement is None:
+        return None
+    found = {name: median_interval(values(measurement, name, "first_byte_p50_us")) for name in _GLANCE}
+    medians = {name: figure.median / 1000 for name, figure in found.items() if figure is not None}
+    if not {"direct", "gateway"} < set(medians):
+        return None
+    end = _limit(medians.values(), _MAX_GLANCE_RATIO) * 1.15
+    figure = Figure(figsize=(7.2, 0.8 + 0.34 * len(medians)))
+    axes = figure.add_subplot()
+    for row, (name, median) in enumerate(medians.items()):
+        is_cut = median > end
+        colour = _OWN if name == "gateway" else _OTHERS
+        axes.barh(row, end if is_cut else median, color=colour, hatch="///" if is_cut else None, height=0.7)
+        axes.text(min(median, end), row, f"  {number(median)}{' →' if is_cut else ''}", va="center", fontsize=9)
+    axes.set_yticks(range(len(medians)), ["kyma-proxy" if name == "gateway" else run.titles[name] for name in medians])
+    axes.set_xlim(0, end * 1.2)
+    axes.set_ylim(len(medians) - 0.4, -0.6)
+    axes.set_title(_GLANCE_TITLE, fontsize=10, loc="left")
+    figure.text(0.01, -0.02, f"{origin(run)}. An arrow leaves the plot.", fontsize=7, va="top", color="#475569")
+    _hide_frame(axes)
+    return figure
 
 
 def _bars(run: Run, panels: Sequence[Panel]) -> Figure | None:
@@ -104,10 +136,10 @@ def _panel(axes: Axes, run: Run, measurement: Measurement, metric: str, names: S
     _hide_frame(axes)
 
 
-def _limit(medians: Iterable[float]) -> float:
+def _limit(medians: Iterable[float], max_ratio: float = _MAX_RATIO) -> float:
     """The largest value that is drawn whole: not so many times the smallest that this one can't be seen any more."""
     ordered = sorted(value for value in medians if value > 0) or [1.0]
-    return max(value for value in ordered if value <= _MAX_RATIO * ordered[0])
+    return max(value for value in ordered if value <= max_ratio * ordered[0])
 
 
 def _medians(run: Run, measurement: Measurement, metric: str) -> dict[str, Interval]:

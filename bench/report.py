@@ -29,12 +29,15 @@ _TAILS: Final = {
     "delay": "delay, 99.9th percentile of all rounds (µs)",
     "first_byte": "first byte, 99.9th percentile of all rounds (µs)",
 }
+_ADDED_TAIL: Final = "added_delay_tail_us"
+"""It is no metric of a round: a tail needs the events of all rounds."""
 _DISAGREE: Final = 0.1
 _HEADLINE: Final = (
     ("short@20", "cpu_us", "CPU per short request (µs)"),
     ("stream@100", "cpu_us", "CPU per event, 100 streams (µs)"),
     ("delay", "added_delay_p50_us", "added delay per event, median (µs)"),
     ("delay", "added_delay_p99_us", "added delay per event, 99th percentile (µs)"),
+    ("delay", _ADDED_TAIL, "added delay per event, 99.9th percentile of all rounds (µs)"),
     ("first-byte", "added_first_byte_p50_us", "added time to first byte, median (µs)"),
     ("memory", "stream_kib", "memory per open stream (KiB)"),
     ("sustained", "sustained_per_s", "highest rate with the 99th percentile of the first byte under 10 ms (1/s)"),
@@ -95,8 +98,18 @@ def headline(run: Run) -> str:
         if (measurement := analysis.find_measurement(run, key)) is not None
     ]
     systems = [name for name in run.titles if name != "direct" and any(name in one.samples for one, _, _ in rows)]
-    lines = [[run.titles[name], *(cell(measurement, name, metric) for measurement, metric, _ in rows)] for name in systems]
+    lines = [
+        [run.titles[name], *(_headline_cell(measurement, name, metric) for measurement, metric, _ in rows)] for name in systems
+    ]
     return _table(["", *(title for _, _, title in rows)], lines)
+
+
+def _headline_cell(measurement: Measurement, system: str, metric: str) -> str:
+    samples = measurement.samples.get(system)
+    if metric != _ADDED_TAIL or samples is None or samples.failed is not None:
+        return cell(measurement, system, metric)
+    own, control = _tail(measurement, system, "delay"), _tail(measurement, "direct", "delay")
+    return NONE if own is None or control is None else number(own - control)
 
 
 def summary(run: Run, plot: str, version: str) -> dict[str, str]:
@@ -106,7 +119,7 @@ def summary(run: Run, plot: str, version: str) -> dict[str, str]:
     if f"version {version}," not in of_run:
         of_run += f", which is older than this tree (version {version})"
     return {
-        "plot": f"![CPU time and memory beside other gateways and proxies. {origin(run)}.]({plot})\n\n*{of_run}.*",
+        "plot": f"![What stands between you and the provider costs this much. {origin(run)}.]({plot})\n\n*{of_run}.*",
         "table": "\n\n".join(part for part in (f"*{of_run}.*", headline(run), _failures(run, measured)) if part),
     }
 
@@ -254,18 +267,27 @@ def main() -> int:
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{options.run}: {error.strerror if isinstance(error, OSError) else error}\n")
         return 2
-    if options.readme is not None:
-        plot = os.path.relpath((options.out or options.run.parent) / "cost.svg", options.readme.parent)
-        options.readme.write_text(put_summary(options.readme.read_text(), summary(run, plot, tree_version())))
     if options.out is None:
-        sys.stdout.write(markdown(run) + "\n")
+        if options.readme is None:
+            sys.stdout.write(markdown(run) + "\n")
+        else:
+            _write_summary(options.readme, run, options.run.parent)
         return 0
     from bench.plots import write_plots  # noqa: PLC0415  a table needs no plotting library
 
     options.out.mkdir(parents=True, exist_ok=True)
     plots = write_plots(run, options.out)
     (options.out / "README.md").write_text(markdown(run, plots) + "\n")
+    if options.readme is not None:
+        _write_summary(options.readme, run, options.out)
     return 0
+
+
+def _write_summary(page: Path, run: Run, directory: Path) -> None:
+    """Put the summary into a page; its plot is the simplest one of this directory."""
+    plot = next((name for name in ("glance.svg", "cost.svg") if (directory / name).exists()), "cost.svg")
+    path = os.path.relpath(directory / plot, page.parent)
+    page.write_text(put_summary(page.read_text(), summary(run, path, tree_version())))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from tests.harness import Client, Provider, providers
 from tests.processes import GatewayProcess, free_port, serving
 from tests.waiting import until
 
+_TIMEOUTS = "{connect: 10s, first_byte: 100s, idle: 100s}"
+"""A stream goes on while other processes start, which takes long on a busy machine."""
+
 
 class Place:
     """An address, the provider behind whatever serves it, and the text of the configuration."""
@@ -25,6 +28,7 @@ class Place:
         self.tls: ssl.SSLContext | None = None
         admin = f"{{listen: '127.0.0.1:{self.admin}'}}"
         more = listeners(listen, access_log=directory / "access.log", admin=admin) + how.pop("more", "")
+        how = {"timeouts": _TIMEOUTS, **how}
         self.text = configuration(provider.port, *others, pool=1, more=more, **how)
         self._clients: list[Client] = []
         self._count = 0

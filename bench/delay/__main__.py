@@ -1,6 +1,6 @@
 """Shows the delay of each event over a minute beside nginx's, and what the gateway did when one was late.
 
-    python -m bench.delay [--streams 100 1000] [--seconds 60] [--short-rate 100] [--late-ms 5] [--out DIRECTORY]
+    python -m bench.delay [--streams 100 1000] [--seconds 60] [--short-rate 100] [--mixed] [--late-ms 5] [--out DIRECTORY]
 
 The gateway has every feature on: accounts, charges, a log. It notes its collector's runs, its sweeper's ticks, the log's writes
 and the ledger's statements, through a wrapper that only this command uses. The exit code is 1 if something failed, or if the
@@ -18,14 +18,14 @@ from typing import Final
 
 import msgspec
 
-from bench.delay.arrivals import Arrivals, Task, read
+from bench.delay.arrivals import MIXED_MODELS, Arrivals, Task, read
 from bench.delay.causes import Late, Mark, late_events, own_holds
 from bench.harness import Harness, assign_cores, generate_load
 from bench.machine import BackgroundLoad
 from bench.processes import ROOT, preexec
 from bench.results import Cores
 from bench.scenario import Load, Point
-from bench.script import Script
+from bench.script import Script, parse
 from bench.statistics import quantile
 from bench.systems.gateway import Gateway
 from bench.systems.nginx import Nginx
@@ -90,6 +90,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--streams", nargs="+", type=int, default=[100, 1000], metavar="N", help="streams at once")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each system is watched (default: 60)")
     parser.add_argument("--short-rate", type=float, default=100.0, help="short requests a second beside the streams")
+    parser.add_argument("--mixed", action="store_true", help="large prompts, translations and callers who leave as well")
     parser.add_argument("--late-ms", type=float, default=5.0, help="from which delay on an event is explained (default: 5)")
     parser.add_argument("--path", type=Path, help="a directory with a built kyma_proxy, in the place of the installed one")
     parser.add_argument("--no-pin", dest="pin", action="store_false", help="let the kernel choose the cores")
@@ -110,7 +111,8 @@ def _measure(options: argparse.Namespace, streams: int) -> dict[str, Seen]:
     marks.unlink(missing_ok=True)
     systems = {"nginx": Nginx(), "gateway": MarkedGateway(path=options.path, marks=marks)}
     seen = {}
-    with Harness(systems, cores, (point,), generate_load) as harness:
+    models = [msgspec.structs.replace(point, provider=parse(model) or script) for model in MIXED_MODELS]
+    with Harness(systems, cores, (point, *models), generate_load) as harness:
         for name in ("direct", *systems):
             target = harness.start_target(name, point)
             try:
@@ -127,7 +129,7 @@ def _watch(target: Target, options: argparse.Namespace, streams: int, model: str
     out = options.out / f"{target.name}-{streams}.bin"
     task = Task(
         port=target.port, model=model, streams=streams, seconds=options.seconds, out=str(out), headers=target.headers,
-        short_rate_per_s=options.short_rate,
+        short_rate_per_s=options.short_rate, is_mixed=options.mixed,
     )  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "bench.delay.arrivals", msgspec.json.encode(task).decode()],

@@ -2,13 +2,15 @@
 
     python -m bench.delay.arrivals JSON
 
-Beside the streams it sends short requests at a rate, so that there is something to log and to charge.
+Beside the streams it sends short requests at a rate, so that there is something to log and to charge. A mixed load has prompts
+of 100 KB and of 1 MB among them, requests to be translated, and groups of callers who leave in the middle of a stream.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import sys
 from array import array
 from pathlib import Path
@@ -24,6 +26,9 @@ _BATCH: Final = 50
 _BATCH_S: Final = 0.01
 _SETTLE_S: Final = 0.5
 _SHORT_CONNECTIONS: Final = 8
+_LEAVERS: Final = 50
+_LEAVE_S: Final = 1.0
+MIXED_MODELS: Final = ("short-in-anthropic",)
 
 
 _C = TypeVar("_C", bound=Connection)
@@ -39,6 +44,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     out: str
     headers: Headers = ()
     short_rate_per_s: float = 0.0
+    is_mixed: bool = False
 
 
 class Arrivals(msgspec.Struct, frozen=True):
@@ -86,7 +92,7 @@ class Watcher:
         self.seen = Arrivals(array("q"), array("q"))
         self.errors: list[str] = []
         self._idle: list[Connection] = []
-        self._short = request_bytes(task.port, "short", stream=False, headers=task.headers)
+        self._short = itertools.cycle(self._short_requests())
 
     async def run(self) -> None:
         """Open the streams, and watch them."""
@@ -102,12 +108,15 @@ class Watcher:
             connection.send(request, script.events, 0)
             if at % _BATCH == _BATCH - 1:
                 await asyncio.sleep(_BATCH_S)
-        sending = asyncio.create_task(self._send_short())
+        others = [asyncio.create_task(self._send_short())]
+        if task.is_mixed:
+            others.append(asyncio.create_task(self._leave(request)))
         await asyncio.sleep(_SETTLE_S)
         for connection in connections:
             connection.seen = self.seen
         await asyncio.sleep(task.seconds)
-        sending.cancel()
+        for other in others:
+            other.cancel()
         for one in (*connections, *self._idle):
             one.timing = None
             one.transport.abort()
@@ -123,13 +132,37 @@ class Watcher:
         else:
             self._idle.append(connection)
 
+    def _short_requests(self) -> list[bytes]:
+        """The requests beside the streams, in their order."""
+
+        def of(model: str, prompt_bytes: int) -> bytes:
+            return request_bytes(
+                self._task.port, model, stream=False, prompt_bytes=prompt_bytes, headers=self._task.headers
+            )  # fmt: skip
+
+        short = of("short", 64)
+        if not self._task.is_mixed:
+            return [short]
+        return [*[short] * 40, of("short", 100_000), *[of(model, 64) for model in MIXED_MODELS] * 5, of("short", 1_000_000)]
+
+    async def _leave(self, request: bytes) -> None:
+        """Have a group of callers begin streams, and leave together in the middle of them, again and again."""
+        while True:
+            group = [await self._connect(Connection) for _ in range(_LEAVERS)]
+            for one in group:
+                one.send(request, 0, 0)
+            await asyncio.sleep(_LEAVE_S)
+            for one in group:
+                one.timing = None
+                one.transport.abort()
+
     async def _send_short(self) -> None:
         """Send at the rate; a request that finds no idle connection is left out."""
         rate = self._task.short_rate_per_s
         while rate > 0:
             await asyncio.sleep(1 / rate)
             if self._idle:
-                self._idle.pop().send(self._short, 0, 0)
+                self._idle.pop().send(next(self._short), 0, 0)
 
 
 def _ignore(_: Connection) -> None: ...

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from bench.client import Headers
 from bench.hostile.answers import ANSWERS, model_of
 from bench.processes import ROOT
@@ -28,13 +30,14 @@ _RUN: Final = (sys.executable, "-P", "-m")
 
 
 class Gateway(System, frozen=True, kw_only=True):
-    """The installed gateway, or the one that can be imported from the directory `path`."""
+    """The installed gateway, or the one that can be imported from the directory `path`. With `accounts` callers are metered."""
 
     name: str = "gateway"
     title: str = "gateway"
     install_hint: str = "make setup"
     log: str | None = "access.log"
     path: Path | None = None
+    accounts: int = 0
 
     def command(self) -> Sequence[str] | None:
         """This interpreter with the package, or None if the package is not installed."""
@@ -49,7 +52,7 @@ class Gateway(System, frozen=True, kw_only=True):
     def prepare(self, home: Path, port: int, deployment: Deployment) -> list[str]:
         """One configuration file."""
         path = home / "gateway.yaml"
-        path.write_text(json.dumps(_document(home, port, deployment)))  # JSON is YAML
+        path.write_text(json.dumps(_document(home, port, self._metered(deployment))))  # JSON is YAML
         return [str(path)]
 
     def environment(self, deployment: Deployment) -> dict[str, str]:
@@ -58,7 +61,11 @@ class Gateway(System, frozen=True, kw_only=True):
 
     def headers(self, deployment: Deployment) -> Headers:
         """A key, if callers need one."""
-        return (("x-api-key", KEY),) if deployment.accounts else ()
+        return (("x-api-key", KEY),) if self._metered(deployment).accounts else ()
+
+    def _metered(self, deployment: Deployment) -> Deployment:
+        """The deployment with the accounts of the system, if it has none of its own."""
+        return msgspec.structs.replace(deployment, accounts=deployment.accounts or self.accounts)
 
     def _package(self) -> str:
         """Its import package; older commits have another name."""
@@ -120,4 +127,5 @@ def _dialect(model: str) -> str:
     return "anthropic" if script is not None and script.dialect == "anthropic" else "openai"
 
 
+METERED: Final = Gateway(name="gateway-metered", title="gateway, metered", accounts=1000)
 INTERPRETED: Final = Gateway(name="gateway-interpreted", title="gateway, interpreted", path=ROOT / "proxy")

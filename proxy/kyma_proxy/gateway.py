@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from time import monotonic
 from typing import Any, Final
 
 from kyma_proxy.accounting.meter import Meter
@@ -26,7 +25,7 @@ from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.core.http.large_body import LARGE_BYTES
 from kyma_proxy.core.http.request_head import RequestHead
 from kyma_proxy.core.routing.breaker_table import BreakerTable
-from kyma_proxy.core.routing.candidates import Candidates
+from kyma_proxy.core.routing.candidates import candidates_of
 from kyma_proxy.core.routing.failures import (
     MISSING_STATUSES,
     AttemptFailure,
@@ -37,7 +36,7 @@ from kyma_proxy.core.routing.failures import (
     status_failure,
 )
 from kyma_proxy.core.routing.operators_errors import meaning_of
-from kyma_proxy.core.routing.plan import Step, only_first, plan
+from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.core.routing.resolve import Routes
 from kyma_proxy.dialect.answers.errors import read_error
 from kyma_proxy.dialect.answers.reader import AnswerReader
@@ -57,6 +56,7 @@ from kyma_proxy.telemetry.counters import Counters
 from kyma_proxy.telemetry.record import Log
 from kyma_proxy.telemetry.recording import other_record
 
+monotonic: Final = time.monotonic  # compiled, a constant is read without a look-up
 _log: Final = logging.getLogger("kyma-proxy")
 _CLIENT_CLOSED_REQUEST: Final = 499
 
@@ -73,8 +73,7 @@ class Gateway(AttemptsListener):
         self._upstreams, self._breakers = upstreams, breakers
         self._counters, self._log, self._meter = counters, log, meter
         self._random, self._large_bodies = random, large_bodies
-        self._own_answers = OwnAnswers(meter)
-        self._routes = Routes()
+        self._own_answers, self._routes = OwnAnswers(meter), Routes()
         self._settlement = Settlement(counters, breakers, log, meter)
         self.live: set[Attempts] = set()
 
@@ -86,14 +85,12 @@ class Gateway(AttemptsListener):
         return self._serve(exchange, attempts)
 
     async def _serve(self, exchange: Exchange, attempts: Attempts) -> None:
-        meter = self._meter
+        meter, inbound, snapshot = self._meter, exchange.inbound, exchange.snapshot
         try:
             if meter is not None:
-                exchange.key = meter.identify(exchange.inbound.headers)
-            if len(exchange.inbound.body) <= LARGE_BYTES:
-                fields = read_routing_fields(
-                    exchange.inbound.body, is_metered=meter is not None, asks_usage=exchange.snapshot.asks_usage
-                )
+                exchange.key = meter.identify_again(inbound.headers, attempts.downstream)
+            if len(inbound.body) <= LARGE_BYTES:
+                fields = read_routing_fields(inbound.body, is_metered=meter is not None, asks_usage=snapshot.asks_usage)
             else:
                 fields = await self._read_large(exchange)
             route = self._route(exchange, fields)
@@ -133,15 +130,9 @@ class Gateway(AttemptsListener):
         """Choose the sources to ask, and their order. Raises GatewayError if there is none that could answer."""
         key = attempts.exchange.key
         account = None if key is None else key.account.id
-        now = monotonic()
-        first = only_first(route, self._breakers, now, account)
-        if first is not None:
-            attempts.candidates = Candidates(route, self._breakers, (first,), account, undrawn=self._random)
-            return
-        steps = plan(route, self._breakers, now, self._random, account)
-        if not steps and route.is_empty:
+        if not route.pool and route.is_empty:
             check_is_estimated(attempts.exchange, route)
-        attempts.candidates = Candidates(route, self._breakers, steps, account)
+        attempts.candidates = candidates_of(route, self._breakers, monotonic(), self._random, account)
 
     # ---- attempt
 

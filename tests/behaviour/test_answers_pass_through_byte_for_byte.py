@@ -30,6 +30,20 @@ async def test_a_whole_answer_passes_through_unchanged(tmp_path: Path) -> None:
     assert not {"set-cookie", "x-ratelimit-limit-requests", "x-kyma-alias", "x-kyma-fallback"} & set(answer.headers)
 
 
+async def test_each_of_several_answers_with_the_same_fields_passes_with_its_own_values(tmp_path: Path) -> None:
+    answers = [(f"req-{n}", b'{"choices":[{"message":{"content":"%b"}}]}' % (b"x" * n)) for n in (1, 2, 300, 0, 9)]
+    async with both(tmp_path) as (gateway, provider):
+        client = await gateway.client()
+        for identity, body in answers:
+            provider.plays(whole(body, more=f"x-request-id: {identity}\r\nopenai-processing-ms: {identity[4:]}\r\n"))
+            client.ask()
+            answer = await client.answer()
+            assert answer.body == body
+            assert answer.headers["openai-processing-ms"] == identity[4:]
+        records = await gateway.records(len(answers))
+    assert [record["provider_request_id"] for record in records] == [identity for identity, _ in answers]
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     events=st.lists(st.binary(min_size=1, max_size=400).map(lambda data: b"data: " + data + b"\n\n"), max_size=8),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import orjson
 import pytest
 
 from kyma_proxy.config.snapshot import Snapshot
-from kyma_proxy.core.catalogue import Catalogue, Page, make_page
+from kyma_proxy.core.catalogue import Catalogue, Page, make_catalogue, make_page
 from kyma_proxy.dialect.registry import RELAYED
 from kyma_proxy.loading.tiers import SHIPPED_TIERS
 from tests.factories import DEFAULT, default_snapshot, snapshot
@@ -17,7 +18,18 @@ FIELDS = ("ts", "request_id")
 
 
 def catalogue(of: Snapshot | None = None) -> Catalogue:
-    return Catalogue(of or default_snapshot(), FIELDS, RELAYED.values())
+    return made(of or default_snapshot())[1]
+
+
+def made(of: Snapshot) -> tuple[int, Catalogue]:
+    """The number of steps that it takes to make the catalogue, and the catalogue."""
+    steps, number = make_catalogue(of, FIELDS, RELAYED.values()), 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return number, stop.value
+        number += 1
 
 
 def read(page: Page) -> Any:
@@ -173,3 +185,15 @@ def test_no_credential_is_on_any_page() -> None:
     for page in (pages.models, pages.pricing, pages.tiers, pages.capabilities, *map(page_of, default_snapshot().models)):
         assert b"secret-of" not in page.body
         assert b"example" not in page.body
+
+
+@pytest.mark.parametrize("number", [0, 1, 2000])
+def test_it_is_made_in_a_step_for_each_model_and_is_what_one_step_would_make(number: int) -> None:
+    models = "".join(f"  - {{id: m-{at}, pool: [{{provider: alpha, model: real-{at}}}]}}\n" for at in range(number))
+    of = snapshot(DEFAULT.replace("models:\n", f"models:\n{models}"))
+    steps, result = made(of)
+    assert steps >= 2 * len(of.models)
+    for page in (result.models, result.pricing, result.tiers, result.capabilities):
+        assert page.body == orjson.dumps(orjson.loads(page.body))
+        assert page.etag == make_page(orjson.loads(page.body)).etag
+    assert [model["id"] for model in read(result.models)["data"]] == list(of.models)

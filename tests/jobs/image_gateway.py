@@ -57,9 +57,9 @@ def queue_result(*urls: str) -> bytes:
     return whole(json.dumps({"images": images, "seed": 1, "has_nsfw_concepts": [False]}).encode())
 
 
-def error_answer(status: str, document: object = None) -> bytes:
+def error_answer(status: str, document: object = None, *, more: str = "") -> bytes:
     """A provider's error."""
-    return whole(json.dumps(document or {"error": {"message": "no"}}).encode(), status=status)
+    return whole(json.dumps(document or {"error": {"message": "no"}}).encode(), status=status, more=more)
 
 
 def queue_answers(*urls: str) -> tuple[bytes, ...]:
@@ -67,18 +67,27 @@ def queue_answers(*urls: str) -> tuple[bytes, ...]:
     return accepted(), queue_status("IN_QUEUE"), queue_status("IN_PROGRESS"), queue_status("COMPLETED"), queue_result(*urls)
 
 
-def configuration(*sources: tuple[str, int], accounts: str = "", more: str = "", model: str = "", reserve: str = "[]") -> str:
-    """A model `pic` whose pool has these sources, tried in this order, a model `edit`, and a text model."""
+def configuration(
+    *sources: tuple[str, int], accounts: str = "", more: str = "", model: str = "", reserve: str = "[]", first: str = "",
+    price: str = "",
+) -> str:  # fmt: skip
+    """A model `pic` whose pool has these sources, tried in this order, a model `edit`, and a text model.
+
+    `first` is the section `image` of the first source, and `price` stands in the model's price beside that of an image.
+    """
     written = "".join(
         f"  - {{name: p{at}, base_url: 'http://127.0.0.1:{port}/base', dialect: {dialect}, api_key: provider-key-{at}}}\n"
         for at, (dialect, port) in enumerate(sources)
     )
-    pool = ", ".join(f"{{provider: p{at}, model: owner/app/v1, weight: {0 if at else 1}}}" for at in range(len(sources)))
+    pool = ", ".join(
+        f"{{provider: p{at}, model: owner/app/v1, weight: {0 if at else 1}{f', image: {first}' if first and not at else ''}}}"
+        for at in range(len(sources))
+    )
     text = f"  - {{name: text, base_url: 'http://127.0.0.1:{sources[0][1]}/v1', dialect: openai}}\n"
     return (
         f"{accounts}admin: {{token: {TOKEN}}}\ndefaults: {{timeouts: {{connect: 2s, first_byte: 10s, idle: 10s}}}}\n"
         f"hosts: [a, gateway]\nproviders:\n{written}{text}models:\n"
-        f"  - {{id: pic, output_modalities: [image], price: {{image: {PRICE}}}, pool: [{pool}], reserve: {reserve}, "
+        f"  - {{id: pic, output_modalities: [image], price: {{image: {PRICE}{price}}}, pool: [{pool}], reserve: {reserve}, "
         f"image: {{sizes: [1024x1024, 512x512], extra: [seed]}}{model}}}\n"
         f"  - {{id: edit, input_modalities: [text, image], output_modalities: [image], price: {{image: {PRICE}}}, "
         f"pool: [{pool}], image: {{needs_image: true}}}}\n"

@@ -171,18 +171,6 @@ async def test_a_result_that_is_temporarily_unavailable_is_fetched_again(tmp_pat
         assert (await submitted_and_ended(await images.caller()))["output"]["data"] == [{"url": URL}]
 
 
-async def test_a_source_that_makes_fewer_images_at_once_is_skipped(tmp_path: Path) -> None:
-    async with image_gateway(tmp_path, OPENAI, OPENAI) as (images, first, second):
-        path = images.running.file
-        path.write_text(
-            path.read_text().replace("model: owner/app/v1, weight: 1}", "model: one/at/a-time, weight: 1, image: {most: 1}}", 1)
-        )
-        assert (await images.running.configuration.reload("the test")).result == "reloaded"
-        play(second, images_answer(URL, URL))
-        job = await submitted_and_ended(await images.caller(), n=2)
-        assert (job["status"], len(first.received), len(second.received)) == ("succeeded", 0, 1)
-
-
 async def test_a_request_that_no_source_supports_is_refused_and_costs_nothing(tmp_path: Path) -> None:
     async with image_gateway(tmp_path, FAL) as (images, provider):
         caller = await images.caller()

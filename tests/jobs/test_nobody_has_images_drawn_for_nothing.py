@@ -44,12 +44,12 @@ TIERS = (
 
 @contextlib.asynccontextmanager
 async def drawing(
-    directory: Path, dialect: str, *, timing: Timing = FAST_TIMING, more: str = TIERS
+    directory: Path, dialect: str, *, timing: Timing = FAST_TIMING, more: str = TIERS, first: str = ""
 ) -> AsyncIterator[tuple[ImageGateway, DrawingProvider]]:
     """A gateway with accounts in front of a provider that counts what it draws."""
     async with DrawingProvider.open() as provider:
         accounts = f"accounts: {{required: true, database: 'sqlite:{directory}/kyma.db'}}\n"
-        text = configuration((dialect, provider.port), accounts=accounts, more=more)
+        text = configuration((dialect, provider.port), accounts=accounts, more=more, first=first)
         async with gateway(text, directory, timing=timing) as running:
             yield ImageGateway(AccountsGateway(running)), provider
 

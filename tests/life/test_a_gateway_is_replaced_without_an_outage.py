@@ -143,7 +143,7 @@ class Serving:
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.address = TcpAddress(*self.listening.getsockname())
         self.replaceable = Replaceable(
-            path, {("listen", str(self.address)): [self.listening]}, leave=self._leave, be_alone=lambda: None
+            path, {("listen", str(self.address)): [self.listening]}, leave=self._leave, end=lambda: None, be_alone=lambda: None
         )
 
     def _leave(self, successor: Successor) -> None:

@@ -283,3 +283,33 @@ async def test_what_any_number_of_accounts_hold_is_one_message(tmp_path: Path) -
         assert read(holds, dict[str, tuple[int, int]]) == dict.fromkeys(names, (0, 0))
         for descriptor in (state, holds):
             os.close(descriptor)
+
+
+async def test_what_a_stream_costs_reaches_whoever_serves_after_any_number_of_replacements(tmp_path: Path) -> None:
+    """Each process between passes on what the one before it tells, so none ends before that one."""
+    async with metered(tmp_path) as at, at.here.serving() as first, contextlib.AsyncExitStack() as stack:
+        go_on = asyncio.Event()
+        streaming = await at.begin_stream(go_on)
+        between = [await stack.enter_async_context(at.here.serving("--replace")) for _ in range(3)]
+        await until(lambda: "another process serves" in between[1].stderr)
+        assert not between[0].has_ended, (between[0].end(), between[0].stderr, first.stderr)
+        caller = await at.caller()
+        assert (await caller.chat(max_tokens=450_000)).json["error"]["code"] == "insufficient_credits"
+        go_on.set()
+        assert (await streaming.client.rest()).endswith(DONE)
+        assert [await ended(one) for one in (first, *between[:2])] == [0, 0, 0]
+        await until(lambda: at.ledger() == [("usage", -COST)])
+        assert await at.balance() == 10**9 - COST == at.balance_on_disk()
+        assert (await streaming.chat()).status == 200  # its connection has gone all the way as well
+
+
+async def test_a_signal_to_the_process_that_serves_ends_those_before_it_as_well(tmp_path: Path) -> None:
+    async with metered(tmp_path, more=TIERS + "drain: 300ms\n") as at, at.here.serving() as first:
+        streaming = await at.begin_stream(asyncio.Event())
+        async with at.here.serving("--replace") as second, at.here.serving("--replace") as third:
+            await until(lambda: "another process serves" in second.stderr)
+            assert not first.has_ended
+            third.signal(signal.SIGTERM)
+            assert b"draining" in await streaming.client.chunk()
+            assert [await ended(one) for one in (first, second, third)] == [0, 0, 0]
+            assert at.balance_on_disk() < 10**9

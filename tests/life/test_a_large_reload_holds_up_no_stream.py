@@ -17,9 +17,10 @@ from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.loading.compiling import load
 from kyma_proxy.loading.outside_values import NoOutsideValues
+from kyma_proxy.net.small_slices import in_slices
 from kyma_proxy.ops.loading_apart import MIN_CHARACTERS, load_apart, short_turns
 from kyma_proxy.ops.outside_values import OutsideStore
-from kyma_proxy.ops.snapshot_pieces import free_in_slices, in_slices, put_together, take_apart
+from kyma_proxy.ops.snapshot_pieces import free_in_slices, put_together, take_apart
 from tests.configurations import configuration
 from tests.factories import DEFAULT, SEVERAL, SEVERAL_KEYS, messages
 from tests.harness import DONE, LAST_CHUNK, both, chunk, event, head
@@ -195,3 +196,27 @@ def test_a_thread_that_compiles_yields_more_often_and_only_for_that_time() -> No
     with short_turns():
         assert sys.getswitchinterval() < usual
     assert sys.getswitchinterval() == usual
+
+
+async def test_the_list_of_thousands_of_models_is_made_while_others_are_served(tmp_path: Path) -> None:
+    async with both(tmp_path) as (running, provider):
+        running.file.write_text(large(provider.port, 3000))
+        assert (await running.configuration.reload("a test")).result == "reloaded"
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        clients = [await running.client() for _ in range(3)]
+        for client in clients:
+            client.get("/v1/models")
+        counting = asyncio.create_task(count())
+        answers = [await client.answer() for client in clients]
+        counting.cancel()
+        assert turns > 30
+        assert [len(answer.json["data"]) for answer in answers] == [3001] * 3
+        clients[0].get("/v1/models/m-7")
+        assert (await clients[0].answer()).json["id"] == "m-7"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kyma_proxy.net.inline_coroutine import InlineCoroutine, OneShotFuture
+from kyma_proxy.net.inline_coroutine import ENDED, InlineCoroutine, OneShotFuture
 
 
 def begin(coroutine: Coroutine[Any, Any, None], failed: Callable[[], None] = lambda: None) -> InlineCoroutine:
@@ -107,3 +107,20 @@ async def test_awaiting_anything_else_is_an_error() -> None:
 
     begin(waiting(), lambda: heard.append("failed"))
     assert heard == ["an InlineCoroutine awaits OneShotFutures only, not None", "failed"]
+
+
+async def test_a_coroutine_may_end_without_an_exception_and_can_not_be_cancelled_afterwards() -> None:
+    seen = []
+
+    async def ends() -> None:
+        try:
+            seen.append("served")
+        finally:
+            seen.append("settled")
+        await ENDED
+        seen.append("never")
+
+    for _ in range(2):
+        begin(ends(), lambda: seen.append("failed")).cancel()
+        await turns()
+    assert seen == ["served", "settled"] * 2

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import msgspec
 
 from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.core.exchange import Exchange, State
+from kyma_proxy.core.http.body import RoutingFields, read_routing_fields
 from kyma_proxy.telemetry.record import LOGGED_FIELDS, Record
 from kyma_proxy.telemetry.recording import Recording, other_record
 from tests.factories import BODY, attempt, exchange, inbound, routed
+
+
+def fields(model: str, *, streams: bool = True) -> RoutingFields:
+    """The routing fields of a request for this model."""
+    return read_routing_fields(json.dumps({"model": model, "stream": streams}).encode())
 
 
 def record_of(served: Exchange, wall: float, now: float) -> Record:
@@ -86,7 +93,7 @@ def test_the_record_of_a_request_that_could_not_be_read_has_no_model_and_no_cost
 
 def test_the_name_of_an_unknown_model_is_truncated() -> None:
     unknown = routed()
-    unknown.routing = msgspec.structs.replace(unknown.routing, model="x" * 256)  # type: ignore[type-var]
+    unknown.routing = fields("x" * 256)
     unknown.model = None
     record = record_of(unknown, 1.0, 101.0)
     assert (record.model_requested, record.model) == ("x" * 128, None)
@@ -122,9 +129,9 @@ def test_a_line_tells_its_own_request_apart_from_all_that_were_written_before() 
         if change == 1:
             served.endpoint = exchange(b"/v1/messages").endpoint
         elif change == 2:
-            served.routing = msgspec.structs.replace(served.routing, model="small")  # type: ignore[type-var]
+            served.routing = fields("small")
         elif change == 3:
-            served.routing = msgspec.structs.replace(served.routing, streams=False)  # type: ignore[type-var]
+            served.routing = fields("fast", streams=False)
         elif change == 4:
             served.model = served.snapshot.models["sonnet"]
         elif change == 5:
@@ -154,6 +161,6 @@ def test_words_of_callers_take_a_bounded_memory() -> None:
     for number in range(5000):
         unknown = exchange()
         unknown.state, unknown.status = State.REJECTED, 404
-        unknown.routing = msgspec.structs.replace(routed().routing, model=f"{number:0256}")  # type: ignore[type-var]
+        unknown.routing = fields(f"{number:0256}")
         recording.record_of(unknown, 1.0, 101.0)
     assert recording.written_labels <= 1024

@@ -15,6 +15,7 @@ from kyma_proxy.core.accounts.accounts import Account, Accounts, Key, credential
 from kyma_proxy.core.accounts.charging import NOTHING, REPORTED, Bill, hold_for, is_free
 from kyma_proxy.core.accounts.estimate import answers_asked, estimated_prompt_tokens, most_output
 from kyma_proxy.core.accounts.extras import refuse_unpriced
+from kyma_proxy.core.accounts.limit_lines import LimitLines
 from kyma_proxy.core.accounts.limits import Limit, Refusal, Windows
 from kyma_proxy.core.accounts.money import usd
 from kyma_proxy.core.accounts.reservation import Holds, Reservation
@@ -25,7 +26,8 @@ from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.http.request_head import RequestHead
 from kyma_proxy.dialect.registry import RELAYED
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
-from kyma_proxy.store.contract import Charge, day_of
+from kyma_proxy.net.downstream.connection import DownstreamConnection
+from kyma_proxy.store.contract import DAY_S, Charge
 
 _MAX_SWEPT: Final = 200
 _RICH: Final = 10
@@ -60,6 +62,8 @@ class Meter:
         self._holds = holds
         self._free_of: Snapshot | None = None
         self._are_free = False
+        self._lines_of: tuple[Tier, ...] = ()
+        self._lines: list[LimitLines] = []
 
     def identify(self, headers: Headers) -> Key:
         """The caller's key. Raises GatewayError: the same for no key and a wrong one."""
@@ -72,6 +76,14 @@ class Meter:
             )
         if key.account.is_blocked:
             raise GatewayError(Kind.FORBIDDEN, "This account is blocked; only the gateway's operator can unblock it.")
+        return key
+
+    def identify_again(self, headers: Headers, downstream: DownstreamConnection) -> Key:
+        """The same as `identify`. The key of the headers of a connection's last request is known, until it is revoked."""
+        key = downstream.key
+        if key is None or key.is_revoked or key.account.is_blocked or downstream.identified is not headers:
+            key = self.identify(headers)
+            downstream.identified, downstream.key = headers, key
         return key
 
     def screen(self, head: RequestHead, headers: Headers, snapshot: Snapshot, now: float) -> int | None:
@@ -188,28 +200,17 @@ class Meter:
 
     def note_use(self, key: Key, wall: float) -> None:
         """Have the day of a key's use written, if it is the first use of that day; `wall` is Unix time."""
-        day = day_of(int(wall))
+        day = int(wall) // DAY_S
         if key.last_used_day is None or key.last_used_day < day:
             key.last_used_day = day
             self.ledger.key_used(key.id, day)
 
     def lines(self, account: Account, tiers: tuple[Tier, ...], now: float) -> bytes:
         """The `x-ratelimit-*` header lines of an answer, under OpenAI's names. (Contract §4.2.)"""
+        if self._lines_of is not tiers:
+            self._lines_of, self._lines = tiers, [LimitLines(one) for one in tiers]
         tier = account.tier(tiers)
-        window = self.windows.of(account.id)
-        return (
-            b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-limit-tokens: %d\r\n"
-            b"x-ratelimit-remaining-requests: %d\r\nx-ratelimit-remaining-tokens: %d\r\n"
-            b"x-ratelimit-reset-requests: %.3fs\r\nx-ratelimit-reset-tokens: %.3fs\r\n"
-            % (
-                tier.rpm,
-                tier.tpm,
-                window.remaining_requests(now, tier),
-                window.remaining_tokens(now, tier),
-                window.requests_reset_s(now),
-                window.tokens_reset_s(now),
-            )
-        )
+        return self._lines[tier.tier].lines(self.windows.of(account.id), now)
 
     def used(self, account: Account, now: float) -> tuple[int, int]:
         """The requests and tokens of an account that count against its minute."""

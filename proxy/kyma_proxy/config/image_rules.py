@@ -13,6 +13,7 @@ class ImageMembers(msgspec.Struct, frozen=True, kw_only=True):
 
     `size_form` is `text`, `object` (width and height in an object under `size`) or `pair` (each a member of its own); `sizes`
     maps the sizes that are spelled otherwise. Without `count` the source makes one image at a time; `most` is how many at once.
+    A job that only waits in its queue is withdrawn after `leave_queue_after` seconds, if another source can be asked.
     """
 
     size: str
@@ -21,6 +22,7 @@ class ImageMembers(msgspec.Struct, frozen=True, kw_only=True):
     count: str | None
     most: int
     images: str
+    leave_queue_after: float | None = 60.0
 
 
 class ImageRules(msgspec.Struct, frozen=True, kw_only=True):

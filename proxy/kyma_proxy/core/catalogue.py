@@ -6,7 +6,9 @@ Each document is encoded once per snapshot and has an ETag.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+import itertools
+import operator
+from collections.abc import Collection, Generator
 from dataclasses import replace
 from typing import Final
 
@@ -28,22 +30,16 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Catalogue:
-    """All public documents of one snapshot."""
+    """All public documents of one snapshot. `make_catalogue` makes it."""
 
     def __init__(
-        self, snapshot: Snapshot, logged_fields: tuple[str, ...], relayed: Collection[Endpoint], listed: tuple[Model, ...] = ()
+        self, snapshot: Snapshot, listed: tuple[Model, ...], entries: dict[str, bytes], pages: tuple[Page, ...]
     ) -> None:
-        """`listed` are models that only patterns know, and that their providers list."""
-        self._entries: Final = {model.id: _model(model) for model in (*listed, *snapshot.models.values())}
-        own = [self._entries[name] for name in snapshot.models]
-        data = own + [self._entries[model.id] for model in listed if model.id not in snapshot.models]
-        self.models = make_page({"object": "list", "data": data, "aliases": dict(snapshot.aliases)})
+        self._snapshot: Final = snapshot
+        self._listed_patterns: Final = frozenset(model.counted_as for model in listed)
+        self._entries: Final = entries
         self._pages: Final[dict[str, Page]] = {}
-        self._snapshot = snapshot
-        self._listed_patterns = frozenset(model.counted_as for model in listed)
-        self.pricing = make_page(_pricing(snapshot), max_age=60)
-        self.tiers = make_page(_tiers(snapshot), max_age=300)
-        self.capabilities = make_page(_capabilities(snapshot, logged_fields, relayed))
+        self.models, self.pricing, self.tiers, self.capabilities = pages
 
     def model(self, name: str) -> Page | None:
         """The page of a model, by its id or an alias; None if there is no such model.
@@ -54,7 +50,7 @@ class Catalogue:
         entry = self._entries.get(name)
         if entry is not None:
             if name not in self._pages:
-                self._pages[name] = make_page(entry)
+                self._pages[name] = _page([entry])
             return self._pages[name]
         pattern = pattern_of(self._snapshot, name)
         if pattern is None or pattern.model.id in self._listed_patterns:
@@ -63,10 +59,57 @@ class Catalogue:
         return None if model is None else make_page(_model(model))
 
 
+def make_catalogue(
+    snapshot: Snapshot, logged_fields: tuple[str, ...], relayed: Collection[Endpoint], listed: tuple[Model, ...] = ()
+) -> Generator[None, None, Catalogue]:
+    """Make the catalogue in small steps, as there may be thousands of models.
+
+    `listed` are models that only patterns know, and that their providers list.
+    """
+    entries: dict[str, bytes] = {}
+    for model in itertools.chain(listed, snapshot.models.values()):
+        entries[model.id] = orjson.dumps(_model(model))
+        yield
+    names = [*snapshot.models, *(model.id for model in listed if model.id not in snapshot.models)]
+    aliases = orjson.dumps({"aliases": dict(snapshot.aliases)})
+    yield
+    models = yield from _joined(b'{"object":"list","data":[', [entries[name] for name in names], b"]," + aliases[1:])
+    pricing = yield from _pricing(snapshot)
+    pages = (
+        models, pricing, make_page(_tiers(snapshot), max_age=300),
+        make_page(_capabilities(snapshot, logged_fields, relayed)),
+    )  # fmt: skip
+    yield
+    return Catalogue(snapshot, listed, entries, pages)
+
+
 def make_page(document: object, *, max_age: int | None = None) -> Page:
     """Encodes a document. Equal documents have equal ETags."""
-    body = orjson.dumps(document)
-    return Page(body, f'"{hashlib.sha256(body).hexdigest()[:24]}"', max_age)
+    return _page([orjson.dumps(document)], max_age=max_age)
+
+
+def _page(parts: list[bytes], *, max_age: int | None = None) -> Page:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return Page(b"".join(parts), _etag(digest.hexdigest()), max_age)
+
+
+def _joined(begin: bytes, items: list[bytes], end: bytes, *, max_age: int | None = None) -> Generator[None, None, Page]:
+    """A page with these encoded items in an array."""
+    digest, parts = hashlib.sha256(begin), [begin]
+    for at, item in enumerate(items):
+        part = b"," + item if at else item
+        digest.update(part)
+        parts.append(part)
+        yield
+    digest.update(end)
+    parts.append(end)
+    return Page(b"".join(parts), _etag(digest.hexdigest()), max_age)
+
+
+def _etag(digest: str) -> str:
+    return f'"{digest[:24]}"'
 
 
 def _usd(nano: int | None) -> float | None:
@@ -104,31 +147,35 @@ def _model(model: Model) -> dict[str, object]:
     }
 
 
-def _pricing(snapshot: Snapshot) -> dict[str, object]:
-    models = sorted((*snapshot.entries, *_priced_apart(snapshot)), key=lambda model: model.id)
-    text = [
-        {
-            "id": model.id,
-            "name": model.name,
-            "input_per_1m": _usd(model.price.input),
-            "output_per_1m": _usd(model.price.output),
-            "cached_input_per_1m": _usd(model.price.cached_input),
-        }
-        for model in models
-        if not model.is_image
-    ]
-    media = [
-        {
-            "id": model.id,
-            "name": model.name,
-            "modality": "image",
-            "pricing_mode": "per_image",
-            "usd_per_call": _usd(model.price.image),
-        }
-        for model in models
-        if model.is_image
-    ]
-    return {"object": "pricing.catalog", "text_count": len(text), "media_count": len(media), "text": text, "media": media}
+def _pricing(snapshot: Snapshot) -> Generator[None, None, Page]:
+    text: list[bytes] = []
+    media: list[bytes] = []
+    for model in sorted((*snapshot.entries, *_priced_apart(snapshot)), key=operator.attrgetter("id")):
+        (media if model.is_image else text).append(orjson.dumps(_price_of_image(model) if model.is_image else _price(model)))
+        yield
+    counts = b'"text_count":%d,"media_count":%d' % (len(text), len(media))
+    end = b'],"media":[' + b",".join(media) + b"]}"
+    return (yield from _joined(b'{"object":"pricing.catalog",' + counts + b',"text":[', text, end, max_age=60))
+
+
+def _price(model: Model) -> dict[str, object]:
+    return {
+        "id": model.id,
+        "name": model.name,
+        "input_per_1m": _usd(model.price.input),
+        "output_per_1m": _usd(model.price.output),
+        "cached_input_per_1m": _usd(model.price.cached_input),
+    }
+
+
+def _price_of_image(model: Model) -> dict[str, object]:
+    return {
+        "id": model.id,
+        "name": model.name,
+        "modality": "image",
+        "pricing_mode": "per_image",
+        "usd_per_call": _usd(model.price.image),
+    }
 
 
 def _priced_apart(snapshot: Snapshot) -> list[Model]:

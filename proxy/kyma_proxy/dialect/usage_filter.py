@@ -9,24 +9,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import msgspec
-
 from kyma_proxy.dialect.sse import MAX_BOUNDARY_BYTES
+from kyma_proxy.dialect.usage_event import is_usage_only
 
 _BOUNDARY: Final = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r")
 _MARK: Final = b'"prompt_tokens"'
 _MAX_HELD_BYTES: Final = 256 * 1024
 _MIN_BYTES_BESIDE_TWO: Final = 10
 """Two chunks have at least so many bytes beside the body; one that is short enough to be passed has fewer."""
-_DATA: Final = b"data:"
-
-
-class _Event(msgspec.Struct, gc=False):
-    choices: list[msgspec.Raw] | None = None
-    usage: dict[str, msgspec.Raw] | None = None
-
-
-_event: Final = msgspec.json.Decoder(_Event).decode
 
 
 class UsageFilter:
@@ -67,7 +57,7 @@ class UsageFilter:
         for boundary in _BOUNDARY.finditer(data):
             event = data[start : boundary.end()]
             start = boundary.end()
-            if not self.is_done and _MARK in event and _is_usage_only(event):
+            if not self.is_done and _MARK in event and is_usage_only(event):
                 self.is_done = True
                 out.append(_blank_lines(event))
             else:
@@ -95,19 +85,9 @@ class UsageFilter:
     def flush(self) -> bytes:
         """Return what is held when the stream ends: an event without its blank line, unless it is the usage-only event."""
         held = self._take()
-        return _blank_lines(held) if _MARK in held and _is_usage_only(held) else held
+        return _blank_lines(held) if _MARK in held and is_usage_only(held) else held
 
 
 def _blank_lines(event: bytes) -> bytes:
     """The line ends before an event: the cuts between pieces decide if they are thought to be its own. So they always pass."""
     return event[: len(event) - len(event.lstrip(b"\r\n"))]
-
-
-def _is_usage_only(event: bytes) -> bool:
-    """True if an event has a usage and no choice."""
-    data = b"\n".join(line[len(_DATA) :].removeprefix(b" ") for line in event.splitlines() if line.startswith(_DATA))
-    try:
-        decoded = _event(data)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return False
-    return decoded.usage is not None and not decoded.choices

@@ -16,9 +16,10 @@ from kyma_proxy.core.http.body import with_members
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind, moves_on, status_failure
 from kyma_proxy.dialect.density import is_too_dense
-from kyma_proxy.dialect.images.contract import ImageDialect, ProviderRequest
+from kyma_proxy.dialect.images.contract import ImageDialect, ImageQueue, ProviderRequest, QueueStage, Unsupported
 from kyma_proxy.dialect.registry import IMAGE_DIALECTS
 from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.jobs.look_rate import LookRate
 from kyma_proxy.jobs.timing import Timing
 from kyma_proxy.net.upstream.client import NoResponse, NoResponseError, ProviderResponse, UpstreamClient
 
@@ -47,6 +48,7 @@ class ProviderClient:
         self._timing = timing
         self._clock = clock
         self._running = running
+        self._looks = LookRate(timing.max_polls_per_s, clock)
         self._pauses: dict[tuple[str, str], asyncio.Future[None]] = {}
         """The pauses between polls, by the source's key and its id of the job."""
 
@@ -68,21 +70,31 @@ class ProviderClient:
         except (ValueError, RecursionError):
             raise _broken(source, "accepted the job without giving it an id") from None
 
-    async def follow(self, source: Source, name: str) -> tuple[Picture, ...]:
-        """Poll a job that the source has accepted until it is done, and fetch its pictures."""
+    async def follow(self, source: Source, name: str, may_leave: Callable[[], bool] = lambda: False) -> tuple[Picture, ...]:
+        """Poll a job that the source has accepted until it is done, and fetch its pictures.
+
+        A job that has only waited for `leave_queue_after` is withdrawn if `may_leave` is true then: another can be asked.
+        """
         dialect = IMAGE_DIALECTS[source.provider.dialect]
         queue = dialect.queue
         if queue is None:
             raise _broken(source, "has no queue in which the job could be")
         call, interval, answered_at = queue.status(source, name), self._timing.first_poll, self._clock()
+        patience = None if source.image is None else source.image.leave_queue_after
+        leave_at = None if patience is None else answered_at + patience
         while True:
             await self._pause((source.key, name), max(interval, self._running() / self._timing.max_polls_per_s))
             interval = min(interval * _POLL_BACKOFF, self._timing.max_poll_interval)
-            is_done = _is_done(source, dialect, await self._send_or_none(source, call))
-            if is_done:
-                return await self._fetch(source, dialect, queue.result(source, name))
-            if is_done is not None:
+            await self._looks.wait()
+            stage = _stage(source, dialect, queue, await self._send_or_none(source, call))
+            if stage is QueueStage.DONE or stage is QueueStage.FAILED:
+                return await self._fetch(source, dialect, queue, name, has_failed=stage is QueueStage.FAILED)
+            if stage is not None:
                 answered_at = self._clock()
+                if stage is QueueStage.WAITS and leave_at is not None and answered_at >= leave_at and may_leave():
+                    if await self.cancel(source, name):
+                        raise _left(source)
+                    leave_at = None  # it may be about to begin: what comes of it is taken
             elif self._clock() - answered_at > self._timing.contact:
                 raise _unresponsive(source)
 
@@ -112,18 +124,26 @@ class ProviderClient:
             timer.cancel()
             self._pauses.pop(job, None)
 
-    async def _fetch(self, source: Source, dialect: ImageDialect, call: ProviderRequest) -> tuple[Picture, ...]:
-        """The pictures of a job that is done. A transient failure is tried again."""
-        began = self._clock()
+    async def _fetch(
+        self, source: Source, dialect: ImageDialect, queue: ImageQueue, name: str, *, has_failed: bool
+    ) -> tuple[Picture, ...]:
+        """The pictures of a job that is over. A trouble of the queue is tried again, a stored failure is not."""
+        call, interval, began = queue.result(source, name), self._timing.first_poll, self._clock()
         while True:
+            await self._looks.wait()
             answer = await self._send_or_none(source, call)
-            if answer is not None and answer.status not in _TRANSIENT:
+            if answer is not None and (
+                has_failed or answer.status not in _TRANSIENT or queue.is_result(answer.fields, answer.body)
+            ):
                 break
+            if has_failed:
+                raise _broken(source, "failed to make it")
             if self._clock() - began > self._timing.contact:
                 raise _unresponsive(source)
-            await asyncio.sleep(self._timing.first_poll)
+            await asyncio.sleep(interval)
+            interval = min(interval * _POLL_BACKOFF, self._timing.max_poll_interval)
         if answer.status >= 300:
-            raise _refused(source, dialect, answer)
+            raise _refused(source, dialect, answer, is_result=True)
         return _pictures(source, dialect, answer)
 
     def _short_timeouts(self, source: Source) -> Timeouts:
@@ -153,6 +173,15 @@ class ProviderClient:
         return await _sparse(source, answer)
 
 
+def can_make(request: ImageRequest, source: Source) -> bool:
+    """True if a source's dialect can express a request."""
+    try:
+        IMAGE_DIALECTS[source.provider.dialect].submit(request, source)
+    except Unsupported:
+        return False
+    return True
+
+
 async def _sparse(source: Source, answer: ProviderResponse) -> ProviderResponse:
     """The same answer, to be decoded in another turn of the loop if it is large. Raises SourceFailed if it is too dense."""
     if len(answer.body) > _LARGE_BYTES:
@@ -167,24 +196,27 @@ def _end(pause: asyncio.Future[None]) -> None:
         pause.set_result(None)
 
 
-def _is_done(source: Source, dialect: ImageDialect, answer: ProviderResponse | None) -> bool | None:
-    """True if a poll says that the job is done; None if its answer is not valid. Raises if the job does not exist any more."""
+def _stage(source: Source, dialect: ImageDialect, queue: ImageQueue, answer: ProviderResponse | None) -> QueueStage | None:
+    """The stage that a poll tells of; None if its answer is not valid. Raises if the job does not exist any more."""
     if answer is None or answer.status in _TRANSIENT or answer.status == 500:
         return None
     if answer.status >= 300:
-        raise _refused(source, dialect, answer)
+        raise _refused(source, dialect, answer, is_result=True)
     try:
-        return dialect.queue is not None and dialect.queue.is_done(answer.body)
+        return queue.stage(answer.body)
     except (ValueError, RecursionError):
         return None
 
 
-def _refused(source: Source, dialect: ImageDialect, answer: ProviderResponse) -> SourceFailed | GatewayError:
-    status = answer.status
-    if moves_on(status, is_last=False):
-        detail = "does not know the model or the job" if status == 404 else None
+def _refused(
+    source: Source, dialect: ImageDialect, answer: ProviderResponse, *, is_result: bool = False
+) -> SourceFailed | GatewayError:
+    """The meaning of an error. A result is that of a job that was accepted, so that something may have been made."""
+    status, word = answer.status, dialect.passing_failure(answer.fields, answer.body)
+    if word is not None or moves_on(status, is_last=False):
+        detail = "does not know the model or the job" if status == 404 else None if word is None else f"failed ({word})"
         failed = status_failure(source.provider.name, status, answer.fields, wall=time.time(), detail=detail)
-        return SourceFailed(failed, is_undone=status in _NOTHING_DONE)
+        return SourceFailed(failed, is_undone=status in _NOTHING_DONE and not is_result)
     why = dialect.message(answer.body) or f"it answered {status} without a message"
     return GatewayError(Kind.INVALID_REQUEST, f"The provider refused the request: {why.rstrip('.')}.")
 
@@ -206,6 +238,11 @@ def _no_response(source: Source, why: NoResponse) -> SourceFailed:
 
 def _broken(source: Source, detail: str) -> SourceFailed:
     return SourceFailed(AttemptFailure(FailureKind.BROKEN, source.provider.name, detail))
+
+
+def _left(source: Source) -> SourceFailed:
+    failed = AttemptFailure(FailureKind.FIRST_BYTE_TIMEOUT, source.provider.name, "did not begin it in time")
+    return SourceFailed(failed, is_undone=True)
 
 
 def _unresponsive(source: Source) -> SourceFailed:

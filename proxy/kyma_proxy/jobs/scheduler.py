@@ -123,7 +123,7 @@ class JobScheduler:
         self._add(job)
         self._let_run([job])
         left = job.created + self._timing.expires - self._wall()
-        grace = self._timing.grace + 2 * others / self._timing.max_polls_per_s  # time for a poll, even if it is past its expiry
+        grace = self._timing.grace + 4 * others / self._timing.max_polls_per_s  # for a poll and a fetch, even past its expiry
         self._start_task(job, work, max(grace, left))
 
     def refund(self, job: Job, why: GatewayError) -> None:
@@ -260,6 +260,8 @@ class JobScheduler:
             self._drop_timers(active)
         if job.stopped_by is not None and event is not JobEvent.DELIVER:
             event, job.failure = job.stopped_by, GatewayError(_KINDS[job.stopped_by], _MESSAGES[job.stopped_by])
+        if job.pictures and event in _LEAVES_PICTURES:
+            event, job.failure, job.accepted_by = JobEvent.DELIVER, None, job.made_by
         active.is_ending = True
         self._give_slot_back(job)
         await self._finish(active, event)
@@ -286,7 +288,7 @@ class JobScheduler:
             job.completed = int(self._wall())
         if event is JobEvent.DELIVER:
             if not is_redelivery:
-                job.charged = len(job.pictures) * _price(job)
+                job.charged = job.cost
             posted = await self._repository.end(job, JobState.SUCCEEDED)
         elif job.is_settled:
             event = JobEvent.LOSE
@@ -323,11 +325,8 @@ class JobScheduler:
         return JobLimits(tier.image_concurrent, tier.image_queue)
 
 
-def _price(job: Job) -> int:
-    """The price of an image: that at submission, or that of the substitute that made it, whichever is lower. (Contract §8.)"""
-    return job.price if job.accepted_by is None else min(job.price, job.accepted_by.price)
-
-
+_LEAVES_PICTURES: Final = frozenset({JobEvent.FAIL, JobEvent.CANCEL, JobEvent.EXPIRE})
+"""Ends that a job comes to with some of its pictures made: they are delivered, and charged."""
 _AGAIN: Final = "send it again, with another idempotency key if it had one"
 _KINDS: Final = {
     JobEvent.EXPIRE: Kind.JOB_EXPIRED, JobEvent.CANCEL: Kind.JOB_CANCELLED, JobEvent.LOSE: Kind.JOB_LOST,

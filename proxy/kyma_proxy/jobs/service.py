@@ -276,11 +276,19 @@ class JobService:
 
     async def _withdraw(self, job: Job) -> bool:
         by = job.accepted_by
-        return by is not None and by.source is not None and await self._provider_client.cancel(by.source, by.provider_job)
+        source = None if by is None else by.source
+        if by is None or source is None or not by.provider_jobs:
+            return False
+        is_withdrawn = True
+        for name in by.provider_jobs:
+            is_withdrawn = await self._provider_client.cancel(source, name) and is_withdrawn
+        return is_withdrawn
 
     def _cancel_at_source(self, by: AcceptedBy) -> None:
-        if by.source is not None and by.provider_job:
-            self._spawn(self._provider_client.cancel(by.source, by.provider_job))
+        source = by.source
+        if source is not None:
+            for name in by.provider_jobs:
+                self._spawn(self._provider_client.cancel(source, name))
 
     def _stored(self, scope: tuple[str, str], task: asyncio.Task[Job]) -> None:
         if self._being_stored.get(scope) is task:

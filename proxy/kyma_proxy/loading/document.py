@@ -182,7 +182,8 @@ class ImageMembers(Section, frozen=True):
 
     `size` names the member for the size, whose form is `size_form`; `sizes` gives the text for sizes that are spelled
     otherwise. `count` names the member for the number of images; null if the source makes one at a time. `images` names the
-    member for the input pictures.
+    member for the input pictures. A job that only waits in the source's queue for `leave_queue_after` (null: for ever) is
+    withdrawn there if another source can be asked.
     """
 
     size: ImageMember | None = None
@@ -191,6 +192,7 @@ class ImageMembers(Section, frozen=True):
     count: ImageMember | msgspec.UnsetType | None = msgspec.UNSET
     most: Annotated[int, Meta(ge=1, le=4)] = 4
     images: Literal["image_url", "image_urls", "images"] | None = None
+    leave_queue_after: Duration | None = 60.0
 
 
 class Source(Section, frozen=True):

@@ -54,6 +54,7 @@ def compile_image_members(written: doc.ImageMembers, dialect: str) -> ImageMembe
         count=count,
         most=1 if count is None else written.most,
         images=written.images or default.images,
+        leave_queue_after=written.leave_queue_after,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import random
 import time
@@ -16,6 +15,7 @@ from aiohttp import web
 from aiohttp.resolver import AsyncResolver
 
 from kyma_proxy.accounting.meter import Meter
+from kyma_proxy.accounting.references import References
 from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.config.origin import Origin
 from kyma_proxy.config.snapshot import Provider, Snapshot
@@ -37,6 +37,7 @@ from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.downstream.listener import Listener
 from kyma_proxy.net.relay.large_bodies import LargeBodies
 from kyma_proxy.net.slices import Slices
+from kyma_proxy.net.small_slices import in_slices
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream.client import UpstreamClient
 from kyma_proxy.net.upstream.dialing import Addresses, Dialer
@@ -47,7 +48,6 @@ from kyma_proxy.ops.health_checks import HealthChecks
 from kyma_proxy.ops.live_state import BUILD, LiveState
 from kyma_proxy.ops.model_lists import ModelLists
 from kyma_proxy.ops.reload import Configuration
-from kyma_proxy.ops.snapshot_pieces import in_slices
 from kyma_proxy.telemetry.access_log import AccessLog
 from kyma_proxy.telemetry.counters import Counters
 from kyma_proxy.telemetry.metrics import Metrics
@@ -68,17 +68,11 @@ _MAX_ADMIN_CONNECTIONS: Final = 128
 _MAX_ADMIN_BODY_BYTES: Final = 2**20
 
 
-def _references() -> Callable[[], str]:
-    """Makes names for charges that no other charge has, of this process or another; later names sort after earlier ones."""
-    prefix = f"{time.time_ns():x}-{os.urandom(4).hex()}"
-    numbers = itertools.count(1)
-    return lambda: f"{prefix}-{next(numbers):09x}"
-
-
 def _meter_of(account_service: AccountService | None) -> Meter | None:
     if account_service is None:
         return None
-    return Meter(account_service.accounts, account_service.store, _references(), Windows(), Holds())
+    references = References(f"{time.time_ns():x}-{os.urandom(4).hex()}")
+    return Meter(account_service.accounts, account_service.store, references, Windows(), Holds())
 
 
 class _AdminHandlers:

@@ -15,6 +15,7 @@ from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.errors import StartError
 from kyma_proxy.ops.accounts.commands import add_account_commands
+from kyma_proxy.ops.bench.command import add_bench_command
 from kyma_proxy.ops.check_command import add_check_command, is_json_wanted, print_problems, print_refusal
 from kyma_proxy.ops.examples import add_examples, show_help_without_command
 from kyma_proxy.ops.health import add_health_command
@@ -120,6 +121,7 @@ def command_line() -> argparse.ArgumentParser:
     demo.add_argument("--pace", default="50ms", metavar="TIME", help="between two words of an answer (default: 50ms)")
     demo.set_defaults(action=_demo)
     add_init_command(commands)
+    add_bench_command(commands)
     add_health_command(commands)
     add_account_commands(commands)
     add_examples(parser)

@@ -11,6 +11,7 @@ talk in messages of JSON; listening sockets and idle connections travel beside t
     new: {"serving": true, "accounts": BOOL}
                                  old: {"left": true} + a file, if the new one takes its accounts; then what
                                  `accounts/handing_over` says, and {"connections": N, "new": BOOL} + N descriptors, many times
+    new: {"ending": true}        old: it ends as at a signal, if it has left
 
 In place of each answer there may be {"refused": WHY}. Until it has said `left` the old process goes on as if nothing had
 happened, if the new one ends. If the old one ends, the new one serves without what it was not told.

@@ -27,6 +27,17 @@ EXAMPLES: Final[Mapping[str, Sequence[tuple[str, str]]]] = {
         ("kyma-proxy health --admin 127.0.0.1:9090 --quiet", "a probe of a container: only the exit code"),
         ("kyma-proxy health --listen 127.0.0.1:8080", "asks the public listener, where there is no admin listener"),
     ],
+    "bench": [
+        (
+            "kyma-proxy bench --url http://127.0.0.1:11434/v1 --model llama3.2 --requests 100",
+            "a server of yours; no key is sent",
+        ),
+        (
+            "kyma-proxy bench --url https://api.openai.com/v1 --model gpt-5.4-mini --key-env OPENAI_API_KEY --max-usd 0.20 "
+            "--price 0.75/4.50",
+            "a provider, for 20 cents at the most",
+        ),
+    ],
     "accounts": [
         ("kyma-proxy accounts create ann@example.com --grant 1", "an account with a dollar; its key is shown once"),
         ("kyma-proxy accounts list", "all accounts"),

@@ -41,6 +41,8 @@ class Predecessor:
         self._connection = connection
         self._listening: dict[tuple[str, str], list[socket.socket]] = {}
         self._has_died = False
+        self.has_ended = False
+        """True if it serves nobody any more."""
         answer, descriptors = self._ask({"replace": __version__})
         if self._has_died:
             raise ConnectionAbortedError
@@ -113,6 +115,12 @@ class Predecessor:
         self._connection.setblocking(False)
         loop.add_reader(self._connection, self._receive, adopt, receive, loop)
 
+    def end(self) -> None:
+        """Have it end as well: within `drain`, or at once at the second call."""
+        if not (self.has_ended or self._has_died):
+            with contextlib.suppress(OSError):
+                control_socket.send(self._connection, {"ending": True})
+
     def _receive(self, adopt: Adopt, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
         try:
             message, descriptors = self._receive_past_reset()
@@ -121,6 +129,7 @@ class Predecessor:
         except OSError:
             loop.remove_reader(self._connection)
             self.close()
+            self.has_ended = True
             _log.info("process %d, which was replaced, has ended", self.pid)
             receive({}, [])
             return

@@ -26,13 +26,14 @@ from kyma_proxy.config.units import Secret
 from kyma_proxy.errors import StartError
 from kyma_proxy.loading.compiling import load
 from kyma_proxy.loading.written_form import Form
+from kyma_proxy.net.small_slices import in_slices
 from kyma_proxy.ops.config_file import ConfigFile
 from kyma_proxy.ops.listening import tls_context
 from kyma_proxy.ops.loading_apart import MIN_CHARACTERS, CannotLoadApart, load_apart, short_turns
 from kyma_proxy.ops.memory import collector_paused
 from kyma_proxy.ops.outside_values import OutsideStore, Reading
 from kyma_proxy.ops.reload_changes import changes_between, changes_to
-from kyma_proxy.ops.snapshot_pieces import free_in_slices, in_slices, put_together
+from kyma_proxy.ops.snapshot_pieces import free_in_slices, put_together
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

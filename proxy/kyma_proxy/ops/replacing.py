@@ -29,18 +29,20 @@ _RETRY_S: Final = 0.01
 class Replaceable:
     """Waits for a process that takes the place of this one.
 
-    `leave` is called with the other one when that serves, `be_alone` if that has ended before this one has. `accounts` hands
-    the accounts over, if there are any.
+    `leave` is called with the other one when that serves, `end` when that has been told to end, and `be_alone` if it has ended
+    before this one has. `accounts` hands the accounts over, if there are any.
     """
 
     def __init__(
         self, path: Path, listening: Mapping[tuple[str, str], Sequence[socket.socket]], *,
-        leave: Callable[[Successor], None], be_alone: Callable[[], None], accounts: AccountsHandover | None = None,
+        leave: Callable[[Successor], None], end: Callable[[], None], be_alone: Callable[[], None],
+        accounts: AccountsHandover | None = None,
     ) -> None:  # fmt: skip
         """Begin to wait at the path. Raises OSError."""
         self._path = path
         self._listening = listening
         self._leave = leave
+        self._end = end
         self._be_alone = be_alone
         self._accounts = accounts
         self._step: asyncio.Task[None] | None = None
@@ -85,6 +87,9 @@ class Replaceable:
         elif "ready" in message and self._accounts is not None and self._step is None:
             is_upgrade = bool(message.get("upgrade"))
             self._step = self._loop.create_task(self._guard(successor, self._begin(successor, self._accounts, is_upgrade)))
+        elif "ending" in message and self.was_replaced:
+            self._be_alone()
+            self._end()
         elif "serving" in message and not self.was_replaced:
             if not message.get("accounts"):
                 successor.send({"left": True})

@@ -129,7 +129,7 @@ async def _serve(
     systemd = SystemdNotifier(environment)
     configuration.reloading = systemd.reloading
     reload_triggers = ReloadTriggers(configuration)
-    ending = _Ending(app)
+    ending = _Ending(app, predecessor)
     _catch_signals(app, reload_triggers if hangup_reloads else None, ending.stop)
     takes_accounts = account_service is not None and account_service.store.is_lock_shared
     await app.open(opens_jobs=not takes_accounts)
@@ -151,16 +151,16 @@ async def _serve(
                 replaceable.stop()
 
         try:
+            memory.freeze_collector()  # it takes some tens of milliseconds, in which another process may still serve
             if predecessor is not None:
                 receive = _take_over(app, predecessor, takes_accounts=takes_accounts)
                 listeners.start()
                 predecessor.follow(listeners.adopt, receive)
             else:
                 listeners.start()
-            replaceable = _open_control_socket(app, snapshot, listeners, leave, environment)
+            replaceable = _open_control_socket(app, snapshot, listeners, environment, leave=leave, end=ending.stop)
             ready(snapshot)
             systemd.ready(f"serves {count_models(snapshot)} on {snapshot.listen}")
-            memory.freeze_collector()
             await ending.begun.wait()
             if not ending.is_replaced:
                 systemd.stopping()
@@ -176,8 +176,9 @@ async def _serve(
 
 
 def _open_control_socket(
-    app: App, snapshot: Snapshot, listeners: Listeners, leave: Callable[[Successor], None], environment: Mapping[str, str]
-) -> Replaceable | None:
+    app: App, snapshot: Snapshot, listeners: Listeners, environment: Mapping[str, str], *,
+    leave: Callable[[Successor], None], end: Callable[[], None],
+) -> Replaceable | None:  # fmt: skip
     """Wait for a process that takes the place of this one, where there is a place to wait."""
     path = control_socket.path_of(snapshot.listen, environment)
     if path is None:
@@ -186,7 +187,7 @@ def _open_control_socket(
     if app.account_service is not None and app.meter is not None:
         accounts = AccountsHandover(app.account_service, app.meter, app.jobs, monotonic)
     try:
-        made = Replaceable(path, listeners.sockets, leave=leave, be_alone=app.listener.drain, accounts=accounts)
+        made = Replaceable(path, listeners.sockets, leave=leave, end=end, be_alone=app.listener.drain, accounts=accounts)
     except OSError as error:
         _log.info("no control socket at %s: %s", path, (error.strerror or str(error)).lower())
         return None
@@ -217,18 +218,27 @@ def _take_over(app: App, predecessor: Predecessor, *, takes_accounts: bool) -> R
 
 
 class _Ending:
-    """The end of the gateway: by a signal, or as another process has taken its place."""
+    """The end of the gateway: by a signal, or as another process has taken its place.
 
-    def __init__(self, app: App) -> None:
+    It does not end before the process whose place it has taken, which tells it how its requests end: what this one does not
+    pass on to the next would be known to nobody that serves.
+    """
+
+    def __init__(self, app: App, predecessor: Predecessor | None) -> None:
         self._app = app
+        self._predecessor = predecessor
+        self._is_signalled = asyncio.Event()
         self._skip_waiting = asyncio.Event()
         self.begun = asyncio.Event()
         self.is_replaced = False
 
     def stop(self) -> None:
-        """End. A second call does not wait for what runs."""
-        if self.begun.is_set():
+        """End within `drain`, and a process that this one has replaced as well. A second call does not wait for what runs."""
+        if self._predecessor is not None:
+            self._predecessor.end()
+        if self._is_signalled.is_set():
             self._skip_waiting.set()
+        self._is_signalled.set()
         self.begun.set()
 
     async def run(self, close: Callable[[], None], snapshot: Snapshot) -> None:
@@ -236,7 +246,7 @@ class _Ending:
 
         `close` closes the listeners.
 
-        A process that was replaced is in nobody's way, and waits as long as an answer takes.
+        A process that was replaced is in nobody's way, and waits as long as an answer takes, unless it gets a signal.
         """
         app = self._app
         if not self.is_replaced:
@@ -245,11 +255,12 @@ class _Ending:
             close()
             app.listener.drain()
         app.jobs.drain()
-        seconds = None if self.is_replaced else snapshot.drain
+        if not self._is_signalled.is_set():
+            await self._until_idle(None, self._is_signalled)
         if self._at_risk:
-            limit = "" if seconds is None else f", for up to {seconds:g} s"
-            _log.info("draining: %d requests and %d image jobs%s", app.gateway.in_flight, app.jobs.scheduler.at_risk, limit)
-        await self._until_idle(seconds, self._skip_waiting)
+            requests, jobs = app.gateway.in_flight, app.jobs.scheduler.at_risk
+            _log.info("draining: %d requests and %d image jobs, for up to %g s", requests, jobs, snapshot.drain)
+        await self._until_idle(snapshot.drain, self._skip_waiting)
         if self._at_risk:
             _log.warning(
                 "drained: %d requests are cut, %d image jobs are refunded", app.gateway.in_flight, app.jobs.scheduler.at_risk
@@ -267,11 +278,16 @@ class _Ending:
     def _at_risk(self) -> int:
         return self._app.gateway.in_flight + self._app.jobs.scheduler.at_risk
 
+    @property
+    def _is_needed(self) -> bool:
+        listener, before = self._app.listener, self._predecessor
+        is_served = bool(self._at_risk or listener.connections or listener.waiting)
+        return is_served or not (before is None or before.has_ended)
+
     async def _until_idle(self, seconds: float | None, skip: asyncio.Event) -> None:
-        app = self._app
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while (self._at_risk or app.listener.connections or app.listener.waiting) and not skip.is_set():  # noqa: ASYNC110  (two conditions, once)
+                while self._is_needed and not skip.is_set():  # noqa: ASYNC110  (two conditions, once)
                     await asyncio.sleep(_LOOK_S)
 
 

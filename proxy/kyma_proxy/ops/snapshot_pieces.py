@@ -15,18 +15,16 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from time import perf_counter
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
 from kyma_proxy.config.snapshot import Model, Provider, Route, Snapshot, Timeouts
+from kyma_proxy.net.small_slices import SLICE_S
 
-_SLICE_S: Final = 0.0001
-"""More work is not done in one turn of the loop: a part of the time that an event takes through the gateway."""
 _TEXTS_A_PIECE: Final = 1000
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 _SHARED: Final = (Provider, Timeouts)
-T = TypeVar("T")
 
 
 class _Packer:
@@ -124,26 +122,13 @@ def put_together(pieces: list[bytes]) -> Generator[None, None, Snapshot]:
     return result
 
 
-async def in_slices(steps: Generator[None, None, T]) -> T:
-    """The result of a computation that yields often; it lets the loop serve others again and again."""
-    while True:
-        started = perf_counter()
-        try:
-            while perf_counter() - started < _SLICE_S:
-                next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        await asyncio.sleep(0)
-
-
 def free_in_slices(snapshot: Snapshot, loop: asyncio.AbstractEventLoop) -> None:
     """When nobody uses this snapshot any more, free its parts a few in each turn of the loop."""
     steps = _free([snapshot.models, *snapshot.routes.values()])
 
     def turn() -> None:
         started = perf_counter()
-        while perf_counter() - started < _SLICE_S:
+        while perf_counter() - started < SLICE_S:
             if next(steps, None) is None:
                 return
         loop.call_soon(turn)

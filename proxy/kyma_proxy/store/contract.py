@@ -14,12 +14,12 @@ import msgspec
 EntryKind = Literal["signup_bonus", "purchase", "grant", "usage", "refund", "adjustment"]
 """The reason of an entry."""
 
-_DAY_S: Final = 86_400
+DAY_S: Final = 86_400
 
 
 def day_of(at: int) -> int:
     """The day of a moment."""
-    return at // _DAY_S
+    return at // DAY_S
 
 
 class AccountRow(NamedTuple):

@@ -148,6 +148,6 @@ def job_record(job: Job, wall: float) -> Record:
     return Record(
         wall, job.request_id, account, job.key_prefix, "image.job", IMAGE_JOBS.dialect, job.alias or job.model, model, provider,
         False, 200 if failure is None else failure.kind.status, ending, None if failure is None else failure.kind.code, layer,
-        job.attempts, None,
+        [*job.attempts], None,
         _milliseconds(wall - job.created), 0, provider_job, 0, 0, None, None, None, "none", job.charged / 1e9,
     )  # fmt: skip

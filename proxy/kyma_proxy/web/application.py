@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import operator
 from collections.abc import Callable
 from typing import Final
 
@@ -11,11 +13,12 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from kyma_proxy.config.snapshot import Model, Snapshot
-from kyma_proxy.core.catalogue import Catalogue, Page
+from kyma_proxy.core.catalogue import Catalogue, Page, make_catalogue
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.status import public_status, status
 from kyma_proxy.dialect.registry import RELAYED, dialect_at
 from kyma_proxy.errors import GatewayError, Kind, internal_error
+from kyma_proxy.net.small_slices import in_slices
 from kyma_proxy.telemetry.record import LOGGED_FIELDS
 from kyma_proxy.web.account_pages import AccountPages, add_no_accounts_routes
 from kyma_proxy.web.control_plane_bridge import ERROR_HEADERS, REQUEST_ID_HEADER, begin_handling, cors_of
@@ -45,22 +48,26 @@ class PublicPages:
         self.current = current
         self.is_draining = is_draining
         self._listed = listed
-        self._built_for: tuple[Snapshot, tuple[Model, ...]] | None = None
-        self._catalogue: Catalogue | None = None
+        self._catalogue: tuple[Snapshot, tuple[Model, ...], Catalogue] | None = None
+        self._making: tuple[Snapshot, tuple[Model, ...], asyncio.Task[Catalogue]] | None = None
         self.openapi = openapi_page()
         self._breakers = breakers
         self._clock = clock
         self._status: tuple[float, Snapshot, tuple[bytes, bytes]] | None = None
 
-    @property
-    def catalogue(self) -> Catalogue:
-        """The catalogue of the snapshot in force."""
+    async def catalogue(self) -> Catalogue:
+        """The catalogue of the snapshot in force. If that is new it is made, while the loop serves others."""
         snapshot, listed = self.current(), self._listed()
-        built_for = self._built_for
-        if self._catalogue is None or built_for is None or built_for[0] is not snapshot or built_for[1] is not listed:
-            self._catalogue = Catalogue(snapshot, LOGGED_FIELDS, RELAYED.values(), listed)
-            self._built_for = (snapshot, listed)
-        return self._catalogue
+        made, making = self._catalogue, self._making
+        if made is not None and made[0] is snapshot and made[1] is listed:
+            return made[2]
+        if making is None or making[0] is not snapshot or making[1] is not listed:
+            steps = make_catalogue(snapshot, LOGGED_FIELDS, RELAYED.values(), listed)
+            making = self._making = snapshot, listed, asyncio.get_running_loop().create_task(in_slices(steps))
+        catalogue = await asyncio.shield(making[2])
+        if self._making is making:
+            self._making, self._catalogue = None, (snapshot, listed, catalogue)
+        return catalogue
 
     @property
     def status(self) -> bytes:
@@ -86,15 +93,18 @@ class PublicPages:
 def application(pages: PublicPages, images: ImagePages, accounts: AccountPages | None) -> web.Application:
     """The application. It reads `pages` anew for every request; `accounts` is None if requests are not metered."""
 
-    def page(read: Callable[[], Page]) -> Handler:
+    def page(read: Callable[[Catalogue], Page]) -> Handler:
         async def page_response(request: web.Request) -> web.StreamResponse:
-            return _page_response(request, read())
+            return _page_response(request, read(await pages.catalogue()))
 
         return page_response
 
+    async def openapi(request: web.Request) -> web.StreamResponse:
+        return _page_response(request, pages.openapi)
+
     async def model(request: web.Request) -> web.Response:
         name = request.match_info["id"]
-        page = pages.catalogue.model(name)
+        page = (await pages.catalogue()).model(name)
         if page is None:
             raise GatewayError(Kind.MODEL_NOT_FOUND, f"There is no model {name}; GET /v1/models lists them all.", param="model")
         return _page_response(request, page)
@@ -105,13 +115,13 @@ def application(pages: PublicPages, images: ImagePages, accounts: AccountPages |
         return json_response(document, 503 if is_draining else 200, is_private=False)
 
     app = web.Application(middlewares=[_error_middleware(pages)])
-    app.router.add_get("/v1/models", page(lambda: pages.catalogue.models))
+    app.router.add_get("/v1/models", page(operator.attrgetter("models")))
     app.router.add_get("/v1/models/{id:.+}", model)
-    app.router.add_get("/v1/capabilities", page(lambda: pages.catalogue.capabilities))
-    app.router.add_get("/v1/pricing", page(lambda: pages.catalogue.pricing))
-    app.router.add_get("/v1/credits/pricing", page(lambda: pages.catalogue.pricing))
-    app.router.add_get("/v1/limits/tiers", page(lambda: pages.catalogue.tiers))
-    app.router.add_get("/v1/openapi.json", page(lambda: pages.openapi))
+    app.router.add_get("/v1/capabilities", page(operator.attrgetter("capabilities")))
+    app.router.add_get("/v1/pricing", page(operator.attrgetter("pricing")))
+    app.router.add_get("/v1/credits/pricing", page(operator.attrgetter("pricing")))
+    app.router.add_get("/v1/limits/tiers", page(operator.attrgetter("tiers")))
+    app.router.add_get("/v1/openapi.json", openapi)
     add_status_routes(app, lambda: pages.status)
     app.router.add_get("/v1/health", health)
     images.add_to(app)

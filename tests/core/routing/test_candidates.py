@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kyma_proxy.core.routing.breaker_table import BreakerTable
-from kyma_proxy.core.routing.candidates import Candidates
+from kyma_proxy.core.routing.candidates import Candidates, candidates_of
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.plan import plan
 from kyma_proxy.errors import GatewayError, Kind
@@ -17,6 +17,14 @@ models:
   - {id: m, policy: priority, pool: [{provider: a, model: m1}, {provider: b, model: m2}]}
 """
 ROUTE = snapshot(TEXT).routes["chat"]["m"]
+ALONE = """\
+providers:
+  - {name: a, base_url: http://a.example, dialect: openai}
+models:
+  - {id: m, pool: [{provider: a, model: m1}], reserve: [{provider: a, model: m2}, {provider: a, model: m3}]}
+  - {id: n, pool: [{provider: a, model: n1}, {provider: a, model: n2}], reserve: [{provider: a, model: n3}]}
+fallbacks: {m: [n]}
+"""
 
 
 def unavailable(provider: str) -> AttemptFailure:
@@ -66,3 +74,33 @@ def test_a_request_that_one_source_can_not_express_is_not_blamed_while_another_i
     assert (error.kind, error.retry_after) == (Kind.NO_SOURCE_AVAILABLE, 9)
     candidates.failures["a m1"] = unavailable("a")
     assert candidates.error(1.0).kind is Kind.PROVIDER_ERROR
+
+
+def test_the_rest_of_a_plan_is_drawn_when_it_is_needed_and_is_the_plans() -> None:
+    route, breakers = snapshot(ALONE).routes["chat"]["m"], BreakerTable()
+    drawn: list[float] = []
+
+    def random() -> float:
+        drawn.append(0.3 + 0.6 * (len(drawn) % 2))
+        return drawn[-1]
+
+    whole = [step.source.key for step in plan(route, breakers, 0.0, random)]
+    count, drawn[:] = len(drawn), []
+    candidates = candidates_of(route, breakers, 0.0, random, None)
+    first = candidates.next(0.0, is_last_resort=True)
+    assert first is not None
+    assert drawn == []
+    assert candidates.has_more(0.0)
+    others = list(iter(lambda: candidates.next(0.0, is_last_resort=True), None))
+    assert [step.source.key for step in (first, *others) if step is not None] == whole
+    assert [step.layer for step in (first, *others) if step is not None] == [0, 2, 2, 3, 3, 3]
+    assert len(drawn) == count
+
+
+def test_a_hedge_asks_the_rest_of_a_plan_that_was_not_drawn_yet() -> None:
+    route, breakers = snapshot(ALONE).routes["chat"]["m"], BreakerTable()
+    candidates = candidates_of(route, breakers, 0.0, lambda: 0.0, None)
+    assert candidates.next(0.0, is_last_resort=True) is not None
+    other = candidates.next(0.0, is_last_resort=False)
+    assert other is not None
+    assert other.layer == 2

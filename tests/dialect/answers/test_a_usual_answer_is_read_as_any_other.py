@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.dialect.answers import openai
-from kyma_proxy.dialect.answers.facts import Facts
-from kyma_proxy.dialect.answers.openai_usual import read_usual
+from kyma_proxy.dialect.answers import anthropic, anthropic_usual, openai, openai_usual
 from kyma_proxy.dialect.answers.usage import MAX_TOKENS
 from kyma_proxy.dialect.openai import OPENAI
 from tests.dialect.answers.reading import usage_in
@@ -32,19 +30,28 @@ MEMBERS: Final = (
 )  # fmt: skip
 
 
-def usage_of(facts: Facts) -> Usage:
-    return facts.used if facts.usage is None else openai.usage_of(facts.usage)
+MESSAGES: Final = "messages"
+MESSAGE_USAGE: Final[dict[str, Any]] = {"input_tokens": 20, "output_tokens": 5}
+MESSAGE: Final[dict[str, Any]] = {"type": "message", "content": [{"type": "text", "text": "hi"}], "usage": MESSAGE_USAGE}
+MESSAGE_MEMBERS: Final = (
+    "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation",
+    "server_tool_use", "service_tier", "iterations", "inference_geo",
+)  # fmt: skip
+MESSAGE_ODD: Final[tuple[object, ...]] = (
+    *ODD, {"ephemeral_5m_input_tokens": 3}, {"ephemeral_1h_input_tokens": 4}, {"ephemeral_1h_input_tokens": "4"},
+    {"ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 1}, {"web_search_requests": None},
+    [{"type": "compaction", "input_tokens": 3, "output_tokens": 4}],
+)  # fmt: skip
 
 
-def check_alike(document: object) -> None:
+def check_alike(document: object, endpoint: str = CHAT) -> None:
+    """Both ways must come to the same."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    short, long = openai.read_whole(CHAT, body), openai.read_any(CHAT, body)
+    dialect: Any = openai if endpoint == CHAT else anthropic
+    short, long = dialect.read_whole(endpoint, body), dialect.read_any(endpoint, body)
     assert (short.is_answer, short.error, short.end) == (long.is_answer, long.error, long.end)
-    assert usage_of(short) == usage_of(long)
-
-
-def is_usual(document: object) -> bool:
-    return read_usual(json.dumps(document).encode(), openai.INCOMPLETE_REASONS) is not None
+    used, expected = (one.used if one.usage is None else dialect.usage_of(one.usage) for one in (short, long))
+    assert used == expected
 
 
 @pytest.mark.parametrize("member", MEMBERS)
@@ -57,6 +64,31 @@ def test_one_odd_member_of_a_usage_is_read_alike(member: str, value: object) -> 
 @given(st.dictionaries(st.sampled_from(MEMBERS), st.sampled_from(ODD), max_size=8))
 def test_any_usage_is_read_alike(odd: dict[str, object]) -> None:
     check_alike(ANSWER | {"usage": USAGE | odd})
+
+
+@pytest.mark.parametrize("member", MESSAGE_MEMBERS)
+@pytest.mark.parametrize("value", MESSAGE_ODD, ids=repr)
+def test_one_odd_member_of_a_messages_usage_is_read_alike(member: str, value: object) -> None:
+    check_alike(MESSAGE | {"usage": MESSAGE_USAGE | {member: value}}, MESSAGES)
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from(MESSAGE_MEMBERS), st.sampled_from(MESSAGE_ODD), max_size=6))
+def test_any_usage_of_a_message_is_read_alike(odd: dict[str, object]) -> None:
+    check_alike(MESSAGE | {"usage": MESSAGE_USAGE | odd}, MESSAGES)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"error": {"type": "overloaded_error"}}, {"error": None}, {"error": ""}, {"type": "error"}, {"type": None}, {"type": 3},
+        {"content": None}, {"content": []}, {"content": {}}, {"content": "hi"}, {"usage": None}, {"usage": {}}, {"usage": []},
+        {"usage": {"output_tokens": 3}}, {"stop_reason": "max_tokens"},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_message_that_deviates_is_judged_alike(changed: dict[str, object]) -> None:
+    check_alike(MESSAGE | changed, MESSAGES)
 
 
 @pytest.mark.parametrize(
@@ -81,17 +113,21 @@ def test_an_answer_that_deviates_is_judged_alike(changed: dict[str, object]) -> 
 WRITTEN: Final = json.dumps(ANSWER).encode()
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        *(WRITTEN[:size] for size in range(len(WRITTEN))), WRITTEN + b"x", WRITTEN + b" \n", WRITTEN.replace(b"hi", b"\\ud83d"),
-        WRITTEN.replace(b"hi", b"\xff"), WRITTEN.replace(b"stop", b"\\ud83d"), WRITTEN.replace(b"5", b"NaN"),
-        WRITTEN.replace(b'"usage"', b'"usage": {}, "usage"'), WRITTEN[:-1] + b', "usage": null}', b"[" + WRITTEN + b"]",
-        WRITTEN.replace(b'"hi"', b"[" * 5000 + b"]" * 5000), WRITTEN.replace(b'"hi"', b"1e999"),
-    ],
-)  # fmt: skip
-def test_bytes_that_are_cut_or_broken_are_judged_alike(body: bytes) -> None:
-    check_alike(body)
+def broken(written: bytes) -> list[bytes]:
+    """An answer that is cut at every place, or broken in some way."""
+    return [
+        *(written[:size] for size in range(len(written))), written + b"x", written + b" \n", written.replace(b"hi", b"\\ud83d"),
+        written.replace(b"hi", b"\xff"), written.replace(b"stop", b"\\ud83d"), written.replace(b"5", b"NaN"),
+        written.replace(b'"usage"', b'"usage": {}, "usage"'), written[:-1] + b', "usage": null}', b"[" + written + b"]",
+        written.replace(b'"hi"', b"[" * 5000 + b"]" * 5000), written.replace(b'"hi"', b"1e999"),
+    ]  # fmt: skip
+
+
+def test_bytes_that_are_cut_or_broken_are_judged_alike() -> None:
+    for body in broken(WRITTEN):
+        check_alike(body)
+    for body in broken(json.dumps(MESSAGE).encode()):
+        check_alike(body, MESSAGES)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +140,21 @@ def test_bytes_that_are_cut_or_broken_are_judged_alike(body: bytes) -> None:
     ],
 )
 def test_what_most_providers_write_is_usual(usage: dict[str, object]) -> None:
-    assert is_usual(ANSWER | {"usage": usage, "system_fingerprint": "fp", "service_tier": "default"})
+    answer = ANSWER | {"usage": usage, "system_fingerprint": "fp", "service_tier": "default"}
+    assert openai_usual.read_usual(json.dumps(answer).encode(), openai.INCOMPLETE_REASONS) is not None
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        MESSAGE_USAGE,
+        MESSAGE_USAGE | {"cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "service_tier": "standard"},
+        MESSAGE_USAGE | {"cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}},
+        MESSAGE_USAGE | {"server_tool_use": {"web_search_requests": 1, "web_fetch_requests": 0}, "inference_geo": "us"},
+    ],
+)
+def test_what_anthropic_writes_is_usual(usage: dict[str, object]) -> None:
+    assert anthropic_usual.read_usual(json.dumps(MESSAGE | {"usage": usage}).encode()) is not None
 
 
 def test_usage_of_a_usual_answer_is_found_in_pieces() -> None:

@@ -75,13 +75,6 @@ def test_the_number_of_images_is_written_if_it_is_not_one(words: str, n: int, bo
 
 
 @pytest.mark.parametrize(
-    ("words", "n", "most"), [("{count: null}", 2, 1), ("{most: 2}", 3, 2), ("{count: null, most: 4}", 4, 1)]
-)
-def test_more_images_than_a_source_makes_at_once_are_refused(words: str, n: int, most: int) -> None:
-    assert unsupported(words, request(n)) == (f"No source of the model can make this: it makes {most} at once.", "n")
-
-
-@pytest.mark.parametrize(
     ("words", "images", "body"),
     [
         ("{images: image_url}", (URL,), b'"image_url":"https://a.example/1.png"}'),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
-from kyma_proxy.dialect.images.contract import ImageQueue, ProviderRequest
+from kyma_proxy.dialect.images.contract import ImageQueue, ProviderRequest, QueueStage
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.errors import GatewayError, Kind
 from tests.dialect.images.material import DATA_URL, OTHER_URL, URL, request, source
@@ -62,12 +62,6 @@ def test_a_queue_refuses_the_response_format_b64_json() -> None:
     assert caught.value.message == f"No source of the model can make this: {why}."
 
 
-@pytest.mark.parametrize("words", ["{count: null}", "{most: 1}"])
-def test_an_unsupported_request_is_not_submitted_to_the_queue(words: str) -> None:
-    with pytest.raises(GatewayError, match="it makes 1 at once"):
-        asks(request(2), words)
-
-
 @pytest.mark.parametrize(
     ("model", "base"),
     [("fal-ai/flux-pro/v1.1-ultra", "/fal-ai/flux-pro"), ("owner/app", "/owner/app"), ("owner/app/a/b/c", "/owner/app")],
@@ -102,11 +96,48 @@ def test_a_submission_without_a_job_id_raises_value_error(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "is_done"),
-    [("IN_QUEUE", False), ("IN_PROGRESS", False), ("COMPLETED", True), ("FAILED", True), ("ERROR", True)],
-)
-def test_every_status_but_queued_and_in_progress_is_done(status: str, is_done: bool) -> None:
-    assert queue().is_done(msgspec.json.encode({"status": status, "queue_position": 3, "logs": None})) is is_done
+    ("status", "stage"),
+    [
+        ("IN_QUEUE", QueueStage.WAITS), ("IN_PROGRESS", QueueStage.WORKS), ("COMPLETED", QueueStage.DONE),
+        ("FAILED", QueueStage.DONE), ("ERROR", QueueStage.DONE),
+    ],
+)  # fmt: skip
+def test_every_status_but_queued_and_in_progress_is_done(status: str, stage: QueueStage) -> None:
+    assert queue().stage(msgspec.json.encode({"status": status, "queue_position": 3, "logs": None})) is stage
+
+
+@pytest.mark.parametrize(("error", "stage"), [("Request timed out", QueueStage.FAILED), (None, QueueStage.DONE)])
+def test_an_error_beside_completed_says_that_the_job_has_failed(error: str | None, stage: QueueStage) -> None:
+    assert queue().stage(msgspec.json.encode({"status": "COMPLETED", "error": error})) is stage
+
+
+@pytest.mark.parametrize(("fields", "document", "is_result"), [
+    ({}, {"detail": "Request timed out", "error_type": "request_timeout"}, True),
+    ({b"x-fal-error-type": b"runner_disconnected"}, "a page", True),
+    ({b"x-fal-retryable": b"false"}, {}, True),
+    ({}, {"detail": [{"type": "internal_server_error"}]}, True),
+    ({}, {"detail": "Bad gateway"}, False),
+    ({}, [1], False),
+    ({}, {"error_type": 7}, False),
+])  # fmt: skip
+def test_a_stored_failure_is_told_from_a_trouble_of_the_queue(
+    fields: dict[bytes, bytes], document: object, is_result: bool
+) -> None:
+    assert queue().is_result(fields, msgspec.json.encode(document)) is is_result
+
+
+@pytest.mark.parametrize(("fields", "document", "word"), [
+    ({b"x-fal-retryable": b"True"}, {"detail": [{"type": "x"}]}, "retryable"),
+    ({b"x-fal-retryable": b"false"}, {"detail": [{"type": "content_policy_violation"}]}, None),
+    ({}, {"detail": [{"type": "content_policy_violation"}, {"type": "no_media_generated"}]}, "no_media_generated"),
+    ({}, {"detail": [{"type": ["no_media_generated"]}, 3]}, None),
+    ({}, {"detail": "no_media_generated"}, None),
+    ({}, 7, None),
+])  # fmt: skip
+def test_only_a_failure_that_says_nothing_of_the_request_is_passing(
+    fields: dict[bytes, bytes], document: object, word: str | None
+) -> None:
+    assert FAL_QUEUE.passing_failure(fields, msgspec.json.encode(document)) == word
 
 
 @pytest.mark.parametrize(("status", "word", "is_withdrawn"), [
@@ -122,7 +153,7 @@ def test_only_ok_says_that_a_job_was_taken_out_of_the_queue(status: int, word: s
 )
 def test_a_malformed_status_raises_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        queue().is_done(body)
+        queue().stage(body)
 
 
 @pytest.mark.parametrize(
@@ -228,6 +259,8 @@ def test_any_answer_of_the_queue_is_read_or_raises_value_error(body: bytes) -> N
     with contextlib.suppress(ValueError, RecursionError):
         assert queue().job_id(body)
     with contextlib.suppress(ValueError, RecursionError):
-        assert isinstance(queue().is_done(body), bool)
+        assert isinstance(queue().stage(body), QueueStage)
+    assert isinstance(queue().is_result({}, body), bool)
+    FAL_QUEUE.passing_failure({}, body)
     message = FAL_QUEUE.message(body)
     assert message is None or message.strip()

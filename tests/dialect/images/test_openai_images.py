@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import ProviderRequest
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
-from kyma_proxy.errors import GatewayError
 from tests.dialect.images.material import DATA_URL, OTHER_URL, URL, request, source
 
 HTML = b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"
@@ -52,11 +51,6 @@ def asks(wanted: ImageRequest, words: str = "{}") -> ProviderRequest:
 )  # fmt: skip
 def test_an_openai_image_request_goes_to_generations_or_edits(wanted: ImageRequest, words: str, path: str, body: bytes) -> None:
     assert asks(wanted, words) == ProviderRequest("POST", path, body)
-
-
-def test_an_unsupported_request_is_not_sent_to_the_images_api() -> None:
-    with pytest.raises(GatewayError, match="it makes 1 at once"):
-        asks(request(2), "{count: null}")
 
 
 def test_extra_members_never_override_the_sources_model() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -39,7 +38,6 @@ NO_OPTIONS: Final = (b"", b"null")
 """The texts of `stream_options` that set none."""
 
 
-@dataclass(frozen=True)
 class MeteredFields:
     """The fields that metering needs, as texts of JSON values; b"" and () if the caller sent none.
 
@@ -48,12 +46,27 @@ class MeteredFields:
     request asks for more than tokens.
     """
 
-    stream: bytes
-    stream_options: bytes
-    max_tokens: tuple[bytes, ...]
-    copies: tuple[bytes, ...]
-    extras: Extras | None = None
-    max_output_tokens: tuple[bytes, ...] = ()
+    __slots__ = ("copies", "extras", "max_output_tokens", "max_tokens", "stream", "stream_options")
+
+    def __init__(  # noqa: PLR0917
+        self, stream: bytes, stream_options: bytes, max_tokens: tuple[bytes, ...], copies: tuple[bytes, ...],
+        extras: Extras | None = None, max_output_tokens: tuple[bytes, ...] = (),
+    ) -> None:  # fmt: skip
+        self.stream = stream
+        self.stream_options = stream_options
+        self.max_tokens = max_tokens
+        self.copies = copies
+        self.extras = extras
+        self.max_output_tokens = max_output_tokens
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MeteredFields) and self._all() == other._all()
+
+    def __hash__(self) -> int:
+        return hash(self._all())
+
+    def _all(self) -> tuple[object, ...]:
+        return self.stream, self.stream_options, self.max_tokens, self.copies, self.extras, self.max_output_tokens
 
 
 class _StreamOptions(msgspec.Struct, gc=False):
@@ -63,19 +76,32 @@ class _StreamOptions(msgspec.Struct, gc=False):
 _stream_options: Final = msgspec.json.Decoder(_StreamOptions).decode
 
 
-@dataclass(frozen=True)
 class RoutingFields:
     """The fields of a body that routing needs; `start` and `end` enclose the value of `model`.
 
     `written` is there if the request is metered; or, with `stream_options` alone, if streams are asked for their usage.
     """
 
-    model: str
-    start: int
-    end: int
-    streams: bool
-    has_max_tokens: bool
-    written: MeteredFields | None = None
+    __slots__ = ("end", "has_max_tokens", "model", "start", "streams", "written")
+
+    def __init__(  # noqa: PLR0917
+        self, model: str, start: int, end: int, streams: bool, has_max_tokens: bool, written: MeteredFields | None = None
+    ) -> None:
+        self.model = model
+        self.start = start
+        self.end = end
+        self.streams = streams
+        self.has_max_tokens = has_max_tokens
+        self.written = written
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RoutingFields) and self._all() == other._all()
+
+    def __hash__(self) -> int:
+        return hash(self._all())
+
+    def _all(self) -> tuple[object, ...]:
+        return self.model, self.start, self.end, self.streams, self.has_max_tokens, self.written
 
 
 def read_routing_fields(body: bytes, *, is_metered: bool = False, asks_usage: bool = False) -> RoutingFields:

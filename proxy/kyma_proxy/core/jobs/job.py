@@ -107,7 +107,9 @@ class ImageRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class AcceptedBy(msgspec.Struct, frozen=True, kw_only=True):
-    """The source that has accepted a job: the provider, its model id, and its id for the job ("" if it delivered at once).
+    """The source that has accepted a job: the provider, its model id, and its ids for the job ("" if it delivered at once).
+
+    They are several, with commas between them, if the source makes fewer pictures in one request.
 
     `model` is the catalogue id of the model that answers, `layer` its fallback layer, and `price` its price of an image.
     `source` is the source to poll; None if it is no longer configured.
@@ -121,18 +123,23 @@ class AcceptedBy(msgspec.Struct, frozen=True, kw_only=True):
     price: int
     source: Source | None = None
 
+    @property
+    def provider_jobs(self) -> list[str]:
+        """The source's ids for the parts of the job."""
+        return self.provider_job.split(",") if self.provider_job else []
+
 
 class Job:
     """Everything that is known of one job. Only code on the event loop writes it.
 
-    `price` (of an image) and `charged` (of the job) are in nano-dollars. `account` is None if no key is required. `request` is
-    dropped at the ending. Times are Unix seconds.
+    `price` (of an image), `cost` (of its pictures) and `charged` are in nano-dollars. `account` is None if no key is required.
+    `request` is dropped at the ending. Times are Unix seconds.
     """
 
     __slots__ = (
-        "__weakref__", "accepted_by", "account", "alias", "attempts", "charged", "completed", "created", "digest", "failure",
-        "id", "idempotency_key", "is_delivered", "is_ordered", "is_settled", "key_id", "key_prefix", "model", "n", "number",
-        "pictures", "price", "request", "request_id", "state", "stopped_by",
+        "__weakref__", "accepted_by", "account", "alias", "attempts", "charged", "completed", "cost", "created", "digest",
+        "failure", "id", "idempotency_key", "is_delivered", "is_ordered", "is_settled", "key_id", "key_prefix", "made_by",
+        "model", "n", "number", "pictures", "price", "request", "request_id", "state", "stopped_by",
     )  # fmt: skip
 
     def __init__(self, ident: str, *, account: Account | None, model: str, n: int, price: int, created: float) -> None:
@@ -160,6 +167,9 @@ class Job:
         self.attempts: list[str] = []
         self.completed: int | None = None
         self.pictures: tuple[Picture, ...] = ()
+        self.made_by: AcceptedBy | None = None
+        """The source that has made pictures, the last of them if several have."""
+        self.cost = 0
         self.failure: GatewayError | None = None
         self.charged = 0
         self.is_settled = False
@@ -176,6 +186,13 @@ class Job:
     def held(self) -> int:
         """The most that it may cost, in nano-dollars, which is held until it ends."""
         return self.price * self.n
+
+    def take(self, pictures: tuple[Picture, ...], by: AcceptedBy) -> None:
+        """Add what a source has made, at the price at submission or that of the model that made it, if it is lower."""
+        wanted = pictures[: self.n - len(self.pictures)]
+        self.pictures += wanted
+        self.cost += len(wanted) * min(self.price, by.price)
+        self.made_by = by
 
     def mark_ordered(self) -> None:
         """Record that a source gets the request now."""

@@ -7,8 +7,18 @@ from collections.abc import Callable, Collection
 from kyma_proxy.config.snapshot import Route
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, exhausted
-from kyma_proxy.core.routing.plan import Step, last_resort, rest_of_plan, unasked
+from kyma_proxy.core.routing.plan import Step, last_resort, only_first, plan, rest_of_plan, unasked
 from kyma_proxy.errors import GatewayError
+
+
+def candidates_of(
+    route: Route, breakers: BreakerTable, now: float, random: Callable[[], float], account: str | None
+) -> Candidates:
+    """The sources to ask by a route's plan, as `plan` makes it."""
+    first = only_first(route, breakers, now, account)
+    if first is not None:
+        return Candidates(route, breakers, (first,), account, undrawn=random)
+    return Candidates(route, breakers, plan(route, breakers, now, random, account), account)
 
 
 class Candidates:
@@ -74,6 +84,15 @@ class Candidates:
     def has_more(self, now: float) -> bool:
         """True if the plan has another step."""
         return bool(self._drawn(now))
+
+    def upcoming(self, now: float, source: Source) -> list[Step]:
+        """The steps that would follow if this source, which is being asked, failed; not its own with another key."""
+        excluded = self.tried.union(source.siblings)
+        return [
+            step
+            for step in self._drawn(now)
+            if step.source.key not in excluded and (step.bypass_breaker or step.breaker.allows(now, self.account))
+        ]
 
     def _drawn(self, now: float) -> list[Step]:
         """The steps of the whole plan that remain."""

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
 from kyma_proxy.dialect.answers.anthropic_members import decode_event, decode_message
+from kyma_proxy.dialect.answers.anthropic_usual import read_usual
 from kyma_proxy.dialect.answers.facts import ANSWER, LAST, NOTHING, End, Facts, error_in, has_member_beside
 from kyma_proxy.dialect.answers.usage import lenient_json, part, repaired, token_count
 
@@ -57,11 +58,17 @@ def read_event(name: bytes, data: bytes) -> Facts:
 
 def read_whole(endpoint: str, body: bytes) -> Facts:
     """Read a whole answer. A message has a list of content, which may be empty; a count has its number."""
+    usual = read_usual(body) if endpoint == _MESSAGE else None
+    return read_any(endpoint, body) if usual is None else usual
+
+
+def read_any(endpoint: str, body: bytes) -> Facts:
+    """Read a whole answer in whatever form."""
     try:
         message = decode_message(body)
     except _UNREADABLE:
         better = repaired(body)
-        return NOTHING if better is None else read_whole(endpoint, better)
+        return NOTHING if better is None else read_any(endpoint, better)
     if message.type == "error" or message.error:
         return Facts(error=error_in(lenient_json(body)))
     if endpoint == _COUNT:

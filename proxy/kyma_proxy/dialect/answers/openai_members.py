@@ -118,8 +118,8 @@ class UsualWhole(msgspec.Struct, gc=False):
 
     choices: list[UsualChoice]
     usage: UsualUsage
-    error: None = None
     service_tier: str | None = None
+    error: None = None
 
 
 decode_event: Final = msgspec.json.Decoder(Event).decode

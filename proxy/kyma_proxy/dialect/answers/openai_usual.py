@@ -13,11 +13,11 @@ from msgspec import structs
 
 from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.dialect.answers.facts import End, Facts
-from kyma_proxy.dialect.answers.openai_members import PromptDetails, UsualUsage, UsualWhole
+from kyma_proxy.dialect.answers.openai_members import PromptDetails, UsualChoice, UsualUsage, UsualWhole
 
 # Names of this module: compiled, these are found faster than another module's.
 _decode: Final = msgspec.json.Decoder(UsualWhole).decode
-_astuple: Final = structs.astuple
+_astuple: Final = structs.astuple  # to look up ten members would cost more than the rest
 _STOP: Final = "stop"
 _UNUSUAL: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
@@ -28,14 +28,17 @@ def read_usual(body: bytes, incomplete_reasons: tuple[str, ...]) -> Facts | None
         whole = _decode(body)
     except _UNUSUAL:
         return None
-    choices = whole.choices
+    choices: list[UsualChoice]
+    usage: UsualUsage
+    tier: str | None
+    choices, usage, tier, _ = _astuple(whole)
     if not choices:
         return None
     for choice in choices:
         reason = choice.finish_reason
         if reason != _STOP and reason in incomplete_reasons:
             return None
-    return Facts(True, None, End.LAST, None, _usage_of(whole.usage, whole.service_tier))
+    return Facts(True, None, End.LAST, None, _usage_of(usage, tier))
 
 
 def _usage_of(usage: UsualUsage, tier: str | None) -> Usage:
@@ -50,7 +53,6 @@ def _usage_of(usage: UsualUsage, tier: str | None) -> Usage:
     written: int | None
     searches: int | None
     own_tier: str | None
-    # By way of a tuple, as to look up ten members costs more than the rest.
     prompt, completion, total, details, at_top, hits, reads, written, searches, own_tier, _, _ = _astuple(usage)
     completion = max(completion, total - prompt)
     of_prompt: int | None = None

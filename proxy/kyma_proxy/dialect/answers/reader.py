@@ -158,9 +158,10 @@ class AnswerReader:
             if self._silence is not None:
                 self._silence.check()
 
-    def passed_chunks(self) -> PassedChunks:
-        """Return the object to which whole chunks can be added instead, while none `is_searching`."""
-        self._passed = self._passed or PassedChunks()
+    def passed_chunks(self) -> PassedChunks | None:
+        """Return an object to which whole chunks can be added instead; None if each piece must be seen."""
+        if self.streams and not self.is_searching:
+            self._passed = self._passed or PassedChunks()
         return self._passed
 
     def _take_passed(self) -> None:

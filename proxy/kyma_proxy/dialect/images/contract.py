@@ -6,7 +6,8 @@ accepts the job, returns its id, and is polled until the job is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,6 +22,17 @@ from kyma_proxy.errors import GatewayError, Kind
 
 Json = dict[str, Any]
 _ABSENT: Final = msgspec.Raw()
+Fields = Mapping[bytes, bytes]
+"""The header fields of an answer; names in lower case."""
+
+
+class QueueStage(enum.Enum):
+    """The stage of a job in a provider's queue."""
+
+    WAITS = "waits"
+    WORKS = "works"
+    DONE = "done"
+    FAILED = "failed"  # it is over, and its result says why there are no images
 
 
 class ProviderRequest(NamedTuple):
@@ -46,6 +58,7 @@ class Unsupported(GatewayError):
 
     def __init__(self, why: str, param: str | None = None) -> None:
         super().__init__(Kind.INVALID_REQUEST, f"No source of the model can make this: {why}.", param=param)
+        self.why = f"was not asked, as it can't make this: {why}."
 
 
 class ImageDialect(NamedTuple):
@@ -66,6 +79,8 @@ class ImageDialect(NamedTuple):
     """Returns the message of a provider's error; None if it has none."""
     queue: ImageQueue | None = None
     """None if the answer to `submit` has the images."""
+    passing_failure: Callable[[Fields, bytes], str | None] = lambda fields, body: None
+    """Returns the provider's word for an error that another source need not have, whatever the status; None for any other."""
 
 
 class ImageQueue(NamedTuple):
@@ -74,9 +89,11 @@ class ImageQueue(NamedTuple):
     job_id: Callable[[bytes], str]
     """Reads the job's id in the answer to `submit`."""
     status: Callable[[Source, str], ProviderRequest]
-    is_done: Callable[[bytes], bool]
-    """True if the answer to `status` says that the job has ended."""
+    stage: Callable[[bytes], QueueStage]
+    """Reads the answer to `status`."""
     result: Callable[[Source, str], ProviderRequest]
+    is_result: Callable[[Fields, bytes], bool]
+    """True if an error is the stored result of the job, which stays what it is, and not a trouble of the queue."""
     cancel: Callable[[Source, str], ProviderRequest]
     is_withdrawn: Callable[[int, bytes], bool]
     """True if the answer to `cancel`, by status and body, says that the job was taken out of the queue before it began."""
@@ -91,8 +108,6 @@ def common_members(request: ImageRequest, source: Source) -> Json:
     out["prompt"] = request.prompt
     if request.size is not None:
         out |= _size(request.size, members)
-    if request.n > members.most:
-        raise Unsupported(f"it makes {members.most} at once", "n")
     if members.count is not None and request.n != 1:
         out[members.count] = request.n
     if request.images:

@@ -7,6 +7,11 @@ A cancellation is confirmed by the status OK alone: the job was still in the que
 CANCELLATION_REQUESTED, only passes the wish on, and the job may be made all the same; a 400 is ALREADY_COMPLETED, a 404
 NOT_FOUND. The job's own result tells then: images, or an error such as `client_cancelled`.
 Source: https://fal.ai/docs/inference-api/queue/cancel, https://fal.ai/docs/documentation/model-apis/request-errors
+
+A failure is stored as the job's result, with the status that it would have had: one of the platform has an `error_type` in the
+body and in X-Fal-Error-Type, one of the model has a list of faults in `detail`, and X-Fal-Retryable. fal has tried again by
+itself up to ten times before, so such a result stays as it is. A status may tell of it before, as `error` beside COMPLETED.
+Source: https://fal.ai/docs/documentation/model-apis/errors, https://fal.ai/docs/documentation/serverless/reliability/retries
 """
 
 from __future__ import annotations
@@ -20,9 +25,11 @@ from kyma_proxy.config.image_rules import ImageMembers
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import (
+    Fields,
     ImageDialect,
     ImageQueue,
     ProviderRequest,
+    QueueStage,
     Unsupported,
     common_members,
     read_image,
@@ -31,7 +38,14 @@ from kyma_proxy.dialect.images.contract import (
 
 _MODEL: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 _JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_ACTIVE: Final = frozenset({"IN_QUEUE", "IN_PROGRESS"})
+_STAGES: Final = {"IN_QUEUE": QueueStage.WAITS, "IN_PROGRESS": QueueStage.WORKS}
+_PASSING: Final = frozenset({
+    "downstream_service_error", "downstream_service_unavailable", "generation_timeout", "internal_server_error",
+    "no_media_generated",
+})  # fmt: skip
+"""The model's faults that say nothing of the request, whatever their status: 400 and 422 are among them."""
+_PLATFORMS_FIELD: Final = b"x-fal-error-type"
+_RETRYABLE_FIELD: Final = b"x-fal-retryable"
 
 
 class _Submitted(msgspec.Struct, gc=False):
@@ -40,6 +54,7 @@ class _Submitted(msgspec.Struct, gc=False):
 
 class _Status(msgspec.Struct, gc=False):
     status: str
+    error: Any = None
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -54,6 +69,7 @@ class _Result(msgspec.Struct, gc=False):
 class _Failure(msgspec.Struct, gc=False):
     detail: Any = None
     error: Any = None
+    error_type: Any = None
 
 
 _submitted: Final = msgspec.json.Decoder(_Submitted).decode
@@ -81,8 +97,29 @@ def _job_path(source: Source, job_id: str) -> str:
     return f"/{'/'.join(source.model.split('/')[:2])}/requests/{job_id}"
 
 
-def _is_done(body: bytes) -> bool:
-    return _status(body).status not in _ACTIVE
+def _stage(body: bytes) -> QueueStage:
+    read = _status(body)
+    return _STAGES.get(read.status) or (QueueStage.FAILED if read.error else QueueStage.DONE)
+
+
+def _is_result(fields: Fields, body: bytes) -> bool:
+    if _PLATFORMS_FIELD in fields or _RETRYABLE_FIELD in fields:
+        return True
+    try:
+        failure = _failure(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(failure.error_type, str) or isinstance(failure.detail, list)
+
+
+def _passing_failure(fields: Fields, body: bytes) -> str | None:
+    try:
+        faults = _failure(body).detail
+    except (ValueError, RecursionError):
+        faults = None
+    types = [one.get("type") for one in faults if isinstance(one, dict)] if isinstance(faults, list) else []
+    word = next((one for one in types if isinstance(one, str) and one in _PASSING), None)
+    return "retryable" if word is None and fields.get(_RETRYABLE_FIELD, b"").lower() == b"true" else word
 
 
 def _is_withdrawn(status: int, body: bytes) -> bool:
@@ -132,11 +169,13 @@ FAL_QUEUE: Final = ImageDialect(
     submit=_submit,
     images=_images,
     message=_message,
+    passing_failure=_passing_failure,
     queue=ImageQueue(
         job_id=_job_id,
         status=lambda source, job_id: ProviderRequest("GET", f"{_job_path(source, job_id)}/status"),
-        is_done=_is_done,
+        stage=_stage,
         result=lambda source, job_id: ProviderRequest("GET", _job_path(source, job_id)),
+        is_result=_is_result,
         cancel=lambda source, job_id: ProviderRequest("PUT", f"{_job_path(source, job_id)}/cancel"),
         is_withdrawn=_is_withdrawn,
     ),

@@ -93,6 +93,11 @@ _IMAGE_MEMBERS: Final = {
     ),
     "most": Key("The most images of one request.", "2"),
     "images": Key("The member for pictures of the caller.", "image_urls", default="that of its dialect"),
+    "leave_queue_after": Key(
+        "How long a job may only wait in the source's queue before it is withdrawn there, if another source can make it. null: "
+        "for ever.",
+        "30s",
+    ),
 }
 
 _IMAGE_RULES: Final = {

@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import Callable
-from time import monotonic
 from typing import Final, cast
 
+from kyma_proxy.core.accounts.accounts import Key
 from kyma_proxy.core.http.connection_state import ConnectionEvent, ConnectionState, after
-from kyma_proxy.core.http.inbound import Inbound
+from kyma_proxy.core.http.inbound import Headers, Inbound
 from kyma_proxy.dialect.registry import error_answer
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.flow_control import Bridge, FlowControl
@@ -29,6 +30,7 @@ from kyma_proxy.net.downstream.listener import BufferedBody, Listener, no_place
 from kyma_proxy.net.downstream.request_reader import RequestReader
 from kyma_proxy.net.inline_coroutine import InlineCoroutine
 
+monotonic: Final = time.monotonic  # compiled, a constant is read without a look-up
 _MAX_BACKLOG_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 2.0
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
@@ -39,7 +41,8 @@ class DownstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_backlog", "_body", "_bridge", "_deadline", "_flow", "_handlers", "_is_taking", "_listener", "_loop",
-        "_open_bridge", "_reader", "_serving", "_unsent", "buffered", "is_aborted", "is_writable", "slot", "state", "transport",
+        "_open_bridge", "_reader", "_serving", "_unsent", "buffered", "identified", "is_aborted", "is_writable", "key", "slot",
+        "state", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -61,13 +64,13 @@ class DownstreamConnection(asyncio.Protocol):
         self._deadline: float | None = None
         self.slot = 0
         self.state = ConnectionState.IDLE
-        self.is_writable = True
-        self.is_aborted = False
+        self.is_writable, self.is_aborted = True, False
+        self.identified: Headers | None = None  # the last headers that had a key
+        self.key: Key | None = None
         # for the answer under way
-        self._is_taking = False
+        self._is_taking, self._unsent = False, 0
         self._serving: InlineCoroutine | None = None
         self._flow: FlowControl | None = None
-        self._unsent = 0
 
     # ---- asyncio.Protocol
 
@@ -189,7 +192,7 @@ class DownstreamConnection(asyncio.Protocol):
                     continue
                 self._deadline = None
                 item = ready.popleft()
-                if isinstance(item, GatewayError):
+                if not isinstance(item, Inbound):  # compiled, this costs less than to look for an exception
                     self._answer_error(item)
                     continue
                 if (refusal := self.buffered.keep(item)) is not None:
@@ -352,8 +355,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.buffered.release()
         if self.state is ConnectionState.IDLE:
             self._step(ConnectionEvent.SERVE)
-        identity = reader.identity()
-        path = reader.target if reader.head is None else reader.head.path
+        identity, path = reader.identity(), reader.target if reader.head is None else reader.head.path
         cors = self._listener.web_pages.readable(reader.headers)
         self.transport.write(error_answer(error, identity, path, cors))
         self._handlers.reject(error, identity)

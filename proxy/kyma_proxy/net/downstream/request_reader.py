@@ -5,8 +5,8 @@ It knows no socket. The parser is llhttp, through httptools. A head that comes a
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from time import monotonic
 from typing import Final
 
 import httptools
@@ -21,6 +21,7 @@ from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, rea
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.listener import Listener
 
+monotonic: Final = time.monotonic  # compiled, a constant is read without a look-up
 TLS_HANDSHAKE: Final = b"\x16\x03"
 """The beginning of what a TLS client says first (RFC 8446 §5.1)."""
 _MAX_PIECES: Final = 1024  # a piece weighs more than its bytes

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from abc import abstractmethod
 from collections.abc import Callable
-from time import monotonic
 from typing import Final
 
 from kyma_proxy.config.units import AUTO
@@ -25,6 +25,7 @@ from kyma_proxy.net.relay.pump import Pump, PumpListener
 from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.pool import DialError, UpstreamPool
 
+monotonic: Final = time.monotonic  # compiled, a constant is read without a look-up
 _log: Final = logging.getLogger("kyma-proxy")
 _HEDGED_QUANTILE: Final = 0.95
 _TIMER_S: Final = 0.005

@@ -8,8 +8,8 @@ be tried; that moment is the commit. What the answer means is the body's matter,
 from __future__ import annotations
 
 import logging
+import time
 from abc import ABC, abstractmethod
-from time import monotonic, time
 from typing import Final, Generic, TypeVar
 
 from kyma_proxy.core.exchange import AttemptRecord
@@ -30,6 +30,7 @@ from kyma_proxy.net.relay.redaction import Redactor, masked
 from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.response_handler import ResponseHandler
 
+monotonic: Final = time.monotonic  # compiled, a constant is read without a look-up
 _log: Final = logging.getLogger("kyma-proxy")
 MAX_ERROR_BYTES: Final = 64 * 1024
 """How much is held of the body of a provider's error, to read whose trouble it is."""
@@ -298,7 +299,7 @@ class Pump(ResponseHandler, Generic[A]):
 
     def _error_opening(self, body: bytes) -> bytes | None:
         """Begin to pass on a provider's error, in which no key is left. Its length stays, as the head has told it."""
-        for name, value in bounded_hints(self._head.fields, time()):
+        for name, value in bounded_hints(self._head.fields, time.time()):
             self._head.set_field(name, value)
         self.body.begin(self._head, streams=False)
         return self.body.feed(body)
@@ -337,9 +338,7 @@ class Pump(ResponseHandler, Generic[A]):
             added += KEEP_ALIVE
         encoded = encode_answer_head(head, self._attempt.step.source, added, chunked=self._chunked, close=self._closing)
         size = self.bytes_out = len(opening)
-        if not size:
-            self._write(encoded)
-        elif self._chunked:
+        if size and self._chunked:
             self._write(b"%b%x\r\n%b\r\n" % (encoded, size, opening))
         else:
             self._write(encoded + opening)
@@ -348,9 +347,9 @@ class Pump(ResponseHandler, Generic[A]):
         self.received_at = connection.timers.read_at
         self._attempt.first_byte = monotonic()
         connection.start_idle_timer()
-        passes = self._decoder is None and self._redactor is None and not (self.body.is_translated or self.reader.is_searching)
-        if self._chunked and passes and self.reader.streams:
-            self._passed = self.reader.passed_chunks()
+        passes = self._chunked and self._decoder is None and self._redactor is None and not self.body.is_translated
+        if passes and (passed := self.reader.passed_chunks()) is not None:
+            self._passed = passed
             connection.pass_chunks()
         if not self._downstream.is_writable:
             connection.pause()

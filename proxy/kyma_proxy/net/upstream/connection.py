@@ -14,6 +14,7 @@ import httptools
 
 from kyma_proxy.config.origin import Origin
 from kyma_proxy.config.snapshot import Timeouts
+from kyma_proxy.core.http.answer_repeat import AnswerHeads
 from kyma_proxy.core.http.chunks import MAX_CHUNKS_BYTES, size_of_events
 from kyma_proxy.core.http.content_coding import ContentDecoder
 from kyma_proxy.core.http.framing import MAX_BYTES_PER_BODY_BYTE
@@ -33,13 +34,13 @@ _LARGE_READ_BYTES: Final = 64 * 1024
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One connection to a provider; `is_fresh` until it has served its first request."""
+    """One connection to a provider: `is_fresh` before its first answer, `is_complete` once the end of an answer was read."""
 
     __slots__ = (
-        "_announced", "_complete", "_count", "_ends_with_connection", "_handler", "_head_bytes", "_headers", "_is_ambiguous",
-        "_is_between_chunks", "_is_informational", "_is_lost", "_is_reusable", "_is_spoiled", "_is_yielding",
-        "_lost_by", "_max_direct_bytes", "_outgoing", "_owner", "_passes_chunks", "_paused", "_pieces", "_portions", "_reason",
-        "is_fresh", "keep_alive_s", "on_body", "origin", "parser", "slot", "timers", "transport",
+        "_announced", "_count", "_ends_with_connection", "_handler", "_head_bytes", "_headers", "_is_ambiguous",
+        "_is_between_chunks", "_is_informational", "_is_lost", "_is_reusable", "_is_spoiled", "_is_yielding", "_lost_by",
+        "_max_direct_bytes", "_outgoing", "_owner", "_passes_chunks", "_paused", "_pieces", "_portions", "_reason", "heads",
+        "is_complete", "is_fresh", "keep_alive_s", "on_body", "origin", "parser", "slot", "timers", "transport",
     )  # fmt: skip
     __deletable__ = ("parser",)  # mypyc wants to know
 
@@ -50,22 +51,19 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, owner: ConnectionOwner, origin: Origin, keep_alive_s: float) -> None:
         # for the life of the connection
         self._owner = owner
-        self.origin = origin
-        self.keep_alive_s = keep_alive_s
-        self.slot = 0
-        self.is_fresh = True
+        self.heads = AnswerHeads()  # or, set by the owner, those that all connections to the origin share
+        self.origin, self.keep_alive_s = origin, keep_alive_s
+        self.slot, self.is_fresh = 0, True
         self.timers = AnswerTimers()
         self._pieces: list[bytes] = []
-        # llhttp's body callback appends without a frame of Python.
-        self.on_body = self._pieces.append
+        self.on_body = self._pieces.append  # llhttp's body callback appends without a frame of Python
         # for one answer
         self._handler: ResponseHandler | None = None
         self._headers: Headers = []
         self._reason = b""
-        self._announced = self._complete = self._is_informational = self._ends_with_connection = False
+        self._announced = self.is_complete = self._is_informational = self._ends_with_connection = False
         self._is_ambiguous = self._is_reusable = self._is_spoiled = self._paused = False
-        self._count = 0
-        self._head_bytes = 0  # and later the bytes beside the body
+        self._count = self._head_bytes = 0  # the bytes of the head, and later those beside the body
         self._portions = Portions()
         self._outgoing: LargeRequest | None = None
         self._max_direct_bytes = MAX_PORTION_BYTES
@@ -141,11 +139,6 @@ class UpstreamConnection(asyncio.Protocol):
         """From now on give the handler whole chunks as they came (`on_chunks`), if the answer is framed beyond doubt."""
         self._passes_chunks = not self._is_ambiguous
 
-    @property
-    def is_complete(self) -> bool:
-        """True if the end of the answer has been read, and only must be told."""
-        return self._complete
-
     def abort(self) -> None:
         """Close at once; the handler hears nothing more. The answer is not wanted."""
         self._handler = None
@@ -206,7 +199,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         try:
             try:
-                self.parser.feed_data(data)
+                self._feed(data, handler)
             except httptools.HttpParserCallbackError as error:
                 if not isinstance(error.__context__, httptools.HttpParserError):
                     raise  # not the answer's fault, but the handler's
@@ -216,9 +209,9 @@ class UpstreamConnection(asyncio.Protocol):
                 if not self._announced and data.startswith(_TLS_ALERT):
                     self._cut(FailureKind.BROKEN, "it speaks TLS at this port; base_url should begin with https://")
             size = self._deliver() if self._pieces else 0
-            if (len(data) - size > _USUAL_BYTES_BESIDE or not size) and not self._complete:
+            if (len(data) - size > _USUAL_BYTES_BESIDE or not size) and not self.is_complete:
                 self._count_beside(len(data) - size, size)
-            if self._complete or self._is_spoiled:
+            if self.is_complete or self._is_spoiled:
                 self._end_read()
             if not (self._passes_chunks and data.endswith(b"\r\n")):
                 self._is_between_chunks = False  # the next size may have begun
@@ -227,13 +220,26 @@ class UpstreamConnection(asyncio.Protocol):
         except Exception as error:
             self._fail(error)
 
+    def _feed(self, data: bytes, handler: ResponseHandler) -> None:
+        """Parse what was read; unless it is a whole answer with a head as one before, which is recognised."""
+        is_first = not (self._announced or self._head_bytes)
+        whole = self.heads.read(data) if is_first else None
+        if whole is not None:
+            self._announced = self.is_complete = self._is_reusable = True
+            self._pieces += whole.pieces
+            self._count = len(self._pieces)
+            handler.on_head(200, whole.reason, whole.headers, whole.fields)
+            return
+        self.parser.feed_data(data)
+        if is_first and self.is_complete and self._is_reusable and not self._is_spoiled:
+            self.heads.learn(data, self._headers)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.sweeper.forget(self)
         self._owner.lost(self)
         self._drop_outgoing()
         self.break_cycle()
-        self._is_lost = True
-        self._lost_by = exc
+        self._is_lost, self._lost_by = True, exc
         if self._portions.is_empty and self._handler is not None:  # else what had come before is still the handler's
             self._end_with_connection(exc)
 
@@ -248,7 +254,7 @@ class UpstreamConnection(asyncio.Protocol):
     # ---- callbacks of the parser
 
     def on_message_begin(self) -> None:
-        if self._complete:
+        if self.is_complete:
             self._is_spoiled = True  # a second answer, to no request
 
     def on_status(self, reason: bytes) -> None:
@@ -279,8 +285,8 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._is_informational:
             self._is_informational = False
-        elif not self._complete:
-            self._complete = True
+        elif not self.is_complete:
+            self.is_complete = True
             self._count = len(self._pieces)
             # An answer with a length beside its chunks, or with chunks in HTTP/1.0, may hide another one from whoever reads it
             # otherwise. So nothing more is read from such a connection (RFC 9112 §6.1, §6.3).
@@ -291,7 +297,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _deliver(self) -> int:
         """Deliver what was read of the body, in portions if it is much; returns how many bytes it is."""
         pieces = self._pieces
-        if self._complete:
+        if self.is_complete:
             del pieces[self._count :]
         if not pieces:
             return 0
@@ -339,10 +345,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         self._is_yielding = False
-        if self._paused:
-            return  # `resume` goes on
         try:
-            if self._handler is not None and not self._portions.is_empty:
+            if self._handler is not None and not self._portions.is_empty and not self._paused:  # else `resume` goes on
                 self._deliver_portion(self._handler)
                 self._end_read()
         except Exception as error:
@@ -354,7 +358,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Tell the end, if that has come and everything before it is delivered."""
         if not self._portions.is_empty:
             return
-        if self._complete:
+        if self.is_complete:
             self._finish()
         elif self._is_spoiled:
             self._cut(FailureKind.BROKEN, "its answer is not HTTP")
@@ -372,15 +376,12 @@ class UpstreamConnection(asyncio.Protocol):
         """The answer is whole: make room for the next, then tell."""
         handler, self._handler = self._handler, None
         transport = self.transport
-        is_sent = (
-            self._drop_outgoing() and not transport.get_write_buffer_size()
-        )  # else it answered without hearing the request out
+        is_sent = self._drop_outgoing() and not transport.get_write_buffer_size()  # else it did not hear the request out
         if self._is_reusable and is_sent and not self._is_spoiled and not transport.is_closing():
             if self.is_fresh and self.origin.scheme == "https":
                 self._owner.remember_session(self)
-            self._headers = []
-            self._reason = b""
-            self._announced = self._complete = self.is_fresh = False
+            self._headers, self._reason = [], b""
+            self._announced = self.is_complete = self.is_fresh = False
             self._head_bytes = 0
             self._portions.begin()
             self._max_direct_bytes = MAX_PORTION_BYTES

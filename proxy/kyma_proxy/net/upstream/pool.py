@@ -9,12 +9,13 @@ import asyncio
 import contextlib
 import os
 import ssl
+import time
 from collections.abc import Callable, Iterable
-from time import monotonic
 from typing import Final
 
 from kyma_proxy.config.origin import Origin
 from kyma_proxy.config.snapshot import Provider
+from kyma_proxy.core.http.answer_repeat import AnswerHeads
 from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Sweeper
 from kyma_proxy.net.upstream.connection import UpstreamConnection
@@ -24,6 +25,7 @@ from kyma_proxy.net.upstream.dialing import Dialer, SessionContext
 from kyma_proxy.net.upstream.outflow import Outflow
 from kyma_proxy.net.upstream.tls_failures import tls_sentence
 
+monotonic: Final = time.monotonic  # compiled, a constant is read without a look-up
 _WARM_WHILE_USED_S: Final = 300.0
 
 
@@ -36,6 +38,17 @@ class DialError(Exception):
         self.detail = detail
 
 
+class _Server:
+    """One origin: its idle connections, the one that was used last at the end, and when one was last asked for."""
+
+    __slots__ = ("heads", "idle", "used_at")
+
+    def __init__(self, now: float) -> None:
+        self.idle: list[UpstreamConnection] = []
+        self.used_at = now
+        self.heads = AnswerHeads()
+
+
 class UpstreamPool(ConnectionOwner):
     """The process's connections to every origin."""
 
@@ -43,16 +56,16 @@ class UpstreamPool(ConnectionOwner):
         self.sweeper = sweeper
         self.outflow = Outflow()
         self._dialer = dialer
-        self._idle: dict[Origin, list[UpstreamConnection]] = {}
+        self._servers: dict[Origin, _Server] = {}
         self._open: set[UpstreamConnection] = set()
         self._wanted: dict[Origin, Provider] = {}
-        self._used_at: dict[Origin, float] = {}
         self._warming: dict[asyncio.Task[None], Origin] = {}
 
     def take(self, origin: Origin) -> UpstreamConnection | None:
         """The idle connection that was used last, or None."""
-        self._used_at[origin] = monotonic()
-        idle = self._idle.get(origin)
+        server = self._server(origin)
+        server.used_at = monotonic()
+        idle = server.idle
         while idle:
             connection = idle.pop()
             if not connection.transport.is_closing():
@@ -69,6 +82,7 @@ class UpstreamPool(ConnectionOwner):
 
     async def _dial(self, provider: Provider, timeout_s: float | None) -> UpstreamConnection:
         made = [UpstreamConnection(self, provider.origin, provider.keep_alive)]  # a list, as frames may outlive a failure
+        made[0].heads = self._server(provider.origin).heads
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._dialer.dial(provider.origin, lambda: made[0])
@@ -101,14 +115,14 @@ class UpstreamPool(ConnectionOwner):
         """Open connections ahead to these providers, and keep them while they are used; forget all others."""
         self._wanted = {provider.origin: provider for provider in providers if provider.warm_connections}
         for origin in self._wanted:
-            self._used_at.setdefault(origin, monotonic())
+            self._server(origin)
             self._refill(origin)
 
     def put_back(self, connection: UpstreamConnection) -> None:
         """A connection's answer is over and it can serve again."""
         if connection.transport.is_closing():
             return
-        self._idle.setdefault(connection.origin, []).append(connection)
+        self._server(connection.origin).idle.append(connection)
         self.sweeper.watch(connection, connection.timers.read_at + connection.keep_alive_s)
 
     def remember_session(self, connection: UpstreamConnection) -> None:
@@ -135,7 +149,7 @@ class UpstreamPool(ConnectionOwner):
 
     def statistics(self) -> dict[str, int]:
         """The number of open connections, and of the idle ones among them."""
-        return {"open": len(self._open), "idle": sum(len(idle) for idle in self._idle.values())}
+        return {"open": len(self._open), "idle": sum(len(server.idle) for server in self._servers.values())}
 
     async def close(self) -> None:
         """Close every connection, and end every dial."""
@@ -147,17 +161,21 @@ class UpstreamPool(ConnectionOwner):
             connection.abort()
 
     def _drop_idle(self, connection: UpstreamConnection) -> None:
-        idle = self._idle.get(connection.origin)
-        if idle:
-            with contextlib.suppress(ValueError):
-                idle.remove(connection)
+        with contextlib.suppress(ValueError):
+            self._server(connection.origin).idle.remove(connection)
+
+    def _server(self, origin: Origin) -> _Server:
+        server = self._servers.get(origin)
+        if server is None:
+            server = self._servers[origin] = _Server(monotonic())
+        return server
 
     def _refill(self, origin: Origin) -> None:
         provider = self._wanted.get(origin)
-        if provider is None or monotonic() - self._used_at[origin] > _WARM_WHILE_USED_S:
+        if provider is None or monotonic() - self._server(origin).used_at > _WARM_WHILE_USED_S:
             return
         dialling_now = list(self._warming.values()).count(origin)
-        for _ in range(provider.warm_connections - len(self._idle.get(origin, ())) - dialling_now):
+        for _ in range(provider.warm_connections - len(self._server(origin).idle) - dialling_now):
             task = asyncio.get_running_loop().create_task(self._dial_ahead(provider))
             self._warming[task] = origin
             task.add_done_callback(self._warming.pop)

@@ -1,0 +1,1 @@
+"""Compares a provider that is asked directly with the same one behind a gateway."""
