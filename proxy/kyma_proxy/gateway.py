@@ -239,10 +239,8 @@ class Gateway(AttemptsListener):
 
     def _is_last(self, attempts: Attempts) -> bool:
         """True if it is relayed that a source lacks the endpoint, as nobody else could tell the caller more."""
-        running, now = attempts.running, monotonic()
-        if len(running) != 1 or attempts.exchange.endpoint.is_estimated or running[0].step.is_asked_elsewhere(now):
-            return False
-        return attempts.candidates.is_last(now)
+        is_alone = len(attempts.running) == 1 and not attempts.exchange.endpoint.is_estimated
+        return is_alone and attempts.candidates.is_last(attempts.running[0].step, monotonic())
 
     def on_commit(self, attempt: Attempt, head: AnswerHead) -> bytes:
         """An answer begins to go out: the other attempts end, and the source has succeeded. Returns lines of its head."""

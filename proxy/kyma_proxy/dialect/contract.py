@@ -63,3 +63,7 @@ class Dialect(NamedTuple):
     """The part of every path that its client libraries add to a base URL; the base URL of a provider may lack it."""
     whole_list: bytes = b""
     """The parameters of a query that ask a provider for all of its models at once, where it would list only some."""
+
+    def error_event_at(self, path: bytes) -> Callable[[GatewayError, str, bool], bytes]:
+        """The in-band error event for callers at this path."""
+        return self.error_events.get(path, self.error_event)

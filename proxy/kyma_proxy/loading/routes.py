@@ -49,8 +49,8 @@ def _routes(
 
     def route(model: Model) -> Route:
         pool, reserve = usable(model.pool), usable(model.reserve)
-        endpoints = {one.endpoint for one in (*pool, *reserve)}
-        return Route(model=model, pool=pool, reserve=reserve, endpoint=endpoint, is_mixed=len(endpoints) > 1)
+        is_mixed = len({key for one in (*pool, *reserve) for key in _endpoints_of(one)}) > 1
+        return Route(model=model, pool=pool, reserve=reserve, endpoint=endpoint, is_mixed=is_mixed)
 
     routes = {name: route(model) for name, model in models.items()}
     return MappingProxyType(
@@ -62,6 +62,10 @@ def _routes(
             for name, route in routes.items()
         }
     )
+
+
+def _endpoints_of(source: Source) -> tuple[str, ...]:
+    return (source.endpoint,) if source.translated is None else (source.endpoint, source.translated.endpoint)
 
 
 def _asked_at(source: Source, keys: Sequence[str]) -> Source:

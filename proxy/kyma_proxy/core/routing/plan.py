@@ -61,6 +61,8 @@ def plan(
         drawn = _native_first(route, order(pool, model.policy, breakers, now, random))
         _add(steps, model, drawn[:1], 0, breakers=breakers, now=now, random=random, account=account)
         _add(steps, model, drawn[1:], 1, breakers=breakers, now=now, random=random, account=account)
+        if route.is_mixed:
+            steps.sort(key=lambda step: step.source.endpoint != route.endpoint)
     _add_rest(steps, route, breakers=breakers, now=now, random=random, account=account)
     return tuple(steps)
 
