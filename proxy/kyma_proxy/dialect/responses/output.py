@@ -146,7 +146,9 @@ class TextItem:
         else:
             members = b'"summary":[%b]' % parts if self._options.summarises else b'"summary":[],"content":[%b]' % parts
             if self._options.includes_thoughts:
-                text = "" if self.blocks and all(block.get("thinking") for block in self.blocks) else "".join(self._texts)
+                text = "".join(self._texts)
+                if text == "".join([block.get("thinking") or "" for block in self.blocks]):
+                    text = ""  # the blocks have it
                 members += b',"encrypted_content":%b' % _encode(pack(Thoughts(text, self.blocks)))
             self._texts.clear()
         self.encoded = b'{"id":%b,"type":"%b","status":"%b",%b}' % (self._item_id, self.kind.encode(), status.encode(), members)

@@ -165,8 +165,8 @@ def _translate(request: _Request, members: dict[str, Raw], reader: RequestReader
         out["user"] = user
     if request.stream:
         out["stream"] = True
-        if target.asks_for_usage:
-            out["stream_options"] = {"include_usage": True}
+    if target.asks_for_usage and (request.stream or target.is_signing):  # a signing source may stream without being asked to
+        out["stream_options"] = {"include_usage": True}
     _report(members, request.include, reader)
     summarises = (reasoning.summary or reasoning.generate_summary) not in (None, "none")
     return ChatRequest(_encode(out), reader.dropped, members, tools.by_name, summarises, _INCLUDED in request.include)

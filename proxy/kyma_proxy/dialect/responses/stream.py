@@ -178,7 +178,7 @@ class ResponseStream:
             self._add_text("reasoning", "summary_text" if self._options.summarises else "reasoning_text", thinking)
         if delta.thinking_blocks:
             item = self._opened("reasoning")
-            item.blocks += delta.thinking_blocks
+            item.blocks += [{name: block[name] for name in block if name != "index"} for block in delta.thinking_blocks]
             if len(item.blocks) > _MAX_BLOCKS:
                 raise ValueError("the thoughts have too many blocks")
             self._events.keep(delta.thinking_blocks[0].get("signature") or "")
