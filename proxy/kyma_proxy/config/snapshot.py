@@ -161,6 +161,8 @@ class Source(Part):
     other_keys: tuple[Source, ...] = ()
     siblings: frozenset[str] = frozenset()
     key_number: int = 1
+    translated: Source | None = None
+    """In a route: the same source at another of its endpoints, asked in translation if it lacks this one; else None."""
 
     @property
     def with_keys(self) -> tuple[Source, ...]:
@@ -228,15 +230,14 @@ class Model(Part):
 class Route(Part):
     """The usable sources of a model for callers of one endpoint, and the routes of its substitutes.
 
-    `dialect` is the callers'. `is_mixed`: some sources speak another dialect and are translated; those that speak this one are
-    tried first.
+    `endpoint` is the callers'. `is_mixed`: some sources are asked elsewhere and translated; those that have it are tried first.
     """
 
     model: Model
     pool: tuple[Source, ...]
     reserve: tuple[Source, ...]
     substitutes: tuple[Route, ...] = ()
-    dialect: str = ""
+    endpoint: str = ""
     is_mixed: bool = False
 
     @property

@@ -90,7 +90,7 @@ class JobRunner:
             except SourceFailed as error:
                 if job.stopped_by is not None:
                     raise
-                candidates.fail(step.source, error.failed)
+                candidates.fail(step, error.failed, self._clock())
                 if not error.is_undone:
                     spent.add(key)
             except Unsupported as error:

@@ -392,7 +392,7 @@ class Pump(ResponseHandler, Generic[A]):
         between_events = self.body.is_between_events
         if between_events is None:
             between_events = self.reader.is_between_events
-        event = self._dialect.error_event(error, self._inbound.request_id, between_events)
+        event = self._dialect.error_event_at(self._inbound.path)(error, self._inbound.request_id, between_events)
         self._write(b"%x\r\n%b\r\n" % (len(event), event) if self._chunked else event)
         # No last chunk: a client that does not read the event still sees an incomplete answer.
         self._downstream.finish(close=True)
