@@ -240,7 +240,7 @@ class Gateway(AttemptsListener):
     def _is_last(self, attempts: Attempts) -> bool:
         """True if it is relayed that a source lacks the endpoint, as nobody else could tell the caller more."""
         is_alone = len(attempts.running) == 1 and not attempts.exchange.endpoint.is_estimated
-        return is_alone and attempts.candidates.is_last(monotonic())
+        return is_alone and attempts.candidates.is_last(attempts.running[0].step, monotonic())
 
     def on_commit(self, attempt: Attempt, head: AnswerHead) -> bytes:
         """An answer begins to go out: the other attempts end, and the source has succeeded. Returns lines of its head."""
@@ -287,7 +287,7 @@ class Gateway(AttemptsListener):
             attempt.connect(self._upstreams, is_fresh=True)
             return
         attempt.fail(failure, monotonic(), self._random)
-        attempts.candidates.fail(attempt.step.source, failure)
+        attempts.candidates.fail(attempt.step, failure, monotonic())
         attempts.running.remove(attempt)
         if not attempts.running:
             attempts.exchange.step(Event.MOVE_ON)

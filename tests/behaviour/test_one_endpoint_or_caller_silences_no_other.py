@@ -48,7 +48,7 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("openai", "responses", "chat", CHAT),
+    Case("openai", "embeddings", "chat", CHAT),
     Case("openai", "completions", "chat", CHAT),
     Case("openai", "embeddings", "messages", CHAT),
     Case("anthropic", "count_tokens", "messages", MESSAGE),
@@ -158,7 +158,7 @@ async def test_an_endpoint_is_missing_for_all_once_a_second_account_was_told(tmp
         for ask in (first, first, second, third):
             provider.scripts.clear()
             provider.plays(whole(b'{"error":{"code":"of the source"}}', status="404 Not Found"))
-            answer = await ask("responses")
+            answer = await ask("embeddings")
             assert answer.status == 404
         assert len(provider.received) == 2
         assert answer.json["error"]["code"] == "not_found"

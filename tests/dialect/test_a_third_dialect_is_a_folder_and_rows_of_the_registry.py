@@ -33,7 +33,7 @@ def read_whole(endpoint: str, body: bytes) -> Facts:
 
 TOY = Dialect(
     name="toy",
-    endpoints=(Endpoint("toy/ask", "toy", "Ask a toy.", "https://toy.example/docs", is_translated=True),),
+    endpoints=(Endpoint("toy/ask", "toy", "Ask a toy.", "https://toy.example/docs"),),
     credential=lambda key: ("x-toy-key", key),
     error_body=error_body,
     error_schema=("ToyError", {"type": "object", "required": ["oops", "code"]}),
@@ -74,7 +74,7 @@ class ToyToOpenAI:
 
 @pytest.fixture(autouse=True)
 def toy() -> Iterator[None]:
-    registry.register(TOY, {("toy", "openai"): ToyToOpenAI})
+    registry.register(TOY, {("toy/ask", "chat"): ToyToOpenAI})
     yield
     registry.unregister("toy")
 

@@ -54,7 +54,7 @@ def error_event(error: GatewayError, request_id: str, between: bool) -> bytes:
 
 FRAGILE = Dialect(
     name="fragile",
-    endpoints=(Endpoint("fragile/ask", "fragile", "Ask.", "https://fragile.example/docs", is_translated=True),),
+    endpoints=(Endpoint("fragile/ask", "fragile", "Ask.", "https://fragile.example/docs"),),
     credential=lambda key: ("x-key", key),
     error_body=error_body,
     error_schema=("FragileError", {"type": "object"}),

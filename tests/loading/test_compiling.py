@@ -242,10 +242,16 @@ models:
 """
     routes = load(text, {}).routes
     assert {key: [one.model for one in routes[key]["m"].pool] for key in routes} == {
-        "chat": ["all", "listed"], "completions": ["all"], "responses": ["all", "own"], "embeddings": ["all", "listed"],
-        "messages": ["all", "listed"], "count_tokens": [], "images": [],
+        "chat": ["all", "listed"], "completions": ["all"], "responses": ["all", "listed", "own"],
+        "embeddings": ["all", "listed"], "messages": ["all", "listed"], "count_tokens": [], "images": [],
     }  # fmt: skip
     assert {one.endpoint for one in routes["messages"]["m"].pool} == {"chat"}
+    assert [one.endpoint for one in routes["responses"]["m"].pool] == ["responses", "chat", "responses"]
+    assert [None if one.translated is None else one.translated.endpoint for one in routes["responses"]["m"].pool] == [
+        "chat",
+        None,
+        None,
+    ]
     assert routes["messages"]["m"].pool[0].breaker_key == routes["chat"]["m"].pool[0].breaker_key
 
 

@@ -54,9 +54,11 @@ class ScriptedProvider:
     def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         """The answer to a request: its status, its type and its body."""
         request = json.loads(body)
+        if path not in _TYPES:
+            return 404, "text/plain", b"not found"
         try:
             check_deeply(_TYPES[path][request.get("stream", False)].validate_python(request))
-        except (KeyError, ValidationError) as error:
+        except ValidationError as error:
             return 422, "text/plain", f"it is not what {path} takes: {error}".encode()
         self.requests.append(request)
         self.headers.append(headers)

@@ -18,6 +18,7 @@ from tests.harness import gateway as in_process
 from tests.processes import ROOT, GatewayProcess, environment
 
 NODE = Path(__file__).parent / "node"
+CODEX = NODE / "node_modules" / ".bin" / "codex"
 CLAUDE = NODE / "node_modules" / ".bin" / "claude"
 BLOCKS = [
     pytest.param(text, id=guide.stem)
@@ -50,6 +51,9 @@ def _chunk(delta: dict[str, object], finish: str | None = None) -> bytes:
     return b"data: " + json.dumps(document).encode() + b"\n\n"
 
 
+_LACKING = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
+
+
 class Model:
     """A provider that speaks OpenAI: it calls a tool if there is one, and then tells the result."""
 
@@ -61,7 +65,8 @@ class Model:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 size = int(re.findall(rb"content-length: (\d+)", head)[0])
-                writer.write(self._answer(json.loads(await reader.readexactly(size))))
+                request = json.loads(await reader.readexactly(size))
+                writer.write(self._answer(request) if b"chat/completions" in head else _LACKING)
         except asyncio.IncompleteReadError:
             pass
         finally:
@@ -75,8 +80,10 @@ class Model:
             self.results.append(json.dumps(results[-1]["content"]))
             pieces = [_chunk({"role": "assistant", "content": "The command said 42."}), _chunk({}, "stop")]
         elif request.get("tools"):
-            command = {"command": "echo answer-$((6*7))", "description": "Compute"}
-            call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "Bash", "arguments": ""}}
+            tools = json.dumps(request["tools"])
+            name, member = ("exec_command", "cmd") if "exec_command" in tools else ("Bash", "command")
+            command = {member: "echo answer-$((6*7))"} | ({} if member == "cmd" else {"description": "Compute"})
+            call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": name, "arguments": ""}}
             more = {"index": 0, "function": {"arguments": json.dumps(command)}}
             pieces = [
                 _chunk({"role": "assistant", "content": None, "tool_calls": [call]}), _chunk({"tool_calls": [more]}),
@@ -115,6 +122,28 @@ async def test_claude_code_calls_a_tool_through_a_provider_that_speaks_openai(tm
         process = await asyncio.create_subprocess_exec(
             str(CLAUDE), "-p", "Compute six times seven.", "--allowedTools", "Bash",
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=env, cwd=home,
+        )  # fmt: skip
+        stdout, stderr = await process.communicate()
+        assert process.returncode == 0, stderr.decode() + stdout.decode()
+        assert "The command said 42." in stdout.decode()
+        assert any("answer-42" in result for result in provider.results)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not CODEX.exists(), reason="Codex is not installed: make node-clients")
+async def test_codex_calls_a_tool_through_a_provider_that_has_no_responses(tmp_path: Path, model: tuple[Model, int]) -> None:
+    provider, port = model
+    home = tmp_path / "home"
+    home.mkdir()
+    async with in_process(configuration(port), tmp_path) as running:
+        (home / "config.toml").write_text(
+            f'model = "m"\nmodel_provider = "kyma"\n[model_providers.kyma]\nname = "kyma"\nwire_api = "responses"\n'
+            f'base_url = "http://127.0.0.1:{running.port}/v1"\nrequest_max_retries = 0\nstream_max_retries = 0\n'
+        )
+        process = await asyncio.create_subprocess_exec(
+            str(CODEX), "exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", "Compute six times seven.",
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env=os.environ | {"CODEX_HOME": str(home), "HOME": str(home)}, cwd=home,
         )  # fmt: skip
         stdout, stderr = await process.communicate()
         assert process.returncode == 0, stderr.decode() + stdout.decode()

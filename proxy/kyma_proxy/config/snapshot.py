@@ -15,6 +15,7 @@ from kyma_proxy.config.origin import Origin
 from kyma_proxy.config.problems import Problem
 from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.config.units import Secret
+from kyma_proxy.config.variant_price import VariantPrice
 
 NANO = 10**9
 """Nano-dollars in a dollar. Money is an integer of nano-dollars."""
@@ -160,6 +161,8 @@ class Source(Part):
     other_keys: tuple[Source, ...] = ()
     siblings: frozenset[str] = frozenset()
     key_number: int = 1
+    translated: Source | None = None
+    """In a route: the same source at another of its endpoints, asked in translation if it lacks this one; else None."""
 
     @property
     def with_keys(self) -> tuple[Source, ...]:
@@ -186,6 +189,8 @@ class Price(Part):
     priority: int | None = None
     flex: int | None = None
     included: tuple[str, ...] = ()
+    by: tuple[VariantPrice, ...] = ()
+    """The prices of variants of its images."""
     may_write_cache: bool = False
     """True if a source of the model charges for writing its cache, so that a hold must cover it."""
 
@@ -225,15 +230,14 @@ class Model(Part):
 class Route(Part):
     """The usable sources of a model for callers of one endpoint, and the routes of its substitutes.
 
-    `dialect` is the callers'. `is_mixed`: some sources speak another dialect and are translated; those that speak this one are
-    tried first.
+    `endpoint` is the callers'. `is_mixed`: some sources are asked elsewhere and translated; those that have it are tried first.
     """
 
     model: Model
     pool: tuple[Source, ...]
     reserve: tuple[Source, ...]
     substitutes: tuple[Route, ...] = ()
-    dialect: str = ""
+    endpoint: str = ""
     is_mixed: bool = False
 
     @property

@@ -17,8 +17,7 @@ from kyma_proxy.errors import GatewayError, Kind
 NAME: Final = "anthropic"
 _REFERENCE: Final = "https://docs.anthropic.com/en/api"
 MESSAGES: Final = Endpoint(
-    "messages", NAME, "Answer a conversation.", f"{_REFERENCE}/messages", streams=True, is_translated=True,
-    takes_max_tokens=True,
+    "messages", NAME, "Answer a conversation.", f"{_REFERENCE}/messages", streams=True, takes_max_tokens=True,
 )  # fmt: skip
 _ERROR_TYPES: Final = MappingProxyType({
     Kind.JOB_LOST: "api_error",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from kyma_proxy.config.snapshot import ErrorRule, Source
@@ -55,8 +56,14 @@ class Dialect(NamedTuple):
     """Request header fields, in lower case, that only its providers understand."""
     default_fields: tuple[tuple[bytes, bytes], ...] = ()
     """Request header fields that its providers require, with the values to send if neither caller nor provider sets them."""
+    error_events: Mapping[bytes, Callable[[GatewayError, str, bool], bytes]] = MappingProxyType({})
+    """The in-band error events of endpoints whose streams have others, by the paths at which callers reach them."""
     cleaning: Cleaning | None = None
     version_path: str = ""
     """The part of every path that its client libraries add to a base URL; the base URL of a provider may lack it."""
     whole_list: bytes = b""
     """The parameters of a query that ask a provider for all of its models at once, where it would list only some."""
+
+    def error_event_at(self, path: bytes) -> Callable[[GatewayError, str, bool], bytes]:
+        """The in-band error event for callers at this path."""
+        return self.error_events.get(path, self.error_event)

@@ -17,7 +17,10 @@ NAME: Final = "openai"
 _REFERENCE: Final = "https://platform.openai.com/docs/api-reference"
 CHAT: Final = Endpoint(
     "chat/completions", NAME, "Answer a conversation.", f"{_REFERENCE}/chat/create", key="chat", streams=True,
-    is_translated=True, takes_max_tokens=True, takes_stream_options=True, renames_max_tokens=True,
+    takes_max_tokens=True, takes_stream_options=True, renames_max_tokens=True,
+)  # fmt: skip
+RESPONSES: Final = Endpoint(
+    "responses", NAME, "Create a model response.", f"{_REFERENCE}/responses/create", streams=True
 )  # fmt: skip
 _ERROR_TYPES: Final = MappingProxyType({
     Kind.INSUFFICIENT_CREDITS: "insufficient_quota",
@@ -92,6 +95,17 @@ def _error_event(error: GatewayError, request_id: str, between_events: bool) -> 
     return event if between_events else b"\n\n" + event
 
 
+def _responses_error_event(error: GatewayError, request_id: str, between_events: bool) -> bytes:
+    """The dialect's `error` event, which also has the `error` for which OpenAI's client libraries look.
+
+    The gateway does not count the events of a stream that it passes on, so the number is 0.
+    """
+    detail = _error_object(error)
+    data = {"type": "error", "sequence_number": 0, "code": error.kind.code, "message": error.message, "param": error.param}
+    event = b"event: error\ndata: " + _encode(data | {"error": detail}) + b"\n\n"
+    return event if between_events else b"\n\n" + event
+
+
 def _health_check(source: Source) -> tuple[bytes, bytes]:
     field = source.max_tokens_field or "max_tokens"
     return CHAT.path, _encode({"model": source.model, field: 1, "messages": [{"role": "user", "content": "ping"}]})
@@ -114,13 +128,14 @@ OPENAI: Final = Dialect(
             takes_max_tokens=True,
             takes_stream_options=True,
         ),
-        Endpoint("responses", NAME, "Create a model response.", f"{_REFERENCE}/responses/create", streams=True),
+        RESPONSES,
         Endpoint("embeddings", NAME, "Embed texts.", f"{_REFERENCE}/embeddings/create", generates=False),
     ),
     credential=_credential,
     error_body=_error_body,
     error_schema=("OpenAIError", _ERROR_SCHEMA),
     error_event=_error_event,
+    error_events=MappingProxyType({b"/v1" + RESPONSES.path: _responses_error_event}),
     read_event=answers.read_event,
     read_whole=answers.read_whole,
     usage_of=answers.usage_of,

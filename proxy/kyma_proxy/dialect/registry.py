@@ -1,4 +1,8 @@
-"""Lists every dialect, and the translations from one to another. A new dialect is a folder of its own and rows here."""
+"""Lists every dialect, and the translations from one endpoint to another. A new one is a folder of its own and rows here.
+
+A translation belongs to two endpoints, not to two dialects: OpenAI has two APIs for conversations, and a source of its dialect
+that has only one of them is asked there for callers of the other.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +13,23 @@ from typing import Final
 from kyma_proxy.config.snapshot import IMAGES
 from kyma_proxy.core.http.answers import error_lines, json_answer
 from kyma_proxy.core.http.endpoints import Endpoint
-from kyma_proxy.dialect import anthropic_to_openai, openai_to_anthropic
-from kyma_proxy.dialect.anthropic import ANTHROPIC
+from kyma_proxy.dialect import anthropic_to_openai, openai_to_anthropic, responses
+from kyma_proxy.dialect.anthropic import ANTHROPIC, MESSAGES
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.images.contract import ImageDialect
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.dialect.images.openai_images import OPENAI_IMAGES
-from kyma_proxy.dialect.openai import OPENAI
+from kyma_proxy.dialect.openai import CHAT, OPENAI, RESPONSES
 from kyma_proxy.dialect.translation import Order, Translation
 from kyma_proxy.errors import GatewayError
 
 Translator = Callable[[Order], Translation]
-"""Makes the translation of one request for one source. Raises GatewayError if the source's dialect can't express it."""
+"""Makes the translation of one request for one source. Raises GatewayError if the source's endpoint can't express it."""
 
 _dialects: Final[dict[str, Dialect]] = {}
 _relayed: Final[dict[bytes, Endpoint]] = {}
 _main_endpoints: Final[dict[str, Endpoint]] = {}
+_by_key: Final[dict[str, Endpoint]] = {}
 _translators: Final[dict[tuple[str, str], Translator]] = {}
 
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(_dialects)
@@ -32,7 +37,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(_dialects)
 RELAYED: Final[Mapping[bytes, Endpoint]] = MappingProxyType(_relayed)
 """Every relayed endpoint by the path at which callers reach it; the method is always POST."""
 TRANSLATORS: Final[Mapping[tuple[str, str], Translator]] = MappingProxyType(_translators)
-"""All translators, by the names of the caller's dialect and of the source's."""
+"""All translators, by the keys of the caller's endpoint and of that at which the source is asked."""
 MAIN_ENDPOINTS: Final[Mapping[str, Endpoint]] = MappingProxyType(_main_endpoints)
 """The endpoint to suggest to callers of each dialect."""
 IMAGE_DIALECTS: Final[Mapping[str, ImageDialect]] = MappingProxyType({one.name: one for one in (OPENAI_IMAGES, FAL_QUEUE)})
@@ -40,10 +45,11 @@ IMAGE_DIALECTS: Final[Mapping[str, ImageDialect]] = MappingProxyType({one.name: 
 
 
 def register(dialect: Dialect, translators: Mapping[tuple[str, str], Translator]) -> None:
-    """Add a dialect; its first endpoint is its main one. `translators` go from and to it, as in TRANSLATORS."""
+    """Add a dialect; its first endpoint is its main one. `translators` go from and to its endpoints."""
     _dialects[dialect.name] = dialect
     _main_endpoints[dialect.name] = dialect.endpoints[0]
     _relayed.update({b"/v1" + endpoint.path: endpoint for endpoint in dialect.endpoints})
+    _by_key.update({endpoint.key: endpoint for endpoint in dialect.endpoints})
     _translators.update(translators)
 
 
@@ -52,29 +58,33 @@ def unregister(name: str) -> None:
     del _main_endpoints[name]
     for endpoint in _dialects.pop(name).endpoints:
         del _relayed[b"/v1" + endpoint.path]
-    for pair in [pair for pair in _translators if name in pair]:
-        del _translators[pair]
+        del _by_key[endpoint.key]
+        for pair in [pair for pair in _translators if endpoint.key in pair]:
+            del _translators[pair]
 
 
-register(OPENAI, {})
+register(OPENAI, {(RESPONSES.key, CHAT.key): responses.to_chat})
 register(
     ANTHROPIC,
     {
-        (ANTHROPIC.name, OPENAI.name): anthropic_to_openai.translate,
-        (OPENAI.name, ANTHROPIC.name): openai_to_anthropic.translate,
+        (MESSAGES.key, CHAT.key): anthropic_to_openai.translate,
+        (CHAT.key, MESSAGES.key): openai_to_anthropic.translate,
+        (RESPONSES.key, MESSAGES.key): responses.to_messages,
     },
 )
 
 
-def spoken_by_sources(dialect: str) -> frozenset[str]:
-    """Return the dialects of the sources that can answer callers of this dialect, translated or not."""
-    return frozenset({dialect, *(source for caller, source in _translators if caller == dialect)})
+def asked_endpoints(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
+    """The keys of the endpoints at which sources can be asked for callers of this one, by the dialects of the sources.
 
-
-def asked_endpoints(endpoint: Endpoint) -> dict[str, str]:
-    """The keys of the endpoints at which sources are asked for callers of this one, by the dialects of those that can be."""
-    others = spoken_by_sources(endpoint.dialect) if endpoint.is_translated else ()
-    return {**{dialect: _main_endpoints[dialect].key for dialect in others}, endpoint.dialect: endpoint.key}
+    The caller's own endpoint comes first: a source that has it needs no translation.
+    """
+    asked: dict[str, tuple[str, ...]] = {endpoint.dialect: (endpoint.key,)}
+    for caller, source in _translators:
+        if caller == endpoint.key:
+            dialect = _by_key[source].dialect
+            asked[dialect] = (*asked.get(dialect, ()), source)
+    return asked
 
 
 def endpoints_of(dialect: str) -> tuple[str, ...]:

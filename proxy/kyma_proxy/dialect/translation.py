@@ -17,7 +17,8 @@ class Order(NamedTuple):
     `model` is the source's own id, `public_model` the one that the caller sees. `max_tokens_field` is the member for the limit
     of an answer's tokens (None: the dialect's own); `default_max_tokens` is the limit if the caller sets none.
     `asks_for_usage` is True if a stream's usage must be requested. `reasoning_field` is the member in which the source accepts
-    earlier thinking (None: it accepts none). `now` is a Unix time.
+    earlier thinking (None: it accepts none). `now` is a Unix time. `model_max_tokens` is the most that the model can write
+    (None: not known).
     """
 
     body: bytes
@@ -29,6 +30,7 @@ class Order(NamedTuple):
     reasoning_field: str | None
     request_id: str
     now: int
+    model_max_tokens: int | None = None
 
 
 class TranslatedRequest(NamedTuple):

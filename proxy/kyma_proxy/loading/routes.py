@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -13,9 +13,9 @@ from kyma_proxy.dialect.registry import IMAGE_DIALECTS, RELAYED, asked_endpoints
 def compile_routes(models: Mapping[str, Model], fallbacks: Mapping[str, tuple[str, ...]]) -> Mapping[str, Mapping[str, Route]]:
     """All routes, by their endpoint's key and the model's id."""
     routes = {
-        endpoint.key: _routes(endpoint.dialect, asked_endpoints(endpoint), models, fallbacks) for endpoint in RELAYED.values()
+        endpoint.key: _routes(endpoint.key, asked_endpoints(endpoint), models, fallbacks) for endpoint in RELAYED.values()
     }
-    return MappingProxyType({**routes, IMAGES: _routes(IMAGES, dict.fromkeys(IMAGE_DIALECTS, IMAGES), models, fallbacks)})
+    return MappingProxyType({**routes, IMAGES: _routes(IMAGES, dict.fromkeys(IMAGE_DIALECTS, (IMAGES,)), models, fallbacks)})
 
 
 def separated(
@@ -35,21 +35,22 @@ def _without(routes: Mapping[str, Route], is_left_out: Callable[[str], bool]) ->
 
 
 def _routes(
-    dialect: str, asked: Mapping[str, str], models: Mapping[str, Model], fallbacks: Mapping[str, tuple[str, ...]]
+    endpoint: str, asked: Mapping[str, tuple[str, ...]], models: Mapping[str, Model], fallbacks: Mapping[str, tuple[str, ...]]
 ) -> Mapping[str, Route]:
-    """The routes of callers who speak a dialect, with the sources that have the endpoint in `asked`, by their dialect."""
+    """The routes of callers of an endpoint, with the sources that have one of those in `asked`, by their dialect."""
 
     def usable(sources: tuple[Source, ...]) -> tuple[Source, ...]:
         return tuple(
-            _asked_at(one, asked[one.provider.dialect])
+            _asked_at(one, keys)
             for one in sources
-            if one.provider.off is None and asked.get(one.provider.dialect) in one.endpoints
+            if one.provider.off is None
+            and (keys := [key for key in asked.get(one.provider.dialect, ()) if key in one.endpoints])
         )
 
     def route(model: Model) -> Route:
         pool, reserve = usable(model.pool), usable(model.reserve)
-        dialects = {one.provider.dialect for one in (*pool, *reserve)}
-        return Route(model=model, pool=pool, reserve=reserve, dialect=dialect, is_mixed=len(dialects) > 1)
+        is_mixed = len({key for one in (*pool, *reserve) for key in _endpoints_of(one)}) > 1
+        return Route(model=model, pool=pool, reserve=reserve, endpoint=endpoint, is_mixed=is_mixed)
 
     routes = {name: route(model) for name, model in models.items()}
     return MappingProxyType(
@@ -63,6 +64,12 @@ def _routes(
     )
 
 
-def _asked_at(source: Source, endpoint: str) -> Source:
-    others = tuple([_asked_at(one, endpoint) for one in source.other_keys])
-    return replace(source, endpoint=endpoint, breaker_key=f"{source.key} {endpoint}", other_keys=others)
+def _endpoints_of(source: Source) -> tuple[str, ...]:
+    return (source.endpoint,) if source.translated is None else (source.endpoint, source.translated.endpoint)
+
+
+def _asked_at(source: Source, keys: Sequence[str]) -> Source:
+    """The source, asked at the first of these endpoints; and at the next one if it turns out to lack that."""
+    others = tuple([_asked_at(one, keys) for one in source.other_keys])
+    at = [replace(source, endpoint=key, breaker_key=f"{source.key} {key}", other_keys=others) for key in keys]
+    return at[0] if len(at) == 1 else replace(at[0], translated=at[1])

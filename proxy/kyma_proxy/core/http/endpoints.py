@@ -11,7 +11,6 @@ class Endpoint:
     """An endpoint; the method is POST. `path` follows a provider's base path, and `/v1` for callers.
 
     - `key`: its name in YAML and in `/v1/status`, and of the routes of its callers.
-    - `is_translated`: sources of other dialects may answer too, in translation, at the main endpoint of their own.
     - `summary` and `reference`: what it does, and the URL of its documentation.
     - `streams`: its answers may be event streams.
     - `takes_max_tokens`: contract §3.4 applies; `renames_max_tokens`: under the source's `max_tokens_field`.
@@ -21,19 +20,18 @@ class Endpoint:
     """
 
     __slots__ = (
-        "dialect", "generates", "is_charged", "is_estimated", "is_translated", "key", "name", "path", "reference",
+        "dialect", "generates", "is_charged", "is_estimated", "key", "name", "path", "reference",
         "renames_max_tokens", "streams", "summary", "takes_max_tokens", "takes_stream_options",
     )  # fmt: skip
 
     def __init__(
-        self, name: str, dialect: str, summary: str, reference: str, *, streams: bool = False, is_translated: bool = False,
+        self, name: str, dialect: str, summary: str, reference: str, *, streams: bool = False,
         takes_max_tokens: bool = False, renames_max_tokens: bool = False, takes_stream_options: bool = False,
         generates: bool = True, is_charged: bool = True, is_estimated: bool = False, key: str | None = None,
     ) -> None:  # fmt: skip
         """`key` is the name, unless it is given."""
         self.name = name
         self.key = name if key is None else key
-        self.is_translated = is_translated
         self.dialect = dialect
         self.summary = summary
         self.reference = reference

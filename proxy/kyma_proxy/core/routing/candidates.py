@@ -67,8 +67,19 @@ class Candidates:
             step = self._next(now)
         return step
 
-    def fail(self, source: Source, failure: AttemptFailure) -> None:
-        """Note why a source failed. Its other keys are worth asking only if the failure was about this one."""
+    def fail(self, step: Step, failure: AttemptFailure, now: float) -> None:
+        """Note why a source failed. Its other keys are worth asking only if the failure was about this one.
+
+        One that only lacks the endpoint is asked at another one of its own, if a translation can do with that; but later than
+        the rest of its pool or reserve, who may have it.
+        """
+        source = step.source
+        if failure.is_missing and source.translated is not None and step.is_asked_elsewhere(now):
+            self.tried.discard(source.key)
+            later = sum([max(one.layer, 1) > max(step.layer, 1) for one in self._remaining])
+            again = Step(step.model, source.translated, step.layer, self._breakers.of(source.translated))
+            self._remaining.insert(later, again)
+            return
         self.failures[source.key] = failure
         if source.siblings and not failure.is_of_key:
             self.tried.update(source.siblings)
@@ -115,8 +126,10 @@ class Candidates:
         """A failure for each source that is not asked because its breaker is open."""
         return [one for one in self._unasked(now, self.tried) if not one.is_missing]
 
-    def is_last(self, now: float) -> bool:
+    def is_last(self, asked: Step, now: float) -> bool:
         """True if it is relayed that the source that is asked lacks the endpoint: nobody else could tell the caller more."""
+        if asked.is_asked_elsewhere(now):
+            return False
         others = [step for step in self._drawn(now) if self.tried.isdisjoint(step.source.siblings)]
         return not others and self._all_lack_it and not self.skipped(now)
 

@@ -97,4 +97,5 @@ def _source_named(source: Source, rest: str) -> Source:
     return replace(
         source, model=model, model_json=msgspec.json.encode(model), key=key, breaker_key=f"{key} {source.endpoint}",
         other_keys=_named(source.other_keys, rest), siblings=frozenset([f"{one} {rest}" for one in source.siblings]),
+        translated=None if source.translated is None else _source_named(source.translated, rest),
     )  # fmt: skip

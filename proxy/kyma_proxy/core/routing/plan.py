@@ -37,6 +37,13 @@ class Step:
         self.breaker = breaker
         self.bypass_breaker = bypass_breaker
 
+    def is_asked_elsewhere(self, now: float) -> bool:
+        """True if the source is asked at another of its endpoints, in translation, where it says that it lacks this one.
+
+        One that has answered here of late does not lack the endpoint, but what the caller has named.
+        """
+        return self.source.translated is not None and not self.breaker.hours.sums(now)[0]
+
 
 def plan(
     route: Route, breakers: BreakerTable, now: float, random: Callable[[], float], account: str | None = None
@@ -54,6 +61,8 @@ def plan(
         drawn = _native_first(route, order(pool, model.policy, breakers, now, random))
         _add(steps, model, drawn[:1], 0, breakers=breakers, now=now, random=random, account=account)
         _add(steps, model, drawn[1:], 1, breakers=breakers, now=now, random=random, account=account)
+        if route.is_mixed:
+            steps.sort(key=lambda step: step.source.endpoint != route.endpoint)
     _add_rest(steps, route, breakers=breakers, now=now, random=random, account=account)
     return tuple(steps)
 
@@ -98,7 +107,7 @@ def _native_first(route: Route, drawn: tuple[Source, ...] | list[Source]) -> tup
     """The same order, with those first that need no translation: a translation may lose something."""
     if not route.is_mixed:
         return drawn
-    return sorted(drawn, key=lambda source: source.provider.dialect != route.dialect)
+    return sorted(drawn, key=lambda source: source.endpoint != route.endpoint)
 
 
 def order(
@@ -129,6 +138,14 @@ def each_key(sources: Iterable[Source]) -> list[Source]:
     return [one for source in sources for one in source.with_keys]
 
 
+def _where(source: Source, breakers: BreakerTable, now: float, account: str | None) -> tuple[Source, CircuitBreaker]:
+    """The source at the endpoint at which it is to be asked: not at one that it lacks, if it has another."""
+    breaker = breakers.of(source)
+    if source.translated is None or not breaker.is_missing(now, account):
+        return source, breaker
+    return source.translated, breakers.of(source.translated)
+
+
 def last_resort(
     route: Route, breakers: BreakerTable, now: float, tried: Collection[str], account: str | None = None
 ) -> list[Step]:
@@ -140,8 +157,8 @@ def last_resort(
     for one in (route, *route.substitutes):
         first, second = (SUBSTITUTE, SUBSTITUTE) if one is not route else (0 if len(one.pool) == 1 else 1, 2)
         for sources, layer in ((one.pool, first), (one.reserve, second)):
-            for source in each_key(sources):
-                breaker = breakers.of(source)
+            for one_key in each_key(sources):
+                source, breaker = _where(one_key, breakers, now, account)
                 is_allowed = breaker.allows(now, account)  # its time has ended since the plan was made
                 if source.key not in tried and (is_allowed or breaker.may_be_bypassed(now, account)):
                     steps.append(Step(one.model, source, layer, breaker, bypass_breaker=not is_allowed))
@@ -157,8 +174,8 @@ def unasked(
     """
     failures: list[AttemptFailure] = []
     for one in (route, *route.substitutes):
-        for source in each_key((*one.pool, *one.reserve)):
-            breaker = breakers.of(source)
+        for one_key in each_key((*one.pool, *one.reserve)):
+            source, breaker = _where(one_key, breakers, now, account)
             if source.key not in tried and not breaker.allows(now, account):
                 failures.append(breaker.skipped(now, source.provider.name, account))
     return failures
@@ -174,6 +191,10 @@ def _add(
             _add_keys(steps, model, source, layer, breakers=breakers, now=now, random=random, account=account)
         elif breaker.allows(now, account):
             steps.append(Step(model, source, layer, breaker))
+        elif source.translated is not None:
+            other, breaker = _where(source, breakers, now, account)
+            if breaker.allows(now, account):
+                steps.append(Step(model, other, layer, breaker))
 
 
 def _add_keys(
@@ -183,7 +204,7 @@ def _add_keys(
     """Add a source with each of its keys, beginning with any of them: so they take turns. All are of one layer."""
     keyed = source.with_keys
     first = int(random() * len(keyed))
-    for one in (*keyed[first:], *keyed[:first]):
-        breaker = breakers.of(one)
+    for one_key in (*keyed[first:], *keyed[:first]):
+        one, breaker = _where(one_key, breakers, now, account)
         if breaker.allows(now, account):
             steps.append(Step(model, one, layer, breaker))

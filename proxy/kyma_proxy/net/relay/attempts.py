@@ -203,7 +203,7 @@ class Attempts:
         due = self.total_due = total_due(self.exchange, step)
         if due is None or now < due:
             return False
-        self.candidates.fail(step.source, no_time_left(step.source.provider.name))
+        self.candidates.fail(step, no_time_left(step.source.provider.name), now)
         return True
 
     def _hedge_delay(self) -> float | None:

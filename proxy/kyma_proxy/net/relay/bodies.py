@@ -16,7 +16,7 @@ def body_for(exchange: Exchange, step: Step, dialect: Dialect) -> Body:
 
     Raises GatewayError if the source's dialect has no way to say what the caller asks for, or its model can't see an image.
     """
-    if step.source.provider.dialect != dialect.name:
+    if step.source.endpoint != exchange.endpoint.key:
         return TranslatedBody(exchange, step, dialect)
     if step.layer == SUBSTITUTE:
         refuse_images(exchange.inbound.body, step.model)

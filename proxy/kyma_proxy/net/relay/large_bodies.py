@@ -75,7 +75,7 @@ class _Preparation:
 
 def takes_long(exchange: Exchange, step: Step, dialect: Dialect) -> bool:
     """True if the body for an attempt must be prepared, given that it is not small; `dialect` is the caller's."""
-    if step.source.provider.dialect != dialect.name:
+    if step.source.endpoint != exchange.endpoint.key:
         return True
     return dialect.cleaning is not None or (step.layer == SUBSTITUTE and not sees_images(step.model))
 
@@ -99,7 +99,7 @@ class LargeBodies:
         circuit breaker has opened; or the body can't be made. The last is noted among the request's candidates.
         """
         exchange, candidates = attempts.exchange, attempts.candidates
-        make = self._passthrough if step.source.provider.dialect == dialect.name else self._translated
+        make = self._passthrough if step.source.endpoint == exchange.endpoint.key else self._translated
         preparation = _Preparation(make(exchange, step, dialect), self._loop, attempts.wake)
         due = total_due(exchange, step)
         try:
@@ -125,7 +125,7 @@ class LargeBodies:
         made: Body | None = await self._slices.run(_if_few(body, lambda: TranslatedBody(exchange, step, dialect)))
         if made is not None:
             return made
-        translate = TRANSLATORS[dialect.name, step.source.provider.dialect]
+        translate = TRANSLATORS[exchange.endpoint.key, step.source.endpoint]
         blind_model = None if sees_images(step.model) else step.model.id
         work = TranslationWork(translate, order_of(exchange, step, b""), blind_model)
         translation, translated_body = await self._worker.call(translated, work, body)

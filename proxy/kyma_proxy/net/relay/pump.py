@@ -109,8 +109,7 @@ class Pump(ResponseHandler, Generic[A]):
         self._decoder: ContentDecoder | None = None
         self._redactor: Redactor | None = None
         self._error: bytearray | None = None
-        self.body = body
-        self.reader = reader
+        self.body, self.reader = body, reader
         self.bytes_out = 0
         self.is_reused = False
         self.has_begun = False
@@ -120,8 +119,7 @@ class Pump(ResponseHandler, Generic[A]):
 
     def begin(self, connection: UpstreamConnection, *, is_reused: bool) -> None:
         """From now on this connection brings the answer. `is_reused`: it was idle, and may be stale."""
-        self.connection = connection
-        self.is_reused = is_reused
+        self.connection, self.is_reused = connection, is_reused
 
     # ---- ResponseHandler. Whatever raises in here ends the attempt: the connection tells nobody else.
 
@@ -394,7 +392,7 @@ class Pump(ResponseHandler, Generic[A]):
         between_events = self.body.is_between_events
         if between_events is None:
             between_events = self.reader.is_between_events
-        event = self._dialect.error_event(error, self._inbound.request_id, between_events)
+        event = self._dialect.error_event_at(self._inbound.path)(error, self._inbound.request_id, between_events)
         self._write(b"%x\r\n%b\r\n" % (len(event), event) if self._chunked else event)
         # No last chunk: a client that does not read the event still sees an incomplete answer.
         self._downstream.finish(close=True)

@@ -32,7 +32,7 @@ def order_of(exchange: Exchange, step: Step, body: bytes) -> Order:
     source = step.source
     return Order(
         body, source.model, step.model.id, source.max_tokens_field, exchange.snapshot.max_tokens, source.stream_usage,
-        source.reasoning_field, exchange.inbound.request_id, int(time.time()),
+        source.reasoning_field, exchange.inbound.request_id, int(time.time()), step.model.max_output_tokens,
     )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ class TranslatedBody(Body):
         self._source = step.source
         self._to = to
         if made is None:
-            made = TRANSLATORS[to.name, step.source.provider.dialect](order_of(exchange, step, exchange.inbound.body))
+            made = TRANSLATORS[exchange.endpoint.key, step.source.endpoint](order_of(exchange, step, exchange.inbound.body))
             refuse_translated_images(made.request.body, step.model)
         self.translation: Translation | None = made
         self.changes = self.is_translated = True
