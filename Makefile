@@ -102,7 +102,7 @@ bench-peers: $(VENV)/built.done $(VENV)/bench.done ## install what to compare wi
 dist: $(VENV)/dist.done ## a source package, wheels for each Python that is here, and a plain one, in dist/ (DIST_OPTIONS='--python 3.13')
 	$(BIN)/python -m deploy.packages $(DIST_OPTIONS)
 
-trial: $(VENV)/dist.done ## try the wheel of dist/ as a new user would: install, stream, reload, restart under load, stop (a minute)
+trial: $(VENV)/dist.done ## try the wheel of dist/ as a new user would: install, stream, reload, restart under load, accounts, stop (2 minutes; TRIAL_OPTIONS='--restarts 20')
 	$(BIN)/python -m deploy.trial $(TRIAL_OPTIONS)
 
 lint-deploy: $(VENV)/dist.done ## check deploy/ and the workflows: hadolint, Kubernetes' schemas, Helm, systemd, zizmor

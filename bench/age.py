@@ -34,7 +34,7 @@ def commits_since(commit: str, repository: Path = ROOT) -> int | None:
 
 
 def warning(commit: str, count: int | None) -> str | None:
-    """What to say of figures of that commit, after so many others; None if they are young enough."""
+    """The warning about figures of that commit, after so many others; None if they are young enough."""
     if count is None:
         return f"the published figures are of commit {commit}, which git does not know here, so their age is unknown"
     if count <= MAX_COMMITS:

@@ -31,7 +31,8 @@ models:
   - id: picture
     input_modalities: [text, image]
     output_modalities: [image]
-    image: {sizes: [512x512]}
+    image: {sizes: [512x512], extra: [style]}
+    price: {image: 0.05}
     pool: [{provider: painter, model: pic}]
 """
 _TIERS: Final = [
@@ -50,7 +51,7 @@ _PLACES: Final[dict[type, tuple[str | int, ...]]] = {
 }  # fmt: skip
 _OTHER_PLACES: Final[dict[tuple[type, str], tuple[str | int, ...]]] = {
     (doc.Model, "id"): ("models", 2), (doc.Model, "prices"): ("models", 3), (doc.Model, "image"): ("models", 4),
-    (doc.Source, "image"): ("models", 4, "pool", 0),
+    (doc.Source, "image"): ("models", 4, "pool", 0), (doc.Price, "by"): ("models", 4, "price"),
 }  # fmt: skip
 
 

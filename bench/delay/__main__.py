@@ -45,6 +45,7 @@ class MarkedGateway(Gateway, frozen=True, kw_only=True):
     """The gateway within the wrapper that notes its moments in `marks`."""
 
     marks: Path
+    start_timeout_s: float = 60.0
 
     def command(self) -> Sequence[str] | None:
         """The wrapper's command, in the place of the package's."""
@@ -54,7 +55,7 @@ class MarkedGateway(Gateway, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What came of one system's streams, and what it noted."""
+    """The events of one system's streams, and the moments that it noted."""
 
     arrivals: Arrivals
     marks: tuple[Mark, ...] = ()
@@ -157,10 +158,10 @@ def report(streams: int, seen: dict[str, Seen], late_ms: float) -> str:
     late = late_events(gateway.arrivals.came_ns, gateway.arrivals.delay_ns, gateway.marks, int(late_ms * 1e6))
     start_ns = gateway.arrivals.came_ns[0]
     holds = own_holds([one for one in gateway.marks if one.start_ns >= start_ns], int(late_ms * 1e6))
-    return "\n".join([*lines, "", *_told(late, start_ns, late_ms), "", *_held(holds, start_ns, late_ms)])
+    return "\n".join([*lines, "", *_late_lines(late, start_ns, late_ms), "", *_held(holds, start_ns, late_ms)])
 
 
-def _told(late: Sequence[Late], start_ns: int, late_ms: float) -> list[str]:
+def _late_lines(late: Sequence[Late], start_ns: int, late_ms: float) -> list[str]:
     if not late:
         return [f"No event was late by {late_ms:g} ms."]
     worst = sorted(late, key=lambda one: -one.worst_ns)[:_SHOWN]

@@ -26,7 +26,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     detail: str
 
     @property
-    def told(self) -> str:
+    def in_words(self) -> str:
         """It in words; only the first line of its detail."""
         return f"{self.kind} {(self.end_ns - self.start_ns) / 1e6:.1f} ms ({self.detail.partition(chr(10))[0]})"
 
@@ -43,7 +43,7 @@ class Late(msgspec.Struct, frozen=True):
     def cause(self) -> str:
         """The marks in words, the longest first."""
         ordered = sorted(self.marks, key=lambda one: one.start_ns - one.end_ns)
-        return "; ".join(one.told for one in ordered) or NOT_HELD
+        return "; ".join(one.in_words for one in ordered) or NOT_HELD
 
 
 def late_events(came_ns: array[int], delay_ns: array[int], marks: Sequence[Mark], threshold_ns: int) -> list[Late]:

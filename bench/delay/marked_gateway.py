@@ -113,7 +113,7 @@ class Heartbeat:
         self._loop.call_later_untimed(_PERIOD_NS / 1e9, self.beat)
 
     def _read(self) -> tuple[int, int]:
-        """How long this thread has had a processor, and waited for one, in nanoseconds."""
+        """The nanoseconds for which this thread has had a processor, and has waited for one."""
         self._times.seek(0)
         ran, queued, _ = self._times.read().split()
         return int(ran), int(queued)

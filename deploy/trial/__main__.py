@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.trial.processes import Failed, Home
-from deploy.trial.steps import Trial
+from deploy.trial.steps import RESTARTS, Trial
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 USER: Final = "kyma-trial"
@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--wheel", type=Path, help="the wheel to try (default: the one of dist that fits, built if need be)")
     parser.add_argument("--python", type=Path, help="the interpreter to install it for (default: the newest here)")
     parser.add_argument("--user", default=USER, help=f"as whom, if root runs this (default: {USER}, made for it)")
+    parser.add_argument("--restarts", type=int, default=RESTARTS, help=f"how often to restart under load (default: {RESTARTS})")
     options = parser.parse_args()
     if os.getuid() == 0:
         return _as_ordinary_user(options)
@@ -46,10 +47,10 @@ def main() -> int:
     except Failed as error:
         print(error, file=sys.stderr)
         return 1
-    return _try(wheel, python)
+    return _try(wheel, python, options.restarts)
 
 
-def _try(wheel: Path, python: Path) -> int:
+def _try(wheel: Path, python: Path, restarts: int) -> int:
     """Run the steps as this user."""
     user = pwd.getpwuid(os.getuid()).pw_name
     path = Path(tempfile.mkdtemp(prefix="kyma-trial-"))  # only its user may enter it
@@ -58,7 +59,7 @@ def _try(wheel: Path, python: Path) -> int:
     print(f"{wheel.name}, as {user}, in {path}", flush=True)
     start = time.monotonic()
     try:
-        for number, (title, step) in enumerate(Trial(home, str(wheel.resolve()), python, ROOT).steps(), 1):
+        for number, (title, step) in enumerate(Trial(home, str(wheel.resolve()), python, ROOT, restarts=restarts).steps(), 1):
             began = time.monotonic()
             try:
                 seen = step()
@@ -89,6 +90,7 @@ def _as_ordinary_user(options: argparse.Namespace) -> int:
             shutil.copy2(wheel, copy)
             copy.chmod(0o755)
             line = [*become, str(python), "-m", "deploy.trial", "--wheel", wheel.name, "--python", str(python)]
+            line += ["--restarts", str(options.restarts)]
             kept = {name: value for name, value in os.environ.items() if name.startswith(_REGISTRY)}
             environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": entry.pw_dir, "LANG": "C.UTF-8", **kept}
             environment["PYTHONDONTWRITEBYTECODE"] = "1"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
+import ssl
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -27,11 +29,26 @@ _REFUSED: Final = (  # what OpenAI refuses, so that a provider which takes anyth
     (KEY, {"model": "gpt-4o", "messages": [{"role": "user", "content": "a 1"}], "max_tokens": 1_000_000}, 400),
 )
 
+_GRANT_USD: Final = 100
+_METERED: Final = """\
+listen: {listen}
+admin: {{listen: "{admin}", token: a-token-for-the-trial-alone}}
+tls: {{certificate: "{home}/tls.pem", key: "{home}/tls.key"}}
+access_log: "{log}"
+accounts: {{required: true, database: "sqlite:{home}/kyma.db"}}
+tiers: [{{tier: 0, min_purchased: 0, rpm: 1000000, per_model_rpm: 1000000, tpm: 1000000000, max_request_tokens: 1000000}}]
+providers:
+  - {{name: openai, base_url: "{provider}", dialect: openai, api_key_file: "{key}"}}
+models:
+  - {{id: gpt-4o, provider: openai, price: {{input: 2.5, output: 10}}}}
+"""
+"""A configuration with accounts, whose limits the application does not reach."""
+
 
 class Trial:
     """One trial: its home, its provider, and the gateway that serves at the moment."""
 
-    def __init__(self, home: Home, package: str, python: Path, sources: Path) -> None:
+    def __init__(self, home: Home, package: str, python: Path, sources: Path, *, restarts: int = RESTARTS) -> None:
         """`sources` is the directory from which the application and the provider of the trial are imported."""
         self._home = home
         self._package = package
@@ -41,6 +58,9 @@ class Trial:
         self._listen = ("--listen", f"127.0.0.1:{self._public}", "--admin", f"127.0.0.1:{self._admin}")
         self._base = f"http://127.0.0.1:{self._public}"
         self._served = self._sent = 0
+        self._restarts = restarts
+        self._settings = {"OPENAI_BASE_URL": f"{self._base}/v1", "OPENAI_API_KEY": "none"}
+        self._file: Path
         self._gateway: Running
         self._provider: Running
         self._provider_url = ""
@@ -54,7 +74,13 @@ class Trial:
         yield "write a file with `init`, and go on with it under streams (`serve --replace`)", self._take_the_file
         yield "reload under running streams: a change, a mistake, another change", self._reload
         yield "renew the provider's key in its file under running streams, and revoke the old one", self._renew_key
-        yield f"restart {RESTARTS} times under load (`serve --replace`)", self._restart
+        yield f"restart {self._restarts} times under load (`serve --replace`)", self._restart
+        yield "go on with TLS and accounts (`serve --replace`)", self._take_accounts
+        yield (
+            f"with keys: renew the certificate, restart {self._restarts} times, change a caller's key, all under load",
+            self._meter,
+        )
+        yield "the ledger and the log agree on every cent", self._audit
         yield "SIGTERM under running streams", self._stop
         yield "the provider and the log tell the same story", self._compare
 
@@ -91,6 +117,7 @@ class Trial:
 
     def _take_the_file(self) -> str:
         directory = self._home.empty("with-a-file")
+        self._file = directory / "kyma.yaml"
         self._home.run(directory, "kyma-proxy", "init", OPENAI_API_KEY=KEY)
         file = self._file
         self._key_file.write_text(f"{KEY}\n")
@@ -144,8 +171,91 @@ class Trial:
 
     def _restart(self) -> str:
         with self._app("restarting", "--rate", str(RATE_PER_S)) as finish:
-            times = [self._replace(f"restart-{number}") for number in range(RESTARTS)]
+            times = [self._replace(f"restart-{number}") for number in range(self._restarts)]
         return f"{_figures(finish())}; ready after {', '.join(f'{one:.2f}' for one in times)} s"
+
+    def _take_accounts(self) -> str:
+        directory = self._home.empty("with-accounts")
+        self._file = directory / "kyma.yaml"
+        self._make_certificate("first")
+        listen, admin = (f"127.0.0.1:{port}" for port in (self._public, self._admin))
+        self._file.write_text(
+            _METERED.format(
+                listen=listen, admin=admin, log=self._log, provider=self._provider_url, key=self._key_file, home=self._home.path
+            )
+        )
+        checked = self._home.run(directory, "kyma-proxy", "check", str(self._file)).strip()
+        self._replace("with-accounts-1")
+        made = self._account_command("accounts", "create", "trial@example.com", "--grant", str(_GRANT_USD))
+        self._settings = {
+            "OPENAI_BASE_URL": f"https://127.0.0.1:{self._public}/v1",
+            "OPENAI_API_KEY": made["api_key"],
+            "SSL_CERT_FILE": str(self._home.path / "trusted.pem"),
+        }
+        with self._app("metered", "--once") as finish:
+            pass
+        return f"{_figures(finish())}; check says {checked.rpartition('kyma.yaml: ')[2]!r}"
+
+    def _make_certificate(self, name: str) -> None:
+        """Make a certificate that signs itself, which the application trusts as well from now on, and put it in its place."""
+        home = self._home.path
+        pair = ("-keyout", str(home / f"{name}.key"), "-out", str(home / f"{name}.pem"))
+        self._home.run(home, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                       *pair, "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1")  # fmt: skip
+        with (home / "trusted.pem").open("a") as trusted:
+            trusted.write((home / f"{name}.pem").read_text())
+        for kind in ("key", "pem"):
+            (home / f"{name}.{kind}").replace(home / f"tls.{kind}")
+
+    def _account_command(self, *line: str) -> dict[str, Any]:
+        said = self._home.run(self._home.path, "kyma-proxy", *line, "--json", "--config", str(self._file))
+        return dict(json.loads(said))
+
+    def _meter(self) -> str:
+        before = self._certificate()
+        self._make_certificate("second")
+        first = self._settings
+        with self._app("under-way", "--rate", str(RATE_PER_S)) as finish:
+            self._gateway.stop(signal.SIGHUP)
+            wait_until(lambda: self._certificate() != before, "the new certificate is served")
+            times = [self._replace(f"metered-{number}") for number in range(self._restarts)]
+            made = self._account_command("keys", "create", "trial@example.com", "--name", "second")
+            self._settings = {**first, "OPENAI_API_KEY": made["api_key"]}
+            with self._app("with-its-new-key", "--once") as finish_other:
+                pass
+            other = finish_other()
+        figures = _figures(finish())
+        key = next(
+            one["id"]
+            for one in self._account_command("accounts", "show", "trial@example.com")["keys"]
+            if one["name"] == "first"
+        )
+        self._account_command("keys", "revoke", "trial@example.com", key)
+        status = self._status_with(first["OPENAI_API_KEY"])
+        if status != 401:
+            raise Failed(f"a key that was revoked is answered with {status}")
+        return f"{figures}; ready after {', '.join(f'{one:.2f}' for one in times)} s; with the new key {_figures(other)}"
+
+    def _status_with(self, key: str) -> int:
+        """The status that a caller with this key gets."""
+        body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "a 1"}]}
+        context = ssl.create_default_context(cafile=self._settings["SSL_CERT_FILE"])
+        return _post(f"{self._settings['OPENAI_BASE_URL']}/chat/completions", body, key, context)[0]
+
+    def _certificate(self) -> str:
+        return ssl.get_server_certificate(("127.0.0.1", self._public))
+
+    def _audit(self) -> str:
+        """Check that the account has lost what the log says that requests cost. Raises Failed."""
+        records = [json.loads(line) for line in self._log.read_text().splitlines()]
+        charged = [record for record in records if record.get("cost_usd")]
+        spent = round(_GRANT_USD * 10**9) - round(
+            self._account_command("accounts", "show", "trial@example.com")["balance"] * 10**9
+        )
+        logged = sum(round(record["cost_usd"] * 10**9) for record in charged)
+        if not charged or spent != logged or any(record["usage_source"] != "reported" for record in charged):
+            raise Failed(f"the account has lost {spent} nano-dollars, and the log has {logged} in {len(charged)} requests")
+        return f"{len(charged)} charges, ${spent / 10**9:.6f}"
 
     def _replace(self, name: str) -> float:
         """Start a gateway with the file that takes the place of the one that serves; returns the seconds until it serves."""
@@ -190,10 +300,6 @@ class Trial:
     def _key_file(self) -> Path:
         return self._home.path / "openai-key"
 
-    @property
-    def _file(self) -> Path:
-        return self._home.path / "with-a-file" / "kyma.yaml"
-
     def _serve(self, directory: Path, name: str, *arguments: str) -> Running:
         line = ("kyma-proxy", "serve", *self._listen, *arguments)
         gateway = self._home.start(directory, name, *line, OPENAI_API_KEY=KEY)
@@ -213,7 +319,7 @@ class Trial:
     @contextmanager
     def _app(self, name: str, *options: str) -> Iterator[Callable[[], dict[str, Any]]]:
         """The application, which streams during the block; the function ends it, and returns its counts. Raises Failed."""
-        settings = {"OPENAI_BASE_URL": f"{self._base}/v1", "OPENAI_API_KEY": "none", "PYTHONPATH": self._sources}
+        settings = {**self._settings, "PYTHONPATH": self._sources}
         line = ("python", "-m", "deploy.trial.app", "--streams", str(STREAMS), *options)
         app = self._home.start(self._home.empty(f"app-{name}"), "app", *line, **settings)
         if app.line() != "streaming":
@@ -240,11 +346,11 @@ def _listens(port: int) -> bool:
         return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _post(url: str, body: dict[str, Any], key: str) -> tuple[int, str]:
+def _post(url: str, body: dict[str, Any], key: str, tls: ssl.SSLContext | None = None) -> tuple[int, str]:
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10, context=tls) as answer:
             return int(answer.status), answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

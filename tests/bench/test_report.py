@@ -148,7 +148,7 @@ def test_the_published_report_and_the_summary_in_the_readme_are_those_of_the_pub
     assert set(plots_of.values()) == {path.name for path in PUBLISHED.glob("*.svg")}
     assert (PUBLISHED / "README.md").read_text() == report.markdown(run, plots_of) + "\n"
     page = (ROOT / "README.md").read_text()
-    assert report.put_summary(page, report.summary(run, "docs/benchmarks/cost.svg", __version__)) == page
+    assert report.put_summary(page, report.summary(run, "docs/benchmarks/glance.svg", __version__)) == page
 
 
 def test_each_figure_says_of_which_machine_and_commit_it_is(tmp_path: Path) -> None:

@@ -80,6 +80,44 @@ def test_a_repeated_head_whose_body_comes_later_is_read_as_well() -> None:
     assert read(POST, POST[:-5], POST[-5:], POST) == read(POST) * 3
 
 
+def test_connections_whose_callers_send_the_same_head_share_it() -> None:
+    listener = Listener(default_snapshot, Sweeper(lambda: 0.0), 2**30)
+    other = POST.replace(b"Host: a", b"host: a")
+    heads = []
+    for data in (POST, POST.replace(b"13", b"22") + b" " * 9, other, other):
+        one = RequestReader(listener)
+        one.feed(data)
+        (inbound,) = one.ready
+        assert isinstance(inbound, Inbound)
+        assert inbound.keep_alive
+        assert taken(one) == read(data)
+        heads.append(inbound.headers)
+    assert heads[0] is heads[1]
+    assert heads[2] is heads[3]
+    assert heads[0] != heads[2]
+
+
+def test_new_rules_judge_a_shared_head_anew() -> None:
+    listener = Listener(default_snapshot, Sweeper(lambda: 0.0), 2**30)
+    RequestReader(listener).feed(POST)
+    assert listener.known_head is not None
+    listener.apply_snapshot()
+    assert listener.known_head is None
+
+
+@pytest.mark.parametrize("before", [POST[:30], POST[:-5], b"\r\n"])
+def test_a_shared_head_is_not_looked_for_within_a_request(before: bytes) -> None:
+    listener = Listener(default_snapshot, Sweeper(lambda: 0.0), 2**30)
+    RequestReader(listener).feed(POST)
+    one = RequestReader(listener)
+    for piece in (before, POST):
+        one.feed(piece)
+    alone = reader()
+    for piece in (before, POST):
+        alone.feed(piece)
+    assert taken(one) == taken(alone)
+
+
 def test_an_error_about_a_request_has_the_requests_own_id() -> None:
     one = reader()
     one.feed(b"POST / HTTP/1.1\r\nhost: a\r\nx-request-id: mine\r\ntransfer-encoding: gzip\r\n\r\n")

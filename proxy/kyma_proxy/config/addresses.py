@@ -34,6 +34,9 @@ def _hint(text: str) -> str:
         return f"; leave {scheme}:// and a path out" if scheme in ("http", "https", "tcp") else ""
     if text.isascii() and text.isdecimal() and int(text) <= 65535:
         return f"; write 127.0.0.1:{text}, or :{text} for all addresses"
+    _, colon, port = text.rpartition(":")
+    if colon and port.isascii() and port.isdecimal() and int(port) > 65535:
+        return "; the highest port is 65535"
     return "; the port is missing" if ":" not in text and is_host(text) else ""
 
 

@@ -33,6 +33,7 @@ class ImageRules(msgspec.Struct, frozen=True, kw_only=True):
     most: int = 4
     most_input_images: int = 1
     needs_image: bool = False
+    max_prompt: int = 4000
 
 
 USUAL_RULES: Final = ImageRules()

@@ -15,6 +15,7 @@ from kyma_proxy.config.origin import Origin
 from kyma_proxy.config.problems import Problem
 from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.config.units import Secret
+from kyma_proxy.config.variant_price import VariantPrice
 
 NANO = 10**9
 """Nano-dollars in a dollar. Money is an integer of nano-dollars."""
@@ -188,6 +189,8 @@ class Price(Part):
     priority: int | None = None
     flex: int | None = None
     included: tuple[str, ...] = ()
+    by: tuple[VariantPrice, ...] = ()
+    """The prices of variants of its images."""
     may_write_cache: bool = False
     """True if a source of the model charges for writing its cache, so that a hold must cover it."""
 

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 import orjson
 
-from kyma_proxy.config.snapshot import NANO, Model, Snapshot
+from kyma_proxy.config.snapshot import NANO, Model, Price, Snapshot
 from kyma_proxy.core.http.endpoints import IMAGE_JOBS, Endpoint
 from kyma_proxy.core.jobs.job import EXPIRES_AFTER_S, STATUSES
 from kyma_proxy.core.routing.patterns import model_of, pattern_of
@@ -116,10 +116,18 @@ def _usd(nano: int | None) -> float | None:
     return None if nano is None else nano / NANO
 
 
+def _by(price: Price) -> dict[str, object]:
+    """The prices of variants, as a configuration writes them; nothing if there are none."""
+    by: dict[str, dict[str, float | None]] = {}
+    for variant in price.by:
+        by.setdefault("+".join(variant.members), {})["+".join(variant.values)] = _usd(variant.price)
+    return {"by": by} if by else {}
+
+
 def _model(model: Model) -> dict[str, object]:
     price = model.price
     pricing: dict[str, object] = (
-        {"mode": "per_image", "per_image_usd": _usd(price.image)}
+        {"mode": "per_image", "per_image_usd": _usd(price.image), **_by(price)}
         if model.is_image
         else {
             "mode": "per_token",
@@ -175,6 +183,7 @@ def _price_of_image(model: Model) -> dict[str, object]:
         "modality": "image",
         "pricing_mode": "per_image",
         "usd_per_call": _usd(model.price.image),
+        **_by(model.price),
     }
 
 

@@ -34,7 +34,7 @@ class UsageFilter:
         """Return what can be sent now; b"" if an event must be completed first."""
         if self.is_done:
             return piece
-        if not self._held and _MARK not in piece and piece.endswith(b"\n\n"):
+        if not self._held and not _has_mark(piece) and piece.endswith(b"\n\n"):
             return piece
         if self._held:
             self._held += piece
@@ -49,7 +49,7 @@ class UsageFilter:
         """True if these whole chunks, with `size` bytes that end with an event, pass unchanged. In two the mark may be cut."""
         if self._held:
             return False
-        return self.is_done or (len(chunks) - size < _MIN_BYTES_BESIDE_TWO and _MARK not in chunks)
+        return self.is_done or (len(chunks) - size < _MIN_BYTES_BESIDE_TWO and not _has_mark(chunks))
 
     def _filtered(self, data: bytes) -> bytes:
         out: list[bytes] = []
@@ -57,7 +57,7 @@ class UsageFilter:
         for boundary in _BOUNDARY.finditer(data):
             event = data[start : boundary.end()]
             start = boundary.end()
-            if not self.is_done and _MARK in event and is_usage_only(event):
+            if not self.is_done and _has_mark(event) and is_usage_only(event):
                 self.is_done = True
                 out.append(_blank_lines(event))
             else:
@@ -85,7 +85,15 @@ class UsageFilter:
     def flush(self) -> bytes:
         """Return what is held when the stream ends: an event without its blank line, unless it is the usage-only event."""
         held = self._take()
-        return _blank_lines(held) if _MARK in held and is_usage_only(held) else held
+        return _blank_lines(held) if _has_mark(held) and is_usage_only(held) else held
+
+
+def _has_mark(text: bytes) -> bool:
+    """True if a usage may be in this text.
+
+    `in` would first try if the mark is a number, and raise and catch an error for that: that is ten times the search.
+    """
+    return len(text.partition(_MARK)[1]) > 0
 
 
 def _blank_lines(event: bytes) -> bytes:

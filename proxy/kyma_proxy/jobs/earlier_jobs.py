@@ -110,7 +110,7 @@ class EarlierJobs:
 
     def _settle(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            job.accepted_by = self._with_source(job.accepted_by)
+            job.accepted_by = self._with_source(job, job.accepted_by)
             if job.accepted_by is None or job.accepted_by.source is None:
                 self._scheduler.refund(job, _restarted(job))
                 continue
@@ -118,14 +118,15 @@ class EarlierJobs:
                 job.step(JobEvent.RESUME)
             self._scheduler.resume(job, functools.partial(self._runner.resume, job), len(jobs))
 
-    def _with_source(self, by: AcceptedBy | None) -> AcceptedBy | None:
-        """The source that accepted a job before a restart, with the source and its price as they are configured now."""
+    def _with_source(self, job: Job, by: AcceptedBy | None) -> AcceptedBy | None:
+        """The source that accepted a job before a restart, as it is configured now. A substitute's price is that of now."""
         model = None if by is None or not by.provider_job else self._current().models.get(by.model)
         if by is None or model is None:
             return by
         for source in (*model.pool, *model.reserve):
             if (source.provider.name, source.model) == (by.provider, by.provider_model) and source.provider.off is None:
-                return msgspec.structs.replace(by, source=source, price=model.price.image or 0)
+                price = job.price if model.id == job.model else model.price.image or 0
+                return msgspec.structs.replace(by, source=source, price=price)
         return by
 
 

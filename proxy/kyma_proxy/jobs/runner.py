@@ -14,6 +14,7 @@ from typing import Final
 from kyma_proxy.config.snapshot import Route, Source
 from kyma_proxy.core.exchange import ABANDONED, ANSWERED
 from kyma_proxy.core.jobs.job import AcceptedBy, ImageRequest, Job, JobEvent
+from kyma_proxy.core.jobs.price import image_price
 from kyma_proxy.core.routing.breaker import Permit
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.candidates import Candidates
@@ -114,7 +115,8 @@ class JobRunner:
             permit.success(now, streams=False, first_byte_s=now - began)
             job.accepted_by = by = AcceptedBy(
                 provider=source.provider.name, provider_model=source.model, provider_job=",".join(names),
-                model=step.model.id, layer=step.layer, price=step.model.price.image or 0, source=source,
+                model=step.model.id, layer=step.layer, price=image_price(step.model.price, job.request),
+                source=source,
             )  # fmt: skip
             if names:
                 job.step(JobEvent.ACCEPT)

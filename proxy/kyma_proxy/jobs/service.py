@@ -22,6 +22,7 @@ from kyma_proxy.accounting.meter import Meter, insufficient_credits
 from kyma_proxy.config.snapshot import Route, Snapshot
 from kyma_proxy.core.accounts.accounts import Account, Key
 from kyma_proxy.core.jobs.job import AcceptedBy, ImageRequest, Job, JobEvent, JobState
+from kyma_proxy.core.jobs.price import image_price
 from kyma_proxy.core.jobs.request import ImageJobRequest
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import exhausted
@@ -188,8 +189,9 @@ class JobService:
     def _new_job(self, wanted: ImageJobRequest, key: Key | None, request_id: str) -> Job:
         request, model = wanted.request, wanted.route.model
         account = None if key is None else key.account
+        price = image_price(model.price, request)
         ident = f"job_{self._random_bytes(_ID_BYTES).hex()}"
-        job = Job(ident, account=account, model=model.id, n=request.n, price=model.price.image or 0, created=self._wall())
+        job = Job(ident, account=account, model=model.id, n=request.n, price=price, created=self._wall())
         job.number = next(self._numbers)
         job.request, job.alias, job.request_id = request, wanted.alias, request_id
         if key is not None:

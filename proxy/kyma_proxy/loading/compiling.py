@@ -31,7 +31,7 @@ from kyma_proxy.loading.headers import find_pass_problem, merge_pass_headers
 from kyma_proxy.loading.images import compile_image_members, compile_image_rules, find_image_problems
 from kyma_proxy.loading.outside_values import NoOutsideValues, OutsideValues
 from kyma_proxy.loading.patterns import compile_patterns, find_pool_problems, is_pattern, name_models, with_pool
-from kyma_proxy.loading.prices import compile_price
+from kyma_proxy.loading.prices import compile_price, find_price_problems
 from kyma_proxy.loading.providers import Providers, with_other_keys
 from kyma_proxy.loading.reading import Read, read_document
 from kyma_proxy.loading.references import check_aliases, check_fallbacks
@@ -200,7 +200,7 @@ class _Compiler:
                 )
         parts = (("pool", entry.pool or ()), ("reserve", entry.reserve))
         placed = [(f"{part}[{at}]", source) for part, sources in parts for at, source in _present(sources)]
-        for where, what in find_image_problems(entry.image, placed, model):
+        for where, what in (*find_image_problems(entry.image, placed, model), *find_price_problems(entry.price, model)):
             self._report(f"{path}.{where}", what)
         if (
             has_accounts
@@ -282,7 +282,8 @@ class _Compiler:
     def _compile_accounts(self, accounts: doc.Accounts) -> snap.Accounts:
         scheme, _, path = accounts.database.partition(":")
         if scheme != "sqlite" or not path or "\0" in path:
-            self._report("accounts.database", "must be sqlite:FILE, such as sqlite:/var/lib/kyma/kyma.db")
+            written = "" if path or scheme in ("", "sqlite") else f"; write sqlite:{scheme}"
+            self._report("accounts.database", f"must be sqlite:FILE, such as sqlite:/var/lib/kyma/kyma.db{written}")
         if accounts.signup.enabled and not accounts.required:
             self._warn("accounts.signup", "accounts.signup has no effect while accounts.required is false")
         bonus = _SIGNUP_CREDITS if accounts.signup.credits is None else accounts.signup.credits

@@ -229,11 +229,14 @@ class ImageRules(Section, frozen=True):
     most: Annotated[int, Meta(ge=1, le=4)] = 4
     most_input_images: Annotated[int, Meta(ge=1, le=16)] = 1
     needs_image: bool = False
+    max_prompt: Annotated[int, Meta(ge=1, le=32_000)] = 4000
 
 
 class Price(Section, frozen=True):
     """Prices in US dollars per million tokens; `image` is per image, and `per_search` for each search that a provider makes.
 
+    `by` has the prices of an image by the values of a request's members (`style: {vector*: 0.108}`), or of several together
+    (`quality+size: {high+1024x1024: 0.17}`); the highest that fits holds.
     `cached_write` is the price of input that a provider keeps for five minutes, `cached_write_1h` for an hour. `priority` and
     `flex` multiply the prices of tokens for requests of these service tiers. `included` names members and types of tools that
     metered callers may use although only their tokens are charged.
@@ -245,6 +248,7 @@ class Price(Section, frozen=True):
     cached_write: Usd | None = None
     cached_write_1h: Usd | None = None
     image: Usd | None = None
+    by: dict[str, dict[str, Usd]] = {}
     per_search: Usd | None = None
     priority: Multiplier | None = None
     flex: Multiplier | None = None

@@ -32,6 +32,7 @@ def compile_image_rules(written: doc.ImageRules) -> ImageRules:
         most=written.most,
         most_input_images=written.most_input_images,
         needs_image=written.needs_image,
+        max_prompt=written.max_prompt,
     )
 
 

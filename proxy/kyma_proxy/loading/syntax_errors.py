@@ -16,7 +16,8 @@ _NO_SPACE: Final = re.compile(r"\s*(?:- +)?[A-Za-z_][\w.-]*:\S")
 _NO_SPACE_AFTER_DASH: Final = re.compile(r"\s*-[A-Za-z_]")
 _KEY: Final = re.compile(r"""(?:[^\s'"#:]|:(?=\S))+:(?:\s|$)|"[^"]*":|'[^']*':""")
 _TWO_COLONS: Final = re.compile(r"""\s*(?:- +)*[\w.-]+: +[^\s'"\[{#][^#]*?: """)
-_INVISIBLE: Final = re.compile("^[\u00a0\u2000-\u200b\u202f\u3000 ]*[\u00a0\u2000-\u200b\u202f\u3000\ufeff]")
+_INVISIBLE: Final = re.compile("(?:^[\u00a0\u2000-\u200b\u202f\u3000 ]*|[:-] *)[\u00a0\u2000-\u200b\u202f\u3000\ufeff]")
+"""At the beginning of a line, or where YAML wants a space."""
 _MAX_LOOKED_AT: Final = 500
 """Characters of a line."""
 _INI: Final = re.compile(r"\s*\[[\w.\" -]+\]\s*(?:#.*)?")

@@ -24,6 +24,7 @@ models:
     output_modalities: [image]
     image: {sizes: [1024x1024, "16:9"], extra: [seed, style], most: 2}
     pool: [{provider: art, model: s}]
+  - {id: brief, output_modalities: [image], image: {max_prompt: 10}, pool: [{provider: art, model: b}]}
   - {id: square, output_modalities: [image], image: {sizes: []}, pool: [{provider: art, model: q}]}
   - id: edit
     input_modalities: [text, image]
@@ -101,6 +102,12 @@ def test_a_prompt_is_kept_unchanged_and_its_limit_counts_characters() -> None:
     assert len(asked(prompt="\N{CAT FACE}" * 4000).prompt) == 4000
 
 
+@pytest.mark.parametrize("name", ["quality", "background", "moderation"])
+def test_an_automatic_choice_counts_as_none(name: str) -> None:
+    assert asked(**{name: "auto"}).extra == asked(extra={name: "auto"}).extra == ()
+    assert refusal(**{name: "high"})[0] == name
+
+
 @pytest.mark.parametrize("size", [None, "auto"])
 def test_the_size_auto_counts_as_absent(size: str | None) -> None:
     assert asked(model="strict", size=size).size is None
@@ -166,7 +173,12 @@ def test_a_blank_prompt_is_a_missing_one(prompt: str | None) -> None:
 
 
 def test_a_prompt_above_the_limit_is_refused_and_not_cut() -> None:
-    assert refusal(prompt="x" * 4001) == ("prompt", "`prompt` has 4001 characters; 4000 are allowed.")
+    assert refusal(prompt="x" * 4001) == ("prompt", "`prompt` has 4001 characters; plain takes 4000.")
+
+
+def test_each_model_has_its_own_limit_of_a_prompt() -> None:
+    assert refusal(model="brief", prompt="x" * 11) == ("prompt", "`prompt` has 11 characters; brief takes 10.")
+    assert asked(model="brief", prompt="x" * 10).prompt == "x" * 10
 
 
 @pytest.mark.parametrize("name", ["prompt", "size", "image_url", "response_format", "idempotency_key"])

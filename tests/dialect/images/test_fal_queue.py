@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from kyma_proxy.core.jobs.job import ImageRequest, Picture
 from kyma_proxy.dialect.images.contract import ImageQueue, ProviderRequest, QueueStage
 from kyma_proxy.dialect.images.fal_queue import FAL_QUEUE
 from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.loading.compiling import load
 from tests.dialect.images.material import DATA_URL, OTHER_URL, URL, request, source
 
 HTML = b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"
@@ -51,7 +53,7 @@ def asks(wanted: ImageRequest, words: str = "{}") -> ProviderRequest:
     ],
 )  # fmt: skip
 def test_a_job_is_submitted_at_the_models_path(wanted: ImageRequest, words: str, body: bytes) -> None:
-    assert asks(wanted, words) == ProviderRequest("POST", "/fal-ai/flux-pro/v1.1-ultra", body)
+    assert asks(wanted, words) == ProviderRequest("POST", "/fal-ai/flux-pro/v1.1-ultra", body, b"x-fal-store-io: 0")
 
 
 def test_a_queue_refuses_the_response_format_b64_json() -> None:
@@ -264,3 +266,14 @@ def test_any_answer_of_the_queue_is_read_or_raises_value_error(body: bytes) -> N
     FAL_QUEUE.passing_failure({}, body)
     message = FAL_QUEUE.message(body)
     assert message is None or message.strip()
+
+
+@pytest.mark.parametrize(("headers", "sent"), [("{}", b"x-fal-store-io: 0"), ("{X-Fal-Store-IO: 1}", b"x-fal-store-io: 1")])
+def test_fal_keeps_nothing_of_a_request_unless_the_operator_says_so(headers: str, sent: bytes) -> None:
+    text = (
+        f"providers: [{{name: art, base_url: https://art.example, dialect: fal_queue, headers: {headers}}}]\n"
+        "models: [{id: m, output_modalities: [image], pool: [{provider: art, model: owner/app}]}]\n"
+    )
+    one = load(text, MappingProxyType({})).models["m"].pool[0]
+    lines = bytes(FAL_QUEUE.submit(request(), one).request(one.provider)[0]).split(b"\r\n")
+    assert [line for line in lines if line.lower().startswith(b"x-fal-store-io")] == [sent]

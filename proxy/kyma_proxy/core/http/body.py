@@ -259,7 +259,7 @@ def absent_members(body: bytes, members: tuple[tuple[str, bytes], ...]) -> bytes
 
     Most bodies do not have the name anywhere, in any spelling; only the others are read once more.
     """
-    if b"\\u" not in body and not any(b'"%b"' % name.encode() in body for name, _ in members):
+    if body.find(b"\\u") < 0 and not any(body.find(b'"%b"' % name.encode()) >= 0 for name, _ in members):
         return b"".join([text for _, text in members])
     present = _members(body)
     return b"".join([text for name, text in members if name not in present])

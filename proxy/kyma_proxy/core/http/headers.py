@@ -70,7 +70,7 @@ class _RequestRule(_Rule):
         self._dropped = dropped
 
     def passes(self, name: bytes) -> bool:
-        return name not in self._dropped and b"_" not in name and not name.startswith(_DROPPED_TO_PROVIDER_PREFIXES)
+        return name not in self._dropped and name.find(b"_") < 0 and not name.startswith(_DROPPED_TO_PROVIDER_PREFIXES)
 
     def lines(self, headers: Headers) -> bytes:
         """The fields that pass, as lines of a head."""

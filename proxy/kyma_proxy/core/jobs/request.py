@@ -21,7 +21,8 @@ from kyma_proxy.core.jobs.job import ImageRequest
 from kyma_proxy.core.routing.resolve import route_of
 from kyma_proxy.errors import GatewayError, Kind
 
-MAX_PROMPT_CHARACTERS: Final = 4000
+MAX_PROMPT_CHARACTERS: Final = 32_000
+"""The limit for any model; each has its own."""
 MAX_IMAGES: Final = 4
 MAX_KEY_CHARACTERS: Final = 128
 _MAX_URL_CHARACTERS: Final = 4096
@@ -31,6 +32,9 @@ _DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,[A-Za-z0-9+/
 _COMMON: Final = frozenset({
     "model", "prompt", "n", "size", "image_url", "image_urls", "idempotency_key", "extra", "response_format", "user", "stream",
 })  # fmt: skip
+_AUTOMATIC: Final = frozenset({"background", "moderation", "quality"})
+"""Members of OpenAI's API whose value `auto` means the same as none.
+Source: https://platform.openai.com/docs/api-reference/images/create"""
 _NULL: Final = b"null"
 _Members = dict[str, msgspec.Raw]
 _members: Final = msgspec.json.Decoder(_Members).decode
@@ -60,7 +64,7 @@ def read_image_request(body: bytes, snapshot: Snapshot, key_header: str | None) 
         raise _invalid("stream", "Images don't stream; leave `stream` out, or poll the job")
     request = ImageRequest(
         model=model.id,
-        prompt=_prompt(members),
+        prompt=_prompt(members, model.id, model.image.max_prompt),
         n=_n(members, model.id, model.image.most),
         size=_size(members, model.id, model.image.sizes),
         images=_images(members, route),
@@ -89,12 +93,12 @@ def _string(members: Mapping[str, msgspec.Raw], name: str) -> str | None:
         raise _invalid(name, f"`{name}` must be a string") from None
 
 
-def _prompt(members: _Members) -> str:
+def _prompt(members: _Members, model: str, most: int) -> str:
     prompt = _string(members, "prompt")
     if prompt is None or not prompt.strip():
         raise _invalid("prompt", "`prompt` is missing; describe the picture")
-    if len(prompt) > MAX_PROMPT_CHARACTERS:
-        raise _invalid("prompt", f"`prompt` has {len(prompt)} characters; {MAX_PROMPT_CHARACTERS} are allowed")
+    if len(prompt) > most:
+        raise _invalid("prompt", f"`prompt` has {len(prompt)} characters; {model} takes {most}")
     return prompt
 
 
@@ -156,9 +160,10 @@ def is_web_url(text: str) -> bool:
 
 
 def _extra(members: _Members, model: str, allowed: tuple[str, ...]) -> tuple[tuple[str, bytes], ...]:
-    top_level = {name: value for name, value in members.items() if name not in _COMMON}
+    top_level = {name: value for name, value in members.items() if name not in _COMMON and not _is_automatic(name, value)}
     try:
-        nested = _without_nulls(_members(members.get("extra", b"{}")))
+        written = _without_nulls(_members(members.get("extra", b"{}")))
+        nested = {name: value for name, value in written.items() if not _is_automatic(name, value)}
         if "extra" in members:
             check_once(bytes(members["extra"]))
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -176,6 +181,10 @@ def _extra(members: _Members, model: str, allowed: tuple[str, ...]) -> tuple[tup
         if not _is_utf_8(value):
             raise _invalid(name, f"`{name}` is not UTF-8")
     return tuple(extra)
+
+
+def _is_automatic(name: str, value: msgspec.Raw) -> bool:
+    return name in _AUTOMATIC and bytes(value) == b'"auto"'
 
 
 def _is_utf_8(text: bytes) -> bool:

@@ -36,11 +36,15 @@ class QueueStage(enum.Enum):
 
 
 class ProviderRequest(NamedTuple):
-    """A request to a provider; without a body if `body` is None."""
+    """A request to a provider; without a body if `body` is None.
+
+    `field` is a header field of its own, such as `x-name: value`, which the provider's configured ones replace.
+    """
 
     method: str
     path: str
     body: bytes | None = None
+    field: bytes = b""
 
     def request(self, provider: Provider) -> list[bytes | memoryview]:
         """Return the bytes of the request, in pieces."""
@@ -48,6 +52,9 @@ class ProviderRequest(NamedTuple):
         if provider.query:
             target = b"%b%b%b" % (target, b"&" if b"?" in target else b"?", provider.query)
         line = b"%b %b HTTP/1.1\r\n%b" % (self.method.encode(), target, provider.header_lines)
+        name, colon, _ = self.field.partition(b":")
+        if colon and b"\r\n%b:" % name not in b"\r\n" + provider.header_lines.lower():
+            line += self.field + b"\r\n"
         if self.body is None:
             return [line + b"\r\n"]
         return [b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (line, len(self.body)), self.body]

@@ -44,6 +44,9 @@ _PASSING: Final = frozenset({
     "no_media_generated",
 })  # fmt: skip
 """The model's faults that say nothing of the request, whatever their status: 400 and 422 are among them."""
+_KEEPS_NOTHING: Final = b"x-fal-store-io: 0"
+"""fal keeps the inputs and outputs of requests for its history, unless a request says otherwise; media files it keeps still.
+Source: https://fal.ai/docs/model-apis/data-retention"""
 _PLATFORMS_FIELD: Final = b"x-fal-error-type"
 _RETRYABLE_FIELD: Final = b"x-fal-retryable"
 
@@ -83,7 +86,7 @@ def _submit(request: ImageRequest, source: Source) -> ProviderRequest:
     if request.response_format == "b64_json":
         why = "none gives the images themselves; leave `response_format` out and fetch their URLs"
         raise Unsupported(why, "response_format")
-    return ProviderRequest("POST", f"/{source.model}", _encode(common_members(request, source)))
+    return ProviderRequest("POST", f"/{source.model}", _encode(common_members(request, source)), _KEEPS_NOTHING)
 
 
 def _job_id(body: bytes) -> str:

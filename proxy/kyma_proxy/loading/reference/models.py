@@ -106,6 +106,7 @@ _IMAGE_RULES: Final = {
     "most": Key("The most images of one request.", "2"),
     "most_input_images": Key("The most pictures that a caller may send.", "4"),
     "needs_image": Key("`true`: the model edits a picture, so a request needs one.", "true"),
+    "max_prompt": Key("The most characters of a prompt.", "1000"),
 }
 
 _PRICE: Final = {
@@ -117,6 +118,13 @@ _PRICE: Final = {
     ),
     "cached_write_1h": Key("The same, kept for an hour.", "6", default="twice `input`"),
     "image": Key("An image.", "0.054", default="none"),
+    "by": Key(
+        "The prices of an image by the values of members of the request, or of several together: "
+        "`quality+size: {high+1024x1024: 0.17}`. A `*` at the end of a value stands for the rest of it. The highest price that "
+        "fits holds.",
+        "{style: {vector_illustration*: 0.108}}",
+        default="`image` for all",
+    ),
     "per_search": Key("A search that the provider makes.", "0.01", default="none: searches are refused where callers pay"),
     "priority": Key(
         "A factor of the prices of tokens, for `service_tier: priority`.",

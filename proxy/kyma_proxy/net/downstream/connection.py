@@ -62,8 +62,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._body: IncomingBody | None = None
         self.buffered = BufferedBody(listener)
         self._deadline: float | None = None
-        self.slot = 0
-        self.state = ConnectionState.IDLE
+        self.slot, self.state = 0, ConnectionState.IDLE
         self.is_writable, self.is_aborted = True, False
         self.identified: Headers | None = None  # the last headers that had a key
         self.key: Key | None = None

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.core.http.inbound import Inbound
+from kyma_proxy.core.http.repeat import Repeat
 from kyma_proxy.core.http.web_pages import WebPagePolicy, public_policy
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.intake import Intake
@@ -81,6 +82,8 @@ class Listener:
         self._policy = policy
         self._max_connections = max_connections
         self.web_pages = policy(current())
+        self.known_head: Repeat | None = None
+        """The head that was parsed last: callers of one SDK send the same one, and share what was made of it."""
         self._prefix = os.urandom(8).hex() + "-"
         self._ids = 0
 
@@ -145,6 +148,7 @@ class Listener:
     def apply_snapshot(self) -> None:
         """Adapt to the snapshot in force: a head that was accepted before is judged again."""
         self.web_pages = self._policy(self.current())
+        self.known_head = None
         for connection in self.connections:
             connection.forget_head()
 

@@ -106,10 +106,12 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Read what has come. Complete requests, or an error, are in `ready` afterwards."""
-        repeat = self._repeat
+        repeat = self._repeat or self._listener.known_head
         if repeat is not None and not self.is_reading:
             body = repeat.body_of(data)
             if body is not None and len(body) <= self.limits.max_body:
+                self._repeat = repeat
+                self._keeps_alive = True  # no other head is repeated
                 self.ready.append(self._inbound(repeat.head, repeat.headers, body, repeat.passed))
                 return
         self._parse(data)
@@ -145,6 +147,8 @@ class RequestReader:
             self.ready.append(refusal)
         elif is_new and len(self.ready) == 1 and self._keeps_alive and not self.is_reading:
             self._repeat = None if self.head is None else repeat_of(data, self.head, self.headers, self._passed)
+            if self._repeat is not None:
+                self._listener.known_head = self._repeat
 
     # ---- callbacks of the parser
 

@@ -109,8 +109,7 @@ class Pump(ResponseHandler, Generic[A]):
         self._decoder: ContentDecoder | None = None
         self._redactor: Redactor | None = None
         self._error: bytearray | None = None
-        self.body = body
-        self.reader = reader
+        self.body, self.reader = body, reader
         self.bytes_out = 0
         self.is_reused = False
         self.has_begun = False
@@ -120,8 +119,7 @@ class Pump(ResponseHandler, Generic[A]):
 
     def begin(self, connection: UpstreamConnection, *, is_reused: bool) -> None:
         """From now on this connection brings the answer. `is_reused`: it was idle, and may be stale."""
-        self.connection = connection
-        self.is_reused = is_reused
+        self.connection, self.is_reused = connection, is_reused
 
     # ---- ResponseHandler. Whatever raises in here ends the attempt: the connection tells nobody else.
 

@@ -45,9 +45,9 @@ async def gateway_in_front_of(url: str, key_variable: str | None, environment: M
     try:
         assert process.stderr is not None  # noqa: S101  (it is a pipe)
         base = f"http://127.0.0.1:{port}"
-        told = await _started(process.stderr, base)
-        if told is not None:
-            raise StartError(f"the gateway did not start: {told}")
+        problem = await _started(process.stderr, base)
+        if problem is not None:
+            raise StartError(f"the gateway did not start: {problem}")
         draining = asyncio.create_task(process.stderr.read())  # a full pipe would hold it up
         yield base
         draining.cancel()
@@ -69,16 +69,16 @@ def _die_with_parent() -> None:
 
 async def _started(errors: asyncio.StreamReader, base: str) -> str | None:
     """Wait until the gateway says that it serves; returns what it has said instead. Later lines are read and dropped."""
-    said = b""
+    last_line = b""
     try:
         async with asyncio.timeout(_START_S):
             while line := await errors.readline():
-                said = line
+                last_line = line
                 if base.encode() in line or b" serves " in line:
                     return None
     except TimeoutError:
         pass
-    return said.decode(errors="replace").strip() or "it said nothing"
+    return last_line.decode(errors="replace").strip() or "it said nothing"
 
 
 class Comparison:
@@ -107,7 +107,7 @@ class Comparison:
         taken = self._take(way)
         if taken is None:
             raise StartError("the bound leaves no request beside the first one of each way")
-        first = await self._ask(Turn(way, _WARM_UP, monotonic(), taken))
+        first = await self._ask(PlannedRequest(way, _WARM_UP, monotonic(), taken))
         if first.failure is not None:
             raise StartError(f"the first request, {way.name}, failed: {first.failure}")
 
@@ -128,26 +128,26 @@ class Comparison:
                     return
                 due += chance.expovariate(self._rate_per_s)
                 await asyncio.sleep(max(0.0, due - monotonic()))
-                asking.append(asyncio.create_task(self._keep(Turn(way, number // 2, due, taken))))
+                asking.append(asyncio.create_task(self._keep(PlannedRequest(way, number // 2, due, taken))))
                 number += 1
                 tell(f"{number} requests sent, {len(self.asked)} ended")
         finally:
             for task in asking:
                 task.cancel()
 
-    async def _keep(self, turn: Turn) -> None:
-        self.asked.append(await self._ask(turn))
+    async def _keep(self, planned: PlannedRequest) -> None:
+        self.asked.append(await self._ask(planned))
 
     def _take(self, way: Way) -> float | None:
         return self.bounds.take(len(self._prompt.body(way.model)), self._max_tokens)
 
-    async def _ask(self, turn: Turn) -> Asked:
-        asked = await ask(self._session, turn.way, self._prompt, turn.number, turn.due)
-        self.bounds.settle(turn.taken, asked.prompt_tokens, asked.completion_tokens)
+    async def _ask(self, planned: PlannedRequest) -> Asked:
+        asked = await ask(self._session, planned.way, self._prompt, planned.number, planned.due)
+        self.bounds.settle(planned.taken, asked.prompt_tokens, asked.completion_tokens)
         return asked
 
 
-class Turn(NamedTuple):
+class PlannedRequest(NamedTuple):
     """A request to send: by which way, in which pair, when, and what was taken for it."""
 
     way: Way

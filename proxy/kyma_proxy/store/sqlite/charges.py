@@ -48,16 +48,17 @@ _USAGE: Final = _statements(
 
 def write_charges(connection: sqlite3.Connection, charges: Sequence[Charge]) -> None:
     """Write a group of charges: all of them or none. Raises one of `ROW_ERRORS` if one of them can't be written."""
-    connection.execute("BEGIN IMMEDIATE")
+    cursor = connection.cursor()
+    cursor.execute("BEGIN IMMEDIATE")
     try:
-        (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()
+        (newest,) = cursor.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()
         group = _Group(newest)
         for charge in charges:
             group.add(charge)
-        _execute(connection, _ENTRIES, group.entries)
-        _execute(connection, _ACCOUNTS, [*group.accounts.values()])
-        _execute(connection, _USAGE, [*group.usage.values()])
-        connection.execute("COMMIT")
+        _execute(cursor, _ENTRIES, group.entries)
+        _execute(cursor, _ACCOUNTS, [*group.accounts.values()])
+        _execute(cursor, _USAGE, [*group.usage.values()])
+        cursor.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.rollback()
@@ -105,10 +106,10 @@ class _Group:
             used[8] += amount
 
 
-def _execute(connection: sqlite3.Connection, statements: dict[int, str], rows: Sequence[Sequence[Any]]) -> None:
+def _execute(cursor: sqlite3.Cursor, statements: dict[int, str], rows: Sequence[Sequence[Any]]) -> None:
     """Write rows, in order, by the statements for as many rows as they take."""
     start, end = 0, len(rows)
     for size in _SIZES:
         while end - start >= size:
-            connection.execute(statements[size], [*chain.from_iterable(rows[start : start + size])])
+            cursor.execute(statements[size], [*chain.from_iterable(rows[start : start + size])])
             start += size

@@ -57,6 +57,14 @@ _REQUEST_MEMBERS: Final = MappingProxyType[str, Json]({
     "max_completion_tokens": _MAX_TOKENS,
 })  # fmt: skip
 
+_PRICES_OF_VARIANTS: Final[Json] = {
+    **map_of(map_of(USD)),
+    "description": "The prices of an image by the values of a request's members; `+` stands between several.",
+}
+_MEDIUM: Final[dict[str, Json]] = {
+    "id": STRING, "name": STRING, "modality": {"const": "image"}, "pricing_mode": {"const": "per_image"},
+    "usd_per_call": USD_OR_NULL,
+}  # fmt: skip
 _MODEL: Final = exactly(
     id=STRING, object={"const": "model"}, created=COUNT, owned_by=STRING, name=STRING,
     context_window=COUNT_OR_NULL, max_output_tokens=COUNT_OR_NULL,
@@ -69,6 +77,7 @@ _MODEL: Final = exactly(
         "oneOf": [
             exactly(mode={"const": "per_token"}, input=USD_OR_NULL, output=USD_OR_NULL, cached_input=USD_OR_NULL),
             exactly(mode={"const": "per_image"}, per_image_usd=USD_OR_NULL),
+            exactly(mode={"const": "per_image"}, per_image_usd=USD_OR_NULL, by=_PRICES_OF_VARIANTS),
         ],
     },
 )  # fmt: skip
@@ -79,10 +88,7 @@ _PRICING: Final = exactly(
         id=STRING, name=STRING,
         input_per_1m=USD_OR_NULL, output_per_1m=USD_OR_NULL, cached_input_per_1m=USD_OR_NULL,
     )),
-    media=list_of(exactly(
-        id=STRING, name=STRING,
-        modality={"const": "image"}, pricing_mode={"const": "per_image"}, usd_per_call=USD_OR_NULL,
-    )),
+    media=list_of(any_of(exactly(**_MEDIUM), exactly(**_MEDIUM, by=_PRICES_OF_VARIANTS))),
 )  # fmt: skip
 _TIERS: Final = exactly(
     object={"const": "tier.matrix"},
