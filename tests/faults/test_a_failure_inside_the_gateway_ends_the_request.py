@@ -114,7 +114,7 @@ class FragileToOpenAI:
 
 @pytest.fixture(autouse=True)
 def fragile() -> Iterator[None]:
-    registry.register(FRAGILE, {("fragile", "openai"): FragileToOpenAI})
+    registry.register(FRAGILE, {("fragile/ask", "chat"): FragileToOpenAI})
     yield
     registry.unregister("fragile")
     broken.clear()
