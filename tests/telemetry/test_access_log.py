@@ -174,7 +174,7 @@ def test_a_record_that_can_not_be_written_costs_no_other_line(tmp_path: Path, pl
     path = tmp_path / "access.log"
     log = AccessLog(str(path))
     for number in range(40):
-        log.write(other_record("\ud800", "-", 400, 1.0) if number == place else record(number))
+        log.write(other_record("kx-1", "-", 400, 1.0, bytes_in=2**64) if number == place else record(number))
     log.close()
     assert numbers(path) == [number for number in range(40) if number != place]
     assert log.lost_lines == 1
