@@ -87,3 +87,39 @@ def test_the_filter_does_not_hold_an_endless_event() -> None:
     sent = [b"data: " + b"x" * 65536] * 8
     out = b"".join(usage_filter.feed(piece) for piece in sent)
     assert out == b"".join(sent)
+
+
+def framed(body: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(body), body)
+
+
+def compact(document: object) -> bytes:
+    return b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
+
+
+SAYING = [compact({"id": "a", "choices": [{"delta": {"content": word}}]}) for word in ("x", 'the "prompt_tokens"', "y" * 90)]
+SILENT = compact({"id": "a", "choices": [], "usage": USAGE})
+BODIES = {
+    "an event like the one before": (SAYING[2], True),
+    "one that begins otherwise": (compact({"id": "b", "choices": [{"delta": {}}]}), True),
+    "one without a choice": (compact({"id": "a", "choices": []}), True),
+    "the usage alone": (SILENT, False),
+    "the usage behind an event": (SAYING[0] + SILENT, False),
+    "the usage before an event": (SILENT + SAYING[0], False),
+    "a choice behind the usage": (compact({"id": "a", "usage": USAGE, "choices": []}), False),
+    "an event with a name": (b"event: m\n" + SAYING[0], True),
+    "the usage with a comment": (b": x\n" + SILENT, False),
+    "lines that end otherwise": (SAYING[0][:-2] + b"\r\n\r\n" + SILENT, False),
+    "an event that ends with returns alone": (SAYING[0][:-2] + b"\r\r" + SILENT, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [0, 1, 12])
+@pytest.mark.parametrize("name", BODIES)
+def test_a_chunk_passes_unsearched_only_if_it_holds_no_usage(name: str, before: int) -> None:
+    usage_filter = UsageFilter()
+    for at in range(before):
+        body = compact({"id": "a" if at % 2 else f"b{at}", "choices": [{"delta": {"content": "x"}}]})
+        assert usage_filter.passes(framed(body), len(body))
+    body, does_pass = BODIES[name]
+    assert usage_filter.passes(framed(body), len(body)) is does_pass

@@ -17,16 +17,24 @@ _MARK: Final = b'"prompt_tokens"'
 _MAX_HELD_BYTES: Final = 256 * 1024
 _MIN_BYTES_BESIDE_TWO: Final = 10
 """Two chunks have at least so many bytes beside the body; one that is short enough to be passed has fewer."""
+_CHOICE: Final = b'"choices":[{'
+_LINE_FEEDS: Final = 4
+_RETURNS: Final = 2
+"""One event in one chunk has so many: behind the size and behind the chunk, and two feeds at its own end."""
+_MAX_LEARNED: Final = 8
+"""Some sources begin each event otherwise; after so many it is no longer tried."""
 
 
 class UsageFilter:
     """Passes a stream, without its first usage-only event."""
 
-    __slots__ = ("_held", "_searched", "is_done")
+    __slots__ = ("_beginning", "_held", "_learned", "_searched", "is_done")
 
     def __init__(self) -> None:
         self._held = bytearray()
         self._searched = 0  # of what is held, so many bytes have no boundary
+        self._beginning = _CHOICE  # of an event with a choice: no event that begins so is the one
+        self._learned = 0
         self.is_done = False
         """True if the event was removed, or one event is too long to be held: everything that follows passes."""
 
@@ -49,7 +57,26 @@ class UsageFilter:
         """True if these whole chunks, with `size` bytes that end with an event, pass unchanged. In two the mark may be cut."""
         if self._held:
             return False
-        return self.is_done or (len(chunks) - size < _MIN_BYTES_BESIDE_TWO and not _has_mark(chunks))
+        beside = len(chunks) - size
+        if beside >= _MIN_BYTES_BESIDE_TWO:
+            return self.is_done
+        start = beside - 2
+        # Most events begin as the one before, up to their choice: that is cheaper to see than that no usage is in them.
+        if chunks.startswith(self._beginning, start) and chunks.count(b"\n") == _LINE_FEEDS and chunks.count(b"\r") == _RETURNS:
+            return True
+        if self.is_done:
+            return True
+        if _has_mark(chunks):
+            return False
+        self._learn(chunks, start)
+        return True
+
+    def _learn(self, chunks: bytes, start: int) -> None:
+        if self._learned < _MAX_LEARNED:
+            self._learned += 1
+            choice = chunks.find(_CHOICE)
+            if choice > 0:
+                self._beginning = chunks[start : choice + len(_CHOICE)]
 
     def _filtered(self, data: bytes) -> bytes:
         out: list[bytes] = []
