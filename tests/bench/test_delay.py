@@ -76,12 +76,13 @@ def test_the_plot_has_a_panel_for_each_system_and_one_for_the_marks(tmp_path: Pa
 
 @pytest.mark.timeout(90)
 def test_the_wrapped_gateway_serves_and_notes_its_sweeper_its_log_and_its_ledger(tmp_path: Path) -> None:
+    model = "short-after-300ms"  # the sweeper has its turn meanwhile
     provider = start_provider(tmp_path / "provider", None, port := free_port())
     try:
-        deployment = Deployment(provider_port=port, core=None, models=("short",), bytecode=tmp_path / "bytecode", accounts=1)
+        deployment = Deployment(provider_port=port, core=None, models=(model,), bytecode=tmp_path / "bytecode", accounts=1)
         target = start(MarkedGateway(path=ROOT / "proxy", marks=tmp_path / "marks.json"), deployment)
         try:
-            assert is_answering(target.port, request_bytes(target.port, "short", stream=False, headers=target.headers))
+            assert is_answering(target.port, request_bytes(target.port, model, stream=False, headers=target.headers))
         finally:
             target.stop()
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -61,7 +62,8 @@ class Relayed:
         exchange = Exchange(inbound, RELAYED[path], default_snapshot())
         exchange.routing = read_routing_fields(inbound.body, is_metered=True)
         model = default_snapshot().models[MODELS[source_of(name)]]
-        step = Step(model, model.pool[0], 0, CircuitBreaker())
+        source = replace(model.pool[0], endpoint=model.pool[0].main_endpoint)
+        step = Step(model, source, 0, CircuitBreaker())
         if " to " in name:
             self.body: Body = TranslatedBody(exchange, step, DIALECTS[caller])
         else:
