@@ -79,7 +79,8 @@ def test_the_wrapped_gateway_serves_and_notes_its_sweeper_its_log_and_its_ledger
     model = "short-after-300ms"  # the sweeper has its turn meanwhile
     provider = start_provider(tmp_path / "provider", None, port := free_port())
     try:
-        deployment = Deployment(provider_port=port, core=None, models=(model,), bytecode=tmp_path / "bytecode", accounts=1)
+        models, bytecode = ("short", model), tmp_path / "bytecode"
+        deployment = Deployment(provider_port=port, core=None, models=models, bytecode=bytecode, accounts=1)
         target = start(MarkedGateway(path=ROOT / "proxy", marks=tmp_path / "marks.json"), deployment)
         try:
             assert is_answering(target.port, request_bytes(target.port, model, stream=False, headers=target.headers))
