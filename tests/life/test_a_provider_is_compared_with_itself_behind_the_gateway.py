@@ -123,7 +123,10 @@ def test_who_ends_it_early_is_told_what_has_ended(tmp_path: Path) -> None:
             sys.executable, "-m", "kyma_proxy", "bench", "--url", url, "--model", "sim-1", "--requests", "100000", "--rate",
             "50", "--out", str(tmp_path / "out"),
         ]  # fmt: skip
-        with subprocess.Popen(line, env=environment(), stdout=told, stderr=subprocess.STDOUT) as process:
+        with subprocess.Popen(
+            line, env=environment(), stdout=told, stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it  # noqa: PLW1509
+        ) as process:  # fmt: skip
             try:
                 wait_until(lambda: b"Ctrl-C ends it" in log.read_bytes() or process.poll() is not None)
                 process.send_signal(signal.SIGINT)

@@ -18,7 +18,7 @@ from kyma_proxy.store.sqlite.migrations import shipped
 from tests.harness import DONE
 from tests.life.held_start import STEPS
 from tests.life.test_a_gateway_with_accounts_is_replaced import COST, Metered, killed, metered
-from tests.processes import ROOT, GatewayProcess, environment
+from tests.processes import ROOT, GatewayProcess, environment, relayed
 from tests.serving_place import ended
 from tests.waiting import until
 
@@ -81,6 +81,8 @@ async def test_no_charge_is_lost_or_doubled_and_whoever_is_left_serves(tmp_path:
                 await stack.enter_async_context(at.here.serving())
             assert await at.balance() == 10**9 - 2 * COST == at.balance_on_disk()
         else:
+            # What it has not settled yet would be lost with any process that is killed.
+            await until(lambda: relayed(at.here.directory / "access.log") != [])
             await killed(old)
             new.go_on()
             await until(lambda: " serves " in new.process.stderr)
