@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -65,6 +65,10 @@ class MeteredFields:
     def __hash__(self) -> int:
         return hash(self._all())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what it was made of: compiled, nothing else is known of it."""
+        return MeteredFields, self._all()
+
     def _all(self) -> tuple[object, ...]:
         return self.stream, self.stream_options, self.max_tokens, self.copies, self.extras, self.max_output_tokens
 
@@ -99,6 +103,10 @@ class RoutingFields:
 
     def __hash__(self) -> int:
         return hash(self._all())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what it was made of: compiled, nothing else is known of it."""
+        return RoutingFields, self._all()
 
     def _all(self) -> tuple[object, ...]:
         return self.model, self.start, self.end, self.streams, self.has_max_tokens, self.written

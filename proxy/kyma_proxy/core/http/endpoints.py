@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from kyma_proxy.config.snapshot import IMAGES
 
@@ -43,6 +43,19 @@ class Endpoint:
         self.generates = generates
         self.is_charged = is_charged
         self.is_estimated = is_estimated
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what it was made of: compiled, nothing else is known of it."""
+        flags = {
+            "streams": self.streams, "takes_max_tokens": self.takes_max_tokens, "renames_max_tokens": self.renames_max_tokens,
+            "takes_stream_options": self.takes_stream_options, "generates": self.generates, "is_charged": self.is_charged,
+            "is_estimated": self.is_estimated, "key": self.key,
+        }  # fmt: skip
+        return _endpoint, (self.name, self.dialect, self.summary, self.reference, flags)
+
+
+def _endpoint(name: str, dialect: str, summary: str, reference: str, flags: dict[str, Any]) -> Endpoint:
+    return Endpoint(name, dialect, summary, reference, **flags)
 
 
 PUBLIC_FORMS: Final = frozenset({b"/v1/auth/register"})
