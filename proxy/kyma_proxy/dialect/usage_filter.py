@@ -18,9 +18,10 @@ _MAX_HELD_BYTES: Final = 256 * 1024
 _MIN_BYTES_BESIDE_TWO: Final = 10
 """Two chunks have at least so many bytes beside the body; one that is short enough to be passed has fewer."""
 _CHOICE: Final = b'"choices":[{'
-_LINE_FEEDS: Final = 4
-_RETURNS: Final = 2
-"""One event in one chunk has so many: behind the size and behind the chunk, and two feeds at its own end."""
+_BYTES_BEHIND: Final = 4
+"""The end of an event, which is two line feeds, and that of its chunk."""
+_LINE_FEED: Final = 10
+_RETURN: Final = 13
 _MAX_LEARNED: Final = 8
 """Some sources begin each event otherwise; after so many it is no longer tried."""
 
@@ -61,8 +62,10 @@ class UsageFilter:
         if beside >= _MIN_BYTES_BESIDE_TWO:
             return self.is_done
         start = beside - 2
-        # Most events begin as the one before, up to their choice: that is cheaper to see than that no usage is in them.
-        if chunks.startswith(self._beginning, start) and chunks.count(b"\n") == _LINE_FEEDS and chunks.count(b"\r") == _RETURNS:
+        # Most events begin as the one before, up to their choice: that is cheaper to see than that no usage is in them. A number
+        # is looked for by C's memchr; `count` and `find` of a byte cost several times as much.
+        event = chunks[start : len(chunks) - _BYTES_BEHIND]
+        if _LINE_FEED not in event and _RETURN not in event and event.startswith(self._beginning):
             return True
         if self.is_done:
             return True
