@@ -62,8 +62,8 @@ class UsageFilter:
         if beside >= _MIN_BYTES_BESIDE_TWO:
             return self.is_done
         start = beside - 2
-        # Most events begin as the one before, up to their choice: that is cheaper to see than that no usage is in them. A number
-        # is looked for by C's memchr; `count` and `find` of a byte cost several times as much.
+        # Most events begin as the one before, up to their choice: that is cheaper to see than that no usage is in them.
+        # A number is looked for by C's memchr; `count` and `find` of a byte cost several times as much.
         event = chunks[start : len(chunks) - _BYTES_BEHIND]
         if _LINE_FEED not in event and _RETURN not in event and event.startswith(self._beginning):
             return True
