@@ -123,3 +123,62 @@ def test_a_chunk_passes_unsearched_only_if_it_holds_no_usage(name: str, before: 
         assert usage_filter.passes(framed(body), len(body))
     body, does_pass = BODIES[name]
     assert usage_filter.passes(framed(body), len(body)) is does_pass
+
+
+def openai_event(content: str, **more: object) -> bytes:
+    choice = {"index": 0, "delta": {"content": content}, "logprobs": None, "finish_reason": None}
+    return compact({"id": "a", "choices": [choice], **more})
+
+
+NEAR = [
+    openai_event(""), openai_event("word"), openai_event("a word longer than what could hide"), openai_event("x", usage=None),
+    openai_event("x", usage=USAGE), openai_event('"'), openai_event("\\"), openai_event('"prompt_tokens"'), SILENT, DONE,
+    compact({"usage": USAGE}), b'data:{"usage":{},"prompt_tokens":1}\n\n', b"data:{\n\n", b'data:{"a":"prompt_tokens\n\n',
+    b": comment\n\n", b"\n\n", b'","usage":{}}\n\n', b'"prompt_tokens', b'data:{"a":', b"\n", b"\r\n\r\n", b"\r\r",
+]  # fmt: skip
+CUT_EVENTS = st.tuples(st.sampled_from(NEAR), st.integers(0, 130), st.integers(0, 130)).map(
+    lambda cut: cut[0][cut[1] : -cut[2] or None]
+)
+BODY_PARTS = st.one_of(st.sampled_from(NEAR), CUT_EVENTS)
+
+
+@given(st.lists(st.lists(BODY_PARTS, min_size=1, max_size=4).map(b"".join), max_size=12))
+def test_what_passes_as_it_came_is_what_the_filter_would_return(bodies: list[bytes]) -> None:
+    usage_filter = UsageFilter()
+    for body in bodies:
+        whole = body.rstrip(b"\r\n") + b"\n\n"
+        if usage_filter.passes(framed(whole), len(whole)):
+            assert UsageFilter().feed(whole) == whole or usage_filter.is_done
+        else:
+            usage_filter.feed(whole)
+
+
+def spliced(event: bytes, hidden: bytes) -> bytes:
+    """An event with something in the place of what it says."""
+    before, _, after = event.partition(b"word")
+    return before + hidden + after
+
+
+@pytest.mark.parametrize("hidden", [
+    b'"}]}\n\ndata:{"usage":{"prompt_tokens":1},"a":[{"b":"', b'\n\ndata:{"prompt_tokens":1,"a":[{"b":"',
+    b'\n\ndata:{"a":"prompt_tokens', b'\n\ndata:{"prompt_tokens', b'\r\rdata:{"prompt_tokens', b'"\n\n', b"\r\r", b"\n\ndata:{",
+])  # fmt: skip
+def test_no_usage_hides_in_what_an_event_like_the_one_before_says(hidden: bytes) -> None:
+    usual = openai_event("word")
+    for event in (usual, openai_event("word", usage={}), usual.replace(b"null}]}", b'null}],"usage":{"a":1}}')):
+        usage_filter = UsageFilter()
+        for _ in range(3):
+            assert usage_filter.passes(framed(event), len(event))
+        body = spliced(event, hidden)
+        assert usage_filter.passes(framed(body), len(body)) <= (UsageFilter().feed(body) == body)
+
+
+def test_events_that_differ_only_in_what_they_say_are_not_searched() -> None:
+    usage_filter = UsageFilter()
+    first = openai_event("word")
+    assert usage_filter.passes(framed(first), len(first))
+    learned = usage_filter._learned
+    for word in ("", "a", "another word", "é" * 2):
+        body = openai_event(word)
+        assert usage_filter.passes(framed(body), len(body))
+    assert usage_filter._learned == learned

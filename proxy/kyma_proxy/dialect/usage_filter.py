@@ -18,6 +18,10 @@ _MAX_HELD_BYTES: Final = 256 * 1024
 _MIN_BYTES_BESIDE_TWO: Final = 10
 """Two chunks have at least so many bytes beside the body; one that is short enough to be passed has fewer."""
 _CHOICE: Final = b'"choices":[{'
+_SAID: Final = b'"content":"'
+_QUOTE: Final = b'"'
+_MIN_HIDDEN_BYTES: Final = 22
+"""An event's end, `data:{` and a mark whose last quote is the next text's first are at least so long."""
 _BYTES_BEHIND: Final = 4
 """The end of an event, which is two line feeds, and that of its chunk."""
 _LINE_FEED: Final = 10
@@ -29,12 +33,14 @@ _MAX_LEARNED: Final = 8
 class UsageFilter:
     """Passes a stream, without its first usage-only event."""
 
-    __slots__ = ("_beginning", "_held", "_learned", "_searched", "is_done")
+    __slots__ = ("_after", "_around", "_before", "_beginning", "_held", "_learned", "_searched", "is_done")
 
     def __init__(self) -> None:
         self._held = bytearray()
         self._searched = 0  # of what is held, so many bytes have no boundary
         self._beginning = _CHOICE  # of an event with a choice: no event that begins so is the one
+        self._before = self._after = b""  # what is said in an event; in neither a line ends, and in the second is no mark
+        self._around = 0  # bytes of both
         self._learned = 0
         self.is_done = False
         """True if the event was removed, or one event is too long to be held: everything that follows passes."""
@@ -61,25 +67,34 @@ class UsageFilter:
         beside = len(chunks) - size
         if beside >= _MIN_BYTES_BESIDE_TWO:
             return self.is_done
-        start = beside - 2
-        # Most events begin as the one before, up to their choice: that is cheaper to see than that no usage is in them.
-        # A number is looked for by C's memchr; `count` and `find` of a byte cost several times as much.
-        event = chunks[start : len(chunks) - _BYTES_BEHIND]
-        if _LINE_FEED not in event and _RETURN not in event and event.startswith(self._beginning):
-            return True
         if self.is_done:
             return True
-        if _has_mark(chunks):
+        event = chunks[beside - 2 : len(chunks) - _BYTES_BEHIND]
+        # Most events are like the one before but for what they say: that is cheaper to see than that no usage is in them.
+        said = len(event) - self._around
+        if 0 <= said < _MIN_HIDDEN_BYTES and event.startswith(self._before) and event.endswith(self._after):
+            return True
+        # A number is looked for by C's memchr; `count` and `find` of a byte cost several times as much.
+        if _LINE_FEED in event or _RETURN in event:
+            return not _has_mark(chunks)
+        if not event.startswith(self._beginning) and _has_mark(event):
             return False
-        self._learn(chunks, start)
+        if self._learned < _MAX_LEARNED:
+            self._learn(event)
         return True
 
-    def _learn(self, chunks: bytes, start: int) -> None:
-        if self._learned < _MAX_LEARNED:
-            self._learned += 1
-            choice = chunks.find(_CHOICE)
-            if choice > 0:
-                self._beginning = chunks[start : choice + len(_CHOICE)]
+    def _learn(self, event: bytes) -> None:
+        """Learn how this event begins and ends: it has one line, and passes."""
+        self._learned += 1
+        choice = event.find(_CHOICE)
+        if choice < 0:
+            return
+        self._beginning = event[: choice + len(_CHOICE)]
+        said = event.find(_SAID, choice)
+        end = event.find(_QUOTE, said + len(_SAID)) if said >= 0 else -1
+        if end >= 0 and not _has_mark(event[end:]):
+            self._before, self._after = event[: said + len(_SAID)], event[end:]
+            self._around = len(self._before) + len(self._after)
 
     def _filtered(self, data: bytes) -> bytes:
         out: list[bytes] = []
