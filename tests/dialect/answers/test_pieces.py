@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from kyma_proxy.dialect.answers.facts import Facts
+from kyma_proxy.dialect.answers.last_events import KEPT_BYTES, MORE_EVENTS
 from kyma_proxy.dialect.openai import OPENAI
 from kyma_proxy.dialect.sse import BOM
 from tests.dialect.answers.reading import pieces_of, reader_of
@@ -35,3 +37,21 @@ def test_a_large_whole_answer_in_tiny_pieces_is_read_in_linear_time() -> None:
     reader.finish(is_certain=True)
     assert reader.usage().completion == 7
     assert time.process_time() - started < MAX_S
+
+
+@pytest.mark.parametrize("count", [40, 400])
+def test_at_the_end_only_the_last_events_of_a_stream_are_read(count: int) -> None:
+    read = []
+
+    def read_event(name: bytes, data: bytes) -> Facts:
+        read.append(data)
+        return OPENAI.read_event(name, data)
+
+    counting = OPENAI._replace(read_event=read_event)
+    word = b'data: {"choices":[{"index":0,"delta":{"content":"a word of usual length"},"finish_reason":null}]}\n\n'
+    reader = reader_of(counting, [*[word] * count, b"data: " + EVENT, b"data: [DONE]\n\n"], streams=True)
+    read.clear()
+    reader.finish(is_certain=True)
+    assert reader.usage().completion == 7
+    assert reader.is_complete
+    assert 4 <= len(read) <= KEPT_BYTES // len(word) + MORE_EVENTS + 3

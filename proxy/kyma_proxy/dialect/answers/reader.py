@@ -2,8 +2,7 @@
 
 Until something is there that a caller can use, each event is read at once, and the bytes are held. From then on pieces are only
 counted, and dropped some thousand bytes at a time. The last events are kept, and read when the answer has ended: there stand
-its usage, its end, and the error if it has failed. So an event that passes costs almost nothing.
-(Contract §4.3, §4.4.)
+its usage, its end, and the error if it has failed. So an event that passes costs almost nothing. (Contract §4.3, §4.4.)
 """
 
 from __future__ import annotations
@@ -134,8 +133,7 @@ class AnswerReader:
         self._open()
 
     def _open(self) -> None:
-        self.is_open = True
-        self._parser = None
+        self.is_open, self._parser = True, None
         if not self.streams:
             self._look_at = self._max_whole_bytes
 
@@ -332,6 +330,9 @@ class AnswerReader:
             event, text = text[:first], text[first:]
             end = self._dialect.read_event(b"", type_alone(self._beginning)).end
             self._note(Facts(end=end, usage=usage_of_cut(self._beginning, event.rstrip())))
+        elif not self.is_searching and (first := bytes_before_last_events(text)) > 0:
+            self._has_answer = self._is_stale = True  # as if the first events had been dropped
+            text = text[first:]
         self._read_events(text, is_end=not ends_between_events(text))
 
     def _read_whole(self) -> None:
