@@ -18,7 +18,7 @@ _MAX_HELD_BYTES: Final = 256 * 1024
 _MIN_BYTES_BESIDE_TWO: Final = 10
 """Two chunks have at least so many bytes beside the body; one that is short enough to be passed has fewer."""
 _CHOICE: Final = b'"choices":[{'
-_SAID: Final = b'"content":"'
+_CONTENT: Final = b'"content":"'
 _QUOTE: Final = b'"'
 _MIN_HIDDEN_BYTES: Final = 22
 """An event's end, `data:{` and a mark whose last quote is the next text's first are at least so long."""
@@ -71,8 +71,8 @@ class UsageFilter:
             return True
         event = chunks[beside - 2 : len(chunks) - _BYTES_BEHIND]
         # Most events are like the one before but for what they say: that is cheaper to see than that no usage is in them.
-        said = len(event) - self._around
-        if 0 <= said < _MIN_HIDDEN_BYTES and event.startswith(self._before) and event.endswith(self._after):
+        length = len(event) - self._around
+        if 0 <= length < _MIN_HIDDEN_BYTES and event.startswith(self._before) and event.endswith(self._after):
             return True
         # A number is looked for by C's memchr; `count` and `find` of a byte cost several times as much.
         if _LINE_FEED in event or _RETURN in event:
@@ -90,10 +90,10 @@ class UsageFilter:
         if choice < 0:
             return
         self._beginning = event[: choice + len(_CHOICE)]
-        said = event.find(_SAID, choice)
-        end = event.find(_QUOTE, said + len(_SAID)) if said >= 0 else -1
+        content = event.find(_CONTENT, choice)
+        end = event.find(_QUOTE, content + len(_CONTENT)) if content >= 0 else -1
         if end >= 0 and not _has_mark(event[end:]):
-            self._before, self._after = event[: said + len(_SAID)], event[end:]
+            self._before, self._after = event[: content + len(_CONTENT)], event[end:]
             self._around = len(self._before) + len(self._after)
 
     def _filtered(self, data: bytes) -> bytes:
