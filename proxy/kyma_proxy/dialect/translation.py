@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from kyma_proxy.config.supports import UNSPECIFIED, Supports
 from kyma_proxy.core.http.endpoints import Endpoint
 
 
@@ -18,7 +19,7 @@ class Order(NamedTuple):
     of an answer's tokens (None: the dialect's own); `default_max_tokens` is the limit if the caller sets none.
     `asks_for_usage` is True if a stream's usage must be requested. `reasoning_field` is the member in which the source accepts
     earlier thinking (None: it accepts none). `now` is a Unix time. `model_max_tokens` is the most that the model can write
-    (None: not known).
+    (None: not known). `supports` is what the source takes.
     """
 
     body: bytes
@@ -31,14 +32,19 @@ class Order(NamedTuple):
     request_id: str
     now: int
     model_max_tokens: int | None = None
+    supports: Supports = UNSPECIFIED
 
 
 class TranslatedRequest(NamedTuple):
-    """A request in the source's dialect: its endpoint, its body, and the paths of the caller's members that were dropped."""
+    """A request in the source's dialect: its endpoint, its body, and the paths of the caller's members that were dropped.
+
+    `optional` names members of the body that could be left out, if the source refuses them.
+    """
 
     endpoint: Endpoint
     body: bytes
     dropped: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 class TranslatedAnswer(NamedTuple):

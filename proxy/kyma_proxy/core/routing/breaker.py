@@ -21,6 +21,7 @@ from typing import Final
 from kyma_proxy.core.routing.circuit import AccountCircuit, Circuit, is_source_wide, points_of
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.history import STALE_S, FirstByteTimes, HourlyCounts
+from kyma_proxy.core.routing.refused_params import RefusedParams
 
 CLOSED: Final = "closed"
 OPEN: Final = "open"
@@ -106,7 +107,7 @@ class CircuitBreaker(Circuit):
     __slots__ = (
         "_accounts", "_culprit", "_failed_trial_of", "_is_clear", "_is_shared", "_last_culprit", "_missing_answers",
         "_missing_at", "_missing_for", "_source", "_streak", "_streamed", "_whole", "asked_at", "has_siblings",
-        "hours", "missing_status", "missing_until", "seen_missing_until",
+        "hours", "missing_status", "missing_until", "refused", "seen_missing_until",
     )  # fmt: skip
 
     def __init__(self, source: SourceCircuit | None = None, *, is_main: bool = False) -> None:
@@ -115,6 +116,7 @@ class CircuitBreaker(Circuit):
         self.asked_at = 0.0
         self.has_siblings = False  # as Source has them; the plan sees it here at no cost
         self.hours = HourlyCounts()
+        self.refused: RefusedParams | None = None  # kept here as it is forgotten with the source
         self._streamed = FirstByteTimes()
         self._whole = FirstByteTimes()
         self._accounts: dict[str, AccountCircuit] = {}

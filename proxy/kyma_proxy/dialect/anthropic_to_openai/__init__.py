@@ -11,5 +11,5 @@ def translate(order: Order) -> AnthropicToOpenAI:
     return AnthropicToOpenAI(
         order.body, order.model, public_model=order.public_model, max_tokens_field=order.max_tokens_field,
         default_max_tokens=order.default_max_tokens, asks_for_usage=order.asks_for_usage,
-        reasoning_field=order.reasoning_field, request_id=order.request_id,
+        reasoning_field=order.reasoning_field, request_id=order.request_id, supports=order.supports,
     )  # fmt: skip

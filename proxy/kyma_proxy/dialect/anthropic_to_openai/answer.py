@@ -24,6 +24,7 @@ from kyma_proxy.dialect.sse import encode_event
 from kyma_proxy.dialect.thinking_signature import UNSIGNED
 from kyma_proxy.dialect.tool_arguments import input_of
 from kyma_proxy.dialect.tool_ids import encode_tool_id
+from kyma_proxy.dialect.tool_names import NO_NAMES
 from kyma_proxy.dialect.translation import TranslatedAnswer
 
 T = TypeVar("T")
@@ -167,8 +168,13 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
     return decode(decoder, mended)
 
 
-def translate_answer(status: int, body: bytes, public_model: str, stop_sequences: frozenset[str]) -> TranslatedAnswer:
-    """Translate a whole answer to a message, given the request's stop sequences. Raises ValueError if it is no answer."""
+def translate_answer(
+    status: int, body: bytes, public_model: str, stop_sequences: frozenset[str], tool_names: Mapping[str, str] = NO_NAMES
+) -> TranslatedAnswer:
+    """Translate a whole answer to a message, given the request's stop sequences and the caller's names of tools.
+
+    Raises ValueError if it is no answer.
+    """
     answer = decode(_answer, body)
     choice = next((choice for choice in answer.choices if not choice.index), None)
     if choice is None or choice.finish_reason in INCOMPLETE_REASONS:
@@ -186,7 +192,7 @@ def translate_answer(status: int, body: bytes, public_model: str, stop_sequences
         function = call.function or Function()
         name, arguments = function.name or "", arguments_of(function)
         use_id = encode_tool_id(call.id or make_tool_id(message_id, index))
-        content.append({"type": "tool_use", "id": use_id, "name": name, "input": input_of(arguments)})
+        content.append({"type": "tool_use", "id": use_id, "name": tool_names.get(name, name), "input": input_of(arguments)})
     reason, sequence = stop_reason(
         choice.finish_reason, choice.stop_reason, stop_sequences, has_calls=bool(delta.calls), has_refusal=bool(delta.refusal)
     )

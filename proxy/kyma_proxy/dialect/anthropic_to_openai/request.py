@@ -4,7 +4,7 @@
 - A tool that Anthropic runs itself, or whose schema only its models know, is refused: without its definition the model would
   answer as if it had never been offered. So are `mcp_servers`, and `inference_geo`, which the gateway can't guarantee.
 - `thinking` becomes an effort: up to LOW_BUDGET_TOKENS low, up to MEDIUM_BUDGET_TOKENS medium, above that high. The caller's
-  own `effort` takes precedence; xhigh and max become high, the highest effort that most sources know.
+  own `effort` takes precedence.
 - An output schema is `strict` if OpenAI's strict mode accepts it; else it is sent without the guarantee.
 - `metadata.user_id` becomes OpenAI's `user`; it is dropped if it is longer than OpenAI accepts.
 """
@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from kyma_proxy.dialect.anthropic_to_openai.messages import PARAGRAPH, Conversation, Json, RequestReader, present_members
+from kyma_proxy.dialect.chat_fitting import ChatFitting
 from kyma_proxy.dialect.utf_8 import check_utf_8
 from kyma_proxy.errors import GatewayError, Kind
 
@@ -36,8 +37,13 @@ _REFUSED: Final = MappingProxyType(
     }
 )
 _TOOL_CHOICES: Final = MappingProxyType({"auto": "auto", "any": "required", "none": "none"})
-_EFFORTS: Final = MappingProxyType({"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"})
+_EFFORTS: Final = MappingProxyType({"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"})
 _OBJECT: Final = b'"object"'
+CALLER_NAMES: Final = MappingProxyType({
+    "reasoning_effort": "output_config.effort", "response_format": "output_config.format", "stop": "stop_sequences",
+    "parallel_tool_calls": "tool_choice.disable_parallel_tool_use", "user": "metadata.user_id",
+})  # fmt: skip
+"""The caller's names for members of a chat request."""
 
 
 class _Request(msgspec.Struct, gc=False):
@@ -102,7 +108,7 @@ _encode: Final = msgspec.json.encode
 
 def translate_request(
     body: bytes, model: str, *, max_tokens_field: str | None, default_max_tokens: int | None, asks_for_usage: bool,
-    reasoning_field: str | None,
+    reasoning_field: str | None, fitting: ChatFitting,
 ) -> tuple[bytes, tuple[str, ...], frozenset[str]]:  # fmt: skip
     """Return the body for the source, the paths of the dropped members, and the stop sequences.
 
@@ -125,6 +131,7 @@ def translate_request(
         translated[field] = default_max_tokens
     if request.stream and asks_for_usage:
         translated["stream_options"] = {"include_usage": True}
+    fitting.fit(translated, reader.drop)
     return _encode({"model": model} | translated), reader.dropped, frozenset(request.stop_sequences or ())
 
 
