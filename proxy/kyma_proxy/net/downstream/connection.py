@@ -190,7 +190,7 @@ class DownstreamConnection(asyncio.Protocol):
                     self._feed(data)
                     continue
                 self._deadline = None
-                item = ready.popleft()
+                item = ready.pop(0)
                 if not isinstance(item, Inbound):  # compiled, this costs less than to look for an exception
                     self._answer_error(item)
                     continue
