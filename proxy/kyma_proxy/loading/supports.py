@@ -19,13 +19,22 @@ class SourceSupports(NamedTuple):
 
 
 def compile_supports(provider: doc.Provider, model: doc.Supports, source: doc.Source) -> SourceSupports:
-    """The parameters that a source takes: the provider decides last, then what it says of the model there, the model, and the source."""
+    """The parameters that a source takes: the source decides, then its model, the provider for that model, the provider."""
     base, inner = _read(provider.supports), (_read(model), _read(source.supports))
-    by_model = [(pattern, innermost(base, _read(written), *inner)) for pattern, written in _sorted(provider.supports_by_model)]
+    entries = _sorted(provider.supports_by_model)
+    by_model = [
+        (pattern, innermost(base, *[_read(one) for outer, one in reversed(entries) if _covers(outer, pattern)], *inner))
+        for pattern, _ in entries
+    ]
     supports = innermost(base, *inner)
     if source.model.endswith("*"):
         return SourceSupports(supports, tuple(by_model))
     return SourceSupports(of_model(source.model, by_model, supports), ())
+
+
+def _covers(outer: str, pattern: str) -> bool:
+    """True if every name that fits `pattern` fits the other, too."""
+    return outer == pattern or (outer.endswith("*") and pattern.startswith(outer[:-1]))
 
 
 def _sorted(written: Mapping[str, doc.Supports]) -> list[tuple[str, doc.Supports]]:

@@ -33,6 +33,7 @@ def anthropic(message: str) -> dict[str, Any]:
     (openai("Unrecognized request arguments supplied: reasoning_effort, verbosity"), ("reasoning_effort", "verbosity")),
     (openai("`reasoning_effort` is not supported with this model"), ("reasoning_effort",)),
     (openai("property 'seed' is unsupported"), ("seed",)),
+    (openai("`reasoning_effort` must be one of `none` or `default`"), ("reasoning_effort",)),
     (openai("This model does not support response format `json_schema`. See supported models"), ("response_format",)),
     ({"object": "error", "message": "[{'type': 'extra_forbidden', 'loc': ('body', 'seed'), 'msg': 'Extra inputs'}]"},
      ("seed",)),
