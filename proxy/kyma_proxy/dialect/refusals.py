@@ -5,7 +5,8 @@ Sources say it in many words, and some name the member in `param`:
 - OpenAI: "Unsupported parameter: 'temperature' is not supported with this model.", `param: temperature`
 - OpenAI: "Function tools with reasoning_effort are not supported for gpt-5.4 in …", `param: reasoning_effort`
 - OpenAI, before: "Unrecognized request argument supplied: reasoning_effort"
-- Groq: "`reasoning_effort` is not supported with this model"; "property 'seed' is unsupported"; "`reasoning_effort` must be one of `none` or `default`"
+- Groq: "`reasoning_effort` is not supported with this model"; "property 'seed' is unsupported";
+  "`reasoning_effort` must be one of `none` or `default`"
 - Fireworks, Mistral: "Extra inputs are not permitted, field: 'seed'", `{"type": "extra_forbidden", "loc": ["body", "seed"]}`
 - Anthropic: "temperature: Extra inputs are not permitted", "`temperature` and `top_p` cannot both be specified for this model."
 - vLLM: "parallel_tool_calls is not supported"

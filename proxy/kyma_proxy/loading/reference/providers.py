@@ -86,7 +86,7 @@ _PROVIDER: Final = {
         "{stop: 4, drop_params: [logit_bias]}",
     ),
     "supports_by_model": Key(
-        "The same for some of its models, by their names there, exact or with a `*` at the end. All that fit count; of one key that of the longest.",
+        "The same for some of its models, by their names there, exact or with a `*`. All that fit count, the longest most.",
         '{"o3*": {drop_params: [temperature, top_p]}}',
     ),
     "warm_connections": Key("Connections that are opened ahead while it is used.", "4"),
