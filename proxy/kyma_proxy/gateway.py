@@ -22,7 +22,6 @@ from kyma_proxy.core.http.answers import relay_lines
 from kyma_proxy.core.http.body import RoutingFields, read_routing_fields
 from kyma_proxy.core.http.headers import AnswerHead
 from kyma_proxy.core.http.inbound import Headers, Inbound
-from kyma_proxy.core.http.large_body import LARGE_BYTES
 from kyma_proxy.core.http.request_head import RequestHead
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.candidates import candidates_of
@@ -89,7 +88,7 @@ class Gateway(AttemptsListener):
         try:
             if meter is not None:
                 exchange.key = meter.identify_again(inbound.headers, attempts.downstream)
-            if len(inbound.body) <= LARGE_BYTES:
+            if len(inbound.body) <= exchange.endpoint.at_once:
                 fields = read_routing_fields(inbound.body, is_metered=meter is not None, asks_usage=snapshot.asks_usage)
             else:
                 fields = await self._read_large(exchange)
@@ -112,11 +111,10 @@ class Gateway(AttemptsListener):
     # ---- read, route and plan
 
     async def _read_large(self, exchange: Exchange) -> RoutingFields:
-        """The routing fields of a large body, read in slices, and only if its caller is in good standing."""
+        """The routing fields of a large or measured body, read in slices, and only if its caller is in good standing."""
         if self._meter is not None and exchange.key is not None:
             self._meter.check_standing(exchange.key.account, exchange.endpoint, exchange.snapshot, monotonic())
-        asks_usage = exchange.snapshot.asks_usage
-        return await self._large_bodies.read(exchange.inbound.body, is_metered=self._meter is not None, asks_usage=asks_usage)
+        return await self._large_bodies.read(exchange, is_metered=self._meter is not None)
 
     def _route(self, exchange: Exchange, fields: RoutingFields) -> Route:
         """The sources that can answer for the model that the caller asks for, in the caller's dialect."""

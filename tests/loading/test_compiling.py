@@ -244,6 +244,7 @@ models:
     assert {key: [one.model for one in routes[key]["m"].pool] for key in routes} == {
         "chat": ["all", "listed"], "completions": ["all"], "responses": ["all", "listed", "own"],
         "embeddings": ["all", "listed"], "messages": ["all", "listed"], "count_tokens": [], "images": [],
+        "speech": ["all"], "moderations": ["all"], "rerank": ["all"],
     }  # fmt: skip
     assert {one.endpoint for one in routes["messages"]["m"].pool} == {"chat"}
     assert [one.endpoint for one in routes["responses"]["m"].pool] == ["responses", "chat", "responses"]
@@ -256,8 +257,8 @@ models:
 
 
 @pytest.mark.parametrize(("dialect", "written", "known"), [
-    ("openai", "messages", "chat, completions, responses, embeddings"),
-    ("openai", "chats", "chat, completions, responses, embeddings"),
+    ("openai", "messages", "chat, completions, responses, embeddings, speech, moderations, rerank"),
+    ("openai", "chats", "chat, completions, responses, embeddings, speech, moderations, rerank"),
     ("anthropic", "chat", "messages, count_tokens"),
 ])  # fmt: skip
 def test_an_endpoint_that_the_dialect_does_not_have_is_a_problem(dialect: str, written: str, known: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.body import RoutingFields, reading_routing_fields
+from kyma_proxy.core.http.measured_fields import reading_measured
 from kyma_proxy.core.http.structure import ValueCounter
 from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
 from kyma_proxy.dialect.contract import Cleaning, Dialect
@@ -88,8 +89,12 @@ class LargeBodies:
         self._slices = slices
         self._worker = worker
 
-    async def read(self, body: bytes, *, is_metered: bool, asks_usage: bool) -> RoutingFields:
-        """The routing fields of a large body. Raises GatewayError as `read_routing_fields` does."""
+    async def read(self, exchange: Exchange, *, is_metered: bool) -> RoutingFields:
+        """The routing fields of a large or measured body. Raises GatewayError as `read_routing_fields` does."""
+        body = exchange.inbound.body
+        if exchange.endpoint.measure:
+            return await self._slices.run(reading_measured(exchange.endpoint, body))
+        asks_usage = exchange.snapshot.asks_usage
         return await self._slices.run(reading_routing_fields(body, is_metered=is_metered, asks_usage=asks_usage))
 
     async def prepared(self, attempts: Attempts, step: Step, dialect: Dialect) -> Body | None:
