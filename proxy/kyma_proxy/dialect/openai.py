@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from kyma_proxy.config.snapshot import ErrorRule, Source
-from kyma_proxy.core.http.endpoints import DOCUMENTS, SOUND_OUT, TEXT, Endpoint
+from kyma_proxy.core.http.endpoints import DOCUMENTS, SOUND_IN, SOUND_OUT, TEXT, Endpoint
 from kyma_proxy.dialect.answers import openai as answers
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.errors import GatewayError, Kind
@@ -25,6 +25,14 @@ RESPONSES: Final = Endpoint(
 SPEECH: Final = Endpoint(
     "audio/speech", NAME, "Speak a text.", f"{_REFERENCE}/audio/createSpeech", key="speech", generates=False,
     measure=SOUND_OUT, answers_opaquely=True,
+)  # fmt: skip
+TRANSCRIPTIONS: Final = Endpoint(
+    "audio/transcriptions", NAME, "Write down what is spoken.", f"{_REFERENCE}/audio/createTranscription", key="transcriptions",
+    streams=True, generates=False, measure=SOUND_IN, takes_form=True, answers_opaquely=True,
+)  # fmt: skip
+TRANSLATIONS: Final = Endpoint(
+    "audio/translations", NAME, "Write down in English what is spoken.", f"{_REFERENCE}/audio/createTranslation",
+    key="translations", generates=False, measure=SOUND_IN, takes_form=True, answers_opaquely=True,
 )  # fmt: skip
 MODERATIONS: Final = Endpoint(
     "moderations", NAME, "Judge if texts or pictures may be harmful.", f"{_REFERENCE}/moderations/create", generates=False,
@@ -142,6 +150,8 @@ OPENAI: Final = Dialect(
         ),
         RESPONSES,
         Endpoint("embeddings", NAME, "Embed texts.", f"{_REFERENCE}/embeddings/create", generates=False),
+        TRANSCRIPTIONS,
+        TRANSLATIONS,
         SPEECH,
         MODERATIONS,
         RERANK,

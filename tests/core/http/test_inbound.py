@@ -49,6 +49,8 @@ def test_the_relayed_endpoints_are_those_of_both_dialects() -> None:
         b"/v1/completions": ("openai", True),
         b"/v1/responses": ("openai", False),
         b"/v1/embeddings": ("openai", False),
+        b"/v1/audio/transcriptions": ("openai", False),
+        b"/v1/audio/translations": ("openai", False),
         b"/v1/audio/speech": ("openai", False),
         b"/v1/moderations": ("openai", False),
         b"/v1/rerank": ("openai", False),

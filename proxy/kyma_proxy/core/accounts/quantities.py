@@ -29,7 +29,7 @@ MAX_SEARCHES_BILLED: Final = 1_000_000
 
 
 class Quantities(NamedTuple):
-    """How much of everything a request has, or was reported to have; None is not known, or not there.
+    """The quantities of a request, as far as they are known or were reported; None is not known, or not there.
 
     `prompt` and `output` are the estimated tokens of the request and of its answer.
     """

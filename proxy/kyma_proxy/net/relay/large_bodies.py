@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.body import RoutingFields, reading_routing_fields
-from kyma_proxy.core.http.measured_fields import reading_measured
+from kyma_proxy.core.http.measured_fields import reading_form, reading_measured
 from kyma_proxy.core.http.structure import ValueCounter
 from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
 from kyma_proxy.dialect.contract import Cleaning, Dialect
@@ -78,6 +78,8 @@ def takes_long(exchange: Exchange, step: Step, dialect: Dialect) -> bool:
     """True if the body for an attempt must be prepared, given that it is not small; `dialect` is the caller's."""
     if step.source.endpoint != exchange.endpoint.key:
         return True
+    if exchange.endpoint.takes_form:
+        return False
     return dialect.cleaning is not None or (step.layer == SUBSTITUTE and not sees_images(step.model))
 
 
@@ -92,6 +94,8 @@ class LargeBodies:
     async def read(self, exchange: Exchange, *, is_metered: bool) -> RoutingFields:
         """The routing fields of a large or measured body. Raises GatewayError as `read_routing_fields` does."""
         body = exchange.inbound.body
+        if exchange.endpoint.takes_form:
+            return await self._slices.run(reading_form(exchange.inbound.headers, body))
         if exchange.endpoint.measure:
             return await self._slices.run(reading_measured(exchange.endpoint, body))
         asks_usage = exchange.snapshot.asks_usage
