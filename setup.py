@@ -48,7 +48,7 @@ COMPILED = tuple(
         "dialect/sse", "dialect/usage_filter",
         "gateway",
         "net/downstream/connection", "net/downstream/incoming_body", "net/downstream/intake", "net/downstream/listener",
-        "net/downstream/request_reader",
+        "net/downstream/request_reader", "net/downstream/upload",
         "net/inline_coroutine",
         "net/relay/attempts", "net/relay/bodies", "net/relay/body", "net/relay/form_body", "net/relay/large_bodies",
         "net/relay/passthrough", "net/relay/pump",

@@ -13,6 +13,7 @@ from kyma_proxy.core.accounts.reservation import Reservation
 from kyma_proxy.core.exchange import Exchange, State
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.patterns import has_price
+from kyma_proxy.net.downstream.upload import StreamedInbound
 from kyma_proxy.net.relay.attempts import Attempt
 from kyma_proxy.net.relay.pump import Pump
 from kyma_proxy.telemetry.counters import Counters
@@ -69,7 +70,7 @@ class Settlement:
         """Note what a request came to that is measured by more than tokens, and is not charged."""
         written = None if exchange.routing is None else exchange.routing.written
         extras = None if written is None else written.extras
-        if extras is None or extras.quantities is None or exchange.model is None:
+        if extras is None or extras.quantities is None or exchange.model is None or not _is_whole(exchange):
             return
         due = measured_bill(exchange, extras.quantities)
         if due is not NOTHING:
@@ -83,7 +84,9 @@ class Settlement:
         due = NOTHING
         try:
             extras = reservation.extras
-            if extras is not None and extras.quantities is not None:
+            if not _is_whole(exchange):
+                due = NOTHING
+            elif extras is not None and extras.quantities is not None:
                 due = measured_bill(exchange, extras.quantities)
             else:
                 due = bill_of(exchange, reservation.prompt, lambda: 0 if pump is None else pump.reader.delivered(), extras)
@@ -95,3 +98,8 @@ class Settlement:
             meter.settle(reservation, due, answered.id, exchange.inbound.request_id, _wall())
         except Exception:
             _log.exception("request %s could not be charged", exchange.inbound.request_id)
+
+
+def _is_whole(exchange: Exchange) -> bool:
+    """True unless no source can have had the whole request, as its caller did not send it."""
+    return not isinstance(exchange.inbound, StreamedInbound) or exchange.inbound.upload.is_complete

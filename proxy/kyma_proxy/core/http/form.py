@@ -108,7 +108,7 @@ class FormReader:
     def _read_head(self) -> bool:
         end = self._held.find(b"\r\n\r\n")
         if end > _MAX_HEAD_BYTES or (end < 0 and len(self._held) > _MAX_HEAD_BYTES):
-            raise bad_form(f"The headers of a part of the form are larger than {_MAX_HEAD_BYTES} bytes", Kind.HEAD_TOO_LARGE)
+            raise bad_form(f"The headers of a part of the form are larger than {_MAX_HEAD_BYTES} bytes")
         if end < 0:
             return False
         part = self._name = read_part(self._held[:end])
