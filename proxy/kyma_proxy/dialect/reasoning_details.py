@@ -38,18 +38,22 @@ class ReasoningDetails:
         name = next((name for name in TEXT_MEMBERS if isinstance(detail.get(name), str)), "")
         text = detail[name] if name else ""
         known = self._waiting[-1] if self._waiting else None
-        if known is None or not name or not _continues(known, detail):
+        if known is None or not _continues(known, detail):
             self._waiting.append(dict(detail))
             self._pieces.append([text])
             self._length = 0
+            self._bytes += len(_encode(detail))
         else:
             pieces = self._pieces[-1]
             if len(text) > self._length and str(detail.get("format")).startswith(_REPEATING):
                 text = text.removeprefix("".join(pieces))
             pieces.append(text)
-            known |= {key: value for key, value in detail.items() if value is not None and key != name}
+            for key, value in detail.items():  # the last piece may hold no text, but the signature
+                if value is not None and known.get(key) != value and (key not in TEXT_MEMBERS or key not in known):
+                    known[key] = value
+                    self._bytes += len(_encode(value))
+            self._bytes += len(text)
         self._length += len(text)
-        self._bytes += len(text) + (0 if name and known is not None else len(_encode(detail)))
         if self._bytes > _MAX_BYTES:
             raise ValueError("the details of the thoughts are too long")
         return text
@@ -67,7 +71,9 @@ class ReasoningDetails:
 
 
 def _continues(known: Json, detail: Json) -> bool:
-    """True if a detail is a further piece of one that is known."""
+    """True if a detail is a further piece of one that is known, whose text is not complete."""
+    if not any(isinstance(known.get(name), str) for name in TEXT_MEMBERS):
+        return False
     if known.get("signature") or any(known.get(name) != detail.get(name) for name in ("type", "index")):
         return False
     return known.get("id") is None or detail.get("id") is None or known["id"] == detail["id"]
