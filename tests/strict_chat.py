@@ -60,9 +60,9 @@ class StrictChat:
 
     @property
     def results(self) -> list[str]:
-        """The texts of all results in the longest request."""
-        longest = max(self.requests, key=lambda one: len(one["messages"]), default={"messages": []})
-        return [str(one["content"]) for one in longest["messages"] if one["role"] == "tool"]
+        """The texts of all results in the longest conversation."""
+        longest: list[Json] = max([one["messages"] for one in self.requests], key=len, default=[])
+        return [str(one["content"]) for one in longest if one["role"] == "tool"]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
