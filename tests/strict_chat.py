@@ -89,12 +89,12 @@ class StrictChat:
         self.requests.append(request)
         done = sum(one["role"] == "tool" for one in request["messages"])
         steps = self._steps(request) if request.get("tools") else ["A title"]
-        deltas, finish = self._play(steps[min(done, len(steps) - 1)], done)
+        deltas, finish = self.play(steps[min(done, len(steps) - 1)], done)
         if not request.get("stream"):
-            body = json.dumps(_whole(deltas, finish, f"chatcmpl-{len(self.requests)}")).encode()
+            body = json.dumps(whole_of(deltas, finish, f"chatcmpl-{len(self.requests)}")).encode()
             return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
         ident = f"chatcmpl-{len(self.requests)}"  # Claude Code takes answers of one id for one message
-        chunks = [_chunk(delta, ident) for delta in deltas] + [_chunk({}, ident, finish)]
+        chunks = [chunk_of(delta, ident) for delta in deltas] + [chunk_of({}, ident, finish)]
         body = b"".join(chunks) + b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5}}\n\n'
         body += b"data: [DONE]\n\n"
         return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
@@ -152,7 +152,8 @@ class StrictChat:
 
     # ---- the answers
 
-    def _play(self, step: Step, number: int) -> tuple[list[Json], str]:
+    def play(self, step: Step, number: int) -> tuple[list[Json], str]:
+        """The deltas of an answer, and its finish reason."""
         deltas: list[Json] = [{"role": "assistant", "content": ""}]
         if self.flavour == "moonshot":
             deltas += [{"reasoning_content": "I "}, {"reasoning_content": "look."}]
@@ -179,12 +180,14 @@ class StrictChat:
         return [*deltas, {"tool_calls": [call]}, {"tool_calls": [more]}], "tool_calls"
 
 
-def _chunk(delta: Json, ident: str, finish: str | None = None) -> bytes:
+def chunk_of(delta: Json, ident: str, finish: str | None = None) -> bytes:
+    """An event of a stream."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     return b"data: " + json.dumps({"id": ident, "object": "chat.completion.chunk", "choices": [choice]}).encode() + b"\n\n"
 
 
-def _whole(deltas: list[Json], finish: str, ident: str) -> Json:
+def whole_of(deltas: list[Json], finish: str, ident: str) -> Json:
+    """The whole answer that these deltas amount to."""
     message: Json = {"role": "assistant", "content": ""}
     for delta in deltas:
         for name in ("content", "reasoning", "reasoning_content"):

@@ -32,7 +32,7 @@ TEXT_MEMBERS: Final = ("text", "summary")
 """The members of a detail that hold what the model thought, in words."""
 _TOKEN: Final = re.compile(r"([0-9a-f]{16})-([A-Za-z0-9_-]+)")
 _NONE: Final = Raw(b"null")
-_encode: Final = msgspec.json.encode
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode  # a whole answer and its stream get the same token
 
 
 class CallState(msgspec.Struct, gc=False, omit_defaults=True):
