@@ -237,6 +237,8 @@ class _Compiler:
         provider = variants[0]
         levels = (self.document.defaults.timeouts, written.timeouts, entry.timeouts)
         reasoning = entry.reasoning_field or written.reasoning_field
+        parser = entry.reasoning_parser or written.reasoning_parser
+        calls_need = entry.calls_need or written.calls_need
         of_dialect = endpoints_of(provider.dialect)
         if entry.model.endswith("*") and MODEL in written.base_url:
             self._report(f"{path}.model", f"has a `*`, and the base URL of {written.name} needs the name of one model")
@@ -255,6 +257,8 @@ class _Compiler:
             stream_usage=entry.stream_usage,
             max_tokens_field=entry.max_tokens_field or written.max_tokens_field,
             reasoning_field=None if reasoning == "none" else reasoning,
+            reasoning_parser=None if parser == "none" else parser,
+            calls_need=None if calls_need == "nothing" else calls_need,
             image=compile_image_members(entry.image, provider.dialect),
             move_on=compile_error_rules(rule for _, rule in _present((*entry.move_on, *written.move_on))),
             pass_headers=merge_pass_headers(name for _, name in _present((*written.pass_headers, *entry.pass_headers))),

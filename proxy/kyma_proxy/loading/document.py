@@ -34,6 +34,8 @@ HeaderName = Annotated[str, Meta(min_length=1, max_length=128)]
 JsonValue = Any
 """Any value: a text, a number, true, false, null, a list or a mapping. It is sent as JSON."""
 ReasoningField = Literal["reasoning_content", "reasoning", "none"]
+ReasoningParser = Literal["think", "thought", "mm:think", "deepseek_r1", "none"]
+CallsNeed = Literal["reasoning", "thought_signature", "nothing"]
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -170,6 +172,8 @@ class Provider(Section, frozen=True):
     timeouts: Timeouts = Timeouts()
     max_tokens_field: MaxTokensField | None = None
     reasoning_field: ReasoningField = "reasoning_content"
+    reasoning_parser: ReasoningParser = "none"
+    calls_need: CallsNeed = "nothing"
     warm_connections: Annotated[int, Meta(ge=0, le=64)] = 1
     keep_alive: Duration = 30.0
     ca_file: str | None = None
@@ -208,6 +212,8 @@ class Source(Section, frozen=True):
     stream_usage: bool = True
     max_tokens_field: MaxTokensField | None = None
     reasoning_field: ReasoningField | None = None
+    reasoning_parser: ReasoningParser | None = None
+    calls_need: CallsNeed | None = None
     endpoints: Annotated[tuple[EndpointKey, ...], Meta(min_length=1)] | None = None
     image: ImageMembers = ImageMembers()
     move_on: tuple[ErrorRule, ...] = ()
