@@ -130,9 +130,7 @@ class App:
         """
         current = configuration.current
         memory_bytes = memory.size_bytes() // (4 * processes)
-        self.sweeper = Sweeper(monotonic)
-        self.counters = Counters()
-        self.access_log = access_log
+        self.sweeper, self.counters, self.access_log = Sweeper(monotonic), Counters(), access_log
         self.addresses = Addresses(AsyncResolver(), monotonic)
         self.upstreams = UpstreamPool(Dialer(self.addresses), self.sweeper)
         client = UpstreamClient(self.upstreams)
@@ -178,8 +176,7 @@ class App:
         self._periodic: list[asyncio.Task[None]] = []
         self.live_state = self._live_state(configuration)
         self._scraped = self._scraped_metrics(configuration)
-        self._current = current
-        self._relays = relays
+        self._current, self._relays = current, relays
         self._prepared: _Prepared | None = None
         configuration.prepare = self._prepare
         configuration.on_change(self._apply_snapshot)
