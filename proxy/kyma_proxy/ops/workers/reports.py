@@ -13,6 +13,7 @@ from kyma_proxy.ops.workers.messages import HistogramCounts, Report, SeriesCount
 from kyma_proxy.telemetry.counters import Counters, Ending, Histogram, Series
 
 RESIDENT: Final = "kyma_workers_resident_memory_bytes"
+_HOURS: Final = 24
 _OF_THE_SUPERVISOR: Final = ("kyma_config_last_reload_success", "kyma_config_last_reload_success_timestamp_seconds")
 
 
@@ -76,19 +77,19 @@ class Reporter:
         return [one for one in found if one[1] or one[2]]
 
     def _more(self, reported: dict[str, _Reported], name: str, hours: HourlyCounts, now: float) -> tuple[int, int]:
-        """Successes and failures that were not reported: of the hour of the last report, and of this one if it is another."""
+        """Successes and failures that were not reported: since the hour of the last report, or of the last day."""
         hour = hour_of(now)
         before = reported.get(name)
         if before is None:
-            before = reported[name] = _Reported(hour)
+            before = reported[name] = _Reported(hour - _HOURS + 1)
         succeeded, failed = hours.of_hour(before.hour)
-        more = succeeded - before.succeeded, failed - before.failed
+        more, more_failed = succeeded - before.succeeded, failed - before.failed
+        while before.hour < hour:
+            before.hour += 1
+            succeeded, failed = hours.of_hour(before.hour)
+            more, more_failed = more + succeeded, more_failed + failed
         before.succeeded, before.failed = succeeded, failed
-        if before.hour != hour:
-            before = reported[name] = _Reported(hour)
-            before.succeeded, before.failed = hours.of_hour(hour)
-            more = more[0] + before.succeeded, more[1] + before.failed
-        return more
+        return more, more_failed
 
 
 def absorb(report: Report, counters: Counters, breakers: BreakerTable, now: float) -> None:
