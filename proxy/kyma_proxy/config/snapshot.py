@@ -347,6 +347,8 @@ class Snapshot(Part):
     tls: Tls | None
     admin: Admin | None
     access_log: str | None
+    workers: int
+    """The number of processes that serve; with more than one there is a supervisor as well."""
     asks_usage: bool
     """True if providers are asked for the usage of streams of callers who do not ask for it themselves."""
     shutdown_delay: float

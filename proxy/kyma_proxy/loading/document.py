@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from kyma_proxy.config.units import MAX_INTEGER, Delay, Duration, Secret, Size, Usd
+from kyma_proxy.config.units import MAX_INTEGER, Delay, Duration, Secret, Size, Usd, Workers
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=128)]
 ModelId = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:/-]*\*?|\*)$", max_length=128)]
@@ -304,6 +304,7 @@ class Document(Section, frozen=True, kw_only=True):
     tls: Tls | None = None
     admin: Admin | None = Admin()
     access_log: str | None = "-"
+    workers: Workers = 1
     usage: Literal["as_reported", "ask"] = "as_reported"
     shutdown_delay: Duration = 0.0
     drain: Duration = 25.0
