@@ -220,7 +220,7 @@ async def test_a_refused_member_is_left_out_when_the_source_is_asked_again(tmp_p
         assert len(asked) == 3
         (first, _) = await running.records(2)
         assert (first["status"], first["fallback_layer"], first["attempts"]) == (200, 0, ["p0:400", "p0:answered"])
-        assert running.source()["available"]
+        assert running.source()["status"] == "available"
 
 
 async def test_a_source_is_asked_again_once(tmp_path: Path) -> None:

@@ -215,6 +215,8 @@ def _model(snapshot: Snapshot, model: Model) -> dict[str, object]:
                 "max_tokens_field": source.max_tokens_field,
                 "reasoning_field": source.reasoning_field,
                 "supports": {name: value for name, value in source.supports._asdict().items() if value is not None},
+                "reasoning_parser": source.reasoning_parser,
+                "calls_need": source.calls_need,
                 "pass_headers": [name.decode() for name in source.pass_headers],
                 "headers": sorted(name.decode() for name in source.provider.own_names),
                 "body": [name for name, _ in source.body],

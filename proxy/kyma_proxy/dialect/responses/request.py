@@ -14,10 +14,11 @@ import msgspec
 from msgspec import Raw
 
 from kyma_proxy.config.supports import Supports
-from kyma_proxy.dialect.anthropic_to_openai.messages import Json, RequestReader, present_members
+from kyma_proxy.dialect.anthropic_to_openai.request_reader import Json, RequestReader, present_members
 from kyma_proxy.dialect.chat_fitting import ChatFitting
 from kyma_proxy.dialect.responses.functions import Tool, Tools
 from kyma_proxy.dialect.responses.items import Conversation
+from kyma_proxy.dialect.translation import ThoughtRules
 from kyma_proxy.dialect.utf_8 import check_utf_8
 from kyma_proxy.errors import GatewayError, Kind
 
@@ -104,7 +105,7 @@ class ChatRequest(NamedTuple):
 
 
 class Target(NamedTuple):
-    """The source: its model, and the members that it takes.
+    """The source: its model, the members that it takes, and the rules for its thoughts.
 
     `is_signing` is True if it signs its thoughts, and takes images in the results of tools. With `supports`, what it takes, the
     request is fitted to it; without, another translation follows that does so.
@@ -114,7 +115,7 @@ class Target(NamedTuple):
     max_tokens_field: str
     max_tokens: int | None
     asks_for_usage: bool
-    reasoning_field: str | None
+    thoughts: ThoughtRules
     is_signing: bool = False
     supports: Supports | None = None
 
@@ -183,7 +184,7 @@ def _translate(request: _Request, members: dict[str, Raw], reader: RequestReader
 
 
 def _messages(request: _Request, tools: Tools, reader: RequestReader, target: Target) -> list[Json]:
-    conversation = Conversation(reader, tools, target.reasoning_field, takes_rich_results=target.is_signing)
+    conversation = Conversation(reader, tools, target.thoughts, takes_rich_results=target.is_signing)
     if request.instructions:
         conversation.system.append(request.instructions)
     if isinstance(request.input, str):

@@ -72,6 +72,8 @@ _SOURCE: Final = {
     "max_tokens_field": Key("As at a provider.", "max_completion_tokens", default=_OF_ITS_PROVIDER),
     "reasoning_field": Key("As at a provider.", "reasoning", default=_OF_ITS_PROVIDER),
     "supports": Key("As at a provider; wins over what its provider and its model say.", "{images: false}"),
+    "reasoning_parser": Key("As at a provider.", "think", default=_OF_ITS_PROVIDER),
+    "calls_need": Key("As at a provider.", "thought_signature", default=_OF_ITS_PROVIDER),
     "endpoints": Key("As at a provider.", "[chat]", default=_OF_ITS_PROVIDER),
     "image": Key("The members of its image requests.", "{size: image_size}", default="those of its dialect"),
     "move_on": Key("As at a provider, to which these are added.", "[{status: 400, message: Your plan has ended}]"),
@@ -128,6 +130,14 @@ _PRICE: Final = {
         default="`image` for all",
     ),
     "per_search": Key("A search that the provider makes.", "0.01", default="none: searches are refused where callers pay"),
+    "per_minute": Key("A minute of sound, in or out: what the provider reports, else an estimate.", "0.006", default="none"),
+    "per_million_characters": Key("A million characters that are spoken.", "15", default="none"),
+    "per_request": Key(
+        "A request at `moderations` and at the endpoints of sound; at `rerank` a search, of which Cohere counts one for each "
+        "100 documents.",
+        "0.002",
+        default="none",
+    ),
     "priority": Key(
         "A factor of the prices of tokens, for `service_tier: priority`.",
         "2",

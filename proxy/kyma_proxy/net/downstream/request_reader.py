@@ -17,6 +17,7 @@ from kyma_proxy.core.http.framing import MAX_BYTES_PER_BODY_BYTE
 from kyma_proxy.core.http.inbound import Headers, Inbound, header, options, request_id
 from kyma_proxy.core.http.repeat import Repeat, repeat_of
 from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, read_request_head, says_close
+from kyma_proxy.dialect.registry import error_answer
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.listener import Listener
 
@@ -94,6 +95,20 @@ class RequestReader:
         taken = (self._joined, self._body)
         self._joined, self._body = None, []
         return taken
+
+    def take_begun(self) -> bytes:
+        """Let go of what has come of the body; returns it. Only what follows is the body then, unless it is put back."""
+        if self._joined is not None:
+            self._join()
+            begun, self._joined = self._joined.whole(), None
+        else:
+            begun = b"".join(self._body)
+        self._body, self._joined_bytes = [], self.body_bytes
+        return begun
+
+    def put_back(self, begun: bytes) -> None:
+        """Keep what was taken."""
+        self._body, self._joined_bytes = [begun], 0
 
     def close(self) -> None:
         """Let go of everything: the connection is gone."""
@@ -235,6 +250,11 @@ class RequestReader:
     def identity(self) -> str:
         """The id of the request that is being read, for an error about it."""
         return request_id(header(self.headers, b"x-request-id"), self._listener.fresh_id())
+
+    def refusal(self, error: GatewayError, identity: str) -> bytes:
+        """The whole answer to the request that is being read, which is refused."""
+        path = self.target if self.head is None else self.head.path
+        return error_answer(error, identity, path, self._listener.web_pages.readable(self.headers))
 
     def late(self) -> GatewayError:
         """The error for a request that has not arrived in time."""
