@@ -17,10 +17,11 @@ class Endpoint:
     - `takes_stream_options`: contract §3.6 applies.
     - `generates`: answers cost output tokens; `is_charged`: they cost anything.
     - `is_estimated`: the gateway answers by itself, with an estimate, if no source can.
+    - `cleaning`: removes from a request what translations have left in it (`dialect/contract.py`); None if none leave anything.
     """
 
     __slots__ = (
-        "dialect", "generates", "is_charged", "is_estimated", "key", "name", "path", "reference",
+        "cleaning", "dialect", "generates", "is_charged", "is_estimated", "key", "name", "path", "reference",
         "renames_max_tokens", "streams", "summary", "takes_max_tokens", "takes_stream_options",
     )  # fmt: skip
 
@@ -28,6 +29,7 @@ class Endpoint:
         self, name: str, dialect: str, summary: str, reference: str, *, streams: bool = False,
         takes_max_tokens: bool = False, renames_max_tokens: bool = False, takes_stream_options: bool = False,
         generates: bool = True, is_charged: bool = True, is_estimated: bool = False, key: str | None = None,
+        cleaning: Any = None,
     ) -> None:  # fmt: skip
         """`key` is the name, unless it is given."""
         self.name = name
@@ -43,13 +45,14 @@ class Endpoint:
         self.generates = generates
         self.is_charged = is_charged
         self.is_estimated = is_estimated
+        self.cleaning = cleaning
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as what it was made of: compiled, nothing else is known of it."""
         flags = {
             "streams": self.streams, "takes_max_tokens": self.takes_max_tokens, "renames_max_tokens": self.renames_max_tokens,
             "takes_stream_options": self.takes_stream_options, "generates": self.generates, "is_charged": self.is_charged,
-            "is_estimated": self.is_estimated, "key": self.key,
+            "is_estimated": self.is_estimated, "key": self.key, "cleaning": self.cleaning,
         }  # fmt: skip
         return _endpoint, (self.name, self.dialect, self.summary, self.reference, flags)
 

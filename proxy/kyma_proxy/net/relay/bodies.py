@@ -20,4 +20,4 @@ def body_for(exchange: Exchange, step: Step, dialect: Dialect) -> Body:
         return TranslatedBody(exchange, step, dialect)
     if step.layer == SUBSTITUTE:
         refuse_images(exchange.inbound.body, step.model)
-    return PassthroughBody(exchange, step, dialect)
+    return PassthroughBody(exchange, step)
