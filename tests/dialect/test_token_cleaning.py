@@ -50,7 +50,8 @@ def test_messages_get_the_sources_own_ids() -> None:
 
 @pytest.mark.parametrize("written", [
     body(ASKED, OWN), body({"role": "user", "content": f"Say {PACKED}"}), b'{"input":"\\"kyma-call-x\\""}', b"[]",
-    b'{"input":[', body({"role": "user", "content": "kyma-call-x"}), body({"type": "message", "content": pack(Thoughts("Hm."))}),
+    b'{"input":[', body({"role": "user", "content": "kyma-call-x"}),
+    body({"type": "message", "content": pack(Thoughts("Hm."))}),
     body({"type": "reasoning", "encrypted_content": "x kyma-reasoning-1."}),
 ])  # fmt: skip
 def test_whatever_else_a_caller_writes_stays_byte_for_byte(written: bytes) -> None:

@@ -22,6 +22,7 @@ from kyma_proxy.config import snapshot as snap
 from kyma_proxy.config.addresses import parse_address
 from kyma_proxy.config.problems import ConfigError, Problem, in_order
 from kyma_proxy.config.substitutions import Substitutions
+from kyma_proxy.core.accounts.quantities import is_measured
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, endpoints_of
 from kyma_proxy.loading import document as doc
 from kyma_proxy.loading.body_members import compile_body, find_body_problems
@@ -36,7 +37,7 @@ from kyma_proxy.loading.providers import Providers, with_other_keys
 from kyma_proxy.loading.reading import Read, read_document
 from kyma_proxy.loading.references import check_aliases, check_fallbacks
 from kyma_proxy.loading.routes import compile_routes, separated
-from kyma_proxy.loading.surroundings import check_addresses, check_files, check_something_is_on
+from kyma_proxy.loading.surroundings import check_addresses, check_files, check_something_is_on, check_workers
 from kyma_proxy.loading.tiers import SHIPPED_TIERS, compile_tiers
 from kyma_proxy.loading.upstream_urls import MODEL
 from kyma_proxy.loading.web_pages import compile_origins, find_host_problem, find_origin_problem
@@ -112,6 +113,7 @@ class _Compiler:
             tls=snap.Tls(document.tls.certificate, document.tls.key) if document.tls else None,
             admin=self._compile_admin(document.admin),
             access_log=document.access_log,
+            workers=document.workers or self.outside.processors(),
             asks_usage=document.usage == "ask",
             shutdown_delay=document.shutdown_delay,
             drain=document.drain,
@@ -134,6 +136,7 @@ class _Compiler:
             warnings=(),
         )
         check_addresses(document, result, self._report, self._warn)
+        check_workers(document, result, self._report)
         if to_serve:
             check_files(document, result, self.outside, self._report)
         if to_serve and not self.problems:
@@ -205,6 +208,7 @@ class _Compiler:
         if (
             has_accounts
             and not is_pattern(entry.id)
+            and not is_measured(price)
             and None in ((price.image,) if model.is_image else (price.input, price.output))
         ):
             what = "an image" if model.is_image else "input or output"
