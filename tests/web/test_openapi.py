@@ -131,7 +131,7 @@ def test_both_credentials_are_described_and_public_pages_need_none() -> None:
 
 def test_every_operation_has_a_unique_id_that_fits_generated_code() -> None:
     names = [operation["operationId"] for methods in PATHS.values() for operation in methods.values()]
-    assert len(set(names)) == len(names) == 34
+    assert len(set(names)) == len(names) == 35
     assert all(re.fullmatch(r"[a-z_]+", name) for name in names)
 
 
@@ -329,6 +329,19 @@ async def submit_an_image_job(api: Api) -> None:
     await api.call("POST", PATH, 402, json=order)
 
 
+async def edit_an_image(api: Api) -> None:
+    path, wait = "/v1/images/edits", {"Prefer": "wait=20"}
+    order, goes_on = {"model": "pic", "prompt": "a cat", "idempotency_key": "e"}, asyncio.Event()
+    api.provider.plays(goes_on, images_answer())
+    job = await api.call("POST", path, 202, json=order)
+    assert (await api.call("POST", path, 200, json=order))["id"] == job["id"]
+    await api.call("POST", path, 409, json={**order, "prompt": "a dog"})
+    goes_on.set()
+    await api.call("POST", path, 400, json={"model": "edit", "prompt": "a cat"})
+    api.provider.plays(CLOSE)
+    await api.call("POST", path, 502, json={"model": "pic", "prompt": "a cat"}, headers=wait)
+
+
 async def list_image_jobs(api: Api) -> None:
     assert (await api.call("GET", "/v1/jobs", 200))["data"] == []
     play(api.provider, *[images_answer()] * 2)
@@ -385,6 +398,7 @@ CALLS: dict[tuple[str, str], Callable[[Api], Awaitable[None]]] = {
     ("DELETE", "/v1/keys/{id}"): revoke_a_key,
     ("GET", "/v1/usage"): read_usage,
     ("POST", PATH): submit_an_image_job,
+    ("POST", "/v1/images/edits"): edit_an_image,
     ("GET", "/v1/jobs"): list_image_jobs,
     ("GET", "/v1/jobs/{id}"): read_an_image_job,
     ("DELETE", "/v1/jobs/{id}"): cancel_an_image_job,

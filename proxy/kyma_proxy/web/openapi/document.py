@@ -294,6 +294,8 @@ def _operation(operation: Operation) -> Json:
         described["parameters"] = list(operation.parameters)
     if operation.body is not None:
         content = {"application/json": {"schema": operation.body}}
+        if operation.takes_form:
+            content[_FORM] = {"schema": {"type": "object", "required": ["model", "prompt"], "additionalProperties": True}}
         described["requestBody"] = {"required": operation.needs_body, "content": content}
     return described
 
