@@ -16,12 +16,15 @@ from aiohttp.test_utils import TestClient
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from kyma_proxy.core.catalogue import make_catalogue
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.dialect.registry import DIALECTS, RELAYED
 from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.loading.compiling import load
 from kyma_proxy.web.application import PublicPages, application
 from kyma_proxy.web.image_pages import ImagePages
 from kyma_proxy.web.openapi.document import openapi_page
+from tests.configurations import configuration
 from tests.factories import snapshot
 from tests.harness import CLOSE, Provider, whole
 from tests.jobs.image_gateway import (
@@ -117,6 +120,25 @@ def test_the_members_that_the_gateway_reads_are_described_for_the_endpoints_that
         assert ("max_tokens" in members) is endpoint.takes_max_tokens
         assert ("stream" in members) is ("text/event-stream" in operation["responses"]["200"]["content"])
         assert operation["externalDocs"]["url"].startswith("https://")
+
+
+@pytest.mark.parametrize(("price", "modality", "mode"), [
+    ("per_minute: 0.006", "audio", "per_minute"), ("per_million_characters: 15, per_request: 0.001", "text", "per_character"),
+    ("per_request: 0.002, input: 1, output: 0", "text", "per_request"),
+])  # fmt: skip
+def test_a_price_beside_those_of_tokens_is_in_the_pages_as_they_are_described(price: str, modality: str, mode: str) -> None:
+    written = f"  - {{id: w, input_modalities: [{modality}], price: {{{price}}}, pool: [{{provider: p0, model: x}}]}}\n"
+    steps = make_catalogue(load(configuration(9, models=written), {}), (), RELAYED.values())
+    with pytest.raises(StopIteration) as made:
+        while True:
+            next(steps)
+    catalogue = made.value.value
+    models, pricing = orjson.loads(catalogue.models.body), orjson.loads(catalogue.pricing.body)
+    validate(models, response_schema("/v1/models", "get", 200))
+    validate(pricing, response_schema("/v1/pricing", "get", 200))
+    assert models["data"][-1]["pricing"]["mode"] == mode
+    (medium,) = pricing["media"]
+    assert (medium["id"], medium["modality"], medium["pricing_mode"]) == ("w", modality, mode)
 
 
 def test_both_credentials_are_described_and_public_pages_need_none() -> None:
