@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from kyma_proxy.core.catalogue import make_catalogue
+from kyma_proxy.core.catalogue import Catalogue, make_catalogue
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.dialect.registry import DIALECTS, RELAYED
 from kyma_proxy.errors import GatewayError, Kind
@@ -122,18 +122,23 @@ def test_the_members_that_the_gateway_reads_are_described_for_the_endpoints_that
         assert operation["externalDocs"]["url"].startswith("https://")
 
 
+def pages_of(steps: Generator[None, None, Catalogue]) -> Catalogue:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            made: Catalogue = stop.value
+            return made
+
+
 @pytest.mark.parametrize(("price", "modality", "mode"), [
     ("per_minute: 0.006", "audio", "per_minute"), ("per_million_characters: 15, per_request: 0.001", "text", "per_character"),
     ("per_request: 0.002, input: 1, output: 0", "text", "per_request"),
 ])  # fmt: skip
 def test_a_price_beside_those_of_tokens_is_in_the_pages_as_they_are_described(price: str, modality: str, mode: str) -> None:
     written = f"  - {{id: w, input_modalities: [{modality}], price: {{{price}}}, pool: [{{provider: p0, model: x}}]}}\n"
-    steps = make_catalogue(load(configuration(9, models=written), {}), (), RELAYED.values())
-    with pytest.raises(StopIteration) as made:
-        while True:
-            next(steps)
-    catalogue = made.value.value
-    models, pricing = orjson.loads(catalogue.models.body), orjson.loads(catalogue.pricing.body)
+    pages = pages_of(make_catalogue(load(configuration(9, models=written), {}), (), RELAYED.values()))
+    models, pricing = orjson.loads(pages.models.body), orjson.loads(pages.pricing.body)
     validate(models, response_schema("/v1/models", "get", 200))
     validate(pricing, response_schema("/v1/pricing", "get", 200))
     assert models["data"][-1]["pricing"]["mode"] == mode
