@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 _MAX_INTEGER: Final = 2**63 - 1
 _UNITS: Final = {
     "duration": "duration", "delay": "duration or `auto`", "size": "size", "usd": "US dollars", "dialect": "",
-    "workers": "1 to 256, or `auto`",
+    "workers": "1 to 64, or `auto`",
 }  # fmt: skip
 _TITLES: Final = {
     doc.Document: ("The whole file", "Only `providers` and `models` are required."),

@@ -168,7 +168,7 @@ class Gateway(AttemptsListener):
         if attempts.is_too_late(step, now):
             return True
         dialect = DIALECTS[exchange.endpoint.dialect]
-        if len(exchange.inbound.body) > SMALL_BYTES and takes_long(exchange, step, dialect):
+        if len(exchange.inbound.body) > SMALL_BYTES and takes_long(exchange, step):
             attempts.postponed = step
             return True
         try:

@@ -106,7 +106,9 @@ _IMAGE_MEMBERS: Final = {
 
 _IMAGE_RULES: Final = {
     "sizes": Key("The sizes that callers may ask for.", "[512x512, 1024x1024]", default="any"),
-    "extra": Key("Further members of a request that are passed on.", "[seed, style]"),
+    "extra": Key(
+        "Further members of a request that are passed on; `mask` is that of an edit, as OpenAI's API has it.", "[seed, style]"
+    ),
     "most": Key("The most images of one request.", "2"),
     "most_input_images": Key("The most pictures that a caller may send.", "4"),
     "needs_image": Key("`true`: the model edits a picture, so a request needs one.", "true"),
