@@ -111,6 +111,6 @@ def _move_members(rest: Json, fit: Json, kind: object) -> None:
 
 def _fit_types(schema: Json, kinds: list[Any], fit: Json) -> Json:
     """Return a schema of several types as a choice among schemas of one: the description stands above it."""
-    about = {name: schema.pop(name) for name in ("description", "title") if name in schema}
+    about: Json = {name: schema.pop(name) for name in ("description", "title") if name in schema}
     choices = [{"type": one} if one == "null" else {**schema, "type": one} for one in kinds]
     return {**fit, "anyOf": [fit_schema(one) for one in choices], **about}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -44,7 +44,7 @@ def _sorted(written: Mapping[str, doc.Supports]) -> list[tuple[str, doc.Supports
 
 def _read(written: doc.Supports) -> Supports:
     """The members that are written; a list may have lost entries that were mistakes."""
-    specified = {}
+    specified: dict[str, Any] = {}
     for name in Supports._fields:
         value = getattr(written, name)
         if isinstance(value, tuple):
