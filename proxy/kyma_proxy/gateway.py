@@ -49,6 +49,7 @@ from kyma_proxy.net.relay.bodies import body_for
 from kyma_proxy.net.relay.body import Body
 from kyma_proxy.net.relay.large_bodies import SMALL_BYTES, LargeBodies, takes_long
 from kyma_proxy.net.relay.pump import Pump
+from kyma_proxy.net.relay.refusal import note_refusal
 from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.telemetry.counters import Counters
@@ -229,7 +230,7 @@ class Gateway(AttemptsListener):
         rules = (*source.move_on, *DIALECTS[source.provider.dialect].operators_errors)
         meaning = meaning_of(head.status, read_error(body), rules)
         if meaning is None:
-            return None
+            return note_refusal(attempt, head.status, body, monotonic())
         failure = status_failure(attempt.provider, meaning, head.fields, detail=f"answered {head.status}", wall=time.time())
         return failure._replace(written_status=head.status)
 
@@ -252,8 +253,7 @@ class Gateway(AttemptsListener):
         attempt.win(connection.timers.read_at, head)
         exchange.status = head.status
         exchange.answered_by = step.source
-        exchange.model = step.model
-        exchange.layer = step.layer
+        exchange.model, exchange.layer = step.model, step.layer
         exchange.provider_request_id = head.provider_request_id
         exchange.dropped = pump.body.dropped
         exchange.inbound.body = b""  # no other source is asked, so the prompt need not be kept

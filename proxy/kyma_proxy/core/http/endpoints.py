@@ -95,3 +95,8 @@ IMAGE_JOBS: Final = Endpoint(
     "https://platform.openai.com/docs/api-reference/images/create", generates=False, key=IMAGES,
 )  # fmt: skip
 """Where an image job begins. It is not relayed: its answer comes later. (Contract §10.)"""
+IMAGE_EDITS: Final = Endpoint(
+    "images/edits", "openai", "Start a job that edits images.",
+    "https://platform.openai.com/docs/api-reference/images/createEdit", generates=False, key=IMAGES,
+)  # fmt: skip
+"""The same for pictures to edit, which come in a form."""

@@ -20,7 +20,7 @@ from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
 from kyma_proxy.dialect.contract import Cleaning, Dialect
 from kyma_proxy.dialect.large_requests import TranslationWork, cleaned, translated, with_body
 from kyma_proxy.dialect.registry import TRANSLATORS
-from kyma_proxy.dialect.vision import refuse_images, sees_images
+from kyma_proxy.dialect.vision import can_see, refuse_images, sees_images
 from kyma_proxy.errors import GatewayError, internal_error
 from kyma_proxy.net.downstream.upload import StreamedInbound
 from kyma_proxy.net.inline_coroutine import InlineCoroutine
@@ -148,7 +148,7 @@ class LargeBodies:
         if made is not None:
             return made
         translate = TRANSLATORS[exchange.endpoint.key, step.source.endpoint]
-        blind_model = None if sees_images(step.model) else step.model.id
+        blind_model = None if sees_images(step.model) and can_see(step.source) else step.model.id
         work = TranslationWork(translate, order_of(exchange, step, b""), blind_model)
         translation, translated_body = await self._worker.call(translated, work, body)
         return TranslatedBody(exchange, step, dialect, with_body(translation, translated_body))
