@@ -40,6 +40,10 @@ _TITLES: Final = {
     doc.Limits: ("Limits", "In sizes and in times. The admin listener keeps them too, with 128 connections."),
     doc.Tier: ("Tiers", ""),
     doc.Provider: ("Providers", "[guides/providers.md](guides/providers.md) has recipes: clouds, keys, proxies, sockets."),
+    doc.Supports: (
+        "What a source takes",
+        "The innermost level that has a key decides. [guides/providers.md](guides/providers.md#what-a-source-takes) says more.",
+    ),
     doc.ErrorRule: ("Errors that lead to the next source", "All keys that are there must fit, and one must be."),
     doc.Model: ("Models", 'An `id` may be a pattern: `"*"` for all ids, or `"groq/*"` for all that begin so.'),
     doc.Price: ("Prices", "Exact to the nano-dollar. [ACCOUNTS.md](ACCOUNTS.md) says what is charged."),

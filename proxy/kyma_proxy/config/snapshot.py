@@ -14,6 +14,7 @@ from kyma_proxy.config.image_rules import USUAL_RULES, ImageMembers, ImageRules
 from kyma_proxy.config.origin import Origin
 from kyma_proxy.config.problems import Problem
 from kyma_proxy.config.substitutions import Substitutions
+from kyma_proxy.config.supports import UNSPECIFIED, Supports
 from kyma_proxy.config.units import Secret
 from kyma_proxy.config.variant_price import VariantPrice
 
@@ -151,6 +152,13 @@ class Source(Part):
     max_tokens_field: str | None
     reasoning_field: str | None
     """The member of a message that carries its earlier reasoning back to the source; None if the source refuses it."""
+    supports: Supports = UNSPECIFIED
+    supports_by_model: tuple[tuple[str, Supports], ...] = ()
+    """Of a pattern's source: what it takes for the models whose names fit, the longest pattern first; for others `supports`."""
+    reasoning_parser: str | None = None
+    """The name of the tags between which it writes its reasoning in the text; None if it writes none there."""
+    calls_need: str | None = None
+    """What it refuses a call of an earlier turn without: `reasoning` or `thought_signature`."""
     image: ImageMembers | None = None
     move_on: tuple[ErrorRule, ...] = ()
     """Errors that lead to the next source, besides those that every provider of the dialect may send."""
@@ -172,7 +180,7 @@ class Source(Part):
 
 @dataclass(frozen=True)
 class Price(Part):
-    """Nano-dollars per million tokens, per image or per search.
+    """Nano-dollars per million tokens, per image or per search; or per minute of sound, per million characters or per request.
 
     `cached_write` and `cached_write_1h` are for input that a provider keeps for five minutes and for an hour. `priority` and
     `flex` are thousandths of the prices of tokens, for requests of these service tiers. `included` names the members and the
@@ -193,6 +201,9 @@ class Price(Part):
     """The prices of variants of its images."""
     may_write_cache: bool = False
     """True if a source of the model charges for writing its cache, so that a hold must cover it."""
+    per_minute: int | None = None
+    per_million_characters: int | None = None
+    per_request: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

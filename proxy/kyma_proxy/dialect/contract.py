@@ -58,7 +58,6 @@ class Dialect(NamedTuple):
     """Request header fields that its providers require, with the values to send if neither caller nor provider sets them."""
     error_events: Mapping[bytes, Callable[[GatewayError, str, bool], bytes]] = MappingProxyType({})
     """The in-band error events of endpoints whose streams have others, by the paths at which callers reach them."""
-    cleaning: Cleaning | None = None
     version_path: str = ""
     """The part of every path that its client libraries add to a base URL; the base URL of a provider may lack it."""
     whole_list: bytes = b""

@@ -12,6 +12,7 @@ import asyncio
 import os
 import re
 import socket
+import struct
 from typing import TYPE_CHECKING, Final, cast
 
 from kyma_proxy.core.http.inbound import Inbound
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kyma_proxy.net.downstream.connection import DownstreamConnection
     from kyma_proxy.net.downstream.listener import HandOver
 
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]+)(?=\r\n|$)", re.IGNORECASE)
 _CLOSE: Final = re.compile(rb"\r\nconnection: *close(?=\r\n|$)", re.IGNORECASE)
 _BODILESS: Final = re.compile(rb"HTTP/1\.[01] (?:204|304) ")
@@ -136,3 +138,8 @@ class Forwarding(asyncio.Protocol):
         self._downstream = None
         if self._transport is not None:
             self._transport.abort()
+
+
+def reset_at_close(transport: asyncio.Transport) -> None:
+    """Have the other side told, when this one closes, that what it has read is not whole."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

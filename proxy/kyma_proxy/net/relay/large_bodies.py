@@ -7,19 +7,22 @@ and bytes is changed on the loop, but no sooner than its turn among the slices c
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Generator
 from time import monotonic
 from typing import Any, Final
 
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.body import RoutingFields, reading_routing_fields
+from kyma_proxy.core.http.measured_fields import fields_of, reading_form, reading_measured
 from kyma_proxy.core.http.structure import ValueCounter
 from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
 from kyma_proxy.dialect.contract import Cleaning, Dialect
 from kyma_proxy.dialect.large_requests import TranslationWork, cleaned, translated, with_body
 from kyma_proxy.dialect.registry import TRANSLATORS
-from kyma_proxy.dialect.vision import refuse_images, sees_images
+from kyma_proxy.dialect.vision import can_see, refuse_images, sees_images
 from kyma_proxy.errors import GatewayError, internal_error
+from kyma_proxy.net.downstream.upload import StreamedInbound
 from kyma_proxy.net.inline_coroutine import InlineCoroutine
 from kyma_proxy.net.relay.attempts import Attempts, total_due
 from kyma_proxy.net.relay.body import Body
@@ -73,11 +76,13 @@ class _Preparation:
             running.cancel()
 
 
-def takes_long(exchange: Exchange, step: Step, dialect: Dialect) -> bool:
-    """True if the body for an attempt must be prepared, given that it is not small; `dialect` is the caller's."""
+def takes_long(exchange: Exchange, step: Step) -> bool:
+    """True if the body for an attempt must be prepared, given that it is not small."""
     if step.source.endpoint != exchange.endpoint.key:
         return True
-    return dialect.cleaning is not None or (step.layer == SUBSTITUTE and not sees_images(step.model))
+    if exchange.endpoint.takes_form:
+        return False
+    return exchange.endpoint.cleaning is not None or (step.layer == SUBSTITUTE and not sees_images(step.model))
 
 
 class LargeBodies:
@@ -88,8 +93,24 @@ class LargeBodies:
         self._slices = slices
         self._worker = worker
 
-    async def read(self, body: bytes, *, is_metered: bool, asks_usage: bool) -> RoutingFields:
-        """The routing fields of a large body. Raises GatewayError as `read_routing_fields` does."""
+    async def read(
+        self, attempts: Attempts, answer_error: Callable[[Attempts, GatewayError], None], *, is_metered: bool
+    ) -> RoutingFields:
+        """The routing fields of a large or measured body. Raises GatewayError as `read_routing_fields` does.
+
+        `answer_error` is called if a form that is served while it comes turns out to be bad.
+        """
+        exchange = attempts.exchange
+        inbound = exchange.inbound
+        body = inbound.body
+        if isinstance(inbound, StreamedInbound):
+            inbound.upload.on_error = functools.partial(answer_error, attempts)
+            return fields_of(inbound.upload.form, inbound.upload.total)
+        if exchange.endpoint.takes_form:
+            return await self._slices.run(reading_form(exchange.inbound.headers, body))
+        if exchange.endpoint.measure:
+            return await self._slices.run(reading_measured(exchange.endpoint, body))
+        asks_usage = exchange.snapshot.asks_usage
         return await self._slices.run(reading_routing_fields(body, is_metered=is_metered, asks_usage=asks_usage))
 
     async def prepared(self, attempts: Attempts, step: Step, dialect: Dialect) -> Body | None:
@@ -99,8 +120,9 @@ class LargeBodies:
         circuit breaker has opened; or the body can't be made. The last is noted among the request's candidates.
         """
         exchange, candidates = attempts.exchange, attempts.candidates
-        make = self._passthrough if step.source.endpoint == exchange.endpoint.key else self._translated
-        preparation = _Preparation(make(exchange, step, dialect), self._loop, attempts.wake)
+        is_passed = step.source.endpoint == exchange.endpoint.key
+        making = self._passthrough(exchange, step) if is_passed else self._translated(exchange, step, dialect)
+        preparation = _Preparation(making, self._loop, attempts.wake)
         due = total_due(exchange, step)
         try:
             while not (preparation.is_over or attempts.is_done or exchange.is_committed):
@@ -126,22 +148,23 @@ class LargeBodies:
         if made is not None:
             return made
         translate = TRANSLATORS[exchange.endpoint.key, step.source.endpoint]
-        blind_model = None if sees_images(step.model) else step.model.id
+        blind_model = None if sees_images(step.model) and can_see(step.source) else step.model.id
         work = TranslationWork(translate, order_of(exchange, step, b""), blind_model)
         translation, translated_body = await self._worker.call(translated, work, body)
         return TranslatedBody(exchange, step, dialect, with_body(translation, translated_body))
 
-    async def _passthrough(self, exchange: Exchange, step: Step, dialect: Dialect) -> Body:
-        body, cleaning = exchange.inbound.body, dialect.cleaning
+    async def _passthrough(self, exchange: Exchange, step: Step) -> Body:
+        body: bytes = exchange.inbound.body
+        cleaning: Cleaning | None = exchange.endpoint.cleaning
         if step.layer == SUBSTITUTE and not sees_images(step.model):
             await self._slices.run(_searching_images(body, step))
         if cleaning is None or not await self._slices.run(_searching(body, cleaning)):
-            return PassthroughBody(exchange, step, dialect, is_searched=True)
+            return PassthroughBody(exchange, step, is_searched=True)
         clean: CleanRequest | None = await self._slices.run(_if_few(body, lambda: clean_request(body, cleaning)))
         if clean is None:
             (dropped, routing), clean_body = await self._worker.call(cleaned, cleaning.cleaned, body)
             clean = CleanRequest(clean_body, dropped, routing)
-        return PassthroughBody(exchange, step, dialect, clean, is_searched=True)
+        return PassthroughBody(exchange, step, clean, is_searched=True)
 
 
 def _if_few(body: bytes, make: Callable[[], Any]) -> Generator[None, None, Any]:
