@@ -1,4 +1,4 @@
-"""Translates whole answers and errors of OpenAI to Anthropic's dialect. (Contract §4, §5.)
+"""Translates whole answers of OpenAI to Anthropic's dialect. (Contract §4.)
 
 Thinking comes first, then the text, then the tool calls, as in Anthropic's own answers. Thinking has the signature UNSIGNED.
 Arguments that are no JSON object are kept as one member of the input (`tool_arguments.py`).
@@ -19,7 +19,6 @@ from kyma_proxy.dialect.answers.openai import INCOMPLETE_REASONS, usage_in, usag
 from kyma_proxy.dialect.answers.usage import part, repaired, token_count
 from kyma_proxy.dialect.anthropic_to_openai.messages import Json
 from kyma_proxy.dialect.encoding import encode_json
-from kyma_proxy.dialect.error_message import error_message_in, first_line
 from kyma_proxy.dialect.sse import encode_event
 from kyma_proxy.dialect.thinking_signature import UNSIGNED
 from kyma_proxy.dialect.tool_arguments import input_of
@@ -31,17 +30,6 @@ T = TypeVar("T")
 _STOP_REASONS: Final = MappingProxyType(
     {"length": "max_tokens", "model_length": "max_tokens", "content_filter": "refusal"}  # all others are natural ends
 )
-_ERROR_TYPES: Final = MappingProxyType({
-    401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
-    413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error", 529: "overloaded_error",
-})  # fmt: skip
-_STATUS_OF_ERROR: Final = MappingProxyType({
-    "invalid_request_error": 400, "context_length_exceeded": 400, "authentication_error": 401, "invalid_api_key": 401,
-    "billing_error": 402, "permission_error": 403, "not_found_error": 404, "request_too_large": 413,
-    "rate_limit_error": 429, "rate_limit_exceeded": 429, "insufficient_quota": 429,
-    "overloaded": 529, "overloaded_error": 529, "server_overloaded": 529, "engine_overloaded_error": 529,
-})  # fmt: skip
-_UNAUTHORISED: Final = 401
 _NULL: Final = b"null"
 _EMPTY: Final = (_NULL, b"[]", b"{}")
 _MAX_REPAIRED_BYTES: Final = 512 * 1024
@@ -136,7 +124,6 @@ class _RawAnswer(msgspec.Struct, gc=False):
 
 _answer: Final = msgspec.json.Decoder(_Answer).decode
 _raw_answer: Final = msgspec.json.Decoder(_RawAnswer).decode
-_decode_any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.encode
 
 
@@ -206,35 +193,6 @@ def answer_as_stream(body: bytes) -> bytes:
         "id": answer.id, "created": answer.created, "choices": choices, "usage": answer.usage, "x_groq": answer.x_groq,
     }  # fmt: skip
     return encode_event(b"", _encode(document)) + encode_event(b"", b"[DONE]")
-
-
-def translate_error(status: int, body: bytes, request_id: str) -> TranslatedAnswer:
-    """Translate a source's error, with the same status; without a request id if that is ""."""
-    try:
-        value = decode(_decode_any, body)
-    except ValueError:
-        value = None
-    return TranslatedAnswer(status, error_body(status, error_message_in(value) or first_line(body), request_id))
-
-
-def error_body(status: int, message: str, request_id: str) -> bytes:
-    """Return the body of an error, or the data of an error event; `message` is "" if the source gave none."""
-    error_type = _ERROR_TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
-    if status == _UNAUTHORISED:  # the source may quote the credential, which belongs to the operator
-        message = "The source does not accept the gateway's credential; tell the gateway's operator."
-    message = message or f"The source answered with the status {status}, and did not say why."
-    document: Json = {"type": "error", "error": {"type": error_type, "message": message}}
-    return _encode(document | {"request_id": request_id} if request_id else document)
-
-
-def stream_error_body(error: object, request_id: str) -> bytes:
-    """Return the data of an error event for an error in a source's stream; its code or type decides the status."""
-    code, error_type = (error.get("code"), error.get("type")) if isinstance(error, dict) else (None, None)
-    status = code if isinstance(code, int) and 400 <= code <= 599 else 0
-    for name in (code, error_type):
-        status = status or (_STATUS_OF_ERROR.get(name, 0) if isinstance(name, str) else 0)
-    message = error_message_in(error) or "The source ended its answer with an error, and did not say why."
-    return error_body(status or 500, message, request_id)
 
 
 def make_message_id(source_id: str | None, created: object) -> str:

@@ -25,23 +25,23 @@ from kyma_proxy.dialect.anthropic_to_openai.answer import (
     ToolCall,
     arguments_of,
     decode,
-    error_body,
     make_message_id,
     make_tool_id,
     stop_reason,
-    stream_error_body,
     text_of,
     thinking_of,
     usage_object,
 )
+from kyma_proxy.dialect.anthropic_to_openai.errors import error_body
 from kyma_proxy.dialect.anthropic_to_openai.messages import Json
+from kyma_proxy.dialect.source_errors import SourceError, error_in_stream, unreadable
 from kyma_proxy.dialect.sse import COMMENT, SseEvent, SseParser, encode_event
 from kyma_proxy.dialect.thinking_signature import UNSIGNED
 from kyma_proxy.dialect.tool_ids import encode_tool_id
 
 _encode: Final = msgspec.json.encode
-_UNREADABLE: Final = "The source sent an event that can't be read; send the request again."
-_ENDED_EARLY: Final = "The source ended its answer early; send the request again."
+_UNREADABLE: Final = unreadable("The source sent an event that can't be read; send the request again.")
+_ENDED_EARLY: Final = unreadable("The source ended its answer early; send the request again.")
 _DONE: Final = b"[DONE]"
 _NULL: Final = b"null"
 _ABSENT: Final = Raw(_NULL)
@@ -195,7 +195,7 @@ class MessageStream:
             for event in self._parser.feed(piece):
                 self._read_event(out, event)
         except ValueError:
-            self._write_error(out, error_body(502, _UNREADABLE, self._request_id))
+            self._write_error(out, _UNREADABLE)
         return b"".join(out)
 
     def flush(self) -> bytes:
@@ -222,7 +222,7 @@ class MessageStream:
             self._is_done = True
             self._write_end(out)
         elif name == b"error":
-            self._write_error(out, stream_error_body(decode(_decode_any, data), self._request_id))
+            self._write_error(out, error_in_stream(decode(_decode_any, data)))
         else:
             self._chunk(out, data)
 
@@ -230,7 +230,7 @@ class MessageStream:
         chunk = decode(_chunk, data)
         if (chunk.error is not _ABSENT and bytes(chunk.error) != _NULL) or chunk.object == "error":
             document = decode(_decode_any, data)
-            self._write_error(out, stream_error_body(document.get("error") or document, self._request_id))
+            self._write_error(out, error_in_stream(document.get("error") or document))
             return
         usage = None
         if chunk.x_groq is not _ABSENT or (chunk.usage is not _ABSENT and bytes(chunk.usage) != _NULL):
@@ -246,7 +246,7 @@ class MessageStream:
             if choice.delta is not None:
                 self._add_delta(out, choice.delta)
             if choice.finish_reason in INCOMPLETE_REASONS:
-                self._write_error(out, error_body(502, _ENDED_EARLY, self._request_id))
+                self._write_error(out, _ENDED_EARLY)
                 return
             if choice.finish_reason:
                 self._finish_reason = choice.finish_reason
@@ -389,8 +389,8 @@ class MessageStream:
         out.append(encode_event(b"message_delta", _encode(event)))
         out.append(_STOP)
 
-    def _write_error(self, out: list[bytes], error: bytes) -> None:
+    def _write_error(self, out: list[bytes], error: SourceError) -> None:
         """Write an error event, after which the answer stays incomplete."""
         self._is_over = self.has_failed = True
         self._is_done = False
-        out.append(encode_event(b"error", error))
+        out.append(encode_event(b"error", error_body(error, self._request_id)))

@@ -19,24 +19,23 @@ from kyma_proxy.dialect.answers.usage import repaired, updated
 from kyma_proxy.dialect.openai_to_anthropic.answer import (
     AnswerOptions,
     ContentBlock,
-    ErrorDetail,
     StopDetails,
     arguments_of,
-    error_object,
     fallback_id,
     finish_reason,
     read_block,
-    read_error,
     thinking_block_of,
     usage_object,
 )
+from kyma_proxy.dialect.openai_to_anthropic.errors import error_object
+from kyma_proxy.dialect.source_errors import SourceError, decoded, error_in_stream, unreadable
 from kyma_proxy.dialect.sse import SseEvent, SseParser
 
 _PING: Final = b": ping\n\n"
 _DONE: Final = b"data: [DONE]\n\n"
 _CALL: Final = b'"tool_calls":[{"index":%d,"id":%b,"type":"function","function":{"name":%b,"arguments":""}}]'
-_UNREADABLE_EVENT: Final = ErrorDetail(
-    "api_error", "The provider sent an event that can't be read; the answer is incomplete. Send the request again."
+_UNREADABLE_EVENT: Final = unreadable(
+    "The provider sent an event that can't be read; the answer is incomplete. Send the request again."
 )
 _NULL: Final = msgspec.Raw(b"null")
 _MAX_OPEN_BLOCKS: Final = 1024
@@ -184,11 +183,11 @@ class ChunkStream:
         if self._is_over:
             return b""
         if name == b"error" and not is_cut:
-            return self._error_chunk(read_error(data))
+            return self._error_chunk(error_in_stream(decoded(data)))
         try:
             event = _event(data)
             if event.type == "error" or bytes(event.error) != b"null":
-                return self._error_chunk(read_error(data))
+                return self._error_chunk(error_in_stream(decoded(data)))
             handle = _HANDLERS.get(event.type)
             if handle is None:
                 return b""
@@ -341,9 +340,9 @@ class ChunkStream:
         self._is_over = self.is_finished = True
         return out + _DONE
 
-    def _error_chunk(self, error: ErrorDetail) -> bytes:
+    def _error_chunk(self, error: SourceError) -> bytes:
         self._is_over = True
-        return b'data: {"error":%b}\n\n' % _encode(error_object(error, 502))
+        return b'data: {"error":%b}\n\n' % _encode(error_object(error))
 
 
 _HANDLERS: Final[dict[str, Callable[[ChunkStream, _Event], bytes]]] = {

@@ -15,20 +15,11 @@ from msgspec import Raw
 from kyma_proxy.core.accounts.usage import NO_USAGE
 from kyma_proxy.dialect.answers.openai import usage_of
 from kyma_proxy.dialect.answers.usage import part, token_count
-from kyma_proxy.dialect.error_message import error_message_in
 from kyma_proxy.dialect.responses.functions import Tool
 from kyma_proxy.dialect.responses.request import ChatRequest
 
 Json = dict[str, Any]
 MAX_REPEATED_BYTES: Final = 4096
-_UNNAMED: Final = "The source ended its answer with an error, and did not say why."
-_CODES: Final = {
-    "rate_limit": "rate_limit_exceeded", "rate_limit_error": "rate_limit_exceeded",
-    "provider_rate_limited": "rate_limit_exceeded", "insufficient_credits": "insufficient_quota", "429": "rate_limit_exceeded",
-}  # fmt: skip
-_KNOWN_CODES: Final = frozenset({
-    "context_length_exceeded", "insufficient_quota", "invalid_prompt", "rate_limit_exceeded", "server_error", "overloaded",
-})  # fmt: skip
 _encode: Final = msgspec.json.encode
 
 
@@ -98,15 +89,3 @@ def usage_object(reported: Mapping[str, Any] | None) -> bytes:
         "output_tokens_details": {"reasoning_tokens": min(token_count(details.get("reasoning_tokens")) or 0, completion)},
         "total_tokens": prompt + completion,
     })  # fmt: skip
-
-
-def stream_error(error: object) -> bytes:
-    """Return the `error` of a failed response, for an error in a source's stream. Clients act on some of its codes."""
-    code = "server_error"
-    if isinstance(error, dict):
-        for name in (str(error.get("code")), str(error.get("type"))):
-            known = _CODES.get(name, name)
-            if known in _KNOWN_CODES:
-                code = known
-                break
-    return _encode({"code": code, "message": error_message_in(error) or _UNNAMED})

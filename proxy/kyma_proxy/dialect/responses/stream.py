@@ -26,8 +26,9 @@ from kyma_proxy.dialect.anthropic_to_openai.answer import (
     text_of,
     thinking_of,
 )
+from kyma_proxy.dialect.responses.errors import failure_object
 from kyma_proxy.dialect.responses.output import CallItem, Events, TextItem
-from kyma_proxy.dialect.responses.response import AnswerOptions, response_object, stream_error, usage_object
+from kyma_proxy.dialect.responses.response import AnswerOptions, response_object, usage_object
 from kyma_proxy.dialect.sse import COMMENT, SseEvent, SseParser
 from kyma_proxy.dialect.translation import TranslatedAnswer
 
@@ -280,7 +281,7 @@ class ResponseStream:
         self._is_done = False
         output = [item.encoded for item in self._items if item.encoded]
         response = response_object(
-            self._options, "failed", output, usage=usage_object(self._usage), error=stream_error(error)
+            self._options, "failed", output, usage=usage_object(self._usage), error=failure_object(error)
         )  # fmt: skip
         self._events.write(b"response.failed", b'"response":' + response)
 
