@@ -35,6 +35,8 @@ _EMPTY: Final = (_NULL, b"[]", b"{}")
 _MAX_REPAIRED_BYTES: Final = 512 * 1024
 MAX_CALLS: Final = 1024
 """The most tool calls of one answer."""
+CALLER: Final = {"type": "direct"}
+"""The caller of every tool call: the model itself, and no program that it has written."""
 _COMPLETION_ID_PREFIX: Final = "chatcmpl-"
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL
@@ -168,21 +170,30 @@ def translate_answer(status: int, body: bytes, public_model: str, stop_sequences
     if thinking := thinking_of(delta):
         content.append({"type": "thinking", "thinking": thinking, "signature": UNSIGNED})
     if text := text_of(delta) + (delta.refusal or ""):
-        content.append({"type": "text", "text": text})
+        content.append({"type": "text", "text": text, "citations": None})
     for index, call in enumerate(delta.calls):
         function = call.function or Function()
         name, arguments = function.name or "", arguments_of(function)
         use_id = encode_tool_id(call.id or make_tool_id(message_id, index))
-        content.append({"type": "tool_use", "id": use_id, "name": name, "input": input_of(arguments)})
+        content.append({"type": "tool_use", "id": use_id, "caller": CALLER, "name": name, "input": input_of(arguments)})
     reason, sequence = stop_reason(
         choice.finish_reason, choice.stop_reason, stop_sequences, has_calls=bool(delta.calls), has_refusal=bool(delta.refusal)
     )
     reported = usage_in(answer.usage, answer.x_groq) or usage_in(choice.usage)
-    message: Json = {
-        "id": message_id, "type": "message", "role": "assistant", "model": public_model, "content": content,
-        "stop_reason": reason, "stop_sequence": sequence, "usage": usage_object(reported),
-    }  # fmt: skip
+    message = message_object(message_id, public_model, reported, content, reason, sequence)
     return TranslatedAnswer(status, encode_json(message), delta.dropped)
+
+
+def message_object(  # noqa: PLR0917
+    message_id: str, public_model: str, reported: Mapping[str, Any] | None, content: list[Json], reason: str | None = None,
+    sequence: str | None = None,
+) -> Json:  # fmt: skip
+    """Return a message with all members that the dialect requires, given a source's usage."""
+    return {
+        "id": message_id, "type": "message", "role": "assistant", "model": public_model, "content": content,
+        "stop_reason": reason, "stop_sequence": sequence, "stop_details": None, "container": None, "diagnostics": None,
+        "usage": usage_object(reported),
+    }  # fmt: skip
 
 
 def answer_as_stream(body: bytes) -> bytes:
@@ -251,18 +262,20 @@ def stop_reason(
 
 def usage_object(reported: Mapping[str, Any] | None) -> Json:
     """Return a source's usage as an object of Anthropic's dialect, whose input tokens exclude those of a cache."""
+    unknown = {"cache_creation": None, "inference_geo": None, "service_tier": None, "speed": None}
+    return usage_at_end(reported) | unknown
+
+
+def usage_at_end(reported: Mapping[str, Any] | None) -> Json:
+    """Return the same as a stream has it in its last event but one."""
     usage = NO_USAGE if reported is None else usage_of(reported)
     prompt = usage.prompt or 0
     cached = min(usage.cached or 0, prompt)
     written = min(usage.cache_write, prompt - cached)
-    translated: Json = {"input_tokens": prompt - cached - written}
-    if written:
-        translated["cache_creation_input_tokens"] = written
-    if usage.cached is not None:
-        translated["cache_read_input_tokens"] = cached
-    translated["output_tokens"] = usage.completion or 0
     details = part(reported or {}, "completion_tokens_details", "output_tokens_details")
     reasoning = token_count(details.get("reasoning_tokens"))
-    if reasoning is not None:
-        translated["output_tokens_details"] = {"thinking_tokens": reasoning}
-    return translated
+    return {
+        "input_tokens": prompt - cached - written, "cache_creation_input_tokens": written, "cache_read_input_tokens": cached,
+        "output_tokens": usage.completion or 0,
+        "output_tokens_details": None if reasoning is None else {"thinking_tokens": reasoning}, "server_tool_use": None,
+    }  # fmt: skip

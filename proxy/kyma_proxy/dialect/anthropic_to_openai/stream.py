@@ -19,6 +19,7 @@ from kyma_proxy.core.http.body import is_json
 from kyma_proxy.dialect.answers.openai import INCOMPLETE_REASONS, usage_in
 from kyma_proxy.dialect.answers.usage import updated
 from kyma_proxy.dialect.anthropic_to_openai.answer import (
+    CALLER,
     MAX_CALLS,
     Delta,
     Function,
@@ -27,13 +28,13 @@ from kyma_proxy.dialect.anthropic_to_openai.answer import (
     decode,
     make_message_id,
     make_tool_id,
+    message_object,
     stop_reason,
     text_of,
     thinking_of,
-    usage_object,
+    usage_at_end,
 )
 from kyma_proxy.dialect.anthropic_to_openai.errors import error_body
-from kyma_proxy.dialect.anthropic_to_openai.messages import Json
 from kyma_proxy.dialect.source_errors import SourceError, error_in_stream, unreadable
 from kyma_proxy.dialect.sse import COMMENT, SseEvent, SseParser, encode_event
 from kyma_proxy.dialect.thinking_signature import UNSIGNED
@@ -52,7 +53,9 @@ _STOP: Final = encode_event(b"message_stop", b'{"type":"message_stop"}')
 _TEXT: Final = "text"
 _THINKING: Final = "thinking"
 _TOOL: Final = "tool_use"
-_EMPTY_BLOCKS: Final = {_TEXT: b'{"type":"text","text":""}', _THINKING: b'{"type":"thinking","thinking":"","signature":""}'}
+_EMPTY_BLOCKS: Final = {
+    _TEXT: b'{"type":"text","text":"","citations":null}', _THINKING: b'{"type":"thinking","thinking":"","signature":""}',
+}  # fmt: skip
 _DELTA_PREFIX: Final = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":%b:'
 _DELTA: Final = {
     _TEXT: b'"text_delta","text"',
@@ -345,7 +348,9 @@ class MessageStream:
         block = self._open = self._queue.popleft()
         self._index += 1
         if block.type == _TOOL:
-            content = _encode({"type": _TOOL, "id": encode_tool_id(block.id), "name": block.name, "input": {}})
+            content = _encode(
+                {"type": _TOOL, "id": encode_tool_id(block.id), "caller": CALLER, "name": block.name, "input": {}}
+            )
         else:
             content = _EMPTY_BLOCKS[block.type]
         start = b'{"type":"content_block_start","index":%d,"content_block":%b}' % (self._index, content)
@@ -365,10 +370,7 @@ class MessageStream:
 
     def _write_start(self, out: list[bytes], message_id: str) -> None:
         self._message_id = message_id
-        message: Json = {
-            "id": message_id, "type": "message", "role": "assistant", "model": self._public_model, "content": [],
-            "stop_reason": None, "stop_sequence": None, "usage": usage_object(self._usage),
-        }  # fmt: skip
+        message = message_object(message_id, self._public_model, self._usage, [])
         out.append(encode_event(b"message_start", _encode({"type": "message_start", "message": message})))
 
     def _write_end(self, out: list[bytes]) -> None:
@@ -384,8 +386,8 @@ class MessageStream:
             has_calls=self._call_count > 0,
             has_refusal=self._has_refusal,
         )
-        delta = {"stop_reason": reason, "stop_sequence": sequence}
-        event = {"type": "message_delta", "delta": delta, "usage": usage_object(self._usage)}
+        delta = {"stop_reason": reason, "stop_sequence": sequence, "stop_details": None, "container": None}
+        event = {"type": "message_delta", "delta": delta, "usage": usage_at_end(self._usage)}
         out.append(encode_event(b"message_delta", _encode(event)))
         out.append(_STOP)
 

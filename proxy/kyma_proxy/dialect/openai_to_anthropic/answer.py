@@ -88,14 +88,10 @@ def translate_answer(body: bytes, options: AnswerOptions) -> TranslatedAnswer:
     dropped: list[str] = []
     choice = {"index": 0, "message": _completion_message(message, options, dropped), "logprobs": None}
     choice["finish_reason"] = finish_reason(message.stop_reason, options)
-    answer_id = message.id or fallback_id(options)
     answer: dict[str, object] = {
-        "id": answer_id,
-        "object": "chat.completion",
-        "created": options.created,
-        "model": options.model,
-    }
-    answer["choices"] = [choice]
+        "id": completion_id(message.id, options), "object": "chat.completion", "created": options.created,
+        "model": options.model, "system_fingerprint": None, "choices": [choice],
+    }  # fmt: skip
     usage = usage_object(usage_in(message.usage))
     if usage is not None:
         answer["usage"] = usage
@@ -114,9 +110,9 @@ def _read_message(body: bytes) -> _Message:
         return _message(better)
 
 
-def fallback_id(options: AnswerOptions) -> str:
-    """Return an id for an answer whose source gives none."""
-    return f"msg_{options.created}"
+def completion_id(message_id: str, options: AnswerOptions) -> str:
+    """Return the id of an answer in OpenAI's form, also if its source gives none."""
+    return f"chatcmpl-{message_id.removeprefix('msg_') or options.created}"
 
 
 def answer_as_stream(body: bytes) -> bytes:
@@ -188,7 +184,7 @@ def _completion_message(message: _Message, options: AnswerOptions, dropped: list
             dropped.append(f"answer.content[{index}].tool_use")  # `function_call` holds one call only
         blocks.append(block)
     texts = [block.text for block in blocks if block.type == "text"]
-    translated: dict[str, object] = {"role": "assistant", "content": "".join(texts) or None, "refusal": None}
+    translated: dict[str, object] = {"role": "assistant", "content": "".join(texts) or None, "refusal": None, "annotations": []}
     if message.stop_reason == "refusal" and message.stop_details is not None:
         translated["refusal"] = message.stop_details.explanation
     reasoning = "".join(block.thinking for block in blocks if block.type == "thinking")

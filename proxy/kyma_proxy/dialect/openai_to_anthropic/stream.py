@@ -21,7 +21,7 @@ from kyma_proxy.dialect.openai_to_anthropic.answer import (
     ContentBlock,
     StopDetails,
     arguments_of,
-    fallback_id,
+    completion_id,
     finish_reason,
     read_block,
     thinking_block_of,
@@ -141,11 +141,11 @@ class ChunkStream:
         self._has_started = self._has_finished = self._is_over = False
         self.is_finished = False
         self._chunk_end = b',"usage":null}\n\n' if options.wants_usage else b"}\n\n"
-        self._set_message_id("")
+        self._set_id("")
 
-    def _set_message_id(self, message_id: str) -> None:
+    def _set_id(self, completion_id: str) -> None:
         """Prepare the bytes with which all chunks of this answer begin."""
-        members = (_encode(message_id), self._options.created, _encode(self._options.model))
+        members = (_encode(completion_id), self._options.created, _encode(self._options.model))
         self._chunk_start = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"choices":[' % members
         self._delta_start = self._chunk_start + b'{"index":0,"delta":{'
         self._content_start = self._delta_start + b'"content":'
@@ -192,7 +192,7 @@ class ChunkStream:
             if handle is None:
                 return b""
             if not self._has_started and event.type not in _BEFORE_CONTENT:
-                return self._first_chunk(fallback_id(self._options)) + handle(self, event)
+                return self._first_chunk("") + handle(self, event)
             return handle(self, event)
         except (ValueError, RecursionError) as error:
             better = None if isinstance(error, UnicodeError) else repaired(data)
@@ -303,7 +303,7 @@ class ChunkStream:
         if event.message is None:
             return b""
         self._note_usage(without_output(usage_in(event.message.usage) or {}))
-        return b"" if self._has_started else self._first_chunk(event.message.id or fallback_id(self._options))
+        return b"" if self._has_started else self._first_chunk(event.message.id)
 
     def _note_usage(self, usage: Mapping[str, Any] | None) -> None:
         if usage:
@@ -312,7 +312,7 @@ class ChunkStream:
     def _first_chunk(self, message_id: str) -> bytes:
         """Return the first chunk, which has the role. It is also sent if a source leaves out `message_start`."""
         self._has_started = True
-        self._set_message_id(message_id)
+        self._set_id(completion_id(message_id, self._options))
         return self._chunk(b'"role":"assistant","content":""')
 
     def _on_message_delta(self, event: _Event) -> bytes:

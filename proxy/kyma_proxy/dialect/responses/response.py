@@ -39,11 +39,13 @@ def answer_options(request: ChatRequest, public_model: str, request_id: str, cre
     members: Json = {
         "id": response_id, "object": "response", "created_at": created, "model": public_model, "store": False,
         "background": False, "previous_response_id": None, "service_tier": "default", "truncation": "disabled",
+        "access_programs": None,
     }  # fmt: skip
     for name, default in _REPEATED.items():
         value = request.members.get(name)
         members[name] = default if value is None or memoryview(value).nbytes > MAX_REPEATED_BYTES else Raw(bytes(value))
     members["text"] = _text_of(members["text"])
+    members["tools"] = _tools_of(members["tools"])
     return AnswerOptions(response_id, _encode(members)[1:-1], request.tools, request.summarises, request.includes_thoughts)
 
 
@@ -62,7 +64,17 @@ def _text_of(written: Any) -> Any:
     return members if bytes(members.get("format", Raw(b"null"))) != b"null" else members | {"format": Raw(b'{"type":"text"}')}
 
 
+def _tools_of(written: Any) -> Any:
+    """Return the `tools` of a response, of which each function says if it is strict."""
+    if not isinstance(written, Raw):
+        return written
+    tools = _list_of_members(written)
+    return [_FUNCTION | tool if bytes(tool.get("type", b"")) == b'"function"' else tool for tool in tools]
+
+
+_FUNCTION: Final = {"strict": None, "parameters": None}
 _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+_list_of_members: Final = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 
 
 def response_object(
