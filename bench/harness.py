@@ -26,6 +26,9 @@ from bench.systems.contract import Deployment, System
 from bench.systems.target import Target, start
 
 _GRACE_S: Final = 15.0
+_FILES_A_CONNECTION: Final = 2
+"""Of a gateway, which has one to the provider for each."""
+_OTHER_FILES: Final = 100
 _DYING_S: Final = 0.5
 
 GenerateLoad = Callable[[Workload, int | None], LoadResult]
@@ -76,7 +79,7 @@ class Harness:
     """`with Harness(…) as harness` starts the provider; on exit all processes are ended and all files removed."""
 
     def __init__(self, systems: Mapping[str, System], cores: Cores, points: Sequence[Point], generate: GenerateLoad) -> None:
-        raise_file_limit()
+        self._most_files = raise_file_limit()
         self._systems = systems
         self._cores = cores
         self._generate = generate
@@ -145,6 +148,9 @@ class Harness:
         """Send a load to a system. Raises RuntimeError if anything fails."""
         workload = msgspec.structs.replace(workload, pid=target.pid, headers=target.headers)
         load = workload.load
+        files = _FILES_A_CONNECTION * load.connections + _OTHER_FILES
+        if files > self._most_files:
+            raise RuntimeError(f"{load.connections} connections need {files} open files; a process may have {self._most_files}")
         with (
             attack(target.port, load.hostile, self._home / "attack", self._cores.load),
             reloading(target, load.reloads, load.window_s or 1.0, self._home / "reloads", self._cores.load),

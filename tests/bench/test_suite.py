@@ -14,11 +14,11 @@ import msgspec
 import pytest
 
 from bench import results, suite
-from bench.harness import generate_load
+from bench.harness import Harness, generate_load
 from bench.histogram import summarize
 from bench.load import LoadResult, Workload, run_load
 from bench.processes import process_tree
-from bench.results import Run
+from bench.results import Cores, Run
 from bench.sampling import highest_rate, take_sample
 from bench.scenario import Load, PlanName, Point, Scenarios
 from bench.script import Script
@@ -261,3 +261,22 @@ def test_a_file_that_is_not_of_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(msgspec.ValidationError):
         results.read(tmp_path / "run.json")
+
+
+def test_a_point_with_more_connections_than_files_may_be_open_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.harness.raise_file_limit", lambda: 1_000)
+    sent = []
+
+    def generate(workload: Workload, core: int | None) -> LoadResult:
+        sent.append(workload)
+        return LoadResult()
+
+    harness = Harness({}, Cores(), (), generate)
+    try:
+        target = Target(name="one", port=1)
+        harness.run_load(target, Workload(load=Load(connections=450), port=1, model="short"))
+        with pytest.raises(RuntimeError, match=r"451 connections need 1002 open files; a process may have 1000"):
+            harness.run_load(target, Workload(load=Load(connections=451), port=1, model="short"))
+    finally:
+        harness.close()
+    assert len(sent) == 1

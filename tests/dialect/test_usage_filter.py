@@ -160,7 +160,9 @@ def spliced(event: bytes, hidden: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("hidden", [
-    b'"}]}\n\ndata:{"usage":{"prompt_tokens":1},"a":[{"b":"', b'\n\ndata:{"prompt_tokens":1,"a":[{"b":"',
+    b'\n\ndata:{"usage":{"":"prompt_tokens', b'\n\ndata:{"usage":{"prompt_tokens":"', b'\r\rdata:{"usage":{"prompt_tokens":"',
+    b'\n\ndata:{"usage":{"prompt_tokens":1},"a":[{"b":{"c":"',
+    b'"}]}\n\ndata:{"usage":{"prompt_tokens":1},"a":[{"b":{"c":"', b'\n\ndata:{"prompt_tokens":1,"a":[{"b":"',
     b'\n\ndata:{"a":"prompt_tokens', b'\n\ndata:{"prompt_tokens', b'\r\rdata:{"prompt_tokens', b'"\n\n', b"\r\r", b"\n\ndata:{",
 ])  # fmt: skip
 def test_no_usage_hides_in_what_an_event_like_the_one_before_says(hidden: bytes) -> None:

@@ -20,8 +20,12 @@ _MIN_BYTES_BESIDE_TWO: Final = 10
 _CHOICE: Final = b'"choices":[{'
 _CONTENT: Final = b'"content":"'
 _QUOTE: Final = b'"'
-_MIN_HIDDEN_BYTES: Final = 22
-"""An event's end, `data:{` and a mark whose last quote is the next text's first are at least so long."""
+_TEXT_ENDS: Final = (b'"}', b'",')
+_USAGE: Final = b"usage"
+_NO_USAGE: Final = b'"usage":null'
+_ESCAPE: Final = b"\\"
+_MIN_HIDDEN_BYTES: Final = len(b'\n\ndata:{"usage":{"":"prompt_tokens')
+"""So many bytes at least are in a text that ends an event and begins the one that reports usage."""
 _BYTES_BEHIND: Final = 4
 """The end of an event, which is two line feeds, and that of its chunk."""
 _LINE_FEED: Final = 10
@@ -39,7 +43,7 @@ class UsageFilter:
         self._held = bytearray()
         self._searched = 0  # of what is held, so many bytes have no boundary
         self._beginning = _CHOICE  # of an event with a choice: no event that begins so is the one
-        self._before = self._after = b""  # what is said in an event; in neither a line ends, and in the second is no mark
+        self._before = self._after = b""  # the text of an event
         self._around = 0  # bytes of both
         self._learned = 0
         self.is_done = False
@@ -92,9 +96,11 @@ class UsageFilter:
         self._beginning = event[: choice + len(_CHOICE)]
         content = event.find(_CONTENT, choice)
         end = event.find(_QUOTE, content + len(_CONTENT)) if content >= 0 else -1
-        if end >= 0 and not _has_mark(event[end:]):
-            self._before, self._after = event[: content + len(_CONTENT)], event[end:]
-            self._around = len(self._before) + len(self._after)
+        after = event[end:] if end >= 0 else b""
+        # The usage and the mark are to be in the text itself, were they hidden there: what follows it can't complete them.
+        if after.startswith(_TEXT_ENDS) and after.find(_ESCAPE) < 0 and after.replace(_NO_USAGE, b"").find(_USAGE) < 0:
+            self._before, self._after = event[: content + len(_CONTENT)], after
+            self._around = len(self._before) + len(after)
 
     def _filtered(self, data: bytes) -> bytes:
         out: list[bytes] = []
