@@ -43,6 +43,7 @@ COMPILED = tuple(
         "dialect/answers/whole_body",
         "dialect/completion_estimate",
         "dialect/density",
+        "dialect/responses/output", "dialect/responses/response", "dialect/responses/stream",
         "dialect/sse", "dialect/usage_filter",
         "gateway",
         "net/downstream/connection", "net/downstream/incoming_body", "net/downstream/intake", "net/downstream/listener",
