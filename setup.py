@@ -28,6 +28,7 @@ COMPILED = tuple(
         "core/accounts/reservation", "core/accounts/usage",
         "core/exchange",
         "core/http/answer_repeat", "core/http/answers", "core/http/body", "core/http/body_buffer", "core/http/body_pace",
+        "core/http/body_shape",
         "core/http/chunks", "core/http/connection_state", "core/http/endpoints", "core/http/headers", "core/http/host",
         "core/http/inbound", "core/http/large_body", "core/http/member_names", "core/http/member_set", "core/http/repeat",
         "core/http/request_head", "core/http/request_target", "core/http/source_request", "core/http/structure",
