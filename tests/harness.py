@@ -25,6 +25,7 @@ from kyma_proxy.jobs.timing import DEFAULT_TIMING, Timing
 from kyma_proxy.net.downstream.acceptor import Acceptor
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.downstream.listener import Listener
+from kyma_proxy.net.downstream.upload import Upload
 from kyma_proxy.ops.accounts.opening import open_accounts
 from kyma_proxy.ops.assemble import App
 from kyma_proxy.ops.listening import open_sockets
@@ -354,6 +355,12 @@ class Gateway:
         """The bytes that wait for each caller who does not read."""
         callers = [one for one in self.app.listener.connections if isinstance(one, DownstreamConnection)]
         return [one.transport.get_write_buffer_size() for one in callers if not one.is_writable]
+
+    @property
+    def uploads(self) -> list[Upload]:
+        """The forms that are being served while they come."""
+        callers = [one for one in self.app.listener.connections if isinstance(one, DownstreamConnection)]
+        return [one.buffered.upload for one in callers if one.buffered.upload is not None]
 
     @property
     def upstreams(self) -> dict[str, int]:

@@ -22,7 +22,6 @@ from kyma_proxy.core.http.answers import relay_lines
 from kyma_proxy.core.http.body import RoutingFields, read_routing_fields
 from kyma_proxy.core.http.headers import AnswerHead
 from kyma_proxy.core.http.inbound import Headers, Inbound
-from kyma_proxy.core.http.large_body import LARGE_BYTES
 from kyma_proxy.core.http.request_head import RequestHead
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.candidates import candidates_of
@@ -60,6 +59,7 @@ from kyma_proxy.telemetry.recording import other_record
 monotonic: Final = time.monotonic  # compiled, a constant is read without a look-up
 _log: Final = logging.getLogger("kyma-proxy")
 _CLIENT_CLOSED_REQUEST: Final = 499
+_ABOUT_SOURCES: Final = (Kind.NO_SOURCE_AVAILABLE, Kind.PROVIDER_RATE_LIMITED)
 
 
 class Gateway(AttemptsListener):
@@ -89,10 +89,10 @@ class Gateway(AttemptsListener):
         try:
             if meter is not None:
                 exchange.key = meter.identify_again(inbound.headers, attempts.downstream)
-            if len(inbound.body) <= LARGE_BYTES:
+            if len(inbound.body) <= exchange.endpoint.at_once:
                 fields = read_routing_fields(inbound.body, is_metered=meter is not None, asks_usage=snapshot.asks_usage)
             else:
-                fields = await self._read_large(exchange)
+                fields = await self._read_large(attempts)
             route = self._route(exchange, fields)
             self._plan(attempts, route)
             if meter is not None:
@@ -111,12 +111,12 @@ class Gateway(AttemptsListener):
 
     # ---- read, route and plan
 
-    async def _read_large(self, exchange: Exchange) -> RoutingFields:
-        """The routing fields of a large body, read in slices, and only if its caller is in good standing."""
+    async def _read_large(self, attempts: Attempts) -> RoutingFields:
+        """The routing fields of a large or measured body, read in slices, and only if its caller is in good standing."""
+        exchange = attempts.exchange
         if self._meter is not None and exchange.key is not None:
             self._meter.check_standing(exchange.key.account, exchange.endpoint, exchange.snapshot, monotonic())
-        asks_usage = exchange.snapshot.asks_usage
-        return await self._large_bodies.read(exchange.inbound.body, is_metered=self._meter is not None, asks_usage=asks_usage)
+        return await self._large_bodies.read(attempts, self._answer_error, is_metered=self._meter is not None)
 
     def _route(self, exchange: Exchange, fields: RoutingFields) -> Route:
         """The sources that can answer for the model that the caller asks for, in the dialect of the body."""
@@ -198,7 +198,7 @@ class Gateway(AttemptsListener):
             attempt, self, body, attempts.downstream, inbound=exchange.inbound, dialect=dialect, reader=reader,
             hold_s=exchange.snapshot.hold,
         )  # fmt: skip
-        attempt.connect(self._upstreams)
+        attempt.connect(self._upstreams, is_fresh=exchange.endpoint.takes_form and body.is_once)
 
     # ---- what an attempt and its pump report
 
@@ -370,7 +370,7 @@ class Gateway(AttemptsListener):
         else:
             if exchange.is_sent:
                 exchange.step(Event.MOVE_ON)
-            sources_failed = bool(exchange.attempts) or error.kind in (Kind.NO_SOURCE_AVAILABLE, Kind.PROVIDER_RATE_LIMITED)
+            sources_failed = error.kind in _ABOUT_SOURCES or (bool(exchange.attempts) and error.kind.status >= 429)
             exchange.step(Event.EXHAUST if sources_failed else Event.REJECT)
         exchange.error_code = error.kind.code
         self._own_answers.send_error(exchange, attempts.downstream, error)

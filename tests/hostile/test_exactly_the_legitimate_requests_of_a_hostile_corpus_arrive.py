@@ -218,7 +218,7 @@ def read(data: bytes, size: int) -> list[tuple[bytes, ...] | int]:
     for at in range(0, len(data), size):
         reader.feed(data[at : at + size])
         while reader.ready:
-            item = reader.ready.popleft()
+            item = reader.ready.pop(0)
             if not isinstance(item, Inbound):
                 return [*seen, item.kind.status]
             seen.append((item.method, item.path, item.query, item.body, *(name for name, _ in item.headers)))

@@ -244,6 +244,7 @@ models:
     assert {key: [one.model for one in routes[key]["m"].pool] for key in routes} == {
         "chat": ["all", "listed"], "completions": ["all"], "responses": ["all", "listed", "own"],
         "embeddings": ["all", "listed"], "messages": ["all", "listed"], "count_tokens": [], "images": [],
+        "transcriptions": ["all"], "translations": ["all"], "speech": ["all"], "moderations": ["all"], "rerank": ["all"],
     }  # fmt: skip
     assert {one.endpoint for one in routes["messages"]["m"].pool} == {"chat"}
     assert [one.endpoint for one in routes["responses"]["m"].pool] == ["responses", "chat", "responses"]
@@ -255,9 +256,12 @@ models:
     assert routes["messages"]["m"].pool[0].breaker_key == routes["chat"]["m"].pool[0].breaker_key
 
 
+OPENAI_ENDPOINTS = "chat, completions, responses, embeddings, transcriptions, translations, speech, moderations, rerank"
+
+
 @pytest.mark.parametrize(("dialect", "written", "known"), [
-    ("openai", "messages", "chat, completions, responses, embeddings"),
-    ("openai", "chats", "chat, completions, responses, embeddings"),
+    ("openai", "messages", OPENAI_ENDPOINTS),
+    ("openai", "chats", OPENAI_ENDPOINTS),
     ("anthropic", "chat", "messages, count_tokens"),
 ])  # fmt: skip
 def test_an_endpoint_that_the_dialect_does_not_have_is_a_problem(dialect: str, written: str, known: str) -> None:

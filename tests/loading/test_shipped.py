@@ -10,6 +10,7 @@ import pytest
 
 from kyma_proxy.config.problems import ConfigError
 from kyma_proxy.config.snapshot import NANO, Model, Snapshot
+from kyma_proxy.core.accounts.quantities import is_measured
 from kyma_proxy.loading.compiling import load
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -52,6 +53,17 @@ IMAGES = {
     "ideogram-v3": ("Ideogram", 0.108),
     "recraft-v3": ("Recraft", 0.054),
 }
+OTHERS = {
+    "whisper-large-v3": ("transcriptions, translations", "groq, together"),
+    "whisper-1": ("transcriptions, translations", "openai"),
+    "gpt-4o-mini-tts": ("speech", "openai"),
+    "orpheus-english": ("speech", "groq"),
+    "omni-moderation": ("moderations", "openai"),
+    "mistral-moderation": ("moderations", "mistral"),
+    "rerank-v3.5": ("rerank", "cohere"),
+    "rerank-2.5": ("embeddings, rerank", "voyage"),
+}
+"""The models that do not converse: their endpoints and their providers."""
 ALIASES = {
     "best": "qwen-3.6-plus",
     "fast": "llama-3.3-70b",
@@ -85,7 +97,7 @@ def dollars(nano: int | None) -> float:
 
 
 def text_models(snapshot: Snapshot) -> dict[str, Model]:
-    return {model.id: model for model in snapshot.models.values() if not model.is_image}
+    return {model.id: model for model in snapshot.models.values() if not model.is_image and model.id not in OTHERS}
 
 
 def test_the_documented_files_exist() -> None:
@@ -153,6 +165,23 @@ def test_the_image_models_are_the_documented_ones(kyma: Snapshot) -> None:
     images = {model.id: (model.owned_by, dollars(model.price.image)) for model in kyma.models.values() if model.is_image}
     assert images == IMAGES
     assert kyma.models["flux-kontext-pro"].input_modalities == ("text", "image")
+
+
+def test_what_does_not_converse_is_asked_at_its_endpoints_only(kyma: Snapshot) -> None:
+    models = {name: kyma.models[name] for name in OTHERS}
+    assert {
+        name: (", ".join(sorted(model.pool[0].endpoints)), ", ".join(source.provider.name for source in model.pool))
+        for name, model in models.items()
+    } == OTHERS
+    for model in models.values():
+        assert all(source.endpoints == model.pool[0].endpoints for source in model.pool)
+        assert is_measured(model.price) or None not in (model.price.input, model.price.output)
+
+
+@pytest.mark.parametrize("endpoint", ["transcriptions", "translations", "speech", "moderations", "rerank"])
+def test_each_endpoint_has_two_providers_or_more(kyma: Snapshot, endpoint: str) -> None:
+    routes = [kyma.routes[endpoint][name] for name in OTHERS]
+    assert len({source.provider.name for route in routes for source in route.pool}) >= 2
 
 
 def test_the_aliases_are_the_documented_ones(kyma: Snapshot) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from kyma_proxy.net.upstream.outflow import PORTION_BYTES, LargeRequest, Outflow
+from kyma_proxy.net.upstream.timers import AnswerTimers
 from tests.waiting import until
 
 
@@ -41,7 +42,7 @@ def pieces_of(size: int) -> list[bytes | memoryview]:
 def begin(outflow: Outflow, socket: Socket, size: int = 3 * 2**20) -> bytes:
     """Begin to send a request; returns all of it."""
     pieces = pieces_of(size)
-    socket.request = LargeRequest(outflow, socket, pieces)
+    socket.request = LargeRequest(outflow, socket, pieces, AnswerTimers())
     socket.request.go_on()
     return b"".join(pieces)
 

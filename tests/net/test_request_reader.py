@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from kyma_proxy.core.http.inbound import Inbound
@@ -26,7 +28,7 @@ def taken(reader: RequestReader) -> list[Seen]:
     """What is ready, taken away as a connection takes it."""
     seen: list[Seen] = []
     while reader.ready:
-        item = reader.ready.popleft()
+        item = reader.ready.pop(0)
         if isinstance(item, Inbound):
             seen.append((item.method, item.path, item.query, item.body))
         else:
@@ -179,3 +181,26 @@ def test_close_wins_over_keep_alive_in_every_version(version: bytes, connection:
     one.feed(b"GET /v1/models HTTP/%b\r\nhost: a\r\nconnection: %b\r\n\r\n" % (version, connection))
     assert isinstance(first := one.ready[0], Inbound)
     assert not first.keep_alive
+
+
+CLOSE = GET.replace(b"host: a", b"host: a\r\nconnection: close")
+
+
+@pytest.mark.parametrize("order", list(itertools.product([POST, CHUNKED, GET, UPGRADE], repeat=4)), ids=range(256))
+def test_requests_are_read_alike_whether_a_parser_has_seen_those_before(order: tuple[bytes, ...]) -> None:
+    assert read(*order) == [one for request in order for one in read(request)]
+
+
+def test_no_parser_is_kept_for_a_head_that_is_known() -> None:
+    listener = Listener(default_snapshot, Sweeper(lambda: 0.0), 2**30)
+    first, second = RequestReader(listener), RequestReader(listener)
+    for one in (first, first, second):
+        one.feed(POST)
+        taken(one)
+    assert first._parser is None
+    assert second._parser is None
+
+
+@pytest.mark.parametrize("before", [(), (POST,), (POST, POST), (GET, POST, POST)], ids=range(4))
+def test_nothing_is_read_after_a_request_that_closes(before: tuple[bytes, ...]) -> None:
+    assert read(*before, CLOSE, CHUNKED)[-1] is Kind.BAD_HTTP

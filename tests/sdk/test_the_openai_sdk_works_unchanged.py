@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from tests.configurations import ProviderEntry, configuration, listeners
+from tests.forms import wav
 from tests.processes import GatewayProcess, free_port, relayed, serving, simulated_provider
 from tests.waiting import wait_until
 
@@ -82,6 +83,46 @@ def test_a_streamed_tool_call(client: openai.OpenAI) -> None:
         final = stream.get_final_completion()
     assert arguments == '{"city":"simulated"}'
     assert [call.function.name for call in final.choices[0].message.tool_calls or ()] == ["get_weather"]
+
+
+def test_sound_is_spoken(client: openai.OpenAI, tmp_path: Path) -> None:
+    spoken = client.audio.speech.create(model="sim", voice="alloy", input="Hello")
+    assert spoken.content.startswith(b"RIFF")
+    with client.audio.speech.with_streaming_response.create(model="sim", voice="alloy", input="Hello") as response:
+        response.stream_to_file(tmp_path / "hello.wav")
+    assert (tmp_path / "hello.wav").read_bytes() == spoken.content
+
+
+@pytest.mark.parametrize("form", ["json", "verbose_json", "text", "srt", "vtt"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_sound_is_written_down(client: openai.OpenAI, form: Any) -> None:
+    sound = ('a "quoted" é.wav', wav(1500))
+    written: Any = client.audio.transcriptions.create(model="sim", file=sound, response_format=form, language="en")
+    translated: Any = client.audio.translations.create(model="sim", file=sound, response_format=form)
+    for one in (written, translated):
+        assert "transcript of the simulated provider" in (one if isinstance(one, str) else one.text)
+    if form == "verbose_json":
+        assert written.duration == 1.5
+
+
+async def test_sound_is_written_down_by_the_async_client(aclient: openai.AsyncOpenAI) -> None:
+    written: Any = await aclient.audio.transcriptions.create(model="sim", file=("a.wav", wav(1500)))
+    assert (written.usage.type, written.usage.seconds) == ("duration", 2)
+
+
+def test_texts_are_judged(client: openai.OpenAI) -> None:
+    judged = client.moderations.create(model="sim", input=["Peace", "Violence"])
+    assert [one.flagged for one in judged.results] == [False, True]
+
+
+@pytest.mark.parametrize("call", [
+    lambda client: client.files.list(), lambda client: client.batches.list(), lambda client: client.vector_stores.list(),
+    lambda client: client.fine_tuning.jobs.list(), lambda client: client.beta.threads.create(),
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_is_not_offered_is_a_not_found_error_that_says_why(client: openai.OpenAI, call: Any) -> None:
+    with pytest.raises(openai.NotFoundError, match="is not offered here"):
+        call(client)
 
 
 def test_model_pages_and_completions_share_one_connection(client: openai.OpenAI) -> None:

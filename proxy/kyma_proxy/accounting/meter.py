@@ -14,7 +14,7 @@ from kyma_proxy.config.snapshot import Snapshot, Tier
 from kyma_proxy.core.accounts.accounts import Account, Accounts, Key, credential
 from kyma_proxy.core.accounts.charging import NOTHING, REPORTED, Bill, hold_for, is_free
 from kyma_proxy.core.accounts.estimate import answers_asked, estimated_prompt_tokens, most_output
-from kyma_proxy.core.accounts.extras import refuse_unpriced
+from kyma_proxy.core.accounts.extras import prompt_of, refuse_unpriced
 from kyma_proxy.core.accounts.limit_lines import LimitLines
 from kyma_proxy.core.accounts.limits import Limit, Refusal, Windows
 from kyma_proxy.core.accounts.money import usd
@@ -139,7 +139,8 @@ class Meter:
         if endpoint.is_charged:
             if extras is not None:
                 refuse_unpriced(extras, model.price)
-            prompt = estimated_prompt_tokens(exchange.inbound.body)
+            body = exchange.inbound.body
+            prompt = estimated_prompt_tokens(body) if extras is None else prompt_of(extras, body)
             most = 0
             if endpoint.generates:
                 hold_tokens, bound = snapshot.accounts.hold_tokens, model.max_output_tokens or model.context_window
@@ -158,7 +159,9 @@ class Meter:
                 cost -= unheld
         # Before the limits: a request without money counts nowhere.
         if not unheld and not self._holds.can_afford(account, cost):
-            raise insufficient_credits(account, cost, snapshot.accounts.top_up, "ask for fewer max_tokens")
+            raise insufficient_credits(
+                account, cost, snapshot.accounts.top_up, "send less" if endpoint.measure else "ask for fewer max_tokens"
+            )
         tier = account.tier(snapshot.tiers)
         admission = self.windows.of(account.id).admit(now, model.id, prompt + output, tier)
         if isinstance(admission, Refusal):

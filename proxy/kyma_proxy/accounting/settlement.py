@@ -8,9 +8,12 @@ from typing import Final
 
 from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.core.accounts.charging import NOTHING, bill_of
+from kyma_proxy.core.accounts.measured_bill import measured_bill
 from kyma_proxy.core.accounts.reservation import Reservation
 from kyma_proxy.core.exchange import Exchange, State
 from kyma_proxy.core.routing.breaker_table import BreakerTable
+from kyma_proxy.core.routing.patterns import has_price
+from kyma_proxy.net.downstream.upload import StreamedInbound
 from kyma_proxy.net.relay.attempts import Attempt
 from kyma_proxy.net.relay.pump import Pump
 from kyma_proxy.telemetry.counters import Counters
@@ -37,6 +40,8 @@ class Settlement:
         pump = self._measured(exchange, answering)
         if exchange.reservation is not None:
             self._charge(exchange, exchange.reservation, pump)
+        elif exchange.endpoint.measure:
+            self._measure(exchange)
         try:
             self._counters.count(exchange, now)
             if exchange.route is not None and exchange.state in _COUNTS_FOR_THE_MODEL:
@@ -61,15 +66,30 @@ class Settlement:
             _log.exception("the usage of request %s could not be read", exchange.inbound.request_id)
         return pump
 
+    def _measure(self, exchange: Exchange) -> None:
+        """Note what a request came to that is measured by more than tokens, and is not charged."""
+        written = None if exchange.routing is None else exchange.routing.written
+        extras = None if written is None else written.extras
+        if extras is None or extras.quantities is None or exchange.model is None or not _is_whole(exchange):
+            return
+        due = measured_bill(exchange, extras.quantities)
+        if due is not NOTHING:
+            exchange.usage = due.usage
+            exchange.cost = due.amount if has_price(exchange.model.price) else None
+
     def _charge(self, exchange: Exchange, reservation: Reservation, pump: Pump[Attempt] | None) -> None:
         """Give back what the request has reserved, and charge what it came to."""
         answered, meter = exchange.model, self._meter
         assert meter is not None and answered is not None  # noqa: S101, PT018  (admitted)
         due = NOTHING
         try:
-            due = bill_of(
-                exchange, reservation.prompt, lambda: 0 if pump is None else pump.reader.delivered(), reservation.extras
-            )
+            extras = reservation.extras
+            if not _is_whole(exchange):
+                due = NOTHING
+            elif extras is not None and extras.quantities is not None:
+                due = measured_bill(exchange, extras.quantities)
+            else:
+                due = bill_of(exchange, reservation.prompt, lambda: 0 if pump is None else pump.reader.delivered(), extras)
         except Exception:  # the reservation must be given back, whatever a provider has sent
             _log.exception("request %s could not be billed", exchange.inbound.request_id)
         exchange.usage = due.usage
@@ -78,3 +98,8 @@ class Settlement:
             meter.settle(reservation, due, answered.id, exchange.inbound.request_id, _wall())
         except Exception:
             _log.exception("request %s could not be charged", exchange.inbound.request_id)
+
+
+def _is_whole(exchange: Exchange) -> bool:
+    """True unless no source can have had the whole request, as its caller did not send it."""
+    return not isinstance(exchange.inbound, StreamedInbound) or exchange.inbound.upload.is_complete

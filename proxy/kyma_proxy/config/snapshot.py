@@ -172,7 +172,7 @@ class Source(Part):
 
 @dataclass(frozen=True)
 class Price(Part):
-    """Nano-dollars per million tokens, per image or per search.
+    """Nano-dollars per million tokens, per image or per search; or per minute of sound, per million characters or per request.
 
     `cached_write` and `cached_write_1h` are for input that a provider keeps for five minutes and for an hour. `priority` and
     `flex` are thousandths of the prices of tokens, for requests of these service tiers. `included` names the members and the
@@ -193,6 +193,9 @@ class Price(Part):
     """The prices of variants of its images."""
     may_write_cache: bool = False
     """True if a source of the model charges for writing its cache, so that a hold must cover it."""
+    per_minute: int | None = None
+    per_million_characters: int | None = None
+    per_request: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

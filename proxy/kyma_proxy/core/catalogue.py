@@ -16,6 +16,7 @@ import msgspec
 import orjson
 
 from kyma_proxy.config.snapshot import NANO, Model, Price, Snapshot
+from kyma_proxy.core.accounts.quantities import is_measured
 from kyma_proxy.core.http.endpoints import IMAGE_JOBS, Endpoint
 from kyma_proxy.core.jobs.job import EXPIRES_AFTER_S, STATUSES
 from kyma_proxy.core.routing.patterns import model_of, pattern_of
@@ -126,16 +127,14 @@ def _by(price: Price) -> dict[str, object]:
 
 def _model(model: Model) -> dict[str, object]:
     price = model.price
-    pricing: dict[str, object] = (
-        {"mode": "per_image", "per_image_usd": _usd(price.image), **_by(price)}
-        if model.is_image
-        else {
-            "mode": "per_token",
-            "input": _usd(price.input),
-            "output": _usd(price.output),
-            "cached_input": _usd(price.cached_input),
-        }
-    )
+    tokens: dict[str, object] = {
+        "input": _usd(price.input), "output": _usd(price.output), "cached_input": _usd(price.cached_input),
+    }  # fmt: skip
+    pricing: dict[str, object] = {"mode": "per_token", **tokens}
+    if model.is_image:
+        pricing = {"mode": "per_image", "per_image_usd": _usd(price.image), **_by(price)}
+    elif is_measured(price):
+        pricing = {"mode": _mode(price), **_measured(price), **tokens}
     return {
         "id": model.id,
         "object": "model",
@@ -155,11 +154,30 @@ def _model(model: Model) -> dict[str, object]:
     }
 
 
+def _mode(price: Price) -> str:
+    """The first of the quantities that have a price beside tokens."""
+    if price.per_minute is not None:
+        return "per_minute"
+    return "per_request" if price.per_million_characters is None else "per_character"
+
+
+def _measured(price: Price) -> dict[str, object]:
+    return {
+        "per_minute_usd": _usd(price.per_minute), "per_1m_characters_usd": _usd(price.per_million_characters),
+        "per_request_usd": _usd(price.per_request),
+    }  # fmt: skip
+
+
 def _pricing(snapshot: Snapshot) -> Generator[None, None, Page]:
     text: list[bytes] = []
     media: list[bytes] = []
     for model in sorted((*snapshot.entries, *_priced_apart(snapshot)), key=operator.attrgetter("id")):
-        (media if model.is_image else text).append(orjson.dumps(_price_of_image(model) if model.is_image else _price(model)))
+        if model.is_image:
+            media.append(orjson.dumps(_price_of_image(model)))
+        elif is_measured(model.price):
+            media.append(orjson.dumps(_price_measured(model)))
+        else:
+            text.append(orjson.dumps(_price(model)))
         yield
     counts = b'"text_count":%d,"media_count":%d' % (len(text), len(media))
     end = b'],"media":[' + b",".join(media) + b"]}"
@@ -184,6 +202,19 @@ def _price_of_image(model: Model) -> dict[str, object]:
         "pricing_mode": "per_image",
         "usd_per_call": _usd(model.price.image),
         **_by(model.price),
+    }
+
+
+def _price_measured(model: Model) -> dict[str, object]:
+    has_sound = "audio" in (*model.input_modalities, *model.output_modalities)
+    return {
+        "id": model.id,
+        "name": model.name,
+        "modality": "audio" if has_sound else "text",
+        "pricing_mode": _mode(model.price),
+        "usd_per_call": _usd(model.price.per_request),
+        "usd_per_minute": _usd(model.price.per_minute),
+        "usd_per_1m_characters": _usd(model.price.per_million_characters),
     }
 
 
@@ -243,7 +274,7 @@ def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...], relayed: C
         "default_max_tokens": snapshot.max_tokens,
         "endpoints": [
             {"path": f"/v1{endpoint.path.decode()}", "method": "POST", "dialect": endpoint.dialect}
-            for endpoint in (*relayed, IMAGE_JOBS)
+            for endpoint in (*dict.fromkeys(relayed), IMAGE_JOBS)
         ],
         "dialects": sorted({endpoint.dialect for endpoint in relayed}),
         "images": _images(snapshot),

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from kyma_proxy.config.snapshot import ErrorRule, Source
-from kyma_proxy.core.http.endpoints import Endpoint
+from kyma_proxy.core.http.endpoints import DOCUMENTS, SOUND_IN, SOUND_OUT, TEXT, Endpoint
 from kyma_proxy.dialect.answers import openai as answers
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.errors import GatewayError, Kind
@@ -21,6 +21,26 @@ CHAT: Final = Endpoint(
 )  # fmt: skip
 RESPONSES: Final = Endpoint(
     "responses", NAME, "Create a model response.", f"{_REFERENCE}/responses/create", streams=True
+)  # fmt: skip
+SPEECH: Final = Endpoint(
+    "audio/speech", NAME, "Speak a text.", f"{_REFERENCE}/audio/createSpeech", key="speech", generates=False,
+    measure=SOUND_OUT, answers_opaquely=True,
+)  # fmt: skip
+TRANSCRIPTIONS: Final = Endpoint(
+    "audio/transcriptions", NAME, "Write down what is spoken.", f"{_REFERENCE}/audio/createTranscription", key="transcriptions",
+    streams=True, generates=False, measure=SOUND_IN, takes_form=True, answers_opaquely=True,
+)  # fmt: skip
+TRANSLATIONS: Final = Endpoint(
+    "audio/translations", NAME, "Write down in English what is spoken.", f"{_REFERENCE}/audio/createTranslation",
+    key="translations", generates=False, measure=SOUND_IN, takes_form=True, answers_opaquely=True,
+)  # fmt: skip
+MODERATIONS: Final = Endpoint(
+    "moderations", NAME, "Judge if texts or pictures may be harmful.", f"{_REFERENCE}/moderations/create", generates=False,
+    measure=TEXT,
+)  # fmt: skip
+RERANK: Final = Endpoint(
+    "rerank", NAME, "Sort documents by what they have to do with a query.", "https://docs.cohere.com/reference/rerank",
+    generates=False, measure=DOCUMENTS, also_at=b"/v2/rerank",
 )  # fmt: skip
 _ERROR_TYPES: Final = MappingProxyType({
     Kind.INSUFFICIENT_CREDITS: "insufficient_quota",
@@ -130,6 +150,11 @@ OPENAI: Final = Dialect(
         ),
         RESPONSES,
         Endpoint("embeddings", NAME, "Embed texts.", f"{_REFERENCE}/embeddings/create", generates=False),
+        TRANSCRIPTIONS,
+        TRANSLATIONS,
+        SPEECH,
+        MODERATIONS,
+        RERANK,
     ),
     credential=_credential,
     error_body=_error_body,

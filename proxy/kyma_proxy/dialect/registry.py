@@ -48,16 +48,22 @@ def register(dialect: Dialect, translators: Mapping[tuple[str, str], Translator]
     """Add a dialect; its first endpoint is its main one. `translators` go from and to its endpoints."""
     _dialects[dialect.name] = dialect
     _main_endpoints[dialect.name] = dialect.endpoints[0]
-    _relayed.update({b"/v1" + endpoint.path: endpoint for endpoint in dialect.endpoints})
+    _relayed.update({path: endpoint for endpoint in dialect.endpoints for path in _paths(endpoint)})
     _by_key.update({endpoint.key: endpoint for endpoint in dialect.endpoints})
     _translators.update(translators)
+
+
+def _paths(endpoint: Endpoint) -> tuple[bytes, ...]:
+    path = b"/v1" + endpoint.path
+    return (path, endpoint.also_at) if endpoint.also_at else (path,)
 
 
 def unregister(name: str) -> None:
     """Remove a dialect, with its endpoints and all translations from and to it."""
     del _main_endpoints[name]
     for endpoint in _dialects.pop(name).endpoints:
-        del _relayed[b"/v1" + endpoint.path]
+        for path in _paths(endpoint):
+            del _relayed[path]
         del _by_key[endpoint.key]
         for pair in [pair for pair in _translators if endpoint.key in pair]:
             del _translators[pair]

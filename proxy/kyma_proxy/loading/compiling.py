@@ -22,6 +22,7 @@ from kyma_proxy.config import snapshot as snap
 from kyma_proxy.config.addresses import parse_address
 from kyma_proxy.config.problems import ConfigError, Problem, in_order
 from kyma_proxy.config.substitutions import Substitutions
+from kyma_proxy.core.accounts.quantities import is_measured
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, endpoints_of
 from kyma_proxy.loading import document as doc
 from kyma_proxy.loading.body_members import compile_body, find_body_problems
@@ -205,6 +206,7 @@ class _Compiler:
         if (
             has_accounts
             and not is_pattern(entry.id)
+            and not is_measured(price)
             and None in ((price.image,) if model.is_image else (price.input, price.output))
         ):
             what = "an image" if model.is_image else "input or output"

@@ -237,6 +237,8 @@ class Price(Section, frozen=True):
 
     `by` has the prices of an image by the values of a request's members (`style: {vector*: 0.108}`), or of several together
     (`quality+size: {high+1024x1024: 0.17}`); the highest that fits holds.
+    `per_minute` is the price of sound, `per_million_characters` that of text to speak, and `per_request` that of a request or,
+    where documents are sorted, of a search.
     `cached_write` is the price of input that a provider keeps for five minutes, `cached_write_1h` for an hour. `priority` and
     `flex` multiply the prices of tokens for requests of these service tiers. `included` names members and types of tools that
     metered callers may use although only their tokens are charged.
@@ -250,6 +252,9 @@ class Price(Section, frozen=True):
     image: Usd | None = None
     by: dict[str, dict[str, Usd]] = {}
     per_search: Usd | None = None
+    per_minute: Usd | None = None
+    per_million_characters: Usd | None = None
+    per_request: Usd | None = None
     priority: Multiplier | None = None
     flex: Multiplier | None = None
     included: tuple[Annotated[str, Meta(pattern=r"^[a-z][A-Za-z0-9_:]*$", max_length=64)], ...] = ()

@@ -47,7 +47,9 @@ def find_pool_problems(entry: doc.Model, *, has_accounts: bool, has_pool: bool) 
     for name in entry.prices:
         if not name.startswith(entry.id[:-1]) or len(name) > MAX_ID_CHARACTERS:
             yield f"prices.{name}", f"is no id that {entry.id} stands for"
-    is_complete = entry.price.input is not None and entry.price.output is not None
+    price = entry.price
+    measured = price.per_minute, price.per_million_characters, price.per_request
+    is_complete = (price.input is not None and price.output is not None) or measured != (None, None, None)
     if has_accounts and not is_complete and not entry.prices:
         yield (
             "price",

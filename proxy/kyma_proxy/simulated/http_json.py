@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 
+import aiohttp
 import msgspec
 from aiohttp import web
 
@@ -19,6 +20,26 @@ async def read_json_object(request: web.Request) -> Json:
     if not isinstance(body, dict):
         raise BadRequest("The body of the request must be a JSON object.")
     return body
+
+
+async def read_form(request: web.Request) -> tuple[dict[str, str], bytes]:
+    """Returns the fields of a form, and the content of its file; raises BadRequest."""
+    if request.content_type != "multipart/form-data":
+        raise BadRequest("The body of the request must be multipart/form-data.")
+    fields: dict[str, str] = {}
+    file = b""
+    try:
+        async for part in await request.multipart():
+            if not isinstance(part, aiohttp.BodyPartReader):
+                raise BadRequest("A part of the form is multipart itself.")
+            content = bytes(await part.read())
+            if part.filename is not None:
+                file = content
+            elif part.name is not None:
+                fields[part.name] = content.decode()
+    except (ValueError, UnicodeDecodeError):
+        raise BadRequest("The body of the request is no valid form.") from None
+    return fields, file
 
 
 def json_response(status: int, body: Json, request: web.Request) -> web.Response:

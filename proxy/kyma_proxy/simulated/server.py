@@ -28,12 +28,13 @@ from aiohttp import web
 from kyma_proxy.config.addresses import parse_address
 from kyma_proxy.config.snapshot import TcpAddress
 from kyma_proxy.config.units import parse_duration
-from kyma_proxy.simulated import answers, anthropic_answers, embeddings, model_list, openai_answers
+from kyma_proxy.simulated import answers, anthropic_answers, embeddings, judging, model_list, openai_answers, sound
 from kyma_proxy.simulated.answers import Answer
 from kyma_proxy.simulated.http_json import (
     bad_request_response,
     http_error_response,
     json_response,
+    read_form,
     read_json_object,
     request_id_header,
 )
@@ -66,6 +67,8 @@ _ENDPOINTS: Final = {
 }
 _FUNCTIONS: Final[dict[str, Callable[[Json], Json]]] = {
     "/v1/embeddings": embeddings.embed,
+    "/v1/moderations": judging.moderate,
+    "/v1/rerank": judging.rerank,
     "/v1/messages/count_tokens": anthropic_answers.count_tokens,
 }
 
@@ -78,6 +81,9 @@ def application(pace_s: float, clock: Clock) -> web.Application:
         app.router.add_post(path, _generation_handler(endpoint, pace_s))
     for path, function in _FUNCTIONS.items():
         app.router.add_post(path, _function_handler(function))
+    app.router.add_post("/v1/audio/speech", _speak)
+    for task in ("transcriptions", "translations"):
+        app.router.add_post(f"/v1/audio/{task}", _transcribe)
     ImageService(pace_s, clock).add_routes(app.router)
     return app
 
@@ -177,6 +183,20 @@ def _function_handler(function: Callable[[Json], Json]) -> _Handler:
         return json_response(200, function(await read_json_object(request)), request)
 
     return respond
+
+
+async def _speak(request: web.Request) -> web.StreamResponse:
+    spoken = sound.speak(await read_json_object(request))
+    return web.Response(body=spoken, content_type="audio/wav", headers=request_id_header(request))
+
+
+async def _transcribe(request: web.Request) -> web.StreamResponse:
+    fields, heard = await read_form(request)
+    task = "translate" if request.path.endswith("translations") else "transcribe"
+    transcript = sound.transcribe(fields, heard, task=task)
+    if isinstance(transcript, str):
+        return web.Response(text=transcript, headers=request_id_header(request))
+    return json_response(200, transcript, request)
 
 
 async def _list_models(request: web.Request) -> web.StreamResponse:

@@ -35,7 +35,7 @@ class Recording:
         usage = exchange.usage
         cost = exchange.cost
         model = exchange.model
-        if exchange.reservation is None and model is not None:
+        if cost is None and model is not None:
             cost = cost_nano_usd(usage, model.price)
         key = exchange.key
         first_byte = exchange.first_byte

@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.web.not_offered import why_not_offered
 
 _ADMIN_PATHS: Final = frozenset({"/metrics", "/livez", "/readyz"})
 
@@ -56,7 +57,8 @@ def not_allowed(method: str, allowed: list[str]) -> GatewayError:
 
 def nothing_at(path: str, relayed: Collection[bytes] = ()) -> GatewayError:
     """The error for a path that does not exist, with a hint where it is. The admin listener has no `relayed` paths."""
-    return GatewayError(Kind.NOT_FOUND, f"There is nothing at {path}.{_hint(path, relayed)}")
+    why = why_not_offered(path) if relayed else None
+    return GatewayError(Kind.NOT_FOUND, why or f"There is nothing at {path}.{_hint(path, relayed)}")
 
 
 def _hint(path: str, relayed: Collection[bytes]) -> str:

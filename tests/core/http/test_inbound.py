@@ -49,7 +49,14 @@ def test_the_relayed_endpoints_are_those_of_both_dialects() -> None:
         b"/v1/completions": ("openai", True),
         b"/v1/responses": ("openai", False),
         b"/v1/embeddings": ("openai", False),
+        b"/v1/audio/transcriptions": ("openai", False),
+        b"/v1/audio/translations": ("openai", False),
+        b"/v1/audio/speech": ("openai", False),
+        b"/v1/moderations": ("openai", False),
+        b"/v1/rerank": ("openai", False),
+        b"/v2/rerank": ("openai", False),
         b"/v1/messages": ("anthropic", True),
         b"/v1/messages/count_tokens": ("anthropic", False),
     }
-    assert all(path == b"/v1" + one.path == b"/v1/" + one.name.encode() for path, one in RELAYED.items())
+    assert all(path in (b"/v1" + one.path, one.also_at) for path, one in RELAYED.items())
+    assert all(one.path == b"/" + one.name.encode() for one in RELAYED.values())

@@ -53,7 +53,7 @@ def _read(pieces: list[bytes], listener: Listener = _listener) -> list[Read]:
     for piece in pieces:
         reader.feed(piece)
         while reader.ready:
-            item = reader.ready.popleft()
+            item = reader.ready.pop(0)
             if isinstance(item, GatewayError):
                 return [*read, None if item.message == _CUT_MATTERS else item.kind]
             read.append(_meaning(item))

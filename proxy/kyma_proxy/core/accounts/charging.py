@@ -12,6 +12,7 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Price
 from kyma_proxy.core.accounts.extras import Extras, with_extras
+from kyma_proxy.core.accounts.quantities import is_measured
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage, cost_nano_usd, most_nano_usd
 from kyma_proxy.core.exchange import ABANDONED, Exchange, State
 
@@ -115,7 +116,7 @@ def hold_for(prompt: int, output: int, price: Price, extras: Extras | None = Non
 
 def is_free(price: Price) -> bool:
     """True if a request may cost nothing, however many tokens it has."""
-    return most_nano_usd(1, 1, price) == 0
+    return most_nano_usd(1, 1, price) == 0 and not is_measured(price)
 
 
 def _lower_total(used: Usage, asked: Price, answered: Price, extras: Extras | None) -> int:

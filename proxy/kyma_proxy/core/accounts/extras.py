@@ -19,6 +19,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from kyma_proxy.config.snapshot import Price
+from kyma_proxy.core.accounts.estimate import estimated_prompt_tokens
+from kyma_proxy.core.accounts.quantities import Quantities, most_nano_usd
 from kyma_proxy.core.accounts.usage import PER_MILLE, Usage
 from kyma_proxy.core.spelling import Spellings
 from kyma_proxy.errors import GatewayError, Kind
@@ -75,6 +77,8 @@ class Extras(NamedTuple):
     searches: int = 0
     searching: tuple[tuple[str, str], ...] = ()
     """The members and types of tools that search, and the member of the body that each stands in."""
+    quantities: Quantities | None = None
+    """Of a request that is measured by more than tokens: how much it has of everything."""
 
 
 _Tool = dict[str, msgspec.Raw]
@@ -228,7 +232,14 @@ def with_extras(amount: int, usage: Usage | None, extras: Extras | None, price: 
         allowed = 0 if extras is None else extras.searches
         searches = allowed if usage is None else usage.searches
         amount += (min(1, allowed) if searches is None else searches) * price.per_search
+    if extras is not None and extras.quantities is not None:
+        amount += most_nano_usd(extras.quantities, price)
     return amount
+
+
+def prompt_of(extras: Extras, body: bytes) -> int:
+    """About how many tokens the prompt of a request with these extras has."""
+    return estimated_prompt_tokens(body) if extras.quantities is None else extras.quantities.prompt
 
 
 def _multiplier(price: Price, tier: str) -> int | None:

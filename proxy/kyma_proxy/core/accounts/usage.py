@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from kyma_proxy.config.snapshot import Price
+from kyma_proxy.core.accounts.quantities import Quantities
 
 PER_MILLE: Final = 1000
 
@@ -60,6 +61,18 @@ class Usage:
 
     def __repr__(self) -> str:
         return f"Usage{self._values()}"
+
+
+class MeasuredUsage(Usage):
+    """The usage of an answer that is measured by more than tokens."""
+
+    __slots__ = ("quantities",)
+
+    def __init__(
+        self, prompt: int | None, completion: int | None, cached: int | None, source: str, quantities: Quantities
+    ) -> None:  # fmt: skip
+        super().__init__(prompt, completion, cached, source)
+        self.quantities = quantities
 
 
 NO_USAGE: Final = Usage(None, None, None, "none")

@@ -52,3 +52,16 @@ def request_bytes(
     if len(pieces) == 1:
         return [b"".join((encode_request_head(inbound, endpoint.path, source, len(pieces[0])), pieces[0]))]
     return [encode_request_head(inbound, endpoint.path, source, sum(map(len, pieces))), *pieces]
+
+
+def form_bytes(exchange: Exchange, source: Source, total: int | None) -> list[bytes | memoryview]:
+    """The request's head, and the caller's form with one value replaced. Nothing is inserted into a form.
+
+    `total` is its size if only its beginning is there.
+    """
+    inbound, routing = exchange.inbound, exchange.routing
+    assert routing is not None  # noqa: S101  (routed)
+    view, model = memoryview(inbound.body), source.model.encode()
+    size = (len(view) if total is None else total) - (routing.end - routing.start) + len(model)
+    head = encode_request_head(inbound, exchange.endpoint.path, source, size)
+    return [head, view[: routing.start], model, view[routing.end :]]

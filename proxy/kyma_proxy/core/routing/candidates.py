@@ -8,7 +8,7 @@ from kyma_proxy.config.snapshot import Route, Source
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.core.routing.failures import AttemptFailure, exhausted
 from kyma_proxy.core.routing.plan import Step, last_resort, only_first, plan, rest_of_plan, unasked
-from kyma_proxy.errors import GatewayError
+from kyma_proxy.errors import GatewayError, Kind
 
 
 def candidates_of(
@@ -151,7 +151,10 @@ class Candidates:
         if self.unsupported is not None and not self.failures and not is_expressible:
             return self.unsupported.fresh()  # what is raised holds frames, which hold this
         failures = [*self.failures.values(), *self._unasked(now, {*self.tried, *self.failures})]
-        return exhausted(self._route.model.id, failures, are_named=self.account is None)
+        error = exhausted(self._route.model.id, failures, are_named=self.account is None)
+        if self.unsupported is not None and self.unsupported.kind is Kind.PROVIDER_ERROR:
+            error.message = f"{error.message} {self.unsupported.message}"  # why no other source was asked
+        return error
 
     def _unasked(self, now: float, tried: Collection[str]) -> list[AttemptFailure]:
         return unasked(self._route, self._breakers, now, tried, self.account)

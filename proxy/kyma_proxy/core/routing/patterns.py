@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from kyma_proxy.config.snapshot import Model, Pattern, Price, Route, Snapshot, Source
+from kyma_proxy.core.accounts.quantities import is_measured
 
 MAX_ROUTES: Final = 1024
 MAX_ID_CHARACTERS: Final = 256
@@ -73,8 +74,8 @@ def model_of(pattern: Pattern, name: str, *, needs_price: bool = False) -> Model
 
 
 def has_price(price: Price) -> bool:
-    """True if both directions have a price, which may be 0."""
-    return price.input is not None and price.output is not None
+    """True if both directions have a price, which may be 0, or if it is measured by more than tokens."""
+    return (price.input is not None and price.output is not None) or is_measured(price)
 
 
 def _longest_match(prices: Mapping[str, Price], name: str) -> Price | None:

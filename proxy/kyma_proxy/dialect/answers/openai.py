@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
+from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.dialect.answers.facts import (
     ANSWER,
     LAST,
@@ -25,6 +25,7 @@ from kyma_proxy.dialect.answers.facts import (
     has_member_beside,
     reported_error,
 )
+from kyma_proxy.dialect.answers.measured import ENDPOINTS, EVENTS, read_measured, read_measured_event, usage_beside_tokens
 from kyma_proxy.dialect.answers.openai_members import (
     NULL,
     Event,
@@ -69,8 +70,11 @@ def read_event(name: bytes, data: bytes) -> Facts:
         or event.object == "error"  # vLLM
     ):
         return Facts(error=error_in(lenient_json(data)))
-    if isinstance(kind, str) and kind.startswith("response."):
-        return _read_responses_event(kind, event)
+    if isinstance(kind, str):
+        if kind.startswith("response."):
+            return _read_responses_event(kind, event)
+        if kind.startswith(EVENTS):
+            return read_measured_event(kind, event.usage)
     usage = event.usage
     if not usage or event.x_groq or event.service_tier:
         usage = _usage_with(usage, event.x_groq, event.service_tier)
@@ -145,8 +149,10 @@ def _error_of(error: Any, reason: Any) -> Any:
 
 def read_whole(endpoint: str, body: bytes) -> Facts:
     """Read a whole answer. Without the member that was asked for it is no answer."""
-    usual = read_usual(body, INCOMPLETE_REASONS) if endpoint in _WITH_CHOICES else None
-    return read_any(endpoint, body) if usual is None else usual
+    if endpoint in _WITH_CHOICES:
+        usual = read_usual(body, INCOMPLETE_REASONS)
+        return read_any(endpoint, body) if usual is None else usual
+    return read_measured(endpoint, body, usage_of) if endpoint in ENDPOINTS else read_any(endpoint, body)
 
 
 def read_any(endpoint: str, body: bytes) -> Facts:
@@ -219,7 +225,7 @@ def usage_of(usage: Mapping[str, Any]) -> Usage:
     completion = token_count(get("completion_tokens")) or first_count(usage, "completion_tokens", "output_tokens")
     total = token_count(get("total_tokens"))
     if prompt is None and completion is None and total is None:
-        return NO_USAGE
+        return usage_beside_tokens(usage)
     if total is not None:
         if prompt is None:
             prompt = max(total - (completion or 0), 0)

@@ -15,10 +15,11 @@ from kyma_proxy.dialect.answers.document import is_document, may_be_json, type_a
 from kyma_proxy.dialect.answers.ending import Findings, is_whole
 from kyma_proxy.dialect.answers.facts import End, Facts, ReportedError, cut_answer, failure_of, no_answer
 from kyma_proxy.dialect.answers.last_events import KEPT_BYTES, bytes_before_last_events, pieces_before_last_events
+from kyma_proxy.dialect.answers.measured import OPAQUE, refuse_page
 from kyma_proxy.dialect.answers.passed_chunks import PassedChunks
 from kyma_proxy.dialect.answers.silence import LARGE_DROP_BYTES, Silence
 from kyma_proxy.dialect.answers.usage import updated
-from kyma_proxy.dialect.answers.whole_body import drop_first
+from kyma_proxy.dialect.answers.whole_body import MAX_UNFRAMED_BYTES, drop_first, ends_whole
 from kyma_proxy.dialect.completion_estimate import estimated_completion_tokens
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.sse import BOM, MAX_BOUNDARY_BYTES, SseParser, end_of_event, ends_between_events, events_in, is_stream
@@ -28,11 +29,8 @@ MAX_OPENING_BYTES: Final = 64 * 1024
 _LOOK_AFTER_BYTES: Final = 4096
 _MAX_KEPT_BYTES: Final = 1024 * 1024
 """The most that is kept of one event, or of a whole answer, whose end is still to come."""
-_MAX_UNFRAMED_BYTES: Final = 16 * 1024 * 1024
-"""The same for a whole answer that only the end of its connection ends: nothing but its bytes can say that it is whole."""
 _MAX_DECODED_BYTES: Final = 64 * 1024
 _MAX_SEARCHED_BYTES: Final = 16 * 1024
-_LONG_EVENT: Final = "an event of its stream is too long"
 _NOT_PROMISED: Final = "its answer is not what its dialect promises"
 
 
@@ -79,7 +77,7 @@ class AnswerReader:
         self.streams = streams
         self._has_length = has_length
         if is_unframed:
-            self._max_whole_bytes = _MAX_UNFRAMED_BYTES
+            self._max_whole_bytes = MAX_UNFRAMED_BYTES
         if streams:
             self._parser = SseParser()
 
@@ -93,19 +91,28 @@ class AnswerReader:
         self._pieces.append(piece)
         self._kept_bytes += len(piece)
         if self._parser is None:
-            if self._pieces[0].startswith(b"{") or not is_stream(self._pieces):
+            if self._pieces[0].startswith(b"{"):
+                return self._open_whole()
+            if self._endpoint in OPAQUE:  # sound and plain text go out as they come
+                refuse_page(self._pieces[0])
+                return self._open()
+            if not is_stream(self._pieces):
                 return self._open_whole()
             self.streams = True  # some sources give a stream no type, or another one
             self._parser = SseParser()
             piece = b"".join(self._pieces)
-        try:
-            for event in self._parser.feed(piece):
-                self._note_opening(self._dialect.read_event(event.name, event.data))
-        except ValueError:
-            raise no_answer(_LONG_EVENT) from None
+        self._read_opening(self._parser, piece)
         if self._kept_bytes > MAX_OPENING_BYTES:
             self.let_go()
         return self.is_open
+
+    def _read_opening(self, parser: SseParser, piece: bytes | None) -> None:
+        """Read the events that a piece completes; without one, those that the end does."""
+        try:
+            for event in parser.flush() if piece is None else parser.feed(piece):
+                self._note_opening(self._dialect.read_event(event.name, event.data))
+        except ValueError:
+            raise no_answer("an event of its stream is too long") from None
 
     def _note_opening(self, facts: Facts) -> None:
         if self.is_open:
@@ -124,18 +131,18 @@ class AnswerReader:
             return False
         if not may_be_json(b"".join(self._pieces[:2])):
             raise no_answer("its answer is no JSON")
-        self._open()
-        return True
+        return self._open()
 
     def let_go(self) -> None:
         """Hold the answer no longer, though it has said nothing yet."""
         self.is_searching = True
         self._open()
 
-    def _open(self) -> None:
+    def _open(self) -> bool:
         self.is_open, self._parser = True, None
         if not self.streams:
             self._look_at = self._max_whole_bytes
+        return True
 
     def take(self) -> bytes:
         """Return what has been held, in one piece."""
@@ -285,7 +292,7 @@ class AnswerReader:
                 raise cut_answer()
         else:
             self._read_whole()
-            if not is_certain and not self._is_whole_body():
+            if not is_certain and not ends_whole(self._pieces, is_cut=self._lost):
                 raise cut_answer()
             if not self._has_answer and self.error is None:
                 raise no_answer(_NOT_PROMISED)
@@ -293,11 +300,8 @@ class AnswerReader:
     def _finish_opening(self, *, is_certain: bool) -> None:
         """The answer has ended before it was clear what it is."""
         if self.streams:
-            try:
-                for event in () if self._parser is None else self._parser.flush():
-                    self._note_opening(self._dialect.read_event(event.name, event.data))
-            except ValueError:
-                raise no_answer(_LONG_EVENT) from None
+            if self._parser is not None:
+                self._read_opening(self._parser, None)
             if not self.is_open:
                 raise no_answer("its stream ended without an answer" if self._kept_bytes else "its stream was empty")
             return
@@ -351,10 +355,6 @@ class AnswerReader:
         """Sum up a stream; events that were dropped were an answer, unless they were read and said nothing."""
         has_answer = self._has_answer or (self._counted > 0 and not self.is_searching)
         return Findings(has_answer, self._has_reason, self._usage is not None and not self._is_stale, self._has_end)
-
-    def _is_whole_body(self) -> bool:
-        text = b"".join(self._pieces)
-        return text.rstrip().endswith(b"}") if self._lost else is_document(text)
 
     @property
     def is_complete(self) -> bool:

@@ -126,6 +126,14 @@ _PRICE: Final = {
         default="`image` for all",
     ),
     "per_search": Key("A search that the provider makes.", "0.01", default="none: searches are refused where callers pay"),
+    "per_minute": Key("A minute of sound, in or out: what the provider reports, else an estimate.", "0.006", default="none"),
+    "per_million_characters": Key("A million characters that are spoken.", "15", default="none"),
+    "per_request": Key(
+        "A request at `moderations` and at the endpoints of sound; at `rerank` a search, of which Cohere counts one for each "
+        "100 documents.",
+        "0.002",
+        default="none",
+    ),
     "priority": Key(
         "A factor of the prices of tokens, for `service_tier: priority`.",
         "2",

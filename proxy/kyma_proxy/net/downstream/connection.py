@@ -11,8 +11,6 @@ its stream it has left, also if it closed only its sending half: the two look al
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 import time
 from collections.abc import Callable
 from typing import Final, cast
@@ -20,10 +18,9 @@ from typing import Final, cast
 from kyma_proxy.core.accounts.accounts import Key
 from kyma_proxy.core.http.connection_state import ConnectionEvent, ConnectionState, after
 from kyma_proxy.core.http.inbound import Headers, Inbound
-from kyma_proxy.dialect.registry import error_answer
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.flow_control import Bridge, FlowControl
-from kyma_proxy.net.downstream.forwarding import Forwarding, descriptor_of
+from kyma_proxy.net.downstream.forwarding import Forwarding, descriptor_of, reset_at_close
 from kyma_proxy.net.downstream.handlers import Handlers
 from kyma_proxy.net.downstream.incoming_body import IncomingBody
 from kyma_proxy.net.downstream.listener import BufferedBody, Listener, no_place
@@ -33,7 +30,6 @@ from kyma_proxy.net.inline_coroutine import InlineCoroutine
 monotonic: Final = time.monotonic  # compiled, a constant is read without a look-up
 _MAX_BACKLOG_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 2.0
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class DownstreamConnection(asyncio.Protocol):
@@ -89,6 +85,8 @@ class DownstreamConnection(asyncio.Protocol):
         if state is ConnectionState.IDLE and not self._reader.ready and self.is_writable:
             self._feed(data)
         elif state is ConnectionState.SERVING or state is ConnectionState.IDLE:
+            if self.buffered.is_partial and self._incoming().forward(data):
+                return
             self._backlog += data
             if len(self._backlog) > _MAX_BACKLOG_BYTES:
                 self.transport.pause_reading()
@@ -164,13 +162,14 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _is_taking_in(self) -> bool:
         """True while what arrives is read, be it to be thrown away."""
-        return self.state is ConnectionState.LINGERING or (self.state is ConnectionState.IDLE and self._reader.is_reading)
+        is_arriving = self.state is ConnectionState.IDLE and self._reader.is_reading
+        return is_arriving or self.buffered.is_partial or self.state is ConnectionState.LINGERING
 
     def _incoming(self) -> IncomingBody:
         if self._body is None:
             self._body = IncomingBody(
                 self.transport, self._reader, self._listener,
-                handlers=self._handlers, buffered=self.buffered, is_wanted=self._is_taking_in,
+                handlers=self._handlers, buffered=self.buffered, is_wanted=self._is_taking_in, serve=self._serve,
             )  # fmt: skip
         return self._body
 
@@ -190,7 +189,7 @@ class DownstreamConnection(asyncio.Protocol):
                     self._feed(data)
                     continue
                 self._deadline = None
-                item = ready.popleft()
+                item = ready.pop(0)
                 if not isinstance(item, Inbound):  # compiled, this costs less than to look for an exception
                     self._answer_error(item)
                     continue
@@ -270,7 +269,7 @@ class DownstreamConnection(asyncio.Protocol):
     def abort(self, *, reset: bool = False) -> None:
         """Close at once: what is not on the wire is lost, so the answer is incomplete; `reset` tells it from a usual close."""
         if reset:
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            reset_at_close(self.transport)
         self._serving = None
         self.is_aborted = True
         if self.state is not ConnectionState.CLOSED:
@@ -314,6 +313,9 @@ class DownstreamConnection(asyncio.Protocol):
             due = reader.pace.due(now)
         if due is None or now < due:
             return due
+        if self.state is ConnectionState.SERVING and self.is_writable:  # a form is served while it comes
+            self._deadline = self._incoming().look(now)
+            return self._deadline
         if not self.is_open or not self.is_writable:
             return self._look_at_stall(now)
         if reader.is_reading:
@@ -354,9 +356,8 @@ class DownstreamConnection(asyncio.Protocol):
         self.buffered.release()
         if self.state is ConnectionState.IDLE:
             self._step(ConnectionEvent.SERVE)
-        identity, path = reader.identity(), reader.target if reader.head is None else reader.head.path
-        cors = self._listener.web_pages.readable(reader.headers)
-        self.transport.write(error_answer(error, identity, path, cors))
+        identity = reader.identity()
+        self.transport.write(reader.refusal(error, identity))
         self._handlers.reject(error, identity)
         self._linger()
 
@@ -375,7 +376,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _close(self) -> None:
         """Close once everything is on the wire, or when the caller has taken nothing for too long."""
-        if (self._backlog or self._reader.ready) and not self._is_encrypted:
+        if (self._backlog or self._reader.ready or self.buffered.is_partial) and not self._is_encrypted:
             self._linger()
         else:
             self._close_transport()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 from typing import TYPE_CHECKING, Final, cast
 
 from kyma_proxy.core.http.inbound import Inbound
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from kyma_proxy.net.downstream.connection import DownstreamConnection
     from kyma_proxy.net.downstream.listener import HandOver
 
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 _OF_THE_CONNECTION: Final = (b"connection", b"keep-alive", b"content-length", b"transfer-encoding", b"expect")
 
 
@@ -100,3 +102,8 @@ class Forwarding(asyncio.Protocol):
         self._downstream = None
         if self._transport is not None:
             self._transport.abort()
+
+
+def reset_at_close(transport: asyncio.Transport) -> None:
+    """Have the other side told, when this one closes, that what it has read is not whole."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

@@ -12,6 +12,7 @@ from kyma_proxy.core.http.repeat import Repeat
 from kyma_proxy.core.http.web_pages import WebPagePolicy, public_policy
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.intake import Intake
+from kyma_proxy.net.downstream.upload import Upload
 from kyma_proxy.net.releases import MIN_BYTES, Releases
 from kyma_proxy.net.sweeper import Sweeper
 
@@ -179,12 +180,19 @@ def no_place() -> GatewayError:
 class BufferedBody:
     """One connection's part of the bodies that are kept in memory, from their first pieces until an answer begins."""
 
-    __slots__ = ("_body", "_listener", "_size")
+    __slots__ = ("_body", "_listener", "_size", "upload")
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._size = 0
         self._body: bytes | None = None
+        self.upload: Upload | None = None
+        """The form that is being served while it comes."""
+
+    @property
+    def is_partial(self) -> bool:
+        """True while a request is served of whose body more is to come."""
+        return self.upload is not None and not self.upload.is_complete
 
     def count(self, size: int) -> GatewayError | None:
         """Count the request's body, of which `size` bytes are there; returns the error if that is too much for all together."""

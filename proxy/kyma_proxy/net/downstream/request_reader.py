@@ -6,7 +6,6 @@ It knows no socket. The parser is llhttp, through httptools. A head that comes a
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import Final
 
 import httptools
@@ -18,6 +17,7 @@ from kyma_proxy.core.http.framing import MAX_BYTES_PER_BODY_BYTE
 from kyma_proxy.core.http.inbound import Headers, Inbound, header, options, request_id
 from kyma_proxy.core.http.repeat import Repeat, repeat_of
 from kyma_proxy.core.http.request_head import MAX_TARGET_BYTES, RequestHead, read_request_head, says_close
+from kyma_proxy.dialect.registry import error_answer
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.listener import Listener
 
@@ -41,13 +41,12 @@ class RequestReader:
         "_passed", "_piece", "_refusal", "_repeat", "_searched", "_unreported", "body_bytes", "head", "head_began", "headers",
         "is_reading", "limits", "max_body", "pace", "ready", "target",
     )  # fmt: skip
-    __deletable__ = ("_parser",)  # mypyc wants to know
 
     def __init__(self, listener: Listener) -> None:
         # for the life of the connection
         self._listener = listener
-        self._parser = httptools.HttpRequestParser(self)
-        self.ready: deque[Inbound | GatewayError] = deque()
+        self._parser: httptools.HttpRequestParser | None = None  # most connections send a head that is known, and need none
+        self.ready: list[Inbound | GatewayError] = []  # seldom more than one, and smaller than a deque
         self._repeat: Repeat | None = None
         self._passed: dict[frozenset[bytes], bytes] = {}
         self._keeps_alive = False
@@ -97,12 +96,26 @@ class RequestReader:
         self._joined, self._body = None, []
         return taken
 
+    def take_begun(self) -> bytes:
+        """Let go of what has come of the body; returns it. Only what follows is the body then, unless it is put back."""
+        if self._joined is not None:
+            self._join()
+            begun, self._joined = self._joined.whole(), None
+        else:
+            begun = b"".join(self._body)
+        self._body, self._joined_bytes = [], self.body_bytes
+        return begun
+
+    def put_back(self, begun: bytes) -> None:
+        """Keep what was taken."""
+        self._body, self._joined_bytes = [begun], 0
+
     def close(self) -> None:
         """Let go of everything: the connection is gone."""
         self.ready.clear()
         self.begin()
         self._repeat = None
-        del self._parser  # break the cycle now; the garbage collector runs rarely
+        self._parser = None  # break the cycle now; the garbage collector runs rarely
 
     def feed(self, data: bytes) -> None:
         """Read what has come. Complete requests, or an error, are in `ready` afterwards."""
@@ -111,6 +124,8 @@ class RequestReader:
             body = repeat.body_of(data)
             if body is not None and len(body) <= self.limits.max_body:
                 self._repeat = repeat
+                if self._keeps_alive:
+                    self._parser = None  # what comes next is likely to be known as well
                 self._keeps_alive = True  # no other head is repeated
                 self.ready.append(self._inbound(repeat.head, repeat.headers, body, repeat.passed))
                 return
@@ -121,8 +136,11 @@ class RequestReader:
         self._searched = 0
         waiting = len(self.ready)
         is_new = not self.is_reading and not waiting
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpRequestParser(self)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             if self.ready:
                 self._refusal = GatewayError(Kind.BAD_HTTP, "A request that offers an upgrade can't be pipelined.")
@@ -164,9 +182,9 @@ class RequestReader:
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._refusal is not None:
-            return
         parser, limits = self._parser, self.limits
+        if self._refusal is not None or parser is None:
+            return
         try:
             if self._head_bytes + self._unreported + len(self._piece) > limits.max_head and self._head_size() > limits.max_head:
                 raise self._head_too_large()
@@ -203,8 +221,8 @@ class RequestReader:
         self._body.clear()
 
     def on_message_complete(self) -> None:
-        head = self.head
-        if self._refusal is not None or self._is_declining or head is None:
+        head, parser = self.head, self._parser
+        if self._refusal is not None or self._is_declining or head is None or parser is None:
             return
         self.is_reading = False
         body = self._body
@@ -214,7 +232,7 @@ class RequestReader:
         else:
             whole = body[0] if len(body) == 1 else b"".join(body)
         self._passed = {}
-        self._keeps_alive = self._parser.should_keep_alive() and not (head.is_http_10 and says_close(self.headers))
+        self._keeps_alive = parser.should_keep_alive() and not (head.is_http_10 and says_close(self.headers))
         self.ready.append(self._inbound(head, self.headers, whole, self._passed))
         self._body = []
         self._joined = None
@@ -232,6 +250,11 @@ class RequestReader:
     def identity(self) -> str:
         """The id of the request that is being read, for an error about it."""
         return request_id(header(self.headers, b"x-request-id"), self._listener.fresh_id())
+
+    def refusal(self, error: GatewayError, identity: str) -> bytes:
+        """The whole answer to the request that is being read, which is refused."""
+        path = self.target if self.head is None else self.head.path
+        return error_answer(error, identity, path, self._listener.web_pages.readable(self.headers))
 
     def late(self) -> GatewayError:
         """The error for a request that has not arrived in time."""
@@ -275,8 +298,9 @@ class RequestReader:
     def _keep_line(self, data: bytes) -> None:
         """A piece has ended within a head: keep what may be of its first line, which is checked once a field follows it."""
         try:
-            if self.headers:
-                self._check_line(self._parser.get_method())
+            parser = self._parser
+            if self.headers and parser is not None:
+                self._check_line(parser.get_method())
                 self._begun = None
             else:
                 self._begun = ((self._begun or b"") + data[self._searched :])[-self.limits.max_head :]

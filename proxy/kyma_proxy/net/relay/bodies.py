@@ -7,6 +7,7 @@ from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.vision import refuse_images
 from kyma_proxy.net.relay.body import Body
+from kyma_proxy.net.relay.form_body import FormBody
 from kyma_proxy.net.relay.passthrough import PassthroughBody
 from kyma_proxy.net.relay.translated import TranslatedBody
 
@@ -18,6 +19,8 @@ def body_for(exchange: Exchange, step: Step, dialect: Dialect) -> Body:
     """
     if step.source.endpoint != exchange.endpoint.key:
         return TranslatedBody(exchange, step, dialect)
+    if exchange.endpoint.takes_form:
+        return FormBody(exchange, step, dialect)
     if step.layer == SUBSTITUTE:
         refuse_images(exchange.inbound.body, step.model)
     return PassthroughBody(exchange, step, dialect)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from kyma_proxy.core.http.headers import AnswerHead
+from kyma_proxy.net.upstream.outflow import LargeRequest
 
 
 class Body(ABC):
@@ -28,6 +29,14 @@ class Body(ABC):
     @abstractmethod
     def request(self) -> list[bytes | memoryview]:
         """The bytes of the request for the source."""
+
+    @property
+    def is_once(self) -> bool:
+        """True if the request can be sent only once, as what has been sent is not kept."""
+        return False
+
+    def send_more(self, outgoing: LargeRequest) -> None:  # noqa: B027  (most requests are whole)
+        """The request, a large one, is about to be sent: from now on more may be added to it."""
 
     @abstractmethod
     def begin(self, head: AnswerHead, *, streams: bool) -> None:

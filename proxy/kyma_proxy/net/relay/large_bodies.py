@@ -7,12 +7,14 @@ and bytes is changed on the loop, but no sooner than its turn among the slices c
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Generator
 from time import monotonic
 from typing import Any, Final
 
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.body import RoutingFields, reading_routing_fields
+from kyma_proxy.core.http.measured_fields import fields_of, reading_form, reading_measured
 from kyma_proxy.core.http.structure import ValueCounter
 from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
 from kyma_proxy.dialect.contract import Cleaning, Dialect
@@ -20,6 +22,7 @@ from kyma_proxy.dialect.large_requests import TranslationWork, cleaned, translat
 from kyma_proxy.dialect.registry import TRANSLATORS
 from kyma_proxy.dialect.vision import refuse_images, sees_images
 from kyma_proxy.errors import GatewayError, internal_error
+from kyma_proxy.net.downstream.upload import StreamedInbound
 from kyma_proxy.net.inline_coroutine import InlineCoroutine
 from kyma_proxy.net.relay.attempts import Attempts, total_due
 from kyma_proxy.net.relay.body import Body
@@ -77,6 +80,8 @@ def takes_long(exchange: Exchange, step: Step, dialect: Dialect) -> bool:
     """True if the body for an attempt must be prepared, given that it is not small; `dialect` is the caller's."""
     if step.source.endpoint != exchange.endpoint.key:
         return True
+    if exchange.endpoint.takes_form:
+        return False
     return dialect.cleaning is not None or (step.layer == SUBSTITUTE and not sees_images(step.model))
 
 
@@ -88,8 +93,24 @@ class LargeBodies:
         self._slices = slices
         self._worker = worker
 
-    async def read(self, body: bytes, *, is_metered: bool, asks_usage: bool) -> RoutingFields:
-        """The routing fields of a large body. Raises GatewayError as `read_routing_fields` does."""
+    async def read(
+        self, attempts: Attempts, answer_error: Callable[[Attempts, GatewayError], None], *, is_metered: bool
+    ) -> RoutingFields:
+        """The routing fields of a large or measured body. Raises GatewayError as `read_routing_fields` does.
+
+        `answer_error` is called if a form that is served while it comes turns out to be bad.
+        """
+        exchange = attempts.exchange
+        inbound = exchange.inbound
+        body = inbound.body
+        if isinstance(inbound, StreamedInbound):
+            inbound.upload.on_error = functools.partial(answer_error, attempts)
+            return fields_of(inbound.upload.form, inbound.upload.total)
+        if exchange.endpoint.takes_form:
+            return await self._slices.run(reading_form(exchange.inbound.headers, body))
+        if exchange.endpoint.measure:
+            return await self._slices.run(reading_measured(exchange.endpoint, body))
+        asks_usage = exchange.snapshot.asks_usage
         return await self._slices.run(reading_routing_fields(body, is_metered=is_metered, asks_usage=asks_usage))
 
     async def prepared(self, attempts: Attempts, step: Step, dialect: Dialect) -> Body | None:

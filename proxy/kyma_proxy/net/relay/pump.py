@@ -28,6 +28,7 @@ from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.relay.body import Body
 from kyma_proxy.net.relay.redaction import Redactor, masked
 from kyma_proxy.net.upstream.connection import UpstreamConnection
+from kyma_proxy.net.upstream.outflow import LargeRequest
 from kyma_proxy.net.upstream.response_handler import ResponseHandler
 
 monotonic: Final = time.monotonic  # compiled, a constant is read without a look-up
@@ -105,14 +106,12 @@ class Pump(ResponseHandler, Generic[A]):
         self._dialect = dialect
         self._write = downstream.transport.write
         self._hold_s = hold_s
-        self._is_holding = False
         self._decoder: ContentDecoder | None = None
         self._redactor: Redactor | None = None
         self._error: bytearray | None = None
         self.body, self.reader = body, reader
         self.bytes_out = 0
-        self.is_reused = False
-        self.has_begun = False
+        self._is_holding = self.is_reused = self.has_begun = False
         # known with the commit
         self._chunked = self._closing = False
         self.received_at = 0.0
@@ -159,6 +158,9 @@ class Pump(ResponseHandler, Generic[A]):
     @property
     def is_light(self) -> bool:
         return self.has_begun and not self.body.changes and not self.reader.is_searching
+
+    def on_outgoing(self, outgoing: LargeRequest) -> None:
+        self.body.send_more(outgoing)
 
     def on_hold_over(self) -> None:
         try:
@@ -304,7 +306,7 @@ class Pump(ResponseHandler, Generic[A]):
 
     def _on_cut(self, kind: FailureKind, detail: str, *, nothing_came: bool) -> None:
         if not self.has_begun:
-            is_stale = nothing_came and kind is FailureKind.BROKEN and self.is_reused
+            is_stale = nothing_came and kind is FailureKind.BROKEN and self.is_reused and not self.body.is_once
             retry = Retry.SAME_SOURCE_FRESH_CONNECTION if is_stale else Retry.NEXT_SOURCE
             self._fail(kind, detail, retry=retry, nothing_came=nothing_came and kind is FailureKind.BROKEN)
         elif self.reader.is_complete and self.body.is_finished:  # the connection's end takes nothing away

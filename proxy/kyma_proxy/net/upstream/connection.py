@@ -45,8 +45,7 @@ class UpstreamConnection(asyncio.Protocol):
     __deletable__ = ("parser",)  # mypyc wants to know
 
     transport: asyncio.Transport
-    parser: httptools.HttpResponseParser
-    """It and the connection refer to each other, from `connection_made` to `break_cycle`."""
+    parser: httptools.HttpResponseParser  # it and the connection refer to each other, until `break_cycle`
 
     def __init__(self, owner: ConnectionOwner, origin: Origin, keep_alive_s: float) -> None:
         # for the life of the connection
@@ -85,7 +84,8 @@ class UpstreamConnection(asyncio.Protocol):
         elif sum([len(piece) for piece in pieces]) <= PORTION_BYTES:
             self.transport.writelines(pieces)
         else:
-            self._outgoing = LargeRequest(self._owner.outflow, self.transport, pieces)
+            self._outgoing = LargeRequest(self._owner.outflow, self.transport, pieces, self.timers)
+            handler.on_outgoing(self._outgoing)
             self._outgoing.go_on()
 
     def pause_writing(self) -> None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Final
+
+from kyma_proxy.net.upstream.timers import AnswerTimers
 
 PORTION_BYTES: Final = 256 * 1024
 _AT_ONCE: Final = 4
@@ -45,13 +48,19 @@ class Outflow:
 class LargeRequest:
     """A request of which not all is written yet. Its connection tells it when the transport wants no more, and wants more."""
 
-    def __init__(self, outflow: Outflow, transport: asyncio.Transport, pieces: list[bytes | memoryview]) -> None:
+    def __init__(
+        self, outflow: Outflow, transport: asyncio.Transport, pieces: list[bytes | memoryview], timers: AnswerTimers
+    ) -> None:
+        self.timers = timers
         self._outflow = outflow
         self._transport = transport
         self._pieces: deque[memoryview] = deque([memoryview(piece) for piece in pieces if len(piece)])
         self._is_paused = False
+        self._on_room: Callable[[], None] | None = None
         self.is_sent = False
         """True if everything is written."""
+        self.is_open = False
+        """True while more may follow."""
 
     def go_on(self) -> None:
         """Write the next portion, now or, if the transport has enough, as soon as it wants more."""
@@ -66,10 +75,12 @@ class LargeRequest:
                 piece = piece[:room]
             portion.append(piece)
             room -= len(piece)
-        self.is_sent = not self._pieces
+        self.is_sent = not self._pieces and not self.is_open
         self._transport.writelines(portion)  # which may pause
         if self._pieces and not self._is_paused:
             self._outflow.wait(self)
+        elif self._on_room is not None and not self._is_paused:
+            self._on_room()
 
     def pause(self) -> None:
         """The transport has enough."""
@@ -80,8 +91,33 @@ class LargeRequest:
         self._is_paused = False
         if self._pieces:
             self._outflow.wait(self)
+        elif self._on_room is not None:
+            self._on_room()
+
+    def open(self, on_room: Callable[[], None]) -> None:
+        """More follows, until `end`; `on_room` is called each time when all there is has been written."""
+        self.is_open, self._on_room = True, on_room
+
+    def add(self, piece: bytes) -> None:
+        """Write this too, after all before it."""
+        if self.is_open:
+            self._pieces.append(memoryview(piece))
+            if not self._is_paused:
+                self._outflow.wait(self)
+
+    def end(self) -> None:
+        """Nothing more follows."""
+        self.is_open, self._on_room = False, None
+        self.is_sent = not self._pieces
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes that are not written yet, with those that wait in the transport while it wants no more."""
+        waiting = self._transport.get_write_buffer_size() if self._is_paused else 0
+        return waiting + sum([len(piece) for piece in self._pieces])
 
     def drop(self) -> None:
         """Write no more."""
         self._outflow.forget(self)
         self._pieces.clear()
+        self.is_open, self._on_room = False, None

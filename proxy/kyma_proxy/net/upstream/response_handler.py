@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 from kyma_proxy.core.http.inbound import Headers
 from kyma_proxy.core.routing.failures import FailureKind
+from kyma_proxy.net.upstream.outflow import LargeRequest
 
 
 class ResponseHandler(ABC):
@@ -39,3 +40,6 @@ class ResponseHandler(ABC):
 
     def on_hold_over(self) -> None:  # noqa: B027  (who never asks need not listen)
         """The time has ended for which the handler asked with `UpstreamConnection.hold`."""
+
+    def on_outgoing(self, outgoing: LargeRequest) -> None:  # noqa: B027  (most requests are whole)
+        """A large request is about to be sent, to which more may be added."""

@@ -10,6 +10,7 @@ from kyma_proxy.core.routing.failures import FailureKind
 from kyma_proxy.net.sweeper import Tick
 
 _NEVER: Final = 10.0**12
+_SENDING_LOOK_S: Final = 0.5
 
 
 class AnswerTimers:
@@ -19,12 +20,14 @@ class AnswerTimers:
     instead, as the clock costs more than all else that it does; it counts as one at the tick's end.
     """
 
-    __slots__ = ("_first_byte_s", "_hold_due", "_idle_s", "_read_at", "read_in", "sent_at", "total_due")
+    __slots__ = ("_first_byte_s", "_hold_due", "_idle_s", "_read_at", "is_sending", "read_in", "sent_at", "total_due")
 
     def __init__(self) -> None:
         self._read_at = monotonic()
         self.read_in: Tick | None = None
         self.sent_at = 0.0
+        self.is_sending = False
+        """True while a request is being sent that its caller has not sent whole: the answer can't be late yet."""
         self._first_byte_s = self._idle_s = self.total_due = self._hold_due = _NEVER
 
     @property
@@ -70,7 +73,7 @@ class AnswerTimers:
     def late(self, now: float) -> tuple[FailureKind, str] | None:
         """Which of the timers of the first byte and between pieces has run out, in words; None if neither has."""
         if self._first_byte_s < _NEVER:
-            if now >= self.sent_at + self._first_byte_s:
+            if now >= self.sent_at + self._first_byte_s and not self.is_sending:
                 return FailureKind.FIRST_BYTE_TIMEOUT, f"no first byte within {self._first_byte_s:g} s"
         elif now >= self.read_at + self._idle_s:
             return FailureKind.IDLE_TIMEOUT, f"silent for {self._idle_s:g} s"
@@ -79,6 +82,8 @@ class AnswerTimers:
     @property
     def due(self) -> float:
         """When one of the timers could run out next."""
+        if self.is_sending:
+            return min(monotonic() + _SENDING_LOOK_S, self.total_due)
         is_first = self._first_byte_s < _NEVER
         due = self.sent_at + self._first_byte_s if is_first else self.read_at + self._idle_s
         return min(due, self.total_due, self._hold_due)

@@ -57,6 +57,7 @@ _REQUEST_MEMBERS: Final = MappingProxyType[str, Json]({
     "max_completion_tokens": _MAX_TOKENS,
 })  # fmt: skip
 
+_FORM: Final = "multipart/form-data"
 _PRICES_OF_VARIANTS: Final[Json] = {
     **map_of(map_of(USD)),
     "description": "The prices of an image by the values of a request's members; `+` stands between several.",
@@ -78,6 +79,11 @@ _MODEL: Final = exactly(
             exactly(mode={"const": "per_token"}, input=USD_OR_NULL, output=USD_OR_NULL, cached_input=USD_OR_NULL),
             exactly(mode={"const": "per_image"}, per_image_usd=USD_OR_NULL),
             exactly(mode={"const": "per_image"}, per_image_usd=USD_OR_NULL, by=_PRICES_OF_VARIANTS),
+            exactly(
+                mode=one_of("per_minute", "per_character", "per_request"), per_minute_usd=USD_OR_NULL,
+                per_1m_characters_usd=USD_OR_NULL, per_request_usd=USD_OR_NULL,
+                input=USD_OR_NULL, output=USD_OR_NULL, cached_input=USD_OR_NULL,
+            ),
         ],
     },
 )  # fmt: skip
@@ -88,7 +94,15 @@ _PRICING: Final = exactly(
         id=STRING, name=STRING,
         input_per_1m=USD_OR_NULL, output_per_1m=USD_OR_NULL, cached_input_per_1m=USD_OR_NULL,
     )),
-    media=list_of(any_of(exactly(**_MEDIUM), exactly(**_MEDIUM, by=_PRICES_OF_VARIANTS))),
+    media=list_of(any_of(
+        exactly(**_MEDIUM),
+        exactly(**_MEDIUM, by=_PRICES_OF_VARIANTS),
+        exactly(
+            id=STRING, name=STRING, modality=one_of("audio", "text"),
+            pricing_mode=one_of("per_minute", "per_character", "per_request"),
+            usd_per_call=USD_OR_NULL, usd_per_minute=USD_OR_NULL, usd_per_1m_characters=USD_OR_NULL,
+        ),
+    )),
 )  # fmt: skip
 _TIERS: Final = exactly(
     object={"const": "tier.matrix"},
@@ -183,7 +197,7 @@ _HEADERS: Final = MappingProxyType({
 
 def openapi_page() -> Page:
     """The description of everything that the public listener serves."""
-    relayed: dict[str, Json] = {path.decode(): {"post": _relayed(endpoint)} for path, endpoint in RELAYED.items()}
+    relayed: dict[str, Json] = {path.decode(): {"post": _relayed(path, endpoint)} for path, endpoint in RELAYED.items()}
     pages: dict[str, Json] = {path: {"get": _page(path, page)} for path, page in _PAGES.items()}
     return make_page({
         "openapi": "3.1.0",
@@ -206,11 +220,11 @@ def _error_schemas() -> dict[str, Json]:
     return {name: dict(schema) for name, schema in (dialect.error_schema for dialect in DIALECTS.values())}
 
 
-def _relayed(endpoint: Endpoint) -> Json:
+def _relayed(path: bytes, endpoint: Endpoint) -> Json:
     read = {"model"} | ({"stream"} if endpoint.streams else set())
     read |= {"max_tokens", "max_completion_tokens"} if endpoint.takes_max_tokens else set()
     members = {name: schema for name, schema in _REQUEST_MEMBERS.items() if name in read}
-    answer: Json = {"application/json": {"schema": {}}}
+    answer: Json = {"*/*": {"schema": {}}} if endpoint.answers_opaquely else {"application/json": {"schema": {}}}
     if endpoint.streams:
         answer["text/event-stream"] = {"schema": STRING}
     responses: Json = {
@@ -222,11 +236,11 @@ def _relayed(endpoint: Endpoint) -> Json:
         "4XX": {"description": "The provider's own error, as it came.", "content": {"*/*": {"schema": {}}}},
     }
     return {
-        "operationId": endpoint.name.replace("/", "_"),
+        "operationId": endpoint.name.replace("/", "_") + ("_as_cohere" if path == endpoint.also_at else ""),
         "summary": endpoint.summary,
         "tags": [endpoint.dialect],
         "externalDocs": {"url": endpoint.reference, "description": "Everything else that request and answer hold."},
-        "requestBody": {"required": True, "content": {"application/json": {"schema": {
+        "requestBody": {"required": True, "content": {_FORM if endpoint.takes_form else "application/json": {"schema": {
             "type": "object", "properties": members, "required": ["model"], "additionalProperties": True,
         }}}},
         "responses": responses | {str(status): _error(status, endpoint.dialect) for status in _statuses(endpoint.dialect)},
