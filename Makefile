@@ -27,11 +27,12 @@ run-llm: $(VENV)/built.done $(VENV)/llm.done ## the gateway in front of a real, 
 test: $(VENV)/dev.done ## run the tests
 	$(PYTEST) $(TESTS)
 
-node-clients: tests/sdk/node/node_modules/.package-lock.json ## what the tests of Node.js clients need (290 MB); without, they are skipped
+node-clients: tests/sdk/node/node_modules/.package-lock.json ## what the tests of Node.js clients need (1.1 GB); without, they are skipped
 
 tests/sdk/node/node_modules/.package-lock.json: tests/sdk/node/package-lock.json
 	cd tests/sdk/node && npm ci --no-audit --no-fund
 	cd tests/sdk/node/node_modules/@anthropic-ai/claude-code && node install.cjs
+	cd tests/sdk/node/node_modules/claude-code-of-may && node install.cjs
 
 test-compiled: $(VENV)/dev.done $(VENV)/built.done ## run the same tests on the compiled modules, in a copy of the tree
 	rm -rf build/compiled && mkdir -p build/compiled

@@ -24,7 +24,10 @@ from kyma_proxy.ops.config_file import SCHEMA_FILE
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _MAX_INTEGER: Final = 2**63 - 1
-_UNITS: Final = {"duration": "duration", "delay": "duration or `auto`", "size": "size", "usd": "US dollars", "dialect": ""}
+_UNITS: Final = {
+    "duration": "duration", "delay": "duration or `auto`", "size": "size", "usd": "US dollars", "dialect": "",
+    "workers": "1 to 256, or `auto`",
+}  # fmt: skip
 _TITLES: Final = {
     doc.Document: ("The whole file", "Only `providers` and `models` are required."),
     doc.Tls: ("TLS", ""),

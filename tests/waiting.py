@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 PATIENCE_S = 20.0
 """For whatever a test waits for. It is long, as other tests run at the same time; a test that passes never waits so long."""
@@ -15,6 +15,13 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+async def until_true(condition: Callable[[], Awaitable[object]]) -> None:
+    """Wait until a condition is true that has to be awaited itself. Raises TimeoutError after `PATIENCE_S`."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await condition():
+            await asyncio.sleep(0.01)
 
 
 async def passes(seconds: float) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kyma_proxy.dialect.source_state import pack_thought
 from kyma_proxy.dialect.thinking_signature import UNSIGNED, may_hold_unsigned, without_unsigned
 
 Json = dict[str, Any]
@@ -46,6 +47,16 @@ def test_the_cleaned_request_is_the_conversation_without_unsigned_blocks(message
     assert len(dropped) == sum(
         message["content"].count(FOREIGN) for message in messages if isinstance(message["content"], list)
     )
+
+
+def test_a_thought_whose_signature_holds_another_sources_details_is_removed_too() -> None:
+    details = [{"type": "reasoning.text", "text": "7 times 13.", "signature": "Eq"}]
+    packed = FOREIGN | {"signature": pack_thought(details, "7 times 13.", "it")}
+    written = body([packed, TEXT])
+    assert may_hold_unsigned(written)
+    made, dropped = without_unsigned(written)
+    assert json.loads(made)["messages"][0]["content"] == [TEXT]
+    assert dropped == ("messages[0].content[0]",)
 
 
 def test_a_message_that_becomes_empty_is_removed() -> None:

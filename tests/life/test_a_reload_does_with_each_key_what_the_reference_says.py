@@ -26,7 +26,7 @@ from tests.waiting import until
 
 ALL = documented_keys()
 WAIT_FOR_A_RESTART = {
-    "listen", "tls", "admin", "admin.listen", "access_log", "accounts.required", "accounts.database",
+    "listen", "tls", "admin", "admin.listen", "access_log", "workers", "accounts.required", "accounts.database",
 }  # fmt: skip
 
 

@@ -151,6 +151,10 @@ class Source(Part):
     max_tokens_field: str | None
     reasoning_field: str | None
     """The member of a message that carries its earlier reasoning back to the source; None if the source refuses it."""
+    reasoning_parser: str | None = None
+    """The name of the tags between which it writes its reasoning in the text; None if it writes none there."""
+    calls_need: str | None = None
+    """What it refuses a call of an earlier turn without: `reasoning` or `thought_signature`."""
     image: ImageMembers | None = None
     move_on: tuple[ErrorRule, ...] = ()
     """Errors that lead to the next source, besides those that every provider of the dialect may send."""
@@ -343,6 +347,8 @@ class Snapshot(Part):
     tls: Tls | None
     admin: Admin | None
     access_log: str | None
+    workers: int
+    """The number of processes that serve; with more than one there is a supervisor as well."""
     asks_usage: bool
     """True if providers are asked for the usage of streams of callers who do not ask for it themselves."""
     shutdown_delay: float

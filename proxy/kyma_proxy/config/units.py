@@ -48,6 +48,13 @@ Delay = Annotated[float, msgspec.Meta(ge=0, extra={"unit": "delay"})]
 AUTO: Final = 0.0
 """A delay that the gateway derives from its own measurements."""
 
+Workers = Annotated[int, msgspec.Meta(extra={"unit": "workers"})]
+"""A number of processes, or AUTO_WORKERS; written `4`, `auto`."""
+
+AUTO_WORKERS: Final = 0
+"""As many workers as there are processors."""
+MAX_WORKERS: Final = 256
+
 MAX_INTEGER: Final = 2**63 - 1
 """The largest integer of a configuration: pages show it as JSON, whose writer takes 64 bits."""
 
@@ -79,6 +86,15 @@ def parse_delay(text: object) -> float:
     if not seconds:
         raise ValueError("a delay is `auto`, or a duration above 0 with a unit, such as 800ms or 2s")
     return seconds
+
+
+def parse_workers(value: object) -> int:
+    """The number of workers, or AUTO_WORKERS for `auto`. Raises ValueError."""
+    if value == "auto":
+        return AUTO_WORKERS
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_WORKERS:
+        raise ValueError(f"a number of workers is a whole number from 1 to {MAX_WORKERS}, or `auto` for one a processor")
+    return value
 
 
 def parse_size(text: object) -> int:

@@ -19,7 +19,9 @@ from msgspec import Raw
 
 UNSIGNED: Final = "kyma-unsigned"
 """The signature of a thinking block that a translation made. Some client libraries would drop a block with an empty one."""
-_MARK: Final = b'"kyma-unsigned"'
+UNSIGNED_PREFIX: Final = UNSIGNED + "."
+"""The beginning of such a signature that holds more (`source_state.py`)."""
+_MARK: Final = b'"kyma-unsigned'
 _MAX_PATHS: Final = 64
 """The removed blocks that are reported: callers choose how many they send."""
 _encode: Final = msgspec.json.encode
@@ -50,6 +52,11 @@ _block: Final = msgspec.json.Decoder(_Block).decode
 _thinking_option: Final = msgspec.json.Decoder(_ThinkingOption).decode
 _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _THINKING_TYPES: Final = ("thinking", "redacted_thinking")
+
+
+def is_unsigned(signature: str | None) -> bool:
+    """True if a translation has written the signature of a thinking block."""
+    return signature is not None and (signature == UNSIGNED or signature.startswith(UNSIGNED_PREFIX))
 
 
 def may_hold_unsigned(body: bytes) -> bool:
@@ -120,7 +127,7 @@ def _without_unsigned_blocks(message: bytes, path: str, dropped: list[str]) -> b
 
 def _is_unsigned(raw: Raw) -> bool:
     block = _block(raw)
-    return block.type == "thinking" and block.signature == UNSIGNED
+    return block.type == "thinking" and is_unsigned(block.signature)
 
 
 def _replace_elements(text: bytes, array: Raw, kept: list[bytes]) -> bytes:

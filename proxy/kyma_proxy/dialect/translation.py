@@ -6,9 +6,30 @@ A member that the other dialect can't express is dropped and its name reported, 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from kyma_proxy.core.http.endpoints import Endpoint
+
+
+class ThoughtRules(NamedTuple):
+    """The way in which a source gives its thoughts, and what it must get back of them.
+
+    `field` is the member in which it accepts earlier thoughts (None: it accepts none). `parser` names the tags between which it
+    writes them in the text (None: it writes none). `calls_need` is what it refuses a call of an earlier turn without:
+    NEEDS_REASONING or NEEDS_SIGNATURE. `source` identifies it: what it wants back goes to no other.
+    """
+
+    field: str | None = "reasoning_content"
+    parser: str | None = None
+    calls_need: str | None = None
+    source: str = ""
+
+
+NO_RULES: Final = ThoughtRules()
+NEEDS_REASONING: Final = "reasoning"
+"""Moonshot: "thinking is enabled but reasoning_content is missing in assistant tool call message"; a space is enough."""
+NEEDS_SIGNATURE: Final = "thought_signature"
+"""Gemini 3 (ai.google.dev/gemini-api/docs/thought-signatures): "Function call is missing a thought_signature"."""
 
 
 class Order(NamedTuple):
@@ -18,7 +39,7 @@ class Order(NamedTuple):
     of an answer's tokens (None: the dialect's own); `default_max_tokens` is the limit if the caller sets none.
     `asks_for_usage` is True if a stream's usage must be requested. `reasoning_field` is the member in which the source accepts
     earlier thinking (None: it accepts none). `now` is a Unix time. `model_max_tokens` is the most that the model can write
-    (None: not known).
+    (None: not known). The other members are those of `ThoughtRules`.
     """
 
     body: bytes
@@ -31,6 +52,14 @@ class Order(NamedTuple):
     request_id: str
     now: int
     model_max_tokens: int | None = None
+    reasoning_parser: str | None = None
+    calls_need: str | None = None
+    source: str = ""
+
+    @property
+    def thoughts(self) -> ThoughtRules:
+        """The rules for the thoughts of the source."""
+        return ThoughtRules(self.reasoning_field, self.reasoning_parser, self.calls_need, self.source)
 
 
 class TranslatedRequest(NamedTuple):

@@ -37,7 +37,7 @@ from kyma_proxy.loading.providers import Providers, with_other_keys
 from kyma_proxy.loading.reading import Read, read_document
 from kyma_proxy.loading.references import check_aliases, check_fallbacks
 from kyma_proxy.loading.routes import compile_routes, separated
-from kyma_proxy.loading.surroundings import check_addresses, check_files, check_something_is_on
+from kyma_proxy.loading.surroundings import check_addresses, check_files, check_something_is_on, check_workers
 from kyma_proxy.loading.tiers import SHIPPED_TIERS, compile_tiers
 from kyma_proxy.loading.upstream_urls import MODEL
 from kyma_proxy.loading.web_pages import compile_origins, find_host_problem, find_origin_problem
@@ -113,6 +113,7 @@ class _Compiler:
             tls=snap.Tls(document.tls.certificate, document.tls.key) if document.tls else None,
             admin=self._compile_admin(document.admin),
             access_log=document.access_log,
+            workers=document.workers or self.outside.processors(),
             asks_usage=document.usage == "ask",
             shutdown_delay=document.shutdown_delay,
             drain=document.drain,
@@ -135,6 +136,7 @@ class _Compiler:
             warnings=(),
         )
         check_addresses(document, result, self._report, self._warn)
+        check_workers(document, result, self._report)
         if to_serve:
             check_files(document, result, self.outside, self._report)
         if to_serve and not self.problems:
@@ -237,6 +239,8 @@ class _Compiler:
         provider = variants[0]
         levels = (self.document.defaults.timeouts, written.timeouts, entry.timeouts)
         reasoning = entry.reasoning_field or written.reasoning_field
+        parser = entry.reasoning_parser or written.reasoning_parser
+        calls_need = entry.calls_need or written.calls_need
         of_dialect = endpoints_of(provider.dialect)
         if entry.model.endswith("*") and MODEL in written.base_url:
             self._report(f"{path}.model", f"has a `*`, and the base URL of {written.name} needs the name of one model")
@@ -255,6 +259,8 @@ class _Compiler:
             stream_usage=entry.stream_usage,
             max_tokens_field=entry.max_tokens_field or written.max_tokens_field,
             reasoning_field=None if reasoning == "none" else reasoning,
+            reasoning_parser=None if parser == "none" else parser,
+            calls_need=None if calls_need == "nothing" else calls_need,
             image=compile_image_members(entry.image, provider.dialect),
             move_on=compile_error_rules(rule for _, rule in _present((*entry.move_on, *written.move_on))),
             pass_headers=merge_pass_headers(name for _, name in _present((*written.pass_headers, *entry.pass_headers))),

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from kyma_proxy.config.units import MAX_INTEGER, Delay, Duration, Secret, Size, Usd
+from kyma_proxy.config.units import MAX_INTEGER, Delay, Duration, Secret, Size, Usd, Workers
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", max_length=128)]
 ModelId = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._:/-]*\*?|\*)$", max_length=128)]
@@ -34,6 +34,8 @@ HeaderName = Annotated[str, Meta(min_length=1, max_length=128)]
 JsonValue = Any
 """Any value: a text, a number, true, false, null, a list or a mapping. It is sent as JSON."""
 ReasoningField = Literal["reasoning_content", "reasoning", "none"]
+ReasoningParser = Literal["think", "thought", "mm:think", "deepseek_r1", "none"]
+CallsNeed = Literal["reasoning", "thought_signature", "nothing"]
 
 
 class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -170,6 +172,8 @@ class Provider(Section, frozen=True):
     timeouts: Timeouts = Timeouts()
     max_tokens_field: MaxTokensField | None = None
     reasoning_field: ReasoningField = "reasoning_content"
+    reasoning_parser: ReasoningParser = "none"
+    calls_need: CallsNeed = "nothing"
     warm_connections: Annotated[int, Meta(ge=0, le=64)] = 1
     keep_alive: Duration = 30.0
     ca_file: str | None = None
@@ -208,6 +212,8 @@ class Source(Section, frozen=True):
     stream_usage: bool = True
     max_tokens_field: MaxTokensField | None = None
     reasoning_field: ReasoningField | None = None
+    reasoning_parser: ReasoningParser | None = None
+    calls_need: CallsNeed | None = None
     endpoints: Annotated[tuple[EndpointKey, ...], Meta(min_length=1)] | None = None
     image: ImageMembers = ImageMembers()
     move_on: tuple[ErrorRule, ...] = ()
@@ -298,6 +304,7 @@ class Document(Section, frozen=True, kw_only=True):
     tls: Tls | None = None
     admin: Admin | None = Admin()
     access_log: str | None = "-"
+    workers: Workers = 1
     usage: Literal["as_reported", "ask"] = "as_reported"
     shutdown_delay: Duration = 0.0
     drain: Duration = 25.0

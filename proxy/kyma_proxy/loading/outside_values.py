@@ -45,6 +45,10 @@ class OutsideValues(ABC):
     def output_of(self, command: Command) -> str:
         """The output of a command that has been run. Raises Unavailable."""
 
+    @abstractmethod
+    def processors(self) -> int:
+        """The number of processors that this process may use."""
+
 
 class NoOutsideValues(OutsideValues):
     """Reads no file and runs no command."""
@@ -65,3 +69,7 @@ class NoOutsideValues(OutsideValues):
 
     def output_of(self, command: Command) -> str:
         raise Unavailable("is not run here")
+
+    def processors(self) -> int:
+        """One, as no other is known here."""
+        return 1

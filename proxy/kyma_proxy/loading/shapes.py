@@ -20,6 +20,7 @@ from kyma_proxy.loading.suggestions import suggest
 
 _PARSERS: Final[dict[str, Callable[[object], object]]] = {
     "delay": units.parse_delay, "duration": units.parse_duration, "size": units.parse_size, "usd": units.parse_usd,
+    "workers": units.parse_workers,
 }  # fmt: skip
 _NAMES: Final = "a name that begins with a letter or a digit and has only letters, digits and ._:/-,"
 _PATTERNS: Final = {

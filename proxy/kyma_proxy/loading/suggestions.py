@@ -33,6 +33,8 @@ def suggest(unit: str, value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     text = str(value).strip()
+    if unit == "workers":
+        return "auto" if isinstance(value, str) and text.lower() == "auto" else None
     if unit == "usd":
         amount = _AMOUNT.fullmatch(text)
         return amount[1] if amount is not None and isinstance(value, str) else None

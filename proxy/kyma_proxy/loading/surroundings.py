@@ -6,6 +6,7 @@ import ipaddress
 from typing import Final
 
 from kyma_proxy.config.snapshot import Address, Snapshot, TcpAddress
+from kyma_proxy.config.units import AUTO_WORKERS
 from kyma_proxy.core.http.web_pages import is_loopback
 from kyma_proxy.loading.credentials import Report
 from kyma_proxy.loading.document import Document, present
@@ -24,6 +25,13 @@ def check_addresses(document: Document, snapshot: Snapshot, report: Report, warn
             f"{document.listen} can be reached from other machines, and whoever reaches it uses your providers' keys; listen "
             "on 127.0.0.1, or set accounts.required to true",
         )
+
+
+def check_workers(document: Document, snapshot: Snapshot, report: Report) -> None:
+    """Report accounts that several processes would have to share."""
+    if snapshot.workers > 1 and snapshot.accounts.required:
+        count = f"`auto` is {snapshot.workers} here" if document.workers == AUTO_WORKERS else f"{snapshot.workers}"
+        report("workers", f"{count}: accounts are kept by one process for now; write `workers: 1`, or leave it out")
 
 
 def check_files(document: Document, snapshot: Snapshot, outside: OutsideValues, report: Report) -> None:

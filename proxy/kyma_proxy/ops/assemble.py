@@ -7,7 +7,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from time import monotonic
 from typing import Any, Final
 
@@ -45,10 +45,10 @@ from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.net.worker import Worker
 from kyma_proxy.ops import memory
 from kyma_proxy.ops.health_checks import HealthChecks
+from kyma_proxy.ops.in_force import InForce
 from kyma_proxy.ops.live_state import BUILD, LiveState
 from kyma_proxy.ops.model_lists import ModelLists
-from kyma_proxy.ops.reload import Configuration
-from kyma_proxy.telemetry.access_log import AccessLog
+from kyma_proxy.telemetry.access_log import LogLines
 from kyma_proxy.telemetry.counters import Counters
 from kyma_proxy.telemetry.metrics import Metrics
 from kyma_proxy.telemetry.record import Record
@@ -113,22 +113,24 @@ def _not_logged(record: Record) -> None:
     """Write nothing."""
 
 
+async def _wait_for_nobody() -> None:
+    """Wait for nothing."""
+
+
 class App:
     """The objects of the running program. Construct it inside the loop that runs it; `close` ends it."""
 
     def __init__(
-        self,
-        configuration: Configuration,
-        access_log: AccessLog | None,
-        account_service: AccountService | None = None,
-        *,
-        jobs_timing: Timing = DEFAULT_TIMING,
-    ) -> None:
-        """Build everything. `close` also closes `access_log` and the store. Without `account_service` anybody may call."""
+        self, configuration: InForce, access_log: LogLines | None, account_service: AccountService | None = None, *,
+        jobs_timing: Timing = DEFAULT_TIMING, processes: int = 1, relays: bool = True,
+    ) -> None:  # fmt: skip
+        """Build everything. `close` also closes `access_log` and the store. Without `account_service` anybody may call.
+
+        `processes` is the number of those that share the memory. Without `relays` others relay the requests.
+        """
         current = configuration.current
-        self.sweeper = Sweeper(monotonic)
-        self.counters = Counters()
-        self.access_log = access_log
+        memory_bytes = memory.size_bytes() // (4 * processes)
+        self.sweeper, self.counters, self.access_log = Sweeper(monotonic), Counters(), access_log
         self.addresses = Addresses(AsyncResolver(), monotonic)
         self.upstreams = UpstreamPool(Dialer(self.addresses), self.sweeper)
         client = UpstreamClient(self.upstreams)
@@ -137,8 +139,9 @@ class App:
         self.meter = _meter_of(account_service)
         loop = self._loop = asyncio.get_running_loop()
         self.before_store_closes: Callable[[], None] = lambda: None
+        self.before_scrape: Callable[[], Awaitable[None]] = _wait_for_nobody
         self.is_leaving = False  # from the signal that ends the process on: readiness says no
-        self.worker = Worker(loop.call_soon_threadsafe, monotonic, memory.size_bytes() // 4)
+        self.worker = Worker(loop.call_soon_threadsafe, monotonic, memory_bytes)
         self.gateway = Gateway(
             current, self.upstreams, self.counters, self.access_log, breakers=self.breakers, random=random.random,
             large_bodies=LargeBodies(loop, Slices(loop.call_soon), self.worker), meter=self.meter,
@@ -158,9 +161,9 @@ class App:
         # A handler is cancelled if its caller leaves; what must not be left half done runs in tasks of its own.
         self.control_plane = application(self.public_pages, images, pages)
         self._control_plane = web.AppRunner(self.control_plane, access_log=None, handler_cancellation=True)
-        self.listener = Listener(current, self.sweeper, memory.size_bytes() // 4, relayed=RELAYED)
+        self.listener = Listener(current, self.sweeper, memory_bytes, relayed=RELAYED)
         self.admin_listener = Listener(
-            current, self.sweeper, memory.size_bytes() // 4, policy=admin_policy, max_connections=_MAX_ADMIN_CONNECTIONS
+            current, self.sweeper, memory_bytes, policy=admin_policy, max_connections=_MAX_ADMIN_CONNECTIONS
         )
         self.admin_application = admin_application(
             current, self._is_leaving, self._metrics, lambda: configuration.reload("POST /admin/reload"), admin_pages,
@@ -171,16 +174,18 @@ class App:
         self.admin_listener.unserved = ServedPaths(self.admin_application).refusal
         self._health_checks = HealthChecks(current, client, self.breakers, random.random)
         self._periodic: list[asyncio.Task[None]] = []
+        self.live_state = self._live_state(configuration)
         self._scraped = self._scraped_metrics(configuration)
-        self._current = current
+        self._current, self._relays = current, relays
         self._prepared: _Prepared | None = None
         configuration.prepare = self._prepare
         configuration.on_change(self._apply_snapshot)
 
-    async def open(self, *, opens_jobs: bool = True) -> None:
+    async def open(self, *, opens_jobs: bool = True, looks_after_sources: bool = True) -> None:
         """Start the periodic work: deadlines, flushes of the log, warm connections, health checks, lists of models.
 
-        Without `opens_jobs` the jobs from before the start are left to the caller.
+        Without `opens_jobs` the jobs from before the start are left to the caller. Without `looks_after_sources` another
+        process checks them, lists their models, and tells of those that fail.
         """
         await self._control_plane.setup()
         await self._admin.setup()
@@ -193,9 +198,10 @@ class App:
             self.jobs.open()
         self.sweeper.every_tick(self.jobs.sweep)
         self.sweeper.every_tick(self.worker.sweep)
-        self.sweeper.every_tick(SourceNotices(self._current, self.breakers, monotonic).sweep)
+        if looks_after_sources:
+            self.sweeper.every_tick(SourceNotices(self._current, self.breakers, monotonic).sweep)
+            self._periodic = [self._loop.create_task(run()) for run in (self._health_checks.run, self.model_lists.run)]
         self.sweeper.start(self._loop)
-        self._periodic = [self._loop.create_task(run()) for run in (self._health_checks.run, self.model_lists.run)]
         self._apply_snapshot()
 
     def _apply_snapshot(self) -> None:
@@ -209,7 +215,8 @@ class App:
             for _ in prepared.steps():
                 pass
         self._prepared = None
-        self.upstreams.warm(provider for provider in prepared.used.values() if provider.off is None)
+        if self._relays:
+            self.upstreams.warm(provider for provider in prepared.used.values() if provider.off is None)
         self.model_lists.apply_snapshot()
         self.breakers.retain_surveyed(prepared.survey)
 
@@ -243,18 +250,21 @@ class App:
     def _log_job(self, job: Job) -> None:
         self._log(job_record(job, time.time()))
 
-    def _scraped_metrics(self, configuration: Configuration) -> Metrics:
-        live = LiveState(
+    def _live_state(self, configuration: InForce) -> LiveState:
+        return LiveState(
             configuration, serving=self.gateway, listener=self.listener, upstreams=self.upstreams, breakers=self.breakers,
             jobs=self.jobs, access_log=self.access_log, account_service=self.account_service,
         )  # fmt: skip
+
+    def _scraped_metrics(self, configuration: InForce) -> Metrics:
         return Metrics(
-            self.counters, live, BUILD, reloads=configuration.reloads, health_checks=self._health_checks.results,
+            self.counters, self.live_state, BUILD, reloads=configuration.reloads, health_checks=self._health_checks.results,
             jobs=self.jobs.scheduler.ended,
         )  # fmt: skip
 
     async def _metrics(self, media_type: str) -> bytes:
         """A scrape; other work is done between its pieces."""
+        await self.before_scrape()
         pieces = []
         for piece in self._scraped.pieces(media_type):
             pieces.append(piece)

@@ -82,7 +82,8 @@ def _check(args: argparse.Namespace) -> int:
             print(visible(line))
         return EXIT_OK
     on = sum(provider.off is None for provider in snapshot.providers.values())
-    print(visible(f"{path}: fine; {count_models(snapshot)}, {on} of {len(snapshot.providers)} providers on"))
+    workers = f", {snapshot.workers} workers" if snapshot.workers > 1 else ""
+    print(visible(f"{path}: fine; {count_models(snapshot)}, {on} of {len(snapshot.providers)} providers on{workers}"))
     return EXIT_OK
 
 

@@ -9,9 +9,9 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from kyma_proxy.config.snapshot import Address, TcpAddress, Tls, UnixAddress
 from kyma_proxy.errors import StartError
@@ -34,6 +34,42 @@ def open_sockets(setting: str, address: Address) -> list[socket.socket]:
         return [_open_unix(setting, address)]
     except OSError as error:
         raise StartError(_cannot_listen(setting, address, error)) from None
+
+
+def open_sockets_for(workers: int, address: Address) -> list[list[socket.socket]]:
+    """Listen on the address of the public listener, for each of several workers: on TCP each has sockets of its own.
+
+    The system then spreads connections over them. Raises StartError.
+    """
+    if not isinstance(address, TcpAddress):
+        return shared_by(workers, open_sockets("listen", address))
+    opened: list[list[socket.socket]] = []
+    try:
+        _check_is_free(address)
+        for _ in range(workers):
+            opened.append(_open_tcp(address, shares_port=True))
+            if not address.port:
+                address = TcpAddress(address.host, opened[0][0].getsockname()[1])
+    except OSError as error:
+        for made in [one for some in opened for one in some]:
+            made.close()
+        raise StartError(_cannot_listen("listen", address, error)) from None
+    return opened
+
+
+def shared_by(workers: int, sockets: Sequence[socket.socket]) -> list[list[socket.socket]]:
+    """The same listening sockets for each worker."""
+    return [list(sockets), *([one.dup() for one in sockets] for _ in range(workers - 1))]
+
+
+def _check_is_free(address: TcpAddress) -> None:
+    """Raises OSError if somebody else listens there: whoever shares a port would get a part of the connections unasked."""
+    for family, kind, protocol, _, where in dict.fromkeys(_found(address)):
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            trial.bind(where)
 
 
 def remove_socket(address: Address) -> None:
@@ -60,14 +96,19 @@ def tls_context(tls: Tls, reading: Reading) -> ssl.SSLContext:
     return context
 
 
-def _open_tcp(address: TcpAddress) -> list[socket.socket]:
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+def _found(address: TcpAddress) -> list[Any]:
+    return socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+
+
+def _open_tcp(address: TcpAddress, *, shares_port: bool = False) -> list[socket.socket]:
     opened: list[socket.socket] = []
     try:
-        for family, kind, protocol, _, where in dict.fromkeys(found):
+        for family, kind, protocol, _, where in dict.fromkeys(_found(address)):
             made = socket.socket(family, kind, protocol)
             opened.append(made)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shares_port:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             _listen(made, where)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -15,9 +16,14 @@ from kyma_proxy.core.routing.plan import each_key
 from kyma_proxy.jobs.service import JobService
 from kyma_proxy.net.downstream.listener import Listener
 from kyma_proxy.net.upstream.pool import UpstreamPool
-from kyma_proxy.ops.reload import Configuration
-from kyma_proxy.telemetry.access_log import AccessLog
+from kyma_proxy.ops.in_force import InForce
+from kyma_proxy.telemetry.access_log import LogLines
 from kyma_proxy.telemetry.metrics import BREAKER_STATES, Build
+
+
+def _sum(own: Callable[[], float] | None, others: float) -> float:
+    return others if own is None else own() + others
+
 
 BUILD: Final = Build(__version__, gateway.__file__.endswith(".so"))
 
@@ -26,8 +32,8 @@ class LiveState:
     """The objects of the running program, as a scrape sees them."""
 
     def __init__(
-        self, configuration: Configuration, *, serving: gateway.Gateway, listener: Listener, upstreams: UpstreamPool,
-        breakers: BreakerTable, jobs: JobService, access_log: AccessLog | None, account_service: AccountService | None,
+        self, configuration: InForce, *, serving: gateway.Gateway, listener: Listener, upstreams: UpstreamPool,
+        breakers: BreakerTable, jobs: JobService, access_log: LogLines | None, account_service: AccountService | None,
     ) -> None:  # fmt: skip
         self._configuration = configuration
         self._gateway = serving
@@ -39,6 +45,8 @@ class LiveState:
         self._account_service = account_service
         self._snapshot: Snapshot | None = None
         self._by_name: dict[tuple[str, str], list[Source]] = {}  # of that snapshot
+        self.others: Callable[[], Mapping[str, float]] | None = None
+        """Returns gauges of other processes that serve with this one: their sums, for those that this one has too."""
 
     def gauges(self) -> dict[str, Callable[[], float]]:
         """The gauges that this program has, by name."""
@@ -63,7 +71,10 @@ class LiveState:
                 "kyma_charges_lost": lambda: store.statistics().lost,
                 "kyma_accounts_failing": lambda: int(store.is_failing),
             }
-        return gauges
+        if self.others is None:
+            return gauges
+        more = self.others()
+        return gauges | {name: partial(_sum, gauges.get(name), value) for name, value in more.items()}
 
     def providers(self) -> dict[str, bool]:
         """Each provider, and True if it is on."""

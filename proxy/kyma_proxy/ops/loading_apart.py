@@ -109,6 +109,9 @@ class _Asked(OutsideValues):
     def output_of(self, command: Command) -> str:
         return str(self._ask("output_of", command))
 
+    def processors(self) -> int:
+        return int(self._ask("processors"))
+
     def _ask(self, name: str, *arguments: object) -> Any:
         _send(self._target, (name, arguments))
         is_there, value = _receive(self._source)

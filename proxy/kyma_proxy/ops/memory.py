@@ -27,6 +27,15 @@ def size_bytes(limits: tuple[str, ...] = _CGROUP_LIMITS) -> int:
     return size
 
 
+def resident_bytes() -> int:
+    """The memory that the process has now; 0 if the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def keep_freed_memory() -> None:
     """Take blocks of up to 4 MiB from the heap, and return the heap's free end only if it is larger than 32 MiB.
 

@@ -84,6 +84,9 @@ class Reading(OutsideValues):
             if self._store.outputs[command].text != text:
                 self.renewed.append(command.arguments[0])
 
+    def processors(self) -> int:
+        return len(os.sched_getaffinity(0))
+
     def output_of(self, command: Command) -> str:
         output = self._store.outputs.get(command)
         if output is None:

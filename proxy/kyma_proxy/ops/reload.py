@@ -42,7 +42,7 @@ _RELOAD: Final = "reload"
 _RENEWAL: Final = "renewal"
 WATCH_INTERVAL_S: Final = 1.0
 OUTSIDE_INTERVAL_S: Final = 10.0
-_NEED_RESTART: Final = ("listen", "access_log")
+_NEED_RESTART: Final = ("listen", "access_log", "workers")
 _ACCOUNTS_NEED_RESTART: Final = ("required", "database")
 
 
@@ -167,7 +167,7 @@ class Configuration:
             loaded = await self._try("a dry run", None, reading, is_taken=False)
             if isinstance(loaded, ReloadResult):
                 return ReloadPreview(**msgspec.structs.asdict(loaded))
-            after, needs_restart = _keep_settings_that_need_restart(self.snapshot, loaded.snapshot)
+            after, needs_restart = keep_settings_that_need_restart(self.snapshot, loaded.snapshot)
             renewed = _shown_renewed(loaded, reading)
             if len(loaded.text) >= MIN_CHARACTERS:
                 free_in_slices(loaded.snapshot, asyncio.get_running_loop())
@@ -290,7 +290,7 @@ class Configuration:
 
     def _apply(self, loaded: _Loaded, trigger: str, renewed: tuple[str, ...]) -> ReloadResult:
         before = self.snapshot
-        after, needs_restart = _keep_settings_that_need_restart(before, loaded.snapshot)
+        after, needs_restart = keep_settings_that_need_restart(before, loaded.snapshot)
         for name in needs_restart:
             _log.warning("reload: %s has changed in %s; that needs a restart", name, self.path)
         result = self._result(after, renewed)
@@ -373,7 +373,7 @@ def _shown_renewed(loaded: _Loaded, reading: Reading) -> tuple[str, ...]:
     return tuple(map(loaded.snapshot.substitutions.shown, reading.renewed))
 
 
-def _keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:
+def keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:
     """The loaded snapshot with the old values of the settings that need a restart, and the names of those that differ."""
     changed = [name for name in _NEED_RESTART if getattr(loaded, name) != getattr(before, name)]
     own, other = before.accounts, loaded.accounts
@@ -382,7 +382,7 @@ def _keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tupl
         changed.append("tls")
         loaded = replace(loaded, tls=before.tls)
     accounts = replace(other, required=own.required, database=own.database)
-    after = replace(loaded, listen=before.listen, access_log=before.access_log, accounts=accounts)
+    after = replace(loaded, listen=before.listen, access_log=before.access_log, workers=before.workers, accounts=accounts)
     if (before.admin is None) != (loaded.admin is None):
         changed.append("admin")
         after = replace(after, admin=before.admin)

@@ -7,13 +7,8 @@ the access log again, SIGHUP reads the configuration again.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import os
-import resource
-import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from time import monotonic
@@ -31,18 +26,21 @@ from kyma_proxy.ops.accounts.opening import needs_upgrade, open_accounts
 from kyma_proxy.ops.accounts.taking_over import AccountsTakeover, read
 from kyma_proxy.ops.assemble import App
 from kyma_proxy.ops.config_file import ConfigFile
+from kyma_proxy.ops.ending import Ending
 from kyma_proxy.ops.inherited_sockets import inherited_sockets
 from kyma_proxy.ops.listeners import Listeners
 from kyma_proxy.ops.predecessor import Predecessor, Receive, find_predecessor
+from kyma_proxy.ops.process_setup import allow_many_files, catch_signals, open_log
 from kyma_proxy.ops.reload import Configuration, ReloadTriggers
 from kyma_proxy.ops.replacing import Replaceable, Successor
 from kyma_proxy.ops.sd_notify import SystemdNotifier
-from kyma_proxy.telemetry.access_log import AccessLog
-from kyma_proxy.telemetry.pretty_log import PrettyLog, is_for_people, takes_colour
+from kyma_proxy.ops.workers.supervisor import supervise
 
 _log: Final = logging.getLogger("kyma-proxy")
-_FINAL_WRITES_S: Final = 1.0
-_LOOK_S: Final = 0.02
+_NO_REPLACING: Final = (
+    "--replace: a gateway with several workers can't take the place of another one yet; stop that one, and start this one "
+    "without --replace, or set workers to 1"
+)
 _LOCK_TIMEOUT_S: Final = 2.0
 _LOCK_RETRY_S: Final = 0.05
 
@@ -61,10 +59,15 @@ def run(
     Raises StartError or ConfigError.
     """
     configuration = Configuration(path, environment, adjust)
-    _allow_many_files()
+    allow_many_files()
     memory.keep_freed_memory()
     predecessor = None
     try:
+        if configuration.snapshot.workers > 1:
+            if replaces:
+                raise StartError(_NO_REPLACING)
+            supervise(configuration, ready, environment, hangup_reloads=hangup_reloads)
+            return
         if replaces:
             predecessor = find_predecessor(configuration.snapshot.listen, environment)
         account_service = _open_accounts(configuration.snapshot, predecessor, check_integrity=check_integrity)
@@ -125,12 +128,12 @@ async def _serve(
     hangup_reloads: bool,
 ) -> None:
     snapshot = configuration.snapshot
-    app = App(configuration, _open_log(snapshot.access_log, environment), account_service)
+    app = App(configuration, open_log(snapshot.access_log, environment), account_service)
     systemd = SystemdNotifier(environment)
     configuration.reloading = systemd.reloading
     reload_triggers = ReloadTriggers(configuration)
-    ending = _Ending(app, predecessor)
-    _catch_signals(app, reload_triggers if hangup_reloads else None, ending.stop)
+    ending = Ending(app, predecessor)
+    catch_signals(app.access_log, reload_triggers if hangup_reloads else None, ending.stop)
     takes_accounts = account_service is not None and account_service.store.is_lock_shared
     await app.open(opens_jobs=not takes_accounts)
     replaceable: Replaceable | None = None
@@ -215,108 +218,3 @@ def _take_over(app: App, predecessor: Predecessor, *, takes_accounts: bool) -> R
             takeover.other_ended()
 
     return receive
-
-
-class _Ending:
-    """The end of the gateway: by a signal, or as another process has taken its place.
-
-    It does not end before the process whose place it has taken, which tells it how its requests end: what this one does not
-    pass on to the next would be known to nobody that serves.
-    """
-
-    def __init__(self, app: App, predecessor: Predecessor | None) -> None:
-        self._app = app
-        self._predecessor = predecessor
-        self._is_signalled = asyncio.Event()
-        self._skip_waiting = asyncio.Event()
-        self.begun = asyncio.Event()
-        self.is_replaced = False
-
-    def stop(self) -> None:
-        """End within `drain`, and a process that this one has replaced as well. A second call does not wait for what runs."""
-        if self._predecessor is not None:
-            self._predecessor.end()
-        if self._is_signalled.is_set():
-            self._skip_waiting.set()
-        self._is_signalled.set()
-        self.begun.set()
-
-    async def run(self, close: Callable[[], None], snapshot: Snapshot) -> None:
-        """Wait until all requests and image jobs have ended, then cut them: after `drain`, or when nobody shall wait.
-
-        `close` closes the listeners.
-
-        A process that was replaced is in nobody's way, and waits as long as an answer takes, unless it gets a signal.
-        """
-        app = self._app
-        if not self.is_replaced:
-            app.is_leaving = True
-            await self._delay(snapshot.shutdown_delay)
-            close()
-            app.listener.drain()
-        app.jobs.drain()
-        if not self._is_signalled.is_set():
-            await self._until_idle(None, self._is_signalled)
-        if self._at_risk:
-            requests, jobs = app.gateway.in_flight, app.jobs.scheduler.at_risk
-            _log.info("draining: %d requests and %d image jobs, for up to %g s", requests, jobs, snapshot.drain)
-        await self._until_idle(snapshot.drain, self._skip_waiting)
-        if self._at_risk:
-            _log.warning(
-                "drained: %d requests are cut, %d image jobs are refunded", app.gateway.in_flight, app.jobs.scheduler.at_risk
-            )
-            app.gateway.drain()
-        await self._until_idle(_FINAL_WRITES_S, asyncio.Event())
-
-    async def _delay(self, seconds: float) -> None:
-        """Serve on for a while, in which readiness says no, so that nobody is sent here when the listeners close."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._skip_waiting.wait()
-
-    @property
-    def _at_risk(self) -> int:
-        return self._app.gateway.in_flight + self._app.jobs.scheduler.at_risk
-
-    @property
-    def _is_needed(self) -> bool:
-        listener, before = self._app.listener, self._predecessor
-        is_served = bool(self._at_risk or listener.connections or listener.waiting)
-        return is_served or not (before is None or before.has_ended)
-
-    async def _until_idle(self, seconds: float | None, skip: asyncio.Event) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._is_needed and not skip.is_set():  # noqa: ASYNC110  (two conditions, once)
-                    await asyncio.sleep(_LOOK_S)
-
-
-def _open_log(path: str | None, environment: Mapping[str, str]) -> AccessLog | None:
-    if path is None:
-        return None
-    try:
-        if is_for_people(path, sys.stdout):
-            return AccessLog("-", form=PrettyLog(in_colour=takes_colour(sys.stdout, environment)).lines)
-        return AccessLog(path)
-    except OSError as error:
-        raise StartError(f"access_log {path}: {(error.strerror or str(error)).lower()}") from None
-
-
-def _catch_signals(app: App, reload_triggers: ReloadTriggers | None, stop: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop)
-    loop.add_signal_handler(signal.SIGINT, stop)
-    # Without an access log the signal is ignored; its default action would end the process.
-    loop.add_signal_handler(signal.SIGUSR1, app.access_log.reopen if app.access_log is not None else _ignore_signal)
-    loop.add_signal_handler(signal.SIGHUP, reload_triggers.reload_soon if reload_triggers is not None else stop)
-
-
-def _ignore_signal() -> None:
-    """The handler of SIGUSR1 without an access log."""
-
-
-def _allow_many_files() -> None:
-    """Allow as many file descriptors as the system lets a process have: each stream needs two."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -30,30 +30,25 @@ _encode_lines: Final = msgspec.json.Encoder().encode_lines
 _log: Final = logging.getLogger("kyma-proxy")
 
 
-class AccessLog:
-    """The log at a path, or on standard output for "-". `write` and `flush` are for the event loop's thread.
+class LogLines:
+    """Makes lines of records, and takes them along in batches. For the event loop's thread."""
 
-    `form` makes other lines of these, as many; it is called by the writing thread.
-    """
-
-    def __init__(
-        self, path: str, *, form: Callable[[bytes], bytes] | None = None, max_pending_bytes: int = MAX_PENDING_BYTES
-    ) -> None:
-        """Open the log. Raises OSError."""
-        self._path = path
-        self._form = form
-        self._max_pending_bytes = max_pending_bytes
-        self._descriptor = self._open()
+    def __init__(self) -> None:
         self._records: list[Record | LabelledRecord] = []
         self._encoded: list[bytes] = []  # lines of records, of several each
-        self._batches: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._queued_bytes = 0
-        self._written_bytes = 0
         self.lost_lines = 0
-        self._has_warned = False
-        self._is_torn = False
-        self._writing = threading.Thread(target=self._run, name="access-log", daemon=True)
-        self._writing.start()
+
+    def deliver(self, batch: bytes) -> bool:
+        """Take whole lines to where they are written. Returns False if they are lost."""
+        raise NotImplementedError
+
+    def reopen(self) -> None:
+        """Open the file again, if lines are written into one here."""
+        self.flush()
+
+    def close(self) -> None:
+        """Deliver what is left."""
+        self.flush()
 
     def write(self, record: Record | LabelledRecord) -> None:
         """Take a record; its line goes to the writing thread with the next `flush`."""
@@ -77,20 +72,61 @@ class AccessLog:
             _log.exception("access log: the line of request %s can't be written", record.request_id)
 
     def flush(self) -> None:
-        """Hand the gathered lines to the writing thread. Called every 50 ms, and at the end."""
+        """Deliver the gathered lines. Called every 50 ms, and at the end."""
         if self._records:
             self._encode()
         if not self._encoded:
             return
         batch = b"".join(self._encoded)
         self._encoded = []
-        if self._queued_bytes - self._written_bytes > self._max_pending_bytes:
-            self.lost_lines += batch.count(b"\n")
-            return
         if not is_visible(batch):
             batch = b"\n".join(map(visible_line, batch.split(b"\n")))
+        if not self.deliver(batch):
+            self.lost_lines += batch.count(b"\n")
+
+
+class ForwardedLog(LogLines):
+    """Hands its lines to the process that writes those of all workers."""
+
+    def __init__(self, send: Callable[[bytes], bool]) -> None:
+        """`send` takes whole lines; it returns False if they are lost."""
+        super().__init__()
+        self._send = send
+
+    def deliver(self, batch: bytes) -> bool:
+        return self._send(batch)
+
+
+class AccessLog(LogLines):
+    """The log at a path, or on standard output for "-". `write` and `flush` are for the event loop's thread.
+
+    `form` makes other lines of these, as many; it is called by the writing thread.
+    """
+
+    def __init__(
+        self, path: str, *, form: Callable[[bytes], bytes] | None = None, max_pending_bytes: int = MAX_PENDING_BYTES
+    ) -> None:
+        """Open the log. Raises OSError."""
+        super().__init__()
+        self._path = path
+        self._form = form
+        self._max_pending_bytes = max_pending_bytes
+        self._descriptor = self._open()
+        self._batches: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._queued_bytes = 0
+        self._written_bytes = 0
+        self._has_warned = False
+        self._is_torn = False
+        self._writing = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._writing.start()
+
+    def deliver(self, batch: bytes) -> bool:
+        """Hand lines to the writing thread. Returns False if too much waits for the disk."""
+        if self._queued_bytes - self._written_bytes > self._max_pending_bytes:
+            return False
         self._queued_bytes += len(batch)
         self._batches.put(batch)
+        return True
 
     def reopen(self) -> None:
         """Open the path again, after the lines that were written so far: if the file was renamed, a new one is created."""

@@ -129,6 +129,15 @@ class Counters:
                 failed = (exchange.endpoint.name, attempt.step.model.counted_as, attempt.provider, attempt.result)
                 self.attempts[failed] = self.attempts.get(failed, 0) + 1
 
+    def take(self) -> Counters:
+        """Everything that was counted, which begins anew here."""
+        taken = Counters()
+        taken.series, self.series = self.series, {}
+        taken.attempts, self.attempts = self.attempts, {}
+        taken.rejected, self.rejected = self.rejected, {}
+        taken.stale_retries, self.stale_retries = self.stale_retries, 0
+        return taken
+
     def reject(self, code: str) -> None:
         """Count a request that the listener refused."""
         self.rejected[code] = self.rejected.get(code, 0) + 1

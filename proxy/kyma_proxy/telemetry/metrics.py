@@ -24,6 +24,8 @@ _GAUGES: Final = MappingProxyType({
     "kyma_access_log_lost_lines": "Lines of the access log that could not be written.",
     "kyma_config_last_reload_success": "1 if the last reload of the configuration (or the start) succeeded, else 0.",
     "kyma_config_last_reload_success_timestamp_seconds": "When the configuration was last read with success, in Unix time.",
+    "kyma_workers": "Workers that serve.",
+    "kyma_workers_resident_memory_bytes": "The memory of all workers; what they share is counted for each of them.",
     "kyma_accounts": "Accounts.",
     "kyma_charges_waiting": "Charges that are not on disk yet.",
     "kyma_charges_lost": "Charges that could not be written.",

@@ -43,9 +43,9 @@ def _is_raised_in(error: BaseException, function: str) -> bool:
     return any(frame.f_code.co_name == function for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
-def begin_process_log() -> None:
-    """Send what is logged to standard error."""
+def begin_process_log(who: str = "") -> None:
+    """Send what is logged to standard error, with the words for `who` tells it before each message."""
     server_logger.addFilter(_omit_traceback)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_VisibleLines("%(levelname)s %(message)s"))
+    handler.setFormatter(_VisibleLines(f"%(levelname)s {who}%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

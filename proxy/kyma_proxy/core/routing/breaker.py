@@ -105,8 +105,8 @@ class CircuitBreaker(Circuit):
 
     __slots__ = (
         "_accounts", "_culprit", "_failed_trial_of", "_is_clear", "_is_shared", "_last_culprit", "_missing_answers",
-        "_missing_at", "_missing_for", "_source", "_streak", "_streamed", "_whole", "asked_at", "has_siblings",
-        "hours", "missing_status", "missing_until", "seen_missing_until",
+        "_missing_for", "_source", "_streak", "_streamed", "_whole", "asked_at", "has_siblings",
+        "hours", "missing_at", "missing_status", "missing_until", "seen_missing_until",
     )  # fmt: skip
 
     def __init__(self, source: SourceCircuit | None = None, *, is_main: bool = False) -> None:
@@ -115,8 +115,7 @@ class CircuitBreaker(Circuit):
         self.asked_at = 0.0
         self.has_siblings = False  # as Source has them; the plan sees it here at no cost
         self.hours = HourlyCounts()
-        self._streamed = FirstByteTimes()
-        self._whole = FirstByteTimes()
+        self._streamed, self._whole = FirstByteTimes(), FirstByteTimes()
         self._accounts: dict[str, AccountCircuit] = {}
         self._is_clear = not (self._source.points or self._source.open_until)
         # of the streak of failures since the last success
@@ -131,7 +130,7 @@ class CircuitBreaker(Circuit):
         self.seen_missing_until = 0.0  # for somebody
         self._missing_for: str | None = None
         self._missing_answers = 0
-        self._missing_at = MISSING_AT_MAIN if is_main else 1
+        self.missing_at = MISSING_AT_MAIN if is_main else 1
 
     # ---- asking
 
@@ -185,7 +184,7 @@ class CircuitBreaker(Circuit):
     ) -> None:  # fmt: skip
         """The source failed before it answered."""
         if failure.is_missing:
-            if is_traffic and self._missing_at > 1:  # at the main endpoint it is a failed attempt, though no fault of the model
+            if is_traffic and self.missing_at > 1:  # at the main endpoint it is a failed attempt, though no fault of the model
                 self.hours.add(now, succeeded=False)
             self.record_missing(now, failure.status, account=account, trials=trials)
         elif not points_of(failure):  # the source answers again, though not this request
@@ -214,11 +213,11 @@ class CircuitBreaker(Circuit):
             return
         self._is_clear = False
         self._missing_answers += 1
-        is_known, until = self._missing_answers >= self._missing_at, now + MISSING_S
+        is_known, until = self._missing_answers >= self.missing_at, now + MISSING_S
         if account is not None:
             mine = self._own_circuit(account)
             mine.missing_answers += 1
-            if mine.missing_answers >= self._missing_at:
+            if mine.missing_answers >= self.missing_at:
                 mine.missing_until = until
         if is_known and (account is None or self._missing_for not in (None, account)):
             self.missing_until = until
@@ -285,7 +284,7 @@ class CircuitBreaker(Circuit):
         if source in trials:
             source.close()
             for breaker in source.endpoints.values():
-                breaker._forgive()
+                breaker.forgive()
         elif not source.open_until:
             source.points = 0
         self.missing_until = self.seen_missing_until = 0.0
@@ -306,12 +305,16 @@ class CircuitBreaker(Circuit):
                 del self._accounts[name]
         self._is_clear = not (self._accounts or source.open_until)
 
-    def _forgive(self) -> None:
+    def forgive(self) -> None:
         """The source can be reached again, and takes its key: what was open for that reason need not wait."""
         circuits: list[Circuit] = [self, *self._accounts.values()]
         for circuit in circuits:
             if circuit.open_until and circuit.last is not None and is_source_wide(circuit.last):
                 circuit.close()
+
+    def look_again(self) -> None:
+        """One of the circuits may have been opened from outside."""
+        self._is_clear = False
 
     # ---- the circuits of accounts
 

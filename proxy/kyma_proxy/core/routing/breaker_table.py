@@ -11,6 +11,7 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Source
 from kyma_proxy.core.routing.breaker import CircuitBreaker, SourceCircuit
+from kyma_proxy.core.routing.circuit import Circuit
 from kyma_proxy.core.routing.failures import AttemptFailure
 from kyma_proxy.core.routing.history import HourlyCounts
 
@@ -109,6 +110,38 @@ class BreakerTable:
         """The breakers of a source at the endpoints at which it may have been asked."""
         source = self._sources.get(key)
         return {} if source is None else source.endpoints
+
+    def circuits_of(self, key: str) -> list[tuple[str, Circuit]]:
+        """The circuits of a source that are about all accounts: its own, as that of "", and those of its endpoints."""
+        source = self._sources.get(key)
+        return [] if source is None else [("", source), *source.endpoints.items()]
+
+    def adopt(
+        self, key: str, endpoint: str, open_until: float, openings: int, last: AttemptFailure | None, *,
+        is_hinted: bool, is_main: bool,
+    ) -> None:  # fmt: skip
+        """Open or close (at 0.0) a circuit as another process has; `endpoint` is as in `circuits_of`."""
+        if endpoint:
+            self.at(key, endpoint, is_main=is_main)
+        for name, circuit in self.circuits_of(key):
+            if name != endpoint:
+                continue
+            if open_until:
+                circuit.adopt(open_until, openings, last, is_hinted=is_hinted)
+            else:
+                circuit.close()
+        for breaker in self.endpoints_of(key).values():
+            if not (open_until or endpoint):
+                breaker.forgive()
+            breaker.look_again()
+
+    def known(self) -> list[tuple[str, str, CircuitBreaker]]:
+        """All breakers, with the keys of their sources and their endpoints."""
+        return [(key, name, one) for key, source in self._sources.items() for name, one in source.endpoints.items()]
+
+    def hours_of_models(self) -> list[tuple[str, HourlyCounts]]:
+        """The hourly counts of all models."""
+        return list(self._models.items())
 
     def source_failure(self, key: str) -> AttemptFailure | None:
         """The last failure of a source that was about all its endpoints; None if it has answered since."""

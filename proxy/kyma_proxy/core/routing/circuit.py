@@ -126,6 +126,17 @@ class Circuit:
             self.open_until = now + open_s * (1.0 + _JITTER * random())
             self._is_hinted = False
 
+    def adopt(self, open_until: float, openings: int, last: AttemptFailure | None, *, is_hinted: bool) -> None:
+        """Another process has found the source open until then, for this failure: it is open here for as long at least."""
+        self._note_change()
+        if open_until > self.open_until:
+            self.open_until, self.openings, self.last, self._is_hinted = open_until, openings, last, is_hinted
+
+    @property
+    def is_hinted(self) -> bool:
+        """True if the source itself has said for how long it is open."""
+        return self._is_hinted
+
     def _note_change(self) -> None:
         if self.changed is not None:
             self.changed.add(self.key)

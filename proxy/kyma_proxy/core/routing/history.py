@@ -19,6 +19,11 @@ _HOUR_S: Final = 3600.0
 _HOURS: Final = 24
 
 
+def hour_of(now: float) -> int:
+    """The hour in which a moment lies, counted since the clock's beginning."""
+    return int(now // _HOUR_S)
+
+
 class HourlyCounts:
     """Successes and failures in each of the last 24 hours."""
 
@@ -45,6 +50,19 @@ class HourlyCounts:
         """Successes and failures of the current hour and the 23 before it."""
         self._advance(now)
         return sum(self._succeeded), sum(self._failed)
+
+    def of_hour(self, hour: int) -> tuple[int, int]:
+        """Successes and failures of an hour, which is counted since the clock's beginning; none of one that is long over."""
+        if not self._hour - _HOURS < hour <= self._hour:
+            return 0, 0
+        return self._succeeded[hour % _HOURS], self._failed[hour % _HOURS]
+
+    def add_counted(self, now: float, succeeded: int, failed: int) -> None:
+        """Count some that another process has seen; a number is negative where it has taken some back."""
+        self._advance(now)
+        at = self._hour % _HOURS
+        self._succeeded[at] = max(0, self._succeeded[at] + succeeded)
+        self._failed[at] = max(0, self._failed[at] + failed)
 
     def _advance(self, now: float) -> None:
         if now < self._hour_ends:

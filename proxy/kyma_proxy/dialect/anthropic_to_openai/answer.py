@@ -1,6 +1,6 @@
 """Translates whole answers of OpenAI to Anthropic's dialect. (Contract §4.)
 
-Thinking comes first, then the text, then the tool calls, as in Anthropic's own answers. Thinking has the signature UNSIGNED.
+Thinking comes first, then the text, then the tool calls, as in Anthropic's own answers. Thinking is marked as unsigned.
 Arguments that are no JSON object are kept as one member of the input (`tool_arguments.py`).
 """
 
@@ -17,13 +17,14 @@ from msgspec import Raw
 from kyma_proxy.core.accounts.usage import NO_USAGE
 from kyma_proxy.dialect.answers.openai import INCOMPLETE_REASONS, usage_in, usage_of
 from kyma_proxy.dialect.answers.usage import part, repaired, token_count
-from kyma_proxy.dialect.anthropic_to_openai.messages import Json
+from kyma_proxy.dialect.anthropic_to_openai.request_reader import Json
+from kyma_proxy.dialect.anthropic_to_openai.thought_reader import ThoughtReader
 from kyma_proxy.dialect.encoding import encode_json
 from kyma_proxy.dialect.sse import encode_event
-from kyma_proxy.dialect.thinking_signature import UNSIGNED
+from kyma_proxy.dialect.think_tags import ANSWER, THOUGHT
 from kyma_proxy.dialect.tool_arguments import input_of
 from kyma_proxy.dialect.tool_ids import encode_tool_id
-from kyma_proxy.dialect.translation import TranslatedAnswer
+from kyma_proxy.dialect.translation import ThoughtRules, TranslatedAnswer
 
 T = TypeVar("T")
 
@@ -37,6 +38,8 @@ MAX_CALLS: Final = 1024
 """The most tool calls of one answer."""
 CALLER: Final = {"type": "direct"}
 """The caller of every tool call: the model itself, and no program that it has written."""
+NO_EXTRA: Final = Raw(_NULL)
+"""The `extra_content` of a call that has none."""
 _COMPLETION_ID_PREFIX: Final = "chatcmpl-"
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL
@@ -57,6 +60,7 @@ class ToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: Function | None = None
+    extra_content: Raw = NO_EXTRA
 
 
 class Part(msgspec.Struct, gc=False):
@@ -72,6 +76,7 @@ class Delta(msgspec.Struct, gc=False):
     content: str | list[Part] | None = None
     reasoning_content: str | None = None
     reasoning: Any = None
+    reasoning_details: Any = None
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
     function_call: Function | None = None
@@ -156,7 +161,9 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
     return decode(decoder, mended)
 
 
-def translate_answer(status: int, body: bytes, public_model: str, stop_sequences: frozenset[str]) -> TranslatedAnswer:
+def translate_answer(
+    status: int, body: bytes, public_model: str, stop_sequences: frozenset[str], thoughts: ThoughtRules
+) -> TranslatedAnswer:
     """Translate a whole answer to a message, given the request's stop sequences. Raises ValueError if it is no answer."""
     answer = decode(_answer, body)
     choice = next((choice for choice in answer.choices if not choice.index), None)
@@ -167,14 +174,17 @@ def translate_answer(status: int, body: bytes, public_model: str, stop_sequences
         raise ValueError("the answer has too many tool calls")
     message_id = make_message_id(answer.id, answer.created)
     content: list[Json] = []
-    if thinking := thinking_of(delta):
-        content.append({"type": "thinking", "thinking": thinking, "signature": UNSIGNED})
-    if text := text_of(delta) + (delta.refusal or ""):
+    reader = ThoughtReader(thoughts)
+    parts = [*reader.read(thinking_of(delta), text_of(delta), delta.reasoning_details), *reader.flush()]
+    if thinking := "".join([part for kind, part in parts if kind == THOUGHT]):
+        content.append({"type": "thinking", "thinking": thinking, "signature": reader.signature(len(thinking))})
+    if text := "".join([part for kind, part in parts if kind == ANSWER]) + (delta.refusal or ""):
         content.append({"type": "text", "text": text, "citations": None})
     for index, call in enumerate(delta.calls):
         function = call.function or Function()
         name, arguments = function.name or "", arguments_of(function)
-        use_id = encode_tool_id(call.id or make_tool_id(message_id, index))
+        call_id = call.id or make_tool_id(message_id, index)
+        use_id = reader.packed_call(call_id, call.extra_content) or encode_tool_id(call_id)
         content.append({"type": "tool_use", "id": use_id, "caller": CALLER, "name": name, "input": input_of(arguments)})
     reason, sequence = stop_reason(
         choice.finish_reason, choice.stop_reason, stop_sequences, has_calls=bool(delta.calls), has_refusal=bool(delta.refusal)

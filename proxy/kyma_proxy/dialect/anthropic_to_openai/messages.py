@@ -2,9 +2,14 @@
 
 A message of Anthropic is a list of blocks of any type. In OpenAI's dialect a tool result is a message of its own, which holds
 text only and directly follows the call; so tool results come first, and their images go into the user message that follows.
-Text alone becomes a plain string, as many servers accept nothing else. A block that can't be translated is an error, as the
-model would answer without what the caller assumes it knows. A member that only tunes how a block is treated is dropped and
-reported.
+Text alone becomes a plain string, as many servers accept nothing else. A member that only tunes how a block is treated is
+dropped and reported.
+
+What can't be translated is an error in the last message, as the model would answer without what the caller assumes it knows.
+Earlier messages come again with every request, and an error would shut the conversation out: there it is written as text
+(`foreign_blocks.py`), or left out and reported. A turn of the assistant that says nothing any more is left out as a whole: many
+servers refuse an empty content. A `compaction` replaces all that stands before it, as it does at Anthropic
+(platform.claude.com/docs/en/build-with-claude/compaction).
 
 System messages within the conversation are joined with all others, in their order, into the first message: the templates of
 many open models refuse a system message anywhere else.
@@ -12,31 +17,41 @@ many open models refuse a system message anywhere else.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from collections.abc import Iterable
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
-from kyma_proxy.dialect.thinking_signature import UNSIGNED
+from kyma_proxy.dialect.anthropic_to_openai.content_parts import (
+    PARAGRAPH,
+    Document,
+    Image,
+    content_of,
+    document_parts,
+    image_part,
+    text_part,
+)
+from kyma_proxy.dialect.anthropic_to_openai.foreign_blocks import text_of_block
+from kyma_proxy.dialect.anthropic_to_openai.request_reader import (
+    Json,
+    RequestReader,
+    decode_or_refuse,
+    loggable,
+    present_members,
+    unsupported,
+)
+from kyma_proxy.dialect.earlier_thoughts import add_thoughts
+from kyma_proxy.dialect.source_state import source_tag, unpack_call, unpack_thought
+from kyma_proxy.dialect.thinking_signature import is_unsigned
 from kyma_proxy.dialect.tool_arguments import arguments_of
 from kyma_proxy.dialect.tool_ids import decode_tool_id
+from kyma_proxy.dialect.translation import ThoughtRules
 from kyma_proxy.errors import GatewayError, Kind
 
-Json = dict[str, object]
-T = TypeVar("T")
-
-PARAGRAPH: Final = "\n\n"
-"""Separates two texts that are joined."""
-_INDEX: Final = re.compile(r"\[\d+\]")
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MAX_NAMES: Final = 64
-_ALWAYS_READ: Final = frozenset({"type"})
 _NULL: Final = b"null"
-_NO_SIGNATURES: Final = (b'""', msgspec.json.encode(UNSIGNED))
-"""Signatures of an unsigned thinking block."""
-_members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+_SUMMARY: Final = "The conversation so far was replaced by this summary:\n\n"
+_UNSHOWN: Final = "[This can't be shown here.]"
 _text: Final = msgspec.json.Decoder(str)
 
 
@@ -49,26 +64,6 @@ class _Text(msgspec.Struct, gc=False):
     text: str
 
 
-class _Source(msgspec.Struct, gc=False):
-    """The source of an image or document: inline, a URL, or a file that Anthropic stores."""
-
-    type: str
-    media_type: str = ""
-    data: str = ""
-    url: str = ""
-    content: str | list[Raw] = ""
-
-
-class _Image(msgspec.Struct, gc=False):
-    source: _Source
-
-
-class _Document(msgspec.Struct, gc=False):
-    source: _Source
-    title: str | None = None
-    context: str | None = None
-
-
 class _SearchResult(msgspec.Struct, gc=False):
     source: str
     title: str
@@ -77,6 +72,11 @@ class _SearchResult(msgspec.Struct, gc=False):
 
 class _Thinking(msgspec.Struct, gc=False):
     thinking: str = ""
+    signature: Raw = Raw(b'""')
+
+
+class _Compaction(msgspec.Struct, gc=False):
+    content: str | None = None
 
 
 class _ToolUse(msgspec.Struct, gc=False):
@@ -94,114 +94,94 @@ class _ToolResult(msgspec.Struct, gc=False):
 
 
 _message: Final = msgspec.json.Decoder(_Message)
+_compaction: Final = msgspec.json.Decoder(_Compaction)
+_document: Final = msgspec.json.Decoder(Document)
+_image: Final = msgspec.json.Decoder(Image)
 _text_block: Final = msgspec.json.Decoder(_Text)
-_image: Final = msgspec.json.Decoder(_Image)
-_document: Final = msgspec.json.Decoder(_Document)
 _search_result: Final = msgspec.json.Decoder(_SearchResult)
 _thinking: Final = msgspec.json.Decoder(_Thinking)
 _tool_use: Final = msgspec.json.Decoder(_ToolUse)
 _tool_result: Final = msgspec.json.Decoder(_ToolResult)
 
 
-class RequestReader:
-    """Decodes the parts of a request, and collects the paths of members that are dropped.
+class _Turn:
+    """A message of the assistant that is being translated."""
 
-    Each kind of member is reported once, with the path of its first occurrence; `cache_control` is one kind wherever it stands.
-    The characters and the number of the paths are bounded, as callers choose what they send.
-    """
-
-    __slots__ = ("_dropped",)
+    __slots__ = ("calls", "details", "texts", "thinking")
 
     def __init__(self) -> None:
-        self._dropped: dict[str, str] = {}
-
-    @property
-    def dropped(self) -> tuple[str, ...]:
-        """The paths, in the order of the request."""
-        return tuple(self._dropped.values())
-
-    def drop(self, path: str) -> None:
-        """Report a member as dropped."""
-        if len(self._dropped) < _MAX_NAMES:
-            self._dropped.setdefault(_INDEX.sub("[]", path), path)
-
-    def members(self, raw: Raw | bytes, path: str) -> dict[str, Raw]:
-        """Return the members of an object. Raises GatewayError if it is none."""
-        return _decode_or_refuse(_members, raw, path)
-
-    def read(self, decoder: msgspec.json.Decoder[T], raw: Raw | bytes, path: str, members: Iterable[str] | None = None) -> T:
-        """Decode an object and report its other members as dropped. Raises GatewayError if it is malformed.
-
-        `members` are the names of its members, if they are known already.
-        """
-        decoded = _decode_or_refuse(decoder.decode, raw, path)
-        known = type(decoded).__struct_fields__  # type: ignore[attr-defined]
-        for name in present_members(self.members(raw, path)) if members is None else members:
-            if name not in known and name not in _ALWAYS_READ:
-                loggable_name = name if _NAME.fullmatch(name) else "?"
-                self.drop(loggable_name if name == "cache_control" or not path else f"{path}.{loggable_name}")
-        return decoded
-
-
-def _decode_or_refuse(decode: Callable[[Raw | bytes], T], raw: Raw | bytes, path: str) -> T:
-    try:
-        return decode(raw)
-    except msgspec.MsgspecError as error:
-        reason, _, place = str(error).partition(" - at `$")
-        param = (path + place.rstrip("`")).lstrip(".") or "body"
-        message = f"`{param}` is not valid: {reason[:1].lower()}{reason[1:]}."
-        raise GatewayError(Kind.INVALID_REQUEST, message, param=param) from None
-
-
-def present_members(members: dict[str, Raw]) -> dict[str, Raw]:
-    """Return the members that are not null."""
-    return {name: value for name, value in members.items() if bytes(value) != _NULL}
-
-
-def content_of(parts: list[Json]) -> str | list[Json]:
-    """Return the parts of a content, as one string if all are text."""
-    if all(part["type"] == "text" for part in parts):
-        return PARAGRAPH.join(str(part["text"]) for part in parts)
-    return parts
+        self.texts: list[str] = []
+        self.thinking: list[str] = []
+        self.details: list[dict[str, Any]] = []
+        self.calls: list[Json] = []
 
 
 class Conversation:
     """Translates Anthropic's messages to OpenAI's. `system` collects the texts of system messages."""
 
-    __slots__ = ("_reader", "_reasoning_field", "system")
+    __slots__ = ("_has_gap", "_is_last", "_named", "_reader", "_tag", "_thoughts", "_translated", "system")
 
-    def __init__(self, reader: RequestReader, reasoning_field: str | None) -> None:
+    def __init__(self, reader: RequestReader, thoughts: ThoughtRules) -> None:
         self._reader = reader
-        self._reasoning_field = reasoning_field
+        self._thoughts = thoughts
+        self._tag = source_tag(thoughts.source)
+        self._translated: list[Json] = []
+        self._named: set[str] = set()
+        self._is_last = False
+        self._has_gap = False
         self.system: list[str] = []
+
+    def has_named(self, tool: str) -> bool:
+        """True if the messages call a tool, or refer to it as one that was found."""
+        return tool in self._named
 
     def translate(self, messages: list[Raw]) -> list[Json]:
         """Return the translated messages, without system messages. Raises GatewayError for what can't be translated."""
-        translated: list[Json] = []
         for index, raw in enumerate(messages):
             path = f"messages[{index}]"
             message = self._reader.read(_message, raw, path)
             content = message.content or ""
+            self._is_last = index == len(messages) - 1
             if message.role not in ("user", "assistant", "system"):
                 why = f"`{path}.role` must be user, assistant or system."
                 raise GatewayError(Kind.INVALID_REQUEST, why, param=f"{path}.role")
             if message.role == "system":
-                self.system.append(content if isinstance(content, str) else self.text_of(content, f"{path}.content"))
+                self.system.append(content if isinstance(content, str) else self._text_of(content, f"{path}.content"))
             elif isinstance(content, str):
-                translated.append({"role": message.role, "content": content})
+                self._add({"role": message.role, "content": content} if content or message.role == "user" else None)
             elif message.role == "user":
-                translated += self._user_messages(content, f"{path}.content")
+                self._add_user_messages(content, f"{path}.content")
             else:
-                translated.append(self._assistant_message(content, f"{path}.content"))
-        return translated
+                self._add(self._assistant_message(content, f"{path}.content"))
+        return self._translated
 
-    def text_of(self, blocks: list[Raw], path: str) -> str:
-        """Return blocks of text as one string, a paragraph each. Raises GatewayError if a block is no text."""
+    def system_text(self, blocks: list[Raw]) -> str:
+        """Return the blocks of the system prompt as one string. Raises GatewayError if one is no text."""
+        for _, block_type, _, path in self._read_blocks(blocks, "system"):
+            if block_type != "text":
+                raise unsupported(block_type, path)
+        return self._text_of(blocks, "system")
+
+    def _add(self, turn: Json | None) -> None:
+        """Add a message. Two of the user are joined if what stood between them was left out: some templates demand turns."""
+        messages = self._translated
+        if turn is None:
+            self._has_gap = True
+            return
+        if self._has_gap and messages and messages[-1]["role"] == turn["role"] == "user":
+            messages[-1] = {"role": "user", "content": content_of([*_parts_of(messages[-1]), *_parts_of(turn)])}
+        else:
+            messages.append(turn)
+        self._has_gap = False
+
+    def _text_of(self, blocks: list[Raw], path: str) -> str:
+        """Return the texts of blocks as one string, a paragraph each."""
         paragraphs = []
         for raw, block_type, members, block_path in self._read_blocks(blocks, path):
-            if block_type != "text":
-                raise _unsupported(block_type, block_path)
-            paragraphs.append(self._reader.read(_text_block, raw, block_path, members).text)
+            if block_type == "text":
+                paragraphs.append(self._reader.read(_text_block, raw, block_path, members).text)
+            else:
+                paragraphs += self._foreign(block_type, members, block_path)
         return PARAGRAPH.join(paragraphs)
 
     def _read_blocks(self, blocks: list[Raw], path: str) -> Iterable[tuple[Raw, str, dict[str, Raw], str]]:
@@ -210,9 +190,17 @@ class Conversation:
             members = present_members(self._reader.members(raw, block_path))
             if "type" not in members:
                 raise GatewayError(Kind.INVALID_REQUEST, f"`{block_path}` has no `type`.", param=block_path)
-            yield raw, _decode_or_refuse(_text.decode, members["type"], f"{block_path}.type"), members, block_path
+            yield raw, decode_or_refuse(_text.decode, members["type"], f"{block_path}.type"), members, block_path
 
-    def _user_messages(self, blocks: list[Raw], path: str) -> list[Json]:
+    def _foreign(self, block_type: str, members: dict[str, Raw], path: str) -> list[str]:
+        """Return the text of a block that the source's dialect does not know; none, and a report, if it has none."""
+        text = text_of_block(block_type, members)
+        if text:
+            return [text]
+        self._reader.drop(f"{path}.{loggable(block_type)}")
+        return []
+
+    def _add_user_messages(self, blocks: list[Raw], path: str) -> None:
         """Translate a user message: one message for each tool result, and one for everything else."""
         results: list[Json] = []
         result_parts: list[Json] = []
@@ -226,9 +214,17 @@ class Conversation:
             else:
                 parts += self._parts(raw, block_type, members, block_path)
         parts = result_parts + parts
-        if parts or not results:
-            results.append({"role": "user", "content": content_of(parts)})
-        return results
+        for result_message in results:
+            self._add(result_message)
+        if parts or not blocks:
+            self._add({"role": "user", "content": content_of(parts)})
+        elif not results:
+            if self._is_last:
+                raise unsupported(self._type_of(blocks[0], path), f"{path}[0]")
+            self._add(None)
+
+    def _type_of(self, raw: Raw, path: str) -> str:
+        return next(iter(self._read_blocks([raw], path)))[1]
 
     def _tool_result_content(self, result: _ToolResult, path: str) -> tuple[str, list[Json]]:
         """Return a tool result as text, and its other parts after a line that names the call."""
@@ -237,103 +233,109 @@ class Conversation:
         if isinstance(content, str):
             text = content
         else:
-            parts = [part for block in self._read_blocks(content, f"{path}.content") for part in self._parts(*block)]
+            parts = self._all_parts(content, f"{path}.content")
             others = [part for part in parts if part["type"] != "text"]
             text = str(content_of([part for part in parts if part["type"] == "text"]))
         if result.is_error:
             text = f"Error: {text}" if text else "Error"
         if others:
             about = f"From the result of the tool call {decode_tool_id(result.tool_use_id)}:"
-            others.insert(0, _text_part(about))
+            others.insert(0, text_part(about))
             text = text or "The result is in the user's message that follows."
         return text, others
+
+    def _all_parts(self, blocks: list[Raw], path: str) -> list[Json]:
+        return [part for block in self._read_blocks(blocks, path) for part in self._parts(*block)]
 
     def _parts(self, raw: Raw, block_type: str, members: dict[str, Raw], path: str) -> list[Json]:
         """Return a block of a user message as parts of a content."""
         reader = self._reader
         if block_type == "text":
-            return [_text_part(reader.read(_text_block, raw, path, members).text)]
-        if block_type == "image":
-            return [_image_part(reader.read(_image, raw, path, members).source, path)]
-        if block_type == "document":
-            return self._document_parts(reader.read(_document, raw, path, members), path)
+            return [text_part(reader.read(_text_block, raw, path, members).text)]
+        if block_type in ("image", "document"):
+            try:
+                if block_type == "image":
+                    return [image_part(reader.read(_image, raw, path, members).source, path)]
+                return document_parts(reader.read(_document, raw, path, members), path, self._all_parts)
+            except GatewayError:
+                if self._is_last:
+                    raise
+                reader.drop(f"{path}.{block_type}")
+                return [text_part(_UNSHOWN)]
         if block_type == "search_result":
             result = reader.read(_search_result, raw, path, members)
-            text = self.text_of(result.content, f"{path}.content")
-            return [_text_part(f"{result.title}\n{result.source}\n\n{text}")]
-        raise _unsupported(block_type, path)
+            text = self._text_of(result.content, f"{path}.content")
+            return [text_part(f"{result.title}\n{result.source}\n\n{text}")]
+        if block_type == "tool_reference" and "tool_name" in members:
+            self._named.add(decode_or_refuse(_text.decode, members["tool_name"], f"{path}.tool_name"))
+        return [text_part(text) for text in self._foreign(block_type, members, path)]
 
-    def _document_parts(self, document: _Document, path: str) -> list[Json]:
-        """Return a document as a file if it is a PDF, else as text; its title and context come first."""
-        source = document.source
-        if source.type == "base64":
-            parts = [_text_part(document.context)] if document.context else []
-            name = document.title or "document.pdf"
-            file = {"filename": name, "file_data": f"data:{source.media_type or 'application/pdf'};base64,{source.data}"}
-            return [*parts, {"type": "file", "file": file}]
-        parts = [_text_part(heading) for heading in (document.title, document.context) if heading]
-        if source.type == "text":
-            return [*parts, _text_part(source.data)]
-        if source.type == "content":
-            if isinstance(source.content, str):
-                return [*parts, _text_part(source.content)]
-            for block in self._read_blocks(source.content, f"{path}.source.content"):
-                parts += self._parts(*block)
-            return parts
-        advice = "send the document itself, as base64 or as text"
-        raise _unsupported(source.type, f"{path}.source", advice)
+    def _assistant_message(self, blocks: list[Raw], path: str) -> Json | None:
+        """Translate an assistant message; None if it says nothing that the source can be told.
 
-    def _assistant_message(self, blocks: list[Raw], path: str) -> Json:
-        """Translate an assistant message. Adjacent texts are joined, as citations split them; others become paragraphs."""
-        texts: list[str] = []
-        thinking: list[str] = []
-        calls: list[Json] = []
+        Adjacent texts are joined, as citations split them; others become paragraphs.
+        """
+        turn = _Turn()
         previous_type = "text"
         for raw, block_type, members, block_path in self._read_blocks(blocks, path):
             if block_type == "text":
-                if previous_type != "text" and texts:
-                    texts.append(PARAGRAPH)
-                texts.append(self._reader.read(_text_block, raw, block_path, members).text)
+                if previous_type != "text" and turn.texts:
+                    turn.texts.append(PARAGRAPH)
+                turn.texts.append(self._reader.read(_text_block, raw, block_path, members).text)
             elif block_type == "thinking":
-                if bytes(members.get("signature", b"")) in _NO_SIGNATURES:
-                    del members["signature"]
-                thinking.append(self._reader.read(_thinking, raw, block_path, members).thinking)
+                self._add_thinking(turn, raw, members, block_path)
             elif block_type == "redacted_thinking":
                 self._reader.drop(f"{block_path}.redacted_thinking")
             elif block_type == "tool_use":
-                calls.append(_tool_call(self._reader.read(_tool_use, raw, block_path, members)))
+                self._add_call(turn, self._reader.read(_tool_use, raw, block_path, members))
+            elif block_type == "compaction" and bytes(members.get("content", _NULL)) != _NULL:
+                summary = self._reader.read(_compaction, raw, block_path, ()).content
+                self._translated = [{"role": "user", "content": f"{_SUMMARY}{summary}"}]
+                turn = _Turn()
             else:
-                raise _unsupported(block_type, block_path)
+                for text in self._foreign(block_type, members, block_path):
+                    turn.texts += [PARAGRAPH, text] if turn.texts else [text]
             previous_type = block_type
-        text = "".join(texts)
-        message: Json = {"role": "assistant", "content": text or (None if calls else "")}
-        if any(thinking):
-            if self._reasoning_field is None:
+        return self._message_of(turn, path)
+
+    def _add_thinking(self, turn: _Turn, raw: Raw, members: dict[str, Raw], path: str) -> None:
+        thought = self._reader.read(_thinking, raw, path, members)
+        written = bytes(thought.signature)
+        signature = _text.decode(written) if written.startswith(b'"') else ""
+        if is_unsigned(signature):
+            turn.details += unpack_thought(signature, thought.thinking, self._tag)
+        elif signature:
+            self._reader.drop(f"{path}.signature")
+        turn.thinking.append(thought.thinking)
+
+    def _add_call(self, turn: _Turn, use: _ToolUse) -> None:
+        self._named.add(use.name)
+        function = {"name": use.name, "arguments": arguments_of(use.input)}
+        call: Json = {"id": decode_tool_id(use.id), "type": "function", "function": function}
+        state = unpack_call(use.id)
+        if state is not None and state.source == self._tag:
+            turn.details += state.details
+            if bytes(state.extra) != _NULL:
+                call["extra_content"] = state.extra
+        turn.calls.append(call)
+
+    def _message_of(self, turn: _Turn, path: str) -> Json | None:
+        text = "".join(turn.texts)
+        thoughts = PARAGRAPH.join(turn.thinking) if any(turn.thinking) else ""
+        if not text and not turn.calls:
+            if thoughts:
                 self._reader.drop(f"{path}.thinking")
-            else:
-                message[self._reasoning_field] = PARAGRAPH.join(thinking)
-        if calls:
-            message["tool_calls"] = calls
+            return None
+        message: Json = {"role": "assistant", "content": text or None}
+        if turn.calls:
+            message["tool_calls"] = turn.calls
+        if not add_thoughts(message, thoughts, turn.details, self._thoughts):
+            self._reader.drop(f"{path}.thinking")
         return message
 
 
-def _text_part(text: str) -> Json:
-    return {"type": "text", "text": text}
-
-
-def _image_part(source: _Source, path: str) -> Json:
-    if source.type == "base64":
-        return {"type": "image_url", "image_url": {"url": f"data:{source.media_type};base64,{source.data}"}}
-    if source.type == "url":
-        return {"type": "image_url", "image_url": {"url": source.url}}
-    raise _unsupported(source.type, f"{path}.source", "send the image itself, as base64, or its URL")
-
-
-def _tool_call(use: _ToolUse) -> Json:
-    function = {"name": use.name, "arguments": arguments_of(use.input)}
-    return {"id": decode_tool_id(use.id), "type": "function", "function": function}
-
-
-def _unsupported(block_type: str, path: str, advice: str = "leave it out") -> GatewayError:
-    message = f"`{path}` is of the type `{block_type[:64]}`, which the dialect of this model's source can't express; {advice}."
-    return GatewayError(Kind.INVALID_REQUEST, message, param=path)
+def _parts_of(message: dict[str, Any]) -> list[Json]:
+    content = message["content"]
+    if isinstance(content, str):
+        return [text_part(content)] if content else []
+    return [*content]

@@ -1,10 +1,12 @@
 """Translates an Anthropic request for OpenAI, except its messages. (Contract §3.4.)
 
 - `top_k` is dropped: OpenAI refuses a request with it, though some servers that speak its dialect would accept it.
-- A tool that Anthropic runs itself, or whose schema only its models know, is refused: without its definition the model would
-  answer as if it had never been offered. So are `mcp_servers`, and `inference_geo`, which the gateway can't guarantee.
+- `mcp_servers` are refused, and `inference_geo`, which the gateway can't guarantee.
+- The line `x-anthropic-billing-header: …` at the head of the system prompt, which Claude Code adds, is dropped: it says nothing
+  to a model, and changes with every request, so that no cache of prefixes would ever fit (anthropics/claude-code#68900).
 - `thinking` becomes an effort: up to LOW_BUDGET_TOKENS low, up to MEDIUM_BUDGET_TOKENS medium, above that high. The caller's
-  own `effort` takes precedence; xhigh and max become high, the highest effort that most sources know.
+  own `effort` takes precedence; xhigh and max become high, the highest effort that most sources know. If thinking is
+  disabled, an effort would switch it on again, and is dropped.
 - An output schema is `strict` if OpenAI's strict mode accepts it; else it is sent without the guarantee.
 - `metadata.user_id` becomes OpenAI's `user`; it is dropped if it is longer than OpenAI accepts.
 """
@@ -17,13 +19,18 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from kyma_proxy.dialect.anthropic_to_openai.messages import PARAGRAPH, Conversation, Json, RequestReader, present_members
+from kyma_proxy.dialect.anthropic_to_openai.content_parts import PARAGRAPH
+from kyma_proxy.dialect.anthropic_to_openai.messages import Conversation
+from kyma_proxy.dialect.anthropic_to_openai.request_reader import Json, RequestReader, present_members
+from kyma_proxy.dialect.anthropic_to_openai.tool_definitions import tool_members
+from kyma_proxy.dialect.translation import ThoughtRules
 from kyma_proxy.dialect.utf_8 import check_utf_8
 from kyma_proxy.errors import GatewayError, Kind
 
 LOW_BUDGET_TOKENS: Final = 4_096
 MEDIUM_BUDGET_TOKENS: Final = 16_384
 _MAX_USER_CHARACTERS: Final = 64
+_BILLING: Final = "x-anthropic-billing-header:"
 _PASSED_THROUGH: Final = frozenset({
     "temperature", "top_p", "stream",
     # These are OpenAI's own members, and do not change the form of the answer.
@@ -35,9 +42,7 @@ _REFUSED: Final = MappingProxyType(
         "inference_geo": "the gateway can't promise where this model's source computes; leave it out.",
     }
 )
-_TOOL_CHOICES: Final = MappingProxyType({"auto": "auto", "any": "required", "none": "none"})
 _EFFORTS: Final = MappingProxyType({"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"})
-_OBJECT: Final = b'"object"'
 
 
 class _Request(msgspec.Struct, gc=False):
@@ -54,19 +59,6 @@ class _Request(msgspec.Struct, gc=False):
     service_tier: str | None = None
     stop_sequences: list[str] | None = None
     stream: bool | None = None
-
-
-class _Tool(msgspec.Struct, gc=False):
-    name: str
-    input_schema: Raw
-    description: str | None = None
-    strict: bool | None = None
-
-
-class _ToolChoice(msgspec.Struct, gc=False):
-    type: str
-    name: str | None = None
-    disable_parallel_tool_use: bool | None = None
 
 
 class _Metadata(msgspec.Struct, gc=False):
@@ -89,20 +81,17 @@ class _OutputFormat(msgspec.Struct, gc=False):
 
 
 _request: Final = msgspec.json.Decoder(_Request)
-_tool: Final = msgspec.json.Decoder(_Tool)
-_tool_choice: Final = msgspec.json.Decoder(_ToolChoice)
 _metadata: Final = msgspec.json.Decoder(_Metadata)
 _thinking: Final = msgspec.json.Decoder(_Thinking)
 _output_config: Final = msgspec.json.Decoder(_OutputConfig)
 _output_format: Final = msgspec.json.Decoder(_OutputFormat)
 _decode_any: Final = msgspec.json.Decoder().decode
-_members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.encode
 
 
 def translate_request(
     body: bytes, model: str, *, max_tokens_field: str | None, default_max_tokens: int | None, asks_for_usage: bool,
-    reasoning_field: str | None,
+    thoughts: ThoughtRules,
 ) -> tuple[bytes, tuple[str, ...], frozenset[str]]:  # fmt: skip
     """Return the body for the source, the paths of the dropped members, and the stop sequences.
 
@@ -113,7 +102,7 @@ def translate_request(
         check_utf_8(body)
         members = present_members(reader.members(body, ""))
         request = reader.read(_request, body, "", [name for name in members if name not in _PASSED_THROUGH])
-        translated = _translate(request, members, Conversation(reader, reasoning_field), reader)
+        translated = _translate(request, members, Conversation(reader, thoughts), reader)
     except RecursionError:
         raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
     except UnicodeDecodeError:
@@ -135,8 +124,7 @@ def _translate(request: _Request, members: dict[str, Raw], conversation: Convers
             raise GatewayError(Kind.INVALID_REQUEST, f"`{name}` can't be translated: {why}", param=name)
     translated: Json = {}
     messages = conversation.translate(request.messages)
-    system = request.system or ""
-    system_text = system if isinstance(system, str) else conversation.text_of(system, "system")
+    system_text = _system_text(request.system or "", conversation, reader)
     instructions = [text for text in (system_text, *conversation.system) if text]
     if instructions:
         messages.insert(0, {"role": "system", "content": PARAGRAPH.join(instructions)})
@@ -145,57 +133,20 @@ def _translate(request: _Request, members: dict[str, Raw], conversation: Convers
     if request.stop_sequences:
         translated["stop"] = request.stop_sequences
     if request.tools:
-        translated["tools"] = [_tool_definition(raw, f"tools[{index}]", reader) for index, raw in enumerate(request.tools)]
-        if "tool_choice" in members:
-            translated |= _tool_choice_members(request.tool_choice, reader)
+        translated |= tool_members(request.tools, members.get("tool_choice"), conversation.has_named, reader)
     if "metadata" in members:
         translated |= _user_member(request.metadata, reader)
     translated |= _service_tier_member(request.service_tier, reader)
     return translated | _effort_and_format(request, members, reader)
 
 
-def _tool_definition(raw: Raw, path: str, reader: RequestReader) -> Json:
-    members = present_members(reader.members(raw, path))
-    tool_type = members.get("type")
-    if tool_type is not None and bytes(tool_type) != b'"custom"':
-        message = f"`{path}` is one of Anthropic's own tools, which this model's source does not have; "
-        advice = "leave it out, or define a custom tool with an `input_schema`."
-        raise GatewayError(Kind.INVALID_REQUEST, message + advice, param=path)
-    tool = reader.read(_tool, raw, path, members)
-    function: Json = {"name": tool.name}
-    if tool.description is not None:
-        function["description"] = tool.description
-    function["parameters"] = _parameters(tool.input_schema)
-    if tool.strict is not None:
-        function["strict"] = tool.strict
-    return {"type": "function", "function": function}
-
-
-def _parameters(schema: Raw) -> object:
-    """Return a schema as written; but OpenAI requires `properties` of an object, if only an empty one."""
-    if bytes(schema) == b"true":
-        return {"type": "object", "properties": {}}
-    try:
-        members = _members(schema)
-    except msgspec.MsgspecError:
-        return schema
-    if "properties" in members or bytes(members.get("type", _OBJECT)) != _OBJECT:
-        return schema
-    return {"type": Raw(_OBJECT)} | members | {"properties": {}}
-
-
-def _tool_choice_members(raw: Raw, reader: RequestReader) -> Json:
-    choice = reader.read(_tool_choice, raw, "tool_choice")
-    if choice.type == "tool" and choice.name is not None:
-        members: Json = {"tool_choice": {"type": "function", "function": {"name": choice.name}}}
-    elif choice.type in _TOOL_CHOICES:
-        members = {"tool_choice": _TOOL_CHOICES[choice.type]}
-    else:
-        message = "`tool_choice` must be auto, any, none, or tool with a `name`."
-        raise GatewayError(Kind.INVALID_REQUEST, message, param="tool_choice")
-    if choice.disable_parallel_tool_use:
-        members["parallel_tool_calls"] = False
-    return members
+def _system_text(system: str | list[Raw], conversation: Conversation, reader: RequestReader) -> str:
+    """Return the system prompt, without the line that is meant for Anthropic's books."""
+    text = system if isinstance(system, str) else conversation.system_text(system)
+    if not text.startswith(_BILLING):
+        return text
+    reader.drop("system" if isinstance(system, str) else "system[0]")
+    return text.partition("\n")[2].lstrip("\n")
 
 
 def _user_member(raw: Raw, reader: RequestReader) -> Json:
@@ -219,6 +170,7 @@ def _service_tier_member(tier: str | None, reader: RequestReader) -> Json:
 
 def _effort_and_format(request: _Request, members: dict[str, Raw], reader: RequestReader) -> Json:
     effort: str | None = None
+    is_disabled = False
     if "thinking" in members:
         thinking = reader.read(_thinking, request.thinking, "thinking")
         budget = thinking.budget_tokens
@@ -226,13 +178,16 @@ def _effort_and_format(request: _Request, members: dict[str, Raw], reader: Reque
             effort = "low" if budget <= LOW_BUDGET_TOKENS else "medium" if budget <= MEDIUM_BUDGET_TOKENS else "high"
         elif thinking.type != "adaptive":
             reader.drop("thinking")  # a model may think without an effort, too
+            is_disabled = thinking.type == "disabled"
     output_format, path = members.get("output_format"), "output_format"
     if "output_config" in members:
         config_members = present_members(reader.members(request.output_config, "output_config"))
         config = reader.read(_output_config, request.output_config, "output_config", config_members)
-        effort = _EFFORTS.get(config.effort or "", effort)
-        if config.effort is not None and config.effort not in _EFFORTS:
-            reader.drop("output_config.effort")
+        if is_disabled or (config.effort is not None and config.effort not in _EFFORTS):
+            if config.effort is not None:
+                reader.drop("output_config.effort")
+        else:
+            effort = _EFFORTS.get(config.effort or "", effort)
         if "format" in config_members:
             output_format, path = config_members["format"], "output_config.format"
     translated: Json = {} if effort is None else {"reasoning_effort": effort}

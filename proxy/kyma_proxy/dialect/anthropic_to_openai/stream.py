@@ -7,7 +7,6 @@ Until then, deltas of other blocks are held. So sequential calls, which nearly a
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,12 +14,12 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from kyma_proxy.core.http.body import is_json
 from kyma_proxy.dialect.answers.openai import INCOMPLETE_REASONS, usage_in
 from kyma_proxy.dialect.answers.usage import updated
 from kyma_proxy.dialect.anthropic_to_openai.answer import (
     CALLER,
     MAX_CALLS,
+    NO_EXTRA,
     Delta,
     Function,
     ToolCall,
@@ -34,11 +33,14 @@ from kyma_proxy.dialect.anthropic_to_openai.answer import (
     thinking_of,
     usage_at_end,
 )
+from kyma_proxy.dialect.anthropic_to_openai.block import TEXT, THINKING, TOOL, Block
 from kyma_proxy.dialect.anthropic_to_openai.errors import error_body
+from kyma_proxy.dialect.anthropic_to_openai.thought_reader import ThoughtReader
 from kyma_proxy.dialect.source_errors import SourceError, error_in_stream, unreadable
 from kyma_proxy.dialect.sse import COMMENT, SseEvent, SseParser, encode_event
-from kyma_proxy.dialect.thinking_signature import UNSIGNED
+from kyma_proxy.dialect.think_tags import THOUGHT
 from kyma_proxy.dialect.tool_ids import encode_tool_id
+from kyma_proxy.dialect.translation import NO_RULES, ThoughtRules
 
 _encode: Final = msgspec.json.encode
 _UNREADABLE: Final = unreadable("The source sent an event that can't be read; send the request again.")
@@ -50,29 +52,20 @@ _ABSENT: Final = Raw(_NULL)
 _PING: Final = encode_event(b"ping", b'{"type":"ping"}')
 _COMMENT: Final = b":\n\n"
 _STOP: Final = encode_event(b"message_stop", b'{"type":"message_stop"}')
-_TEXT: Final = "text"
-_THINKING: Final = "thinking"
-_TOOL: Final = "tool_use"
 _EMPTY_BLOCKS: Final = {
-    _TEXT: b'{"type":"text","text":"","citations":null}', _THINKING: b'{"type":"thinking","thinking":"","signature":""}',
+    TEXT: b'{"type":"text","text":"","citations":null}', THINKING: b'{"type":"thinking","thinking":"","signature":""}',
 }  # fmt: skip
 _DELTA_PREFIX: Final = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":%b:'
 _DELTA: Final = {
-    _TEXT: b'"text_delta","text"',
-    _THINKING: b'"thinking_delta","thinking"',
-    _TOOL: b'"input_json_delta","partial_json"',
+    TEXT: b'"text_delta","text"',
+    THINKING: b'"thinking_delta","thinking"',
+    TOOL: b'"input_json_delta","partial_json"',
 }
-_SIGNATURE: Final = b'{"type":"content_block_delta","index":%%d,"delta":{"type":"signature_delta","signature":%b}}' % _encode(
-    UNSIGNED
-)
-_JSON_MARK: Final = re.compile(r'\\.|["{}\[\]\\]', re.DOTALL)
-_MAX_SCANNED: Final = 32 * 1024
+_SIGNATURE: Final = b'{"type":"content_block_delta","index":%d,"delta":{"type":"signature_delta","signature":%b}}'
 _MAX_HELD: Final = 8 * 1024 * 1024
 _MAX_NAME: Final = 1024
 _PIECE_WEIGHT: Final = 64
 """A piece of text that is held takes so many bytes of memory more than it has."""
-_OPENING: Final = ("{", "[")
-_CLOSING: Final = ("}", "]")
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -97,59 +90,6 @@ _chunk: Final = msgspec.json.Decoder(_Chunk).decode
 _decode_any: Final = msgspec.json.Decoder().decode
 
 
-class _Block:
-    """A block of the message, and the text that is held until it is opened."""
-
-    __slots__ = (
-        "_depth", "_in_string", "_is_escaped", "_is_unknown", "held", "id", "is_closed", "is_complete", "is_name_complete",
-        "name", "type",
-    )  # fmt: skip
-
-    def __init__(self, block_type: str, block_id: str = "") -> None:
-        self.type = block_type
-        self.id = block_id
-        self.name = ""
-        self.held: list[str] = []
-        self.is_closed = False
-        self.is_name_complete = False
-        """True if the name of a call is complete: some sources split it, and only what follows it shows its end."""
-        self.is_complete = block_type != _TOOL
-        """True if another block may follow; for a call, if its arguments are a complete JSON value."""
-        self._depth = 0
-        self._in_string = self._is_escaped = self._is_unknown = False
-
-    @property
-    def can_open(self) -> bool:
-        """True if everything in the block's first event is known."""
-        return self.type != _TOOL or (self.is_name_complete and bool(self.name))
-
-    def scan(self, arguments: str) -> None:
-        """Scan a piece of the arguments for the end of their JSON value."""
-        if self.is_complete or self._is_unknown:
-            return
-        if len(arguments) > _MAX_SCANNED:  # all of them at once, or from where their depth can't be followed any more
-            self.is_complete = not self._depth and is_json(arguments.encode())
-            self._is_unknown = True
-            return
-        position = 1 if self._is_escaped else 0
-        self._is_escaped = False
-        for found in _JSON_MARK.finditer(arguments, position):
-            mark = found[0]
-            if mark == "\\":
-                self._is_escaped = True  # the escaped character is in the next piece
-            elif mark == '"':
-                self._in_string = not self._in_string
-            elif self._in_string:
-                continue
-            elif mark in _OPENING:
-                self._depth += 1
-            elif mark in _CLOSING:
-                self._depth -= 1
-                if self._depth == 0:
-                    self.is_complete = True
-                    return
-
-
 class MessageStream:
     """The `StreamTranslation` of one stream, given the request's stop sequences.
 
@@ -160,13 +100,16 @@ class MessageStream:
     __slots__ = (
         "_call_count", "_calls", "_delta_prefix", "_finish_reason", "_has_refusal", "_held_bytes", "_index", "_is_done",
         "_is_over", "_message_id", "_open", "_parser", "_public_model", "_queue", "_request_id", "_stop_sequence",
-        "_stop_sequences", "_usage", "has_failed",
+        "_stop_sequences", "_thoughts", "_usage", "has_failed",
     )  # fmt: skip
 
-    def __init__(self, public_model: str, stop_sequences: frozenset[str], request_id: str = "") -> None:
+    def __init__(
+        self, public_model: str, stop_sequences: frozenset[str], request_id: str = "", thoughts: ThoughtRules = NO_RULES
+    ) -> None:
         self._public_model = public_model
         self._request_id = request_id
         self._stop_sequences = stop_sequences
+        self._thoughts = ThoughtReader(thoughts)
         self._parser = SseParser(keeps_comments=True)
         self._usage: Mapping[str, Any] | None = None
         self._message_id = ""
@@ -178,9 +121,9 @@ class MessageStream:
         """True if the caller was sent an error."""
         self._index = -1
         self._delta_prefix = b""
-        self._open: _Block | None = None
-        self._queue: deque[_Block] = deque()
-        self._calls: dict[int, _Block] = {}
+        self._open: Block | None = None
+        self._queue: deque[Block] = deque()
+        self._calls: dict[int, Block] = {}
         self._call_count = 0
         self._held_bytes = 0  # of deltas that wait for another block
 
@@ -262,27 +205,40 @@ class MessageStream:
             self._usage = updated(self._usage, usage)
 
     def _add_delta(self, out: list[bytes], delta: Delta) -> None:
-        if thinking := thinking_of(delta):
-            self._add_text(out, _THINKING, thinking)
-        if text := text_of(delta):
-            self._add_text(out, _TEXT, text)
+        thinking, text = thinking_of(delta), text_of(delta)
+        if delta.reasoning_details is not None or self._thoughts.has_tags:
+            self._add_parts(out, self._thoughts.read(thinking, text, delta.reasoning_details))
+        else:
+            if thinking:
+                self._add_text(out, THINKING, thinking)
+            if text:
+                self._add_text(out, TEXT, text)
+        if self._thoughts.has_tags and (delta.refusal or delta.calls):
+            self._add_parts(out, self._thoughts.flush())
         if delta.refusal:
             self._has_refusal = True
-            self._add_text(out, _TEXT, delta.refusal)
+            self._add_text(out, TEXT, delta.refusal)
         for call in delta.calls:
             self._add_call(out, call)
+
+    def _add_parts(self, out: list[bytes], parts: list[tuple[str, str]]) -> None:
+        for kind, text in parts:
+            self._add_text(out, THINKING if kind == THOUGHT else TEXT, text)
 
     def _add_text(self, out: list[bytes], block_type: str, text: str) -> None:
         block = self._queue[-1] if self._queue else self._open
         if block is None or block.type != block_type:
-            block = _Block(block_type)
+            block = Block(block_type)
             self._enqueue(block)
             self._open_ready(out)
+        block.length += len(text)
         self._write_delta(out, block, text)
 
     def _add_call(self, out: list[bytes], call: ToolCall) -> None:
         function = call.function or Function()
         block = self._block_of(call, function)
+        if call.extra_content is not NO_EXTRA:
+            block.extra = call.extra_content
         if function.name and (not block.name or not (block.is_name_complete or block.name == function.name)):
             if len(block.name) + len(function.name) > _MAX_NAME:
                 raise ValueError("the name of a tool call is too long")
@@ -295,7 +251,7 @@ class MessageStream:
         if self._queue:
             self._open_ready(out)
 
-    def _block_of(self, call: ToolCall, function: Function) -> _Block:
+    def _block_of(self, call: ToolCall, function: Function) -> Block:
         """Return the block of a call: that with its index, or the last. Another id with a name starts a new call.
 
         Some sources give all calls the same index, or none; a new call under the same index completes the one before.
@@ -311,18 +267,18 @@ class MessageStream:
         if block is None:
             if self._call_count >= MAX_CALLS:
                 raise ValueError("the stream has too many tool calls")
-            block = calls[index] = _Block(_TOOL, call.id or make_tool_id(self._message_id, self._call_count))
+            block = calls[index] = Block(TOOL, call.id or make_tool_id(self._message_id, self._call_count))
             self._call_count += 1
             self._enqueue(block)
         return block
 
-    def _enqueue(self, block: _Block) -> None:
+    def _enqueue(self, block: Block) -> None:
         """Queue a new block. The name of a queued call before it is now complete."""
         if self._queue:
             self._queue[-1].is_name_complete = True
         self._queue.append(block)
 
-    def _write_delta(self, out: list[bytes], block: _Block, text: str) -> None:
+    def _write_delta(self, out: list[bytes], block: Block, text: str) -> None:
         if block is self._open:
             out.append(b"%b%b}}\n\n" % (self._delta_prefix, _encode(text)))
         else:
@@ -338,6 +294,7 @@ class MessageStream:
 
     def _close_all(self, out: list[bytes]) -> None:
         """Open and close all queued blocks, as no more deltas will come."""
+        self._add_parts(out, self._thoughts.flush())
         while self._queue:
             self._open_next(out)
         self._close_open(out)
@@ -347,10 +304,9 @@ class MessageStream:
         self._close_open(out)
         block = self._open = self._queue.popleft()
         self._index += 1
-        if block.type == _TOOL:
-            content = _encode(
-                {"type": _TOOL, "id": encode_tool_id(block.id), "caller": CALLER, "name": block.name, "input": {}}
-            )
+        if block.type == TOOL:
+            use_id = self._thoughts.packed_call(block.id, block.extra) or encode_tool_id(block.id)
+            content = _encode({"type": TOOL, "id": use_id, "caller": CALLER, "name": block.name, "input": {}})
         else:
             content = _EMPTY_BLOCKS[block.type]
         start = b'{"type":"content_block_start","index":%d,"content_block":%b}' % (self._index, content)
@@ -364,8 +320,9 @@ class MessageStream:
         block, self._open = self._open, None
         if block is not None:
             block.is_closed = True
-            if block.type == _THINKING:
-                out.append(encode_event(b"content_block_delta", _SIGNATURE % self._index))
+            if block.type == THINKING:
+                signature = _encode(self._thoughts.signature(block.length))
+                out.append(encode_event(b"content_block_delta", _SIGNATURE % (self._index, signature)))
             out.append(encode_event(b"content_block_stop", b'{"type":"content_block_stop","index":%d}' % self._index))
 
     def _write_start(self, out: list[bytes], message_id: str) -> None:

@@ -32,7 +32,7 @@ from kyma_proxy.dialect.openai_to_anthropic.chat_request import (
     loggable,
     unsupported,
 )
-from kyma_proxy.dialect.thinking_signature import UNSIGNED
+from kyma_proxy.dialect.thinking_signature import is_unsigned
 from kyma_proxy.errors import GatewayError
 
 Block = dict[str, object]
@@ -176,7 +176,7 @@ class _ConversationBuilder:
     def _thinking_blocks(self, message: Message, path: str) -> list[Block]:
         blocks: list[Block] = []
         for index, block in enumerate(message.thinking_blocks or ()):
-            if block.type == "thinking" and block.signature and block.signature != UNSIGNED:
+            if block.type == "thinking" and block.signature and not is_unsigned(block.signature):
                 blocks.append({"type": "thinking", "thinking": block.thinking or "", "signature": block.signature})
             elif block.type == "redacted_thinking" and block.data:
                 blocks.append({"type": "redacted_thinking", "data": block.data})

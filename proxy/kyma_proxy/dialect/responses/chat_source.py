@@ -47,7 +47,7 @@ class ResponsesToChat:
     def __init__(self, body: bytes, target: Target, *, public_model: str, request_id: str, created: int) -> None:
         translated = translate_request(body, target)
         self.request = TranslatedRequest(CHAT, translated.body, translated.dropped)
-        self._options = answer_options(translated, public_model, request_id, created)
+        self._options = answer_options(translated, public_model, request_id, created, target.thoughts)
 
     def answer(self, status: int, body: bytes) -> TranslatedAnswer:
         """Translate a whole answer or an error. Raises ValueError if a 2xx answer is none."""

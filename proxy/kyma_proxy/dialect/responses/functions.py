@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from kyma_proxy.dialect.anthropic_to_openai.messages import Json, RequestReader, present_members
+from kyma_proxy.dialect.anthropic_to_openai.request_reader import Json, RequestReader, present_members
 from kyma_proxy.errors import GatewayError, Kind
 
 FUNCTION: Final = "function"

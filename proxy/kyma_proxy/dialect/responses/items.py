@@ -13,9 +13,14 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from kyma_proxy.dialect.anthropic_to_openai.messages import PARAGRAPH, Json, RequestReader, content_of, present_members
+from kyma_proxy.dialect.anthropic_to_openai.content_parts import PARAGRAPH, content_of
+from kyma_proxy.dialect.anthropic_to_openai.request_reader import Json, RequestReader, present_members
+from kyma_proxy.dialect.earlier_thoughts import add_thoughts
 from kyma_proxy.dialect.responses.functions import CUSTOM, CUSTOM_INPUT, FUNCTION, TOOL_SEARCH, Tools
 from kyma_proxy.dialect.responses.reasoning import Thoughts, unpack
+from kyma_proxy.dialect.source_state import source_tag, unpack_call, unpack_thought
+from kyma_proxy.dialect.tool_ids import decode_tool_id
+from kyma_proxy.dialect.translation import ThoughtRules
 from kyma_proxy.errors import GatewayError, Kind
 
 _DETAILS: Final = ("low", "high")
@@ -93,12 +98,16 @@ _WITHOUT_MEANING: Final = frozenset({"type", "id", "call_id", "status", "caller"
 class _Turn:
     """A message of the assistant that is being built, with the results of its calls."""
 
-    __slots__ = ("blocks", "calls", "results", "rich", "texts", "thoughts")
+    __slots__ = ("blocks", "calls", "details", "path", "results", "rich", "texts", "thoughts")
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.thoughts: list[str] = []
+        self.path = ""
+        """The path of the first thought."""
         self.blocks: list[dict[str, Any]] = []
+        self.details: list[dict[str, Any]] = []
+        """What the source itself wants back of its thoughts."""
         self.calls: list[Json] = []
         self.results: list[Json] = []
         self.rich: list[Json] = []
@@ -108,16 +117,17 @@ class _Turn:
 class Conversation:
     """The translated input.
 
-    `takes_rich_results` is True if a tool's result may hold images and files. `reasoning_field` is the member for earlier
-    thoughts, None if the source takes none; `takes_blocks` is True if it takes signed ones.
+    `takes_rich_results` is True if a tool's result may hold images and files. `thoughts` says how the source takes earlier
+    thoughts.
     """
 
-    __slots__ = ("_calls", "_open", "_reader", "_reasoning_field", "_takes_rich", "_tools", "_turns", "system")
+    __slots__ = ("_calls", "_open", "_reader", "_tag", "_takes_rich", "_thoughts", "_tools", "_turns", "system")
 
-    def __init__(self, reader: RequestReader, tools: Tools, reasoning_field: str | None, *, takes_rich_results: bool) -> None:
+    def __init__(self, reader: RequestReader, tools: Tools, thoughts: ThoughtRules, *, takes_rich_results: bool) -> None:
         self._reader = reader
         self._tools = tools
-        self._reasoning_field = reasoning_field
+        self._thoughts = thoughts
+        self._tag = source_tag(thoughts.source)
         self._takes_rich = takes_rich_results
         self._turns: list[_Turn | Json] = []
         self._open: _Turn | None = None
@@ -167,15 +177,18 @@ class Conversation:
         return out
 
     def _message_of(self, turn: _Turn) -> Json | None:
-        if not (turn.texts or turn.calls or turn.blocks or (turn.thoughts and self._reasoning_field)):
-            return None  # nothing of it can be said to this source
-        message: Json = {"role": "assistant", "content": PARAGRAPH.join(turn.texts) or (None if turn.calls else "")}
-        if turn.thoughts and self._reasoning_field is not None:
-            message[self._reasoning_field] = PARAGRAPH.join(turn.thoughts)
-        if turn.blocks and self._takes_rich:
+        text = PARAGRAPH.join(filter(None, turn.texts))
+        has_blocks = bool(turn.blocks) and self._takes_rich
+        if not (text or turn.calls or has_blocks):
+            if turn.path:
+                self._reader.drop(turn.path)
+            return None  # many servers refuse a turn without content
+        message: Json = {"role": "assistant", "content": text or None}
+        if has_blocks:
             message["thinking_blocks"] = turn.blocks
         if turn.calls:
             message["tool_calls"] = turn.calls
+        add_thoughts(message, PARAGRAPH.join(turn.thoughts), turn.details, self._thoughts)
         return message
 
     # ---- messages
@@ -246,13 +259,15 @@ class Conversation:
             thoughts = Thoughts(PARAGRAPH.join([part.text for part in item.content or item.summary if part.text]))
         turn = self._turn()
         turn.blocks += thoughts.blocks
+        turn.details += unpack_thought(thoughts.signature, thoughts.text, self._tag)
         if not thoughts.text:
             return
-        if self._reasoning_field is None:
+        if self._thoughts.field is None:
             if not (self._takes_rich and thoughts.blocks):
                 self._reader.drop(path)
         else:
             turn.thoughts.append(thoughts.text)
+            turn.path = turn.path or path
 
     def _add_call(self, raw: Raw, members: dict[str, Raw], kind: str, path: str) -> None:
         call = self._reader.read(_call, raw, path, ())
@@ -271,7 +286,17 @@ class Conversation:
         if turn.results:  # the next turn, of an assistant who said nothing
             self._open = None
             turn = self._turn()
-        turn.calls.append({"id": call.call_id, "type": "function", "function": {"name": name, "arguments": arguments}})
+        made: Json = {
+            "id": decode_tool_id(call.call_id),
+            "type": "function",
+            "function": {"name": name, "arguments": arguments},
+        }
+        state = unpack_call(call.call_id)
+        if state is not None and state.source == self._tag:
+            turn.details += state.details
+            if bytes(state.extra) != b"null":
+                made["extra_content"] = state.extra
+        turn.calls.append(made)
         self._calls[call.call_id] = turn
 
     def _add_result(self, raw: Raw, members: dict[str, Raw], kind: str, path: str) -> None:
@@ -286,6 +311,7 @@ class Conversation:
         else:
             parts = self._output(result.output, f"{path}.output")
         turn = self._calls.get(call_id)
+        call_id = decode_tool_id(call_id)
         if turn is None:
             self._open = None
             content = content_of([_text_part(f"From the result of the tool call {call_id}:"), *parts])

@@ -14,7 +14,7 @@ from kyma_proxy.dialect.openai_to_anthropic.translation import OpenAIToAnthropic
 from kyma_proxy.dialect.responses.chat_source import ResponsesToChat
 from kyma_proxy.dialect.responses.request import Target
 from kyma_proxy.dialect.responses.stream import ResponseStream
-from kyma_proxy.dialect.translation import Aggregation, Order, StreamTranslation, TranslatedAnswer
+from kyma_proxy.dialect.translation import Aggregation, Order, StreamTranslation, ThoughtRules, TranslatedAnswer
 from kyma_proxy.errors import GatewayError
 
 _DEFAULT_MAX_TOKENS: Final = 4096
@@ -35,7 +35,7 @@ class ResponsesToMessages:
         Messages demands a limit of tokens, and Responses has none by default: so it is the most that the model can write.
         """
         most = order.model_max_tokens or order.default_max_tokens or _DEFAULT_MAX_TOKENS
-        target = Target(order.model, "max_tokens", most, True, None, is_signing=True)
+        target = Target(order.model, "max_tokens", most, True, ThoughtRules(None), is_signing=True)
         self._chat = ResponsesToChat(
             order.body, target, public_model=order.public_model, request_id=order.request_id, created=order.now
         )

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from kyma_proxy.core.http.body import is_json
+from kyma_proxy.dialect.anthropic_to_openai.answer import NO_EXTRA
 from kyma_proxy.dialect.responses.functions import CUSTOM, CUSTOM_INPUT, FUNCTION, Tool
 from kyma_proxy.dialect.responses.reasoning import Thoughts, pack
 from kyma_proxy.dialect.responses.response import AnswerOptions
@@ -81,6 +82,7 @@ class TextItem:
         "blocks",
         "encoded",
         "kind",
+        "signature",
     )
 
     def __init__(self, events: Events, options: AnswerOptions, index: int, kind: str) -> None:
@@ -97,6 +99,8 @@ class TextItem:
         self.kind = kind
         self.blocks: list[Json] = []
         """The signed blocks of the thoughts."""
+        self.signature = ""
+        """What the source wants back with the thoughts, once they are there."""
         self.encoded = b""
         members = b'"content":[],"role":"assistant"' if kind == "message" else b'"summary":[]'
         item = b'{"id":%b,"type":"%b","status":"in_progress",%b}' % (self._item_id, kind.encode(), members)
@@ -110,6 +114,11 @@ class TextItem:
         self._events.keep(text)
         self._texts.append(text)
         self._events.delta(self._start, self._end, text)
+
+    @property
+    def length(self) -> int:
+        """The characters of the thoughts so far."""
+        return sum(map(len, self._texts))
 
     def _place(self) -> bytes:
         name = b"summary_index" if self._part == "summary_text" else b"content_index"
@@ -149,7 +158,7 @@ class TextItem:
                 text = "".join(self._texts)
                 if text == "".join([block.get("thinking") or "" for block in self.blocks]):
                     text = ""  # the blocks have it
-                members += b',"encrypted_content":%b' % _encode(pack(Thoughts(text, self.blocks)))
+                members += b',"encrypted_content":%b' % _encode(pack(Thoughts(text, self.blocks, self.signature)))
             self._texts.clear()
         self.encoded = b'{"id":%b,"type":"%b","status":"%b",%b}' % (self._item_id, self.kind.encode(), status.encode(), members)
         self._events.write(b"response.output_item.done", b'"output_index":%d,"item":%b' % (self._index, self.encoded))
@@ -186,8 +195,10 @@ class CallItem:
         "_tool",
         "call_id",
         "encoded",
+        "extra",
         "is_named",
         "name",
+        "shown_id",
     )
 
     def __init__(self, events: Events, options: AnswerOptions, call_id: str) -> None:
@@ -198,6 +209,9 @@ class CallItem:
         self._item_id = self._start = self._end = b""
         self._tool = Tool(FUNCTION, "")
         self.call_id = call_id
+        self.shown_id = call_id
+        """The id as the caller gets it; it may hold what the source wants back."""
+        self.extra = NO_EXTRA
         self.name = ""
         self.is_named = False
         """True if the name is complete: something has followed it."""
@@ -244,7 +258,7 @@ class CallItem:
 
     def _item(self, status: str, arguments: str) -> bytes:
         tool = self._tool
-        item: Json = {"id": Raw(self._item_id), "status": status, "call_id": self.call_id}
+        item: Json = {"id": Raw(self._item_id), "status": status, "call_id": self.shown_id}
         if tool.kind == CUSTOM:
             item |= {"type": "custom_tool_call", "name": tool.name, "input": arguments}
         elif tool.kind == FUNCTION:

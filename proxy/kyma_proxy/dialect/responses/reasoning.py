@@ -21,10 +21,14 @@ _encode: Final = msgspec.json.encode
 
 
 class Thoughts(msgspec.Struct, gc=False, omit_defaults=True):
-    """The text of a reasoning item, and the blocks that its source has signed."""
+    """The text of a reasoning item, and the blocks that its source has signed.
+
+    `signature` holds what a source of chat completions wants back with the text (`source_state.py`).
+    """
 
     text: str = ""
     blocks: list[dict[str, Any]] = []
+    signature: str = ""
 
 
 _decode: Final = msgspec.json.Decoder(Thoughts).decode

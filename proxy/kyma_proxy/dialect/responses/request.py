@@ -14,9 +14,10 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from kyma_proxy.dialect.anthropic_to_openai.messages import Json, RequestReader, present_members
+from kyma_proxy.dialect.anthropic_to_openai.request_reader import Json, RequestReader, present_members
 from kyma_proxy.dialect.responses.functions import Tool, Tools
 from kyma_proxy.dialect.responses.items import Conversation
+from kyma_proxy.dialect.translation import ThoughtRules
 from kyma_proxy.dialect.utf_8 import check_utf_8
 from kyma_proxy.errors import GatewayError, Kind
 
@@ -101,7 +102,7 @@ class ChatRequest(NamedTuple):
 
 
 class Target(NamedTuple):
-    """The source: its model, and the members that it takes.
+    """The source: its model, the members that it takes, and the rules for its thoughts.
 
     `is_signing` is True if it signs its thoughts, and takes images in the results of tools.
     """
@@ -110,7 +111,7 @@ class Target(NamedTuple):
     max_tokens_field: str
     max_tokens: int | None
     asks_for_usage: bool
-    reasoning_field: str | None
+    thoughts: ThoughtRules
     is_signing: bool = False
 
 
@@ -173,7 +174,7 @@ def _translate(request: _Request, members: dict[str, Raw], reader: RequestReader
 
 
 def _messages(request: _Request, tools: Tools, reader: RequestReader, target: Target) -> list[Json]:
-    conversation = Conversation(reader, tools, target.reasoning_field, takes_rich_results=target.is_signing)
+    conversation = Conversation(reader, tools, target.thoughts, takes_rich_results=target.is_signing)
     if request.instructions:
         conversation.system.append(request.instructions)
     if isinstance(request.input, str):

@@ -17,6 +17,7 @@ from kyma_proxy.dialect.answers.openai import usage_of
 from kyma_proxy.dialect.answers.usage import part, token_count
 from kyma_proxy.dialect.responses.functions import Tool
 from kyma_proxy.dialect.responses.request import ChatRequest
+from kyma_proxy.dialect.translation import NO_RULES, ThoughtRules
 
 Json = dict[str, Any]
 MAX_REPEATED_BYTES: Final = 4096
@@ -31,9 +32,12 @@ class AnswerOptions(NamedTuple):
     tools: Mapping[str, Tool]
     summarises: bool
     includes_thoughts: bool
+    thoughts: ThoughtRules = NO_RULES
 
 
-def answer_options(request: ChatRequest, public_model: str, request_id: str, created: int) -> AnswerOptions:
+def answer_options(
+    request: ChatRequest, public_model: str, request_id: str, created: int, thoughts: ThoughtRules
+) -> AnswerOptions:
     """Return the options of an answer. `created` is a Unix time."""
     response_id = f"resp_{request_id or created}"
     members: Json = {
@@ -46,7 +50,8 @@ def answer_options(request: ChatRequest, public_model: str, request_id: str, cre
         members[name] = default if value is None or memoryview(value).nbytes > MAX_REPEATED_BYTES else Raw(bytes(value))
     members["text"] = _text_of(members["text"])
     members["tools"] = _tools_of(members["tools"])
-    return AnswerOptions(response_id, _encode(members)[1:-1], request.tools, request.summarises, request.includes_thoughts)
+    head = _encode(members)[1:-1]
+    return AnswerOptions(response_id, head, request.tools, request.summarises, request.includes_thoughts, thoughts)
 
 
 _REPEATED: Final[Mapping[str, Any]] = {

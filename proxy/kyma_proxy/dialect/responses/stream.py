@@ -17,6 +17,7 @@ from kyma_proxy.dialect.answers.openai import INCOMPLETE_REASONS, usage_in
 from kyma_proxy.dialect.answers.usage import updated
 from kyma_proxy.dialect.anthropic_to_openai.answer import (
     MAX_CALLS,
+    NO_EXTRA,
     Function,
     ToolCall,
     arguments_of,
@@ -24,11 +25,14 @@ from kyma_proxy.dialect.anthropic_to_openai.answer import (
     text_of,
     thinking_of,
 )
+from kyma_proxy.dialect.anthropic_to_openai.thought_reader import ThoughtReader
 from kyma_proxy.dialect.responses.chunks import ABSENT, Delta, decode_any, decode_chunk
 from kyma_proxy.dialect.responses.errors import failure_object
 from kyma_proxy.dialect.responses.output import CallItem, Events, TextItem
 from kyma_proxy.dialect.responses.response import AnswerOptions, response_object, usage_object
 from kyma_proxy.dialect.sse import COMMENT, SseEvent, SseParser
+from kyma_proxy.dialect.think_tags import THOUGHT
+from kyma_proxy.dialect.thinking_signature import UNSIGNED
 from kyma_proxy.dialect.translation import TranslatedAnswer
 
 _COMMENT: Final = b": ping\n\n"
@@ -51,12 +55,13 @@ class ResponseStream:
 
     __slots__ = (
         "_calls", "_events", "_finish_reason", "_has_begun", "_is_done", "_is_over", "_items", "_last_call", "_options",
-        "_parser", "_text_item", "_usage", "_waiting", "document", "has_failed",
+        "_parser", "_text_item", "_thoughts", "_usage", "_waiting", "document", "has_failed",
     )  # fmt: skip
 
     def __init__(self, options: AnswerOptions) -> None:
         self._options = options
         self._parser = SseParser(keeps_comments=True)
+        self._thoughts = ThoughtReader(options.thoughts)
         self._events = Events()
         self._items: list[TextItem | CallItem] = []
         self._text_item: TextItem | None = None  # the open one
@@ -150,21 +155,34 @@ class ResponseStream:
     # ---- content
 
     def _add(self, delta: Delta) -> None:
-        if thinking := thinking_of(delta):
-            self._add_text("reasoning", "summary_text" if self._options.summarises else "reasoning_text", thinking)
+        thinking, text = thinking_of(delta), text_of(delta)
+        parts = [(THOUGHT, thinking)] if thinking else []
+        if delta.reasoning_details is not None or self._thoughts.has_tags:
+            parts = self._thoughts.read(thinking, text, delta.reasoning_details)
+            text = ""
+        self._add_parts(parts)
         if delta.thinking_blocks:
             item = self._opened("reasoning")
             item.blocks += [{name: block[name] for name in block if name != "index"} for block in delta.thinking_blocks]
             if len(item.blocks) > _MAX_BLOCKS:
                 raise ValueError("the thoughts have too many blocks")
             self._events.keep(delta.thinking_blocks[0].get("signature") or "")
-        if text := text_of(delta):
+        if text:
             self._add_text("message", "output_text", text)
+        if self._thoughts.has_tags and (delta.refusal or delta.calls):
+            self._add_parts(self._thoughts.flush())
         if delta.refusal:
             self._add_text("message", "refusal", delta.refusal)
         if delta.tool_calls or delta.function_call is not None:
             for call in delta.calls:
                 self._add_call(call)
+
+    def _add_parts(self, parts: list[tuple[str, str]]) -> None:
+        for kind, text in parts:
+            if kind == THOUGHT:
+                self._add_text("reasoning", "summary_text" if self._options.summarises else "reasoning_text", text)
+            else:
+                self._add_text("message", "output_text", text)
 
     def _add_text(self, kind: str, part: str, text: str) -> None:
         item = self._text_item
@@ -185,11 +203,20 @@ class ResponseStream:
     def _close_text(self) -> None:
         item, self._text_item = self._text_item, None
         if item is not None:
+            self._sign(item)
             item.close()
+
+    def _sign(self, item: TextItem) -> None:
+        """Keep with thoughts what their source wants back, if the caller keeps them; else it waits for the next call."""
+        if item.kind == "reasoning" and self._options.includes_thoughts:
+            signature = self._thoughts.signature(item.length)
+            item.signature = "" if signature == UNSIGNED else signature
 
     def _add_call(self, call: ToolCall) -> None:
         function = call.function or Function()
         item = self._call_of(call, function)
+        if call.extra_content is not NO_EXTRA:
+            item.extra = call.extra_content
         if function.name and (not item.name or not (item.is_named or item.name == function.name)):
             if len(item.name) + len(function.name) > _MAX_NAME:
                 raise ValueError("the name of a tool call is too long")
@@ -228,6 +255,7 @@ class ResponseStream:
         """Open the call whose name is complete now. One without a name is left out."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None and waiting.name:
+            waiting.shown_id = self._thoughts.packed_call(waiting.call_id, waiting.extra) or waiting.call_id
             waiting.open(len(self._items))
             self._items.append(waiting)
 
@@ -238,11 +266,14 @@ class ResponseStream:
         self._is_over = True
         if not self._has_begun:
             self._begin()
+        self._add_parts(self._thoughts.flush())
         self._open_waiting()
         incomplete = _INCOMPLETE.get(self._finish_reason or "")
         status = "completed" if incomplete is None else "incomplete"
         for item in self._items:
             if not item.encoded:
+                if isinstance(item, TextItem):
+                    self._sign(item)
                 item.close(status)
         response = self.document = response_object(
             self._options, status, [item.encoded for item in self._items], usage=usage_object(self._usage),

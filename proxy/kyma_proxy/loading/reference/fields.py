@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from kyma_proxy.config.units import AUTO, Secret
+from kyma_proxy.config.units import AUTO, AUTO_WORKERS, Secret
 from kyma_proxy.loading import document as doc
 from kyma_proxy.loading.kinds import Kind, element_of, is_section, kind_of
 from kyma_proxy.loading.known_providers import one_line
@@ -112,6 +112,8 @@ def written(value: Any, kind: Kind) -> str:
         return "true" if value else "false"
     if kind.unit in ("duration", "delay"):
         return _duration(value, is_delay=kind.unit == "delay")
+    if kind.unit == "workers":
+        return "auto" if value == AUTO_WORKERS else str(value)
     if kind.unit == "size":
         return next((f"{value // size}{unit}" for size, unit in _BYTE_UNITS if value and value % size == 0), str(value))
     if isinstance(value, float):

@@ -33,6 +33,12 @@ _DOCUMENT: Final = {
         "/var/log/kyma/access.log",
         REPLACE,
     ),
+    "workers": Key(
+        "The number of processes that serve, `auto` for one a processor. With 1 the gateway is one plain process. With more a "
+        "supervisor starts them, watches them and serves what is not relayed; accounts need 1 for now.",
+        "4",
+        RESTART,
+    ),
     "usage": Key(
         "`ask`: providers are asked for the token counts of every stream, for the log and the metrics; callers see nothing of "
         "it. `as_reported`: streams are logged with what their caller has asked for. Metered streams are always asked.",

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from kyma_proxy.config.units import MAX_INTEGER, Secret
+from kyma_proxy.config.units import MAX_INTEGER, MAX_WORKERS, Secret
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, endpoints_of
 from kyma_proxy.loading import document as doc
 from kyma_proxy.loading.kinds import Kind, element_of, is_section
@@ -28,6 +28,10 @@ _UNITS: Final[dict[str, list[dict[str, Any]]]] = {
     "duration": [{"type": "string", "pattern": _DURATION}, {"type": "number", "const": 0}],
     "delay": [{"type": "string", "pattern": _DURATION}, {"type": "string", "const": "auto"}],
     "size": [{"type": "string", "pattern": _SIZE}, {"type": "integer", "minimum": 0}],
+    "workers": [
+        {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS},
+        {"type": "string", "const": "auto"},
+    ],
     "usd": [{"type": "number", "minimum": 0, "maximum": 10**6}, {"type": "string", "pattern": _USD}],
 }
 _WORDS: Final = {
@@ -35,6 +39,7 @@ _WORDS: Final = {
     "delay": "`auto`, or a duration such as 800ms or 2s",
     "size": "A size such as 64KiB, 32MiB or 1MB, or a number of bytes",
     "usd": "US dollars",
+    "workers": f"A number from 1 to {MAX_WORKERS}, or `auto`",
 }
 
 

@@ -70,6 +70,8 @@ _SOURCE: Final = {
     "stream_usage": Key("`false` if it refuses `stream_options`; the tokens of its streams are then estimated.", "false"),
     "max_tokens_field": Key("As at a provider.", "max_completion_tokens", default=_OF_ITS_PROVIDER),
     "reasoning_field": Key("As at a provider.", "reasoning", default=_OF_ITS_PROVIDER),
+    "reasoning_parser": Key("As at a provider.", "think", default=_OF_ITS_PROVIDER),
+    "calls_need": Key("As at a provider.", "thought_signature", default=_OF_ITS_PROVIDER),
     "endpoints": Key("As at a provider.", "[chat]", default=_OF_ITS_PROVIDER),
     "image": Key("The members of its image requests.", "{size: image_size}", default="those of its dialect"),
     "move_on": Key("As at a provider, to which these are added.", "[{status: 400, message: Your plan has ended}]"),

@@ -81,6 +81,17 @@ _PROVIDER: Final = {
         "The member of a message for its earlier reasoning, in requests that are translated; `none` leaves it out.",
         "none",
     ),
+    "reasoning_parser": Key(
+        "The tags in which it writes its reasoning at the beginning of the text: `<think>`, `<thought>` (Gemini) or "
+        "`<mm:think>` (MiniMax M3); with `deepseek_r1` it is `<think>`, and the first tag may be missing. In translated "
+        "answers the reasoning is then taken out of the text, and it goes back the same way.",
+        "think",
+    ),
+    "calls_need": Key(
+        "What it refuses a call of an earlier turn without, in requests that are translated: `reasoning` (Moonshot) or "
+        "`thought_signature` (Gemini 3). Where the turn came from another source, a placeholder is sent.",
+        "reasoning",
+    ),
     "warm_connections": Key("Connections that are opened ahead while it is used.", "4"),
     "keep_alive": Key(
         "How long an idle connection to it is kept; shorter than the provider keeps it, so that no request meets its end.",

@@ -206,8 +206,8 @@ class DownstreamConnection(asyncio.Protocol):
             serving = InlineCoroutine(self._handlers.relay(inbound, self), self._loop, self.abort)
             self._serving = serving if self.state is ConnectionState.SERVING else None  # it may have been answered already
             return
-        if self._listener.hand_over is not None:
-            self._flow = Forwarding(inbound, self, self._listener.hand_over)
+        if (elsewhere := self._listener.elsewhere) is not None:
+            self._flow = Forwarding(inbound, self, elsewhere, may_stay=self._listener.hand_over is None)
             return
         if self._bridge is None:
             self._bridge = self._open_bridge(self)

@@ -95,7 +95,7 @@ class IncomingBody:
     def _forward(self, data: bytes, upload: Upload, reader: RequestReader) -> None:
         reader.feed(data)
         if reader.ready:
-            item = reader.ready.popleft()
+            item = reader.ready.pop(0)
             if isinstance(item, Inbound):
                 upload.add(item.body)
             else:

@@ -80,6 +80,8 @@ class Listener:
         self.is_draining = False
         self.hand_over: HandOver | None = None
         """While draining: gives connections to the process that follows this one, if one does."""
+        self.control_plane: HandOver | None = None
+        """Gives connections to the process that has the control plane; None if that is this one."""
         self._policy = policy
         self._max_connections = max_connections
         self.web_pages = policy(current())
@@ -87,6 +89,11 @@ class Listener:
         """The head that was parsed last: callers of one SDK send the same one, and share what was made of it."""
         self._prefix = os.urandom(8).hex() + "-"
         self._ids = 0
+
+    @property
+    def elsewhere(self) -> HandOver | None:
+        """Gives connections to the process that serves what is not relayed; None if that is this one."""
+        return self.hand_over or self.control_plane
 
     def fresh_id(self) -> str:
         """A request id that no other request has, of this process or another."""

@@ -33,6 +33,7 @@ def order_of(exchange: Exchange, step: Step, body: bytes) -> Order:
     return Order(
         body, source.model, step.model.id, source.max_tokens_field, exchange.snapshot.max_tokens, source.stream_usage,
         source.reasoning_field, exchange.inbound.request_id, int(time.time()), step.model.max_output_tokens,
+        source.reasoning_parser, source.calls_need, f"{source.provider.name} {source.model}",
     )  # fmt: skip
 
 
