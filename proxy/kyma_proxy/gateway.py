@@ -41,7 +41,7 @@ from kyma_proxy.dialect.answers.errors import read_error
 from kyma_proxy.dialect.answers.reader import AnswerReader
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.registry import DIALECTS, RELAYED
-from kyma_proxy.dialect.wrong_endpoint import move_to
+from kyma_proxy.dialect.wrong_endpoint import serve_as
 from kyma_proxy.errors import GatewayError, Kind, draining, internal_error
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.inline_coroutine import ENDED
@@ -122,7 +122,7 @@ class Gateway(AttemptsListener):
         """The sources that can answer for the model that the caller asks for, in the dialect of the body."""
         exchange.routing = fields
         if fields.shape and fields.shape != exchange.endpoint.key:
-            move_to(exchange, fields.shape)
+            serve_as(exchange, fields.shape)
         route, is_alias = self._routes.of(exchange.snapshot, exchange.endpoint, fields.model)
         exchange.alias = fields.model if is_alias else None
         exchange.route, exchange.model = route, route.model
@@ -255,7 +255,7 @@ class Gateway(AttemptsListener):
         exchange.answered_by = step.source
         exchange.model, exchange.layer = step.model, step.layer
         exchange.provider_request_id = head.provider_request_id
-        exchange.dropped = pump.body.dropped
+        exchange.dropped = exchange.lost + pump.body.dropped
         exchange.inbound.body = b""  # no other source is asked, so the prompt need not be kept
         attempts.downstream.buffered.release()
         lines = relay_lines(exchange.inbound.request_id, step.model.id, exchange.alias, step.layer, exchange.dropped)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.behaviour.translation import STREAMS, WHOLE_ANSWERS
+from tests.behaviour.translation import STREAMS, WHOLE_ANSWERS, text_of_stream
 from tests.harness import CLOSE, LAST_CHUNK, both, chunk, head
 
 TURNS = [{"role": "user", "content": "hi"}]
@@ -82,6 +82,55 @@ async def test_a_stream_and_its_break_are_in_the_dialect_of_the_body(tmp_path: P
             is_error = b"event: error" in got or b'data: {"error":' in got
             assert is_error is (ends == CLOSE)
         assert [one["ending"] for one in await running.records()] == ["completed", "broken"]
+
+
+CURSORS: dict[str, Any] = {
+    "model": "m", "stream": True, "stream_options": {"include_usage": True}, "store": False, "text": {"verbosity": "low"},
+    "input": [{"role": "user", "content": [{"type": "input_text", "text": "hi"}]}], "include": ["reasoning.encrypted_content"],
+    "reasoning": {"effort": "medium", "summary": "auto"},
+    "tools": [{"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("speaks", STREAMS)
+async def test_a_client_that_reads_chat_completions_gets_them_though_its_body_is_of_responses(
+    tmp_path: Path, speaks: str
+) -> None:
+    async with both(tmp_path, dialect=speaks) as (running, source):
+        source.plays(head() + b"".join(map(chunk, STREAMS[speaks])) + LAST_CHUNK)
+        client = await running.client()
+        client.post(json.dumps(CURSORS).encode(), path=CHAT)
+        answer = await client.answer()
+        assert answer.status == 200
+        assert text_of_stream("openai", answer.body) == "one two"
+        assert answer.body.endswith(b"data: [DONE]\n\n")
+        assert b'"total_tokens":' in answer.body or b'"prompt_tokens"' in answer.body
+        assert "text.verbosity" in answer.headers["x-kyma-dropped"]
+        sent = json.loads(source.received[0].body)
+        assert sent["model"] == "real-0"
+        assert sent["messages"][-1]["role"] == "user"
+        assert len(sent["tools"]) == 1
+        (record,) = await running.records()
+        assert (record["endpoint"], record["asked_at"]) == ("chat/completions", "chat/completions")
+        assert (record["completion_tokens"], record["ending"]) == (3, "completed")
+
+
+async def test_options_of_a_stream_change_nothing_for_callers_of_responses(tmp_path: Path) -> None:
+    body = {"model": "m", "input": "hi", "stream_options": {"include_obfuscation": False}}
+    async with both(tmp_path, dialect="openai") as (running, source):
+        client = await running.client()
+        client.post(json.dumps(body).encode(), path=RESPONSES)
+        assert (await client.answer()).status == 200
+        assert json.loads(source.received[0].body) == body | {"model": "real-0"}
+
+
+async def test_what_a_chat_request_can_not_say_is_refused_in_its_dialect(tmp_path: Path) -> None:
+    async with both(tmp_path, dialect="openai") as (running, source):
+        client = await running.client()
+        client.post(json.dumps(CURSORS | {"previous_response_id": "resp_1"}).encode(), path=CHAT)
+        answer = await client.answer()
+        assert (answer.status, answer.json["error"]["param"]) == (400, "previous_response_id")
+        assert source.received == []
 
 
 async def test_a_right_body_is_passed_on_as_it_is(tmp_path: Path) -> None:

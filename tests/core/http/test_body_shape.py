@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyma_proxy.core.http.body_shape import CHAT, MESSAGES, RESPONSES, shape_of
+from kyma_proxy.core.http.body_shape import CHAT, MESSAGES, RESPONSES, RESPONSES_OF_CHAT, shape_of
 
 OTHERS = ["stream", "temperature", "tools", "tool_choice", "top_p", "metadata", "top_k", "thinking", "user", "stop", "seed"]
 """Members that several endpoints have, or that servers of one API take from another."""
 
 
 @pytest.mark.parametrize(("names", "shape"), [
-    ("model input", RESPONSES), ("model input instructions stream", RESPONSES),
+    ("model input stream stream_options", RESPONSES_OF_CHAT), ("model input", RESPONSES),
+    ("model input instructions stream", RESPONSES),
     ("model messages system max_tokens", MESSAGES), ("model system messages max_tokens stream tools", MESSAGES),
     ("model messages stream_options stream", CHAT), ("model messages max_completion_tokens", CHAT),
     ("model messages response_format n", CHAT),

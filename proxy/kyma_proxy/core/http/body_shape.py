@@ -1,7 +1,7 @@
 """Tells by the names of its members what a body is that was sent to another endpoint than its own. (Contract §2, §3.)
 
 Some clients send one API's body to another's path: Cursor sends that of Responses to chat completions. A body is taken for
-another's only if its own endpoint could not serve it: it lacks a member that is required there, and has one that is not known.
+another's only if the endpoint could not serve it: it lacks a member that is required there, and has one that is not known.
 """
 
 from __future__ import annotations
@@ -12,6 +12,11 @@ from typing import Final
 CHAT: Final = "chat"
 MESSAGES: Final = "messages"
 RESPONSES: Final = "responses"
+RESPONSES_OF_CHAT: Final = "responses of chat"
+"""The shape of a body of Responses from a client that reads chat completions: it asks for the usage of a stream as they do.
+
+Cursor is one. (https://forum.cursor.com/t/159298, https://docs.litellm.ai/docs/proxy/cursor)
+"""
 CONVERSATIONS: Final = frozenset({CHAT, MESSAGES, RESPONSES})
 """The keys of the endpoints for conversations: their bodies are told apart, and no others."""
 _OF_CHAT_ALONE: Final = frozenset({
@@ -24,7 +29,9 @@ _OF_CHAT_ALONE: Final = frozenset({
 def shape_of(names: Collection[str]) -> str:
     """Return the key of the endpoint whose body has these members and no other has; "" if several could have them."""
     if "messages" not in names:
-        return RESPONSES if "input" in names else ""
+        if "input" not in names:
+            return ""
+        return RESPONSES_OF_CHAT if "stream_options" in names else RESPONSES
     if "input" in names:
         return ""
     is_limited = "max_tokens" in names  # which Messages requires
