@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 _MAX_INTEGER: Final = 2**63 - 1
 _UNITS: Final = {
     "duration": "duration", "delay": "duration or `auto`", "size": "size", "usd": "US dollars", "dialect": "",
-    "workers": "1 to 256, or `auto`",
+    "workers": "1 to 64, or `auto`",
 }  # fmt: skip
 _TITLES: Final = {
     doc.Document: ("The whole file", "Only `providers` and `models` are required."),
@@ -40,6 +40,10 @@ _TITLES: Final = {
     doc.Limits: ("Limits", "In sizes and in times. The admin listener keeps them too, with 128 connections."),
     doc.Tier: ("Tiers", ""),
     doc.Provider: ("Providers", "[guides/providers.md](guides/providers.md) has recipes: clouds, keys, proxies, sockets."),
+    doc.Supports: (
+        "What a source takes",
+        "The innermost level that has a key decides. [guides/providers.md](guides/providers.md#what-a-source-takes) says more.",
+    ),
     doc.ErrorRule: ("Errors that lead to the next source", "All keys that are there must fit, and one must be."),
     doc.Model: ("Models", 'An `id` may be a pattern: `"*"` for all ids, or `"groq/*"` for all that begin so.'),
     doc.Price: ("Prices", "Exact to the nano-dollar. [ACCOUNTS.md](ACCOUNTS.md) says what is charged."),

@@ -17,6 +17,12 @@ SIMULATED_MODELS = """\
     image: {sizes: [512x512, 1024x1024]}
     pool: [{provider: queue, model: simulated/pictures}]
     reserve: [{provider: images, model: simulated-image}]
+  - id: retouch
+    input_modalities: [text, image]
+    output_modalities: [image]
+    price: {image: 0.05}
+    image: {needs_image: true, most_input_images: 4, extra: [mask, quality]}
+    pool: [{provider: images, model: simulated-image}]
 """
 
 

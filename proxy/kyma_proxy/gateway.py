@@ -50,6 +50,7 @@ from kyma_proxy.net.relay.bodies import body_for
 from kyma_proxy.net.relay.body import Body
 from kyma_proxy.net.relay.large_bodies import SMALL_BYTES, LargeBodies, takes_long
 from kyma_proxy.net.relay.pump import Pump
+from kyma_proxy.net.relay.refusal import note_refusal
 from kyma_proxy.net.upstream.connection import UpstreamConnection
 from kyma_proxy.net.upstream.pool import UpstreamPool
 from kyma_proxy.telemetry.counters import Counters
@@ -71,8 +72,7 @@ class Gateway(AttemptsListener):
     ) -> None:  # fmt: skip
         """Requests are metered if there is a meter; without one everybody may call."""
         self._current, self._upstreams, self._breakers = current, upstreams, breakers
-        self._counters, self._log, self._meter = counters, log, meter
-        self._random, self._large_bodies = random, large_bodies
+        self._counters, self._log, self._meter, self._random, self._large_bodies = counters, log, meter, random, large_bodies
         self._own_answers, self._routes = OwnAnswers(meter), Routes()
         self._settlement = Settlement(counters, breakers, log, meter)
         self.live: set[Attempts] = set()
@@ -169,7 +169,7 @@ class Gateway(AttemptsListener):
         if attempts.is_too_late(step, now):
             return True
         dialect = DIALECTS[exchange.endpoint.dialect]
-        if len(exchange.inbound.body) > SMALL_BYTES and takes_long(exchange, step, dialect):
+        if len(exchange.inbound.body) > SMALL_BYTES and takes_long(exchange, step):
             attempts.postponed = step
             return True
         try:
@@ -230,7 +230,7 @@ class Gateway(AttemptsListener):
         rules = (*source.move_on, *DIALECTS[source.provider.dialect].operators_errors)
         meaning = meaning_of(head.status, read_error(body), rules)
         if meaning is None:
-            return None
+            return note_refusal(attempt, head.status, body, monotonic())
         failure = status_failure(attempt.provider, meaning, head.fields, detail=f"answered {head.status}", wall=time.time())
         return failure._replace(written_status=head.status)
 

@@ -50,3 +50,31 @@ async def test_a_source_that_lacks_the_endpoint_is_asked_at_chat_in_the_same_req
             assert (answer.status, answer.json["status"], answer.headers.get("x-kyma-fallback")) == (200, "completed", None)
         lines = [one.line.split()[1] for one in provider.received]
         assert lines == ["/v1/responses", "/v1/chat/completions", "/v1/chat/completions"]
+
+
+async def test_a_conversation_of_responses_goes_on_at_a_source_that_has_them(tmp_path: Path) -> None:
+    signed = {"google": {"thought_signature": "CiQB" + "x" * 300}}
+    call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}, "extra_content": signed}
+    message = {"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [call]}
+    answered = {"id": "c1", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    entries = "endpoints: [chat]", "endpoints: [responses]"
+    async with providers(2) as (chat, native):
+        sources = [ProviderEntry(one.port, source=more, weight=1) for one, more in zip((chat, native), entries, strict=True)]
+        async with gateway(configuration(*sources), tmp_path) as running:
+            native.plays(whole(b"{}", status="503 Busy"))
+            chat.plays(whole(json.dumps(answered).encode()))
+            client = await running.client()
+            asked = {"model": "m", "input": [{"role": "user", "content": "Go."}], "include": ["reasoning.encrypted_content"]}
+            client.post(json.dumps(asked).encode(), path="/v1/responses")
+            output = (await client.answer()).json["output"]
+            called = output[-1]["call_id"]
+            assert called.startswith("kyma-call-")
+            running.forget_failures()
+            result = {"type": "function_call_output", "call_id": called, "output": "1"}
+            client.post(json.dumps(asked | {"input": [*asked["input"], *output, result]}).encode(), path="/v1/responses")
+            answer = await client.answer()
+            assert answer.status == 200
+            assert answer.headers["x-kyma-dropped"] == "input[1]"
+            sent = json.loads(native.received[-1].body)["input"]
+            assert [one.get("type") for one in sent] == [None, "function_call", "function_call_output"]
+            assert {one["call_id"] for one in sent[1:]} == {"call_1"}

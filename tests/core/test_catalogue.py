@@ -142,6 +142,7 @@ def test_the_capabilities_name_the_defaults_the_endpoints_and_the_logged_fields(
     assert [entry["path"].encode() for entry in document["endpoints"]] == [
         *(path for path in RELAYED if path.startswith(b"/v1/")),
         b"/v1/images/generations",
+        b"/v1/images/edits",
     ]
     assert document["images"] == {
         "expires_after_s": 300,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.dialect.source_state import pack_thought
-from kyma_proxy.dialect.thinking_signature import UNSIGNED, may_hold_unsigned, without_unsigned
+from kyma_proxy.dialect.thinking_signature import UNSIGNED, without_unsigned
+from kyma_proxy.dialect.token_cleaning import may_hold_tokens
 
 Json = dict[str, Any]
 FOREIGN = {"type": "thinking", "thinking": "7 times 13.", "signature": UNSIGNED}
@@ -53,7 +54,7 @@ def test_a_thought_whose_signature_holds_another_sources_details_is_removed_too(
     details = [{"type": "reasoning.text", "text": "7 times 13.", "signature": "Eq"}]
     packed = FOREIGN | {"signature": pack_thought(details, "7 times 13.", "it")}
     written = body([packed, TEXT])
-    assert may_hold_unsigned(written)
+    assert may_hold_tokens(written)
     made, dropped = without_unsigned(written)
     assert json.loads(made)["messages"][0]["content"] == [TEXT]
     assert dropped == ("messages[0].content[0]",)
@@ -124,5 +125,5 @@ def test_a_malformed_request_is_returned_unchanged(written: bytes) -> None:
 
 
 def test_unsigned_blocks_are_found_in_a_request_with_white_space() -> None:
-    assert may_hold_unsigned(body([FOREIGN], indent=2))
-    assert not may_hold_unsigned(body([SIGNED, TEXT]))
+    assert may_hold_tokens(body([FOREIGN], indent=2))
+    assert not may_hold_tokens(body([SIGNED, TEXT]))

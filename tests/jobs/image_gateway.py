@@ -69,11 +69,12 @@ def queue_answers(*urls: str) -> tuple[bytes, ...]:
 
 def configuration(
     *sources: tuple[str, int], accounts: str = "", more: str = "", model: str = "", reserve: str = "[]", first: str = "",
-    price: str = "",
+    price: str = "", models: str = "",
 ) -> str:  # fmt: skip
     """A model `pic` whose pool has these sources, tried in this order, a model `edit`, and a text model.
 
     `first` is the section `image` of the first source, and `price` stands in the model's price beside that of an image.
+    `models` are further entries.
     """
     written = "".join(
         f"  - {{name: p{at}, base_url: 'http://127.0.0.1:{port}/base', dialect: {dialect}, api_key: provider-key-{at}}}\n"
@@ -92,7 +93,7 @@ def configuration(
         f"  - {{id: edit, input_modalities: [text, image], output_modalities: [image], price: {{image: {PRICE}}}, "
         f"pool: [{pool}], image: {{needs_image: true}}}}\n"
         f"  - {{id: m, price: {{input: 1, output: 2}}, pool: [{{provider: text, model: real}}]}}\n"
-        f"aliases: {{picture: pic}}\n{more}"
+        f"{models}aliases: {{picture: pic}}\n{more}"
     )
 
 

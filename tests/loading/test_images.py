@@ -187,8 +187,8 @@ NO_EFFECT = "has no effect, as output_modalities is not [image]"
         (with_rules("{siezs: []}"), Problem("models[0].image.siezs", 10, "unknown key; did you mean sizes?")),
         (with_art("{sise: size}"), Problem("models[0].pool[0].image.sise", 12, "unknown key; did you mean size?")),
         (with_rules("{extra: [Seed]}"), Problem("models[0].image.extra[0]", 10, NO_NAME)),
-        (with_rules("{extra: [seed, mask]}"), Problem(
-            "models[0].image.extra[1]", 10, "mask is set by the gateway itself; leave it out",
+        (with_rules("{extra: [seed, images]}"), Problem(
+            "models[0].image.extra[1]", 10, "images is set by the gateway itself; leave it out",
         )),
         (with_queue("{count: samples}", "{extra: [seed, samples]}"), Problem(
             "models[0].image.extra[1]", 10, "samples is set by the gateway itself; leave it out",
@@ -243,7 +243,7 @@ def test_a_model_of_a_fal_queue_must_be_a_plain_path(model: str) -> None:
 
 
 OWN = """
-model prompt n num_images size image_size aspect_ratio width height image images image_url image_urls mask
+model prompt n num_images size image_size aspect_ratio width height image images image_url image_urls
 response_format stream sync_mode idempotency_key extra user
 """
 

@@ -155,7 +155,7 @@ def test_a_provider_shows_neither_key_nor_proxy_in_a_repr() -> None:
 
 def test_the_guides_recipes_are_a_configuration() -> None:
     guide = Path(__file__).parents[2] / "docs" / "guides" / "providers.md"
-    recipes, patterns = re.findall(r"```yaml\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    recipes, supports, patterns = re.findall(r"```yaml\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
     variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", recipes), KEY) | {
         "OPENROUTER_API_KEY_2": OTHER,
         "COMPANY_PROXY": "p:1",
@@ -172,3 +172,5 @@ def test_the_guides_recipes_are_a_configuration() -> None:
     listed = load(patterns, dict.fromkeys(re.findall(r"\$\{(\w+)\}", patterns), KEY))
     assert [one.prefix for one in listed.patterns] == ["claude-", "groq/", "fast/", ""]
     assert {"claude-opus-4-1", "gpt-4o-mini"} <= set(listed.models)
+    (scout,) = load(supports, {"GROQ_API_KEY": KEY}).models["scout"].pool
+    assert (scout.supports.stop, scout.supports.images, scout.supports.assistant_first) == (4, False, False)

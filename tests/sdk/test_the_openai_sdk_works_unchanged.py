@@ -12,6 +12,7 @@ import httpx2
 import openai
 import pytest
 
+from kyma_proxy.simulated.image_drawing import draw, make_sketch
 from tests.configurations import ProviderEntry, configuration, listeners
 from tests.forms import wav
 from tests.processes import GatewayProcess, free_port, relayed, serving, simulated_provider
@@ -127,7 +128,7 @@ def test_what_is_not_offered_is_a_not_found_error_that_says_why(client: openai.O
 
 def test_model_pages_and_completions_share_one_connection(client: openai.OpenAI) -> None:
     for _ in range(3):
-        assert {model.id for model in client.models.list()} == {"sim", "vendor/sim", "claude", "sketch"}
+        assert {model.id for model in client.models.list()} == {"sim", "vendor/sim", "claude", "sketch", "retouch"}
         assert client.models.retrieve("sim").owned_by == "unknown"
         assert client.models.retrieve("vendor/sim").id == "vendor/sim"
         assert client.chat.completions.create(model="vendor/sim", messages=TALK).choices
@@ -247,6 +248,19 @@ def test_images_come_as_base64_if_that_is_requested(client: openai.OpenAI) -> No
     )
     assert images.data is not None
     assert base64.b64decode(images.data[0].b64_json or "").startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("has_mask", [False, True])
+def test_images_are_edited_while_the_client_waits(client: openai.OpenAI, count: int, has_mask: bool) -> None:
+    picture = draw(make_sketch("A red fox", 1, 1, 64, 64))
+    images: Any = ("a.png", picture) if count == 1 else [(f"{at}.png", picture) for at in range(count)]
+    edited = client.images.edit(
+        model="retouch", prompt="in winter", image=images, mask=("m.png", picture) if has_mask else openai.omit, n=2,
+        quality="high", extra_headers={"Prefer": "wait=20"},
+    )  # fmt: skip
+    assert edited.data is not None
+    assert len(edited.data) == 2
 
 
 async def test_images_and_chat_share_an_async_client(aclient: openai.AsyncOpenAI) -> None:

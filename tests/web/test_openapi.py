@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from aiohttp.test_utils import TestClient
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from kyma_proxy.core.catalogue import Catalogue, make_catalogue
 from kyma_proxy.core.routing.breaker_table import BreakerTable
 from kyma_proxy.dialect.registry import DIALECTS, RELAYED
 from kyma_proxy.errors import GatewayError, Kind
+from kyma_proxy.loading.compiling import load
 from kyma_proxy.web.application import PublicPages, application
 from kyma_proxy.web.image_pages import ImagePages
 from kyma_proxy.web.openapi.document import openapi_page
+from tests.configurations import configuration
 from tests.factories import snapshot
 from tests.harness import CLOSE, Provider, whole
 from tests.jobs.image_gateway import (
@@ -120,6 +123,30 @@ def test_the_members_that_the_gateway_reads_are_described_for_the_endpoints_that
         assert operation["externalDocs"]["url"].startswith("https://")
 
 
+def pages_of(steps: Generator[None, None, Catalogue]) -> Catalogue:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            made: Catalogue = stop.value
+            return made
+
+
+@pytest.mark.parametrize(("price", "modality", "mode"), [
+    ("per_minute: 0.006", "audio", "per_minute"), ("per_million_characters: 15, per_request: 0.001", "text", "per_character"),
+    ("per_request: 0.002, input: 1, output: 0", "text", "per_request"),
+])  # fmt: skip
+def test_a_price_beside_those_of_tokens_is_in_the_pages_as_they_are_described(price: str, modality: str, mode: str) -> None:
+    written = f"  - {{id: w, input_modalities: [{modality}], price: {{{price}}}, pool: [{{provider: p0, model: x}}]}}\n"
+    pages = pages_of(make_catalogue(load(configuration(9, models=written), {}), (), RELAYED.values()))
+    models, pricing = orjson.loads(pages.models.body), orjson.loads(pages.pricing.body)
+    validate(models, response_schema("/v1/models", "get", 200))
+    validate(pricing, response_schema("/v1/pricing", "get", 200))
+    assert models["data"][-1]["pricing"]["mode"] == mode
+    (medium,) = pricing["media"]
+    assert (medium["id"], medium["modality"], medium["pricing_mode"]) == ("w", modality, mode)
+
+
 def test_both_credentials_are_described_and_public_pages_need_none() -> None:
     schemes = DOCUMENT["components"]["securitySchemes"]
     assert (schemes["bearer"]["type"], schemes["bearer"]["scheme"]) == ("http", "bearer")
@@ -132,7 +159,7 @@ def test_both_credentials_are_described_and_public_pages_need_none() -> None:
 
 def test_every_operation_has_a_unique_id_that_fits_generated_code() -> None:
     names = [operation["operationId"] for methods in PATHS.values() for operation in methods.values()]
-    assert len(set(names)) == len(names) == 34
+    assert len(set(names)) == len(names) == 35
     assert all(re.fullmatch(r"[a-z_]+", name) for name in names)
 
 
@@ -330,6 +357,19 @@ async def submit_an_image_job(api: Api) -> None:
     await api.call("POST", PATH, 402, json=order)
 
 
+async def edit_an_image(api: Api) -> None:
+    path, wait = "/v1/images/edits", {"Prefer": "wait=20"}
+    order, goes_on = {"model": "pic", "prompt": "a cat", "idempotency_key": "e"}, asyncio.Event()
+    api.provider.plays(goes_on, images_answer())
+    job = await api.call("POST", path, 202, json=order)
+    assert (await api.call("POST", path, 200, json=order))["id"] == job["id"]
+    await api.call("POST", path, 409, json={**order, "prompt": "a dog"})
+    goes_on.set()
+    await api.call("POST", path, 400, json={"model": "edit", "prompt": "a cat"})
+    api.provider.plays(CLOSE)
+    await api.call("POST", path, 502, json={"model": "pic", "prompt": "a cat"}, headers=wait)
+
+
 async def list_image_jobs(api: Api) -> None:
     assert (await api.call("GET", "/v1/jobs", 200))["data"] == []
     play(api.provider, *[images_answer()] * 2)
@@ -386,6 +426,7 @@ CALLS: dict[tuple[str, str], Callable[[Api], Awaitable[None]]] = {
     ("DELETE", "/v1/keys/{id}"): revoke_a_key,
     ("GET", "/v1/usage"): read_usage,
     ("POST", PATH): submit_an_image_job,
+    ("POST", "/v1/images/edits"): edit_an_image,
     ("GET", "/v1/jobs"): list_image_jobs,
     ("GET", "/v1/jobs/{id}"): read_an_image_job,
     ("DELETE", "/v1/jobs/{id}"): cancel_an_image_job,

@@ -39,7 +39,8 @@ def parameters(operation: dict[str, Any]) -> list[dict[str, Any]]:
 
 def body_schema(operation: dict[str, Any]) -> dict[str, Any] | None:
     body = operation.get("requestBody")
-    found: dict[str, Any] | None = body and body["content"]["application/json"]["schema"]
+    json_body = body and body["content"].get("application/json")
+    found: dict[str, Any] | None = json_body and json_body["schema"]
     return found
 
 

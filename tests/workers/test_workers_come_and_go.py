@@ -8,8 +8,6 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
-
 from tests.harness import DONE, LAST_CHUNK, Client, chunk, event, head
 from tests.life.certificates import written_certificate
 from tests.processes import GatewayProcess, command
@@ -174,17 +172,6 @@ async def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
         result = await asyncio.to_thread(command, "serve", "--config", tmp_path / "again.yaml")
         assert result.returncode == 1
         assert "the address is in use" in result.stderr
-        assert len(result.stderr.splitlines()) == 1
-        assert await made.ask() == 200
-
-
-@pytest.mark.parametrize("ours", ["workers: 1\n", WORKERS], ids=["by one", "by several"])
-async def test_several_workers_are_not_replaced_yet_and_go_on(tmp_path: Path, ours: str) -> None:
-    async with place(tmp_path, more=WORKERS) as made, made.serving():
-        (tmp_path / "again.yaml").write_text(made.text.replace(WORKERS, ours))
-        result = await asyncio.to_thread(command, "serve", "--replace", "--config", tmp_path / "again.yaml")
-        assert result.returncode == 1
-        assert "with several workers can't" in result.stderr
         assert len(result.stderr.splitlines()) == 1
         assert await made.ask() == 200
 

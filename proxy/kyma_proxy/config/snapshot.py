@@ -14,6 +14,7 @@ from kyma_proxy.config.image_rules import USUAL_RULES, ImageMembers, ImageRules
 from kyma_proxy.config.origin import Origin
 from kyma_proxy.config.problems import Problem
 from kyma_proxy.config.substitutions import Substitutions
+from kyma_proxy.config.supports import UNSPECIFIED, Supports
 from kyma_proxy.config.units import Secret
 from kyma_proxy.config.variant_price import VariantPrice
 
@@ -151,6 +152,9 @@ class Source(Part):
     max_tokens_field: str | None
     reasoning_field: str | None
     """The member of a message that carries its earlier reasoning back to the source; None if the source refuses it."""
+    supports: Supports = UNSPECIFIED
+    supports_by_model: tuple[tuple[str, Supports], ...] = ()
+    """Of a pattern's source: what it takes for the models whose names fit, the longest pattern first; for others `supports`."""
     reasoning_parser: str | None = None
     """The name of the tags between which it writes its reasoning in the text; None if it writes none there."""
     calls_need: str | None = None

@@ -53,7 +53,7 @@ Workers = Annotated[int, msgspec.Meta(extra={"unit": "workers"})]
 
 AUTO_WORKERS: Final = 0
 """As many workers as there are processors."""
-MAX_WORKERS: Final = 256
+MAX_WORKERS: Final = 64
 
 MAX_INTEGER: Final = 2**63 - 1
 """The largest integer of a configuration: pages show it as JSON, whose writer takes 64 bits."""

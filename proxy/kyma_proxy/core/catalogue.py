@@ -17,7 +17,7 @@ import orjson
 
 from kyma_proxy.config.snapshot import NANO, Model, Price, Snapshot
 from kyma_proxy.core.accounts.quantities import is_measured
-from kyma_proxy.core.http.endpoints import IMAGE_JOBS, Endpoint
+from kyma_proxy.core.http.endpoints import IMAGE_EDITS, IMAGE_JOBS, Endpoint
 from kyma_proxy.core.jobs.job import EXPIRES_AFTER_S, STATUSES
 from kyma_proxy.core.routing.patterns import model_of, pattern_of
 
@@ -274,7 +274,7 @@ def _capabilities(snapshot: Snapshot, logged_fields: tuple[str, ...], relayed: C
         "default_max_tokens": snapshot.max_tokens,
         "endpoints": [
             {"path": f"/v1{endpoint.path.decode()}", "method": "POST", "dialect": endpoint.dialect}
-            for endpoint in (*dict.fromkeys(relayed), IMAGE_JOBS)
+            for endpoint in (*dict.fromkeys(relayed), IMAGE_JOBS, IMAGE_EDITS)
         ],
         "dialects": sorted({endpoint.dialect for endpoint in relayed}),
         "images": _images(snapshot),

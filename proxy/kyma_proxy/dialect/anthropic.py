@@ -11,13 +11,15 @@ from kyma_proxy.config.snapshot import ErrorRule, Source
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect.answers import anthropic as answers
 from kyma_proxy.dialect.contract import Cleaning, Dialect
-from kyma_proxy.dialect.thinking_signature import may_hold_unsigned, without_unsigned
+from kyma_proxy.dialect.token_cleaning import clean_messages, may_hold_tokens
 from kyma_proxy.errors import GatewayError, Kind
 
 NAME: Final = "anthropic"
 _REFERENCE: Final = "https://docs.anthropic.com/en/api"
+_CLEANING: Final = Cleaning(may_hold_tokens, clean_messages)
 MESSAGES: Final = Endpoint(
     "messages", NAME, "Answer a conversation.", f"{_REFERENCE}/messages", streams=True, takes_max_tokens=True,
+    cleaning=_CLEANING,
 )  # fmt: skip
 _ERROR_TYPES: Final = MappingProxyType({
     Kind.JOB_LOST: "api_error", Kind.JOB_EXPIRED: "api_error",
@@ -92,6 +94,7 @@ ANTHROPIC: Final = Dialect(
             generates=False,
             is_charged=False,
             is_estimated=True,
+            cleaning=_CLEANING,
         ),
     ),
     credential=_credential,
@@ -111,5 +114,4 @@ ANTHROPIC: Final = Dialect(
     default_fields=((b"anthropic-version", b"2023-06-01"),),
     version_path="/v1",
     whole_list=b"limit=1000",
-    cleaning=Cleaning(may_hold_unsigned, without_unsigned),
 )

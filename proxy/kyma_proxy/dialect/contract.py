@@ -58,7 +58,6 @@ class Dialect(NamedTuple):
     """Request header fields that its providers require, with the values to send if neither caller nor provider sets them."""
     error_events: Mapping[bytes, Callable[[GatewayError, str, bool], bytes]] = MappingProxyType({})
     """The in-band error events of endpoints whose streams have others, by the paths at which callers reach them."""
-    cleaning: Cleaning | None = None
     statuses: Mapping[Kind, int] = MappingProxyType({})
     """The statuses of kinds for which its clients expect another one than the kind's own."""
     version_path: str = ""

@@ -10,7 +10,8 @@ import msgspec
 from kyma_proxy.config.snapshot import ErrorRule, Source
 from kyma_proxy.core.http.endpoints import DOCUMENTS, SOUND_IN, SOUND_OUT, TEXT, Endpoint
 from kyma_proxy.dialect.answers import openai as answers
-from kyma_proxy.dialect.contract import Dialect
+from kyma_proxy.dialect.contract import Cleaning, Dialect
+from kyma_proxy.dialect.token_cleaning import clean_responses, may_hold_tokens
 from kyma_proxy.errors import GatewayError, Kind
 
 NAME: Final = "openai"
@@ -20,7 +21,8 @@ CHAT: Final = Endpoint(
     takes_max_tokens=True, takes_stream_options=True, renames_max_tokens=True,
 )  # fmt: skip
 RESPONSES: Final = Endpoint(
-    "responses", NAME, "Create a model response.", f"{_REFERENCE}/responses/create", streams=True
+    "responses", NAME, "Create a model response.", f"{_REFERENCE}/responses/create", streams=True,
+    cleaning=Cleaning(may_hold_tokens, clean_responses),
 )  # fmt: skip
 SPEECH: Final = Endpoint(
     "audio/speech", NAME, "Speak a text.", f"{_REFERENCE}/audio/createSpeech", key="speech", generates=False,

@@ -25,6 +25,8 @@ from msgspec import Raw
 from kyma_proxy.dialect.thinking_signature import UNSIGNED, UNSIGNED_PREFIX
 
 CALL_PREFIX: Final = "kyma-call-"
+REASONING_PREFIX: Final = "kyma-reasoning-1."
+"""The beginning of the token in which a reasoning item keeps its thoughts (`responses/reasoning.py`)."""
 MAX_STATE_BYTES: Final = 64 * 1024
 """What is larger is left out: callers send it back with every request."""
 _DIGEST_CHARACTERS: Final = 16

@@ -22,7 +22,7 @@ UNSIGNED: Final = "kyma-unsigned"
 UNSIGNED_PREFIX: Final = UNSIGNED + "."
 """The beginning of such a signature that holds more (`source_state.py`)."""
 _MARK: Final = b'"kyma-unsigned'
-_MAX_PATHS: Final = 64
+MAX_PATHS: Final = 64
 """The removed blocks that are reported: callers choose how many they send."""
 _encode: Final = msgspec.json.encode
 
@@ -59,11 +59,6 @@ def is_unsigned(signature: str | None) -> bool:
     return signature is not None and (signature == UNSIGNED or signature.startswith(UNSIGNED_PREFIX))
 
 
-def may_hold_unsigned(body: bytes) -> bool:
-    """True if a request in Anthropic's dialect may have such blocks; rarely the case, and cheap to tell."""
-    return body.rfind(_MARK) >= 0  # `rfind` takes a third of the time of `find`
-
-
 def without_unsigned(body: bytes) -> tuple[bytes, tuple[str, ...]]:
     """Return the request without such blocks, and the paths of what was removed; all other values stay as written.
 
@@ -79,12 +74,12 @@ def without_unsigned(body: bytes) -> tuple[bytes, tuple[str, ...]]:
         ]
         if not dropped:
             return body, ()
-        cleaned = _replace_elements(body, messages, kept)
+        cleaned = replace_elements(body, messages, kept)
         if _continues_without_thinking(original, kept):
             cleaned = _without_thinking(cleaned, dropped)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return body, ()
-    return cleaned, tuple(dropped[:_MAX_PATHS])
+    return cleaned, tuple(dropped[:MAX_PATHS])
 
 
 def _continues_without_thinking(original: list[Raw], kept: list[bytes]) -> bool:
@@ -122,7 +117,7 @@ def _without_unsigned_blocks(message: bytes, path: str, dropped: list[str]) -> b
     blocks = _list(content)
     kept = [b"" if _is_unsigned(block) else bytes(block) for block in blocks]
     dropped += [f"{path}.content[{index}]" for index, block in enumerate(kept) if not block]
-    return _replace_elements(message, content, kept) if any(kept) else b""
+    return replace_elements(message, content, kept) if any(kept) else b""
 
 
 def _is_unsigned(raw: Raw) -> bool:
@@ -130,6 +125,6 @@ def _is_unsigned(raw: Raw) -> bool:
     return block.type == "thinking" and is_unsigned(block.signature)
 
 
-def _replace_elements(text: bytes, array: Raw, kept: list[bytes]) -> bytes:
+def replace_elements(text: bytes, array: Raw, kept: list[bytes]) -> bytes:
     """Return the text with the elements of one array replaced; b"" removes an element."""
     return text.replace(bytes(array), b"[%b]" % b",".join(filter(None, kept)), 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, Protocol
 
+from kyma_proxy.config.supports import UNSPECIFIED, Supports
 from kyma_proxy.core.http.endpoints import Endpoint
 
 
@@ -39,7 +40,7 @@ class Order(NamedTuple):
     of an answer's tokens (None: the dialect's own); `default_max_tokens` is the limit if the caller sets none.
     `asks_for_usage` is True if a stream's usage must be requested. `reasoning_field` is the member in which the source accepts
     earlier thinking (None: it accepts none). `now` is a Unix time. `model_max_tokens` is the most that the model can write
-    (None: not known). The other members are those of `ThoughtRules`.
+    (None: not known). `supports` is what the source takes. The other members are those of `ThoughtRules`.
     """
 
     body: bytes
@@ -52,6 +53,7 @@ class Order(NamedTuple):
     request_id: str
     now: int
     model_max_tokens: int | None = None
+    supports: Supports = UNSPECIFIED
     reasoning_parser: str | None = None
     calls_need: str | None = None
     source: str = ""
@@ -63,11 +65,15 @@ class Order(NamedTuple):
 
 
 class TranslatedRequest(NamedTuple):
-    """A request in the source's dialect: its endpoint, its body, and the paths of the caller's members that were dropped."""
+    """A request in the source's dialect: its endpoint, its body, and the paths of the caller's members that were dropped.
+
+    `optional` names members of the body that could be left out, if the source refuses them.
+    """
 
     endpoint: Endpoint
     body: bytes
     dropped: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 class TranslatedAnswer(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from kyma_proxy.config.snapshot import Model
+from kyma_proxy.config.snapshot import Model, Source
 from kyma_proxy.errors import GatewayError, Kind
 
 _TRANSLATED_IMAGES: Final = (b'{"type":"image_url"', b'{"type":"image"')
@@ -14,9 +14,9 @@ _WRITTEN_IMAGE: Final = re.compile(rb'"type"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}"(?:i
 """The type of an image part, as callers write it. With more white space than anybody writes it would take long to search."""
 
 
-def refuse_translated_images(translated: bytes, model: Model) -> None:
-    """Raise GatewayError if a translated request has an image and the model takes none."""
-    if not sees_images(model) and has_translated_images(translated):
+def refuse_translated_images(translated: bytes, model: Model, source: Source) -> None:
+    """Raise GatewayError if a translated request has an image and the model takes none, or not at this source."""
+    if not (sees_images(model) and can_see(source)) and has_translated_images(translated):
         raise no_image_input(model.id)
 
 
@@ -37,6 +37,11 @@ def refuse_images(body: bytes, substitute: Model) -> None:
 def sees_images(model: Model) -> bool:
     """True if the model takes images."""
     return "image" in model.input_modalities
+
+
+def can_see(source: Source) -> bool:
+    """True unless a source takes no images though its model does."""
+    return source.supports.images is not False
 
 
 def no_image_input(model_id: str) -> GatewayError:

@@ -37,6 +37,7 @@ from kyma_proxy.loading.providers import Providers, with_other_keys
 from kyma_proxy.loading.reading import Read, read_document
 from kyma_proxy.loading.references import check_aliases, check_fallbacks
 from kyma_proxy.loading.routes import compile_routes, separated
+from kyma_proxy.loading.supports import compile_supports
 from kyma_proxy.loading.surroundings import check_addresses, check_files, check_something_is_on, check_workers
 from kyma_proxy.loading.tiers import SHIPPED_TIERS, compile_tiers
 from kyma_proxy.loading.upstream_urls import MODEL
@@ -167,8 +168,8 @@ class _Compiler:
         else:
             entry = written
             self._report_unknown(f"{path}.provider", "provider", written.provider, providers)
-        pool = self._compile_sources(entry.pool or (), f"{path}.pool", entry.id, providers)
-        reserve = self._compile_sources(entry.reserve, f"{path}.reserve", entry.id, providers)
+        pool = self._compile_sources(entry.pool or (), f"{path}.pool", entry, providers)
+        reserve = self._compile_sources(entry.reserve, f"{path}.reserve", entry, providers)
         if pool and not any(source.weight for source in pool):
             self._report(f"{path}.pool", "every weight is 0, so no source would ever be chosen")
         sources = (*pool, *reserve)
@@ -218,7 +219,7 @@ class _Compiler:
         return model
 
     def _compile_sources(
-        self, entries: tuple[doc.Source, ...], path: str, model: str, providers: Mapping[str, snap.Provider]
+        self, entries: tuple[doc.Source, ...], path: str, model: doc.Model, providers: Mapping[str, snap.Provider]
     ) -> tuple[snap.Source, ...]:
         sources = []
         for at, entry in _present(entries):
@@ -232,13 +233,14 @@ class _Compiler:
                 self._report_unknown(f"{path}[{at}].provider", "provider", entry.provider, providers)
         return tuple(sources)
 
-    def _compile_source(self, entry: doc.Source, path: str, model: str) -> snap.Source:
+    def _compile_source(self, entry: doc.Source, path: str, model: doc.Model) -> snap.Source:
         """A source, with each of its provider's keys. One that is reached otherwise than others has a breaker of its own."""
         written = next(one for _, one in _present(self.document.providers) if one.name == entry.provider)
-        variants = self.providers.of_source(entry, path, model)
+        variants = self.providers.of_source(entry, path, model.id)
         provider = variants[0]
         levels = (self.document.defaults.timeouts, written.timeouts, entry.timeouts)
         reasoning = entry.reasoning_field or written.reasoning_field
+        takes = compile_supports(written, model.supports, entry)
         parser = entry.reasoning_parser or written.reasoning_parser
         calls_need = entry.calls_need or written.calls_need
         of_dialect = endpoints_of(provider.dialect)
@@ -246,7 +248,7 @@ class _Compiler:
             self._report(f"{path}.model", f"has a `*`, and the base URL of {written.name} needs the name of one model")
         key = f"{provider.name} {entry.model}"
         if self.providers.has_own(entry):
-            key += f" of {model} {path.rpartition('.')[2]}"
+            key += f" of {model.id} {path.rpartition('.')[2]}"
         source = snap.Source(
             key=key,
             endpoints=frozenset(entry.endpoints or written.endpoints or of_dialect),
@@ -259,6 +261,8 @@ class _Compiler:
             stream_usage=entry.stream_usage,
             max_tokens_field=entry.max_tokens_field or written.max_tokens_field,
             reasoning_field=None if reasoning == "none" else reasoning,
+            supports=takes.supports,
+            supports_by_model=takes.by_model,
             reasoning_parser=None if parser == "none" else parser,
             calls_need=None if calls_need == "nothing" else calls_need,
             image=compile_image_members(entry.image, provider.dialect),

@@ -34,6 +34,14 @@ HeaderName = Annotated[str, Meta(min_length=1, max_length=128)]
 JsonValue = Any
 """Any value: a text, a number, true, false, null, a list or a mapping. It is sent as JSON."""
 ReasoningField = Literal["reasoning_content", "reasoning", "none"]
+Effort = Literal["none", "minimal", "low", "medium", "default", "high", "xhigh", "max"]
+ResponseFormat = Literal["json_object", "json_schema"]
+Param = Literal[
+    "reasoning_effort", "temperature", "top_p", "top_k", "stop", "parallel_tool_calls", "user", "service_tier",
+    "frequency_penalty", "presence_penalty", "logit_bias", "seed", "verbosity", "prompt_cache_key", "safety_identifier",
+    "response_format", "strict",
+]  # fmt: skip
+"""A member of a request without which it still asks for what its caller wants."""
 ReasoningParser = Literal["think", "thought", "mm:think", "deepseek_r1", "none"]
 CallsNeed = Literal["reasoning", "thought_signature", "nothing"]
 
@@ -142,6 +150,20 @@ class ErrorRule(Section, frozen=True):
     message: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
 
 
+class Supports(Section, frozen=True):
+    """The parameters of a translated request that a source takes; a key that is absent is taken from the level above."""
+
+    reasoning_effort: tuple[Effort, ...] | msgspec.UnsetType = msgspec.UNSET
+    reasoning_effort_with_tools: tuple[Effort, ...] | msgspec.UnsetType = msgspec.UNSET
+    stop: Count | msgspec.UnsetType = msgspec.UNSET
+    tool_name: Annotated[int, Meta(ge=16, le=256)] | msgspec.UnsetType = msgspec.UNSET
+    response_format: tuple[ResponseFormat, ...] | msgspec.UnsetType = msgspec.UNSET
+    images: bool | msgspec.UnsetType = msgspec.UNSET
+    assistant_first: bool | msgspec.UnsetType = msgspec.UNSET
+    assistant_last: bool | msgspec.UnsetType = msgspec.UNSET
+    drop_params: tuple[Param, ...] | msgspec.UnsetType = msgspec.UNSET
+
+
 class Provider(Section, frozen=True):
     """A provider: its base URL, its dialect and its credential, of which there is one at most.
 
@@ -151,7 +173,7 @@ class Provider(Section, frozen=True):
     `body` has members for requests that do not have them. `proxy` is the URL of an HTTP proxy, or `environment`.
     `{model}` in the base URL's path is each source's model. `pass_headers` names headers of its answers that pass to callers
     besides the usual ones. `endpoints` are those that its sources have, unless a source says otherwise; all of its dialect if
-    nobody does.
+    nobody does. `supports_by_model` has what it takes for some of its models, by their names there, exact or with a `*`.
     """
 
     name: Name
@@ -172,6 +194,8 @@ class Provider(Section, frozen=True):
     timeouts: Timeouts = Timeouts()
     max_tokens_field: MaxTokensField | None = None
     reasoning_field: ReasoningField = "reasoning_content"
+    supports: Supports = Supports()
+    supports_by_model: dict[str, Supports] = {}
     reasoning_parser: ReasoningParser = "none"
     calls_need: CallsNeed = "nothing"
     warm_connections: Annotated[int, Meta(ge=0, le=64)] = 1
@@ -212,6 +236,7 @@ class Source(Section, frozen=True):
     stream_usage: bool = True
     max_tokens_field: MaxTokensField | None = None
     reasoning_field: ReasoningField | None = None
+    supports: Supports = Supports()
     reasoning_parser: ReasoningParser | None = None
     calls_need: CallsNeed | None = None
     endpoints: Annotated[tuple[EndpointKey, ...], Meta(min_length=1)] | None = None
@@ -283,6 +308,7 @@ class Model(Section, frozen=True, kw_only=True):
     output_modalities: tuple[Modality, ...] = ("text",)
     supports_tools: bool = False
     supports_caching: bool = False
+    supports: Supports = Supports()
     release_stage: Literal["stable", "preview", "deprecated"] = "stable"
     price: Price = Price()
     policy: Policy | None = None

@@ -16,7 +16,7 @@ from kyma_proxy.loading import document as doc
 
 _OWN_MEMBERS: Final = frozenset({
     "model", "prompt", "n", "num_images", "size", "image_size", "aspect_ratio", "width", "height",
-    "image", "images", "image_url", "image_urls", "mask",
+    "image", "images", "image_url", "image_urls",
     "response_format", "stream", "sync_mode", "idempotency_key", "extra", "user",
 })  # fmt: skip
 """The members that `extra` may not name: the gateway sets them itself, or they would change the form of the answer."""

@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -42,7 +42,8 @@ def open_sockets_for(workers: int, address: Address) -> list[list[socket.socket]
     The system then spreads connections over them. Raises StartError.
     """
     if not isinstance(address, TcpAddress):
-        return shared_by(workers, open_sockets("listen", address))
+        (only,) = open_sockets("listen", address)
+        return [[only], *([duplicate(only)] for _ in range(workers - 1))]
     opened: list[list[socket.socket]] = []
     try:
         _check_is_free(address)
@@ -57,9 +58,9 @@ def open_sockets_for(workers: int, address: Address) -> list[list[socket.socket]
     return opened
 
 
-def shared_by(workers: int, sockets: Sequence[socket.socket]) -> list[list[socket.socket]]:
-    """The same listening sockets for each worker."""
-    return [list(sockets), *([one.dup() for one in sockets] for _ in range(workers - 1))]
+def duplicate(listening: socket.socket) -> socket.socket:
+    """Another descriptor of a listening socket. `socket.dup` would let it block, for all who have it."""
+    return socket.socket(fileno=os.dup(listening.fileno()))
 
 
 def _check_is_free(address: TcpAddress) -> None:

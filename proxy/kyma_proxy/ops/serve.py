@@ -37,10 +37,6 @@ from kyma_proxy.ops.sd_notify import SystemdNotifier
 from kyma_proxy.ops.workers.supervisor import supervise
 
 _log: Final = logging.getLogger("kyma-proxy")
-_NO_REPLACING: Final = (
-    "--replace: a gateway with several workers can't take the place of another one yet; stop that one, and start this one "
-    "without --replace, or set workers to 1"
-)
 _LOCK_TIMEOUT_S: Final = 2.0
 _LOCK_RETRY_S: Final = 0.05
 
@@ -63,13 +59,11 @@ def run(
     memory.keep_freed_memory()
     predecessor = None
     try:
-        if configuration.snapshot.workers > 1:
-            if replaces:
-                raise StartError(_NO_REPLACING)
-            supervise(configuration, ready, environment, hangup_reloads=hangup_reloads)
-            return
         if replaces:
             predecessor = find_predecessor(configuration.snapshot.listen, environment)
+        if configuration.snapshot.workers > 1:
+            supervise(configuration, ready, predecessor, environment, hangup_reloads=hangup_reloads)
+            return
         account_service = _open_accounts(configuration.snapshot, predecessor, check_integrity=check_integrity)
         uvloop.run(_serve(configuration, account_service, ready, predecessor, environment, hangup_reloads=hangup_reloads))
     except StartError as error:  # it may name a file or an address that came from the environment

@@ -214,6 +214,7 @@ def _model(snapshot: Snapshot, model: Model) -> dict[str, object]:
                 "stream_usage": source.stream_usage,
                 "max_tokens_field": source.max_tokens_field,
                 "reasoning_field": source.reasoning_field,
+                "supports": {name: value for name, value in source.supports._asdict().items() if value is not None},
                 "reasoning_parser": source.reasoning_parser,
                 "calls_need": source.calls_need,
                 "pass_headers": [name.decode() for name in source.pass_headers],

@@ -12,6 +12,8 @@ from aiohttp import web
 from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.core.accounts.accounts import Account, Key
+from kyma_proxy.core.http.measured_fields import content_type_of
+from kyma_proxy.core.jobs.edit_request import edit_members
 from kyma_proxy.core.jobs.job import Job, JobState
 from kyma_proxy.core.jobs.request import read_image_request
 from kyma_proxy.errors import GatewayError, Kind, accounts_unavailable
@@ -28,7 +30,8 @@ _MAX_BODY_BYTES: Final = 8 * 2**20
 _MAX_LIMIT: Final = 100
 _DEFAULT_LIMIT: Final = 20
 PATHS: Final = (
-    ("POST", "/v1/images/generations"), ("GET", "/v1/jobs"), ("GET", "/v1/jobs/{id}"), ("DELETE", "/v1/jobs/{id}"),
+    ("POST", "/v1/images/generations"), ("POST", "/v1/images/edits"), ("GET", "/v1/jobs"), ("GET", "/v1/jobs/{id}"),
+    ("DELETE", "/v1/jobs/{id}"),
 )  # fmt: skip
 
 
@@ -45,7 +48,7 @@ class ImagePages:
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes of `PATHS`."""
-        handlers = (self._submit, self._list, self._show, self._cancel)
+        handlers = (self._submit, self._submit, self._list, self._show, self._cancel)
         for (method, path), handler in zip(PATHS, handlers, strict=True):
             app.router.add_route(method, path, self._with_key(handler))
 
@@ -95,6 +98,8 @@ class ImagePages:
     async def _submitted_job(self, request: web.Request, key: Key | None) -> tuple[Job, bool]:
         """The job for a request, and True if it is new. The body is local to this function, so that nothing else keeps it."""
         body = await read_body(request, _MAX_BODY_BYTES)
+        if request.path == "/v1/images/edits":
+            body = edit_members(content_type_of(list(request.raw_headers)), body)
         image_request = read_image_request(body, self._current(), request.headers.get("Idempotency-Key"))
         return await self._jobs.submit(image_request, key, request.headers.get(REQUEST_ID_HEADER, ""))
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kyma_proxy.dialect.thinking_signature import UNSIGNED
 from kyma_proxy.dialect.tool_arguments import RAW_ARGUMENTS
+from kyma_proxy.dialect.tool_names import fit_name
 from kyma_proxy.errors import GatewayError
 from tests.dialect.anthropic_to_openai.material import (
     SOURCE,
@@ -51,7 +52,7 @@ def facts_of_request(messages: list[Json]) -> Iterator[tuple[Any, ...]]:
         content = message["content"]
         for block in [{"type": "text", "text": content}] if isinstance(content, str) else content:
             if block["type"] == "tool_use":
-                yield "call", block["id"], block["name"], json.dumps(block["input"])
+                yield "call", block["id"], fit_name(block["name"]), json.dumps(block["input"])
             elif block["type"] == "tool_result":
                 inner = block["content"]
                 texts = [inner] if isinstance(inner, str) else [one["text"] for one in inner]

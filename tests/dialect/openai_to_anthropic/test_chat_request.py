@@ -26,7 +26,7 @@ def refusal(**request: Any) -> GatewayError:
 @pytest.mark.parametrize(("request_", "param"), [
     ({"n": 2}, "n"), ({"logprobs": True}, "logprobs"), ({"modalities": ["text", "audio"]}, "modalities"),
     ({"audio": {"voice": "x"}}, "modalities"), ({"web_search_options": {}}, "web_search_options"),
-    ({"moderation": {"model": "m"}}, "moderation"), ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"moderation": {"model": "m"}}, "moderation"), ({"response_format": {"type": "yaml"}}, "response_format"),
     ({"response_format": {"type": "json_schema"}}, "response_format"), ({"stop": ["x", "\n"]}, "stop"), ({"stop": ""}, "stop"),
     ({"reasoning_effort": "lots"}, "reasoning_effort"), ({"output_config": 3}, "output_config"),
     ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0]"),

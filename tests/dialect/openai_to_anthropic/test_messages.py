@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kyma_proxy.dialect.thinking_signature import UNSIGNED
+from kyma_proxy.dialect.tool_names import fit_name
 from tests.dialect.openai_to_anthropic.material import (
     ARGUMENTS,
     NON_BLANK,
@@ -92,7 +93,7 @@ def test_an_answer_sent_back_in_the_next_request_keeps_its_blocks(source: bytes)
 
     came = message["content"]
     assert of("tool_use", blocks) == [
-        {**block, "name": block["name"], "input": block["input"]} for block in of("tool_use", came)
+        {**block, "name": fit_name(block["name"]), "input": block["input"]} for block in of("tool_use", came)
     ]
     assert of("thinking", blocks) == [block for block in of("thinking", came) if block["signature"]]
     assert of("redacted_thinking", blocks) == of("redacted_thinking", came)

@@ -70,7 +70,7 @@ def test_a_signed_thought_comes_back_as_it_was_written() -> None:
 
 def test_what_is_refused_or_dropped_has_the_callers_names() -> None:
     with pytest.raises(GatewayError) as caught:
-        sent({"text": {"format": {"type": "json_object"}}})
+        sent({"text": {"format": {"type": "json_schema"}}})
     assert (caught.value.param, "`text.format`" in caught.value.message) == ("text.format", True)
     assert to_messages(order({"temperature": 2})).request.dropped == ("temperature",)
 

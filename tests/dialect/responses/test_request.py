@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kyma_proxy.dialect.responses.functions import MAX_NAME, flat_name
+from kyma_proxy.dialect.responses.functions import flat_name
 from kyma_proxy.dialect.responses.reasoning import Thoughts, pack, unpack
+from kyma_proxy.dialect.tool_names import MAX_NAME
 from kyma_proxy.errors import GatewayError
 from tests.dialect.responses.material import Json, sent, translation
 

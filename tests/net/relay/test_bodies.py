@@ -69,7 +69,7 @@ class Relayed:
         else:
             if name.endswith("filtered"):
                 exchange.reservation = reservation()
-            self.body = PassthroughBody(exchange, step, DIALECTS[caller])
+            self.body = PassthroughBody(exchange, step)
         self.body.request()
         kind = b"text/event-stream" if streams else b"application/json"
         self.head = AnswerHead(200, b"OK", [(b"content-type", kind)], {b"content-type": kind})

@@ -9,7 +9,7 @@ from typing import Final
 
 from kyma_proxy.config.snapshot import Price
 from kyma_proxy.core.accounts.charging import ESTIMATED, MAX_NANO, NOTHING, REPORTED, Bill, price_where_left
-from kyma_proxy.core.accounts.quantities import NONE_REPORTED, Quantities, nano_usd
+from kyma_proxy.core.accounts.quantities import NONE_REPORTED, Quantities, is_measured, nano_usd
 from kyma_proxy.core.accounts.usage import NO_USAGE, MeasuredUsage, Usage, cost_nano_usd
 from kyma_proxy.core.exchange import Exchange, State
 
@@ -37,7 +37,10 @@ def measured_bill(exchange: Exchange, asked_for: Quantities) -> Bill:
 
 
 def measured_usage(asked_for: Quantities, usage: Usage, price: Price) -> MeasuredUsage:
-    """The reported usage, completed by what is known of the request. It is marked if anything with a price was estimated."""
+    """The reported usage, completed by what is known of the request. It is marked if anything with a price was estimated.
+
+    Tokens that have no price and were not reported are left out.
+    """
     reported = usage.quantities if isinstance(usage, MeasuredUsage) else NONE_REPORTED
     milliseconds = asked_for.milliseconds if reported.milliseconds is None else reported.milliseconds
     searches = asked_for.searches if reported.searches is None else reported.searches
@@ -48,10 +51,11 @@ def measured_usage(asked_for: Quantities, usage: Usage, price: Price) -> Measure
         or (bool(price.input) and prompt is None)
         or (bool(price.output) and completion is None and asked_for.output > 0)
     )
+    is_priced = price.input is not None or is_measured(price)
     return MeasuredUsage(
-        asked_for.prompt if prompt is None else prompt,
-        (asked_for.output if price.output else 0) if completion is None else completion,
+        asked_for.prompt if prompt is None and price.input else prompt,
+        asked_for.output if completion is None and price.output else completion,
         usage.cached,
-        ESTIMATED if is_estimated else REPORTED,
+        ESTIMATED if is_estimated else REPORTED if is_priced else usage.source,
         asked_for._replace(milliseconds=milliseconds, searches=searches),
     )

@@ -33,11 +33,12 @@ class Endpoint:
     - `answers_opaquely`: its answers may be something else than JSON: sound, or plain text.
     - `also_at`: another path at which callers reach it.
     - `at_once`: a body of no more bytes is read at once; -1 for bodies that are measured.
+    - `cleaning`: removes from a request what translations have left in it (`dialect/contract.py`); None if none leave anything.
     """
 
     __slots__ = (
-        "also_at", "answers_opaquely", "at_once", "dialect", "generates", "is_charged", "is_estimated", "key", "measure",
-        "name", "path", "reference", "renames_max_tokens", "streams", "summary", "takes_form", "takes_max_tokens",
+        "also_at", "answers_opaquely", "at_once", "cleaning", "dialect", "generates", "is_charged", "is_estimated", "key",
+        "measure", "name", "path", "reference", "renames_max_tokens", "streams", "summary", "takes_form", "takes_max_tokens",
         "takes_stream_options",
     )  # fmt: skip
 
@@ -46,7 +47,7 @@ class Endpoint:
         takes_max_tokens: bool = False, renames_max_tokens: bool = False, takes_stream_options: bool = False,
         generates: bool = True, is_charged: bool = True, is_estimated: bool = False, key: str | None = None,
         measure: str = NO_MEASURE, takes_form: bool = False, answers_opaquely: bool = False,
-        also_at: bytes = b"",
+        also_at: bytes = b"", cleaning: Any = None,
     ) -> None:  # fmt: skip
         """`key` is the name, unless it is given."""
         self.name = name
@@ -67,6 +68,7 @@ class Endpoint:
         self.also_at = also_at
         self.takes_form = takes_form
         self.answers_opaquely = answers_opaquely
+        self.cleaning = cleaning
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as what it was made of: compiled, nothing else is known of it."""
@@ -74,7 +76,7 @@ class Endpoint:
             "streams": self.streams, "takes_max_tokens": self.takes_max_tokens, "renames_max_tokens": self.renames_max_tokens,
             "takes_stream_options": self.takes_stream_options, "generates": self.generates, "is_charged": self.is_charged,
             "is_estimated": self.is_estimated, "key": self.key, "measure": self.measure, "takes_form": self.takes_form,
-            "answers_opaquely": self.answers_opaquely, "also_at": self.also_at,
+            "answers_opaquely": self.answers_opaquely, "also_at": self.also_at, "cleaning": self.cleaning,
         }  # fmt: skip
         return _endpoint, (self.name, self.dialect, self.summary, self.reference, flags)
 
@@ -93,3 +95,8 @@ IMAGE_JOBS: Final = Endpoint(
     "https://platform.openai.com/docs/api-reference/images/create", generates=False, key=IMAGES,
 )  # fmt: skip
 """Where an image job begins. It is not relayed: its answer comes later. (Contract §10.)"""
+IMAGE_EDITS: Final = Endpoint(
+    "images/edits", "openai", "Start a job that edits images.",
+    "https://platform.openai.com/docs/api-reference/images/createEdit", generates=False, key=IMAGES,
+)  # fmt: skip
+"""The same for pictures to edit, which come in a form."""

@@ -17,6 +17,8 @@ from kyma_proxy.core.http.form import FormReader
 from kyma_proxy.core.http.form_part import bad_form, boundary_of
 from kyma_proxy.core.http.inbound import Headers
 
+_FREE_HERE: Final = frozenset({"speed"})
+"""Members that cost more in a conversation, and nothing here: how fast a text is spoken."""
 _FIELDS: Final = {SOUND_OUT: "input", DOCUMENTS: "documents"}
 _SLICE_BYTES: Final = 2**20
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -31,7 +33,8 @@ def reading_measured(endpoint: Endpoint, body: bytes) -> Generator[None, None, R
     written = fields.written
     assert written is not None  # noqa: S101  (metered)
     extras = Extras() if written.extras is None else written.extras
-    written.extras = extras._replace(quantities=_quantities(endpoint.measure, body))
+    unpriced = tuple([one for one in extras.unpriced if one[0] not in _FREE_HERE])
+    written.extras = extras._replace(unpriced=unpriced, quantities=_quantities(endpoint.measure, body))
     return fields
 
 

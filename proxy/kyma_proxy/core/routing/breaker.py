@@ -21,6 +21,7 @@ from typing import Final
 from kyma_proxy.core.routing.circuit import AccountCircuit, Circuit, is_source_wide, points_of
 from kyma_proxy.core.routing.failures import AttemptFailure, FailureKind
 from kyma_proxy.core.routing.history import STALE_S, FirstByteTimes, HourlyCounts
+from kyma_proxy.core.routing.refused_params import RefusedParams
 
 CLOSED: Final = "closed"
 OPEN: Final = "open"
@@ -106,7 +107,7 @@ class CircuitBreaker(Circuit):
     __slots__ = (
         "_accounts", "_culprit", "_failed_trial_of", "_is_clear", "_is_shared", "_last_culprit", "_missing_answers",
         "_missing_for", "_source", "_streak", "_streamed", "_whole", "asked_at", "has_siblings",
-        "hours", "missing_at", "missing_status", "missing_until", "seen_missing_until",
+        "hours", "missing_at", "missing_status", "missing_until", "refused", "seen_missing_until",
     )  # fmt: skip
 
     def __init__(self, source: SourceCircuit | None = None, *, is_main: bool = False) -> None:
@@ -115,13 +116,13 @@ class CircuitBreaker(Circuit):
         self.asked_at = 0.0
         self.has_siblings = False  # as Source has them; the plan sees it here at no cost
         self.hours = HourlyCounts()
+        self.refused: RefusedParams | None = None  # kept here as it is forgotten with the source
         self._streamed, self._whole = FirstByteTimes(), FirstByteTimes()
         self._accounts: dict[str, AccountCircuit] = {}
         self._is_clear = not (self._source.points or self._source.open_until)
         # of the streak of failures since the last success
-        self._streak = 0
+        self._streak, self._is_shared = 0, False
         self._culprit: str | None = None
-        self._is_shared = False
         self._last_culprit: str | None = None  # of any streak
         self._failed_trial_of: str | None = None  # since it is half-open
         # the endpoint that the source lacks
@@ -129,8 +130,7 @@ class CircuitBreaker(Circuit):
         self.missing_until = 0.0  # for everybody
         self.seen_missing_until = 0.0  # for somebody
         self._missing_for: str | None = None
-        self._missing_answers = 0
-        self.missing_at = MISSING_AT_MAIN if is_main else 1
+        self._missing_answers, self.missing_at = 0, MISSING_AT_MAIN if is_main else 1
 
     # ---- asking
 

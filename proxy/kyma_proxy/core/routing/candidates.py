@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from kyma_proxy.config.snapshot import Route, Source
 from kyma_proxy.core.routing.breaker_table import BreakerTable
-from kyma_proxy.core.routing.failures import AttemptFailure, exhausted
+from kyma_proxy.core.routing.failures import AttemptFailure, Retry, exhausted
 from kyma_proxy.core.routing.plan import Step, last_resort, only_first, plan, rest_of_plan, unasked
 from kyma_proxy.errors import GatewayError, Kind
 
@@ -74,6 +74,10 @@ class Candidates:
         the rest of its pool or reserve, who may have it.
         """
         source = step.source
+        if failure.retry is Retry.SAME_SOURCE_OTHER_REQUEST:
+            self.tried.discard(source.key)
+            self._remaining.append(step)  # the next one
+            return
         if failure.is_missing and source.translated is not None and step.is_asked_elsewhere(now):
             self.tried.discard(source.key)
             later = sum([max(one.layer, 1) > max(step.layer, 1) for one in self._remaining])

@@ -29,6 +29,7 @@ class Retry(enum.Enum):
     """The next step after a failure before the answer began."""
 
     NEXT_SOURCE = "next_source"
+    SAME_SOURCE_OTHER_REQUEST = "same_source_other_request"  # it refuses a member that a translation has put in (contract §3)
     SAME_SOURCE_FRESH_CONNECTION = "same_source_fresh_connection"  # a stale idle connection was chosen (contract §9)
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from kyma_proxy.config.snapshot import Model, Pattern, Price, Route, Snapshot, Source
+from kyma_proxy.config.supports import of_model
 from kyma_proxy.core.accounts.quantities import is_measured
 
 MAX_ROUTES: Final = 1024
@@ -97,6 +98,7 @@ def _source_named(source: Source, rest: str) -> Source:
     model, key = source.model[:-1] + rest, f"{source.key} {rest}"
     return replace(
         source, model=model, model_json=msgspec.json.encode(model), key=key, breaker_key=f"{key} {source.endpoint}",
+        supports=of_model(model, source.supports_by_model, source.supports),
         other_keys=_named(source.other_keys, rest), siblings=frozenset([f"{one} {rest}" for one in source.siblings]),
         translated=None if source.translated is None else _source_named(source.translated, rest),
     )  # fmt: skip

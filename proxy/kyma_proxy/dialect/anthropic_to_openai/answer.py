@@ -24,6 +24,7 @@ from kyma_proxy.dialect.sse import encode_event
 from kyma_proxy.dialect.think_tags import ANSWER, THOUGHT
 from kyma_proxy.dialect.tool_arguments import input_of
 from kyma_proxy.dialect.tool_ids import encode_tool_id
+from kyma_proxy.dialect.tool_names import NO_NAMES
 from kyma_proxy.dialect.translation import ThoughtRules, TranslatedAnswer
 
 T = TypeVar("T")
@@ -162,9 +163,13 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T:
 
 
 def translate_answer(
-    status: int, body: bytes, public_model: str, stop_sequences: frozenset[str], thoughts: ThoughtRules
-) -> TranslatedAnswer:
-    """Translate a whole answer to a message, given the request's stop sequences. Raises ValueError if it is no answer."""
+    status: int, body: bytes, public_model: str, stop_sequences: frozenset[str], thoughts: ThoughtRules, *,
+    tool_names: Mapping[str, str] = NO_NAMES,
+) -> TranslatedAnswer:  # fmt: skip
+    """Translate a whole answer to a message, given the request's stop sequences and the caller's names of tools.
+
+    Raises ValueError if it is no answer.
+    """
     answer = decode(_answer, body)
     choice = next((choice for choice in answer.choices if not choice.index), None)
     if choice is None or choice.finish_reason in INCOMPLETE_REASONS:
@@ -185,6 +190,7 @@ def translate_answer(
         name, arguments = function.name or "", arguments_of(function)
         call_id = call.id or make_tool_id(message_id, index)
         use_id = reader.packed_call(call_id, call.extra_content) or encode_tool_id(call_id)
+        name = tool_names.get(name, name)
         content.append({"type": "tool_use", "id": use_id, "caller": CALLER, "name": name, "input": input_of(arguments)})
     reason, sequence = stop_reason(
         choice.finish_reason, choice.stop_reason, stop_sequences, has_calls=bool(delta.calls), has_refusal=bool(delta.refusal)

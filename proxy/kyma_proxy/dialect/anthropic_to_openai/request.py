@@ -5,8 +5,7 @@
 - The line `x-anthropic-billing-header: …` at the head of the system prompt, which Claude Code adds, is dropped: it says nothing
   to a model, and changes with every request, so that no cache of prefixes would ever fit (anthropics/claude-code#68900).
 - `thinking` becomes an effort: up to LOW_BUDGET_TOKENS low, up to MEDIUM_BUDGET_TOKENS medium, above that high. The caller's
-  own `effort` takes precedence; xhigh and max become high, the highest effort that most sources know. If thinking is
-  disabled, an effort would switch it on again, and is dropped.
+  own `effort` takes precedence. If thinking is disabled, an effort would switch it on again, and is dropped.
 - An output schema is `strict` if OpenAI's strict mode accepts it; else it is sent without the guarantee.
 - `metadata.user_id` becomes OpenAI's `user`; it is dropped if it is longer than OpenAI accepts.
 """
@@ -23,6 +22,7 @@ from kyma_proxy.dialect.anthropic_to_openai.content_parts import PARAGRAPH
 from kyma_proxy.dialect.anthropic_to_openai.messages import Conversation
 from kyma_proxy.dialect.anthropic_to_openai.request_reader import Json, RequestReader, present_members
 from kyma_proxy.dialect.anthropic_to_openai.tool_definitions import tool_members
+from kyma_proxy.dialect.chat_fitting import ChatFitting
 from kyma_proxy.dialect.translation import ThoughtRules
 from kyma_proxy.dialect.utf_8 import check_utf_8
 from kyma_proxy.errors import GatewayError, Kind
@@ -42,7 +42,12 @@ _REFUSED: Final = MappingProxyType(
         "inference_geo": "the gateway can't promise where this model's source computes; leave it out.",
     }
 )
-_EFFORTS: Final = MappingProxyType({"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"})
+_EFFORTS: Final = frozenset({"low", "medium", "high", "xhigh", "max"})
+CALLER_NAMES: Final = MappingProxyType({
+    "reasoning_effort": "output_config.effort", "response_format": "output_config.format", "stop": "stop_sequences",
+    "parallel_tool_calls": "tool_choice.disable_parallel_tool_use", "user": "metadata.user_id",
+})  # fmt: skip
+"""The caller's names for members of a chat request."""
 
 
 class _Request(msgspec.Struct, gc=False):
@@ -91,7 +96,7 @@ _encode: Final = msgspec.json.encode
 
 def translate_request(
     body: bytes, model: str, *, max_tokens_field: str | None, default_max_tokens: int | None, asks_for_usage: bool,
-    thoughts: ThoughtRules,
+    thoughts: ThoughtRules, fitting: ChatFitting,
 ) -> tuple[bytes, tuple[str, ...], frozenset[str]]:  # fmt: skip
     """Return the body for the source, the paths of the dropped members, and the stop sequences.
 
@@ -114,6 +119,7 @@ def translate_request(
         translated[field] = default_max_tokens
     if request.stream and asks_for_usage:
         translated["stream_options"] = {"include_usage": True}
+    fitting.fit(translated, reader.drop)
     return _encode({"model": model} | translated), reader.dropped, frozenset(request.stop_sequences or ())
 
 
@@ -187,7 +193,7 @@ def _effort_and_format(request: _Request, members: dict[str, Raw], reader: Reque
             if config.effort is not None:
                 reader.drop("output_config.effort")
         else:
-            effort = _EFFORTS.get(config.effort or "", effort)
+            effort = config.effort or effort
         if "format" in config_members:
             output_format, path = config_members["format"], "output_config.format"
     translated: Json = {} if effort is None else {"reasoning_effort": effort}

@@ -40,6 +40,7 @@ from kyma_proxy.dialect.source_errors import SourceError, error_in_stream, unrea
 from kyma_proxy.dialect.sse import COMMENT, SseEvent, SseParser, encode_event
 from kyma_proxy.dialect.think_tags import THOUGHT
 from kyma_proxy.dialect.tool_ids import encode_tool_id
+from kyma_proxy.dialect.tool_names import NO_NAMES
 from kyma_proxy.dialect.translation import NO_RULES, ThoughtRules
 
 _encode: Final = msgspec.json.encode
@@ -91,7 +92,7 @@ _decode_any: Final = msgspec.json.Decoder().decode
 
 
 class MessageStream:
-    """The `StreamTranslation` of one stream, given the request's stop sequences.
+    """The `StreamTranslation` of one stream, given the request's stop sequences and the caller's names of tools.
 
     Its errors carry the `request_id`, unless that is "". It raises nothing: an event that can't be read ends the stream with an
     error event.
@@ -100,13 +101,15 @@ class MessageStream:
     __slots__ = (
         "_call_count", "_calls", "_delta_prefix", "_finish_reason", "_has_refusal", "_held_bytes", "_index", "_is_done",
         "_is_over", "_message_id", "_open", "_parser", "_public_model", "_queue", "_request_id", "_stop_sequence",
-        "_stop_sequences", "_thoughts", "_usage", "has_failed",
+        "_stop_sequences", "_thoughts", "_tool_names", "_usage", "has_failed",
     )  # fmt: skip
 
     def __init__(
-        self, public_model: str, stop_sequences: frozenset[str], request_id: str = "", thoughts: ThoughtRules = NO_RULES
-    ) -> None:
+        self, public_model: str, stop_sequences: frozenset[str], request_id: str = "", thoughts: ThoughtRules = NO_RULES,
+        tool_names: Mapping[str, str] = NO_NAMES,
+    ) -> None:  # fmt: skip
         self._public_model = public_model
+        self._tool_names = tool_names
         self._request_id = request_id
         self._stop_sequences = stop_sequences
         self._thoughts = ThoughtReader(thoughts)
@@ -306,7 +309,8 @@ class MessageStream:
         self._index += 1
         if block.type == TOOL:
             use_id = self._thoughts.packed_call(block.id, block.extra) or encode_tool_id(block.id)
-            content = _encode({"type": TOOL, "id": use_id, "caller": CALLER, "name": block.name, "input": {}})
+            name = self._tool_names.get(block.name, block.name)
+            content = _encode({"type": TOOL, "id": use_id, "caller": CALLER, "name": name, "input": {}})
         else:
             content = _EMPTY_BLOCKS[block.type]
         start = b'{"type":"content_block_start","index":%d,"content_block":%b}' % (self._index, content)
@@ -337,12 +341,9 @@ class MessageStream:
             self._write_start(out, make_message_id(None, None))
         self._close_all(out)
         reason, sequence = stop_reason(
-            self._finish_reason,
-            self._stop_sequence,
-            self._stop_sequences,
-            has_calls=self._call_count > 0,
-            has_refusal=self._has_refusal,
-        )
+            self._finish_reason, self._stop_sequence, self._stop_sequences,
+            has_calls=self._call_count > 0, has_refusal=self._has_refusal,
+        )  # fmt: skip
         delta = {"stop_reason": reason, "stop_sequence": sequence, "stop_details": None, "container": None}
         event = {"type": "message_delta", "delta": delta, "usage": usage_at_end(self._usage)}
         out.append(encode_event(b"message_delta", _encode(event)))

@@ -17,7 +17,9 @@ from kyma_proxy.core.accounts.usage import NO_USAGE
 from kyma_proxy.dialect.answers.anthropic import usage_in, usage_of
 from kyma_proxy.dialect.answers.usage import part, repaired, token_count
 from kyma_proxy.dialect.encoding import encode_json
+from kyma_proxy.dialect.json_mode import unfenced
 from kyma_proxy.dialect.sse import encode_event
+from kyma_proxy.dialect.tool_names import NO_NAMES
 from kyma_proxy.dialect.translation import TranslatedAnswer
 
 _TRANSLATED_TYPES: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
@@ -33,13 +35,16 @@ class AnswerOptions(NamedTuple):
     """The properties of an answer that its request determines.
 
     `model` and `created` (Unix seconds) stand in the answer as they are. `is_legacy` is True if calls are written as
-    `function_call`, and `wants_usage` if a stream ends with its usage.
+    `function_call`, and `wants_usage` if a stream ends with its usage. `tool_names` has the caller's names of tools by those
+    that the source got, where they differ. `is_unfenced` is True if a fence around the text is taken away.
     """
 
     model: str
     created: int
     is_legacy: bool = False
     wants_usage: bool = False
+    tool_names: Mapping[str, str] = NO_NAMES
+    is_unfenced: bool = False
 
 
 class StopDetails(msgspec.Struct, gc=False):
@@ -184,7 +189,8 @@ def _completion_message(message: _Message, options: AnswerOptions, dropped: list
             dropped.append(f"answer.content[{index}].tool_use")  # `function_call` holds one call only
         blocks.append(block)
     texts = [block.text for block in blocks if block.type == "text"]
-    translated: dict[str, object] = {"role": "assistant", "content": "".join(texts) or None, "refusal": None, "annotations": []}
+    text = unfenced("".join(texts)) if options.is_unfenced else "".join(texts)
+    translated: dict[str, object] = {"role": "assistant", "content": text or None, "refusal": None, "annotations": []}
     if message.stop_reason == "refusal" and message.stop_details is not None:
         translated["refusal"] = message.stop_details.explanation
     reasoning = "".join(block.thinking for block in blocks if block.type == "thinking")
@@ -195,9 +201,9 @@ def _completion_message(message: _Message, options: AnswerOptions, dropped: list
         translated["thinking_blocks"] = thinking
     calls = [block for block in blocks if block.type == "tool_use"]
     if calls and options.is_legacy:
-        translated["function_call"] = _function(calls[0])
+        translated["function_call"] = _function(calls[0], options)
     elif calls:
-        translated["tool_calls"] = [{"id": call.id, "type": "function", "function": _function(call)} for call in calls]
+        translated["tool_calls"] = [{"id": call.id, "type": "function", "function": _function(call, options)} for call in calls]
     return translated
 
 
@@ -205,5 +211,5 @@ def _loggable_type(kind: str | None) -> str:
     return kind if kind is not None and _LOGGABLE.fullmatch(kind) else "unknown"
 
 
-def _function(call: ContentBlock) -> dict[str, object]:
-    return {"name": call.name, "arguments": arguments_of(call)}
+def _function(call: ContentBlock, options: AnswerOptions) -> dict[str, object]:
+    return {"name": options.tool_names.get(call.name, call.name), "arguments": arguments_of(call)}

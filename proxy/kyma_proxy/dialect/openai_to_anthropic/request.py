@@ -10,7 +10,7 @@ or refused if the answer would be a different one.
   get a budget of at most half of `max_tokens`, so that as much is left for the answer. The effort is dropped if the smallest
   budget does not fit, if a tool is forced, and if an assistant turn whose tool calls are being answered began without
   thinking. In such a turn `thinking` with a budget is dropped too, as Anthropic then requires the turn to begin with thinking.
-- `response_format` with a schema becomes `output_config.format`. JSON without a schema can't be guaranteed and is refused.
+- `response_format` with a schema becomes `output_config.format`; JSON without a schema is asked for in the prompt (`fitting`).
 - Anthropic needs the definition of every tool that was called before. A caller who defines none any more forbids their use.
 """
 
@@ -21,6 +21,8 @@ from typing import Final
 
 import msgspec
 
+from kyma_proxy.config.supports import Supports
+from kyma_proxy.dialect.effort import nearest_effort
 from kyma_proxy.dialect.openai_to_anthropic.chat_request import (
     MAX_DROPPED,
     NULL,
@@ -32,12 +34,16 @@ from kyma_proxy.dialect.openai_to_anthropic.chat_request import (
     unsupported,
     untranslated_members,
 )
+from kyma_proxy.dialect.openai_to_anthropic.fitting import MessagesFitting
 from kyma_proxy.dialect.openai_to_anthropic.messages import Block, Conversation, translate_messages
 
 _DEFAULT_MAX_TOKENS: Final = 4096
 _MIN_BUDGET: Final = 1024
 _BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 65_536}
 _ADAPTIVE: Final = (4, 6)
+_XHIGH: Final = (4, 7)
+_EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")  # https://platform.claude.com/docs/en/build-with-claude/effort
+_EFFORTS_BEFORE_XHIGH: Final = ("low", "medium", "high", "max")
 _NO_SAMPLING: Final = (4, 7)
 _THINKS_WITH_FORCED_TOOL: Final = (4, 8)
 _ONE_SAMPLING_MEMBER: Final = (4, 1)
@@ -49,9 +55,12 @@ _object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def translate_request(
-    body: bytes, request: ChatRequest, model: str, default_max_tokens: int | None
-) -> tuple[bytes, tuple[str, ...]]:
-    """Return the body for Anthropic, and the paths of the dropped members. Raises GatewayError for what can't be translated."""
+    body: bytes, request: ChatRequest, model: str, default_max_tokens: int | None, supports: Supports
+) -> tuple[bytes, tuple[str, ...], MessagesFitting]:
+    """Return the body for Anthropic, the paths of the dropped members, and how the request was fitted to its source.
+
+    Raises GatewayError for what can't be translated.
+    """
     _refuse_unsupported(request)
     conversation = translate_messages(request.messages)
     max_tokens = _max_tokens(request, default_max_tokens)
@@ -60,8 +69,9 @@ def translate_request(
         out["system"] = conversation.system
     dropped = conversation.dropped
     out |= _tools(request, conversation, dropped)
-    thinks = _set_thinking(request, out, conversation, model, dropped)
-    out |= _sampling(request, _version(model), thinks, dropped)
+    version = _version(model)
+    thinks = _set_thinking(request, out, conversation, model=model, efforts=_efforts(supports, version), dropped=dropped)
+    out |= _sampling(request, version, thinks, dropped)
     out |= _settings(request, dropped)
     _set_output_config(request, out)
     if is_present(request.thinking) and _has_budget(request.thinking) and _continues_without_thinking(conversation.messages):
@@ -69,8 +79,11 @@ def translate_request(
         dropped.append("thinking")
     if request.stream:
         out["stream"] = True
+    fitting = MessagesFitting(supports, version)
+    fitting.fit(out, wants_json=request.response_format is not None and request.response_format.type == "json_object")
+    dropped += fitting.dropped
     dropped += untranslated_members(body)
-    return msgspec.json.encode(out), tuple(dropped[:MAX_DROPPED])
+    return msgspec.json.encode(out), tuple(dropped[:MAX_DROPPED]), fitting
 
 
 def _refuse_unsupported(request: ChatRequest) -> None:
@@ -194,10 +207,22 @@ def _version(model: str) -> tuple[int, int]:
     return int(found[1]), int(found[2] or 0)
 
 
-def _set_thinking(request: ChatRequest, out: Block, conversation: Conversation, model: str, dropped: list[str]) -> bool:
+def _efforts(supports: Supports, version: tuple[int, int]) -> tuple[str, ...]:
+    """Return the values of `output_config.effort` that the source takes."""
+    if supports.reasoning_effort is not None:
+        return supports.reasoning_effort
+    return _EFFORTS if version >= _XHIGH else _EFFORTS_BEFORE_XHIGH
+
+
+def _set_thinking(
+    request: ChatRequest, out: Block, conversation: Conversation, *, model: str, efforts: tuple[str, ...], dropped: list[str]
+) -> bool:  # fmt: skip
     """Set `thinking` as `reasoning_effort` demands. Return True if the model thinks because of that."""
     effort = request.reasoning_effort
     if effort is None:
+        return False
+    if not efforts:
+        dropped.append("reasoning_effort")
         return False
     if effort != "none" and effort not in _BUDGETS:
         raise unsupported(f"`reasoning_effort` must be none, {', '.join(_BUDGETS)}.", "reasoning_effort")
@@ -214,7 +239,9 @@ def _set_thinking(request: ChatRequest, out: Block, conversation: Conversation, 
         dropped.append("reasoning_effort")  # this model can't be stopped from thinking, only from thinking long
     if version >= _ADAPTIVE:
         out["thinking"] = {"type": "adaptive"}
-        out["output_config"] = {"effort": "low" if effort in ("none", "minimal") else effort}
+        taken = nearest_effort(effort, efforts)
+        if taken is not None:
+            out["output_config"] = {"effort": taken}
         return True
     budget = min(_BUDGETS[effort], _max_tokens_number(out["max_tokens"]) // 2)
     if budget < _MIN_BUDGET or not _may_start_thinking(conversation.messages):
@@ -312,9 +339,10 @@ def _set_output_config(request: ChatRequest, out: Block) -> None:
     response_format = request.response_format
     if response_format is not None and response_format.type != "text":
         schema = NULL if response_format.json_schema is None else response_format.json_schema.schema
-        if response_format.type != "json_schema" or not is_present(schema):
-            why = "this model's source promises JSON only by a schema; send `json_schema`, or ask for JSON in the prompt"
+        if response_format.type != "json_object" and (response_format.type != "json_schema" or not is_present(schema)):
+            why = "it must be of the type text, json_object, or json_schema with a schema"
             raise unsupported(f"`response_format` can't be kept: {why}.", "response_format")
-        config["format"] = {"type": "json_schema", "schema": schema}
+        if response_format.type == "json_schema":
+            config["format"] = {"type": "json_schema", "schema": schema}
     if config:
         out["output_config"] = config

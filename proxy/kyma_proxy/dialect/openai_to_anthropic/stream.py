@@ -16,6 +16,7 @@ import msgspec
 
 from kyma_proxy.dialect.answers.anthropic import usage_in, without_output
 from kyma_proxy.dialect.answers.usage import repaired, updated
+from kyma_proxy.dialect.json_mode import Unfencing
 from kyma_proxy.dialect.openai_to_anthropic.answer import (
     AnswerOptions,
     ContentBlock,
@@ -124,12 +125,14 @@ class ChunkStream:
         "_thinking",
         "_thinking_bytes",
         "_thinking_count",
+        "_unfencing",
         "_usage",
         "is_finished",
     )  # fmt: skip
 
     def __init__(self, options: AnswerOptions) -> None:
         self._options = options
+        self._unfencing = Unfencing() if options.is_unfenced else None
         self._parser = SseParser()
         self._calls: dict[int, _Call] = {}
         self._thinking: dict[int, _Thinking] = {}
@@ -211,7 +214,8 @@ class ChunkStream:
         if self._skipped and event.index in self._skipped:
             return b""
         if delta_type == "text_delta":
-            return self._text_chunk(self._content_start, delta.text)
+            text = delta.text if self._unfencing is None else self._unfencing.feed(delta.text)
+            return self._text_chunk(self._content_start, text)
         if delta_type == "input_json_delta":
             return self._arguments_chunk(event.index, delta.partial_json)
         if delta_type == "thinking_delta":
@@ -254,12 +258,13 @@ class ChunkStream:
             return self._text_chunk(self._reasoning_start, block.thinking)
         if block.type == "redacted_thinking":
             return self._thinking_chunk(block)
-        return self._text_chunk(self._content_start, block.text)
+        text = block.text if self._unfencing is None else self._unfencing.feed(block.text)
+        return self._text_chunk(self._content_start, text)
 
     def _start_call(self, index: int, block: ContentBlock) -> bytes:
         call_index = self._call_count
         self._call_count += 1
-        name = _encode(block.name)
+        name = _encode(self._options.tool_names.get(block.name, block.name))
         arguments = arguments_of(block)
         if self._options.is_legacy:
             if call_index:
@@ -326,6 +331,8 @@ class ChunkStream:
             return b""
         self._has_finished = True
         out = [self._end_block(index) for index in sorted({*self._calls, *self._thinking})]
+        if self._unfencing is not None:
+            out.append(self._text_chunk(self._content_start, self._unfencing.flush()))
         refusal = b""
         if delta.stop_reason == "refusal" and delta.stop_details is not None and delta.stop_details.explanation:
             refusal = b'"refusal":' + _encode(delta.stop_details.explanation)

@@ -5,6 +5,7 @@ The modules `request` and `messages` translate requests; `answer`, `stream` and 
 
 from __future__ import annotations
 
+from kyma_proxy.config.supports import UNSPECIFIED, Supports
 from kyma_proxy.dialect.aggregate import CompletionDocument, StreamAggregation
 from kyma_proxy.dialect.anthropic import MESSAGES
 from kyma_proxy.dialect.openai_to_anthropic.answer import AnswerOptions, answer_as_stream, translate_answer
@@ -19,18 +20,24 @@ class OpenAIToAnthropic:
     """The `Translation` of one chat request.
 
     `model` is the source's own id, `public_model` the one that the caller sees in the answer. `default_max_tokens` is the limit
-    if the caller sets none (Anthropic requires one: None means 4096). `created` is a Unix time. Raises GatewayError for what
-    Anthropic's dialect can't express.
+    if the caller sets none (Anthropic requires one: None means 4096). `created` is a Unix time. `supports` is what the source
+    takes. Raises GatewayError for what Anthropic's dialect can't express.
     """
 
     __slots__ = ("_options", "request")
 
-    def __init__(self, body: bytes, model: str, *, public_model: str, default_max_tokens: int | None, created: int) -> None:
+    def __init__(
+        self, body: bytes, model: str, *, public_model: str, default_max_tokens: int | None, created: int,
+        supports: Supports = UNSPECIFIED,
+    ) -> None:  # fmt: skip
         request = read_request(body)
-        self.request = TranslatedRequest(MESSAGES, *translate_request(body, request, model, default_max_tokens))
+        made, dropped, fitting = translate_request(body, request, model, default_max_tokens, supports)
+        self.request = TranslatedRequest(MESSAGES, made, dropped, fitting.optional)
         options = request.stream_options
         wants_usage = options is not None and options.include_usage is True
-        self._options = AnswerOptions(public_model, created, request.is_legacy, wants_usage)
+        self._options = AnswerOptions(
+            public_model, created, request.is_legacy, wants_usage, fitting.tool_names, fitting.asks_in_prompt
+        )
 
     def answer(self, status: int, body: bytes) -> TranslatedAnswer:
         """Translate a whole answer or an error. Raises ValueError if a 2xx answer is no message."""

@@ -11,7 +11,7 @@ from kyma_proxy.dialect.translation import Order
 def to_chat(order: Order) -> ResponsesToChat:
     """Return the translation of a request. Raises GatewayError if a chat request can't express it."""
     field = order.max_tokens_field or "max_tokens"
-    target = Target(order.model, field, None, order.asks_for_usage, order.thoughts)
+    target = Target(order.model, field, None, order.asks_for_usage, order.thoughts, supports=order.supports)
     return ResponsesToChat(order.body, target, public_model=order.public_model, request_id=order.request_id, created=order.now)
 
 

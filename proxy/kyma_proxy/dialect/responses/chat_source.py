@@ -46,7 +46,7 @@ class ResponsesToChat:
 
     def __init__(self, body: bytes, target: Target, *, public_model: str, request_id: str, created: int) -> None:
         translated = translate_request(body, target)
-        self.request = TranslatedRequest(CHAT, translated.body, translated.dropped)
+        self.request = TranslatedRequest(CHAT, translated.body, translated.dropped, translated.optional)
         self._options = answer_options(translated, public_model, request_id, created, target.thoughts)
 
     def answer(self, status: int, body: bytes) -> TranslatedAnswer:

@@ -9,13 +9,13 @@ agents add to every request are dropped, as long as other tools are left; all ot
 from __future__ import annotations
 
 import re
-from hashlib import sha256
 from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from kyma_proxy.dialect.anthropic_to_openai.request_reader import Json, RequestReader, present_members
+from kyma_proxy.dialect.tool_names import fit_name
 from kyma_proxy.errors import GatewayError, Kind
 
 FUNCTION: Final = "function"
@@ -23,9 +23,6 @@ CUSTOM: Final = "custom"
 TOOL_SEARCH: Final = "tool_search"
 CUSTOM_INPUT: Final = "input"
 """The one member of the arguments of a custom tool."""
-MAX_NAME: Final = 64
-_DIGEST_CHARACTERS: Final = 8
-_UNFIT: Final = re.compile(r"[^A-Za-z0-9_-]")
 _OPTIONAL: Final = frozenset({"image_generation", "programmatic_tool_calling", "web_search", "web_search_preview"})
 _VERSION: Final = re.compile(r"_20\d\d_\d\d_\d\d\Z")
 _CHOICES: Final = ("auto", "none", "required")
@@ -100,11 +97,7 @@ class Tool(NamedTuple):
 def flat_name(name: str, namespace: str | None = None) -> str:
     """Return the name of a function for a tool: one that every source accepts, and always the same for the same tool."""
     full = name if not namespace else namespace + name if namespace.endswith("__") else f"{namespace}__{name}"
-    fit = _UNFIT.sub("_", full) or "tool"
-    if fit == full and len(fit) <= MAX_NAME:
-        return fit
-    digest = sha256(full.encode(errors="replace")).hexdigest()[:_DIGEST_CHARACTERS]
-    return f"{fit[: MAX_NAME - _DIGEST_CHARACTERS - 1]}_{digest}"
+    return fit_name(full)
 
 
 class Tools:

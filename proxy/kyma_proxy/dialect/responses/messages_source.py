@@ -42,8 +42,9 @@ class ResponsesToMessages:
         chat = self._chat.request
         try:
             self._messages = OpenAIToAnthropic(
-                chat.body, order.model, public_model=order.public_model, default_max_tokens=most, created=order.now
-            )
+                chat.body, order.model, public_model=order.public_model, default_max_tokens=most, created=order.now,
+                supports=order.supports,
+            )  # fmt: skip
         except GatewayError as error:
             param = error.param or ""
             raise GatewayError(

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-_PREFIX: Final = "kyma-reasoning-1."
+from kyma_proxy.dialect.source_state import REASONING_PREFIX
+
 _DIGEST_CHARACTERS: Final = 32
 _MAX_CHARACTERS: Final = 16 * 1024 * 1024
 _encode: Final = msgspec.json.encode
@@ -37,14 +38,14 @@ _decode: Final = msgspec.json.Decoder(Thoughts).decode
 def pack(thoughts: Thoughts) -> str:
     """Return the thoughts as a token."""
     packed = urlsafe_b64encode(_encode(thoughts)).decode()
-    return f"{_PREFIX}{_digest(packed)}.{packed}"
+    return f"{REASONING_PREFIX}{_digest(packed)}.{packed}"
 
 
 def unpack(token: str) -> Thoughts | None:
     """Return the thoughts in a token; None if it is not one of the gateway's, or not whole."""
-    if not token.startswith(_PREFIX) or len(token) > _MAX_CHARACTERS:
+    if not token.startswith(REASONING_PREFIX) or len(token) > _MAX_CHARACTERS:
         return None
-    digest, _, packed = token.removeprefix(_PREFIX).partition(".")
+    digest, _, packed = token.removeprefix(REASONING_PREFIX).partition(".")
     if digest != _digest(packed):
         return None
     try:

@@ -3,7 +3,6 @@
 - What needs memory is refused: `previous_response_id`, `conversation`, `prompt`, `store: true`, `background`.
 - What only tunes how OpenAI treats a request is dropped and reported; most sources refuse a member that they do not know.
 - No limit of tokens is added: this endpoint has none by default.
-- The efforts above high become high, the highest that most sources know.
 """
 
 from __future__ import annotations
@@ -14,7 +13,9 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from kyma_proxy.config.supports import Supports
 from kyma_proxy.dialect.anthropic_to_openai.request_reader import Json, RequestReader, present_members
+from kyma_proxy.dialect.chat_fitting import ChatFitting
 from kyma_proxy.dialect.responses.functions import Tool, Tools
 from kyma_proxy.dialect.responses.items import Conversation
 from kyma_proxy.dialect.translation import ThoughtRules
@@ -36,7 +37,7 @@ _WITHOUT_EFFECT: Final = MappingProxyType({
 """Members that are dropped, with the values that change nothing and are not reported."""
 _SILENT: Final = frozenset({"metadata", "stream_options"})  # the answer repeats the one, and has nothing of the other
 _INCLUDED: Final = "reasoning.encrypted_content"
-_HIGHEST: Final = MappingProxyType({"xhigh": "high", "max": "high"})
+_CALLER_NAMES: Final = MappingProxyType({"reasoning_effort": "reasoning.effort", "response_format": "text.format"})
 _encode: Final = msgspec.json.encode
 _NULL: Final = Raw(b"null")
 
@@ -99,12 +100,15 @@ class ChatRequest(NamedTuple):
     """True if the caller asks for a summary of the thoughts: then they are given as one."""
     includes_thoughts: bool
     """True if the caller wants the thoughts as a token, to send them back."""
+    optional: tuple[str, ...] = ()
+    """Members of the request that could be left out."""
 
 
 class Target(NamedTuple):
     """The source: its model, the members that it takes, and the rules for its thoughts.
 
-    `is_signing` is True if it signs its thoughts, and takes images in the results of tools.
+    `is_signing` is True if it signs its thoughts, and takes images in the results of tools. With `supports`, what it takes, the
+    request is fitted to it; without, another translation follows that does so.
     """
 
     model: str
@@ -113,6 +117,7 @@ class Target(NamedTuple):
     asks_for_usage: bool
     thoughts: ThoughtRules
     is_signing: bool = False
+    supports: Supports | None = None
 
 
 def translate_request(body: bytes, target: Target) -> ChatRequest:
@@ -158,7 +163,7 @@ def _translate(request: _Request, members: dict[str, Raw], reader: RequestReader
         out[target.max_tokens_field] = target.max_tokens
     reasoning = reader.read(_reasoning, request.reasoning, "reasoning") if "reasoning" in members else _Reasoning()
     if reasoning.effort is not None:
-        out["reasoning_effort"] = reasoning.effort if target.is_signing else _HIGHEST.get(reasoning.effort, reasoning.effort)
+        out["reasoning_effort"] = reasoning.effort
     if "text" in members:
         out |= _format_member(reader.read(_text_options, request.text, "text"), reader)
     user = request.safety_identifier or request.user
@@ -169,8 +174,13 @@ def _translate(request: _Request, members: dict[str, Raw], reader: RequestReader
     if target.asks_for_usage and (request.stream or target.is_signing):  # a signing source may stream without being asked to
         out["stream_options"] = {"include_usage": True}
     _report(members, request.include, reader)
+    optional: tuple[str, ...] = ()
+    if target.supports is not None:
+        fitting = ChatFitting(target.supports, _CALLER_NAMES)
+        fitting.fit(out, reader.drop)
+        optional = fitting.optional
     summarises = (reasoning.summary or reasoning.generate_summary) not in (None, "none")
-    return ChatRequest(_encode(out), reader.dropped, members, tools.by_name, summarises, _INCLUDED in request.include)
+    return ChatRequest(_encode(out), reader.dropped, members, tools.by_name, summarises, _INCLUDED in request.include, optional)
 
 
 def _messages(request: _Request, tools: Tools, reader: RequestReader, target: Target) -> list[Json]:

@@ -37,6 +37,7 @@ _MODEL: Final = {
     "supports_caching": Key(
         "`true` if its prompts are cached, as also a price for `cached_input` says. For callers to read.", "true"
     ),
+    "supports": Key("What all its sources take; wins over what their providers say.", "{reasoning_effort: []}"),
     "release_stage": Key("Its stage. For callers to read.", "deprecated"),
     "price": Key("Its prices.", "{input: 2.50, output: 10}", default="none: free, with a warning where callers pay"),
     "policy": Key("The order in which its pool's sources are tried.", "priority", default="`defaults.policy`"),
@@ -70,6 +71,7 @@ _SOURCE: Final = {
     "stream_usage": Key("`false` if it refuses `stream_options`; the tokens of its streams are then estimated.", "false"),
     "max_tokens_field": Key("As at a provider.", "max_completion_tokens", default=_OF_ITS_PROVIDER),
     "reasoning_field": Key("As at a provider.", "reasoning", default=_OF_ITS_PROVIDER),
+    "supports": Key("As at a provider; wins over what its provider and its model say.", "{images: false}"),
     "reasoning_parser": Key("As at a provider.", "think", default=_OF_ITS_PROVIDER),
     "calls_need": Key("As at a provider.", "thought_signature", default=_OF_ITS_PROVIDER),
     "endpoints": Key("As at a provider.", "[chat]", default=_OF_ITS_PROVIDER),
@@ -104,7 +106,9 @@ _IMAGE_MEMBERS: Final = {
 
 _IMAGE_RULES: Final = {
     "sizes": Key("The sizes that callers may ask for.", "[512x512, 1024x1024]", default="any"),
-    "extra": Key("Further members of a request that are passed on.", "[seed, style]"),
+    "extra": Key(
+        "Further members of a request that are passed on; `mask` is that of an edit, as OpenAI's API has it.", "[seed, style]"
+    ),
     "most": Key("The most images of one request.", "2"),
     "most_input_images": Key("The most pictures that a caller may send.", "4"),
     "needs_image": Key("`true`: the model edits a picture, so a request needs one.", "true"),

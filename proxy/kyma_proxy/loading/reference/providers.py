@@ -81,6 +81,14 @@ _PROVIDER: Final = {
         "The member of a message for its earlier reasoning, in requests that are translated; `none` leaves it out.",
         "none",
     ),
+    "supports": Key(
+        "What it takes of a request that is translated. What a caller sends in the provider's own dialect is never changed.",
+        "{stop: 4, drop_params: [logit_bias]}",
+    ),
+    "supports_by_model": Key(
+        "The same for some of its models, by their names there, exact or with a `*`. All that fit count, the longest most.",
+        '{"o3*": {drop_params: [temperature, top_p]}}',
+    ),
     "reasoning_parser": Key(
         "The tags in which it writes its reasoning at the beginning of the text: `<think>`, `<thought>` (Gemini) or "
         "`<mm:think>` (MiniMax M3); with `deepseek_r1` it is `<think>`, and the first tag may be missing. In translated "
@@ -122,4 +130,42 @@ _ERROR_RULE: Final = {
     "message": Key("The beginning of its message; upper and lower case are the same.", "Your plan has ended", default="any"),
 }
 
-PROVIDERS: Final[Mapping[type, Mapping[str, Key]]] = MappingProxyType({doc.Provider: _PROVIDER, doc.ErrorRule: _ERROR_RULE})
+_OF_ABOVE: Final = "that of the level above"
+
+_SUPPORTS: Final = {
+    "reasoning_effort": Key(
+        "The values that it takes; the nearest one is sent. `[]` if it refuses the member.",
+        "[low, medium, high]",
+        default="`[low, medium, high]`; at an Anthropic source by the model",
+    ),
+    "reasoning_effort_with_tools": Key(
+        "The values that it takes beside tools, if they are others. `[none]` is sent with all tools.",
+        "[none]",
+        default="`reasoning_effort`",
+    ),
+    "stop": Key("The most stop sequences; the rest is left out.", "4", default="any number"),
+    "tool_name": Key(
+        "The most characters in the name of a tool; a longer one is shortened, and long again in the answer.",
+        "128",
+        default="64",
+    ),
+    "response_format": Key(
+        "The formats that it takes; others are asked for in the prompt.",
+        "[json_object]",
+        default="both; at an Anthropic source by the model",
+    ),
+    "images": Key("`false` if it can't see, though its model can; another source is asked.", "false", default="as its model"),
+    "assistant_first": Key("`false` if a conversation can't begin with the assistant.", "false", default="`true`"),
+    "assistant_last": Key(
+        "`false` if a conversation can't end with the assistant.",
+        "false",
+        default="`true`; at an Anthropic source by the model",
+    ),
+    "drop_params": Key(
+        "Members that it refuses; they are left out, and named in `x-kyma-dropped`.", "[temperature, seed]", default=_OF_ABOVE
+    ),
+}
+
+PROVIDERS: Final[Mapping[type, Mapping[str, Key]]] = MappingProxyType({
+    doc.Provider: _PROVIDER, doc.ErrorRule: _ERROR_RULE, doc.Supports: _SUPPORTS,
+})  # fmt: skip

@@ -17,7 +17,7 @@ from kyma_proxy.core.exchange import ANSWERED, AttemptRecord, Exchange
 from kyma_proxy.core.http.headers import AnswerHead
 from kyma_proxy.core.routing.breaker import Permit
 from kyma_proxy.core.routing.candidates import Candidates
-from kyma_proxy.core.routing.failures import MISSING_STATUSES, AttemptFailure, FailureKind, no_time_left, overtaken
+from kyma_proxy.core.routing.failures import MISSING_STATUSES, AttemptFailure, FailureKind, Retry, no_time_left, overtaken
 from kyma_proxy.core.routing.plan import Step
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.inline_coroutine import OneShotFuture
@@ -117,7 +117,10 @@ class Attempt(AttemptRecord):
         """It is over, and the source has failed."""
         self.is_over = True
         self.result = failure.word
-        self.permit.failure(now, failure, random)
+        if failure.retry is Retry.SAME_SOURCE_OTHER_REQUEST:
+            self.permit.success(now)  # it has answered: the request is to blame
+        else:
+            self.permit.failure(now, failure, random)
 
     def cancel(self) -> None:
         """End the attempt at once, and close what it has opened; nobody is called back.

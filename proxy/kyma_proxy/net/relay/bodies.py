@@ -20,7 +20,7 @@ def body_for(exchange: Exchange, step: Step, dialect: Dialect) -> Body:
     if step.source.endpoint != exchange.endpoint.key:
         return TranslatedBody(exchange, step, dialect)
     if exchange.endpoint.takes_form:
-        return FormBody(exchange, step, dialect)
+        return FormBody(exchange, step)
     if step.layer == SUBSTITUTE:
         refuse_images(exchange.inbound.body, step.model)
-    return PassthroughBody(exchange, step, dialect)
+    return PassthroughBody(exchange, step)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.source_request import form_bytes
 from kyma_proxy.core.routing.plan import Step
-from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.net.downstream.upload import StreamedInbound, Upload
 from kyma_proxy.net.relay.passthrough import PassthroughBody
@@ -20,9 +19,9 @@ class FormBody(PassthroughBody):
 
     __slots__ = ("_upload",)
 
-    def __init__(self, exchange: Exchange, step: Step, dialect: Dialect) -> None:
+    def __init__(self, exchange: Exchange, step: Step) -> None:
         """Raises GatewayError if the form has been passed on to another source."""
-        super().__init__(exchange, step, dialect, is_searched=True)
+        super().__init__(exchange, step, is_searched=True)
         inbound = exchange.inbound
         self._upload: Upload | None = inbound.upload if isinstance(inbound, StreamedInbound) else None
         if self._upload is not None and self._upload.is_taken:

@@ -20,7 +20,7 @@ from kyma_proxy.core.routing.plan import SUBSTITUTE, Step
 from kyma_proxy.dialect.contract import Cleaning, Dialect
 from kyma_proxy.dialect.large_requests import TranslationWork, cleaned, translated, with_body
 from kyma_proxy.dialect.registry import TRANSLATORS
-from kyma_proxy.dialect.vision import refuse_images, sees_images
+from kyma_proxy.dialect.vision import can_see, refuse_images, sees_images
 from kyma_proxy.errors import GatewayError, internal_error
 from kyma_proxy.net.downstream.upload import StreamedInbound
 from kyma_proxy.net.inline_coroutine import InlineCoroutine
@@ -76,13 +76,13 @@ class _Preparation:
             running.cancel()
 
 
-def takes_long(exchange: Exchange, step: Step, dialect: Dialect) -> bool:
-    """True if the body for an attempt must be prepared, given that it is not small; `dialect` is the caller's."""
+def takes_long(exchange: Exchange, step: Step) -> bool:
+    """True if the body for an attempt must be prepared, given that it is not small."""
     if step.source.endpoint != exchange.endpoint.key:
         return True
     if exchange.endpoint.takes_form:
         return False
-    return dialect.cleaning is not None or (step.layer == SUBSTITUTE and not sees_images(step.model))
+    return exchange.endpoint.cleaning is not None or (step.layer == SUBSTITUTE and not sees_images(step.model))
 
 
 class LargeBodies:
@@ -120,8 +120,9 @@ class LargeBodies:
         circuit breaker has opened; or the body can't be made. The last is noted among the request's candidates.
         """
         exchange, candidates = attempts.exchange, attempts.candidates
-        make = self._passthrough if step.source.endpoint == exchange.endpoint.key else self._translated
-        preparation = _Preparation(make(exchange, step, dialect), self._loop, attempts.wake)
+        is_passed = step.source.endpoint == exchange.endpoint.key
+        making = self._passthrough(exchange, step) if is_passed else self._translated(exchange, step, dialect)
+        preparation = _Preparation(making, self._loop, attempts.wake)
         due = total_due(exchange, step)
         try:
             while not (preparation.is_over or attempts.is_done or exchange.is_committed):
@@ -147,22 +148,23 @@ class LargeBodies:
         if made is not None:
             return made
         translate = TRANSLATORS[exchange.endpoint.key, step.source.endpoint]
-        blind_model = None if sees_images(step.model) else step.model.id
+        blind_model = None if sees_images(step.model) and can_see(step.source) else step.model.id
         work = TranslationWork(translate, order_of(exchange, step, b""), blind_model)
         translation, translated_body = await self._worker.call(translated, work, body)
         return TranslatedBody(exchange, step, dialect, with_body(translation, translated_body))
 
-    async def _passthrough(self, exchange: Exchange, step: Step, dialect: Dialect) -> Body:
-        body, cleaning = exchange.inbound.body, dialect.cleaning
+    async def _passthrough(self, exchange: Exchange, step: Step) -> Body:
+        body: bytes = exchange.inbound.body
+        cleaning: Cleaning | None = exchange.endpoint.cleaning
         if step.layer == SUBSTITUTE and not sees_images(step.model):
             await self._slices.run(_searching_images(body, step))
         if cleaning is None or not await self._slices.run(_searching(body, cleaning)):
-            return PassthroughBody(exchange, step, dialect, is_searched=True)
+            return PassthroughBody(exchange, step, is_searched=True)
         clean: CleanRequest | None = await self._slices.run(_if_few(body, lambda: clean_request(body, cleaning)))
         if clean is None:
             (dropped, routing), clean_body = await self._worker.call(cleaned, cleaning.cleaned, body)
             clean = CleanRequest(clean_body, dropped, routing)
-        return PassthroughBody(exchange, step, dialect, clean, is_searched=True)
+        return PassthroughBody(exchange, step, clean, is_searched=True)
 
 
 def _if_few(body: bytes, make: Callable[[], Any]) -> Generator[None, None, Any]:

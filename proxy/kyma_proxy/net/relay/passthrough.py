@@ -12,7 +12,7 @@ from kyma_proxy.core.http.body import RoutingFields, read_routing_fields
 from kyma_proxy.core.http.headers import AnswerHead
 from kyma_proxy.core.http.source_request import asks_for_usage, request_bytes
 from kyma_proxy.core.routing.plan import Step
-from kyma_proxy.dialect.contract import Cleaning, Dialect
+from kyma_proxy.dialect.contract import Cleaning
 from kyma_proxy.dialect.usage_filter import UsageFilter
 from kyma_proxy.net.relay.body import Body
 
@@ -37,15 +37,14 @@ class PassthroughBody(Body):
     __slots__ = ("_asks_for_usage", "_cleaned", "_exchange", "_filter", "_source")
 
     def __init__(
-        self, exchange: Exchange, step: Step, dialect: Dialect,
-        cleaned: CleanRequest | None = None, *, is_searched: bool = False,
-    ) -> None:  # fmt: skip
-        """The request is cleaned if the dialect demands it, unless it `is_searched` already: then `cleaned` is the result."""
+        self, exchange: Exchange, step: Step, cleaned: CleanRequest | None = None, *, is_searched: bool = False
+    ) -> None:
+        """The request is cleaned if its endpoint demands it, unless it `is_searched` already: then `cleaned` is the result."""
         self.changes = self.is_translated = False
         self.dropped = ()
         self.endpoint = exchange.endpoint.name
         if not is_searched:
-            cleaning = dialect.cleaning
+            cleaning: Cleaning | None = exchange.endpoint.cleaning
             if cleaning is not None and cleaning.may_be_needed(exchange.inbound.body):
                 cleaned = clean_request(exchange.inbound.body, cleaning)
         self._exchange = exchange

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from time import monotonic
 from typing import Final
 
 from kyma_proxy.core.exchange import Exchange
@@ -29,10 +30,13 @@ _UNREADABLE: Final = "its answer is not what its dialect promises"
 
 def order_of(exchange: Exchange, step: Step, body: bytes) -> Order:
     """The order to translate a request for a source."""
-    source = step.source
+    source, supports, refused = step.source, step.source.supports, step.breaker.refused
+    if refused is not None:
+        supports = supports.without(refused.names(monotonic()))
     return Order(
         body, source.model, step.model.id, source.max_tokens_field, exchange.snapshot.max_tokens, source.stream_usage,
         source.reasoning_field, exchange.inbound.request_id, int(time.time()), step.model.max_output_tokens,
+        supports,
         source.reasoning_parser, source.calls_need, f"{source.provider.name} {source.model}",
     )  # fmt: skip
 
@@ -60,7 +64,7 @@ class TranslatedBody(Body):
         self._to = to
         if made is None:
             made = TRANSLATORS[exchange.endpoint.key, step.source.endpoint](order_of(exchange, step, exchange.inbound.body))
-            refuse_translated_images(made.request.body, step.model)
+            refuse_translated_images(made.request.body, step.model, step.source)
         self.translation: Translation | None = made
         self.changes = self.is_translated = True
         self.dropped = ()

@@ -19,6 +19,10 @@ class Start(Message, frozen=True):
     number: int
 
 
+class Accept(Message, frozen=True):
+    """To a worker that is ready: accept connections."""
+
+
 class Prepare(Message, frozen=True):
     """To a worker: get ready for another snapshot; its pieces are in the file that comes along."""
 
@@ -33,6 +37,20 @@ class Apply(Message, frozen=True):
 
 class Leave(Message, frozen=True):
     """To a worker: end within `drain`. At the second one nobody is waited for."""
+
+
+class HandOver(Message, frozen=True):
+    """To a worker: another process serves from now on. Leave the connections to it, and end when the last answer is sent."""
+
+
+class BeAlone(Message, frozen=True):
+    """To a worker that hands over: the other process has ended, so connections are closed after their answers."""
+
+
+class Adopt(Message, frozen=True):
+    """To a worker: take in a connection that comes along, of a process whose place was taken. `is_new`: nothing was read."""
+
+    is_new: bool
 
 
 class TellCounts(Message, frozen=True):
@@ -60,8 +78,8 @@ class Circuits(Message, frozen=True):
     changed: tuple[CircuitState, ...]
 
 
-class Serving(Message, frozen=True):
-    """From a worker: it accepts."""
+class Ready(Message, frozen=True):
+    """From a worker: it can serve."""
 
 
 class CannotServe(Message, frozen=True):
@@ -85,6 +103,12 @@ class LogText(Message, frozen=True):
 
 class Forwarded(Message, frozen=True):
     """From a worker: a connection on which a request waits that is not relayed comes along."""
+
+
+class Left(Message, frozen=True):
+    """From a worker that hands over: a connection for the process that serves now comes along."""
+
+    is_new: bool
 
 
 class HistogramCounts(msgspec.Struct, frozen=True, array_like=True):
@@ -134,5 +158,5 @@ class Report(Message, frozen=True):
     gauges: dict[str, float]
 
 
-ToWorker = Start | Prepare | Apply | Leave | TellCounts | Circuits
-FromWorker = Serving | CannotServe | Prepared | LogText | Forwarded | Report | Circuits
+ToWorker = Start | Accept | Prepare | Apply | Leave | HandOver | BeAlone | Adopt | TellCounts | Circuits
+FromWorker = Ready | CannotServe | Prepared | LogText | Forwarded | Left | Report | Circuits

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic
@@ -20,23 +21,32 @@ import uvloop
 from kyma_proxy.config.snapshot import Snapshot
 from kyma_proxy.errors import StartError
 from kyma_proxy.net.downstream.acceptor import Acceptor
-from kyma_proxy.ops import memory
+from kyma_proxy.ops import control_socket, memory
 from kyma_proxy.ops.assemble import App
 from kyma_proxy.ops.inherited_sockets import inherited_sockets
-from kyma_proxy.ops.process_setup import allow_many_files, catch_signals, open_log
+from kyma_proxy.ops.predecessor import Predecessor
+from kyma_proxy.ops.process_setup import catch_signals, open_log
 from kyma_proxy.ops.reload import Configuration, ReloadTriggers
+from kyma_proxy.ops.replacing import Replaceable, Successor
 from kyma_proxy.ops.sd_notify import SystemdNotifier
-from kyma_proxy.ops.workers.messages import Apply, Circuits, Leave, Prepare, Report, TellCounts
-from kyma_proxy.ops.workers.received_configuration import packed
-from kyma_proxy.ops.workers.refusal import RefusingSocket
+from kyma_proxy.ops.workers.messages import (
+    Accept,
+    Adopt,
+    BeAlone,
+    Circuits,
+    HandOver,
+    Leave,
+    Report,
+    TellCounts,
+)
 from kyma_proxy.ops.workers.reports import absorb
 from kyma_proxy.ops.workers.shared_circuits import SharedCircuits
+from kyma_proxy.ops.workers.shared_configuration import SharedConfiguration
 from kyma_proxy.ops.workers.shared_listeners import SharedListeners
 from kyma_proxy.ops.workers.worker_process import WorkerProcess
 
 _log: Final = logging.getLogger("kyma-proxy")
 _START_S: Final = 60.0
-_PREPARE_S: Final = 60.0
 _SCRAPE_S: Final = 1.0
 _STEADY_S: Final = 10.0
 """A worker that has served for so long is started again at once when it ends."""
@@ -48,21 +58,21 @@ _LOOK_S: Final = 0.02
 
 
 def supervise(
-    configuration: Configuration, ready: Callable[[Snapshot], None], environment: Mapping[str, str], *, hangup_reloads: bool
-) -> None:
+    configuration: Configuration, ready: Callable[[Snapshot], None], predecessor: Predecessor | None,
+    environment: Mapping[str, str], *, hangup_reloads: bool,
+) -> None:  # fmt: skip
     """Serve with as many workers as the configuration says, until a signal. Raises StartError."""
-    allow_many_files()
-    memory.keep_freed_memory()
-    uvloop.run(_supervise(configuration, ready, environment, hangup_reloads=hangup_reloads))
+    uvloop.run(_supervise(configuration, ready, predecessor, environment, hangup_reloads=hangup_reloads))
 
 
 async def _supervise(
-    configuration: Configuration, ready: Callable[[Snapshot], None], environment: Mapping[str, str], *, hangup_reloads: bool
-) -> None:
-    supervisor = Supervisor(configuration, environment)
+    configuration: Configuration, ready: Callable[[Snapshot], None], predecessor: Predecessor | None,
+    environment: Mapping[str, str], *, hangup_reloads: bool,
+) -> None:  # fmt: skip
+    systemd = SystemdNotifier(environment)
+    supervisor = Supervisor(configuration, predecessor, environment, systemd)
     snapshot = configuration.snapshot
     triggers = ReloadTriggers(configuration)
-    systemd = SystemdNotifier(environment)
     configuration.reloading = systemd.reloading
     catch_signals(supervisor.app.access_log, triggers if hangup_reloads else None, supervisor.stop)
     try:
@@ -70,7 +80,8 @@ async def _supervise(
         ready(snapshot)
         systemd.ready(f"serves with {snapshot.workers} workers on {snapshot.listen}")
         await supervisor.stopping.wait()
-        systemd.stopping()
+        if not supervisor.is_replaced:
+            systemd.stopping()
         await supervisor.end()
     finally:
         await triggers.stop()
@@ -81,7 +92,10 @@ async def _supervise(
 class Supervisor:
     """The workers, and everything that they share. A `Workplace`."""
 
-    def __init__(self, configuration: Configuration, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, configuration: Configuration, predecessor: Predecessor | None, environment: Mapping[str, str],
+        systemd: SystemdNotifier,
+    ) -> None:  # fmt: skip
         """Open what is shared; the workers come with `start`. Raises StartError."""
         snapshot = configuration.snapshot
         self._configuration = configuration
@@ -94,21 +108,23 @@ class Supervisor:
         app.sweeper.every_tick(self._circuits.sweep)
         app.before_scrape = self._gather
         app.live_state.others = self._gauges
-        self._prepare_here = configuration.prepare
-        configuration.prepare = self._prepare
-        configuration.on_change(self._apply)
-        self._listeners = SharedListeners(app, snapshot, inherited_sockets(environment))
+        self._shared = SharedConfiguration(configuration, lambda: self._alive)
+        self._systemd = systemd
+        self._predecessor = predecessor
+        self._successor: Successor | None = None
+        self._replaceable: Replaceable | None = None
+        self._next_adopter = 0
+        self._accepts = False
+        self._listeners = SharedListeners(app, snapshot, predecessor, inherited_sockets(environment))
         self._forwarded = Acceptor([], app.listener, app.downstream)
-        self._refusing = RefusingSocket(snapshot.listen, environment)
         self._workers: dict[int, WorkerProcess] = {}
-        self._packed = packed(snapshot)
-        self._version = 0
         self._endings: dict[int, int] = {}  # of each worker, in a row
         self._whys: dict[int, str] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._begun: dict[int, asyncio.Future[str | None]] = {}
         self.stopping = asyncio.Event()
+        self._is_signalled = asyncio.Event()
         self._skip_waiting = asyncio.Event()
+        self.is_replaced = False
 
     # ---- the start and the end
 
@@ -132,31 +148,58 @@ class Supervisor:
             raise StartError(f"the workers have not begun to serve within {_START_S:g} s") from None
         finally:
             stopping.cancel()
+        if self._predecessor is not None:
+            self._predecessor.leave(takes_accounts=False)
+        self._accepts = True
+        for worker in self._alive:
+            if worker.is_serving:
+                worker.send(Accept())
         self._listeners.start()
+        if self._predecessor is not None:
+            self._predecessor.follow(self._adopt, lambda _message, _files: None)
+        self._open_control_socket()
 
     def stop(self) -> None:
-        """End within `drain`. A second call does not wait for what runs."""
-        if self.stopping.is_set():
+        """End within `drain`, and a process that this one has replaced as well. A second call does not wait for what runs."""
+        if self._predecessor is not None:
+            self._predecessor.end()
+        if self._is_signalled.is_set():
             self._skip_waiting.set()
+        self._is_signalled.set()
         self.stopping.set()
-        self.app.is_leaving = True
+        self.app.is_leaving = not self.is_replaced
         self._tell_all(Leave(), but=None)
 
     async def end(self) -> None:
-        """Wait until the workers have ended by themselves, as they were told; kill those that have not."""
+        """Wait until the workers have ended by themselves, as they were told; kill those that have not.
+
+        Those of a gateway that was replaced have as long as their answers take, unless there is a signal.
+        """
         snapshot = self._configuration.snapshot
-        await self._wait(lambda: False, snapshot.shutdown_delay)
-        self._refusing.close()
-        self._listeners.close()
+        if not self.is_replaced:
+            await self._wait(lambda: False, snapshot.shutdown_delay)
+            self._stop_listening()
         self.app.jobs.drain()
-        scheduler = self.app.jobs.scheduler
-        await self._wait(lambda: not (self._alive or scheduler.at_risk), snapshot.drain)
+        await self._wait(lambda: self._is_signalled.is_set() or not self._is_needed, None)
+        await self._wait(lambda: not self._is_needed, snapshot.drain)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GRACE_S):
                 while self._alive:  # noqa: ASYNC110  (they have been told)
                     await asyncio.sleep(_LOOK_S)
 
-    async def _wait(self, condition: Callable[[], bool], seconds: float) -> None:
+    @property
+    def _is_needed(self) -> bool:
+        before = self._predecessor
+        return bool(self._alive or self.app.jobs.scheduler.at_risk or not (before is None or before.has_ended))
+
+    def _stop_listening(self) -> None:
+        """Listen no longer. The files of sockets stay if another process listens on them."""
+        shares = self._replaceable is not None and self._replaceable.shares_sockets
+        self._listeners.close(keep_files=self.is_replaced or shares)
+        if self._replaceable is not None and not self.is_replaced:
+            self._replaceable.stop()
+
+    async def _wait(self, condition: Callable[[], bool], seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not (condition() or self._skip_waiting.is_set()):  # noqa: ASYNC110  (two conditions, once)
@@ -174,24 +217,64 @@ class Supervisor:
             worker.kill()
         while self._alive:  # noqa: ASYNC110  (killed processes end)
             await asyncio.sleep(_LOOK_S)
-        for task in self._tasks:
-            task.cancel()
-        self._refusing.close()
-        self._listeners.close()
+        self._stop_listening()
         self._forwarded.close()
         await self.app.close()
+        if self._replaceable is not None:  # the other process knows by this that nothing is to come
+            self._replaceable.close()
 
-    def _spawn(self, work: Any) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    # ---- taking another gateway's place, and leaving this one to another
+
+    def _open_control_socket(self) -> None:
+        """Wait for a process that takes the place of this one, where there is a place to wait."""
+        path = control_socket.path_of(self._configuration.snapshot.listen, self._environment)
+        if path is None:
+            return
+        try:
+            self._replaceable = Replaceable(
+                path, self._listeners.sockets, leave=self._leave, end=self.stop, be_alone=self._be_alone
+            )
+        except OSError as error:
+            _log.info("no control socket at %s: %s", path, (error.strerror or str(error)).lower())
+
+    def _leave(self, successor: Successor) -> None:
+        """Another process serves: the workers leave it their connections, and end when their last answers are sent."""
+        self._systemd.replaced_by(successor.pid)
+        self._successor = successor
+        self.is_replaced = True
+        self._tell_all(HandOver(), but=None)
+        self.app.admin_listener.drain()
+        self._stop_listening()
+        self.stopping.set()
+
+    def _be_alone(self) -> None:
+        self._successor = None
+        self._tell_all(BeAlone(), but=None)
+
+    def leave_behind(self, descriptor: int, *, is_new: bool) -> None:
+        """Give a caller's connection to the process that serves from now on."""
+        if self._successor is None:
+            os.close(descriptor)
+        else:
+            self._successor.hand_over(descriptor, is_new=is_new)
+
+    def _adopt(self, descriptor: int, *, is_new: bool) -> None:
+        """Give a connection of the process that was replaced to the workers, one after the other."""
+        serving = [worker for worker in self._alive if worker.is_serving]
+        if self._successor is not None:
+            self._successor.hand_over(descriptor, is_new=is_new)
+        elif serving:
+            self._next_adopter += 1
+            serving[self._next_adopter % len(serving)].send(Adopt(is_new), [descriptor])
+        else:
+            os.close(descriptor)
 
     # ---- workers that come and go
 
     def _begin(self, number: int) -> None:
         listening = self._listeners.of_workers[number - 1]
         try:
-            worker = WorkerProcess(number, self, self._packed, listening, self._environment)
+            worker = WorkerProcess(number, self, self._shared.content, listening, self._environment)
         except OSError as error:
             self._failed_to_begin(number, (error.strerror or str(error)).lower())
             return
@@ -199,12 +282,14 @@ class Supervisor:
         if open_now := self._circuits.open_now():
             worker.send(Circuits(tuple(open_now)))
 
-    def serves(self, worker: WorkerProcess) -> None:
-        """The worker accepts connections."""
+    def is_ready(self, worker: WorkerProcess) -> None:
+        """The worker can serve. At the start it waits for the others."""
         begun = self._begun.get(worker.number)
         if begun is not None and not begun.done():
             begun.set_result(None)
-        elif worker.number in self._whys:
+        if self._accepts:
+            worker.send(Accept())
+        if worker.number in self._whys:
             del self._whys[worker.number]
             _log.info("worker %d serves again", worker.number)
 
@@ -283,29 +368,3 @@ class Supervisor:
             for name, value in worker.gauges.items():
                 sums[name] = sums.get(name, 0.0) + value
         return sums
-
-    # ---- the configuration
-
-    async def _prepare(self, snapshot: Snapshot) -> None:
-        """Have all workers get ready for a snapshot. Raises StartError if one of them can't take it: then none does."""
-        await self._prepare_here(snapshot)
-        content = await asyncio.to_thread(packed, snapshot)
-        self._version += 1
-        version = self._version
-        ready = (worker.prepare(version, Prepare(version), content) for worker in self._alive)
-        try:
-            async with asyncio.timeout(_PREPARE_S):
-                whys = [why for why in await asyncio.gather(*ready) if why is not None]
-        except TimeoutError:
-            raise StartError(f"a worker was not ready for it within {_PREPARE_S:g} s") from None
-        if whys:
-            raise StartError(whys[0])
-
-    def _apply(self) -> None:
-        """The snapshot is in force; also in a worker that has begun since the others got ready for it."""
-        snapshot, version = self._configuration.snapshot, self._version
-        self._packed = packed(snapshot)
-        for worker in self._alive:
-            if worker.prepared != version:
-                self._spawn(worker.prepare(version, Prepare(version), self._packed))
-            worker.send(Apply(version))

@@ -27,15 +27,20 @@ from kyma_proxy.ops.ending import Ending
 from kyma_proxy.ops.workers import channel as channels
 from kyma_proxy.ops.workers.channel import Channel
 from kyma_proxy.ops.workers.messages import (
+    Accept,
+    Adopt,
     Apply,
+    BeAlone,
     CannotServe,
     Circuits,
     Forwarded,
+    HandOver,
     Leave,
+    Left,
     LogText,
     Prepare,
     Prepared,
-    Serving,
+    Ready,
     Start,
     TellCounts,
     ToWorker,
@@ -94,6 +99,8 @@ class _Worker:
         self._timer: asyncio.TimerHandle | None = None
         self._early_leaves = 0
         self._early: list[Circuits] = []
+        self._acceptor: Acceptor | None = None
+        self._app: App | None = None
 
     async def serve(self, sockets: list[socket.socket]) -> None:
         """Serve on these sockets until the supervisor, or a signal, says that it is enough."""
@@ -110,14 +117,14 @@ class _Worker:
         app.sweeper.every_tick(self._circuits.sweep)
         self._loop.add_signal_handler(signal.SIGTERM, self._end_once)
         tls = configuration.tls if snapshot.tls is not None else None
-        acceptor = Acceptor(sockets, app.listener, app.downstream, tls=tls)
+        self._app = app
+        self._acceptor = acceptor = Acceptor(sockets, app.listener, app.downstream, tls=tls)
         await app.open(looks_after_sources=False)
         try:
             memory.freeze_collector()
             for circuits in self._early:
                 self._circuits.adopt(circuits.changed)
-            acceptor.start()
-            self._channel.send(Serving())
+            self._channel.send(Ready())
             self._report_again()
             await ending.begun.wait()
             await ending.run(acceptor.close, configuration.snapshot)
@@ -150,14 +157,49 @@ class _Worker:
         else:
             self._ending.stop()
 
+    def _be_replaced(self) -> None:
+        """Leave the connections to another process, and end without haste."""
+        if self._app is None or self._acceptor is None or self._ending is None:
+            self._leave()
+            return
+        self._app.listener.drain(self._leave_behind)  # before the acceptor closes: it holds whoever has said nothing yet
+        self._acceptor.close()
+        self._ending.is_replaced = True
+        self._ending.begun.set()
+
+    def _accept(self) -> None:
+        if self._acceptor is not None and self._ending is not None and not self._ending.begun.is_set():
+            self._acceptor.start()
+
+    def _be_alone(self) -> None:
+        if self._app is not None:
+            self._app.listener.drain()
+
+    def _leave_behind(self, descriptor: int, *, is_new: bool = False) -> None:
+        self._channel.send(Left(is_new), [descriptor])
+
+    def _adopt(self, descriptor: int, *, is_new: bool) -> None:
+        if self._acceptor is None:
+            os.close(descriptor)
+        else:
+            self._acceptor.adopt(descriptor, is_new=is_new)
+
     def _receive(self, message: ToWorker, descriptors: list[int]) -> None:
         match message:
+            case Accept():
+                self._accept()
             case Prepare(version):
                 self._in_order(self._prepare(version, channels.content_of(descriptors[0])))
             case Apply(version):
                 self._in_order(self._apply(version))
             case Leave():
                 self._leave()
+            case HandOver():
+                self._be_replaced()
+            case BeAlone():
+                self._be_alone()
+            case Adopt(is_new):
+                self._adopt(descriptors[0], is_new=is_new)
             case TellCounts():
                 self._report()
             case Circuits(changed):

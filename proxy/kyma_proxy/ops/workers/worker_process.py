@@ -18,11 +18,13 @@ from kyma_proxy.ops.workers.messages import (
     Circuits,
     Forwarded,
     FromWorker,
+    Left,
     LogText,
     Message,
+    Prepare,
     Prepared,
+    Ready,
     Report,
-    Serving,
     Start,
 )
 from kyma_proxy.ops.workers.worker import SIGNALS
@@ -37,8 +39,8 @@ _LAST_BREATH_S: Final = 5.0
 class Workplace(Protocol):
     """The supervisor, as far as its workers need it."""
 
-    def serves(self, worker: WorkerProcess) -> None:
-        """The worker accepts connections."""
+    def is_ready(self, worker: WorkerProcess) -> None:
+        """The worker can serve."""
 
     def take_report(self, worker: WorkerProcess, report: Report) -> None:
         """Add up what the worker has counted."""
@@ -48,6 +50,9 @@ class Workplace(Protocol):
 
     def take_connection(self, descriptor: int) -> None:
         """Answer a request that is not relayed."""
+
+    def leave_behind(self, descriptor: int, *, is_new: bool) -> None:
+        """Give a caller's connection to the process that serves from now on."""
 
     def take_circuits(self, worker: WorkerProcess, circuits: Circuits) -> None:
         """Open and close circuits here and in all other workers."""
@@ -87,7 +92,7 @@ class WorkerProcess:
 
     @property
     def is_serving(self) -> bool:
-        """True from the moment on in which it accepts until it has ended."""
+        """True from the moment on in which it can serve until it has ended."""
         return bool(self.served_at) and not self.has_ended
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
@@ -95,11 +100,11 @@ class WorkerProcess:
         if not self._channel.send(message, descriptors) and self._channel.is_open:
             self.kill()
 
-    async def prepare(self, version: int, message: Message, snapshot: bytes) -> str | None:
+    async def prepare(self, version: int, snapshot: bytes) -> str | None:
         """Get it ready for a snapshot. Returns the reason why it can't be; None if it can, or if it ends meanwhile."""
         future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._preparing = version, future
-        self.send(message, [channels.file_with(snapshot)])
+        self.send(Prepare(version), [channels.file_with(snapshot)])
         return None if self.has_ended else await future
 
     async def report(self, message: Message) -> None:
@@ -129,15 +134,17 @@ class WorkerProcess:
                 place.take_lines(lines)
             case Forwarded():
                 place.take_connection(descriptors[0])
+            case Left(is_new):
+                place.leave_behind(descriptors[0], is_new=is_new)
             case Report():
                 self.gauges = message.gauges
                 place.take_report(self, message)
                 self._release_reported()
             case Circuits():
                 place.take_circuits(self, message)
-            case Serving():
+            case Ready():
                 self.served_at = asyncio.get_running_loop().time()
-                place.serves(self)
+                place.is_ready(self)
             case Prepared(version, why):
                 self.prepared = version
                 if self._preparing is not None and self._preparing[0] == version and not self._preparing[1].done():

@@ -55,6 +55,7 @@ _REQUEST_MEMBERS: Final = MappingProxyType[str, Json]({
     "stream": {"type": ["boolean", "null"], "description": "True for an answer in server-sent events."},
     "max_tokens": _MAX_TOKENS,
     "max_completion_tokens": _MAX_TOKENS,
+    "file": {"contentMediaType": "application/octet-stream", "description": "The sound. `model` had better stand before it."},
 })  # fmt: skip
 
 _FORM: Final = "multipart/form-data"
@@ -223,6 +224,7 @@ def _error_schemas() -> dict[str, Json]:
 def _relayed(path: bytes, endpoint: Endpoint) -> Json:
     read = {"model"} | ({"stream"} if endpoint.streams else set())
     read |= {"max_tokens", "max_completion_tokens"} if endpoint.takes_max_tokens else set()
+    read |= {"file"} if endpoint.takes_form else set()
     members = {name: schema for name, schema in _REQUEST_MEMBERS.items() if name in read}
     answer: Json = {"*/*": {"schema": {}}} if endpoint.answers_opaquely else {"application/json": {"schema": {}}}
     if endpoint.streams:
@@ -294,6 +296,8 @@ def _operation(operation: Operation) -> Json:
         described["parameters"] = list(operation.parameters)
     if operation.body is not None:
         content = {"application/json": {"schema": operation.body}}
+        if operation.takes_form:
+            content[_FORM] = {"schema": {"type": "object", "required": ["model", "prompt"], "additionalProperties": True}}
         described["requestBody"] = {"required": operation.needs_body, "content": content}
     return described
 

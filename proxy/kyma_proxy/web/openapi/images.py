@@ -74,6 +74,15 @@ IMAGE_OPERATIONS: Final = (
                   {"oneOf": [ref("ImageJob"), ref("Images")]}),),
     ),
     Operation(
+        "post", "/v1/images/edits", "images_edits",
+        "Start a job that edits pictures: a form with `image` (several are `image[]`) and `mask` as files, or JSON.",
+        ref("ImageJob"), 202, body=_REQUEST, errors=(402, 409, 415, 429, 502, 504), tag="images", needs_key=False,
+        parameters=(_WAIT, header("Idempotency-Key", "The same key, the same job; as `idempotency_key`.", _KEY)),
+        answers=((200, "The job that has this idempotency key; or the images, if the request waited for them.",
+                  {"oneOf": [ref("ImageJob"), ref("Images")]}),),
+        takes_form=True,
+    ),
+    Operation(
         "get", "/v1/jobs", "jobs", "The caller's jobs of the last 30 days, newest first, without their output.",
         ref("ImageJobs"), tag="images", needs_key=False,
         parameters=(

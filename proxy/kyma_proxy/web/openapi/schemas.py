@@ -78,6 +78,7 @@ class Operation(NamedTuple):
     tag: str = "accounts"
     answers: tuple[tuple[int, str, Json], ...] = ()
     needs_key: bool = True
+    takes_form: bool = False
     needs_body: bool = True
     """False if an empty body means the same as `{}`."""
 
