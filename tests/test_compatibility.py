@@ -53,9 +53,3 @@ def test_each_version_is_the_one_that_is_tried() -> None:
     assert {client: locked[package] for client, package in _LOCKED.items()} == {name: versions[name] for name in _LOCKED}
     tried = {client: ", ".join([node[name].rsplit("@", 1)[-1] for name in names]) for client, names in _NODE.items()}
     assert tried == {name: versions[name] for name in _NODE}
-
-
-def test_every_client_that_is_tried_has_a_row() -> None:
-    named = {path for row in rows() for cell in row.cells for path in _TEST.findall(cell)}
-    files = {f"tests/sdk/{path.name}" for path in (ROOT / "tests" / "sdk").glob("test_*.py")}
-    assert files - named <= {"tests/sdk/test_the_examples_of_the_guides_run.py"}
