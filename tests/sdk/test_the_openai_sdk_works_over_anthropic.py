@@ -199,7 +199,6 @@ def test_structured_output(client: openai.OpenAI, provider: ScriptedProvider) ->
     [
         ({"n": 2}, "n"),
         ({"logprobs": True}, "logprobs"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"modalities": ["text", "audio"]}, "modalities"),
     ],
 )
