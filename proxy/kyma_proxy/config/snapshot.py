@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from kyma_proxy.config.activity_bounds import ActivityBounds
 from kyma_proxy.config.image_rules import USUAL_RULES, ImageMembers, ImageRules
 from kyma_proxy.config.origin import Origin
 from kyma_proxy.config.problems import Problem
@@ -385,3 +386,4 @@ class Snapshot(Part):
     """By an endpoint's key and the pattern's id. Their sources lack the rest of the model's name."""
     warnings: tuple[Problem, ...]
     substitutions: Substitutions = field(default_factory=Substitutions)
+    activity: ActivityBounds | None = None
