@@ -33,15 +33,13 @@ class Rendering:
 
     async def render(self, template: str, values: Mapping[str, object]) -> bytes:
         """The page of a template with these values."""
-        environment = _loaded() or await asyncio.to_thread(_load)
+        environment = _environments[0] if _environments else None
+        if environment is None:
+            environment = await asyncio.to_thread(_load)
         return environment.get_template(template).render(self._shared, **values).encode("utf-8", "replace")
 
 
 _environments: Final[list[Environment]] = []
-
-
-def _loaded() -> Environment | None:
-    return _environments[0] if _environments else None
 
 
 def _load() -> Environment:
