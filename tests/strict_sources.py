@@ -5,17 +5,22 @@ Each kind is a model of a provider of the shipped catalogue, so that what the ca
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
 from anthropic.types.message_create_params import MessageCreateParamsBase
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
-from tests.harness import LAST_CHUNK, Received, chunk, head, whole
+from tests.configurations import ProviderEntry, configuration
+from tests.harness import LAST_CHUNK, Gateway, Provider, Received, chunk, gateway, head, providers, whole
 
 Json = dict[str, Any]
+ROOT = Path(__file__).parents[1]
 Complaint = tuple[str, str | None]
 """The words of a refusal, and the parameter that it names."""
 
@@ -315,7 +320,8 @@ def _chunks(answer: Json) -> Iterator[bytes]:
 
 
 def _message(request: Json) -> Json:
-    content: list[Json] = [{"type": "text", "text": '```json\n{"n": 1}\n```'}]
+    text = '{"n": 1}' if "format" in request.get("output_config", {}) else '```json\n{"n": 1}\n```'
+    content: list[Json] = [{"type": "text", "text": text}]
     if "tools" in request:
         content = [{"type": "tool_use", "id": "toolu_1", "name": request["tools"][0]["name"], "input": {"n": 1}}]
     return {
@@ -341,3 +347,31 @@ def _events(answer: Json) -> Iterator[bytes]:
         {"type": "message_stop"},
     ]
     yield from (f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in events)
+
+
+# ---- a gateway in front of one
+
+
+def entry(kind: Kind, port: int) -> ProviderEntry:
+    """The provider as the shipped catalogue has it, at a port of this machine."""
+    catalogue = yaml.safe_load((ROOT / "config" / "kyma.yaml").read_text())
+    written = next(one for one in catalogue["providers"] if one["name"] == kind.provider)
+    names = ("supports", "supports_by_model", "max_tokens_field", "reasoning_field")
+    more = ", ".join(f"{name}: {json.dumps(written[name])}" for name in names if name in written)
+    chat = "endpoints: [chat], " if kind.dialect == "openai" else ""
+    return ProviderEntry(port, kind.dialect, more=(chat + more).rstrip(", "))
+
+
+def model_entry(kind: Kind) -> str:
+    """The model `m` at that provider."""
+    return f"  - {{id: m, price: {{input: 1, output: 2}}, pool: [{{provider: p0, model: '{kind.model}'}}]}}\n"
+
+
+@contextlib.asynccontextmanager
+async def strict(kind: Kind, directory: Path) -> AsyncIterator[tuple[Gateway, Provider]]:
+    """A gateway in front of a strict provider, whose model is `m`."""
+    async with providers(1) as (provider,):
+        provider.judge = lambda received: judged(kind, received)
+        text = configuration(entry(kind, provider.port), models=model_entry(kind), pool=0)
+        async with gateway(text, directory) as running:
+            yield running, provider

@@ -51,6 +51,8 @@ CASES: Final = (
     Case("reading.anthropic_whole", "an Anthropic answer, read", partial(answer.read_answer, "anthropic", streams=False)),
     Case("translate.event_for_anthropic", "an event for Anthropic callers: ≤ 25 µs", partial(translate.event, "anthropic")),
     Case("translate.event_for_openai", "an event for OpenAI callers: ≤ 25 µs", partial(translate.event, "openai")),
+    Case("translate.event_for_responses", "one for Responses: ≤ 25 µs", partial(translate.event_of_responses, "openai")),
+    Case("translate.message_for_responses", "the same, of Messages", partial(translate.event_of_responses, "anthropic")),
     Case("translate.request_of_anthropic", "40 KB from Anthropic's dialect", partial(translate.request, "anthropic")),
     Case("translate.request_of_openai", "40 KB from OpenAI's dialect", partial(translate.request, "openai")),
     Case("estimate.40kb", "the tokens of 40 KB, estimated", translate.estimate_tokens),

@@ -41,6 +41,7 @@ from kyma_proxy.dialect.answers.errors import read_error
 from kyma_proxy.dialect.answers.reader import AnswerReader
 from kyma_proxy.dialect.contract import Dialect
 from kyma_proxy.dialect.registry import DIALECTS, RELAYED
+from kyma_proxy.dialect.wrong_endpoint import serve_as
 from kyma_proxy.errors import GatewayError, Kind, draining, internal_error
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 from kyma_proxy.net.inline_coroutine import ENDED
@@ -70,10 +71,8 @@ class Gateway(AttemptsListener):
         *, breakers: BreakerTable, random: Callable[[], float], large_bodies: LargeBodies, meter: Meter | None = None,
     ) -> None:  # fmt: skip
         """Requests are metered if there is a meter; without one everybody may call."""
-        self._current = current
-        self._upstreams, self._breakers = upstreams, breakers
-        self._counters, self._log, self._meter = counters, log, meter
-        self._random, self._large_bodies = random, large_bodies
+        self._current, self._upstreams, self._breakers = current, upstreams, breakers
+        self._counters, self._log, self._meter, self._random, self._large_bodies = counters, log, meter, random, large_bodies
         self._own_answers, self._routes = OwnAnswers(meter), Routes()
         self._settlement = Settlement(counters, breakers, log, meter)
         self.live: set[Attempts] = set()
@@ -120,8 +119,10 @@ class Gateway(AttemptsListener):
         return await self._large_bodies.read(attempts, self._answer_error, is_metered=self._meter is not None)
 
     def _route(self, exchange: Exchange, fields: RoutingFields) -> Route:
-        """The sources that can answer for the model that the caller asks for, in the caller's dialect."""
+        """The sources that can answer for the model that the caller asks for, in the dialect of the body."""
         exchange.routing = fields
+        if fields.shape and fields.shape != exchange.endpoint.key:
+            serve_as(exchange, fields.shape)
         route, is_alias = self._routes.of(exchange.snapshot, exchange.endpoint, fields.model)
         exchange.alias = fields.model if is_alias else None
         exchange.route, exchange.model = route, route.model
@@ -129,10 +130,10 @@ class Gateway(AttemptsListener):
 
     def _plan(self, attempts: Attempts, route: Route) -> None:
         """Choose the sources to ask, and their order. Raises GatewayError if there is none that could answer."""
-        key = attempts.exchange.key
-        account = None if key is None else key.account.id
         if not route.pool and route.is_empty:
             check_is_estimated(attempts.exchange, route)
+        key = attempts.exchange.key
+        account = None if key is None else key.account.id
         attempts.candidates = candidates_of(route, self._breakers, monotonic(), self._random, account)
 
     # ---- attempt
@@ -192,8 +193,7 @@ class Gateway(AttemptsListener):
         attempt = Attempt(attempts, step, step.breaker.acquire(now, attempts.candidates.account))
         attempts.running.append(attempt)  # from here on whatever ends the request gives the permit back
         exchange.attempts.append(attempt)
-        spoken = DIALECTS[step.source.provider.dialect] if body.is_translated else dialect
-        reader = AnswerReader(spoken, body.endpoint)
+        reader = AnswerReader(DIALECTS[step.source.provider.dialect] if body.is_translated else dialect, body.endpoint)
         attempt.pump = Pump(
             attempt, self, body, attempts.downstream, inbound=exchange.inbound, dialect=dialect, reader=reader,
             hold_s=exchange.snapshot.hold,
@@ -255,7 +255,7 @@ class Gateway(AttemptsListener):
         exchange.answered_by = step.source
         exchange.model, exchange.layer = step.model, step.layer
         exchange.provider_request_id = head.provider_request_id
-        exchange.dropped = pump.body.dropped
+        exchange.dropped = exchange.lost + pump.body.dropped
         exchange.inbound.body = b""  # no other source is asked, so the prompt need not be kept
         attempts.downstream.buffered.release()
         lines = relay_lines(exchange.inbound.request_id, step.model.id, exchange.alias, step.layer, exchange.dropped)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import trustme
 
 from tests.accounts_harness import accounts_gateway
 from tests.configurations import ProviderEntry, configuration
@@ -195,6 +197,23 @@ async def test_a_caller_who_leaves_in_the_middle_leaves_the_source_with_a_part(t
         await asyncio.wait_for(taker.is_gone.wait(), PATIENCE_S)
         assert len(taker.got) < len(FIRST)
         assert (await running.records())[0]["ending"] == "client_gone"
+
+
+async def test_a_form_is_passed_on_over_tls_as_well(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    server, caller = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.configure_trust(caller)
+    async with taking() as taker, gateway(configuration(taker.port), tmp_path, tls=server) as running:
+        opened = await asyncio.open_connection("127.0.0.1", running.port, ssl=caller, server_hostname="localhost")
+        client = running.adopt(Client(*opened))
+        begin(client, FIRST)
+        await until(lambda: bool(running.uploads) and running.uploads[0].is_full)
+        (upload,) = running.uploads
+        taker.may_read.set()
+        assert (await client.answer()).body == TRANSCRIPT
+        assert bytes(taker.got) == FIRST.replace(b"\nm\r", b"\nreal-0\r", 1)
+        assert upload.most_held < HELD
 
 
 async def test_a_caller_who_is_too_slow_is_told_so_and_the_source_is_not_blamed(tmp_path: Path) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.accounts_harness import accounts_gateway
 from tests.behaviour.translation import WHOLE_ANSWERS
 from tests.configurations import ProviderEntry, configuration
-from tests.harness import Client, Gateway, Provider, both, gateway, providers, whole
-from tests.strict_sources import KINDS, Kind, complaints, judged
+from tests.harness import Client, both, gateway, providers, whole
+from tests.strict_sources import KINDS, Kind, complaints, entry, judged, model_entry, strict
 
 Json = dict[str, Any]
-ROOT = Path(__file__).parents[2]
 LONG = "mcp__a_server_with_quite_a_long_name__a_tool_that_has_an_even_longer_name"
 SCHEMA: Json = {
     "type": "object", "required": ["n"], "properties": {
@@ -91,31 +87,6 @@ def responses_request(*, has_tools: bool) -> Json:
 
 
 REQUESTS = {"messages": messages_request, "chat": chat_request, "responses": responses_request}
-
-
-def entry(kind: Kind, port: int) -> ProviderEntry:
-    """The provider as the shipped catalogue has it, at a port of this machine."""
-    catalogue = yaml.safe_load((ROOT / "config" / "kyma.yaml").read_text())
-    written = next(one for one in catalogue["providers"] if one["name"] == kind.provider)
-    names = ("supports", "supports_by_model", "max_tokens_field", "reasoning_field")
-    more = ", ".join(f"{name}: {json.dumps(written[name])}" for name in names if name in written)
-    chat = "endpoints: [chat], " if kind.dialect == "openai" else ""
-    return ProviderEntry(port, kind.dialect, more=(chat + more).rstrip(", "))
-
-
-def model_entry(kind: Kind) -> str:
-    """The model `m` at that provider."""
-    return f"  - {{id: m, price: {{input: 1, output: 2}}, pool: [{{provider: p0, model: '{kind.model}'}}]}}\n"
-
-
-@contextlib.asynccontextmanager
-async def strict(kind: Kind, directory: Path) -> AsyncIterator[tuple[Gateway, Provider]]:
-    """A gateway in front of a strict provider, whose model is `m`."""
-    async with providers(1) as (provider,):
-        provider.judge = lambda received: judged(kind, received)
-        text = configuration(entry(kind, provider.port), models=model_entry(kind), pool=0)
-        async with gateway(text, directory) as running:
-            yield running, provider
 
 
 def called(caller: str, body: bytes, *, stream: bool) -> list[str]:

@@ -180,7 +180,7 @@ async def test_what_the_configuration_says_is_missing_is_not_asked(tmp_path: Pat
             assert (len(first.received), len(second.received)) == (1, 1)
             answer = await ask("completions")
             assert (answer.status, answer.json["error"]["code"]) == (404, "not_found")
-            assert "they have chat, embeddings, responses" in answer.json["error"]["message"]
+            assert "ask for it at /v1/chat/completions" in answer.json["error"]["message"]
             first.plays(CHAT)
             assert (await ask("messages")).status == 200  # in translation, at chat
 

@@ -22,6 +22,13 @@ DENSE = {
     "cut off": '{"a":[' + "{}," * MANY,
     "a list": "[" + "[]," * MANY + "0]",
 }
+
+
+@pytest.fixture(scope="module")
+def strict_reader() -> None:
+    """Nobody reads what is made here: it takes the memory that is measured."""
+
+
 QUESTION = {"role": "user", "content": "hi"}
 
 

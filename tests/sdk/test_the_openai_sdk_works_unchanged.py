@@ -218,7 +218,7 @@ def test_a_bad_request_of_the_provider_or_of_the_gateway_is_raised_as_one(client
     with pytest.raises(openai.BadRequestError, match="one choice") as caught:
         client.chat.completions.create(model="sim", messages=TALK, n=2)
     assert caught.value.param == "n"
-    with pytest.raises(openai.BadRequestError, match="/v1/messages"):
+    with pytest.raises(openai.BadRequestError, match="/v1/chat/completions"):
         client.embeddings.create(model="claude", input="a")
     assert client.chat.completions.create(model="sim", messages=TALK).choices
 

@@ -53,6 +53,7 @@ def test_the_record_of_a_job_that_delivered_is_complete() -> None:
         status=200,
         ending="completed",
         error_code=None,
+        asked_at=None,
         fallback_layer=3,
         attempts=["other:503", "art:answered"],
         ttft_ms=None,

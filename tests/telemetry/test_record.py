@@ -29,7 +29,7 @@ def record_of(served: Exchange, wall: float, now: float) -> Record:
 
 FIELDS = """
 ts, request_id, account, key, endpoint, dialect, model_requested, model, provider, stream, status, ending, error_code,
-fallback_layer, attempts, ttft_ms, duration_ms, overhead_us, provider_request_id, bytes_in, bytes_out, prompt_tokens,
+fallback_layer, attempts, asked_at, ttft_ms, duration_ms, overhead_us, provider_request_id, bytes_in, bytes_out, prompt_tokens,
 completion_tokens, cached_tokens, usage_source, cost_usd
 """
 
@@ -66,6 +66,7 @@ def test_the_record_of_a_served_request_is_complete() -> None:
         ending="completed",
         error_code=None,
         fallback_layer=1,
+        asked_at=None,
         attempts=["alpha:503", "beta:answered"],
         ttft_ms=250.0,
         duration_ms=1500.0,

@@ -98,9 +98,10 @@ def test_a_schema_of_the_gateways_own_allows_no_member_to_be_missing_or_added(na
 @pytest.mark.parametrize("kind", Kind)
 def test_every_error_of_a_relayed_endpoint_is_described_in_its_dialect(kind: Kind) -> None:
     for path, endpoint in RELAYED.items():
-        body = DIALECTS[endpoint.dialect].error_body(GatewayError(kind, "A message."), "request-1")
-        validate(orjson.loads(body), response_schema(path.decode(), "post", kind.status))
-        assert kind.code in PATHS[path.decode()]["post"]["responses"][str(kind.status)]["description"]
+        dialect = DIALECTS[endpoint.dialect]
+        body, status = dialect.error_body(GatewayError(kind, "A message."), "request-1"), dialect.status_of(kind)
+        validate(orjson.loads(body), response_schema(path.decode(), "post", status))
+        assert kind.code in PATHS[path.decode()]["post"]["responses"][str(status)]["description"]
 
 
 def test_the_schema_of_a_relayed_request_is_an_open_object_that_requires_only_a_model() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.harness import DONE, LAST_CHUNK, Client, chunk, event, head
 from tests.life.certificates import written_certificate
-from tests.processes import GatewayProcess, command
+from tests.processes import GatewayProcess, command, relayed
 from tests.serving_place import Place, ended, place
 from tests.waiting import PATIENCE_S, until, until_true
 from tests.workers.crews import WORKERS, asked, caller_of_each, get, is_alive, processes_of, scraped
@@ -60,6 +60,65 @@ async def rest_of(client: Client) -> bytes:
         except ConnectionError:
             pass
     return got
+
+
+async def test_while_workers_are_killed_again_and_again_nobody_is_refused_and_no_line_is_torn(
+    tmp_path: Path,
+) -> None:
+    async with place(tmp_path, more=WORKERS) as made, made.serving() as running:
+        answered: list[int] = []
+        cut = 0
+
+        async def ask_three_times(client: Client) -> None:
+            for _ in range(3):
+                answer = await asked(client)
+                answered.append(answer.status)
+
+        async def keep_asking() -> None:
+            nonlocal cut
+            while True:
+                client = await made.client()
+                try:
+                    await ask_three_times(client)
+                except (ConnectionError, asyncio.IncompleteReadError):
+                    cut += 1
+                client.leave()
+
+        asking = [asyncio.create_task(keep_asking()) for _ in range(8)]
+        for _ in range(4):
+            count, dead = len(answered), processes_of(running)[0]
+            await until(lambda count=count: len(answered) >= count + 50)  # type: ignore[misc]
+            os.kill(dead, signal.SIGKILL)
+            await replaced(running, dead)
+        count = len(answered)
+        await until(lambda: len(answered) >= count + 50)
+        for task in asking:
+            task.cancel()
+        results = await asyncio.gather(*asking, return_exceptions=True)
+        assert all(isinstance(one, asyncio.CancelledError) for one in results)  # no connection was refused
+        assert set(answered) == {200}
+        assert cut <= 4 * 8
+        running.signal(signal.SIGTERM)
+        assert await ended(running) == 0
+        ids = [json.loads(line)["request_id"] for line in (made.directory / "access.log").read_bytes().splitlines()]
+        assert len(set(ids)) == len(ids)
+
+
+async def test_while_the_supervisor_hangs_requests_are_relayed_and_no_line_is_lost(tmp_path: Path) -> None:
+    async with place(tmp_path, more=WORKERS) as made, made.serving() as running:
+        callers = await caller_of_each(made)
+        running.signal(signal.SIGSTOP)
+        try:
+            for client in callers.values():
+                assert (await asked(client)).status == 200
+            assert await made.ask() == 200
+            page = await made.client()
+            page.get("/v1/models")
+        finally:
+            running.signal(signal.SIGCONT)
+        assert (await page.answer()).status == 200
+        count = len(made.provider.received)
+        await until(lambda: len(relayed(made.directory / "access.log")) == count)
 
 
 async def test_a_reload_is_taken_by_every_worker(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from kyma_proxy.core.exchange import Exchange
 from kyma_proxy.core.http.answers import error_lines, id_lines, json_answer
 from kyma_proxy.core.http.headers import KEEP_ALIVE
 from kyma_proxy.core.routing.resolve import is_answered, unanswerable
-from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, asked_endpoints
+from kyma_proxy.dialect.registry import DIALECTS, MAIN_ENDPOINTS, RELAYED, asked_endpoints
 from kyma_proxy.errors import GatewayError
 from kyma_proxy.net.downstream.connection import DownstreamConnection
 
@@ -26,7 +26,7 @@ class OwnAnswers:
         """Answer with an error of the gateway's own, in the caller's dialect."""
         dialect, request_id = DIALECTS[exchange.endpoint.dialect], exchange.inbound.request_id
         body = dialect.error_body(error, request_id)
-        self._send(exchange, downstream, error.kind.status, body, error_lines(error, request_id, dialect.id_field))
+        self._send(exchange, downstream, dialect.status_of(error.kind), body, error_lines(error, request_id, dialect.id_field))
 
     def send_estimate(self, exchange: Exchange, downstream: DownstreamConnection) -> None:
         """Answer with an estimate of the prompt's tokens, which is marked as one."""
@@ -56,4 +56,6 @@ def check_is_estimated(exchange: Exchange, route: Route) -> None:
     """Raises GatewayError unless the gateway can answer by itself for a model that is answered elsewhere."""
     endpoint = exchange.endpoint
     if not (endpoint.is_estimated and is_answered(exchange.snapshot, MAIN_ENDPOINTS[endpoint.dialect], route.model)):
-        raise unanswerable(route.model, endpoint, MAIN_ENDPOINTS, asked_endpoints(endpoint), are_named=exchange.key is None)
+        others = (MAIN_ENDPOINTS[endpoint.dialect], *MAIN_ENDPOINTS.values(), *RELAYED.values())
+        is_open = exchange.key is None
+        raise unanswerable(route.model, endpoint, exchange.snapshot, others, asked_endpoints(endpoint), are_named=is_open)

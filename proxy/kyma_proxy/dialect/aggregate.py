@@ -132,7 +132,9 @@ class CompletionDocument:
             call["function"]["arguments"] = "".join(pieces)
             call.pop("index", None)
         joined = {name: "".join(pieces) or None for name, pieces in self._texts.items()}
-        message: dict[str, Any] = {"role": "assistant", "content": joined["content"], "refusal": joined["refusal"]}
+        message: dict[str, Any] = {
+            "role": "assistant", "content": joined["content"], "refusal": joined["refusal"], "annotations": [],
+        }  # fmt: skip
         if joined["reasoning_content"]:
             message["reasoning_content"] = joined["reasoning_content"]
         if self._thinking_blocks:
@@ -144,6 +146,6 @@ class CompletionDocument:
         elif calls:
             message["tool_calls"] = calls
         usage = answer.pop("usage")
-        answer["object"] = "chat.completion"
+        answer |= {"object": "chat.completion", "system_fingerprint": None}
         answer["choices"] = [{"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish_reason}]
         return encode_json(answer if usage is None else answer | {"usage": usage})

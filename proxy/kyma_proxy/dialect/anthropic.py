@@ -22,13 +22,15 @@ MESSAGES: Final = Endpoint(
     cleaning=_CLEANING,
 )  # fmt: skip
 _ERROR_TYPES: Final = MappingProxyType({
-    Kind.JOB_LOST: "api_error",
+    Kind.JOB_LOST: "api_error", Kind.JOB_EXPIRED: "api_error",
 })  # fmt: skip
 _ERROR_TYPES_OF_STATUS: Final = MappingProxyType({
     401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
     413: "request_too_large", 429: "rate_limit_error", 500: "api_error", 502: "api_error", 503: "overloaded_error",
-    504: "api_error",
+    504: "timeout_error",
 })  # fmt: skip
+_STATUSES: Final = MappingProxyType({Kind.PROVIDER_OVERLOADED: 529})
+"""Its client libraries and agents know an overload by this status. (https://docs.claude.com/en/api/errors)"""
 _ERROR_SCHEMA: Final = MappingProxyType({
     "type": "object",
     "properties": {
@@ -105,6 +107,7 @@ ANTHROPIC: Final = Dialect(
     read_whole_at=frozenset(),
     always_ends=True,
     operators_errors=_OPERATORS_ERRORS,
+    statuses=_STATUSES,
     health_check=_health_check,
     id_field=b"request-id",
     own_fields=frozenset({b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access"}),

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +30,12 @@ OPTIONAL: Final = (
     "logit_bias", "presence_penalty", "prompt_cache_key", "safety_identifier", "seed", "verbosity", "stream_options",
 )  # fmt: skip
 """Members without which a request still asks for what its caller wants; what else is refused is the caller's to change."""
+_OTHER_LIMIT: Final = MappingProxyType({
+    "max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens",
+})  # fmt: skip
+"""OpenAI's reasoning models refuse the first, and older servers the second."""
+_THOUGHTS: Final = ("reasoning_content", "reasoning")
+"""Members of the assistant's messages for earlier thoughts, which some sources refuse."""
 _USUAL_EFFORTS: Final = ("low", "medium", "high")
 """Sent to sources of which nothing is known; of one that refuses all, the first refusal is remembered."""
 _USUAL_FORMATS: Final = ("json_object", "json_schema")
@@ -49,23 +56,40 @@ class ChatFitting:
         self.optional: tuple[str, ...] = ()
         """The members of the request that could be left out."""
 
+    @property
+    def can_stop_thinking(self) -> bool:
+        """True if the source is known to take the effort `none`."""
+        supports = self._supports
+        return NONE in (supports.reasoning_effort or ()) and EFFORT not in (supports.drop_params or ())
+
     def fit(self, request: Json, drop: Callable[[str], None]) -> None:
         """Fit a request. `drop` is told the caller's paths of what is left out."""
         supports = self._supports
         if "tools" in request or any("tool_calls" in message for message in request["messages"]):
             self._fit_tool_names(request)
         if supports is not UNSPECIFIED:
-            for name in supports.drop_params or ():
-                if name in request and name != FORMAT:
-                    del request[name]
-                    if name != "stream_options":
-                        drop(self._path(name))
+            self._drop(request, drop)
             self._fit_stop(request, drop)
             self._fit_roles(request["messages"])
         self._fit_effort(request, drop)
         if FORMAT in request:
             self._fit_format(request)
-        self.optional = tuple([name for name in OPTIONAL if name in request])
+        thoughts = [name for name in _THOUGHTS if any(name in message for message in request["messages"])]
+        self.optional = (*[name for name in (*OPTIONAL, *_OTHER_LIMIT) if name in request], *thoughts)
+
+    def _drop(self, request: Json, drop: Callable[[str], None]) -> None:
+        """Leave out what the source refuses; a limit of tokens that it refuses is sent under its other name."""
+        for name in self._supports.drop_params or ():
+            if name in _OTHER_LIMIT and name in request:
+                request[_OTHER_LIMIT[name]] = request.pop(name)
+            elif name in _THOUGHTS:
+                for message in request["messages"]:
+                    if message.pop(name, None) is not None:
+                        drop(self._path(name))
+            elif name in request and name != FORMAT:
+                del request[name]
+                if name != "stream_options":
+                    drop(self._path(name))
 
     def _path(self, name: str) -> str:
         return self._caller_names.get(name, name)

@@ -10,7 +10,7 @@ from kyma_proxy.config.snapshot import ErrorRule, Source
 from kyma_proxy.core.accounts.usage import Usage
 from kyma_proxy.core.http.endpoints import Endpoint
 from kyma_proxy.dialect.answers.facts import Facts
-from kyma_proxy.errors import GatewayError
+from kyma_proxy.errors import GatewayError, Kind
 
 
 class Cleaning(NamedTuple):
@@ -58,10 +58,16 @@ class Dialect(NamedTuple):
     """Request header fields that its providers require, with the values to send if neither caller nor provider sets them."""
     error_events: Mapping[bytes, Callable[[GatewayError, str, bool], bytes]] = MappingProxyType({})
     """The in-band error events of endpoints whose streams have others, by the paths at which callers reach them."""
+    statuses: Mapping[Kind, int] = MappingProxyType({})
+    """The statuses of kinds for which its clients expect another one than the kind's own."""
     version_path: str = ""
     """The part of every path that its client libraries add to a base URL; the base URL of a provider may lack it."""
     whole_list: bytes = b""
     """The parameters of a query that ask a provider for all of its models at once, where it would list only some."""
+
+    def status_of(self, kind: Kind) -> int:
+        """The HTTP status that its callers get for a kind of failure."""
+        return self.statuses.get(kind, kind.status)
 
     def error_event_at(self, path: bytes) -> Callable[[GatewayError, str, bool], bytes]:
         """The in-band error event for callers at this path."""

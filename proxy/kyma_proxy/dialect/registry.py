@@ -80,6 +80,11 @@ register(
 )
 
 
+def endpoint_of(key: str) -> Endpoint:
+    """The endpoint with this key."""
+    return _by_key[key]
+
+
 def asked_endpoints(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
     """The keys of the endpoints at which sources can be asked for callers of this one, by the dialects of the sources.
 

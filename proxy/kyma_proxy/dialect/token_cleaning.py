@@ -1,4 +1,4 @@
-"""Removes from a conversation the tokens that translations left in it, for sources that speak the caller's dialect. (§3.3.)
+"""Removes the tokens that translations left in a conversation, for sources of the caller's dialect. (Contract §3.3.)
 
 Anthropic refuses a thought that it has not signed (`thinking_signature.py`), OpenAI a reasoning item whose encrypted content is
 not its own. Ids of calls that hold a state are longer than some take (OpenAI: 64 characters; so does Bedrock): each becomes the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
@@ -13,20 +14,19 @@ from kyma_proxy.simulated.sse import encode_event
 
 def message(answer: Answer, ident: str) -> Json:
     """Returns a `message`."""
-    block: Json = {"type": "text", "text": answer.text}
+    block = _text(answer.text)
     if answer.tool:
-        arguments = {} if answer.is_cut else msgspec.json.decode(answer.text)
-        block = {"type": "tool_use", "id": f"toolu_{ident}", "name": answer.tool, "input": arguments}
-    usage = {"input_tokens": answer.prompt_tokens, "output_tokens": len(answer.pieces)}
+        block = _tool_use(answer, ident, {} if answer.is_cut else msgspec.json.decode(answer.text))
+    usage = _usage(answer, len(answer.pieces)) | _UNKNOWN
     return _started_message(answer, ident) | {"content": [block], "stop_reason": _stop_reason(answer), "usage": usage}
 
 
 def message_events(answer: Answer, ident: str) -> Iterator[bytes]:
     """Yields the events of a stream, from `message_start` to `message_stop`."""
-    block: Json = {"type": "text", "text": ""}
+    block = _text("")
     deltas: list[Json] = [{"type": "text_delta", "text": piece} for piece in answer.pieces]
     if answer.tool:
-        block = {"type": "tool_use", "id": f"toolu_{ident}", "name": answer.tool, "input": {}}
+        block = _tool_use(answer, ident, {})
         deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in answer.pieces]
     payloads: list[Json] = [
         {"type": "message_start", "message": _started_message(answer, ident)},
@@ -36,8 +36,8 @@ def message_events(answer: Answer, ident: str) -> Iterator[bytes]:
         {"type": "content_block_stop", "index": 0},
         {
             "type": "message_delta",
-            "delta": {"stop_reason": _stop_reason(answer), "stop_sequence": None},
-            "usage": {"output_tokens": len(answer.pieces)},
+            "delta": {"stop_reason": _stop_reason(answer)} | _NO_STOP,
+            "usage": _usage(answer, len(answer.pieces)),
         },
         {"type": "message_stop"},
     ]
@@ -59,9 +59,33 @@ def _started_message(answer: Answer, ident: str) -> Json:
         "model": answer.model,
         "content": [],
         "stop_reason": None,
-        "stop_sequence": None,
-        "usage": {"input_tokens": answer.prompt_tokens, "output_tokens": 0},
+        "diagnostics": None,
+        "usage": _usage(answer, 0) | _UNKNOWN,
+    } | _NO_STOP
+
+
+def _text(text: str) -> Json:
+    return {"type": "text", "text": text, "citations": None}
+
+
+def _tool_use(answer: Answer, ident: str, arguments: object) -> Json:
+    caller = {"type": "direct"}
+    return {"type": "tool_use", "id": f"toolu_{ident}", "caller": caller, "name": answer.tool, "input": arguments}
+
+
+def _usage(answer: Answer, output_tokens: int) -> Json:
+    return {
+        "input_tokens": answer.prompt_tokens,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "output_tokens": output_tokens,
+        "output_tokens_details": None,
+        "server_tool_use": None,
     }
+
+
+_UNKNOWN: Final[Json] = {"cache_creation": None, "inference_geo": None, "service_tier": "standard", "speed": None}
+_NO_STOP: Final[Json] = {"stop_sequence": None, "stop_details": None, "container": None}
 
 
 def _stop_reason(answer: Answer) -> str:

@@ -11,11 +11,11 @@ from kyma_proxy.simulated.sse import encode_event
 
 def chat_completion(answer: Answer, ident: str, now: int) -> Json:
     """Returns a `chat.completion`."""
-    message: Json = {"role": "assistant", "content": answer.text, "refusal": None}
+    message: Json = {"role": "assistant", "content": answer.text, "refusal": None, "annotations": []}
     if answer.tool:
         function = {"name": answer.tool, "arguments": answer.text}
         call = {"id": f"call_{ident}", "type": "function", "function": function}
-        message = {"role": "assistant", "content": None, "refusal": None, "tool_calls": [call]}
+        message |= {"content": None, "tool_calls": [call]}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(answer)}
     return _envelope("chat.completion", f"chatcmpl-{ident}", answer, now) | {"choices": [choice], "usage": _usage(answer)}
 
@@ -112,6 +112,12 @@ def _started_response(answer: Answer, ident: str, now: int) -> Json:
         "status": "in_progress",
         "error": None,
         "incomplete_details": None,
+        "instructions": None,
+        "metadata": {},
+        "access_programs": None,
+        "temperature": None,
+        "top_p": None,
+        "store": False,
         "model": answer.model,
         "output": [],
         "parallel_tool_calls": True,

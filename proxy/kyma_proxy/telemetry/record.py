@@ -25,6 +25,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     error_code: str | None
     fallback_layer: int
     attempts: list[str]
+    asked_at: str | None
     ttft_ms: float | None
     duration_ms: float
     overhead_us: int
@@ -39,7 +40,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Labels(msgspec.Struct, frozen=True, gc=False):
-    """The fields of a record that have few values, from `endpoint` to `attempts`."""
+    """The fields of a record that have few values, from `endpoint` to `asked_at`."""
 
     endpoint: str
     dialect: str
@@ -52,12 +53,13 @@ class Labels(msgspec.Struct, frozen=True, gc=False):
     error_code: str | None
     fallback_layer: int
     attempts: list[str]
+    asked_at: str | None
 
 
 class LabelledRecord(msgspec.Struct, frozen=True, gc=False, rename={"labels": "endpoint"}):
     """A record of which the fields of `Labels` are written already: as JSON it is the same line as a `Record`.
 
-    A `Raw` is written as it is: `labels` has the value of `endpoint`, and behind it the other fields to `attempts`.
+    A `Raw` is written as it is: `labels` has the value of `endpoint`, and behind it the other fields to `asked_at`.
     """
 
     ts: float

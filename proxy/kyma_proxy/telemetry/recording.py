@@ -65,7 +65,7 @@ class Recording:
 
     def _labels_of(self, exchange: Exchange) -> Raw:
         attempts = exchange.attempts
-        if len(attempts) > 1:
+        if len(attempts) > 1 or exchange.asked_at is not None:
             return written(_labels(exchange))
         routing, model, source, tried = exchange.routing, exchange.model, exchange.answered_by, None
         if attempts:
@@ -105,6 +105,7 @@ def _labels(exchange: Exchange) -> Labels:
         exchange.error_code,
         exchange.layer,
         [f"{attempt.provider}:{attempt.result}" for attempt in exchange.attempts],
+        exchange.asked_at,
     )
 
 
@@ -125,7 +126,7 @@ def other_record(
         ending = "completed" if status < 400 else "rejected"
     account, prefix = (None, None) if key is None else (key.account.id, key.prefix)
     return Record(
-        wall, request_id, account, prefix, endpoint, "-", None, None, None, False, status, ending, None, 0, [], None,
+        wall, request_id, account, prefix, endpoint, "-", None, None, None, False, status, ending, None, 0, [], None, None,
         _milliseconds(duration_s), 0, None, bytes_in, bytes_out, None, None, None, "none", None,
     )  # fmt: skip
 
@@ -148,6 +149,6 @@ def job_record(job: Job, wall: float) -> Record:
     return Record(
         wall, job.request_id, account, job.key_prefix, "image.job", IMAGE_JOBS.dialect, job.alias or job.model, model, provider,
         False, 200 if failure is None else failure.kind.status, ending, None if failure is None else failure.kind.code, layer,
-        [*job.attempts], None,
+        [*job.attempts], None, None,
         _milliseconds(wall - job.created), 0, provider_job, 0, 0, None, None, None, "none", job.charged / 1e9,
     )  # fmt: skip

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from email.parser import BytesParser
+from email.policy import HTTP
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kyma_proxy.core.http.form import FormReader
@@ -205,3 +208,34 @@ def test_garbage_is_refused_alike_in_whatever_pieces(garbage: bytes, cuts: list[
         except GatewayError as error:
             found.append(error.kind.code)
     assert found[0] == found[1]
+
+
+TOKENS = (
+    b"\r\n", b"\n", b"\r", b"--", b"--" + BOUNDARY, b"\r\n--" + BOUNDARY + b"\r\n", b"--" + BOUNDARY + b"--", b'"', b"\\", b";",
+    b"=", b" ", b"\t", b":", b'name="model"', b"name=model", b"; filename=x", b"filename*=utf-8''x", DISPOSITION, b"\x00",
+    b"\xff", b"\r\n\r\n", b"Content-Type: multipart/mixed; boundary=" + BOUNDARY, b"Content-Transfer-Encoding: base64\r\n",
+)  # fmt: skip
+Change = tuple[int, int, bytes]
+
+
+def models_by_another_reader(body: bytes) -> list[bytes]:
+    """The values of the fields `model`, as Python's own parser of messages sees them."""
+    head = b"content-type: multipart/form-data; boundary=" + BOUNDARY + b"\r\n\r\n"
+    message = BytesParser(policy=HTTP).parsebytes(head + body)
+    named = [part for part in message.walk() if part.get_param("name", header="content-disposition") == "model"]
+    return [bytes(part.get_payload(decode=True)) for part in named]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([*FORMS.values()]),
+    st.lists(st.tuples(st.integers(0, 500), st.integers(0, 12), st.sampled_from(TOKENS)), min_size=1, max_size=4),
+)
+def test_another_reader_sees_the_same_model_in_every_form_that_is_taken(form: bytes, changes: list[Change]) -> None:
+    for at, length, token in changes:
+        form = form[:at] + token + form[at + length :]
+    try:
+        model = read(form).model
+    except GatewayError:
+        return
+    assert models_by_another_reader(form) == [str(model).encode()]

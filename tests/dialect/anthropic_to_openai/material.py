@@ -118,7 +118,9 @@ def aggregate_events(stream: bytes) -> Json:
         if event["type"] == "content_block_start":
             assert (is_open, event["index"]) == (False, len(content))
             is_open = True
-            content.append(event["content_block"] | ({"input": ""} if event["content_block"]["type"] == "tool_use" else {}))
+            content.append(
+                plain(event["content_block"]) | ({"input": ""} if event["content_block"]["type"] == "tool_use" else {})
+            )
         elif event["type"] == "content_block_delta":
             assert (is_open, event["index"]) == (True, len(content) - 1)
             delta = event["delta"]
@@ -137,11 +139,17 @@ def aggregate_events(stream: bytes) -> Json:
     return message
 
 
+def plain(block: Json) -> Json:
+    """A block without the members that are the same in all."""
+    always = {"citations": None, "caller": {"type": "direct"}}
+    return {name: value for name, value in block.items() if always.get(name, ...) != value}
+
+
 def comparable(message: Json) -> Json:
     """A message with one thought, one text, and its calls in the order of their ids: in a stream they may come in pieces."""
     blocks = message.pop("content")
     texts = {name: "".join(block[name] for block in blocks if block["type"] == name) for name in ("thinking", "text")}
-    calls = sorted((block for block in blocks if block["type"] == "tool_use"), key=lambda block: str(block["id"]))
+    calls = sorted((plain(block) for block in blocks if block["type"] == "tool_use"), key=lambda block: str(block["id"]))
     return message | texts | {"calls": calls}
 
 

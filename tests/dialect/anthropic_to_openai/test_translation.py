@@ -18,6 +18,7 @@ from tests.dialect.anthropic_to_openai.material import (
     comparable,
     events_of,
     golden_cases,
+    plain,
     streams,
     translate_stream,
     translation,
@@ -28,6 +29,7 @@ def test_a_legacy_function_call_becomes_a_tool_use() -> None:
     call = {"name": "look", "arguments": '{"at":1}'}
     answer = {"id": "1", "choices": [{"message": {"content": None, "function_call": call}, "finish_reason": "function_call"}]}
     whole = json.loads(translation().answer(200, json.dumps(answer).encode()).body)
+    whole["content"] = [plain(block) for block in whole["content"]]
     assert whole["content"] == [{"type": "tool_use", "id": "toolu_1_0", "name": "look", "input": {"at": 1}}]
     assert whole["stop_reason"] == "tool_use"
     out, stream = translate_stream(

@@ -113,9 +113,9 @@ def aggregate_events(source: bytes) -> Json:
 
 def aggregate_chunks(told: bytes) -> Json:
     """OpenAI's chunks as the completion that they build."""
-    message: Json = {"role": "assistant", "content": None, "refusal": None}
+    message: Json = {"role": "assistant", "content": None, "refusal": None, "annotations": []}
     calls: dict[int, Json] = {}
-    answer: Json = {}
+    answer: Json = {"system_fingerprint": None}
     for chunk in events_of(told):
         answer |= {key: chunk[key] for key in ("id", "created", "model")} | {"object": "chat.completion"}
         if chunk.get("usage"):

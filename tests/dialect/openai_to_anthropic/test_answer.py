@@ -25,16 +25,13 @@ def test_golden_answers_are_translated_to_openai(case: Path) -> None:
 
 @pytest.mark.parametrize(("status", "kind", "told", "words"), [
     (400, "invalid_request_error", 400, ("invalid_request_error", "invalid_request")),
-    (401, "authentication_error", 401, ("invalid_request_error", "invalid_api_key")),
-    (402, "billing_error", 402, ("insufficient_quota", "insufficient_credits")),
-    (403, "permission_error", 403, ("invalid_request_error", "forbidden")),
     (404, "not_found_error", 404, ("invalid_request_error", "not_found")),
     (413, "request_too_large", 413, ("invalid_request_error", "request_too_large")),
-    (429, "rate_limit_error", 429, ("rate_limit_error", "provider_rate_limited")),
+    (429, "rate_limit_error", 429, ("rate_limit_error", "rate_limit_exceeded")),
     (500, "api_error", 500, ("server_error", "provider_error")),
     (504, "timeout_error", 504, ("server_error", "provider_timeout")),
-    (529, "overloaded_error", 503, ("server_error", "overloaded")),
-    (429, "something_new", 429, ("rate_limit_error", "provider_rate_limited")),
+    (529, "overloaded_error", 503, ("server_error", "server_is_overloaded")),
+    (429, "something_new", 429, ("rate_limit_error", "rate_limit_exceeded")),
     (418, "something_new", 418, ("invalid_request_error", "invalid_request")),
     (599, "something_new", 599, ("server_error", "provider_error")),
 ])  # fmt: skip
@@ -69,6 +66,15 @@ def test_an_anthropic_error_of_any_form_keeps_its_message_if_it_has_one(body: by
 def test_a_malformed_anthropic_message_raises_value_error(body: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (the relay tells no kinds of it apart)
         translation().answer(200, body)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, "authentication_error"), (402, "billing_error"), (403, "permission_error")])
+def test_an_error_about_the_operators_account_says_nothing_of_it(status: int, kind: str) -> None:
+    body = {"type": "error", "error": {"type": kind, "message": "The key sk-1 has no money."}}
+    whole = translation().answer(status, json.dumps(body).encode())
+    error = json.loads(whole.body)["error"]
+    assert (whole.status, error["type"], error["code"]) == (503, "server_error", "no_source_available")
+    assert "sk-1" not in error["message"]
 
 
 def test_dropped_blocks_of_an_anthropic_answer_are_reported() -> None:

@@ -133,14 +133,14 @@ def test_a_stream_without_message_start_still_has_an_id_and_a_role() -> None:
         )
     )
     assert told[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
-    assert {one["id"] for one in told} == {f"msg_{CREATED}"}
+    assert {one["id"] for one in told} == {f"chatcmpl-{CREATED}"}
     for opening in ({"id": "", "usage": {"input_tokens": 3}}, {}):
         stream = translation(stream_options={"include_usage": True}).stream()
         begin = event({"type": "message_start", "message": opening})
         late = list(events_of(translate_stream(stream, block, begin, text_delta("a"), MESSAGE_DELTA, MESSAGE_STOP)))
         assert [one["choices"][0]["delta"].get("role") for one in late[:-1]].count("assistant") == 1
         assert late[-1]["usage"]["prompt_tokens"] == (3 if opening else 0)
-    assert json.loads(translation().answer(200, b'{"content":[]}').body)["id"] == f"msg_{CREATED}"
+    assert json.loads(translation().answer(200, b'{"content":[]}').body)["id"] == f"chatcmpl-{CREATED}"
 
 
 def test_nothing_is_sent_after_message_stop() -> None:

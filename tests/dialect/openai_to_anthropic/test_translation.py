@@ -76,7 +76,7 @@ def test_blocks_of_unknown_type_are_left_out_of_streams_and_whole_answers() -> N
     told = aggregate_chunks(translate_stream(translation().stream(), source))["choices"][0]["message"]
     answer = {"content": [{"type": "hologram", "text": "inside"}, {"type": "text", "text": "after"}]}
     whole = json.loads(translation().answer(200, json.dumps(answer).encode()).body)["choices"][0]["message"]
-    assert told == whole == {"role": "assistant", "content": "after", "refusal": None}
+    assert told == whole == {"role": "assistant", "content": "after", "refusal": None, "annotations": []}
     again = translate_stream(
         translation().stream(),
         MESSAGE_START,

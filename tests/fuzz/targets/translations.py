@@ -19,7 +19,7 @@ from tests.fuzz.target import Law, Target
 
 Make = Callable[[bytes, int], Translation]
 """Makes a translation of a request; the number chooses among its options."""
-_WORDS = (b"data: ", b"event: ", b"\n\n")
+_WORDS = (b"data: ", b"event: ", b"\n\n", b"<think>", b"</think>")
 _REQUEST = json.dumps({
     "model": "m", "max_tokens": 9, "stop_sequences": ["END"], "messages": [{"role": "user", "content": "hi"}],
 }).encode()  # fmt: skip
@@ -31,9 +31,11 @@ _LEGACY = json.dumps({
 
 def _anthropic_callers(body: bytes, seed: int) -> Translation:
     fields = ("reasoning_content", "reasoning", None)
+    needs = (None, "reasoning", "thought_signature")
     return AnthropicToOpenAI(
         body, "source-model", public_model="m", max_tokens_field="max_completion_tokens" if seed & 1 else None,
         default_max_tokens=4096 if seed & 2 else None, asks_for_usage=bool(seed & 4), reasoning_field=fields[(seed >> 3) % 3],
+        reasoning_parser="think" if seed & 1 else None, calls_need=needs[(seed >> 5) % 3], source="it",
     )  # fmt: skip
 
 

@@ -83,13 +83,21 @@ _stream_options: Final = msgspec.json.Decoder(_StreamOptions).decode
 class RoutingFields:
     """The fields of a body that routing needs; `start` and `end` enclose the value of `model`.
 
+    `shape` is the key of the endpoint that alone takes a body with such members, "" if several do.
     `written` is there if the request is metered; or, with `stream_options` alone, if streams are asked for their usage.
     """
 
-    __slots__ = ("end", "has_max_tokens", "model", "start", "streams", "written")
+    __slots__ = ("end", "has_max_tokens", "model", "shape", "start", "streams", "written")
 
     def __init__(  # noqa: PLR0917
-        self, model: str, start: int, end: int, streams: bool, has_max_tokens: bool, written: MeteredFields | None = None
+        self,
+        model: str,
+        start: int,
+        end: int,
+        streams: bool,
+        has_max_tokens: bool,
+        written: MeteredFields | None = None,
+        shape: str = "",
     ) -> None:
         self.model = model
         self.start = start
@@ -97,6 +105,7 @@ class RoutingFields:
         self.streams = streams
         self.has_max_tokens = has_max_tokens
         self.written = written
+        self.shape = shape
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RoutingFields) and self._all() == other._all()
@@ -109,7 +118,7 @@ class RoutingFields:
         return RoutingFields, self._all()
 
     def _all(self) -> tuple[object, ...]:
-        return self.model, self.start, self.end, self.streams, self.has_max_tokens, self.written
+        return self.model, self.start, self.end, self.streams, self.has_max_tokens, self.written, self.shape
 
 
 def read_routing_fields(body: bytes, *, is_metered: bool = False, asks_usage: bool = False) -> RoutingFields:
@@ -196,6 +205,7 @@ def _fields(
         names.has_stream and bytes(members["stream"]) == b"true",
         bool(names.max_tokens),
         _written(members, names) if is_metered else _options(members) if asks_usage else None,
+        names.shape,
     )
 
 
@@ -250,7 +260,7 @@ def replaced(body: bytes, head: RoutingFields, name: str, value: bytes) -> tuple
     start, end = _walk(body, members, name)
     moved = len(value) - (end - start) if start < head.start else 0
     fields = RoutingFields(
-        head.model, head.start + moved, head.end + moved, head.streams, head.has_max_tokens, head.written
+        head.model, head.start + moved, head.end + moved, head.streams, head.has_max_tokens, head.written, head.shape
     )  # fmt: skip
     return b"".join((memoryview(body)[:start], value, memoryview(body)[end:])), fields
 

@@ -12,7 +12,8 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 class Inbound:
-    """One complete request. Nothing in it changes but `body`, which is dropped when no other source can need it.
+    """One complete request. Nothing in it changes but `body`, which is dropped when no other source can need it, and `path`,
+    if the body turns out to be another endpoint's.
 
     `received` is in seconds of the monotonic clock, `query` has no question mark.
 

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from kyma_proxy.core.accounts.extras import COSTLY_MEMBERS
+from kyma_proxy.core.http.body_shape import shape_of
 from kyma_proxy.core.http.member_names import check_names, check_stream_options
 
 MAX_TOKENS: Final = ("max_tokens", "max_completion_tokens")
@@ -22,11 +23,12 @@ class MemberSet:
     `bytes_beside` is the size of the body without its values and without white space, and `model_at` the place of `model` among
     the members; the value of `model` follows `bytes_before` bytes and the values before it. `max_tokens` are those names of
     MAX_TOKENS that are there. `has_copies`: a member says how many answers are wanted; `is_costly`: one costs more than tokens.
+    `shape` is the key of the endpoint that alone takes such members, as of `shape_of`.
     """
 
     __slots__ = (
         "bytes_before", "bytes_beside", "has_copies", "has_max_output_tokens", "has_stream", "has_stream_options", "is_costly",
-        "max_tokens", "model_at",
+        "max_tokens", "model_at", "shape",
     )  # fmt: skip
 
     def __init__(self, names: tuple[str, ...]) -> None:
@@ -38,6 +40,7 @@ class MemberSet:
         self.max_tokens = tuple([name for name in MAX_TOKENS if name in names])
         self.has_max_output_tokens = "max_output_tokens" in names
         self.has_copies = not _COPIES.isdisjoint(names)
+        self.shape = shape_of(names)
         self.is_costly = not COSTLY_MEMBERS.isdisjoint(names)
 
 

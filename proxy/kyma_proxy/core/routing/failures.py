@@ -81,7 +81,10 @@ _NEXT_SOURCE: Final = frozenset({401, 402, 403, 408, 409, 412, 424, 429, 498, 49
 """Client errors with which another source may succeed. 412 is Fireworks' for a suspended account, 498 Groq's if it is full."""
 _OPERATORS: Final = frozenset({401, 402, 403, 412, 424, 498, 499})
 """They speak of the operator's key, account or capacity, and never of the request."""
-_RATE_LIMITED: Final = 429
+RATE_LIMITED: Final = 429
+OVERLOADED: Final = 529
+"""Anthropic's: everybody together asks too much of the provider. (https://docs.claude.com/en/api/errors)"""
+_BUSY: Final = frozenset({RATE_LIMITED, 503, OVERLOADED})
 _UNAVAILABLE: Final = "is not available just now; GET /v1/status shows which models are."
 _OF_THE_KEY: Final = frozenset({401, 402, 403, 412, 429})
 """Another key of the same provider may be taken, funded or under its limit."""
@@ -143,14 +146,14 @@ def exhausted(model: str, failures: Iterable[AttemptFailure], *, are_named: bool
         return GatewayError(Kind.NOT_FOUND, message)
     hints = [one.retry_after for one in failed if one.retry_after is not None]
     retry_after_s = min(hints) if hints else None
-    if all(one.status == _RATE_LIMITED for one in failed):
+    if all(one.status == RATE_LIMITED for one in failed):
         message = f"Every source of {model} is rate limited ({reasons}); try again later."
         return GatewayError(Kind.PROVIDER_RATE_LIMITED, message, retry_after=retry_after_s)
     tried = [one for one in failed if one.was_tried]
     if not tried:
         message = f"Every source of {model} is skipped just now ({reasons}); try again later."
         return GatewayError(Kind.NO_SOURCE_AVAILABLE, message, retry_after=retry_after_s)
-    if all(one.status in _OPERATORS or one.status == _RATE_LIMITED for one in tried):
+    if all(one.status in _OPERATORS or one.status == RATE_LIMITED for one in tried):
         message = f"No source of {model} is open to the gateway just now ({reasons}); its operator can see why at /v1/status."
         if not are_named:
             message = f"{model} {_UNAVAILABLE}"
@@ -158,5 +161,8 @@ def exhausted(model: str, failures: Iterable[AttemptFailure], *, are_named: bool
     if all(one.kind in _TIMEOUTS for one in tried):
         message = f"No source of {model} answered in time ({reasons})."
         return GatewayError(Kind.PROVIDER_TIMEOUT, message, retry_after=retry_after_s)
+    if any(one.status == OVERLOADED for one in tried) and all(one.status in _BUSY for one in tried):
+        message = f"Every source of {model} is overloaded ({reasons}); try again later."
+        return GatewayError(Kind.PROVIDER_OVERLOADED, message, retry_after=retry_after_s)
     message = f"No source of {model} could answer ({reasons}); try again."
     return GatewayError(Kind.PROVIDER_ERROR, message, retry_after=retry_after_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from kyma_proxy.config.snapshot import Model, Route, Snapshot
@@ -61,11 +61,12 @@ def is_answered(snapshot: Snapshot, endpoint: Endpoint, model: Model) -> bool:
 
 
 def unanswerable(
-    model: Model, endpoint: Endpoint, main: Mapping[str, Endpoint], spoken: Collection[str], *, are_named: bool
-) -> GatewayError:
+    model: Model, endpoint: Endpoint, snapshot: Snapshot, others: Iterable[Endpoint], spoken: Collection[str], *,
+    are_named: bool,
+) -> GatewayError:  # fmt: skip
     """The error if no source of a model is on that could answer callers of this endpoint.
 
-    `main` has the endpoint to suggest to callers of each dialect; sources that speak one of `spoken` can answer here.
+    It names the first of the `others` at which the model is answered; sources that speak one of `spoken` could answer here.
     `are_named` is as in `exhausted`.
     """
     if model.is_image:
@@ -73,16 +74,14 @@ def unanswerable(
             Kind.INVALID_REQUEST, f"{model.id} makes images; ask for them at /v1/images/generations.", param="model"
         )
     on = [source for source in (*model.pool, *model.reserve) if source.provider.off is None]
-    dialects = {source.provider.dialect for source in on}
-    if dialects.intersection(spoken):
-        known = sorted(frozenset().union(*(source.endpoints for source in on)))
-        message = f"No source of {model.id} has the endpoint {endpoint.key}; they have {', '.join(known)}."
+    if not on:
+        return exhausted(model.id, (), are_named=are_named)
+    where = next((f"/v1{one.path.decode()}" for one in others if is_answered(snapshot, one, model)), "another endpoint")
+    if not {source.provider.dialect for source in on}.isdisjoint(spoken):
+        message = f"No source of {model.id} has the endpoint {endpoint.key}; ask for it at {where}."
         return GatewayError(Kind.NOT_FOUND, message)
-    if on:
-        where = next(f"/v1{main[name].path.decode()}" for name in main if name in dialects)
-        message = f"No source of {model.id} speaks {endpoint.dialect}; ask for it at {where}."
-        return GatewayError(Kind.INVALID_REQUEST, message, param="model")
-    return exhausted(model.id, (), are_named=are_named)
+    message = f"No source of {model.id} speaks {endpoint.dialect}; ask for it at {where}."
+    return GatewayError(Kind.INVALID_REQUEST, message, param="model")
 
 
 def _unknown_model(name: str, snapshot: Snapshot) -> GatewayError:

@@ -14,7 +14,11 @@ _MAX_DETAILS: Final = 8
 
 def read_error(body: bytes) -> ErrorText:
     """Read the body of an error, in any of the usual forms; it says nothing if it can't be read."""
-    value = lenient_json(body)
+    return error_text(lenient_json(body))
+
+
+def error_text(value: Any) -> ErrorText:
+    """The codes and the message of a decoded error."""
     if isinstance(value, list) and value:  # Gemini's compatible endpoint
         value = value[0]
     codes: list[str] = []
@@ -23,6 +27,9 @@ def read_error(body: bytes) -> ErrorText:
         error = value.get("error")
         if isinstance(error, dict):
             _add_codes(codes, error)
+            inner = error.get("innererror")  # Azure
+            if isinstance(inner, dict):
+                _add_codes(codes, inner)
             details = error.get("details")  # Google's `ErrorInfo` has the reason
             for detail in details[:_MAX_DETAILS] if isinstance(details, list) else ():
                 if isinstance(detail, dict):

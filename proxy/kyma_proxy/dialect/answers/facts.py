@@ -11,11 +11,15 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from kyma_proxy.core.accounts.usage import NO_USAGE, Usage
-from kyma_proxy.core.routing.failures import FailureKind
+from kyma_proxy.core.routing.failures import OVERLOADED, RATE_LIMITED, FailureKind
+from kyma_proxy.dialect.source_error_rules import CODES
+from kyma_proxy.errors import Kind
 
 _CODE: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 _MIN_STATUS: Final = 400
 _MAX_STATUS: Final = 599
+_STATUSES: Final = {Kind.PROVIDER_OVERLOADED: OVERLOADED, Kind.PROVIDER_RATE_LIMITED: RATE_LIMITED}
+_STATUSES_OF_CODES: Final = {code: _STATUSES[kind] for code, kind in CODES.items() if kind in _STATUSES}
 
 
 class End(enum.Enum):
@@ -94,7 +98,7 @@ def failure_of(error: ReportedError, detail: str) -> BadAnswer:
 
 
 def reported_error(*candidates: object) -> ReportedError:
-    """The error with the first usable code among these values, and the first HTTP status."""
+    """The error with the first usable code among these values, and the first HTTP status, or the one that the code means."""
     code: str | None = None
     status = 0
     for value in candidates:
@@ -105,6 +109,7 @@ def reported_error(*candidates: object) -> ReportedError:
             status = int(text[:4])
         if code is None and _CODE.fullmatch(text):
             code = text
+            status = status or _STATUSES_OF_CODES.get(text, 0)
     return ReportedError(code, status)
 
 

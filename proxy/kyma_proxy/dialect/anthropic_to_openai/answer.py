@@ -1,4 +1,4 @@
-"""Translates whole answers and errors of OpenAI to Anthropic's dialect. (Contract §4, §5.)
+"""Translates whole answers of OpenAI to Anthropic's dialect. (Contract §4.)
 
 Thinking comes first, then the text, then the tool calls, as in Anthropic's own answers. Thinking is marked as unsigned.
 Arguments that are no JSON object are kept as one member of the input (`tool_arguments.py`).
@@ -20,7 +20,6 @@ from kyma_proxy.dialect.answers.usage import part, repaired, token_count
 from kyma_proxy.dialect.anthropic_to_openai.request_reader import Json
 from kyma_proxy.dialect.anthropic_to_openai.thought_reader import ThoughtReader
 from kyma_proxy.dialect.encoding import encode_json
-from kyma_proxy.dialect.error_message import error_message_in, first_line
 from kyma_proxy.dialect.sse import encode_event
 from kyma_proxy.dialect.think_tags import ANSWER, THOUGHT
 from kyma_proxy.dialect.tool_arguments import input_of
@@ -33,22 +32,13 @@ T = TypeVar("T")
 _STOP_REASONS: Final = MappingProxyType(
     {"length": "max_tokens", "model_length": "max_tokens", "content_filter": "refusal"}  # all others are natural ends
 )
-_ERROR_TYPES: Final = MappingProxyType({
-    401: "authentication_error", 402: "billing_error", 403: "permission_error", 404: "not_found_error",
-    413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error", 529: "overloaded_error",
-})  # fmt: skip
-_STATUS_OF_ERROR: Final = MappingProxyType({
-    "invalid_request_error": 400, "context_length_exceeded": 400, "authentication_error": 401, "invalid_api_key": 401,
-    "billing_error": 402, "permission_error": 403, "not_found_error": 404, "request_too_large": 413,
-    "rate_limit_error": 429, "rate_limit_exceeded": 429, "insufficient_quota": 429,
-    "overloaded": 529, "overloaded_error": 529, "server_overloaded": 529, "engine_overloaded_error": 529,
-})  # fmt: skip
-_UNAUTHORISED: Final = 401
 _NULL: Final = b"null"
 _EMPTY: Final = (_NULL, b"[]", b"{}")
 _MAX_REPAIRED_BYTES: Final = 512 * 1024
 MAX_CALLS: Final = 1024
 """The most tool calls of one answer."""
+CALLER: Final = {"type": "direct"}
+"""The caller of every tool call: the model itself, and no program that it has written."""
 NO_EXTRA: Final = Raw(_NULL)
 """The `extra_content` of a call that has none."""
 _COMPLETION_ID_PREFIX: Final = "chatcmpl-"
@@ -142,7 +132,6 @@ class _RawAnswer(msgspec.Struct, gc=False):
 
 _answer: Final = msgspec.json.Decoder(_Answer).decode
 _raw_answer: Final = msgspec.json.Decoder(_RawAnswer).decode
-_decode_any: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.encode
 
 
@@ -195,22 +184,32 @@ def translate_answer(
     if thinking := "".join([part for kind, part in parts if kind == THOUGHT]):
         content.append({"type": "thinking", "thinking": thinking, "signature": reader.signature(len(thinking))})
     if text := "".join([part for kind, part in parts if kind == ANSWER]) + (delta.refusal or ""):
-        content.append({"type": "text", "text": text})
+        content.append({"type": "text", "text": text, "citations": None})
     for index, call in enumerate(delta.calls):
         function = call.function or Function()
         name, arguments = function.name or "", arguments_of(function)
         call_id = call.id or make_tool_id(message_id, index)
         use_id = reader.packed_call(call_id, call.extra_content) or encode_tool_id(call_id)
-        content.append({"type": "tool_use", "id": use_id, "name": tool_names.get(name, name), "input": input_of(arguments)})
+        name = tool_names.get(name, name)
+        content.append({"type": "tool_use", "id": use_id, "caller": CALLER, "name": name, "input": input_of(arguments)})
     reason, sequence = stop_reason(
         choice.finish_reason, choice.stop_reason, stop_sequences, has_calls=bool(delta.calls), has_refusal=bool(delta.refusal)
     )
     reported = usage_in(answer.usage, answer.x_groq) or usage_in(choice.usage)
-    message: Json = {
-        "id": message_id, "type": "message", "role": "assistant", "model": public_model, "content": content,
-        "stop_reason": reason, "stop_sequence": sequence, "usage": usage_object(reported),
-    }  # fmt: skip
+    message = message_object(message_id, public_model, reported, content, reason, sequence)
     return TranslatedAnswer(status, encode_json(message), delta.dropped)
+
+
+def message_object(  # noqa: PLR0917
+    message_id: str, public_model: str, reported: Mapping[str, Any] | None, content: list[Json], reason: str | None = None,
+    sequence: str | None = None,
+) -> Json:  # fmt: skip
+    """Return a message with all members that the dialect requires, given a source's usage."""
+    return {
+        "id": message_id, "type": "message", "role": "assistant", "model": public_model, "content": content,
+        "stop_reason": reason, "stop_sequence": sequence, "stop_details": None, "container": None, "diagnostics": None,
+        "usage": usage_object(reported),
+    }  # fmt: skip
 
 
 def answer_as_stream(body: bytes) -> bytes:
@@ -221,35 +220,6 @@ def answer_as_stream(body: bytes) -> bytes:
         "id": answer.id, "created": answer.created, "choices": choices, "usage": answer.usage, "x_groq": answer.x_groq,
     }  # fmt: skip
     return encode_event(b"", _encode(document)) + encode_event(b"", b"[DONE]")
-
-
-def translate_error(status: int, body: bytes, request_id: str) -> TranslatedAnswer:
-    """Translate a source's error, with the same status; without a request id if that is ""."""
-    try:
-        value = decode(_decode_any, body)
-    except ValueError:
-        value = None
-    return TranslatedAnswer(status, error_body(status, error_message_in(value) or first_line(body), request_id))
-
-
-def error_body(status: int, message: str, request_id: str) -> bytes:
-    """Return the body of an error, or the data of an error event; `message` is "" if the source gave none."""
-    error_type = _ERROR_TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
-    if status == _UNAUTHORISED:  # the source may quote the credential, which belongs to the operator
-        message = "The source does not accept the gateway's credential; tell the gateway's operator."
-    message = message or f"The source answered with the status {status}, and did not say why."
-    document: Json = {"type": "error", "error": {"type": error_type, "message": message}}
-    return _encode(document | {"request_id": request_id} if request_id else document)
-
-
-def stream_error_body(error: object, request_id: str) -> bytes:
-    """Return the data of an error event for an error in a source's stream; its code or type decides the status."""
-    code, error_type = (error.get("code"), error.get("type")) if isinstance(error, dict) else (None, None)
-    status = code if isinstance(code, int) and 400 <= code <= 599 else 0
-    for name in (code, error_type):
-        status = status or (_STATUS_OF_ERROR.get(name, 0) if isinstance(name, str) else 0)
-    message = error_message_in(error) or "The source ended its answer with an error, and did not say why."
-    return error_body(status or 500, message, request_id)
 
 
 def make_message_id(source_id: str | None, created: object) -> str:
@@ -308,18 +278,20 @@ def stop_reason(
 
 def usage_object(reported: Mapping[str, Any] | None) -> Json:
     """Return a source's usage as an object of Anthropic's dialect, whose input tokens exclude those of a cache."""
+    unknown = {"cache_creation": None, "inference_geo": None, "service_tier": None, "speed": None}
+    return usage_at_end(reported) | unknown
+
+
+def usage_at_end(reported: Mapping[str, Any] | None) -> Json:
+    """Return the same as a stream has it in its last event but one."""
     usage = NO_USAGE if reported is None else usage_of(reported)
     prompt = usage.prompt or 0
     cached = min(usage.cached or 0, prompt)
     written = min(usage.cache_write, prompt - cached)
-    translated: Json = {"input_tokens": prompt - cached - written}
-    if written:
-        translated["cache_creation_input_tokens"] = written
-    if usage.cached is not None:
-        translated["cache_read_input_tokens"] = cached
-    translated["output_tokens"] = usage.completion or 0
     details = part(reported or {}, "completion_tokens_details", "output_tokens_details")
     reasoning = token_count(details.get("reasoning_tokens"))
-    if reasoning is not None:
-        translated["output_tokens_details"] = {"thinking_tokens": reasoning}
-    return translated
+    return {
+        "input_tokens": prompt - cached - written, "cache_creation_input_tokens": written, "cache_read_input_tokens": cached,
+        "output_tokens": usage.completion or 0,
+        "output_tokens_details": None if reasoning is None else {"thinking_tokens": reasoning}, "server_tool_use": None,
+    }  # fmt: skip

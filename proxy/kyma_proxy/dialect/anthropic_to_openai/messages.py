@@ -83,6 +83,8 @@ class _ToolUse(msgspec.Struct, gc=False):
     id: str
     name: str
     input: Raw = Raw(b"{}")
+    caller: Raw = Raw(b"null")
+    """It says that the model itself has made the call, as a translated answer does."""
 
 
 class _ToolResult(msgspec.Struct, gc=False):

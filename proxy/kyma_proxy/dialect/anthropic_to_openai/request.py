@@ -5,7 +5,8 @@
 - The line `x-anthropic-billing-header: …` at the head of the system prompt, which Claude Code adds, is dropped: it says nothing
   to a model, and changes with every request, so that no cache of prefixes would ever fit (anthropics/claude-code#68900).
 - `thinking` becomes an effort: up to LOW_BUDGET_TOKENS low, up to MEDIUM_BUDGET_TOKENS medium, above that high. The caller's
-  own `effort` takes precedence. If thinking is disabled, an effort would switch it on again, and is dropped.
+  own `effort` takes precedence. If thinking is disabled, an effort would switch it on again, and is dropped;
+  the effort is `none` where that is taken.
 - An output schema is `strict` if OpenAI's strict mode accepts it; else it is sent without the guarantee.
 - `metadata.user_id` becomes OpenAI's `user`; it is dropped if it is longer than OpenAI accepts.
 """
@@ -23,6 +24,7 @@ from kyma_proxy.dialect.anthropic_to_openai.messages import Conversation
 from kyma_proxy.dialect.anthropic_to_openai.request_reader import Json, RequestReader, present_members
 from kyma_proxy.dialect.anthropic_to_openai.tool_definitions import tool_members
 from kyma_proxy.dialect.chat_fitting import ChatFitting
+from kyma_proxy.dialect.effort import NONE
 from kyma_proxy.dialect.translation import ThoughtRules
 from kyma_proxy.dialect.utf_8 import check_utf_8
 from kyma_proxy.errors import GatewayError, Kind
@@ -107,7 +109,7 @@ def translate_request(
         check_utf_8(body)
         members = present_members(reader.members(body, ""))
         request = reader.read(_request, body, "", [name for name in members if name not in _PASSED_THROUGH])
-        translated = _translate(request, members, Conversation(reader, thoughts), reader)
+        translated = _translate(request, members, Conversation(reader, thoughts), reader, can_stop=fitting.can_stop_thinking)
     except RecursionError:
         raise GatewayError(Kind.INVALID_JSON, "The body is nested too deeply.") from None
     except UnicodeDecodeError:
@@ -123,7 +125,9 @@ def translate_request(
     return _encode({"model": model} | translated), reader.dropped, frozenset(request.stop_sequences or ())
 
 
-def _translate(request: _Request, members: dict[str, Raw], conversation: Conversation, reader: RequestReader) -> Json:
+def _translate(
+    request: _Request, members: dict[str, Raw], conversation: Conversation, reader: RequestReader, *, can_stop: bool
+) -> Json:
     """Translate the members of the request, except the model and the limit of tokens."""
     for name, why in _REFUSED.items():
         if name in members and bytes(members[name]) not in (b"[]", b'"global"'):
@@ -143,7 +147,7 @@ def _translate(request: _Request, members: dict[str, Raw], conversation: Convers
     if "metadata" in members:
         translated |= _user_member(request.metadata, reader)
     translated |= _service_tier_member(request.service_tier, reader)
-    return translated | _effort_and_format(request, members, reader)
+    return translated | _effort_and_format(request, members, reader, can_stop=can_stop)
 
 
 def _system_text(system: str | list[Raw], conversation: Conversation, reader: RequestReader) -> str:
@@ -174,7 +178,8 @@ def _service_tier_member(tier: str | None, reader: RequestReader) -> Json:
     return {}
 
 
-def _effort_and_format(request: _Request, members: dict[str, Raw], reader: RequestReader) -> Json:
+def _effort_and_format(request: _Request, members: dict[str, Raw], reader: RequestReader, *, can_stop: bool) -> Json:
+    """Translate the effort and the format; `can_stop` is True if the source can be told not to think."""
     effort: str | None = None
     is_disabled = False
     if "thinking" in members:
@@ -183,8 +188,11 @@ def _effort_and_format(request: _Request, members: dict[str, Raw], reader: Reque
         if thinking.type == "enabled" and budget is not None:
             effort = "low" if budget <= LOW_BUDGET_TOKENS else "medium" if budget <= MEDIUM_BUDGET_TOKENS else "high"
         elif thinking.type != "adaptive":
-            reader.drop("thinking")  # a model may think without an effort, too
             is_disabled = thinking.type == "disabled"
+            if is_disabled and can_stop:
+                effort = NONE
+            else:
+                reader.drop("thinking")  # a model may think without an effort, too
     output_format, path = members.get("output_format"), "output_format"
     if "output_config" in members:
         config_members = present_members(reader.members(request.output_config, "output_config"))

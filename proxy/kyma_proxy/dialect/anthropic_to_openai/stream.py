@@ -17,6 +17,7 @@ from msgspec import Raw
 from kyma_proxy.dialect.answers.openai import INCOMPLETE_REASONS, usage_in
 from kyma_proxy.dialect.answers.usage import updated
 from kyma_proxy.dialect.anthropic_to_openai.answer import (
+    CALLER,
     MAX_CALLS,
     NO_EXTRA,
     Delta,
@@ -24,18 +25,18 @@ from kyma_proxy.dialect.anthropic_to_openai.answer import (
     ToolCall,
     arguments_of,
     decode,
-    error_body,
     make_message_id,
     make_tool_id,
+    message_object,
     stop_reason,
-    stream_error_body,
     text_of,
     thinking_of,
-    usage_object,
+    usage_at_end,
 )
 from kyma_proxy.dialect.anthropic_to_openai.block import TEXT, THINKING, TOOL, Block
-from kyma_proxy.dialect.anthropic_to_openai.request_reader import Json
+from kyma_proxy.dialect.anthropic_to_openai.errors import error_body
 from kyma_proxy.dialect.anthropic_to_openai.thought_reader import ThoughtReader
+from kyma_proxy.dialect.source_errors import SourceError, error_in_stream, unreadable
 from kyma_proxy.dialect.sse import COMMENT, SseEvent, SseParser, encode_event
 from kyma_proxy.dialect.think_tags import THOUGHT
 from kyma_proxy.dialect.tool_ids import encode_tool_id
@@ -43,8 +44,8 @@ from kyma_proxy.dialect.tool_names import NO_NAMES
 from kyma_proxy.dialect.translation import NO_RULES, ThoughtRules
 
 _encode: Final = msgspec.json.encode
-_UNREADABLE: Final = "The source sent an event that can't be read; send the request again."
-_ENDED_EARLY: Final = "The source ended its answer early; send the request again."
+_UNREADABLE: Final = unreadable("The source sent an event that can't be read; send the request again.")
+_ENDED_EARLY: Final = unreadable("The source ended its answer early; send the request again.")
 _DONE: Final = b"[DONE]"
 _NULL: Final = b"null"
 _ABSENT: Final = Raw(_NULL)
@@ -52,7 +53,9 @@ _ABSENT: Final = Raw(_NULL)
 _PING: Final = encode_event(b"ping", b'{"type":"ping"}')
 _COMMENT: Final = b":\n\n"
 _STOP: Final = encode_event(b"message_stop", b'{"type":"message_stop"}')
-_EMPTY_BLOCKS: Final = {TEXT: b'{"type":"text","text":""}', THINKING: b'{"type":"thinking","thinking":"","signature":""}'}
+_EMPTY_BLOCKS: Final = {
+    TEXT: b'{"type":"text","text":"","citations":null}', THINKING: b'{"type":"thinking","thinking":"","signature":""}',
+}  # fmt: skip
 _DELTA_PREFIX: Final = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":%b:'
 _DELTA: Final = {
     TEXT: b'"text_delta","text"',
@@ -141,7 +144,7 @@ class MessageStream:
             for event in self._parser.feed(piece):
                 self._read_event(out, event)
         except ValueError:
-            self._write_error(out, error_body(502, _UNREADABLE, self._request_id))
+            self._write_error(out, _UNREADABLE)
         return b"".join(out)
 
     def flush(self) -> bytes:
@@ -168,7 +171,7 @@ class MessageStream:
             self._is_done = True
             self._write_end(out)
         elif name == b"error":
-            self._write_error(out, stream_error_body(decode(_decode_any, data), self._request_id))
+            self._write_error(out, error_in_stream(decode(_decode_any, data)))
         else:
             self._chunk(out, data)
 
@@ -176,7 +179,7 @@ class MessageStream:
         chunk = decode(_chunk, data)
         if (chunk.error is not _ABSENT and bytes(chunk.error) != _NULL) or chunk.object == "error":
             document = decode(_decode_any, data)
-            self._write_error(out, stream_error_body(document.get("error") or document, self._request_id))
+            self._write_error(out, error_in_stream(document.get("error") or document))
             return
         usage = None
         if chunk.x_groq is not _ABSENT or (chunk.usage is not _ABSENT and bytes(chunk.usage) != _NULL):
@@ -192,7 +195,7 @@ class MessageStream:
             if choice.delta is not None:
                 self._add_delta(out, choice.delta)
             if choice.finish_reason in INCOMPLETE_REASONS:
-                self._write_error(out, error_body(502, _ENDED_EARLY, self._request_id))
+                self._write_error(out, _ENDED_EARLY)
                 return
             if choice.finish_reason:
                 self._finish_reason = choice.finish_reason
@@ -307,7 +310,7 @@ class MessageStream:
         if block.type == TOOL:
             use_id = self._thoughts.packed_call(block.id, block.extra) or encode_tool_id(block.id)
             name = self._tool_names.get(block.name, block.name)
-            content = _encode({"type": TOOL, "id": use_id, "name": name, "input": {}})
+            content = _encode({"type": TOOL, "id": use_id, "caller": CALLER, "name": name, "input": {}})
         else:
             content = _EMPTY_BLOCKS[block.type]
         start = b'{"type":"content_block_start","index":%d,"content_block":%b}' % (self._index, content)
@@ -328,10 +331,7 @@ class MessageStream:
 
     def _write_start(self, out: list[bytes], message_id: str) -> None:
         self._message_id = message_id
-        message: Json = {
-            "id": message_id, "type": "message", "role": "assistant", "model": self._public_model, "content": [],
-            "stop_reason": None, "stop_sequence": None, "usage": usage_object(self._usage),
-        }  # fmt: skip
+        message = message_object(message_id, self._public_model, self._usage, [])
         out.append(encode_event(b"message_start", _encode({"type": "message_start", "message": message})))
 
     def _write_end(self, out: list[bytes]) -> None:
@@ -344,13 +344,13 @@ class MessageStream:
             self._finish_reason, self._stop_sequence, self._stop_sequences,
             has_calls=self._call_count > 0, has_refusal=self._has_refusal,
         )  # fmt: skip
-        delta = {"stop_reason": reason, "stop_sequence": sequence}
-        event = {"type": "message_delta", "delta": delta, "usage": usage_object(self._usage)}
+        delta = {"stop_reason": reason, "stop_sequence": sequence, "stop_details": None, "container": None}
+        event = {"type": "message_delta", "delta": delta, "usage": usage_at_end(self._usage)}
         out.append(encode_event(b"message_delta", _encode(event)))
         out.append(_STOP)
 
-    def _write_error(self, out: list[bytes], error: bytes) -> None:
+    def _write_error(self, out: list[bytes], error: SourceError) -> None:
         """Write an error event, after which the answer stays incomplete."""
         self._is_over = self.has_failed = True
         self._is_done = False
-        out.append(encode_event(b"error", error))
+        out.append(encode_event(b"error", error_body(error, self._request_id)))

@@ -1,13 +1,14 @@
 """Translates between callers who speak Anthropic and sources that speak OpenAI. (Contract §2, §3.4, §4, §5.)
 
-The modules `request` and `messages` translate requests; `answer` and `stream` translate answers.
+The modules `request` and `messages` translate requests; `answer`, `stream` and `errors` translate answers.
 """
 
 from __future__ import annotations
 
 from kyma_proxy.config.supports import UNSPECIFIED, Supports
 from kyma_proxy.dialect.aggregate import MessageDocument, StreamAggregation
-from kyma_proxy.dialect.anthropic_to_openai.answer import answer_as_stream, translate_answer, translate_error
+from kyma_proxy.dialect.anthropic_to_openai.answer import answer_as_stream, translate_answer
+from kyma_proxy.dialect.anthropic_to_openai.errors import translate_error
 from kyma_proxy.dialect.anthropic_to_openai.request import CALLER_NAMES, translate_request
 from kyma_proxy.dialect.anthropic_to_openai.stream import MessageStream
 from kyma_proxy.dialect.chat_fitting import ChatFitting

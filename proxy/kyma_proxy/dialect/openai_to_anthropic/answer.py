@@ -1,4 +1,4 @@
-"""Translates answers of Anthropic to OpenAI's dialect: messages, finish reasons, usage, errors.
+"""Translates answers of Anthropic to OpenAI's dialect: messages, finish reasons, usage.
 
 The text blocks are joined to `content`. Thinking becomes `reasoning_content`. Signed or redacted thinking blocks, which a later
 request must repeat, go unchanged into the extension `thinking_blocks`: a caller who sends the message back keeps the thinking.
@@ -17,32 +17,17 @@ from kyma_proxy.core.accounts.usage import NO_USAGE
 from kyma_proxy.dialect.answers.anthropic import usage_in, usage_of
 from kyma_proxy.dialect.answers.usage import part, repaired, token_count
 from kyma_proxy.dialect.encoding import encode_json
-from kyma_proxy.dialect.error_message import error_message_in, first_line
 from kyma_proxy.dialect.json_mode import unfenced
-from kyma_proxy.dialect.openai import error_type
 from kyma_proxy.dialect.sse import encode_event
 from kyma_proxy.dialect.tool_names import NO_NAMES
 from kyma_proxy.dialect.translation import TranslatedAnswer
-from kyma_proxy.errors import Kind
 
 _TRANSLATED_TYPES: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
 _FINISH_REASONS: Final = {
     "end_turn": "stop", "max_tokens": "length", "model_context_window_exceeded": "length", "pause_turn": "stop",
     "refusal": "content_filter", "stop_sequence": "stop", "tool_use": "tool_calls",
 }  # fmt: skip
-_KINDS: Final = {
-    "api_error": Kind.PROVIDER_ERROR, "authentication_error": Kind.INVALID_API_KEY, "billing_error": Kind.INSUFFICIENT_CREDITS,
-    "conflict_error": Kind.CONFLICT, "invalid_request_error": Kind.INVALID_REQUEST, "not_found_error": Kind.NOT_FOUND,
-    "overloaded_error": Kind.OVERLOADED, "permission_error": Kind.FORBIDDEN, "rate_limit_error": Kind.PROVIDER_RATE_LIMITED,
-    "request_too_large": Kind.BODY_TOO_LARGE, "timeout_error": Kind.PROVIDER_TIMEOUT,
-}  # fmt: skip
-_KINDS_OF_STATUS: Final = {
-    401: Kind.INVALID_API_KEY, 402: Kind.INSUFFICIENT_CREDITS, 403: Kind.FORBIDDEN, 404: Kind.NOT_FOUND,
-    408: Kind.REQUEST_TIMEOUT, 409: Kind.CONFLICT, 413: Kind.BODY_TOO_LARGE, 429: Kind.PROVIDER_RATE_LIMITED,
-    503: Kind.OVERLOADED, 504: Kind.PROVIDER_TIMEOUT, 529: Kind.OVERLOADED,
-}  # fmt: skip
 _LOGGABLE: Final = re.compile(r"[a-z_]{1,40}")
-_OVERLOADED: Final = 529
 _encode: Final = msgspec.json.encode
 
 
@@ -82,13 +67,6 @@ class ContentBlock(msgspec.Struct, gc=False):
     citations: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class ErrorDetail(NamedTuple):
-    """The type and message of a source's error."""
-
-    type: str | None = None
-    message: str = ""
-
-
 class _TypeMember(msgspec.Struct, gc=False):
     type: str | None = None
 
@@ -103,7 +81,6 @@ class _Message(msgspec.Struct, gc=False):
 
 
 _message: Final = msgspec.json.Decoder(_Message).decode
-_decode_any: Final = msgspec.json.Decoder().decode
 _type_member: Final = msgspec.json.Decoder(_TypeMember).decode
 _block: Final = msgspec.json.Decoder(ContentBlock).decode
 
@@ -116,14 +93,10 @@ def translate_answer(body: bytes, options: AnswerOptions) -> TranslatedAnswer:
     dropped: list[str] = []
     choice = {"index": 0, "message": _completion_message(message, options, dropped), "logprobs": None}
     choice["finish_reason"] = finish_reason(message.stop_reason, options)
-    answer_id = message.id or fallback_id(options)
     answer: dict[str, object] = {
-        "id": answer_id,
-        "object": "chat.completion",
-        "created": options.created,
-        "model": options.model,
-    }
-    answer["choices"] = [choice]
+        "id": completion_id(message.id, options), "object": "chat.completion", "created": options.created,
+        "model": options.model, "system_fingerprint": None, "choices": [choice],
+    }  # fmt: skip
     usage = usage_object(usage_in(message.usage))
     if usage is not None:
         answer["usage"] = usage
@@ -142,9 +115,9 @@ def _read_message(body: bytes) -> _Message:
         return _message(better)
 
 
-def fallback_id(options: AnswerOptions) -> str:
-    """Return an id for an answer whose source gives none."""
-    return f"msg_{options.created}"
+def completion_id(message_id: str, options: AnswerOptions) -> str:
+    """Return the id of an answer in OpenAI's form, also if its source gives none."""
+    return f"chatcmpl-{message_id.removeprefix('msg_') or options.created}"
 
 
 def answer_as_stream(body: bytes) -> bytes:
@@ -157,33 +130,6 @@ def answer_as_stream(body: bytes) -> bytes:
     delta = {"stop_reason": message.stop_reason, "stop_details": message.stop_details}
     events += [{"type": "message_delta", "delta": delta, "usage": message.usage}, {"type": "message_stop"}]
     return b"".join([encode_event(b"", _encode(event)) for event in events])
-
-
-def translate_error(status: int, body: bytes) -> TranslatedAnswer:
-    """Translate an error, whatever its body. OpenAI's client libraries do not know 529; it becomes 503."""
-    error = read_error(body)
-    if not error.message:
-        error = ErrorDetail(error.type, first_line(body))
-    return TranslatedAnswer(503 if status == _OVERLOADED else status, _encode({"error": error_object(error, status)}))
-
-
-def read_error(data: bytes) -> ErrorDetail:
-    """Read the type and message of an error in any usual form; both are empty if it can't be read."""
-    try:
-        value = _decode_any(repaired(data) or data)
-    except (ValueError, RecursionError):
-        return ErrorDetail()
-    error_member = value.get("error") if isinstance(value, dict) else None
-    kind = error_member.get("type") if isinstance(error_member, dict) else None
-    return ErrorDetail(kind if isinstance(kind, str) else None, error_message_in(value))
-
-
-def error_object(error: ErrorDetail, status: int) -> dict[str, object]:
-    """Return an error object of OpenAI's dialect; `status` decides its type if the source's error type is unknown."""
-    other = Kind.PROVIDER_ERROR if status >= 500 else Kind.INVALID_REQUEST
-    kind = _KINDS.get(error.type or "") or _KINDS_OF_STATUS.get(status, other)
-    message = error.message or f"The provider answered {status} without saying why; try again later."
-    return {"message": message, "type": error_type(kind), "param": None, "code": kind.code}
 
 
 def finish_reason(stop_reason: str | None, options: AnswerOptions) -> str:
@@ -244,7 +190,7 @@ def _completion_message(message: _Message, options: AnswerOptions, dropped: list
         blocks.append(block)
     texts = [block.text for block in blocks if block.type == "text"]
     text = unfenced("".join(texts)) if options.is_unfenced else "".join(texts)
-    translated: dict[str, object] = {"role": "assistant", "content": text or None, "refusal": None}
+    translated: dict[str, object] = {"role": "assistant", "content": text or None, "refusal": None, "annotations": []}
     if message.stop_reason == "refusal" and message.stop_details is not None:
         translated["refusal"] = message.stop_details.explanation
     reasoning = "".join(block.thinking for block in blocks if block.type == "thinking")

@@ -20,24 +20,23 @@ from kyma_proxy.dialect.json_mode import Unfencing
 from kyma_proxy.dialect.openai_to_anthropic.answer import (
     AnswerOptions,
     ContentBlock,
-    ErrorDetail,
     StopDetails,
     arguments_of,
-    error_object,
-    fallback_id,
+    completion_id,
     finish_reason,
     read_block,
-    read_error,
     thinking_block_of,
     usage_object,
 )
+from kyma_proxy.dialect.openai_to_anthropic.errors import error_object
+from kyma_proxy.dialect.source_errors import SourceError, decoded, error_in_stream, unreadable
 from kyma_proxy.dialect.sse import SseEvent, SseParser
 
 _PING: Final = b": ping\n\n"
 _DONE: Final = b"data: [DONE]\n\n"
 _CALL: Final = b'"tool_calls":[{"index":%d,"id":%b,"type":"function","function":{"name":%b,"arguments":""}}]'
-_UNREADABLE_EVENT: Final = ErrorDetail(
-    "api_error", "The provider sent an event that can't be read; the answer is incomplete. Send the request again."
+_UNREADABLE_EVENT: Final = unreadable(
+    "The provider sent an event that can't be read; the answer is incomplete. Send the request again."
 )
 _NULL: Final = msgspec.Raw(b"null")
 _MAX_OPEN_BLOCKS: Final = 1024
@@ -145,11 +144,11 @@ class ChunkStream:
         self._has_started = self._has_finished = self._is_over = False
         self.is_finished = False
         self._chunk_end = b',"usage":null}\n\n' if options.wants_usage else b"}\n\n"
-        self._set_message_id("")
+        self._set_id("")
 
-    def _set_message_id(self, message_id: str) -> None:
+    def _set_id(self, completion_id: str) -> None:
         """Prepare the bytes with which all chunks of this answer begin."""
-        members = (_encode(message_id), self._options.created, _encode(self._options.model))
+        members = (_encode(completion_id), self._options.created, _encode(self._options.model))
         self._chunk_start = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"choices":[' % members
         self._delta_start = self._chunk_start + b'{"index":0,"delta":{'
         self._content_start = self._delta_start + b'"content":'
@@ -187,16 +186,16 @@ class ChunkStream:
         if self._is_over:
             return b""
         if name == b"error" and not is_cut:
-            return self._error_chunk(read_error(data))
+            return self._error_chunk(error_in_stream(decoded(data)))
         try:
             event = _event(data)
             if event.type == "error" or bytes(event.error) != b"null":
-                return self._error_chunk(read_error(data))
+                return self._error_chunk(error_in_stream(decoded(data)))
             handle = _HANDLERS.get(event.type)
             if handle is None:
                 return b""
             if not self._has_started and event.type not in _BEFORE_CONTENT:
-                return self._first_chunk(fallback_id(self._options)) + handle(self, event)
+                return self._first_chunk("") + handle(self, event)
             return handle(self, event)
         except (ValueError, RecursionError) as error:
             better = None if isinstance(error, UnicodeError) else repaired(data)
@@ -309,7 +308,7 @@ class ChunkStream:
         if event.message is None:
             return b""
         self._note_usage(without_output(usage_in(event.message.usage) or {}))
-        return b"" if self._has_started else self._first_chunk(event.message.id or fallback_id(self._options))
+        return b"" if self._has_started else self._first_chunk(event.message.id)
 
     def _note_usage(self, usage: Mapping[str, Any] | None) -> None:
         if usage:
@@ -318,7 +317,7 @@ class ChunkStream:
     def _first_chunk(self, message_id: str) -> bytes:
         """Return the first chunk, which has the role. It is also sent if a source leaves out `message_start`."""
         self._has_started = True
-        self._set_message_id(message_id)
+        self._set_id(completion_id(message_id, self._options))
         return self._chunk(b'"role":"assistant","content":""')
 
     def _on_message_delta(self, event: _Event) -> bytes:
@@ -348,9 +347,9 @@ class ChunkStream:
         self._is_over = self.is_finished = True
         return out + _DONE
 
-    def _error_chunk(self, error: ErrorDetail) -> bytes:
+    def _error_chunk(self, error: SourceError) -> bytes:
         self._is_over = True
-        return b'data: {"error":%b}\n\n' % _encode(error_object(error, 502))
+        return b'data: {"error":%b}\n\n' % _encode(error_object(error))
 
 
 _HANDLERS: Final[dict[str, Callable[[ChunkStream, _Event], bytes]]] = {

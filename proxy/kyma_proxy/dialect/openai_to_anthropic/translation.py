@@ -1,6 +1,6 @@
 """Translates between callers who speak OpenAI and sources that speak Anthropic. (Contract §2, §3.4, §4, §5.)
 
-The modules `request` and `messages` translate requests; `answer` and `stream` translate answers.
+The modules `request` and `messages` translate requests; `answer`, `stream` and `errors` translate answers.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 from kyma_proxy.config.supports import UNSPECIFIED, Supports
 from kyma_proxy.dialect.aggregate import CompletionDocument, StreamAggregation
 from kyma_proxy.dialect.anthropic import MESSAGES
-from kyma_proxy.dialect.openai_to_anthropic.answer import AnswerOptions, answer_as_stream, translate_answer, translate_error
+from kyma_proxy.dialect.openai_to_anthropic.answer import AnswerOptions, answer_as_stream, translate_answer
 from kyma_proxy.dialect.openai_to_anthropic.chat_request import read_request
+from kyma_proxy.dialect.openai_to_anthropic.errors import translate_error
 from kyma_proxy.dialect.openai_to_anthropic.request import translate_request
 from kyma_proxy.dialect.openai_to_anthropic.stream import ChunkStream
 from kyma_proxy.dialect.translation import TranslatedAnswer, TranslatedRequest

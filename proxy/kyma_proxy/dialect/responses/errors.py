@@ -1,26 +1,43 @@
-"""Translates errors of sources for callers of Responses, whose errors have the shape of a chat's. (Contract §5.)"""
+"""Says the errors of sources in the words of Responses: a chat's before the answer, and own codes within it. (Contract §5.)
+
+Agents act on the code of a failed response: they shorten the conversation, wait, ask again, or give up. `invalid_prompt` is the
+one with which they do not ask again. (The sources of Codex; `ResponseError` in OpenAI's reference.)
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from kyma_proxy.dialect.answers.usage import lenient_json
-from kyma_proxy.dialect.error_message import error_message_in, first_line
-from kyma_proxy.dialect.openai import error_type
+from kyma_proxy.dialect.openai_to_anthropic.errors import error_object, message_of
+from kyma_proxy.dialect.source_errors import SourceError, error_in_stream, read_source_error
 from kyma_proxy.dialect.translation import TranslatedAnswer
 from kyma_proxy.errors import Kind
 
+_CODES: Final = {
+    Kind.CONTEXT_LENGTH_EXCEEDED: "context_length_exceeded", Kind.PROVIDER_RATE_LIMITED: "rate_limit_exceeded",
+    Kind.PROVIDER_OVERLOADED: "server_is_overloaded", Kind.INVALID_IMAGE: "invalid_image",
+}  # fmt: skip
+_SERVERS: Final = 500
 _encode: Final = msgspec.json.encode
 
 
 def translate_error(status: int, body: bytes) -> TranslatedAnswer:
-    """Translate an error of a source that speaks chat completions. One that has the usual shape stays as it is."""
-    value: Any = lenient_json(body)
-    error = value.get("error") if isinstance(value, dict) else None
-    if isinstance(error, dict) and isinstance(error.get("message"), str):
-        return TranslatedAnswer(status, body)
-    message = error_message_in(value) or first_line(body) or f"The source answered {status} without saying why."
-    kind = error_type(Kind.PROVIDER_ERROR if status >= 500 else Kind.INVALID_REQUEST)
-    return TranslatedAnswer(status, _encode({"error": {"message": message, "type": kind, "param": None, "code": None}}))
+    """Translate an error of a source that speaks chat completions."""
+    error = read_source_error(status, body)
+    document = error_object(error)
+    if error.kind is Kind.CONTEXT_LENGTH_EXCEEDED:
+        document["param"] = "input"
+    return TranslatedAnswer(error.status, _encode({"error": document}))
+
+
+def failure_object(error: object) -> bytes:
+    """Return the `error` of a failed response, for an error in a source's stream."""
+    return failure_of(error_in_stream(error))
+
+
+def failure_of(error: SourceError) -> bytes:
+    """Return the `error` of a failed response."""
+    code = _CODES.get(error.kind) or ("invalid_prompt" if error.kind.status < _SERVERS else "server_error")
+    return _encode({"code": code, "message": message_of(error)})

@@ -15,21 +15,12 @@ from msgspec import Raw
 from kyma_proxy.core.accounts.usage import NO_USAGE
 from kyma_proxy.dialect.answers.openai import usage_of
 from kyma_proxy.dialect.answers.usage import part, token_count
-from kyma_proxy.dialect.error_message import error_message_in
 from kyma_proxy.dialect.responses.functions import Tool
 from kyma_proxy.dialect.responses.request import ChatRequest
 from kyma_proxy.dialect.translation import NO_RULES, ThoughtRules
 
 Json = dict[str, Any]
 MAX_REPEATED_BYTES: Final = 4096
-_UNNAMED: Final = "The source ended its answer with an error, and did not say why."
-_CODES: Final = {
-    "rate_limit": "rate_limit_exceeded", "rate_limit_error": "rate_limit_exceeded",
-    "provider_rate_limited": "rate_limit_exceeded", "insufficient_credits": "insufficient_quota", "429": "rate_limit_exceeded",
-}  # fmt: skip
-_KNOWN_CODES: Final = frozenset({
-    "context_length_exceeded", "insufficient_quota", "invalid_prompt", "rate_limit_exceeded", "server_error", "overloaded",
-})  # fmt: skip
 _encode: Final = msgspec.json.encode
 
 
@@ -52,11 +43,13 @@ def answer_options(
     members: Json = {
         "id": response_id, "object": "response", "created_at": created, "model": public_model, "store": False,
         "background": False, "previous_response_id": None, "service_tier": "default", "truncation": "disabled",
+        "access_programs": None,
     }  # fmt: skip
     for name, default in _REPEATED.items():
         value = request.members.get(name)
         members[name] = default if value is None or memoryview(value).nbytes > MAX_REPEATED_BYTES else Raw(bytes(value))
     members["text"] = _text_of(members["text"])
+    members["tools"] = _tools_of(members["tools"])
     head = _encode(members)[1:-1]
     return AnswerOptions(response_id, head, request.tools, request.summarises, request.includes_thoughts, thoughts)
 
@@ -76,7 +69,17 @@ def _text_of(written: Any) -> Any:
     return members if bytes(members.get("format", Raw(b"null"))) != b"null" else members | {"format": Raw(b'{"type":"text"}')}
 
 
+def _tools_of(written: Any) -> Any:
+    """Return the `tools` of a response, of which each function says if it is strict."""
+    if not isinstance(written, Raw):
+        return written
+    tools = _list_of_members(written)
+    return [_FUNCTION | tool if bytes(tool.get("type", b"")) == b'"function"' else tool for tool in tools]
+
+
+_FUNCTION: Final = {"strict": None, "parameters": None}
 _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+_list_of_members: Final = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 
 
 def response_object(
@@ -103,15 +106,3 @@ def usage_object(reported: Mapping[str, Any] | None) -> bytes:
         "output_tokens_details": {"reasoning_tokens": min(token_count(details.get("reasoning_tokens")) or 0, completion)},
         "total_tokens": prompt + completion,
     })  # fmt: skip
-
-
-def stream_error(error: object) -> bytes:
-    """Return the `error` of a failed response, for an error in a source's stream. Clients act on some of its codes."""
-    code = "server_error"
-    if isinstance(error, dict):
-        for name in (str(error.get("code")), str(error.get("type"))):
-            known = _CODES.get(name, name)
-            if known in _KNOWN_CODES:
-                code = known
-                break
-    return _encode({"code": code, "message": error_message_in(error) or _UNNAMED})

@@ -12,14 +12,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw
 
 from kyma_proxy.dialect.answers.openai import INCOMPLETE_REASONS, usage_in
 from kyma_proxy.dialect.answers.usage import updated
 from kyma_proxy.dialect.anthropic_to_openai.answer import (
     MAX_CALLS,
     NO_EXTRA,
-    Delta,
     Function,
     ToolCall,
     arguments_of,
@@ -28,8 +26,10 @@ from kyma_proxy.dialect.anthropic_to_openai.answer import (
     thinking_of,
 )
 from kyma_proxy.dialect.anthropic_to_openai.thought_reader import ThoughtReader
+from kyma_proxy.dialect.responses.chunks import ABSENT, Delta, decode_any, decode_chunk
+from kyma_proxy.dialect.responses.errors import failure_object
 from kyma_proxy.dialect.responses.output import CallItem, Events, TextItem
-from kyma_proxy.dialect.responses.response import AnswerOptions, response_object, stream_error, usage_object
+from kyma_proxy.dialect.responses.response import AnswerOptions, response_object, usage_object
 from kyma_proxy.dialect.sse import COMMENT, SseEvent, SseParser
 from kyma_proxy.dialect.think_tags import THOUGHT
 from kyma_proxy.dialect.thinking_signature import UNSIGNED
@@ -38,7 +38,6 @@ from kyma_proxy.dialect.translation import TranslatedAnswer
 _COMMENT: Final = b": ping\n\n"
 _DONE: Final = b"[DONE]"
 _NULL: Final = b"null"
-_ABSENT: Final = Raw(_NULL)
 _MAX_NAME: Final = 1024
 _MAX_BLOCKS: Final = 1024
 _ENDED_EARLY: Final = "The source ended its answer early, because of an error of its own; send the request again."
@@ -49,29 +48,6 @@ _INCOMPLETE: Final = {
     "content_filter": b'{"reason":"content_filter"}',
 }
 _encode: Final = msgspec.json.encode
-
-
-class _Delta(Delta, gc=False):
-    thinking_blocks: list[dict[str, Any]] | None = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    delta: _Delta | None = None
-    index: int | None = None
-    finish_reason: str | None = None
-    usage: Raw = _ABSENT
-
-
-class _Chunk(msgspec.Struct, gc=False):
-    object: str | None = None
-    choices: list[_Choice] | None = None
-    usage: Raw = _ABSENT
-    x_groq: Raw = _ABSENT
-    error: Raw = _ABSENT
-
-
-_chunk: Final = msgspec.json.Decoder(_Chunk).decode
-_decode_any: Final = msgspec.json.Decoder().decode
 
 
 class ResponseStream:
@@ -138,24 +114,24 @@ class ResponseStream:
             self._is_done = True
             self._end()
         elif name == b"error":
-            self._fail(decode(_decode_any, data))
+            self._fail(decode(decode_any, data))
         else:
             self._read_chunk(data)
 
     def _read_chunk(self, data: bytes) -> None:
-        chunk = decode(_chunk, data)
-        if (chunk.error is not _ABSENT and bytes(chunk.error) != _NULL) or chunk.object == "error":
-            document = decode(_decode_any, data)
+        chunk = decode(decode_chunk, data)
+        if (chunk.error is not ABSENT and bytes(chunk.error) != _NULL) or chunk.object == "error":
+            document = decode(decode_any, data)
             self._fail(document.get("error") or document)
             return
-        if chunk.x_groq is not _ABSENT or (chunk.usage is not _ABSENT and bytes(chunk.usage) != _NULL):
+        if chunk.x_groq is not ABSENT or (chunk.usage is not ABSENT and bytes(chunk.usage) != _NULL):
             self._note_usage(usage_in(chunk.usage, chunk.x_groq))
         for choice in chunk.choices or ():
             if choice.index:
                 continue
             if not self._has_begun:
                 self._begin()
-            if choice.usage is not _ABSENT and self._usage is None:
+            if choice.usage is not ABSENT and self._usage is None:
                 self._note_usage(usage_in(choice.usage))
             if choice.delta is not None:
                 self._add(choice.delta)
@@ -178,7 +154,7 @@ class ResponseStream:
 
     # ---- content
 
-    def _add(self, delta: _Delta) -> None:
+    def _add(self, delta: Delta) -> None:
         thinking, text = thinking_of(delta), text_of(delta)
         parts = [(THOUGHT, thinking)] if thinking else []
         if delta.reasoning_details is not None or self._thoughts.has_tags:
@@ -311,7 +287,7 @@ class ResponseStream:
         self._is_done = False
         output = [item.encoded for item in self._items if item.encoded]
         response = response_object(
-            self._options, "failed", output, usage=usage_object(self._usage), error=stream_error(error)
+            self._options, "failed", output, usage=usage_object(self._usage), error=failure_object(error)
         )  # fmt: skip
         self._events.write(b"response.failed", b'"response":' + response)
 

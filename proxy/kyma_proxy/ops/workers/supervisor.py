@@ -117,7 +117,8 @@ class Supervisor:
         self._accepts = False
         self._listeners = SharedListeners(app, snapshot, predecessor, inherited_sockets(environment))
         self._forwarded = Acceptor([], app.listener, app.downstream)
-        self._workers: dict[int, WorkerProcess] = {}
+        self.workers: dict[int, WorkerProcess] = {}
+        """The last of each number; it may have ended."""
         self._endings: dict[int, int] = {}  # of each worker, in a row
         self._whys: dict[int, str] = {}
         self._begun: dict[int, asyncio.Future[str | None]] = {}
@@ -207,7 +208,7 @@ class Supervisor:
 
     @property
     def _alive(self) -> list[WorkerProcess]:
-        return [worker for worker in self._workers.values() if not worker.has_ended]
+        return [worker for worker in self.workers.values() if not worker.has_ended]
 
     async def close(self) -> None:
         """End all workers that are left, and close everything."""
@@ -278,7 +279,7 @@ class Supervisor:
         except OSError as error:
             self._failed_to_begin(number, (error.strerror or str(error)).lower())
             return
-        self._workers[number] = worker
+        self.workers[number] = worker
         if open_now := self._circuits.open_now():
             worker.send(Circuits(tuple(open_now)))
 
@@ -362,7 +363,7 @@ class Supervisor:
                 await asyncio.gather(*(worker.report(TellCounts()) for worker in self._alive))
 
     def _gauges(self) -> Mapping[str, float]:
-        serving = [worker for worker in self._workers.values() if worker.is_serving]
+        serving = [worker for worker in self.workers.values() if worker.is_serving]
         sums: dict[str, float] = {"kyma_workers": len(serving)}
         for worker in serving:
             for name, value in worker.gauges.items():

@@ -29,7 +29,7 @@ from kyma_proxy.ops.workers.messages import (
 )
 from kyma_proxy.ops.workers.worker import SIGNALS
 
-_PROGRAM: Final = "from kyma_proxy.ops.workers.worker import main; main()"
+PROGRAM: Final = "from kyma_proxy.ops.workers.worker import main; main()"
 _NOT_PASSED_ON: Final = (
     "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "RUNTIME_DIRECTORY",
 )  # fmt: skip
@@ -182,7 +182,7 @@ class WorkerProcess:
 def _started(descriptor: int, number: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """A new worker's process, in which signals are blocked until it can deal with them."""
     warnings = [part for option in sys.warnoptions for part in ("-W", option)]
-    line = [sys.executable, *warnings, "-c", _PROGRAM, str(descriptor), f"worker-{number}"]
+    line = [sys.executable, *warnings, "-c", PROGRAM, str(descriptor), f"worker-{number}"]
     paths = os.pathsep.join(one for one in sys.path if one)
     kept = {name: value for name, value in environment.items() if name not in _NOT_PASSED_ON}
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

@@ -245,7 +245,7 @@ def _relayed(path: bytes, endpoint: Endpoint) -> Json:
         "requestBody": {"required": True, "content": {_FORM if endpoint.takes_form else "application/json": {"schema": {
             "type": "object", "properties": members, "required": ["model"], "additionalProperties": True,
         }}}},
-        "responses": responses | {str(status): _error(status, endpoint.dialect) for status in _STATUSES},
+        "responses": responses | {str(status): _error(status, endpoint.dialect) for status in _statuses(endpoint.dialect)},
     }  # fmt: skip
 
 
@@ -308,12 +308,16 @@ def _headers(*names: str) -> Json:
 
 _ANY_REQUEST: Final = (400, 414, 431)
 """A request that is no good HTTP, or whose path, query or head is too long."""
-_STATUSES: Final = sorted({kind.status for kind in Kind})
+
+
+def _statuses(dialect: str) -> list[int]:
+    """The statuses of all errors that callers of a dialect can get."""
+    return sorted({DIALECTS[dialect].status_of(kind) for kind in Kind})
 
 
 def _error(status: int, dialect: str) -> Json:
     """The gateway's own errors with this status. A relayed error of a provider is in the same dialect."""
-    codes = ", ".join(kind.code for kind in Kind if kind.status == status)
-    headers = _headers("X-Request-Id", "Retry-After") if status in (429, 503) else _headers("X-Request-Id")
+    codes = ", ".join(kind.code for kind in Kind if DIALECTS[dialect].status_of(kind) == status)
+    headers = _headers("X-Request-Id", "Retry-After") if status in (429, 503, 529) else _headers("X-Request-Id")
     content = {"application/json": {"schema": ref(DIALECTS[dialect].error_schema[0])}}
     return {"description": f"Codes of the gateway's own: {codes}.", "headers": headers, "content": content}
