@@ -23,7 +23,7 @@ EVERYTHING = ActivityFilter()
 def record(request_id: str, account: str | None = "a", **members: Any) -> Record:
     usual = Record(
         AT + 0.75, request_id, account, "ky-abc", "chat/completions", "openai", "fast", "m", "p", True, 200, "completed", None,
-        1, ["q:failed", "p:answered"], 12.5, 80.0, 150, "provider-id", 300, 900, 100, 10, 1, "reported", 0.000000007,
+        1, ["q:failed", "p:answered"], None, 12.5, 80.0, 150, "provider-id", 300, 900, 100, 10, 1, "reported", 0.000000007,
     )  # fmt: skip
     return msgspec.structs.replace(usual, **members)
 
