@@ -34,6 +34,7 @@ _TITLES: Final = {
     doc.Admin: ("The admin listener", ""),
     doc.Cors: ("Web pages", "[guides/web-pages.md](guides/web-pages.md) explains which pages may call."),
     doc.Accounts: ("Accounts", "[ACCOUNTS.md](ACCOUNTS.md) explains keys, tiers, credits and what a request costs."),
+    doc.Dashboard: ("Dashboard", "[guides/dashboard.md](guides/dashboard.md) shows the pages."),
     doc.Signup: ("Sign-up", ""),
     doc.Activity: ("Activity", "[ACCOUNTS.md](ACCOUNTS.md#the-operator) says where the operator sees it."),
     doc.Defaults: ("Defaults", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import os
@@ -39,6 +40,38 @@ class Tab:
         await self._call("Page.enable")
         await self._call("Page.navigate", url=url)
         await self._until(lambda message: message.get("method") == "Page.loadEventFired")
+
+    async def follow(self, script: str) -> None:
+        """Do what leads to another page, and wait until that has been loaded."""
+        await self._call("Page.enable")
+        # The answer to the script and the page's events come in any order, so both are waited for at once.
+        number = next(self._numbers)
+        await self._socket.send_json({"id": number, "method": "Runtime.evaluate", "params": {"expression": script}})
+        awaited = {"answer", "page"}
+
+        def is_over(message: dict[str, Any]) -> bool:
+            if message.get("id") == number:
+                awaited.discard("answer")
+            if message.get("method") == "Page.loadEventFired":
+                awaited.discard("page")
+            return not awaited
+
+        await self._until(is_over)
+
+    async def resize(self, width: int, height: int) -> None:
+        """Show pages in a window of this size."""
+        await self._call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+
+    async def forbid_scripts(self) -> None:
+        """Run no script of a page from now on; `run` still works."""
+        await self._call("Emulation.setScriptExecutionDisabled", value=True)
+
+    async def picture(self) -> bytes:
+        """What the tab shows, as PNG."""
+        answer = await self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        return base64.b64decode(answer["result"]["data"])
 
     async def run(self, script: str) -> Any:
         """The value of an expression in the page, once its promise is kept."""

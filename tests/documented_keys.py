@@ -43,6 +43,7 @@ _TLS: Final = {"certificate": "/etc/kyma/old.pem", "key": "/etc/kyma/old.key"}
 # Where the examples of a section stand in the file.
 _PLACES: Final[dict[type, tuple[str | int, ...]]] = {
     doc.Document: (), doc.Admin: ("admin",), doc.Tls: ("tls",), doc.Cors: ("cors",), doc.Accounts: ("accounts",),
+    doc.Dashboard: ("dashboard",),
     doc.Signup: ("accounts", "signup"), doc.Activity: ("activity",), doc.Defaults: ("defaults",),
     doc.Timeouts: ("defaults", "timeouts"),
     doc.Limits: ("limits",), doc.Tier: ("tiers", 1), doc.Provider: ("providers", 2),
@@ -137,9 +138,27 @@ def _has_the_key_too(before: Any, after: Any) -> None:
     after["tls"] = {"certificate": "/etc/kyma/fullchain.pem", "key": "/etc/kyma/privkey.pem"}
 
 
+def _has_accounts(before: Any, after: Any) -> None:
+    for document in (before, after):
+        document["accounts"] = {"required": True}
+
+
+def _has_a_dashboard(before: Any, after: Any) -> None:
+    _has_accounts(before, after)
+    before["dashboard"] = {"enabled": True, "public_url": "https://old.example.com"}
+    after["dashboard"] = before["dashboard"] | after["dashboard"]
+
+
+def _has_the_address_too(before: Any, after: Any) -> None:
+    _has_accounts(before, after)
+    after["dashboard"]["public_url"] = "https://llm.example.com"
+
+
 # What else differs, as the example could not stand alone.
 _ALSO: Final[dict[tuple[type, str], Callable[[Any, Any], None]]] = {
     (doc.Tier, "tier"): _has_one_tier, (doc.Model, "provider"): _has_no_pool,
     (doc.Document, "providers"): _has_a_model_of_it,
+    (doc.Document, "dashboard"): _has_accounts, (doc.Dashboard, "enabled"): _has_the_address_too,
+    (doc.Dashboard, "public_url"): _has_a_dashboard,
     (doc.Tls, "certificate"): _has_the_key_too, (doc.Tls, "key"): _has_the_key_too,
 }  # fmt: skip

@@ -309,6 +309,13 @@ class Accounts(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dashboard(Part):
+    """The pages for account holders. `public_url` is where browsers find the gateway, without a slash at its end."""
+
+    public_url: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limits(Part):
     """Limits of the public listener, in bytes, connections and seconds.
 
@@ -385,5 +392,6 @@ class Snapshot(Part):
     pattern_routes: Mapping[str, Mapping[str, Route]] = field(default_factory=lambda: MappingProxyType({}))
     """By an endpoint's key and the pattern's id. Their sources lack the rest of the model's name."""
     warnings: tuple[Problem, ...]
+    dashboard: Dashboard | None = None
     substitutions: Substitutions = field(default_factory=Substitutions)
     activity: ActivityBounds | None = None

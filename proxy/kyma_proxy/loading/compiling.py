@@ -28,6 +28,7 @@ from kyma_proxy.loading import document as doc
 from kyma_proxy.loading.activity import compile_activity
 from kyma_proxy.loading.body_members import compile_body, find_body_problems
 from kyma_proxy.loading.credentials import command_of
+from kyma_proxy.loading.dashboard import compile_dashboard
 from kyma_proxy.loading.error_rules import compile_error_rules, find_empty_rules
 from kyma_proxy.loading.headers import find_pass_problem, merge_pass_headers
 from kyma_proxy.loading.images import compile_image_members, compile_image_rules, find_image_problems
@@ -123,6 +124,7 @@ class _Compiler:
             hosts=frozenset(self._checked("hosts", document.hosts, find_host_problem) or ()),
             accounts=self._compile_accounts(document.accounts),
             activity=compile_activity(document, self._report, self._warn),
+            dashboard=compile_dashboard(document, self._report),
             max_tokens=document.defaults.max_tokens,
             hold=document.defaults.hold,
             probe_after=document.defaults.probe_after,

@@ -135,6 +135,13 @@ class Cors(Section, frozen=True):
     origins: tuple[str, ...] | None = None
 
 
+class Dashboard(Section, frozen=True):
+    """The pages for account holders, and the address by which browsers find them."""
+
+    enabled: bool = False
+    public_url: str | None = None
+
+
 class Tier(Section, frozen=True, kw_only=True):
     """A tier: the limits of an account whose purchases reach `min_purchased`."""
 
@@ -345,6 +352,7 @@ class Document(Section, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()
     accounts: Accounts = Accounts()
     activity: Activity | None = None
+    dashboard: Dashboard = Dashboard()
     defaults: Defaults = Defaults()
     limits: Limits = Limits()
     tiers: tuple[Tier, ...] | None = None

@@ -160,7 +160,7 @@ class App:
         )  # fmt: skip
         images = ImagePages(current, self.jobs, self.meter, wall=time.time)
         # A handler is cancelled if its caller leaves; what must not be left half done runs in tasks of its own.
-        self.control_plane = application(self.public_pages, images, pages)
+        self.control_plane = application(self.public_pages, images, pages, self._dashboard(current))
         self._control_plane = web.AppRunner(self.control_plane, access_log=None, handler_cancellation=True)
         self.listener = Listener(current, self.sweeper, memory_bytes, relayed=RELAYED)
         self.admin_listener = Listener(
@@ -181,6 +181,18 @@ class App:
         self._prepared: _Prepared | None = None
         configuration.prepare = self._prepare
         configuration.on_change(self._apply_snapshot)
+
+    def _dashboard(self, current: Callable[[], Snapshot]) -> Callable[[web.Application], None] | None:
+        """A function that adds the dashboard to the control plane; None if it is off, and then nothing of it is imported."""
+        dashboard, account_service, meter = current().dashboard, self.account_service, self.meter
+        if dashboard is None or account_service is None or meter is None:
+            return None
+        from kyma_proxy.web.dashboard.site import add_dashboard  # noqa: PLC0415  see above
+
+        return lambda app: add_dashboard(
+            app, dashboard.public_url, current, account_service, meter, status=lambda: self.public_pages.status,
+            listed=self.model_lists.listed, clock=monotonic, wall=time.time, random_bytes=os.urandom,
+        )  # fmt: skip
 
     async def open(self, *, opens_jobs: bool = True, looks_after_sources: bool = True) -> None:
         """Start the periodic work: deadlines, flushes of the log, warm connections, health checks, lists of models.

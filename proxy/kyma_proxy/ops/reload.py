@@ -42,7 +42,7 @@ _RELOAD: Final = "reload"
 _RENEWAL: Final = "renewal"
 WATCH_INTERVAL_S: Final = 1.0
 OUTSIDE_INTERVAL_S: Final = 10.0
-_NEED_RESTART: Final = ("listen", "access_log", "workers")
+_NEED_RESTART: Final = ("listen", "access_log", "workers", "dashboard")
 _ACCOUNTS_NEED_RESTART: Final = ("required", "database")
 
 
@@ -382,7 +382,7 @@ def keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tuple
         changed.append("tls")
         loaded = replace(loaded, tls=before.tls)
     accounts = replace(other, required=own.required, database=own.database)
-    after = replace(loaded, listen=before.listen, access_log=before.access_log, workers=before.workers, accounts=accounts)
+    after = replace(loaded, accounts=accounts, **{name: getattr(before, name) for name in _NEED_RESTART})
     if (before.admin is None) != (loaded.admin is None):
         changed.append("admin")
         after = replace(after, admin=before.admin)

@@ -134,6 +134,17 @@ class JobRow(NamedTuple):
     number: int = 0
 
 
+class SessionRow(NamedTuple):
+    """A session of the dashboard: never its cookie, but the cookie's SHA-256. It was begun with `key`."""
+
+    digest: bytes
+    id: str
+    account: str
+    key: str
+    created: int
+    expires: int
+
+
 class StoreStatistics(NamedTuple):
     """The store's counters since it was opened, and its present state.
 
@@ -253,6 +264,24 @@ class Store(Protocol):
 
     async def requests_on(self, account: str, day: int) -> int:
         """The number of requests of an account that ended on a day."""
+
+    async def usage_sums(self, account: str, from_day: int, to_day: int, by: Literal["day", "model"]) -> list[UsageRow]:
+        """The sums of an account's usage by day or by model; the other members are 0, "" and None.
+
+        The days are in order. Of the models there are those on which most was spent, a hundred at most.
+        """
+
+    async def add_session(self, row: SessionRow, most: int) -> None:
+        """Add a session; the account keeps its `most` newest ones. Raises UnknownAccount."""
+
+    async def session(self, digest: bytes) -> SessionRow | None:
+        """The session of a cookie, also one that has expired."""
+
+    async def sessions(self, account: str) -> list[SessionRow]:
+        """The sessions of an account, the newest first, also those that have expired."""
+
+    async def end_session(self, account: str, ident: str) -> bool:
+        """End a session, for good. Returns False if the account has no such session."""
 
     async def add_job(self, row: JobRow) -> tuple[JobRow, bool]:
         """Add a job and take what it holds from its account, both or neither; the store sets the number.

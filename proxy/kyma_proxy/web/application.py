@@ -90,8 +90,14 @@ class PublicPages:
         return cached[2]
 
 
-def application(pages: PublicPages, images: ImagePages, accounts: AccountPages | None) -> web.Application:
-    """The application. It reads `pages` anew for every request; `accounts` is None if requests are not metered."""
+def application(
+    pages: PublicPages, images: ImagePages, accounts: AccountPages | None,
+    add_dashboard: Callable[[web.Application], None] | None = None,
+) -> web.Application:  # fmt: skip
+    """The application. It reads `pages` anew for every request; `accounts` is None if requests are not metered.
+
+    `add_dashboard` adds the dashboard's pages, which take the place of the page of the status.
+    """
 
     def page(read: Callable[[Catalogue], Page]) -> Handler:
         async def page_response(request: web.Request) -> web.StreamResponse:
@@ -122,13 +128,15 @@ def application(pages: PublicPages, images: ImagePages, accounts: AccountPages |
     app.router.add_get("/v1/credits/pricing", page(operator.attrgetter("pricing")))
     app.router.add_get("/v1/limits/tiers", page(operator.attrgetter("tiers")))
     app.router.add_get("/v1/openapi.json", openapi)
-    add_status_routes(app, lambda: pages.status)
+    add_status_routes(app, lambda: pages.status, has_page=add_dashboard is None)
     app.router.add_get("/v1/health", health)
     images.add_to(app)
     if accounts is not None:
         accounts.add_to(app)
     else:
         add_no_accounts_routes(app)
+    if add_dashboard is not None:
+        add_dashboard(app)
     return app
 
 

@@ -94,8 +94,8 @@ class _Status(msgspec.Struct):
 _decode: Final = msgspec.json.Decoder(_Status).decode
 
 
-def add_status_routes(app: web.Application, read: Callable[[], bytes]) -> None:
-    """Serve a document of the status, and its page."""
+def add_status_routes(app: web.Application, read: Callable[[], bytes], *, has_page: bool = True) -> None:
+    """Serve a document of the status, and its page unless another is served in its place."""
 
     async def status_json(request: web.Request) -> web.Response:
         return web.Response(body=read(), content_type="application/json", headers=_NO_STORE)
@@ -104,7 +104,8 @@ def add_status_routes(app: web.Application, read: Callable[[], bytes]) -> None:
         return web.Response(body=status_page(read()), content_type="text/html", charset="utf-8", headers=_PAGE_HEADERS)
 
     app.router.add_get("/v1/status", status_json)
-    app.router.add_get("/status", status_html)
+    if has_page:
+        app.router.add_get("/status", status_html)
 
 
 def status_page(document: bytes) -> bytes:

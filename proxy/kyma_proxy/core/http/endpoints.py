@@ -85,8 +85,11 @@ def _endpoint(name: str, dialect: str, summary: str, reference: str, flags: dict
     return Endpoint(name, dialect, summary, reference, **flags)
 
 
-PUBLIC_FORMS: Final = frozenset({b"/v1/auth/register"})
-"""The paths at which anybody may post a body, without a key."""
+PUBLIC_FORMS: Final = frozenset({
+    b"/v1/auth/register",
+    b"/dashboard/sign-in", b"/dashboard/sign-out", b"/dashboard/keys", b"/dashboard/keys/revoke", b"/dashboard/sessions/end",
+})  # fmt: skip
+"""The paths at which anybody may post a body, without a key; those of the dashboard need a session, which they look up."""
 MAX_FORM_BYTES: Final = 64 * 1024
 """The largest body of a form of the control plane."""
 

@@ -74,6 +74,13 @@ _DOCUMENT: Final = {
         "{days: 7}",
         default="`null`: none are kept",
     ),
+    "dashboard": Key(
+        "Pages in the browser for account holders: the models, and behind a sign-in their keys, use and credits. They need "
+        "accounts.",
+        '{enabled: true, public_url: "https://llm.example.com"}',
+        RESTART,
+        default="a section with its defaults",
+    ),
     "defaults": Key(
         "Values that apply unless a request, a model, a provider or a source says otherwise.",
         "{max_tokens: 8192}",
@@ -158,6 +165,15 @@ _ACCOUNTS: Final = {
     "hold_tokens": Key(
         "The most tokens of output that are held for one answer, if the balance is ten times what the request may cost.",
         "16384",
+    ),
+}
+
+_DASHBOARD: Final = {
+    "enabled": Key("`true`: the pages are served at the public listener. They need `public_url`.", "true"),
+    "public_url": Key(
+        "The address by which browsers find the gateway, without a path; https, unless its host is this machine.",
+        "https://llm.example.com",
+        default="none",
     ),
 }
 
@@ -251,6 +267,7 @@ _TIER: Final = {
 
 GENERAL: Final[Mapping[type, Mapping[str, Key]]] = MappingProxyType({
     doc.Document: _DOCUMENT, doc.Admin: _ADMIN, doc.Tls: _TLS, doc.Cors: _CORS, doc.Accounts: _ACCOUNTS,
+    doc.Dashboard: _DASHBOARD,
     doc.Signup: _SIGNUP, doc.Activity: _ACTIVITY, doc.Defaults: _DEFAULTS, doc.Timeouts: _TIMEOUTS, doc.Limits: _LIMITS,
     doc.Tier: _TIER,
 })  # fmt: skip

@@ -10,11 +10,11 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from kyma_proxy.store.activity import ActivityFilter, ActivityPage
-from kyma_proxy.store.contract import AccountRow, Entry, JobRow, KeyRow, StoreUnavailable, UsageRow
-from kyma_proxy.store.sqlite import activity, jobs
+from kyma_proxy.store.contract import AccountRow, Entry, JobRow, KeyRow, SessionRow, StoreUnavailable, UsageRow
+from kyma_proxy.store.sqlite import activity, jobs, sessions
 from kyma_proxy.store.sqlite.failures import start_error
 from kyma_proxy.store.sqlite.ledger import ENTRY_COLUMNS
 from kyma_proxy.store.sqlite.opening import connect_reader
@@ -35,15 +35,25 @@ WITH RECURSIVE line (number) AS (
 SELECT {ENTRY_COLUMNS} FROM line CROSS JOIN entries ON id = number ORDER BY id DESC
 """  # noqa: S608  (a constant)
 # The table is ordered by day first, so each day is looked up by itself, none outside those that the table has.
-_USAGE: Final = """
+_DAYS: Final = """
 WITH RECURSIVE days (the_day, the_last) AS (
     SELECT max(:first, (SELECT min(day) FROM usage)), min(:last, (SELECT max(day) FROM usage))
     UNION ALL SELECT the_day + 1, the_last FROM days WHERE the_day < the_last
 )
+"""
+_USAGE: Final = f"""{_DAYS}
 SELECT day, model, nullif(key, ''), requests, prompt_tokens, completion_tokens, cached_tokens, cost
 FROM days CROSS JOIN usage ON day = the_day AND account = :account
 WHERE the_day <= the_last ORDER BY day, model, key
-"""
+"""  # noqa: S608  (a constant)
+_SUMS: Final = (
+    "sum(requests), sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens), sum(cost) AS costs "
+    "FROM days CROSS JOIN usage ON day = the_day AND account = :account WHERE the_day <= the_last"
+)
+_SUMS_BY: Final = {
+    "day": f"{_DAYS} SELECT day, '', NULL, {_SUMS} GROUP BY day ORDER BY day",
+    "model": f"{_DAYS} SELECT 0, model, NULL, {_SUMS} GROUP BY model ORDER BY costs DESC, model LIMIT 100",
+}
 _REQUESTS: Final = "SELECT coalesce(sum(requests), 0) FROM usage WHERE day = :day AND account = :account"
 
 
@@ -111,6 +121,20 @@ class Reader:
         """As `Store.requests_on`."""
         ((count,),) = await self._rows(_REQUESTS, {"account": account, "day": day})
         return int(count)
+
+    async def usage_sums(self, account: str, from_day: int, to_day: int, by: Literal["day", "model"]) -> list[UsageRow]:
+        """As `Store.usage_sums`."""
+        rows = await self._rows(_SUMS_BY[by], {"account": account, "first": from_day, "last": to_day})
+        return [UsageRow(*row) for row in rows]
+
+    async def session(self, digest: bytes) -> SessionRow | None:
+        """As `Store.session`."""
+        rows = await self._rows(sessions.ONE, {"digest": digest})
+        return SessionRow(*rows[0]) if rows else None
+
+    async def sessions(self, account: str) -> list[SessionRow]:
+        """As `Store.sessions`."""
+        return [SessionRow(*row) for row in await self._rows(sessions.ALL, {"account": account})]
 
     async def job(self, account: str, ident: str) -> JobRow | None:
         """As `Store.job`."""

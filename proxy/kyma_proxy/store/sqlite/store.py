@@ -8,10 +8,21 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from kyma_proxy.store.activity import ActivityFilter, ActivityPage
-from kyma_proxy.store.contract import AccountRow, Added, Charge, Entry, JobRow, KeyRow, StoreStatistics, UsageRow
-from kyma_proxy.store.sqlite import activity, jobs, ledger
+from kyma_proxy.store.contract import (
+    AccountRow,
+    Added,
+    Charge,
+    Entry,
+    JobRow,
+    KeyRow,
+    SessionRow,
+    StoreStatistics,
+    UsageRow,
+)
+from kyma_proxy.store.sqlite import activity, jobs, ledger, sessions
 from kyma_proxy.store.sqlite.failures import start_error
 from kyma_proxy.store.sqlite.inbox import DEFAULT_CAPACITY, Capacity, Inbox
 from kyma_proxy.store.sqlite.integrity import check
@@ -170,6 +181,26 @@ class SqliteStore:
     async def requests_on(self, account: str, day: int) -> int:
         """The number of requests of an account that ended on a day."""
         return await self._reader.requests_on(account, day)
+
+    async def usage_sums(self, account: str, from_day: int, to_day: int, by: Literal["day", "model"]) -> list[UsageRow]:
+        """The sums of an account's usage, by day or by model."""
+        return await self._reader.usage_sums(account, from_day, to_day, by)
+
+    async def add_session(self, row: SessionRow, most: int) -> None:
+        """Add a session, and end the oldest ones of the account."""
+        await self._writer.do(partial(sessions.add_session, row=row, most=most))
+
+    async def session(self, digest: bytes) -> SessionRow | None:
+        """The session of a cookie."""
+        return await self._reader.session(digest)
+
+    async def sessions(self, account: str) -> list[SessionRow]:
+        """The sessions of an account, the newest first."""
+        return await self._reader.sessions(account)
+
+    async def end_session(self, account: str, ident: str) -> bool:
+        """End a session, for good."""
+        return bool(await self._writer.do(partial(sessions.end_session, account=account, ident=ident)))
 
     async def add_job(self, row: JobRow) -> tuple[JobRow, bool]:
         """Add a job and take what it holds from its account."""
