@@ -21,15 +21,11 @@ EVERYTHING = ActivityFilter()
 
 
 def record(request_id: str, account: str | None = "a", **members: Any) -> Record:
-    nothing = dict.fromkeys(Record.__struct_fields__)  # what is logged beyond the rest of this may grow
-    usual: dict[str, Any] = nothing | {
-        "ts": AT + 0.75, "request_id": request_id, "account": account, "key": "ky-abc", "endpoint": "chat/completions",
-        "dialect": "openai", "model_requested": "fast", "model": "m", "provider": "p", "stream": True, "status": 200,
-        "ending": "completed", "fallback_layer": 1, "attempts": ["q:failed", "p:answered"], "ttft_ms": 12.5,
-        "duration_ms": 80.0, "prompt_tokens": 100, "completion_tokens": 10, "cached_tokens": 1, "usage_source": "reported",
-        "cost_usd": 0.000000007,
-    }  # fmt: skip
-    return Record(**(usual | members))
+    usual = Record(
+        AT + 0.75, request_id, account, "ky-abc", "chat/completions", "openai", "fast", "m", "p", True, 200, "completed", None,
+        1, ["q:failed", "p:answered"], None, 12.5, 80.0, 150, "provider-id", 300, 900, 100, 10, 1, "reported", 0.000000007,
+    )  # fmt: skip
+    return msgspec.structs.replace(usual, **members)
 
 
 def lines(*records: Record) -> bytes:
