@@ -36,6 +36,7 @@ _TITLES: Final = {
     doc.Accounts: ("Accounts", "[ACCOUNTS.md](ACCOUNTS.md) explains keys, tiers, credits and what a request costs."),
     doc.Dashboard: ("Dashboard", "[guides/dashboard.md](guides/dashboard.md) shows the pages."),
     doc.Signup: ("Sign-up", ""),
+    doc.Activity: ("Activity", "[ACCOUNTS.md](ACCOUNTS.md#the-operator) says where the operator sees it."),
     doc.Defaults: ("Defaults", ""),
     doc.Timeouts: ("Timeouts", "The innermost level that has a key decides; `null` turns a timeout off."),
     doc.Limits: ("Limits", "In sizes and in times. The admin listener keeps them too, with 128 connections."),

@@ -44,7 +44,8 @@ _TLS: Final = {"certificate": "/etc/kyma/old.pem", "key": "/etc/kyma/old.key"}
 _PLACES: Final[dict[type, tuple[str | int, ...]]] = {
     doc.Document: (), doc.Admin: ("admin",), doc.Tls: ("tls",), doc.Cors: ("cors",), doc.Accounts: ("accounts",),
     doc.Dashboard: ("dashboard",),
-    doc.Signup: ("accounts", "signup"), doc.Defaults: ("defaults",), doc.Timeouts: ("defaults", "timeouts"),
+    doc.Signup: ("accounts", "signup"), doc.Activity: ("activity",), doc.Defaults: ("defaults",),
+    doc.Timeouts: ("defaults", "timeouts"),
     doc.Limits: ("limits",), doc.Tier: ("tiers", 1), doc.Provider: ("providers", 2),
     doc.ErrorRule: ("providers", 2, "move_on", 0), doc.Model: ("models", 0), doc.Price: ("models", 0, "price"),
     doc.Supports: ("models", 0, "pool", 0, "supports"), doc.Source: ("models", 0, "pool", 0),
@@ -95,6 +96,8 @@ def _before(struct: type) -> Any:
     document = yaml.safe_load(_BEFORE)
     if struct is doc.Tier:
         document["tiers"] = copy.deepcopy(_TIERS)
+    if struct is doc.Activity:
+        document |= {"activity": {}, "accounts": {"required": True}}
     if struct is doc.Tls:
         document["tls"] = dict(_TLS)
     if struct is doc.ErrorRule:

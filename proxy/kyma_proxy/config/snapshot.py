@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from kyma_proxy.config.activity_bounds import ActivityBounds
 from kyma_proxy.config.image_rules import USUAL_RULES, ImageMembers, ImageRules
 from kyma_proxy.config.origin import Origin
 from kyma_proxy.config.problems import Problem
@@ -393,3 +394,4 @@ class Snapshot(Part):
     warnings: tuple[Problem, ...]
     dashboard: Dashboard | None = None
     substitutions: Substitutions = field(default_factory=Substitutions)
+    activity: ActivityBounds | None = None

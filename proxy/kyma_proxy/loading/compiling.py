@@ -25,6 +25,7 @@ from kyma_proxy.config.substitutions import Substitutions
 from kyma_proxy.core.accounts.quantities import is_measured
 from kyma_proxy.dialect.registry import DIALECTS, IMAGE_DIALECTS, endpoints_of
 from kyma_proxy.loading import document as doc
+from kyma_proxy.loading.activity import compile_activity
 from kyma_proxy.loading.body_members import compile_body, find_body_problems
 from kyma_proxy.loading.credentials import command_of
 from kyma_proxy.loading.dashboard import compile_dashboard
@@ -122,6 +123,7 @@ class _Compiler:
             cors_origins=compile_origins(self._checked("cors.origins", document.cors.origins, find_origin_problem)),
             hosts=frozenset(self._checked("hosts", document.hosts, find_host_problem) or ()),
             accounts=self._compile_accounts(document.accounts),
+            activity=compile_activity(document, self._report, self._warn),
             dashboard=compile_dashboard(document, self._report),
             max_tokens=document.defaults.max_tokens,
             hold=document.defaults.hold,

@@ -78,6 +78,13 @@ class Accounts(Section, frozen=True):
     hold_tokens: Positive = 4096
 
 
+class Activity(Section, frozen=True):
+    """The metadata of requests of accounts that is kept to be looked at: of so many days, and so many rows at most."""
+
+    days: Annotated[int, Meta(ge=1, le=3650)] = 30
+    rows: Positive = 10_000_000
+
+
 class Timeouts(Section, frozen=True):
     """Null turns a timeout off; one that is absent is taken from the level above."""
 
@@ -344,6 +351,7 @@ class Document(Section, frozen=True, kw_only=True):
     cors: Cors = Cors()
     hosts: tuple[str, ...] = ()
     accounts: Accounts = Accounts()
+    activity: Activity | None = None
     dashboard: Dashboard = Dashboard()
     defaults: Defaults = Defaults()
     limits: Limits = Limits()

@@ -14,6 +14,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.resolver import AsyncResolver
 
+from kyma_proxy.accounting.activity import Activity
 from kyma_proxy.accounting.meter import Meter
 from kyma_proxy.accounting.references import References
 from kyma_proxy.accounting.service import AccountService
@@ -174,7 +175,7 @@ class App:
         self.admin_listener.unserved = ServedPaths(self.admin_application).refusal
         self._health_checks = HealthChecks(current, client, self.breakers, random.random)
         self._periodic: list[asyncio.Task[None]] = []
-        self.live_state = self._live_state(configuration)
+        self.live_state, self.activity = self._live_state(configuration), self._activity(current)
         self._scraped = self._scraped_metrics(configuration)
         self._current, self._relays = current, relays
         self._prepared: _Prepared | None = None
@@ -209,6 +210,8 @@ class App:
         if opens_jobs:
             self.jobs.open()
         self.sweeper.every_tick(self.jobs.sweep)
+        if self.activity is not None:
+            self.sweeper.every_tick(self.activity.sweep)
         self.sweeper.every_tick(self.worker.sweep)
         if looks_after_sources:
             self.sweeper.every_tick(SourceNotices(self._current, self.breakers, monotonic).sweep)
@@ -262,6 +265,14 @@ class App:
     def _log_job(self, job: Job) -> None:
         self._log(job_record(job, time.time()))
 
+    def _activity(self, current: Callable[[], Snapshot]) -> Activity | None:
+        """Keeps the requests of accounts; None without accounts, or without the log whose lines it takes."""
+        if self.account_service is None or self.access_log is None:
+            return None
+        activity = Activity(current, self.account_service.store, clock=monotonic, wall=time.time)
+        self.access_log.also = activity.take
+        return activity
+
     def _live_state(self, configuration: InForce) -> LiveState:
         return LiveState(
             configuration, serving=self.gateway, listener=self.listener, upstreams=self.upstreams, breakers=self.breakers,
@@ -297,6 +308,9 @@ class App:
         with contextlib.suppress(TimeoutError):  # a disk that is stuck must not keep the process
             async with asyncio.timeout(_MAX_LAST_CHANGES_S):
                 await self.jobs.close()
+                if self.activity is not None and self.access_log is not None:
+                    self.access_log.flush()
+                    await self.activity.close()
                 if self.account_service is not None:
                     await self.account_service.drain()
         await self.upstreams.close()

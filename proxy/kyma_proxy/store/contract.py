@@ -11,6 +11,8 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from kyma_proxy.store.activity import ActivityFilter, ActivityPage
+
 EntryKind = Literal["signup_bonus", "purchase", "grant", "usage", "refund", "adjustment"]
 """The reason of an entry."""
 
@@ -319,6 +321,18 @@ class Store(Protocol):
 
         Their lines of the ledger stay.
         """
+
+    async def add_activity(self, lines: bytes) -> None:
+        """Keep the requests of accounts among these lines of the access log; others are left out. Raises RowRefused."""
+
+    async def forget_activity(self, before: int, rows: int) -> bool:
+        """Delete some of the oldest requests that ended before this moment or are beyond the newest `rows`.
+
+        Returns False once there are no more of them.
+        """
+
+    async def activity(self, wanted: ActivityFilter, before: int | None, limit: int) -> ActivityPage:
+        """The newest requests that fit, or the next older ones before the id `before`; it looks at so many rows at most."""
 
     def close(self) -> None:
         """Write what waits, if the disk lets it within some seconds, and close the database. Hand over nothing after it."""

@@ -37,6 +37,7 @@ class LogLines:
         self._records: list[Record | LabelledRecord] = []
         self._encoded: list[bytes] = []  # lines of records, of several each
         self.lost_lines = 0
+        self.also: Callable[[bytes], None] | None = None  # takes the same lines
 
     def deliver(self, batch: bytes) -> bool:
         """Take whole lines to where they are written. Returns False if they are lost."""
@@ -81,6 +82,8 @@ class LogLines:
         self._encoded = []
         if not is_visible(batch):
             batch = b"\n".join(map(visible_line, batch.split(b"\n")))
+        if self.also is not None:
+            self.also(batch)
         if not self.deliver(batch):
             self.lost_lines += batch.count(b"\n")
 

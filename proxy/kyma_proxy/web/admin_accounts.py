@@ -15,6 +15,7 @@ from kyma_proxy.core.accounts.accounts import Account
 from kyma_proxy.errors import GatewayError, Kind
 from kyma_proxy.store.contract import Added
 from kyma_proxy.web import documents
+from kyma_proxy.web.admin_activity import AdminActivity
 from kyma_proxy.web.reading import Form, NewKey, check_printable, nano_usd, query_number, read_form
 from kyma_proxy.web.responses import json_response
 
@@ -52,6 +53,7 @@ class AdminAccounts:
     def __init__(self, current: Callable[[], Snapshot], account_service: AccountService) -> None:
         self._current = current
         self._account_service = account_service
+        self._activity = AdminActivity(account_service)
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
@@ -64,6 +66,7 @@ class AdminAccounts:
             ("DELETE", f"{one}/keys/{{key}}", self._revoke_key), ("GET", f"{one}/transactions", self._transactions),
         ):  # fmt: skip
             app.router.add_route(method, path, handler)
+        self._activity.add_to(app)
 
     async def _create(self, request: web.Request) -> web.Response:
         form = await read_form(request, _NewAccount)

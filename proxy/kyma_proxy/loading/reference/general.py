@@ -68,6 +68,12 @@ _DOCUMENT: Final = {
         EACH_KEY,
         default="a section with its defaults",
     ),
+    "activity": Key(
+        "The requests of accounts that are kept in their database to be looked at, as the access log has them: metadata, and "
+        "never content. `null` keeps none.",
+        "{days: 7}",
+        default="`null`: none are kept",
+    ),
     "dashboard": Key(
         "Pages in the browser for account holders: the models, and behind a sign-in their keys, use and credits. They need "
         "accounts.",
@@ -177,6 +183,11 @@ _SIGNUP: Final = {
     "per_hour": Key("The sign-ups in an hour from one IP address.", "2"),
 }
 
+_ACTIVITY: Final = {
+    "days": Key("The days for which they are kept.", "7"),
+    "rows": Key("The most that are kept, of all accounts together; the oldest are deleted first.", "1000000"),
+}
+
 _DEFAULTS: Final = {
     "max_tokens": Key(
         "Inserted as `max_tokens` into requests that have none; `null` inserts nothing. It is never a cap.",
@@ -257,5 +268,6 @@ _TIER: Final = {
 GENERAL: Final[Mapping[type, Mapping[str, Key]]] = MappingProxyType({
     doc.Document: _DOCUMENT, doc.Admin: _ADMIN, doc.Tls: _TLS, doc.Cors: _CORS, doc.Accounts: _ACCOUNTS,
     doc.Dashboard: _DASHBOARD,
-    doc.Signup: _SIGNUP, doc.Defaults: _DEFAULTS, doc.Timeouts: _TIMEOUTS, doc.Limits: _LIMITS, doc.Tier: _TIER,
+    doc.Signup: _SIGNUP, doc.Activity: _ACTIVITY, doc.Defaults: _DEFAULTS, doc.Timeouts: _TIMEOUTS, doc.Limits: _LIMITS,
+    doc.Tier: _TIER,
 })  # fmt: skip

@@ -12,8 +12,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from kyma_proxy.store.activity import ActivityFilter, ActivityPage
 from kyma_proxy.store.contract import AccountRow, Entry, JobRow, KeyRow, SessionRow, StoreUnavailable, UsageRow
-from kyma_proxy.store.sqlite import jobs, sessions
+from kyma_proxy.store.sqlite import activity, jobs, sessions
 from kyma_proxy.store.sqlite.failures import start_error
 from kyma_proxy.store.sqlite.ledger import ENTRY_COLUMNS
 from kyma_proxy.store.sqlite.opening import connect_reader
@@ -149,6 +150,15 @@ class Reader:
         """As `Store.jobs`."""
         values = {"account": account, "before": 2**62 if before is None else before, "limit": limit}
         return [jobs.row_of(row) for row in await self._rows(jobs.NEWEST, values)]
+
+    async def activity(self, wanted: ActivityFilter, before: int | None, limit: int) -> ActivityPage:
+        """As `Store.activity`."""
+        values = activity.values_of(wanted, before, limit + 1)
+        rows = [activity.row_of(row) for row in await self._rows(activity.page_sql(wanted), values)]
+        if len(rows) > limit:
+            return ActivityPage(rows[:limit], rows[limit - 1].id)
+        bound = await self._rows(activity.last_scanned_sql(wanted), values)
+        return ActivityPage(rows, bound[0][0] if bound else None)
 
     def close(self) -> None:
         """End the thread, after the reads that it has been given."""

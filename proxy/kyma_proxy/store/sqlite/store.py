@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from kyma_proxy.store.activity import ActivityFilter, ActivityPage
 from kyma_proxy.store.contract import (
     AccountRow,
     Added,
@@ -21,7 +22,7 @@ from kyma_proxy.store.contract import (
     StoreStatistics,
     UsageRow,
 )
-from kyma_proxy.store.sqlite import jobs, ledger, sessions
+from kyma_proxy.store.sqlite import activity, jobs, ledger, sessions
 from kyma_proxy.store.sqlite.failures import start_error
 from kyma_proxy.store.sqlite.inbox import DEFAULT_CAPACITY, Capacity, Inbox
 from kyma_proxy.store.sqlite.integrity import check
@@ -241,6 +242,19 @@ class SqliteStore:
     async def forget_jobs(self, before: int) -> bool:
         """Delete old jobs."""
         return bool(await self._writer.do(partial(jobs.forget_jobs, before=before)))
+
+    async def add_activity(self, lines: bytes) -> None:
+        """Keep requests of accounts."""
+        array = f"[{lines.decode('utf-8', 'replace').strip().replace(chr(10), ',')}]"
+        await self._writer.do(partial(activity.write_lines, lines=array))
+
+    async def forget_activity(self, before: int, rows: int) -> bool:
+        """Delete old requests."""
+        return bool(await self._writer.do(partial(activity.forget, before=before, rows=rows)))
+
+    async def activity(self, wanted: ActivityFilter, before: int | None, limit: int) -> ActivityPage:
+        """The newest requests that fit."""
+        return await self._reader.activity(wanted, before, limit)
 
     def close(self) -> None:
         """Write what waits, and close the database."""
