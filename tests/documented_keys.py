@@ -48,7 +48,7 @@ _PLACES: Final[dict[type, tuple[str | int, ...]]] = {
     doc.Timeouts: ("defaults", "timeouts"),
     doc.Limits: ("limits",), doc.Tier: ("tiers", 1), doc.Provider: ("providers", 2),
     doc.ErrorRule: ("providers", 2, "move_on", 0), doc.Model: ("models", 0), doc.Price: ("models", 0, "price"),
-    doc.Supports: ("models", 0, "pool", 0, "supports"), doc.Source: ("models", 0, "pool", 0),
+    doc.Supports: ("providers", 0, "supports"), doc.Source: ("models", 0, "pool", 0),
     doc.ImageRules: ("models", 4, "image"), doc.ImageMembers: ("models", 4, "pool", 0, "image"),
 }  # fmt: skip
 _OTHER_PLACES: Final[dict[tuple[type, str], tuple[str | int, ...]]] = {

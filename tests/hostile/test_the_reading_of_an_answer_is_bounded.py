@@ -59,7 +59,7 @@ async def test_a_stream_becomes_a_whole_answer_while_it_comes(tmp_path: Path) ->
         provider.plays(head() + chunk(body) + chunk(end + DONE) + LAST_CHUNK)
         client = await gateway.client()
         ask(client, "anthropic")
-        assert (await client.answer()).json["content"] == [{"type": "text", "text": text}]
+        assert (await client.answer()).json["content"] == [{"type": "text", "text": text, "citations": None}]
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])

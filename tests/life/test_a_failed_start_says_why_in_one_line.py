@@ -182,7 +182,7 @@ def test_check_prints_what_would_be_served(tmp_path: Path) -> None:
     assert (
         "warning: line 4: providers[0]: provider simulated is off: the environment variable MISSING is not set" in result.stdout
     )
-    assert result.stdout.endswith(f"{path}: fine; 4 models, 3 of 4 providers on\n")
+    assert result.stdout.endswith(f"{path}: fine; 5 models, 3 of 4 providers on\n")
 
 
 def test_check_prints_json_for_scripts(tmp_path: Path) -> None:
