@@ -143,6 +143,12 @@ def _has_accounts(before: Any, after: Any) -> None:
         document["accounts"] = {"required": True}
 
 
+def _has_the_same_dashboard(before: Any, after: Any) -> None:
+    """The keys of the section need a restart, and the section itself does not: so nothing else is in its example."""
+    _has_accounts(before, after)
+    before["dashboard"] = after["dashboard"] | {"public_url": "https://llm.example.com/"}
+
+
 def _has_a_dashboard(before: Any, after: Any) -> None:
     _has_accounts(before, after)
     before["dashboard"] = {"enabled": True, "public_url": "https://old.example.com"}
@@ -151,14 +157,15 @@ def _has_a_dashboard(before: Any, after: Any) -> None:
 
 def _has_the_address_too(before: Any, after: Any) -> None:
     _has_accounts(before, after)
-    after["dashboard"]["public_url"] = "https://llm.example.com"
+    before["dashboard"] = {"public_url": "https://llm.example.com"}
+    after["dashboard"] = before["dashboard"] | after["dashboard"]
 
 
 # What else differs, as the example could not stand alone.
 _ALSO: Final[dict[tuple[type, str], Callable[[Any, Any], None]]] = {
     (doc.Tier, "tier"): _has_one_tier, (doc.Model, "provider"): _has_no_pool,
     (doc.Document, "providers"): _has_a_model_of_it,
-    (doc.Document, "dashboard"): _has_accounts, (doc.Dashboard, "enabled"): _has_the_address_too,
+    (doc.Document, "dashboard"): _has_the_same_dashboard, (doc.Dashboard, "enabled"): _has_the_address_too,
     (doc.Dashboard, "public_url"): _has_a_dashboard,
     (doc.Tls, "certificate"): _has_the_key_too, (doc.Tls, "key"): _has_the_key_too,
 }  # fmt: skip

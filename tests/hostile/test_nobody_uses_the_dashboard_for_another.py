@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dashboard_visitor import dashboard, new_key, signed_in, visitor
+from tests.dashboard_visitor import DASHBOARD, dashboard, new_key, signed_in, visitor
 
 SCRIPT = "<script>alert(1)</script>"
 FORMS = ("/dashboard/sign-out", "/dashboard/keys", "/dashboard/keys/revoke", "/dashboard/sessions/end", "/dashboard/sign-in")
@@ -123,13 +123,19 @@ async def test_no_address_that_a_visitor_sends_is_where_the_browser_goes(tmp_pat
 
 
 async def test_a_script_in_a_name_is_text(tmp_path: Path) -> None:
-    async with dashboard(tmp_path, accounts=f", top_up: 'javascript:{SCRIPT}'") as running:
+    price = "price: {input: 1, output: 2}, pool: [{provider: p0, model: x}]"
+    models = f"  - {{id: x, name: '{SCRIPT}', owned_by: '{SCRIPT}', {price}}}\n"
+    more = DASHBOARD + "activity: {days: 1}\n"
+    async with dashboard(tmp_path, accounts=f", top_up: 'javascript:{SCRIPT}'", models=models, more=more) as running:
         caller = await running.caller()
         account = running.account_service.accounts.account(caller.account)
         await running.account_service.grant(account, 1, SCRIPT)
         page = await signed_in(running, caller)
         assert new_key(await page.submit("/dashboard/keys", name=SCRIPT))
-        for path in ("/dashboard/keys", "/dashboard/billing", "/dashboard/settings", f"/models?q={SCRIPT}&sort={SCRIPT}"):
+        for path in (
+            "/models", "/status", f"/models?q={SCRIPT}&sort={SCRIPT}", "/dashboard/keys", "/dashboard/billing",
+            "/dashboard/settings", f"/dashboard/activity?model={SCRIPT}&ending={SCRIPT}",
+        ):  # fmt: skip
             body = (await page.get(path.replace("<", "%3C").replace(">", "%3E"))).body
             assert SCRIPT.encode() not in body
             assert b'href="javascript:' not in body

@@ -27,6 +27,7 @@ from tests.waiting import until
 ALL = documented_keys()
 WAIT_FOR_A_RESTART = {
     "listen", "tls", "admin", "admin.listen", "access_log", "workers", "accounts.required", "accounts.database",
+    "dashboard.enabled", "dashboard.public_url",
 }  # fmt: skip
 
 

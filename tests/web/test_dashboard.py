@@ -21,8 +21,9 @@ from tests.configurations import configuration
 from tests.dashboard_visitor import DASHBOARD, dashboard, ids, new_key, signed_in, visitor
 from tests.harness import gateway
 from tests.processes import environment
+from tests.waiting import until_true
 
-ACCOUNT_PAGES = tuple(f"/dashboard{path}" for path in ("", "/keys", "/limits", "/billing", "/settings"))
+ACCOUNT_PAGES = tuple(f"/dashboard{path}" for path in ("", "/activity", "/keys", "/limits", "/billing", "/settings"))
 OPEN_PAGES = ("/", "/models", "/limits", "/status", "/dashboard/sign-in")
 
 
@@ -69,6 +70,27 @@ async def test_the_pages_show_the_account_and_what_it_spent(tmp_path: Path) -> N
         limits = (await page.get("/dashboard/limits")).body.decode()
         assert ("2 of 30" in limits, "$10.00 more" in limits) == (True, True)
         assert "holder@example.com" in (await page.get("/dashboard/settings")).body.decode()
+
+
+async def test_single_requests_are_listed_and_exported_without_who_served_them(tmp_path: Path) -> None:
+    async with metered(tmp_path, more=DASHBOARD + "activity: {days: 30}\n") as (running, _):
+        caller, other = await running.caller("a@example.com"), await running.caller("b@example.com")
+        assert (await caller.chat()).status == 200
+        page, foreign = await signed_in(running, caller), await signed_in(running, other)
+        rows = '<th scope="row"><code>m</code>'
+
+        async def is_listed() -> bool:
+            return rows in (await page.get("/dashboard/activity")).body.decode()
+
+        await until_true(is_listed)
+        assert rows in (await page.get("/dashboard/activity?model=m&ending=completed")).body.decode()
+        assert rows not in (await page.get("/dashboard/activity?ending=broken")).body.decode()
+        assert rows not in (await foreign.get("/dashboard/activity")).body.decode()
+        file = await page.get("/dashboard/activity.csv?model=m")
+        (names, values) = (line.split(",") for line in file.body.decode().splitlines())
+        shown = dict(zip(names, values, strict=True))
+        assert (shown["model"], shown["provider"], shown["ending"]) == ("m", "", "completed")
+        assert file.headers["content-disposition"] == 'attachment; filename="activity.csv"'
 
 
 async def test_billing_is_paged_and_nothing_is_left_out(tmp_path: Path) -> None:

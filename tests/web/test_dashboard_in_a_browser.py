@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.timeout(120),
 ]
 SCRIPT = "<script>alert(1)</script>"
-NAMES = ("keys", "limits", "billing", "settings")
+NAMES = ("activity", "keys", "limits", "billing", "settings")
 
 
 async def submit(tab: Tab, form: str, **fields: str) -> str:

@@ -43,7 +43,6 @@ _RENEWAL: Final = "renewal"
 WATCH_INTERVAL_S: Final = 1.0
 OUTSIDE_INTERVAL_S: Final = 10.0
 _NEED_RESTART: Final = ("listen", "access_log", "workers", "dashboard")
-_ACCOUNTS_NEED_RESTART: Final = ("required", "database")
 
 
 class _Loaded(NamedTuple):
@@ -376,8 +375,10 @@ def _shown_renewed(loaded: _Loaded, reading: Reading) -> tuple[str, ...]:
 def keep_settings_that_need_restart(before: Snapshot, loaded: Snapshot) -> tuple[Snapshot, tuple[str, ...]]:
     """The loaded snapshot with the old values of the settings that need a restart, and the names of those that differ."""
     changed = [name for name in _NEED_RESTART if getattr(loaded, name) != getattr(before, name)]
+    if "dashboard" in changed:  # the last of them
+        changed[-1] = "dashboard.public_url" if before.dashboard and loaded.dashboard else "dashboard.enabled"
     own, other = before.accounts, loaded.accounts
-    changed += [f"accounts.{name}" for name in _ACCOUNTS_NEED_RESTART if getattr(own, name) != getattr(other, name)]
+    changed += [f"accounts.{name}" for name in ("required", "database") if getattr(own, name) != getattr(other, name)]
     if (before.tls is None) != (loaded.tls is None):
         changed.append("tls")
         loaded = replace(loaded, tls=before.tls)

@@ -78,7 +78,7 @@ _DOCUMENT: Final = {
         "Pages in the browser for account holders: the models, and behind a sign-in their keys, use and credits. They need "
         "accounts.",
         '{enabled: true, public_url: "https://llm.example.com"}',
-        RESTART,
+        EACH_KEY,
         default="a section with its defaults",
     ),
     "defaults": Key(
@@ -169,10 +169,11 @@ _ACCOUNTS: Final = {
 }
 
 _DASHBOARD: Final = {
-    "enabled": Key("`true`: the pages are served at the public listener. They need `public_url`.", "true"),
+    "enabled": Key("`true`: the pages are served at the public listener. They need `public_url`.", "true", RESTART),
     "public_url": Key(
         "The address by which browsers find the gateway, without a path; https, unless its host is this machine.",
         "https://llm.example.com",
+        RESTART,
         default="none",
     ),
 }

@@ -56,7 +56,7 @@ class AccountHolderPages:
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
-        signed_in, open_to_all = self._signed_in, self._responding.handler
+        signed_in, open_to_all = self.signed_in, self._responding.handler
         app.router.add_get(_SIGN_IN, open_to_all(self._ask_to_sign_in))
         app.router.add_post(_SIGN_IN, open_to_all(self._sign_in))
         app.router.add_post("/dashboard/sign-out", open_to_all(self._sign_out))
@@ -69,7 +69,7 @@ class AccountHolderPages:
         app.router.add_get("/dashboard/settings", signed_in(self._settings))
         app.router.add_post("/dashboard/sessions/end", signed_in(self._end_session))
 
-    def _signed_in(self, handler: Callable[[web.Request, Session], Awaitable[web.Response]]) -> Handler:
+    def signed_in(self, handler: Callable[[web.Request, Session], Awaitable[web.Response]]) -> Handler:
         """A handler that has a session; without one the browser is sent to the sign-in."""
 
         async def with_session(request: web.Request) -> web.StreamResponse:

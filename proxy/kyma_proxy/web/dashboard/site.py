@@ -11,6 +11,7 @@ from kyma_proxy.accounting.service import AccountService
 from kyma_proxy.accounting.sessions import Sessions
 from kyma_proxy.config.snapshot import Model, Snapshot
 from kyma_proxy.web.dashboard.account_pages import AccountHolderPages
+from kyma_proxy.web.dashboard.activity_pages import ActivityPages
 from kyma_proxy.web.dashboard.open_pages import OpenPages
 from kyma_proxy.web.dashboard.protection import SessionCookie
 from kyma_proxy.web.dashboard.rendering import Rendering
@@ -34,13 +35,9 @@ def add_dashboard(
     responding = Responding(Rendering({"public_url": public_url}))
     sessions = Sessions(account_service, wall=wall, random_bytes=random_bytes)
     OpenPages(current, status, listed, responding).add_to(app)
-    AccountHolderPages(
-        current,
-        account_service,
-        sessions,
-        meter,
-        responding=responding,
-        cookie=SessionCookie(public_url),
-        clock=clock,
+    pages = AccountHolderPages(
+        current, account_service, sessions, meter, responding=responding, cookie=SessionCookie(public_url), clock=clock,
         wall=wall,
-    ).add_to(app)
+    )  # fmt: skip
+    pages.add_to(app)
+    ActivityPages(current, account_service, responding).add_to(app, pages)
