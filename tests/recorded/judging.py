@@ -15,7 +15,7 @@ _STOP_REASONS = {
     "stop": {"end_turn", "stop_sequence"}, "length": {"max_tokens", "model_context_window_exceeded"},
     "tool_calls": {"tool_use"}, "content_filter": {"refusal"},
 }  # fmt: skip
-_OVERFLOW = "prompt is too long: "
+_OVERFLOW = ("prompt is too long: ", "This model's maximum context length is ")
 _NUMBERS = re.compile(r"\d+")
 
 
