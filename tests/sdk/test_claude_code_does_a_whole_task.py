@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,21 +11,20 @@ import pytest
 
 from tests.configurations import ProviderEntry, configuration
 from tests.harness import gateway
+from tests.sdk.agents import LIMIT_S, MODULES, run_claude_code
 from tests.strict_chat import FLAVOURS, SOURCES, Step, StrictChat, strict_chat
 
 Json = dict[str, Any]
-_MODULES = Path(__file__).parent / "node" / "node_modules"
 _PACKAGES = {"today": "@anthropic-ai/claude-code", "of-may": "claude-code-of-may"}
 VERSIONS = [
     pytest.param(
         binary, id=name, marks=pytest.mark.skipif(not binary.exists(), reason="it is not installed: make node-clients")
     )
     for name, package in _PACKAGES.items()
-    if (binary := _MODULES / package / "bin" / "claude.exe")
+    if (binary := MODULES / package / "bin" / "claude.exe")
 ]
 PROMPT = "Compute six times seven, and write it down."
 SEARCHED = "WebFetch"
-LIMIT_S = 90
 
 
 def steps_in(home: Path) -> list[Step]:
@@ -52,24 +49,10 @@ async def gateway_over(flavour: str, steps: list[Step], directory: Path) -> Asyn
 
 async def ask(binary: Path, home: Path, port: int, *options: str, searches: bool = True) -> str:
     """Run Claude Code in a home of its own. Return what it prints."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "CLAUDE"))} | {
-        "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}", "ANTHROPIC_AUTH_TOKEN": "none", "ANTHROPIC_MODEL": "m",
-        "ANTHROPIC_SMALL_FAST_MODEL": "m", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
-        "HOME": str(home), **({"ENABLE_TOOL_SEARCH": "true"} if searches else {}),
-    }  # fmt: skip
-    process = await asyncio.create_subprocess_exec(
-        str(binary), *options, "--allowedTools", "Bash", "Write", "ToolSearch",
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=env, cwd=home,
+    return await run_claude_code(
+        binary, home, port, *options, "--allowedTools", "Bash", "Write", "ToolSearch",
+        more={"ENABLE_TOOL_SEARCH": "true"} if searches else None,
     )  # fmt: skip
-    try:
-        async with asyncio.timeout(LIMIT_S):
-            stdout, stderr = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, stderr.decode() + stdout.decode()
-    return stdout.decode()
 
 
 def names(request: Json) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -16,9 +15,9 @@ import pytest
 from tests.configurations import configuration
 from tests.harness import gateway as in_process
 from tests.processes import ROOT, GatewayProcess, environment
+from tests.sdk.agents import CODEX, run_claude_code, run_codex
 
 NODE = Path(__file__).parent / "node"
-CODEX = NODE / "node_modules" / ".bin" / "codex"
 CLAUDE = NODE / "node_modules" / ".bin" / "claude"
 BLOCKS = [
     pytest.param(text, id=guide.stem)
@@ -114,18 +113,8 @@ async def test_claude_code_calls_a_tool_through_a_provider_that_speaks_openai(tm
     home = tmp_path / "home"
     home.mkdir()
     async with in_process(configuration(port), tmp_path) as running:
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "CLAUDE"))} | {
-            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{running.port}", "ANTHROPIC_AUTH_TOKEN": "none", "ANTHROPIC_MODEL": "m",
-            "ANTHROPIC_SMALL_FAST_MODEL": "m", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
-            "HOME": str(home),
-        }  # fmt: skip
-        process = await asyncio.create_subprocess_exec(
-            str(CLAUDE), "-p", "Compute six times seven.", "--allowedTools", "Bash",
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=env, cwd=home,
-        )  # fmt: skip
-        stdout, stderr = await process.communicate()
-        assert process.returncode == 0, stderr.decode() + stdout.decode()
-        assert "The command said 42." in stdout.decode()
+        printed = await run_claude_code(CLAUDE, home, running.port, "-p", "Compute six times seven.", "--allowedTools", "Bash")
+        assert "The command said 42." in printed
         assert any("answer-42" in result for result in provider.results)
 
 
@@ -136,16 +125,6 @@ async def test_codex_calls_a_tool_through_a_provider_that_has_no_responses(tmp_p
     home = tmp_path / "home"
     home.mkdir()
     async with in_process(configuration(port), tmp_path) as running:
-        (home / "config.toml").write_text(
-            f'model = "m"\nmodel_provider = "kyma"\n[model_providers.kyma]\nname = "kyma"\nwire_api = "responses"\n'
-            f'base_url = "http://127.0.0.1:{running.port}/v1"\nrequest_max_retries = 0\nstream_max_retries = 0\n'
-        )
-        process = await asyncio.create_subprocess_exec(
-            str(CODEX), "exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", "Compute six times seven.",
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env=os.environ | {"CODEX_HOME": str(home), "HOME": str(home)}, cwd=home,
-        )  # fmt: skip
-        stdout, stderr = await process.communicate()
-        assert process.returncode == 0, stderr.decode() + stdout.decode()
-        assert "The command said 42." in stdout.decode()
+        printed = await run_codex(home, running.port, "Compute six times seven.")
+        assert "The command said 42." in printed
         assert any("answer-42" in result for result in provider.results)

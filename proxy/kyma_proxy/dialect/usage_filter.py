@@ -66,13 +66,11 @@ class UsageFilter:
 
     def passes(self, chunks: bytes, size: int) -> bool:
         """True if these whole chunks, with `size` bytes that end with an event, pass unchanged. In two the mark may be cut."""
-        if self._held:
-            return False
-        beside = len(chunks) - size
-        if beside >= _MIN_BYTES_BESIDE_TWO:
-            return self.is_done
         if self.is_done:
-            return True
+            return not self._held
+        beside = len(chunks) - size
+        if self._held or beside >= _MIN_BYTES_BESIDE_TWO:
+            return False
         event = chunks[beside - 2 : len(chunks) - _BYTES_BEHIND]
         # Most events are like the one before but for what they say: that is cheaper to see than that no usage is in them.
         length = len(event) - self._around
