@@ -122,14 +122,13 @@ class AttemptRecord:
 class Exchange:
     """Everything that is known of one request. Written by the gateway and by its attempts, on one loop.
 
-    `asked_at` is the name of the endpoint at which the request came, if its body is another's, and `lost`
-    names what was lost of it when it was made one of this endpoint's. `route` is that of the model
-    that was asked for, `model` the one that answers. `key` and `reservation` are there if requests are metered: who calls, and
-    what the request has reserved; `cost` is then what it came to, in nano-dollars. `dropped` names the request's members that
-    had no place in the dialect of the source that answered. `error_code` is that
-    of the gateway's own error, or of one that a provider reported in its answer. Times are seconds of the monotonic
-    clock, 0.0 until they happen; `dialled_s` is the time without a connection before the request was first sent, and
-    `overhead_s` the gateway's own share of the time until the first byte.
+    `asked_at` is the name of the endpoint at which the request came, if its body is another's, and `lost` names what was lost
+    of it when it was made one of this endpoint's. `route` is that of the model that was asked for, `model` the one that
+    answers. `key` and `reservation` are there if requests are metered: who calls, and what the request has reserved; `cost` is
+    then what it came to, in nano-dollars. `dropped` names the request's members that had no place in the dialect of the source
+    that answered. `error_code` is that of the gateway's own error, or of one that a provider reported in its answer. Times are
+    seconds of the monotonic clock, 0.0 until they happen; `dialled_s` is the time without a connection before the request was
+    first sent, and `overhead_s` the gateway's own share of the time until the first byte.
     """
 
     __slots__ = (
